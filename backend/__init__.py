@@ -1,0 +1,1 @@
+"""Process 1: answers prompts, scores answers, serves Label Studio."""

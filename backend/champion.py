@@ -1,0 +1,113 @@
+"""The served reward model of each project in this process, kept equal to the registry.
+
+A request reads one reference, `serving`, once: the model and its version always belong together. A new version is
+loaded beside the old one and takes its place only if it recomputes its card's probe; otherwise the old one serves on.
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from preference.errors import PairloopError, VersionRefused
+from preference.features import Extractors
+from preference.registry import UNTRAINED, Registry, known_projects
+from preference.reward_model import RewardModel, load_reward_model
+
+logger = logging.getLogger(__name__)
+_PROBE_TOLERANCE = 0.01  # rewards are of order 1; devices and library versions differ by about 1e-5
+LoadVersion = Callable[[Registry, str], RewardModel]
+
+
+@dataclass(frozen=True)
+class Serving:
+    """A reward model and the name of its version."""
+
+    model: RewardModel
+    version: str
+
+
+class Champion:
+    """One project's served version. `serving` may be read from any thread; one thread calls `refresh`."""
+
+    def __init__(self, registry: Registry, load: LoadVersion) -> None:
+        self.serving: Serving | None = None
+        self.problem: str | None = None  # why the version that the pointer names is not served
+        self._registry, self._load = registry, load
+        self._refused: str | None = None
+
+    @property
+    def version(self) -> str:
+        """The version to name to Label Studio: the served one, else the one being loaded, else UNTRAINED."""
+        if self.serving is not None:
+            return self.serving.version
+        pointed = self._registry.champion()
+        return UNTRAINED if pointed is None or pointed == self._refused else pointed
+
+    def refresh(self) -> bool:
+        """Whether another version is served now than before."""
+        pointed = self._registry.champion()
+        if pointed is None or pointed == self._refused or (self.serving and pointed == self.serving.version):
+            return False
+        try:
+            self.serving = Serving(self._load(self._registry, pointed), pointed)
+        except (PairloopError, OSError, RuntimeError) as error:
+            self._refused, self.problem = pointed, f"{pointed} is not served: {error}"
+            kept = f"{self.serving.version} serves on" if self.serving else "nothing is suggested"
+            logger.error("project %d: %s; %s. Promote another version.", self._registry.project_id, self.problem, kept)
+            return False
+        self._refused = self.problem = None
+        logger.info("project %d: serving %s", self._registry.project_id, pointed)
+        return True
+
+
+class Champions:
+    """The champion of every project on one MODEL_DIR, refreshed in the background."""
+
+    def __init__(self, model_dir: Path, *, device: torch.device) -> None:
+        self._model_dir, self._device = model_dir, device
+        self._extractors = Extractors(model_dir, device)
+        self._champions: dict[int, Champion] = {}
+        self._adding = threading.Lock()
+
+    def of(self, project_id: int) -> Champion:
+        """The project's champion; never waits for a model."""
+        with self._adding:
+            if project_id not in self._champions:
+                self._champions[project_id] = Champion(Registry(self._model_dir, project_id), self.load)
+            return self._champions[project_id]
+
+    def all(self) -> dict[int, Champion]:
+        """Every champion that this process knows of, by project id."""
+        with self._adding:
+            return dict(self._champions)
+
+    def keep_fresh(self, stop: threading.Event, *, every_seconds: float = 0.5) -> None:
+        """Follows the pointers of all projects until `stop`."""
+        while not stop.is_set():
+            for registry in known_projects(self._model_dir):
+                try:
+                    self.of(registry.project_id).refresh()
+                except OSError as error:  # MODEL_DIR is away for a moment
+                    logger.warning("project %d: the champion cannot be looked up (%s)", registry.project_id, error)
+            stop.wait(every_seconds)
+
+    def load(self, registry: Registry, version: str) -> RewardModel:
+        """A version that proved itself.
+
+        Raises:
+            PairloopError: it cannot be loaded, or its probe's reward is not what its card says.
+        """
+        folder, card = registry.path(version), registry.card(version)
+        model = load_reward_model(folder, extractor=self._extractors, device=self._device)
+        try:
+            prompt, answer, expected = card.probe["prompt"], card.probe["answer"], float(card.probe["reward"])
+        except (KeyError, TypeError, ValueError):
+            raise VersionRefused("its card has no probe") from None
+        found = float(model.score([prompt], [answer])[0])
+        if not abs(found - expected) <= _PROBE_TOLERANCE * max(1.0, abs(expected)):
+            raise VersionRefused(f"its probe scores {found:.4f}, its card says {expected:.4f}")
+        return model

@@ -1,0 +1,84 @@
+"""A project's connection to this backend: made by `pairloop-backend connect`, mended in the background ever after.
+
+Label Studio keeps its score column and uncertainty sampling working only where the backend's title,
+project.model_version and the predictions' model_version are one string: the registry's version.
+"""
+
+import logging
+from urllib.parse import urlsplit
+
+from preference.errors import StudioError
+from preference.layout import LabelingLayout
+from preference.registry import UNTRAINED, Registry
+from preference.settings import Settings
+from preference.studio import Connection, LabelStudioProject
+
+logger = logging.getLogger(__name__)
+_SAMPLING = "Uncertainty sampling"
+
+
+def connect(project: LabelStudioProject, registry: Registry, settings: Settings) -> list[str]:
+    """Makes or mends the whole connection; a sentence for each thing that was done.
+
+    Raises:
+        LayoutError: the project's label config does not fit.
+        StudioError: Label Studio refused; nothing half made is left.
+    """
+    done = []
+    state = project.read()
+    LabelingLayout.from_label_config(state["label_config"])
+    registry.create()
+    version = registry.champion() or UNTRAINED
+    if _our_row(project, registry, urlsplit(settings.address).netloc) is None:
+        _add_row(project, settings, version)
+        done.append(f"connected {settings.address} as {version}")
+    secret = settings.webhook_secret.get_secret_value()
+    if secret and project.guard_webhook(settings.address, secret):
+        done.append("put WEBHOOK_SECRET into the webhook")
+    if state.get("sampling") != _SAMPLING:
+        project.update(sampling=_SAMPLING)
+        done.append("switched uncertainty sampling on")
+    if mend_version(project, registry, version, host=urlsplit(settings.address).netloc):
+        done.append(f"set title and model version to {version}")
+    registry.request("fill")
+    return done
+
+
+def mend_version(project: LabelStudioProject, registry: Registry, version: str, *, host: str | None) -> bool:
+    """Whether the backend's title or project.model_version had to be set to `version`.
+
+    `host`: where Label Studio reached this backend last ("host:port"), or None where it has not yet.
+    """
+    row = _our_row(project, registry, host)
+    if row is None:
+        return False
+    mended = row.title != version
+    if mended:
+        project.retitle(row, version)
+    if project.read().get("model_version") != version:
+        project.update(model_version=version)
+        mended = True
+    return mended
+
+
+def _our_row(project: LabelStudioProject, registry: Registry, host: str | None) -> Connection | None:
+    """The project's row for this backend: the one at that host, or the one that bears a title we gave it."""
+    rows = project.connections()
+    at_host = [row for row in rows if urlsplit(row.url).netloc == host]
+    ours = {UNTRAINED, *registry.versions()}
+    return next(iter(at_host or [row for row in rows if row.title in ours]), None)
+
+
+def _add_row(project: LabelStudioProject, settings: Settings, version: str) -> None:
+    auth = (settings.basic_auth_user, settings.basic_auth_pass.get_secret_value()) if settings.basic_auth_user else None
+    try:
+        project.connect(settings.address, title=version, basic_auth=auth)
+    except StudioError as error:
+        # Label Studio keeps a half-made row when it refuses a private address: it would predict but never train.
+        for row in project.connections():
+            if row.url.rstrip("/") == settings.address:
+                project.disconnect(row)
+        raise StudioError(
+            f"Label Studio could not connect {settings.address}: {error}. It must reach that address (set BACKEND_URL), and "
+            "for a private one it needs SSRF_PROTECTION_ENABLED=false and ML_BLOCK_LOCAL_IP=false."
+        ) from error

@@ -1,0 +1,32 @@
+"""What /metrics counts. Under gunicorn each worker counts into PROMETHEUS_MULTIPROC_DIR, and /metrics adds them up."""
+
+import os
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+
+
+class Metrics:
+    """The counters of one process; one instance a process."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self.requests = self._counter("pairloop_requests", "Requests answered", ["route", "status"])
+        self.seconds = Histogram(
+            "pairloop_request_seconds", "Seconds to answer a request", ["route"], registry=self._registry,
+            buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 100),
+        )  # fmt: skip
+        self.tasks_answered = self._counter("pairloop_tasks_answered", "Tasks that the filler gave answers")
+        self.predictions_stored = self._counter("pairloop_predictions_stored", "Predictions that the filler stored")
+        self.prompts_cut = self._counter("pairloop_prompts_cut", "Prompts that were longer than the window")
+
+    def _counter(self, name: str, help_text: str, labels: list[str] | None = None) -> Counter:
+        return Counter(name, help_text, labels or [], registry=self._registry)
+
+    def text(self) -> bytes:
+        """All workers' figures in Prometheus' text format."""
+        if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:  # prometheus-client's own variable; `serve` sets it
+            return generate_latest(self._registry)
+        everyone = CollectorRegistry()
+        MultiProcessCollector(everyone)  # type: ignore[no-untyped-call]
+        return generate_latest(everyone)

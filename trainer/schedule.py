@@ -1,0 +1,135 @@
+"""When rounds run: on a schedule, on a training request, and on enough new judgements. The only file with APScheduler."""
+
+import logging
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from apscheduler.executors.pool import ThreadPoolExecutor
+from apscheduler.schedulers.blocking import BlockingScheduler
+from apscheduler.triggers.base import BaseTrigger
+from apscheduler.triggers.cron import CronTrigger
+from apscheduler.triggers.interval import IntervalTrigger
+from filelock import FileLock, Timeout
+
+from preference.errors import PairloopError, SettingsError, StudioUnreachable, TrainingError
+from preference.registry import Registry, known_projects
+from preference.settings import Settings
+from preference.studio import LabelStudioProject
+from trainer.retrain import Round, new_judgements
+
+logger = logging.getLogger(__name__)
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+_HEARTBEAT = "trainer.alive"
+RunRound = Callable[[LabelStudioProject, Registry], Round]
+
+
+def parse_schedule(text: str) -> BaseTrigger:
+    """The trigger that TRAIN_SCHEDULE means, in local time.
+
+    Raises:
+        SettingsError: a field of the cron line is wrong.
+    """
+    if text[-1] in _UNITS and text[:-1].isdigit():
+        return IntervalTrigger(**{_UNITS[text[-1]]: int(text[:-1])})
+    try:
+        return CronTrigger.from_crontab(text)
+    except ValueError as error:
+        raise SettingsError(f"TRAIN_SCHEDULE={text!r} is wrong: {error}") from None
+
+
+def run_schedule(settings: Settings, run_round: RunRound) -> None:
+    """Runs rounds until SIGINT or SIGTERM; a running round ends first. One trainer a MODEL_DIR.
+
+    Raises:
+        TrainingError: another trainer works on this MODEL_DIR.
+    """
+    trigger = parse_schedule(settings.train_schedule)
+    settings.model_dir.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(settings.model_dir / "trainer.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise TrainingError(
+            f"Another trainer works on MODEL_DIR={settings.model_dir}; stop it, or give this one a folder of its own."
+        ) from None
+    logging.getLogger("apscheduler").setLevel(logging.ERROR)  # it warns of each look that a running round outlasts
+    watch = Watch(settings, run_round)
+    # One thread for rounds and looks, so no two rounds overlap; whatever was missed meanwhile is not caught up.
+    scheduler = BlockingScheduler(executors={"default": ThreadPoolExecutor(1), "heartbeat": ThreadPoolExecutor(1)})
+    defaults = {"max_instances": 1, "coalesce": True, "misfire_grace_time": None}
+    scheduler.add_job(watch.scheduled, trigger, **defaults)
+    scheduler.add_job(watch.look, "interval", seconds=settings.look_every_seconds, **defaults)
+    scheduler.add_job(beat, "interval", args=[settings.model_dir], seconds=2, executor="heartbeat", **defaults)
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, lambda *_: scheduler.shutdown(wait=False))
+    beat(settings.model_dir)
+    logger.info(
+        "trainer up: schedule %s, MIN_NEW_PAIRS=%d, looking every %g s",
+        settings.train_schedule,
+        settings.min_new_pairs,
+        settings.look_every_seconds,
+    )
+    try:
+        scheduler.start()
+    finally:
+        lock.release()
+        logger.info("trainer stopped")
+
+
+class Watch:
+    """Decides which projects get a round now."""
+
+    def __init__(self, settings: Settings, run_round: RunRound) -> None:
+        self._settings, self._run_round = settings, run_round
+        self._skipped_at: dict[int, int] = {}  # project id -> its number of annotations when a round came to nothing
+        self._complaints: dict[int, str] = {}
+
+    def scheduled(self) -> None:
+        """A round for each project with a judgement that is newer than its latest version."""
+        self._each(lambda registry: 1)
+
+    def look(self) -> None:
+        """A round for each project that asked for one, or that has MIN_NEW_PAIRS new judgements."""
+        self._each(lambda registry: 0 if registry.take_request("train") else self._settings.min_new_pairs)
+
+    def _each(self, num_needed: Callable[[Registry], int]) -> None:
+        for registry in known_projects(self._settings.model_dir):
+            try:
+                self._consider(registry, num_needed(registry))
+                self._complaints.pop(registry.project_id, None)
+            except PairloopError as error:  # said once, not at every look
+                if self._complaints.get(registry.project_id) != str(error):
+                    logger.warning("project %d: %s", registry.project_id, error)
+                    self._complaints[registry.project_id] = str(error)
+
+    def _consider(self, registry: Registry, num_needed: int) -> None:
+        project = LabelStudioProject(self._settings, registry.project_id, patience_seconds=20)
+        num_annotations = int(project.read().get("total_annotations_number") or 0)
+        num_new = new_judgements(registry, num_annotations)
+        if num_needed and (num_new < num_needed or self._skipped_at.get(registry.project_id) == num_annotations):
+            return
+        cause = f"{num_new} new judgements" if num_needed else "a training request"
+        logger.info("project %d: round begins (%s)", registry.project_id, cause)
+        try:
+            ended = self._run_round(project, registry)
+        except StudioUnreachable:
+            if not num_needed:
+                registry.request("train")  # it was asked for, so it stays asked for
+            raise
+        if ended.outcome in ("skipped", "failed"):
+            self._skipped_at[registry.project_id] = num_annotations
+
+
+def beat(model_dir: Path) -> None:
+    """Marks this trainer as alive."""
+    (model_dir / _HEARTBEAT).touch()
+
+
+def is_alive(model_dir: Path, *, now: float | None = None) -> bool:
+    """Whether a trainer marked itself as alive within the last 15 seconds."""
+    try:
+        return (time.time() if now is None else now) - (model_dir / _HEARTBEAT).stat().st_mtime < 15
+    except OSError:
+        return False
