@@ -28,5 +28,5 @@ class Metrics:
         if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:  # prometheus-client's own variable; `serve` sets it
             return generate_latest(self._registry)
         everyone = CollectorRegistry()
-        MultiProcessCollector(everyone)  # type: ignore[no-untyped-call]
+        MultiProcessCollector(everyone)
         return generate_latest(everyone)

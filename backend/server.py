@@ -24,6 +24,7 @@ class Server(BaseApplication):  # type: ignore[misc]
             "timeout": 120,
             "graceful_timeout": 30,
             "preload_app": False,
+            "control_socket_disable": True,
             "proc_name": "pairloop-backend",
             "loglevel": self._settings.log_level.lower(),
             "worker_exit": _stop_backend,
@@ -49,4 +50,4 @@ def _stop_backend(server: Any, worker: Any) -> None:
 def _forget_figures(server: Any, worker: Any) -> None:
     from prometheus_client.multiprocess import mark_process_dead
 
-    mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
+    mark_process_dead(worker.pid)

@@ -2,7 +2,6 @@
 
 import importlib.metadata
 import logging
-import os
 import shutil
 import uuid
 from importlib.util import find_spec
@@ -67,11 +66,15 @@ def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def load_weights(auto_class: Any, path: str, **options: Any) -> PreTrainedModel:
-    """The model in evaluation mode, without gradients, through `auto_class.from_pretrained`."""
+def load_weights(auto_class: Any, path: str, *, device: torch.device | None = None, **options: Any) -> PreTrainedModel:
+    """The model on `device` (default: the CPU) in evaluation mode, without gradients, through `auto_class.from_pretrained`."""
     model: PreTrainedModel = _from_pretrained(auto_class, path, use_safetensors=True, **options)
+    network: torch.nn.Module = model
+    if device is not None:
+        network.to(device)
     model.requires_grad_(False)
-    return model.eval()
+    model.eval()
+    return model
 
 
 def _from_pretrained(auto_class: Any, path: str, **options: Any) -> Any:
@@ -107,7 +110,7 @@ def _embedded_folder(model_dir: Path) -> Path:
             temporary = folder.parent / f".unfinished-{uuid.uuid4().hex}"
             try:
                 _convert(source, temporary)
-                os.rename(temporary, folder)
+                temporary.rename(folder)
             finally:
                 shutil.rmtree(temporary, ignore_errors=True)
     return folder
@@ -121,5 +124,5 @@ def _convert(source: Path, target: Path) -> None:
     model.load_state_dict(read.state_dict())
     model.save_pretrained(target)
     tokenizer = _from_pretrained(AutoTokenizer, str(source.parent), gguf_file=source.name)
-    tokenizer.pad_token = "<|endoftext|>"
+    tokenizer.pad_token = "<|endoftext|>"  # noqa: S105 - a token, no password
     tokenizer.save_pretrained(target)

@@ -20,11 +20,10 @@ class Pairwise:
         its editor writes, and preselects nothing for "answer1,answer2".
         """
         side: Side = "left" if rewards[0] >= rewards[1] else "right"
-        first = layout.answer_tags[0]
-        regions = [_region(layout.control, first, "pairwise", {"selected": side})]
+        regions = [_region(layout.control, layout.answer_tags[0], "pairwise", {"selected": side})]
         for tag, reward in zip(layout.reward_tags, rewards, strict=True):
             if tag is not None:
-                regions.append(_region(tag, first, "number", {"number": round(reward, 3)}))
+                regions.append(_region(tag.name, tag.to_name, "number", {"number": round(reward, 3)}))
         return regions
 
     @staticmethod

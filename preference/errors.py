@@ -19,34 +19,45 @@ class PairloopError(Exception):
     """The root: its message says what, which one, and what to do."""
 
 
-class SettingsError(PairloopError): ...
+class SettingsError(PairloopError):
+    """A setting is missing or wrong; the message has a line for each."""
 
 
-class LayoutError(PairloopError): ...
+class LayoutError(PairloopError):
+    """A label config that Pairloop cannot serve."""
 
 
-class StudioError(PairloopError): ...
+class StudioError(PairloopError):
+    """Label Studio refused or failed."""
 
 
-class StudioUnreachable(StudioError): ...
+class StudioUnreachable(StudioError):
+    """Label Studio did not answer; the same call may work later."""
 
 
-class StudioKeyError(StudioError): ...
+class StudioKeyError(StudioError):
+    """Label Studio does not accept LABEL_STUDIO_API_KEY."""
 
 
-class StudioNotFound(StudioError): ...
+class StudioNotFound(StudioError):
+    """The project, task or backend is gone."""
 
 
-class ModelError(PairloopError): ...
+class ModelError(PairloopError):
+    """Weights or a tokenizer that cannot be loaded or used."""
 
 
-class RegistryError(PairloopError): ...
+class RegistryError(PairloopError):
+    """The folder of versions cannot be read or written as asked."""
 
 
-class VersionRefused(RegistryError): ...
+class VersionRefused(RegistryError):
+    """A published version that is not what its card says."""
 
 
-class TrainingError(PairloopError): ...
+class TrainingError(PairloopError):
+    """A round that could not train."""
 
 
-class StackError(PairloopError): ...
+class StackError(PairloopError):
+    """A process of the demo or the tests did not start."""

@@ -11,7 +11,6 @@ Not covered: a bound on the folder's size; it is safe to delete whole.
 import hashlib
 import logging
 import math
-import os
 import threading
 import uuid
 from collections.abc import Sequence
@@ -20,12 +19,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from transformers import AutoModel
 
 from preference.backbone import fingerprint, load_tokenizer, load_weights, locate
 from preference.encoding import ENCODING_VERSION, EncodedAnswer, encode_answer
 
 logger = logging.getLogger(__name__)
+Array = NDArray[np.float32]
 _BATCH_TOKENS = 4096  # padded tokens of one forward pass: about 100 MB of activations for a 135M model
 
 
@@ -50,7 +51,7 @@ class FeatureExtractor:
         path = locate(recipe.base, model_dir)
         self.recipe = recipe
         self.tokenizer = load_tokenizer(path)
-        self._backbone = load_weights(AutoModel, path, dtype=torch.float32, num_hidden_layers=recipe.layer).to(device)
+        self._backbone = load_weights(AutoModel, path, dtype=torch.float32, num_hidden_layers=recipe.layer, device=device)
         if hasattr(self._backbone, "norm"):
             self._backbone.norm = torch.nn.Identity()  # the layer's own output, not the one prepared for a language head
         self._device = device
@@ -76,8 +77,8 @@ class FeatureExtractor:
                 self._keep(paths[i], rows[i])
         return torch.from_numpy(np.stack(rows)) if rows else torch.zeros(0, self.size)  # type: ignore[arg-type]
 
-    def _compute(self, encoded: Sequence[EncodedAnswer]) -> list[np.ndarray]:
-        rows: list[np.ndarray] = [np.empty(0)] * len(encoded)
+    def _compute(self, encoded: Sequence[EncodedAnswer]) -> list[Array]:
+        rows: list[Array] = [np.empty(0, np.float32)] * len(encoded)
         by_length = sorted(range(len(encoded)), key=lambda i: len(encoded[i].input_ids))
         while by_length:
             longest = len(encoded[by_length[-1]].input_ids)
@@ -88,7 +89,7 @@ class FeatureExtractor:
         return rows
 
     @torch.inference_mode()
-    def _forward(self, encoded: Sequence[EncodedAnswer]) -> np.ndarray:
+    def _forward(self, encoded: Sequence[EncodedAnswer]) -> Array:
         longest = max(len(e.input_ids) for e in encoded)
         input_ids = torch.zeros(len(encoded), longest, dtype=torch.long)
         attention_mask = torch.zeros_like(input_ids)
@@ -112,7 +113,7 @@ class FeatureExtractor:
         digest = hashlib.sha256(f"{len(prompt)}|{prompt}|{answer.strip()}".encode()).hexdigest()
         return self._folder / digest[:2] / f"{digest[2:]}.npy"
 
-    def _read(self, path: Path) -> np.ndarray | None:
+    def _read(self, path: Path) -> Array | None:
         try:
             row = np.load(path, allow_pickle=False)
         except FileNotFoundError:
@@ -122,14 +123,14 @@ class FeatureExtractor:
             return None
         return row if row.shape == (self.size,) and row.dtype == np.float32 and math.isfinite(float(row.sum())) else None
 
-    def _keep(self, path: Path, row: np.ndarray | None) -> None:
+    def _keep(self, path: Path, row: Array | None) -> None:
         if row is None:
             return
         temporary = path.with_name(f".{path.stem}-{uuid.uuid4().hex}.npy")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             np.save(temporary, row, allow_pickle=False)
-            os.replace(temporary, path)
+            temporary.replace(path)
         except OSError as error:  # a full disk costs speed, not the answer
             logger.warning("a feature could not be kept in %s (%s)", self._folder, error.strerror)
             temporary.unlink(missing_ok=True)

@@ -21,6 +21,14 @@ _FIELD = re.compile(r"\$(\w[\w.-]*)")
 
 
 @dataclass(frozen=True)
+class Tag:
+    """A control tag and the tag that it belongs to."""
+
+    name: str
+    to_name: str
+
+
+@dataclass(frozen=True)
 class LabelingLayout:
     """Where a project keeps its prompt, its two answers and their comparison."""
 
@@ -28,7 +36,7 @@ class LabelingLayout:
     answer_tags: tuple[str, str]  # names of the left and the right answer's tag
     answer_fields: tuple[str, str]  # their keys in task data
     prompt_field: str  # the prompt's key in task data
-    reward_tags: tuple[str | None, str | None]  # <Number> tags `reward1`, `reward2`, where the config has them
+    reward_tags: tuple[Tag | None, Tag | None]  # <Number> tags `reward1`, `reward2`, where the config has them
 
     @classmethod
     @lru_cache(maxsize=256)
@@ -111,5 +119,6 @@ def _field(tag: Element) -> str | None:
     return match.group(1) if match else None
 
 
-def _number(tags: list[Element], name: str) -> str | None:
-    return name if any(tag.tag == "Number" and tag.get("name") == name for tag in tags) else None
+def _number(tags: list[Element], name: str) -> Tag | None:
+    found = next((tag for tag in tags if tag.tag == "Number" and tag.get("name") == name and tag.get("toName")), None)
+    return None if found is None else Tag(name, found.get("toName", ""))

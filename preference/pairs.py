@@ -65,7 +65,8 @@ def pairs_of_task(task: dict[str, Any], layout: LabelingLayout, *, dropped: Coun
 
 def split_holdout(pairs: Sequence[PreferencePair], fraction: float) -> tuple[list[PreferencePair], list[PreferencePair]]:
     """(train, holdout): a prompt's hash alone decides, so a held-out prompt stays held out in every later round."""
-    train, holdout = [], []
+    train: list[PreferencePair] = []
+    holdout: list[PreferencePair] = []
     for pair in pairs:
         (holdout if is_held_out(pair.prompt, fraction) else train).append(pair)
     return train, holdout

@@ -206,7 +206,7 @@ def _write(path: Path, text: str) -> None:
     temporary = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
     temporary.write_text(text, encoding="utf-8")
     _sync(temporary)
-    os.replace(temporary, path)
+    temporary.replace(path)
     _sync(path.parent)
 
 

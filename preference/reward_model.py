@@ -40,7 +40,9 @@ class Description:
 class FindsExtractor(Protocol):
     """Gives the extractor of a recipe, loaded once for all versions that share it."""
 
-    def __call__(self, recipe: FeatureRecipe, /) -> FeatureExtractor: ...
+    def __call__(self, recipe: FeatureRecipe, /) -> FeatureExtractor:
+        """The extractor of that recipe."""
+        ...
 
 
 class RewardModel(ABC):
@@ -84,6 +86,8 @@ class RewardHead(PreTrainedModel):
 
     config_class = RewardHeadConfig
     config: RewardHeadConfig
+    mean: torch.Tensor  # (feature_size,) of the training set
+    spread: torch.Tensor  # (feature_size,)
     main_input_name = "features"
 
     def __init__(self, config: RewardHeadConfig) -> None:
@@ -91,7 +95,7 @@ class RewardHead(PreTrainedModel):
         self.register_buffer("mean", torch.zeros(config.feature_size))
         self.register_buffer("spread", torch.ones(config.feature_size))
         self.weight = torch.nn.Parameter(torch.zeros(config.feature_size))
-        self.post_init()
+        self.post_init()  # type: ignore[no-untyped-call]
 
     def _init_weights(self, module: torch.nn.Module) -> None:
         """Zeros, not noise: the loss is convex, and the same data then gives the same weights."""
@@ -107,7 +111,7 @@ class FrozenRewardModel(RewardModel):
 
     def __init__(self, description: Description, head: RewardHead, extractor: FeatureExtractor) -> None:
         super().__init__(description, extractor.tokenizer)
-        self.head = head.eval()
+        self.head = head
         self._extractor = extractor
 
     @torch.inference_mode()
@@ -125,7 +129,8 @@ class SequenceRewardModel(RewardModel):
 
     def __init__(self, description: Description, network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
         super().__init__(description, tokenizer)
-        self.network = network.eval()
+        self.network = network
+        self.network.train(False)
         self.network.config.get_text_config().pad_token_id = tokenizer.pad_token_id
         self._computing = threading.Lock()
 
@@ -168,5 +173,5 @@ def load_reward_model(folder: Path, *, extractor: FindsExtractor, device: torch.
         if not isinstance(head, RewardHead) or head.config.feature_size != found.size:
             raise ModelError(f"{folder} holds a head for another backbone than {description.base!r}.")
         return FrozenRewardModel(description, head, found)
-    network = load_weights(AutoModelForSequenceClassification, str(folder), dtype=torch.float32)
-    return SequenceRewardModel(description, network.to(device), load_tokenizer(str(folder)))
+    network = load_weights(AutoModelForSequenceClassification, str(folder), dtype=torch.float32, device=device)
+    return SequenceRewardModel(description, network, load_tokenizer(str(folder)))

@@ -8,7 +8,7 @@ import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, TypeVar
 
 import httpx
 from label_studio_sdk import LabelStudio
@@ -20,7 +20,7 @@ from preference.layout import LabelingLayout
 from preference.settings import Settings
 
 logger = logging.getLogger(__name__)
-P, T = ParamSpec("P"), TypeVar("T")
+T = TypeVar("T")
 
 Task = dict[str, Any]  # a task as Label Studio lists it: id, data, meta, total_annotations, annotations, ...
 _COLUMNS = "id,data,meta,total_annotations,cancelled_annotations,predictions_model_versions"
@@ -57,7 +57,7 @@ class LabelStudioProject:
         """A new project of that title (at least 3 characters) and label config."""
         account = cls(settings, 0)
         created = account._call(account._client.projects.create, title=title, label_config=label_config)
-        return cls(settings, created.id)
+        return cls(settings, int(created.id or 0))
 
     def read(self) -> Task:
         """The project's fields, among them label_config, model_version, sampling, total_annotations_number."""
@@ -71,7 +71,7 @@ class LabelStudioProject:
 
     def import_tasks(self, tasks: Sequence[Task]) -> list[int]:
         """The ids of the imported tasks, in order; each task is `{"data": {...}}`, with `meta` and `predictions` at will."""
-        answer = self._call(self._client.projects.import_tasks, id=self.id, request=list(tasks), return_task_ids=True)
+        answer: Any = self._call(self._client.projects.import_tasks, id=self.id, request=list(tasks), return_task_ids=True)
         return list(answer.task_ids or [])
 
     def unanswered_tasks(self, layout: LabelingLayout, *, page_size: int = 100) -> Iterator[list[Task]]:
@@ -171,7 +171,7 @@ class LabelStudioProject:
         last_id = 0
         while True:
             above = {"filter": "filter:tasks:id", "operator": "greater", "type": "Number", "value": last_id}
-            items = [
+            items: list[Task] = [
                 {"filter": f"filter:tasks:{column}", "operator": operator, "type": kind, "value": value, "child_filter": above}
                 for column, operator, kind, value in lines
             ]
@@ -188,7 +188,7 @@ class LabelStudioProject:
         items = self._client.tasks.list(project=self.id, page=1, **arguments).items or []
         return [item.model_dump() for item in items]
 
-    def _call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    def _call(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         retrying = Retrying(
             retry=retry_if_exception(_is_passing),
             wait=wait_exponential(multiplier=0.5, max=15),

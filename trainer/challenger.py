@@ -11,8 +11,9 @@ import torch
 from datasets import Dataset
 from datasets.utils.logging import disable_progress_bar
 from peft import LoraConfig
-from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel
-from trl import RewardConfig, RewardTrainer
+from transformers import AutoConfig, AutoModelForSequenceClassification
+from trl.trainer.reward_config import RewardConfig
+from trl.trainer.reward_trainer import RewardTrainer
 
 from preference.backbone import load_tokenizer, load_weights, locate
 from preference.encoding import encode_answer
@@ -158,6 +159,6 @@ def _train_sequence(
     )
     trainer.train()
     trained: Any = trainer.model
-    merged: PreTrainedModel = trained.merge_and_unload() if lora else trained
+    merged: Any = (trained.merge_and_unload() if lora else trained).to(device)
     description = Description("sequence", base, recipe.max_tokens)
-    return SequenceRewardModel(description, merged.requires_grad_(False).to(device), tokenizer)
+    return SequenceRewardModel(description, merged.requires_grad_(False), tokenizer)

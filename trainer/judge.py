@@ -13,12 +13,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.stats import binomtest, bootstrap
 
 from preference.pairs import PreferencePair
 from preference.reward_model import RewardModel
 
 MIN_HOLDOUT = 8
+Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ def judge(challenger: RewardModel, champion: RewardModel | None, holdout: Sequen
     return Verdict(True, f"accuracy {metrics['accuracy']:.3f}, {rule}-answer-wins has {baseline:.3f}{against}", metrics)
 
 
-def _outcomes(model: RewardModel, pairs: Sequence[PreferencePair]) -> np.ndarray:
+def _outcomes(model: RewardModel, pairs: Sequence[PreferencePair]) -> Array:
     """(num_pairs,) 1.0 where the chosen answer has the higher reward, else 0.0: a tie is not right."""
     prompts = [pair.prompt for pair in pairs]
     chosen = model.score(prompts, [pair.chosen for pair in pairs])
@@ -65,11 +67,11 @@ def _outcomes(model: RewardModel, pairs: Sequence[PreferencePair]) -> np.ndarray
     return (chosen > rejected).numpy().astype(float)
 
 
-def _mean(values: np.ndarray) -> float:
+def _mean(values: Array) -> float:
     return round(float(values.mean()), 4) if len(values) else 0.0
 
 
-def _gain_interval(differences: np.ndarray, *, seed: int) -> list[float]:
+def _gain_interval(differences: Array, *, seed: int) -> list[float]:
     """The 95 % percentile bootstrap of the mean difference over the same pairs."""
     if not differences.any():
         return [0.0, 0.0]

@@ -40,5 +40,5 @@ def model_card(card: ModelCard) -> str:
     metadata = ModelCardData(
         library_name="pairloop", tags=["reward-model", "preference", "label-studio"], pipeline_tag="text-classification"
     ).to_yaml()
-    template = Environment(undefined=StrictUndefined, autoescape=False).from_string(_TEMPLATE)
+    template = Environment(undefined=StrictUndefined, autoescape=False).from_string(_TEMPLATE)  # noqa: S701 - Markdown, not HTML
     return template.render(card=card, m=card.metrics, base=title(card.base), metadata=metadata)

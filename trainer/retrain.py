@@ -14,7 +14,7 @@ import torch
 from preference.errors import PairloopError, StudioUnreachable
 from preference.features import Extractors
 from preference.layout import LabelingLayout
-from preference.pairs import PreferencePair, pairs_of_task, split_holdout
+from preference.pairs import pairs_of_task, split_holdout
 from preference.registry import ModelCard, Registry
 from preference.reward_model import RewardModel, load_reward_model
 from preference.settings import Settings

@@ -9,8 +9,9 @@ from backend.generators import Writing
 class EchoGenerator:
     """Repeats the prompt, with a number that the seed decides."""
 
-    name = "echo"
-    sampling: dict[str, Any] = {}
+    def __init__(self) -> None:
+        self.name = "echo"
+        self.sampling: dict[str, Any] = {}
 
     def generate(self, prompts: Sequence[str], *, seeds: Sequence[int], num_answers: int = 2) -> list[Writing]:
         """One Writing a prompt, in order."""

@@ -30,7 +30,7 @@ class HuggingFaceGenerator:
         self._device = pick_device(settings.device)
         dtype = torch.bfloat16 if self._device.type == "cuda" and torch.cuda.is_bf16_supported() else torch.float32
         self._tokenizer = load_tokenizer(path)
-        self._model = load_weights(AutoModelForCausalLM, path, dtype=dtype).to(self._device)
+        self._model = load_weights(AutoModelForCausalLM, path, dtype=dtype, device=self._device)
         self._top_k, self._temperature = settings.top_k, settings.temperature
         self._max_new_tokens = settings.max_new_tokens
         window = int(getattr(self._model.config, "max_position_embeddings", 0) or 1 << 30)
@@ -92,7 +92,7 @@ class HuggingFaceGenerator:
                 use_cache=True,
             ).logits[:, -1]
             positions = positions + 1
-        texts = [self._tokenizer.decode(ids, skip_special_tokens=True).strip() for ids in tokens]
+        texts = [str(self._tokenizer.decode(ids, skip_special_tokens=True)).strip() for ids in tokens]
         return [texts[i : i + num_answers] for i in range(0, len(texts), num_answers)]
 
     def _prefill(self, prompts: list[list[int]]) -> tuple[torch.Tensor, DynamicCache, torch.Tensor]:
