@@ -185,7 +185,7 @@ class LabelStudioProject:
             last_id = page[-1]["id"]
 
     def _list(self, **arguments: Any) -> list[Task]:
-        items = self._client.tasks.list(project=self.id, page=1, **arguments).items or []
+        items: Any = self._client.tasks.list(project=self.id, page=1, **arguments).items or []
         return [item.model_dump() for item in items]
 
     def _call(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:

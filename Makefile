@@ -1,0 +1,43 @@
+# `make demo` runs the whole loop; `make test` passes the tests. Both install what they need.
+.PHONY: demo test lint bench install install-label-studio clean
+SHELL := /bin/bash
+PYTHON ?= python3
+LABEL_STUDIO_VERSION := 1.23.2
+# A wheel that pip would find (a CPU build of torch, say) is found by uv too.
+export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
+BIN := .venv/bin
+UV := $(BIN)/uv
+
+demo: install install-label-studio
+	$(BIN)/python -m demo $(DEMO_ARGS)
+
+test: install install-label-studio
+	$(BIN)/python -m pytest $(TEST_ARGS)
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: install install-label-studio
+	$(BIN)/python -m benchmarks $(if $(ONLY),--only $(ONLY))
+
+install: .venv/.installed
+install-label-studio: .venv-label-studio/.installed-$(LABEL_STUDIO_VERSION)
+
+$(UV):
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Pairloop needs Python 3.11 or newer; try make PYTHON=python3.11")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet uv
+
+.venv/.installed: pyproject.toml | $(UV)
+	$(UV) pip install --quiet --python .venv --editable '.[embedded]' --group dev
+	touch $@
+
+.venv-label-studio/.installed-$(LABEL_STUDIO_VERSION): | $(UV)
+	$(PYTHON) -m venv .venv-label-studio
+	$(UV) pip install --quiet --no-config --python .venv-label-studio label-studio==$(LABEL_STUDIO_VERSION)
+	touch $@
+
+clean:
+	rm -rf .venv .venv-label-studio .cache .demo
