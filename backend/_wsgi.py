@@ -11,7 +11,9 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(name)
     from backend.app import create_app
     from backend.wiring import process_backend
+    from preference.backbone import quiet_transformers
 
     logging.basicConfig(level=Settings.from_environ().log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    quiet_transformers()
     logging.getLogger("httpx").setLevel(logging.WARNING)
     return create_app(process_backend())

@@ -47,7 +47,7 @@ def draft_answers(
         again = []
         for task, seed, writing in zip(waiting, seeds, writings, strict=True):
             answers = _place(task, layout, writing.answers, settings.seed)
-            shown = [answers.get(field) or task["data"][field] for field in layout.answer_fields]
+            shown = [answers[field] if field in answers else task["data"][field] for field in layout.answer_fields]
             is_last = attempt == settings.max_resamples
             if not all(text.strip() for text in shown):
                 if is_last:

@@ -14,7 +14,6 @@ from flask import Flask, Response, g, jsonify, request
 from pydantic import BaseModel, BeforeValidator, Field, TypeAdapter, ValidationError
 from werkzeug.exceptions import HTTPException
 
-from backend.model import PreferenceModel
 from backend.wiring import Backend
 from preference.errors import LayoutError, RegistryError
 from preference.registry import Registry, known_projects
@@ -70,7 +69,7 @@ def create_app(backend: Backend) -> Flask:
         champions = backend.champions.all()
         return {
             "status": "UP",
-            "model_class": PreferenceModel.__name__,
+            "model_class": "PreferenceModel",  # not imported: label_studio_ml sets multiprocessing's start method and warns
             "versions": {str(project_id): champion.version for project_id, champion in champions.items()},
             "problems": [champion.problem for champion in champions.values() if champion.problem],
         }
@@ -100,7 +99,8 @@ def create_app(backend: Backend) -> Flask:
     @app.get("/versions")
     def versions() -> dict[str, list[str]]:
         # Label Studio's GET names no project; ?project=ID asks for one project's.
-        wanted = request.args.get("project", type=lambda text: TypeAdapter(ProjectId).validate_python(text))
+        # `type=` of args.get would swallow the error and list every project.
+        wanted = None if "project" not in request.args else TypeAdapter(ProjectId).validate_python(request.args["project"])
         found = [registry for registry in known_projects(model_dir) if wanted in (None, registry.project_id)]
         return {"versions": [version for registry in found for version in registry.versions()]}
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from preference.errors import PairloopError, VersionRefused
+from preference.errors import VersionRefused
 from preference.features import Extractors
 from preference.registry import UNTRAINED, Registry, known_projects
 from preference.reward_model import RewardModel, load_reward_model
@@ -50,16 +50,17 @@ class Champion:
     def refresh(self) -> bool:
         """Whether another version is served now than before."""
         pointed = self._registry.champion()
+        if pointed != self._refused:
+            self._refused = self.problem = None
         if pointed is None or pointed == self._refused or (self.serving and pointed == self.serving.version):
             return False
         try:
             self.serving = Serving(self._load(self._registry, pointed), pointed)
-        except (PairloopError, OSError, RuntimeError) as error:
+        except Exception as error:  # a door: a damaged version may raise anything, and the others must be followed on
             self._refused, self.problem = pointed, f"{pointed} is not served: {error}"
             kept = f"{self.serving.version} serves on" if self.serving else "nothing is suggested"
             logger.error("project %d: %s; %s. Promote another version.", self._registry.project_id, self.problem, kept)
             return False
-        self._refused = self.problem = None
         logger.info("project %d: serving %s", self._registry.project_id, pointed)
         return True
 
@@ -88,11 +89,11 @@ class Champions:
     def keep_fresh(self, stop: threading.Event, *, every_seconds: float = 0.5) -> None:
         """Follows the pointers of all projects until `stop`."""
         while not stop.is_set():
-            for registry in known_projects(self._model_dir):
-                try:
+            try:
+                for registry in known_projects(self._model_dir):
                     self.of(registry.project_id).refresh()
-                except OSError as error:  # MODEL_DIR is away for a moment
-                    logger.warning("project %d: the champion cannot be looked up (%s)", registry.project_id, error)
+            except OSError as error:  # MODEL_DIR is away for a moment
+                logger.warning("the champions cannot be looked up (%s)", error)
             stop.wait(every_seconds)
 
     def load(self, registry: Registry, version: str) -> RewardModel:

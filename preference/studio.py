@@ -6,6 +6,7 @@ becomes one StudioError. Safe to use from several threads.
 
 import json
 import logging
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -113,6 +114,10 @@ class LabelStudioProject:
         answer = self._call(self._client.projects.import_predictions, id=self.id, request=list(predictions))
         return int(answer.created or 0)
 
+    def annotate(self, task_id: int, result: Sequence[Task], *, skip: bool = False, lead_seconds: float = 0) -> None:
+        """Submits one judgement, or a skip with an empty result."""
+        self._call(self._client.annotations.create, id=task_id, result=list(result), was_cancelled=skip, lead_time=lead_seconds)
+
     # The connection
 
     def connections(self) -> list[Connection]:
@@ -160,8 +165,14 @@ class LabelStudioProject:
         if not self._key:
             raise StudioKeyError(f"LABEL_STUDIO_API_KEY is not set; {_KEY_ADVICE}.")
         if self._studio is None:
+            http = httpx.Client(timeout=60, follow_redirects=True)
+            weakref.finalize(self, http.close)  # the SDK never closes its connections
             # A personal access token is exchanged inside this constructor's client at the first call, and renewed.
-            self._studio = LabelStudio(base_url=self._url, api_key=self._key, timeout=60)
+            try:
+                # max_retries: _call repeats; the SDK's own two tries would add three seconds to each of its.
+                self._studio = LabelStudio(base_url=self._url, api_key=self._key, timeout=60, max_retries=0, httpx_client=http)
+            except ApiError as error:  # the token has expired
+                raise self._explain(error) from error
         return self._studio
 
     def _pages(
@@ -200,7 +211,7 @@ class LabelStudioProject:
             return retrying(function, *args, **kwargs)
         except ApiError as error:
             raise self._explain(error) from error
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, json.JSONDecodeError) as error:
             raise StudioUnreachable(
                 f"Label Studio at {self._url} does not answer ({type(error).__name__}); start it, or correct LABEL_STUDIO_URL."
             ) from error
@@ -213,7 +224,11 @@ class LabelStudioProject:
         detail = error.body.get("detail", error.body) if isinstance(error.body, dict) else error.body
         if isinstance(error.body, dict) and error.body.get("validation_errors"):
             detail = error.body["validation_errors"]
-        detail = str(detail)[:300]
+        detail = " ".join(str(detail).split())
+        if len(detail) > 300:
+            detail = f"{detail[:100]} ... {detail[-200:]}"  # it quotes what it was sent, and ends with what is wrong
+        if detail.startswith("<"):
+            detail = "it sent a page instead of JSON"
         if error.status_code == 401:
             return StudioKeyError(f"Label Studio at {self._url} refuses LABEL_STUDIO_API_KEY; {_KEY_ADVICE}.")
         if error.status_code == 404:
@@ -236,4 +251,5 @@ def _is_passing(error: BaseException) -> bool:
     if isinstance(error, ApiError):
         # PATCHes meet "database is locked" (a 500) on SQLite now and then.
         return error.status_code is not None and (error.status_code == 429 or error.status_code >= 500)
-    return isinstance(error, httpx.TransportError)
+    # The SDK reads the answer to a token's exchange as JSON, even where it is a proxy's error page.
+    return isinstance(error, (httpx.TransportError, json.JSONDecodeError))

@@ -48,7 +48,8 @@ def once(project_id: int | None) -> None:
             ended = runner(LabelStudioProject(settings, registry.project_id, patience_seconds=30), registry)
         except PairloopError as error:
             raise click.ClickException(str(error)) from None
-        click.echo(f"project {registry.project_id}: {ended.outcome} {ended.version or ''}: {ended.reason}")
+        version = f" {ended.version}" if ended.version else ""
+        click.echo(f"project {registry.project_id}: {ended.outcome}{version}: {ended.reason}")
         failed = failed or ended.outcome == "failed"
     sys.exit(1 if failed else 0)
 
@@ -57,7 +58,7 @@ def once(project_id: int | None) -> None:
 @click.option("--check", is_flag=True, help="Only say whether a trainer is running; the exit status tells.")
 def status(check: bool) -> None:
     """Show each project's versions and whether the trainer is running."""
-    from trainer.schedule import is_alive
+    from trainer.heartbeat import is_alive
 
     settings = _settings()
     alive = is_alive(settings.model_dir)
@@ -94,10 +95,11 @@ def promote(project_id: int, version: str) -> None:
 def _round_runner(settings: Settings):  # type: ignore[no-untyped-def]
     import torch
 
-    from preference.backbone import pick_device
+    from preference.backbone import pick_device, quiet_transformers
     from preference.features import Extractors
     from trainer.retrain import retrain
 
+    quiet_transformers()
     torch.set_num_threads(settings.num_torch_threads)
     try:
         device = pick_device(settings.device)

@@ -11,13 +11,13 @@ import torch
 from datasets import Dataset
 from datasets.utils.logging import disable_progress_bar
 from peft import LoraConfig
-from transformers import AutoConfig, AutoModelForSequenceClassification
+from transformers import AutoConfig, AutoModelForSequenceClassification, PrinterCallback
 from trl.trainer.reward_config import RewardConfig
 from trl.trainer.reward_trainer import RewardTrainer
 
 from preference.backbone import load_tokenizer, load_weights, locate
 from preference.encoding import encode_answer
-from preference.errors import TrainingError
+from preference.errors import ModelError, TrainingError
 from preference.features import Extractors, FeatureRecipe
 from preference.pairs import PreferencePair
 from preference.reward_model import (
@@ -70,7 +70,7 @@ def _arguments(recipe: Recipe, scratch: Path, *, device: torch.device, seed: int
         output_dir=str(scratch),
         use_cpu=on_cpu,
         bf16=not on_cpu and torch.cuda.is_bf16_supported(),
-        gradient_checkpointing=not on_cpu,
+        activation_checkpointing=not on_cpu,
         learning_rate=recipe.learning_rate,
         per_device_train_batch_size=num_pairs if recipe.kind == "frozen" else recipe.batch_pairs,
         center_rewards_coefficient=recipe.center_coefficient,
@@ -95,8 +95,7 @@ def _train_head(
     model_dir: Path,
     extractors: Extractors,
 ) -> RewardModel:
-    depth = AutoConfig.from_pretrained(locate(base, model_dir), trust_remote_code=False).num_hidden_layers
-    layer = max(1, round(recipe.layer_share * depth))
+    layer = max(1, round(recipe.layer_share * _depth(locate(base, model_dir))))
     extractor = extractors(FeatureRecipe(base, layer, recipe.max_tokens))
     prompts = [pair.prompt for pair in pairs]
     features = extractor.features(
@@ -114,16 +113,29 @@ def _train_head(
 
     # Adam's weight decay is the gradient of `l2 * |w|^2` (torch.optim.Adam, unlike AdamW).
     optimizer = torch.optim.Adam([head.weight], lr=recipe.learning_rate, weight_decay=2 * recipe.l2)
-    RewardTrainer(
+    trainer = RewardTrainer(
         model=head,
         args=arguments,
         data_collator=collate,
         train_dataset=rows,
         processing_class=extractor.tokenizer,
         optimizers=(optimizer, None),
-    ).train()
+    )
+    _train(trainer)
     description = Description("frozen", base, recipe.max_tokens, layer=layer)
     return FrozenRewardModel(description, head.requires_grad_(False), extractor)
+
+
+def _depth(path: str) -> int:
+    """How many layers the base has."""
+    try:
+        return int(AutoConfig.from_pretrained(path, trust_remote_code=False).num_hidden_layers)
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split("\n", 1)[0].split())[:200]
+        raise ModelError(
+            f"The model {path!r} cannot be loaded ({type(error).__name__}: {reason}); "
+            "name a folder with safetensors weights, or an id that this machine can fetch."
+        ) from error
 
 
 def _train_sequence(
@@ -157,8 +169,13 @@ def _train_sequence(
     trainer = RewardTrainer(
         model=network, args=arguments, train_dataset=Dataset.from_list(rows), processing_class=tokenizer, peft_config=lora
     )
-    trainer.train()
+    _train(trainer)
     trained: Any = trainer.model
     merged: Any = (trained.merge_and_unload() if lora else trained).to(device)
     description = Description("sequence", base, recipe.max_tokens)
     return SequenceRewardModel(description, merged.requires_grad_(False), tokenizer)
+
+
+def _train(trainer: RewardTrainer) -> None:
+    trainer.remove_callback(PrinterCallback)  # it prints dictionaries into the daemon's log
+    trainer.train()

@@ -19,7 +19,7 @@ Scores an answer to a prompt; higher is what this project's annotators prefer. T
 
 | on the held-out judgements | accuracy |
 |---|---|
-| this version | {{ "%.3f"|format(m.accuracy) }}{% if m.interval %} (95 % interval {{ "%.3f"|format(m.interval[0]) }} to {{ "%.3f"|format(m.interval[1]) }}){% endif %} |
+| this version | {{ "%.3f"|format(m.accuracy) }}{% if m.interval is defined %} (95 % interval {{ "%.3f"|format(m.interval[0]) }} to {{ "%.3f"|format(m.interval[1]) }}){% endif %} |
 {%- if m.champion is defined %}
 | the champion before it, {{ card.compared_with }} | {{ "%.3f"|format(m.champion) }} |
 {%- endif %}

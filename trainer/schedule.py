@@ -1,10 +1,9 @@
 """When rounds run: on a schedule, on a training request, and on enough new judgements. The only file with APScheduler."""
 
 import logging
+import re
 import signal
-import time
 from collections.abc import Callable
-from pathlib import Path
 
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.blocking import BlockingScheduler
@@ -13,16 +12,24 @@ from apscheduler.triggers.cron import CronTrigger
 from apscheduler.triggers.interval import IntervalTrigger
 from filelock import FileLock, Timeout
 
-from preference.errors import PairloopError, SettingsError, StudioUnreachable, TrainingError
+from preference.errors import PairloopError, SettingsError, TrainingError
 from preference.registry import Registry, known_projects
 from preference.settings import Settings
 from preference.studio import LabelStudioProject
+from trainer.heartbeat import beat
 from trainer.retrain import Round, new_judgements
 
 logger = logging.getLogger(__name__)
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-_HEARTBEAT = "trainer.alive"
+_DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
+_NUMBERED_DAYS = re.compile(r"(?<![\w/-])([0-7])(?:-([0-7]))?(?:/(\d+))?(?![\w-])")
 RunRound = Callable[[LabelStudioProject, Registry], Round]
+OpenProject = Callable[[Settings, int], LabelStudioProject]
+
+
+def open_project(settings: Settings, project_id: int) -> LabelStudioProject:
+    """A project as the trainer reads it: a look that Label Studio does not answer is left to the next one."""
+    return LabelStudioProject(settings, project_id, patience_seconds=20)
 
 
 def parse_schedule(text: str) -> BaseTrigger:
@@ -33,13 +40,14 @@ def parse_schedule(text: str) -> BaseTrigger:
     """
     if text[-1] in _UNITS and text[:-1].isdigit():
         return IntervalTrigger(**{_UNITS[text[-1]]: int(text[:-1])})
+    *others, weekdays = text.split()
     try:
-        return CronTrigger.from_crontab(text)
+        return CronTrigger.from_crontab(" ".join([*others, _NUMBERED_DAYS.sub(_day_names, weekdays)]))
     except ValueError as error:
         raise SettingsError(f"TRAIN_SCHEDULE={text!r} is wrong: {error}") from None
 
 
-def run_schedule(settings: Settings, run_round: RunRound) -> None:
+def run_schedule(settings: Settings, run_round: RunRound, *, open_project: OpenProject = open_project) -> None:
     """Runs rounds until SIGINT or SIGTERM; a running round ends first. One trainer a MODEL_DIR.
 
     Raises:
@@ -55,9 +63,10 @@ def run_schedule(settings: Settings, run_round: RunRound) -> None:
             f"Another trainer works on MODEL_DIR={settings.model_dir}; stop it, or give this one a folder of its own."
         ) from None
     logging.getLogger("apscheduler").setLevel(logging.ERROR)  # it warns of each look that a running round outlasts
-    watch = Watch(settings, run_round)
+    watch = Watch(settings, run_round, open_project=open_project)
     # One thread for rounds and looks, so no two rounds overlap; whatever was missed meanwhile is not caught up.
-    scheduler = BlockingScheduler(executors={"default": ThreadPoolExecutor(1), "heartbeat": ThreadPoolExecutor(1)})
+    rounds = ThreadPoolExecutor(1)
+    scheduler = BlockingScheduler(executors={"default": rounds, "heartbeat": ThreadPoolExecutor(1)})
     defaults = {"max_instances": 1, "coalesce": True, "misfire_grace_time": None}
     scheduler.add_job(watch.scheduled, trigger, **defaults)
     scheduler.add_job(watch.look, "interval", seconds=settings.look_every_seconds, **defaults)
@@ -73,16 +82,24 @@ def run_schedule(settings: Settings, run_round: RunRound) -> None:
     )
     try:
         scheduler.start()
+        rounds.shutdown()  # until a running round has ended, the lock keeps a next trainer out
     finally:
         lock.release()
         logger.info("trainer stopped")
 
 
+def _day_names(days: re.Match[str]) -> str:
+    """The weekdays of one number or range by name: cron counts from Sunday, APScheduler 3 from Monday (apscheduler#286)."""
+    first, last, step = days.groups()
+    numbers = range(int(first), int(last or first) + 1, int(step or 1))
+    return ",".join(_DAYS[number % 7] for number in numbers) or days.group()
+
+
 class Watch:
     """Decides which projects get a round now."""
 
-    def __init__(self, settings: Settings, run_round: RunRound) -> None:
-        self._settings, self._run_round = settings, run_round
+    def __init__(self, settings: Settings, run_round: RunRound, *, open_project: OpenProject = open_project) -> None:
+        self._settings, self._run_round, self._open_project = settings, run_round, open_project
         self._skipped_at: dict[int, int] = {}  # project id -> its number of annotations when a round came to nothing
         self._complaints: dict[int, str] = {}
 
@@ -96,40 +113,25 @@ class Watch:
 
     def _each(self, num_needed: Callable[[Registry], int]) -> None:
         for registry in known_projects(self._settings.model_dir):
+            needed = num_needed(registry)
             try:
-                self._consider(registry, num_needed(registry))
+                self._consider(registry, needed)
                 self._complaints.pop(registry.project_id, None)
             except PairloopError as error:  # said once, not at every look
+                if not needed:
+                    registry.request("train")  # it was asked for, so it stays asked for
                 if self._complaints.get(registry.project_id) != str(error):
                     logger.warning("project %d: %s", registry.project_id, error)
                     self._complaints[registry.project_id] = str(error)
 
     def _consider(self, registry: Registry, num_needed: int) -> None:
-        project = LabelStudioProject(self._settings, registry.project_id, patience_seconds=20)
+        project = self._open_project(self._settings, registry.project_id)
         num_annotations = int(project.read().get("total_annotations_number") or 0)
         num_new = new_judgements(registry, num_annotations)
         if num_needed and (num_new < num_needed or self._skipped_at.get(registry.project_id) == num_annotations):
             return
         cause = f"{num_new} new judgements" if num_needed else "a training request"
         logger.info("project %d: round begins (%s)", registry.project_id, cause)
-        try:
-            ended = self._run_round(project, registry)
-        except StudioUnreachable:
-            if not num_needed:
-                registry.request("train")  # it was asked for, so it stays asked for
-            raise
+        ended = self._run_round(project, registry)
         if ended.outcome in ("skipped", "failed"):
             self._skipped_at[registry.project_id] = num_annotations
-
-
-def beat(model_dir: Path) -> None:
-    """Marks this trainer as alive."""
-    (model_dir / _HEARTBEAT).touch()
-
-
-def is_alive(model_dir: Path, *, now: float | None = None) -> bool:
-    """Whether a trainer marked itself as alive within the last 15 seconds."""
-    try:
-        return (time.time() if now is None else now) - (model_dir / _HEARTBEAT).stat().st_mtime < 15
-    except OSError:
-        return False

@@ -1,0 +1,1 @@
+"""The whole loop on this machine: a real Label Studio, the backend, the trainer, and a scripted annotator."""

@@ -1,0 +1,42 @@
+"""A scripted annotator: judges by a rule that is printed, through Label Studio's API, as a stand-in for people."""
+
+import re
+from collections.abc import Iterable, Iterator
+
+from preference.controls import Side
+from preference.layout import LabelingLayout
+from preference.studio import LabelStudioProject, Task
+
+RULE = (
+    "An answer set out in more lines is better. If both have as many, the one that talks less about itself "
+    "(I, me, my, we, our, us) is better. If that does not tell either, the task is skipped."
+)
+_SELF = {"i", "i'd", "i'll", "i'm", "i've", "me", "my", "mine", "we", "our", "us"}
+
+
+def choose(left: str, right: str) -> Side | None:
+    """The better side by RULE, or None where it does not tell."""
+    first, second = _rank(left), _rank(right)
+    return None if first == second else "left" if first > second else "right"
+
+
+def judge(project: LabelStudioProject, layout: LabelingLayout, tasks: Iterable[Task]) -> Iterator[Side | None]:
+    """Judges each task and yields the side it chose; None is a skip."""
+    for task in tasks:
+        left, right = layout.answers(task["data"])
+        side = choose(left or "", right or "")
+        # As the editor writes it by hand: `to_name` is the control's own name.
+        region = {
+            "from_name": layout.control,
+            "to_name": layout.control,
+            "type": "pairwise",
+            "origin": "manual",
+            "value": {"selected": side},
+        }
+        project.annotate(task["id"], [region] if side else [], skip=side is None)
+        yield side
+
+
+def _rank(answer: str) -> tuple[int, int]:
+    words = re.findall(r"[a-z']+", answer.lower().replace("\N{RIGHT SINGLE QUOTATION MARK}", "'"))
+    return answer.strip().count("\n"), -sum(word in _SELF for word in words)

@@ -1,0 +1,271 @@
+"""Label Studio, the backend and the trainer as processes of this machine, for the demo, the tests and the benchmarks."""
+
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+import httpx
+
+from preference.errors import StackError
+from trainer.heartbeat import is_alive
+
+REPOSITORY = Path(__file__).parent.parent
+USER = "admin@example.com"
+PASSWORD = "pairloop-demo"  # noqa: S105 - of a server that listens on loopback only
+_LABEL_STUDIO = REPOSITORY / ".venv-label-studio" / "bin" / "label-studio"
+_PAIRLOOP = REPOSITORY / ".venv" / "bin"
+_MIGRATED = REPOSITORY / ".cache" / "label-studio-1.23.2"
+
+
+@dataclass
+class Process:
+    """One child process, its log, and how to tell that it is up."""
+
+    name: str
+    command: list[str]
+    environ: Mapping[str, str]
+    log: Path
+    is_up: Callable[[], bool]
+    _child: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+
+    def start(self) -> None:
+        """Starts it in a session of its own, so that Ctrl-C reaches only its parent, which stops it in order."""
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with self.log.open("ab") as log:
+            self._child = subprocess.Popen(
+                self.command, env=dict(self.environ), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
+
+    def wait_until_up(self, *, timeout_seconds: float) -> None:
+        """Returns when it is up.
+
+        Raises:
+            StackError: it ended or did not come up in time; the message ends with its log's last lines.
+        """
+        wait_until(self.is_up, timeout_seconds=timeout_seconds, what=f"{self.name} to come up", check=self.check)
+
+    def check(self) -> None:
+        """Raises StackError if it ended."""
+        if self._child is not None and self._child.poll() is not None:
+            raise StackError(f"{self.name} ended with status {self._child.returncode}; the end of {self.log}:\n{self._tail()}")
+
+    @property
+    def pid(self) -> int:
+        """The process id; 0 while it is not running."""
+        return self._child.pid if self._child is not None and self._child.poll() is None else 0
+
+    def stop(self, *, timeout_seconds: float = 40) -> int | None:
+        """Ends it with SIGTERM, after the time limit with SIGKILL; its exit status, or None where it does not run."""
+        if self._child is None:
+            return None
+        if self._child.poll() is None:
+            self._child.terminate()
+            try:
+                self._child.wait(timeout_seconds)
+            except subprocess.TimeoutExpired:
+                os.killpg(self._child.pid, signal.SIGKILL)
+                self._child.wait()
+        status, self._child = self._child.returncode, None
+        return status
+
+    def _tail(self) -> str:
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-15:])
+
+
+class Stack:
+    """The three processes over one folder: `label-studio/` (its data), `models/` (MODEL_DIR), `logs/`, `token`."""
+
+    def __init__(self, folder: Path, *, label_studio_port: int, backend_port: int, settings: Mapping[str, str]) -> None:
+        """`settings`: variables for backend and trainer, over what the stack itself sets."""
+        self.folder = folder
+        self.url = f"http://127.0.0.1:{label_studio_port}"
+        self.backend_url = f"http://127.0.0.1:{backend_port}"
+        self.model_dir = folder / "models"
+        self._ports = {"Label Studio": label_studio_port, "the backend": backend_port}
+        self.token = self._token()
+        plain = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR")}
+        self.environ = {
+            **plain,
+            "LABEL_STUDIO_URL": self.url,
+            "LABEL_STUDIO_API_KEY": self.token,
+            "MODEL_DIR": str(self.model_dir),
+            "HOST": "127.0.0.1",
+            "PORT": str(backend_port),
+            "HF_HUB_OFFLINE": "1",
+            **settings,
+        }
+        logs = folder / "logs"
+        self.label_studio = Process(
+            "Label Studio",
+            _label_studio_command(folder / "label-studio", label_studio_port, self.token),
+            {**plain, **_LABEL_STUDIO_ENVIRON},
+            logs / "label-studio.log",
+            lambda: _answers_up(self.url),
+        )
+        self.backend = Process(
+            "the backend",
+            [str(_PAIRLOOP / "pairloop-backend"), "serve"],
+            self.environ,
+            logs / "backend.log",
+            lambda: _answers_up(self.backend_url),
+        )
+        self.trainer = Process(
+            "the trainer",
+            [str(_PAIRLOOP / "pairloop-trainer"), "run"],
+            self.environ,
+            logs / "trainer.log",
+            lambda: is_alive(self.model_dir),
+        )
+
+    @property
+    def processes(self) -> tuple[Process, Process, Process]:
+        """In the order in which they start."""
+        return self.label_studio, self.backend, self.trainer
+
+    def start_label_studio(self) -> None:
+        """Starts Label Studio on its data folder, which is a copy of one that was migrated once, and waits for it."""
+        for name, port in self._ports.items():
+            check_port(name, port)
+        if not (self.folder / "label-studio").exists():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            shutil.copytree(_migrated_data(), self.folder / "label-studio")
+        self.label_studio.start()
+        self.label_studio.wait_until_up(timeout_seconds=300)
+
+    def start_pairloop(self) -> None:
+        """Starts the backend and the trainer and waits for both."""
+        self.backend.start()
+        self.trainer.start()
+        self.backend.wait_until_up(timeout_seconds=120)
+        self.trainer.wait_until_up(timeout_seconds=120)
+
+    def check(self) -> None:
+        """Raises StackError if one of the processes ended."""
+        for process in self.processes:
+            process.check()
+
+    def stop(self) -> dict[str, int | None]:
+        """Stops what runs, the last started first; the exit statuses by name."""
+        return {process.name: process.stop() for process in reversed(self.processes)}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _token(self) -> str:
+        path = self.folder / "token"
+        if not path.exists():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            path.touch(mode=0o600)
+            path.write_text(secrets.token_hex(20))
+        return path.read_text()
+
+
+def wait_until(
+    condition: Callable[[], bool],
+    *,
+    timeout_seconds: float,
+    what: str,
+    check: Callable[[], None] = lambda: None,
+    every_seconds: float = 0.2,
+) -> None:
+    """Returns when `condition` holds; `check` may raise in between.
+
+    Raises:
+        StackError: it did not hold in time.
+    """
+    deadline = time.monotonic() + timeout_seconds
+    while not condition():
+        check()
+        if time.monotonic() > deadline:
+            raise StackError(f"Waited {timeout_seconds:.0f} s in vain for {what}.")
+        time.sleep(every_seconds)
+
+
+def check_port(name: str, port: int) -> None:
+    """Raises StackError if something listens on that port of this machine already."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            option = "--label-studio-port" if name == "Label Studio" else "--backend-port"
+            raise StackError(f"Port {port} for {name} is taken; stop what uses it, or give another with {option}.") from None
+
+
+def free_port() -> int:
+    """A port of this machine that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+_LABEL_STUDIO_ENVIRON = {
+    "COLLECT_ANALYTICS": "false",
+    "LATEST_VERSION_CHECK": "false",
+    "SENTRY_DSN": "",
+    "FRONTEND_SENTRY_DSN": "",
+    # It refuses loopback addresses for backends and webhooks unless both are off.
+    "SSRF_PROTECTION_ENABLED": "false",
+    "ML_BLOCK_LOCAL_IP": "false",
+}
+
+
+def _label_studio_command(data: Path, port: int, token: str) -> list[str]:
+    return [
+        str(_LABEL_STUDIO), "start", "--no-browser", "--data-dir", str(data), "--port", str(port), "--internal-host", "127.0.0.1",
+        "--username", USER, "--password", PASSWORD, "--user-token", token, "--enable-legacy-api-token",
+    ]  # fmt: skip
+
+
+def _migrated_data() -> Path:
+    """A data folder with its database migrated and no user; migrating takes about a minute, copying nothing."""
+    if not _LABEL_STUDIO.exists():
+        raise StackError("Label Studio is not installed; run `make install-label-studio`.")
+    if not _MIGRATED.exists():
+        unfinished = _MIGRATED.with_name(f".unfinished-{os.getpid()}")
+        port = free_port()
+        command = [
+            str(_LABEL_STUDIO),
+            "start",
+            "--no-browser",
+            "--data-dir",
+            str(unfinished),
+            "--port",
+            str(port),
+            "--internal-host",
+            "127.0.0.1",
+        ]
+        environ = {**{k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "LANG")}, **_LABEL_STUDIO_ENVIRON}
+        first = Process(
+            "Label Studio (first start)",
+            command,
+            environ,
+            unfinished.with_suffix(".log"),
+            lambda: _answers_up(f"http://127.0.0.1:{port}"),
+        )
+        try:
+            first.start()
+            first.wait_until_up(timeout_seconds=400)
+        finally:
+            first.stop()
+        (unfinished / ".env").unlink(missing_ok=True)  # each copy makes a secret key of its own
+        unfinished.rename(_MIGRATED)
+    return _MIGRATED
+
+
+def _answers_up(url: str) -> bool:
+    try:
+        return bool(httpx.get(f"{url}/health", timeout=2).json().get("status") == "UP")
+    except (httpx.HTTPError, ValueError):
+        return False

@@ -1,0 +1,338 @@
+"""A small Label Studio over HTTP: the calls of preference/studio.py, as label-studio 1.23.2 answered them.
+
+Its JSON starts from data/label_studio_1.23.2_records.json, recorded there. Any other path, operator or column is an error.
+Beside it `publish_version`, where a tiny reward model has to score what the double holds, and `wait_until`.
+"""
+
+import copy
+import json
+import re
+import threading
+import time
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import parse_qs, urlsplit
+
+import jwt
+import torch
+from defusedxml.ElementTree import fromstring
+
+from preference.features import FeatureExtractor, FeatureRecipe
+from preference.registry import ModelCard, Registry
+from preference.reward_model import Description, FrozenRewardModel, RewardHead, RewardHeadConfig
+
+DATA = Path(__file__).parent / "data"
+RECORDS: dict[str, Any] = json.loads((DATA / "label_studio_1.23.2_records.json").read_text(encoding="utf-8"))
+CALLS: dict[str, Any] = json.loads((DATA / "label_studio_1.23.2_calls.json").read_text(encoding="utf-8"))
+LABEL_CONFIG = (Path(__file__).parent.parent / "label_config.xml").read_text(encoding="utf-8")
+KEY = "0123456789abcdef0123456789abcdef01234567"
+_SECRET = "the double's own secret, 32 bytes or more"
+Fields = dict[str, Any]
+
+
+class Refusal(Exception):
+    """An answer other than 2xx."""
+
+    def __init__(self, status: int, detail: str, **more: Any) -> None:
+        super().__init__(detail)
+        self.status, self.body = status, {"status_code": status, "version": "1.23.2", "detail": detail, "exc_info": None, **more}
+
+
+class StudioDouble:
+    """What it holds may be read and written between requests, and by `on_request` before one is answered."""
+
+    def __init__(self, *, port: int = 0) -> None:
+        self.projects: dict[int, Fields] = {}
+        self.tasks: dict[int, Fields] = {}
+        self.rows: dict[int, Fields] = {}
+        self.hooks: dict[int, Fields] = {}
+        self.requests: list[str] = []  # "PATCH /api/tasks/7/", as they came
+        self.on_request: Callable[[str], None] = lambda request: None
+        self.failures: list[int] = []  # statuses of the next answers; 0 drops the connection
+        self.page: str | None = None  # what a failure sends in place of JSON
+        self.refuses_private = False  # as with ML_BLOCK_LOCAL_IP=false alone: 403, and a half-made row stays
+        self._last_id = 0
+        self._answering = threading.Lock()
+        double = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def handle_one_request(self) -> None:
+                self.do_GET = self.do_POST = self.do_PATCH = self.do_DELETE = lambda: double._answer(self)
+                super().handle_one_request()
+
+            def log_message(self, *_: Any) -> None: ...
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    # What a person does in the browser
+
+    def add_project(self, label_config: str = LABEL_CONFIG, **fields: Any) -> int:
+        project_id = self._new_id()
+        record = {**copy.deepcopy(RECORDS["project"]), "model_version": "", **fields}
+        self.projects[project_id] = {**record, "id": project_id, "label_config": label_config}
+        return project_id
+
+    def add_tasks(self, project_id: int, *datas: Fields, meta: Fields | None = None) -> list[int]:
+        ids = []
+        for data in datas:
+            ids.append(self._new_id())
+            record = copy.deepcopy(RECORDS["task"])
+            counts = {"total_annotations": 0, "cancelled_annotations": 0, "total_predictions": 0}
+            self.tasks[ids[-1]] = {**record, **counts, "id": ids[-1], "project": project_id, "data": data, "meta": meta or {}}
+        return ids
+
+    def annotate(self, task_id: int, result: list[Fields], *, is_skip: bool = False) -> Fields:
+        task = self.tasks[task_id]
+        record = copy.deepcopy(RECORDS["annotation"])
+        task["annotations"].append({**record, "id": self._new_id(), "task": task_id, "result": result, "was_cancelled": is_skip})
+        task["cancelled_annotations" if is_skip else "total_annotations"] += 1
+        annotation: Fields = task["annotations"][-1]
+        return annotation
+
+    def add_row(self, project_id: int, url: str, title: str) -> int:
+        row_id = self._new_id()
+        self.rows[row_id] = {**RECORDS["connection"], "id": row_id, "project": project_id, "url": url, "title": title}
+        return row_id
+
+    def versions_of(self, task_id: int) -> list[str]:
+        return [prediction["model_version"] for prediction in self.tasks[task_id]["predictions"]]
+
+    def personal_access_token(self, *, seconds: float = 3600) -> str:
+        return jwt.encode({"token_type": "refresh", "exp": time.time() + seconds}, _SECRET, "HS256")
+
+    # How it answers
+
+    def _new_id(self) -> int:
+        self._last_id += 1
+        return self._last_id
+
+    def _answer(self, handler: BaseHTTPRequestHandler) -> None:
+        raw = handler.rfile.read(int(handler.headers.get("Content-Length") or 0))
+        with self._answering:
+            address = urlsplit(handler.path)
+            self.requests.append(f"{handler.command} {address.path}")
+            self.on_request(self.requests[-1])
+            failure = self.failures.pop(0) if self.failures else None
+            if failure == 0:
+                handler.close_connection = True
+                return
+            try:
+                if failure is not None:
+                    raise Refusal(failure, "Service unavailable")
+                self._authorize(address.path, handler.headers.get("Authorization", ""))
+                query = {key: values[-1] for key, values in parse_qs(address.query).items()}
+                status, body = self._route(handler.command, address.path, query, json.loads(raw) if raw else None)
+            except Refusal as refusal:
+                status, body = refusal.status, refusal.body
+            answer = b"" if body is None else json.dumps(body).encode()
+            if failure is not None and self.page is not None:
+                answer = self.page.encode()
+        handler.send_response(status)
+        handler.send_header("Content-Type", "application/json")
+        handler.send_header("Content-Length", str(len(answer)))
+        handler.end_headers()
+        handler.wfile.write(answer)
+
+    def _authorize(self, path: str, given: str) -> None:
+        if path == "/api/token/refresh/" or given == f"Token {KEY}":
+            return
+        try:
+            jwt.decode(given.removeprefix("Bearer "), _SECRET, ["HS256"])
+        except jwt.InvalidTokenError:
+            raise Refusal(401, "Invalid token.") from None
+
+    def _route(self, method: str, path: str, query: Fields, body: Any) -> tuple[int, Any]:
+        """The answer to one request; the routes are those that studio.py uses, no other."""
+        name, ids = re.sub(r"/\d+(?=/|$)", "/N", path), [int(number) for number in re.findall(r"/(\d+)(?=/|$)", path)]
+        number = ids[0] if ids else 0
+        match method, name:
+            case "POST", "/api/token/refresh/":
+                self._authorize("", f"Bearer {body['refresh']}")
+                return 200, {"access": jwt.encode({"exp": time.time() + 300}, _SECRET, "HS256")}
+            case "POST", "/api/projects/":
+                return 201, self.projects[self.add_project(body["label_config"], title=body["title"])]
+            case "GET", "/api/projects/N/":
+                return 200, _found(self.projects, number, "Project")
+            case "PATCH", "/api/projects/N/":
+                return 200, self._update_project(_found(self.projects, number, "Project"), body)
+            case "POST", "/api/projects/N/import":
+                return 201, self._import_tasks(_found(self.projects, number, "Project"), body)
+            case "POST", "/api/projects/N/import/predictions":
+                return 201, self._import_predictions(_found(self.projects, number, "Project"), body)
+            case "GET", "/api/tasks/":
+                return 200, self._list_tasks(query)
+            case "PATCH", "/api/tasks/N/":
+                return 200, _set(_found(self.tasks, number, "Task"), body)  # `data` and `meta` are replaced whole
+            case "POST", "/api/tasks/N/annotations/":
+                _found(self.tasks, number, "Task")
+                return 201, self.annotate(number, body["result"], is_skip=body.get("was_cancelled", False))
+            case "GET", "/api/ml/":
+                return 200, [row for row in self.rows.values() if row["project"] == int(query["project"])]
+            case "POST", "/api/ml/":
+                return 201, self._connect(body)
+            case "PATCH", "/api/ml/N":
+                row = _found(self.rows, number, "MLBackend")
+                project = self.projects[body["project"]]
+                if project["model_version"] == row["title"]:
+                    project["model_version"] = body["title"]
+                return 200, _set(row, {"title": body["title"], "url": body["url"]})
+            case "DELETE", "/api/ml/N":
+                self.projects[self.rows.pop(number)["project"]]["model_version"] = ""
+                return 204, None  # the webhook stays
+            case "GET", "/api/webhooks/":
+                return 200, [hook for hook in self.hooks.values() if hook["project"] == int(query["project"])]
+            case "PATCH", "/api/webhooks/N/":
+                return 200, _set(_found(self.hooks, number, "Webhook"), {"actions": [], **body})
+        raise Refusal(500, f"the double knows no {method} {path}")
+
+    def _update_project(self, project: Fields, body: Fields) -> Fields:
+        version = body.get("model_version")
+        known = {row["title"] for row in self.rows.values() if row["project"] == project["id"]}
+        known |= {version for task in self._tasks_of(project["id"]) for version in self.versions_of(task["id"])}
+        if version is not None and version not in known:
+            raise Refusal(
+                400,
+                "Validation error",
+                **{"validation_errors": RECORDS["errors"]["400 unknown model version"]["validation_errors"]},
+            )
+        return _set(project, body)
+
+    def _import_tasks(self, project: Fields, body: list[Fields]) -> Fields:
+        for place, task in enumerate(body):
+            for field in re.findall(r'value="\$(\w+)"', project["label_config"]):
+                if task["data"].get(field) is None:
+                    message = f'Error at item {place}: "{field}" key is expected in task data'
+                    raise Refusal(400, "Validation error", validation_errors={"non_field_errors": [message]})
+        ids = [self.add_tasks(project["id"], task["data"], meta=task.get("meta"))[0] for task in body]
+        for task_id, task in zip(ids, body, strict=True):
+            for prediction in task.get("predictions", []):
+                self._predict(task_id, prediction)
+        return {"task_count": len(ids), "annotation_count": 0, "prediction_count": 0, "duration": 0.01, "task_ids": ids}
+
+    def _import_predictions(self, project: Fields, body: list[Fields]) -> Fields:
+        here = {task["id"] for task in self._tasks_of(project["id"])}
+        for prediction in body:
+            if prediction["task"] not in here:  # one deleted task fails them all
+                message = f'{prediction} contains invalid "task" field: corresponding task ID couldn\'t be retrieved'
+                raise Refusal(400, "Validation error", validation_errors={"non_field_errors": [message]})
+        controls = {tag.get("name"): tag for tag in fromstring(project["label_config"]).iter() if tag.get("toName")}
+        kept = [prediction for prediction in body if _is_valid(prediction, controls)]
+        for prediction in kept:
+            self._predict(prediction["task"], prediction)
+        return {"created": len(kept)}
+
+    def _predict(self, task_id: int, prediction: Fields) -> None:
+        kept = {key: prediction.get(key) for key in ("result", "score", "model_version")}
+        self.tasks[task_id]["predictions"].append({**RECORDS["prediction"], "id": self._new_id(), "task": task_id, **kept})
+
+    def _connect(self, body: Fields) -> Fields:
+        row = self.rows[self.add_row(body["project"], body["url"], body["title"])]
+        row.update({key: value for key, value in body.items() if "auth" in key})
+        if self.refuses_private:
+            raise Refusal(403, RECORDS["errors"]["403"]["detail"])
+        hook_id = self._new_id()
+        address = {"id": hook_id, "project": body["project"], "url": f"{body['url'].rstrip('/')}/webhook"}
+        self.hooks[hook_id] = {**copy.deepcopy(RECORDS["webhook"]), **address}
+        self.projects[body["project"]]["model_version"] = body["title"]
+        return row
+
+    def _tasks_of(self, project_id: int) -> list[Fields]:
+        return [task for task in self.tasks.values() if task["project"] == project_id]
+
+    def _list_tasks(self, query: Fields) -> Fields:
+        _found(self.projects, int(query["project"]), "Project")
+        asked, size = json.loads(query["query"]), int(query["page_size"])
+        assert asked["ordering"] == ["tasks:id"] and query["page"] == "1"
+        every = {"and": all, "or": any}[asked["filters"]["conjunction"]]
+        found = [
+            {**task, "predictions_model_versions": ",".join(dict.fromkeys(self.versions_of(task["id"])))}
+            for task in self._tasks_of(int(query["project"]))
+        ]
+        found = [task for task in found if every(_matches(task, item) for item in asked["filters"]["items"])]
+        page = sorted(found, key=lambda task: int(task["id"]))[:size]
+        if "include" in query:
+            page = [{key: task[key] for key in query["include"].split(",")} for task in page]
+        return {"total_annotations": 0, "total_predictions": 0, "total": len(found), "tasks": page}
+
+
+def _found(records: dict[int, Fields], number: int, kind: str) -> Fields:
+    if number not in records:
+        raise Refusal(404, f"No {kind} matches the given query.")
+    return records[number]
+
+
+def _set(record: Fields, body: Fields) -> Fields:
+    record.update(body)
+    return record
+
+
+def _is_valid(prediction: Fields, controls: dict[str | None, Any]) -> bool:
+    """`to_name` must be one of the tags that the control names, and never the control itself; a score is in 0..1."""
+    if not 0 <= (prediction.get("score") or 0) <= 1:
+        return False
+    for region in prediction["result"]:
+        control = controls.get(region["from_name"])
+        if control is None or region["to_name"] not in control.get("toName").split(",") or region["type"] != control.tag.lower():
+            return False
+    return True
+
+
+def _matches(task: Fields, item: Fields) -> bool:
+    column, value = item["filter"].removeprefix("filter:tasks:"), item["value"]
+    held = task["data"].get(column.removeprefix("data.")) if column.startswith("data.") else task[column]
+    match item["operator"], item["type"]:
+        case "empty", "String":
+            found = held is None and value == "true"  # "" was empty in one project and not in another
+        case "equal", "String":
+            found = held == value
+        case "greater", "Number":
+            found = held > value
+        case "in_list", "Number":
+            found = held in value
+        case "not_contains", "List":
+            found = not any(name in held.split(",") for name in value)
+        case operator:
+            raise Refusal(500, f"the double knows no filter {operator}")
+    return found and ("child_filter" not in item or _matches(task, item["child_filter"]))
+
+
+def publish_version(registry: Registry, base: Path, *, weight: float, probe: Fields | None = None) -> str:
+    """A published, not promoted `frozen` version over `base` that prefers longer answers as strongly as `weight` says."""
+    extractor = FeatureExtractor(FeatureRecipe(str(base), 2, 64), model_dir=registry.folder, device=torch.device("cpu"))
+    head = RewardHead(RewardHeadConfig(feature_size=extractor.size))
+    head.requires_grad_(False)
+    head.weight[-1] = weight  # the last feature is log(1 + number of the answer's tokens)
+    model = FrozenRewardModel(Description("frozen", str(base), 64, layer=2), head, extractor)
+    reward = float(model.score(["Why?"], ["Because."])[0])
+    card = ModelCard(
+        registry.project_id, "frozen", str(base), 0, 0, 0, {}, {}, True, "made by a test",
+        {"prompt": "Why?", "answer": "Because.", "reward": reward, **(probe or {})}, 0, {},
+    )  # fmt: skip
+    folder = registry.folder / "drafts" / str(time.monotonic_ns())
+    folder.mkdir(parents=True)
+    model.save(folder)
+    return registry.publish(folder, card)
+
+
+def wait_until(is_so: Callable[[], bool], *, seconds: float = 20) -> None:
+    """Returns as soon as it is so; fails the test where it never is."""
+    end = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.02)

@@ -1,0 +1,100 @@
+import dataclasses
+import logging
+from pathlib import Path
+
+import pytest
+import torch
+
+from preference.errors import ModelError, TrainingError
+from preference.pairs import PreferencePair
+from preference.reward_model import FrozenRewardModel
+from tests.test_recipes import Train, score, separable_pairs, train
+from trainer.recipes import RECIPES, frozen, lora
+
+__all__ = ["train"]  # a fixture
+
+pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")  # peft 0.21
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_no_pairs_are_refused(name: str, train: Train, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"^There are no training pairs\.$"):
+        train([], RECIPES[name](0), "version")
+
+    assert list((tmp_path / "version").iterdir()) == []
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_base_that_cannot_be_loaded_is_named(name: str, train: Train, tmp_path: Path) -> None:
+    missing = tmp_path / "no-such-base"
+
+    with pytest.raises(ModelError, match=f"The model '{missing}' cannot be loaded .*; name a folder with safetensors weights"):
+        train(separable_pairs(4), RECIPES[name](4), "version", base=missing)
+
+
+@pytest.mark.parametrize("name", ["lora", "full"])
+def test_another_seed_gives_another_score_head(name: str, train: Train) -> None:
+    pairs = separable_pairs(4)
+
+    rewards = [score(train(pairs, RECIPES[name](4), f"seed-{seed}", seed=seed), pairs)[0] for seed in (0, 1)]
+
+    assert not torch.equal(*rewards)
+
+
+def test_the_frozen_recipe_leaves_the_base_alone_and_reads_the_layer_that_its_share_names(train: Train) -> None:
+    pairs = separable_pairs(4)
+
+    model = train(pairs, dataclasses.replace(frozen(4), layer_share=0.75), "version")
+
+    assert isinstance(model, FrozenRewardModel)
+    assert model.description.layer == 3  # of 4
+    assert sum(weight.numel() for weight in model.head.parameters()) == 32 + 1  # the mean of 32 numbers, and a length
+    assert not any(weight.requires_grad for weight in model.head.parameters())
+
+
+def test_the_mean_answer_of_the_training_set_has_no_reward(train: Train) -> None:
+    pairs = separable_pairs(10)
+
+    chosen, rejected = score(train(pairs, frozen(10), "version"), pairs)
+
+    assert chosen.mean() > 0.01
+    assert float(torch.cat([chosen, rejected]).mean()) == pytest.approx(0, abs=1e-5)
+
+
+def test_a_feature_that_never_varies_breaks_nothing(train: Train) -> None:
+    same_length = [PreferencePair("Say it.", "yes.", "not.") for _ in range(4)]  # one token count, one prompt
+
+    chosen, rejected = score(train(same_length, frozen(4), "version"), same_length)
+
+    assert chosen.isfinite().all()
+    assert (chosen > rejected).all()
+
+
+@pytest.mark.parametrize("name", ["lora", "full"])
+def test_cut_answers_are_counted_in_one_line(name: str, train: Train, caplog: pytest.LogCaptureFixture) -> None:
+    pairs = [*[PreferencePair("short", "yes", "no")] * 3, PreferencePair("short", "a much longer answer than fits " * 5, "no")]
+    caplog.set_level(logging.INFO, logger="trainer.challenger")
+
+    train(pairs, dataclasses.replace(RECIPES[name](4), max_tokens=32), "version")
+
+    said = [record.getMessage() for record in caplog.records if record.name == "trainer.challenger"]
+    assert said == ["1 of 8 answers were cut to 32 tokens, prompts first"]
+
+
+def test_a_trained_sequence_model_scores_without_dropout_and_without_gradients(train: Train) -> None:
+    pairs = separable_pairs(4)
+    model = train(pairs, lora(4), "version")
+
+    first, second = score(model, pairs), score(model, pairs)
+
+    assert torch.equal(torch.cat(first), torch.cat(second))
+    assert not first[0].requires_grad
+
+
+def test_a_lora_version_holds_merged_weights_that_load_without_peft(train: Train, tmp_path: Path) -> None:
+    train(separable_pairs(4), lora(4), "version")
+
+    files = {path.name for path in (tmp_path / "version").iterdir()}
+
+    assert "model.safetensors" in files
+    assert not [name for name in files if "adapter" in name]

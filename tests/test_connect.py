@@ -1,0 +1,199 @@
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from backend.connect import connect, mend_version
+from preference.errors import LayoutError, StudioError
+from preference.registry import UNTRAINED, Registry
+from preference.settings import Settings
+from preference.studio import LabelStudioProject
+from tests.conftest import SettingsFactory
+from tests.studio_double import KEY, LABEL_CONFIG, StudioDouble, publish_version
+
+ADDRESS = "http://backend:9090"
+HOST = "backend:9090"
+
+
+class House:
+    """A project of the double, its registry, and a backend's settings."""
+
+    def __init__(self, studio: StudioDouble, settings: Settings, *, label_config: str = LABEL_CONFIG) -> None:
+        self.studio, self.settings = studio, settings
+        self.id = studio.add_project(label_config)
+        self.project = LabelStudioProject(settings, self.id)
+        self.registry = Registry(settings.model_dir, self.id)
+
+    def connect(self, settings: Settings | None = None) -> list[str]:
+        return connect(self.project, self.registry, settings or self.settings)
+
+    def mend(self, version: str, *, host: str | None = HOST) -> bool:
+        return mend_version(self.project, self.registry, version, host=host)
+
+    def titles(self) -> list[str]:
+        return [row["title"] for row in self.studio.rows.values() if row["project"] == self.id]
+
+    def version(self) -> str:
+        return str(self.studio.projects[self.id]["model_version"])
+
+
+@pytest.fixture
+def studio() -> Iterator[StudioDouble]:
+    with StudioDouble() as double:
+        yield double
+
+
+@pytest.fixture
+def settings(studio: StudioDouble, settings_for: SettingsFactory) -> Settings:
+    return settings_for(label_studio_url=studio.url, label_studio_api_key=KEY, backend_url=ADDRESS)
+
+
+@pytest.fixture
+def house(studio: StudioDouble, settings: Settings) -> House:
+    return House(studio, settings)
+
+
+def test_connect_makes_the_row_the_webhooks_secret_and_uncertainty_sampling(
+    studio: StudioDouble, house: House, settings_for: SettingsFactory
+) -> None:
+    settings = settings_for(
+        label_studio_url=studio.url, label_studio_api_key=KEY, backend_url=ADDRESS,
+        webhook_secret="s3cret", basic_auth_user="ls", basic_auth_pass="pw",
+    )  # fmt: skip
+
+    done = house.connect(settings)
+
+    assert done == [
+        f"connected {ADDRESS} as {UNTRAINED}",
+        "put WEBHOOK_SECRET into the webhook",
+        "switched uncertainty sampling on",
+    ]
+    (row,) = studio.rows.values()
+    assert (row["url"], row["title"], row["project"]) == (ADDRESS, UNTRAINED, house.id)
+    assert (row["auth_method"], row["basic_auth_user"], row["basic_auth_pass"]) == ("BASIC_AUTH", "ls", "pw")
+    (hook,) = studio.hooks.values()
+    assert (hook["url"], hook["headers"]) == (f"{ADDRESS}/webhook", {"Authorization": "Bearer s3cret"})
+    assert (hook["send_payload"], hook["send_for_all_actions"]) == (True, True)
+    assert (studio.projects[house.id]["sampling"], house.version()) == ("Uncertainty sampling", UNTRAINED)
+    assert house.registry.take_request("fill") is True
+
+
+def test_connecting_again_changes_nothing(studio: StudioDouble, house: House) -> None:
+    house.connect()
+    studio.requests.clear()
+
+    assert house.connect() == []
+    assert all(request.startswith("GET ") for request in studio.requests)
+
+
+def test_the_row_bears_the_champions_name(house: House, tiny_base: Path) -> None:
+    version = publish_version(house.registry, tiny_base, weight=1)
+    house.registry.promote(version)
+
+    assert house.connect()[0] == f"connected {ADDRESS} as {version}"
+    assert (house.titles(), house.version()) == ([version], version)
+
+
+def test_the_secret_goes_into_our_webhook_alone_and_its_actions_stay(
+    studio: StudioDouble, house: House, settings_for: SettingsFactory
+) -> None:
+    house.connect()
+    (ours,) = studio.hooks
+    studio.hooks[ours] |= {"actions": ["TASKS_CREATED"], "send_for_all_actions": False}
+    studio.hooks[999] = {**studio.hooks[ours], "id": 999, "url": "http://someone.else/hook"}
+
+    done = house.connect(
+        settings_for(label_studio_url=studio.url, label_studio_api_key=KEY, backend_url=ADDRESS, webhook_secret="s3cret")
+    )
+
+    assert done == ["put WEBHOOK_SECRET into the webhook"]
+    assert studio.hooks[ours]["headers"] == {"Authorization": "Bearer s3cret"}
+    assert (studio.hooks[ours]["actions"], studio.hooks[ours]["send_for_all_actions"]) == (["TASKS_CREATED"], False)
+    assert studio.hooks[999]["headers"] == {}
+
+
+def test_a_label_config_that_does_not_fit_is_refused_before_anything_is_made(studio: StudioDouble, settings: Settings) -> None:
+    house = House(studio, settings, label_config="<View/>")
+
+    with pytest.raises(LayoutError, match="The label config has no <Pairwise> tags"):
+        house.connect()
+
+    assert studio.rows == {}
+    assert not house.registry.folder.exists()
+
+
+def test_a_refused_private_address_leaves_no_row_and_names_what_to_set(studio: StudioDouble, house: House) -> None:
+    studio.refuses_private = True
+
+    with pytest.raises(StudioError) as refused:
+        house.connect()
+
+    assert str(refused.value) == (
+        f"Label Studio could not connect {ADDRESS}: Label Studio refused a request for project {house.id} (403): "
+        "URL resolves to a reserved network address (block: 127.0.0.0/8). It must reach that address (set BACKEND_URL), and "
+        "for a private one it needs SSRF_PROTECTION_ENABLED=false and ML_BLOCK_LOCAL_IP=false."
+    )
+    assert studio.rows == {}
+    assert "DELETE /api/ml/" in studio.requests[-1]
+
+
+def test_only_the_row_at_our_address_is_removed_after_a_refusal(studio: StudioDouble, house: House) -> None:
+    other = studio.add_row(house.id, "http://another:9090", "another model")
+    studio.refuses_private = True
+
+    with pytest.raises(StudioError):
+        house.connect()
+
+    assert list(studio.rows) == [other]
+
+
+@pytest.mark.parametrize("title", ["My model", "", UNTRAINED, "v1-20200101-000000"])
+@pytest.mark.parametrize("url", [ADDRESS, f"{ADDRESS}/"])
+def test_a_row_that_was_pasted_under_any_title_is_renamed(studio: StudioDouble, house: House, title: str, url: str) -> None:
+    row = studio.add_row(house.id, url, title)
+
+    assert house.mend("v3-20260101-000000") is True
+    assert (studio.rows[row]["title"], studio.rows[row]["url"], house.version()) == (
+        "v3-20260101-000000",
+        url,
+        "v3-20260101-000000",
+    )
+    assert house.mend("v3-20260101-000000") is False
+
+
+def test_the_projects_version_is_mended_alone_where_the_title_is_right(studio: StudioDouble, house: House) -> None:
+    studio.add_row(house.id, ADDRESS, UNTRAINED)
+    studio.projects[house.id]["model_version"] = "someone chose another"
+
+    assert house.mend(UNTRAINED) is True
+    assert house.version() == UNTRAINED
+
+
+def test_before_label_studio_called_the_row_is_known_by_a_title_of_ours(
+    house: House, studio: StudioDouble, tiny_base: Path
+) -> None:
+    older = publish_version(house.registry, tiny_base, weight=1)
+    row = studio.add_row(house.id, "http://host.docker.internal:9090", older)
+
+    assert house.mend("v2-20260101-000000", host=None) is True
+    assert studio.rows[row]["title"] == "v2-20260101-000000"
+
+
+def test_the_row_of_another_backend_is_never_touched(house: House, studio: StudioDouble) -> None:
+    studio.add_row(house.id, "http://another:9090", "another model")
+    studio.add_row(studio.add_project(), ADDRESS, "of another project")
+
+    assert house.mend(UNTRAINED) is False
+    assert house.mend(UNTRAINED, host=None) is False
+    assert house.titles() == ["another model"]
+    assert house.version() == ""
+
+
+def test_connect_adds_a_row_beside_another_backends_and_mends_its_own(house: House, studio: StudioDouble) -> None:
+    studio.add_row(house.id, "http://another:9090", "another model")
+    house.connect()
+    ours = next(row for row in studio.rows.values() if row["url"] == ADDRESS)
+    ours["title"] = "renamed by hand"
+
+    assert house.connect() == [f"set title and model version to {UNTRAINED}"]
+    assert sorted(house.titles()) == ["another model", UNTRAINED]

@@ -1,0 +1,392 @@
+import dataclasses
+import logging
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from apscheduler.triggers.interval import IntervalTrigger
+
+from preference.errors import PairloopError, SettingsError, StudioKeyError, StudioUnreachable, TrainingError
+from preference.registry import ModelCard, Registry
+from preference.settings import Settings
+from preference.studio import LabelStudioProject
+from tests.conftest import REPOSITORY, SettingsFactory
+from trainer.heartbeat import beat, is_alive
+from trainer.retrain import Round
+from trainer.schedule import Watch, parse_schedule, run_schedule
+
+CARD = ModelCard(
+    project_id=1, recipe="frozen", base="embedded", num_annotations=0, num_train_pairs=1, num_holdout_pairs=0, dropped={},
+    metrics={}, promoted=False, reason="", probe={}, seed=0, seconds={},
+)  # fmt: skip
+
+
+class CountedProject(LabelStudioProject):
+    """A project of which only the number of annotations is known, or that does not answer."""
+
+    def __init__(self, project_id: int, num_annotations: int = 0, error: PairloopError | None = None) -> None:
+        self.id, self.num_annotations, self.error = project_id, num_annotations, error
+
+    def read(self) -> dict[str, Any]:
+        if self.error is not None:
+            raise self.error
+        return {"total_annotations_number": self.num_annotations}
+
+
+class Lab:
+    """A watch over projects 1 and 2, and what it did."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.registries = {i: Registry(settings.model_dir, i) for i in (1, 2)}
+        self.projects = {i: CountedProject(i) for i in self.registries}
+        self.rounds: list[int] = []
+        self.ends: Callable[[Registry], Round] = lambda registry: Round("promoted", "better")
+        self.watch = Watch(settings, self._run_round, open_project=lambda settings, project_id: self.projects[project_id])
+        self.registries[1].create()
+
+    def _run_round(self, project: LabelStudioProject, registry: Registry) -> Round:
+        assert project is self.projects[registry.project_id]
+        self.rounds.append(registry.project_id)
+        return self.ends(registry)
+
+    def publish(self, registry: Registry) -> str:
+        """A version that was trained on the project's judgements of now."""
+        folder = registry.folder / "trained"
+        folder.mkdir(exist_ok=True)
+        return registry.publish(
+            folder, dataclasses.replace(CARD, num_annotations=self.projects[registry.project_id].num_annotations)
+        )
+
+
+@pytest.fixture
+def lab(settings_for: SettingsFactory) -> Lab:
+    return Lab(settings_for(min_new_pairs=10))
+
+
+# TRAIN_SCHEDULE
+
+
+@pytest.mark.parametrize(
+    ("text", "length"),
+    [("45s", {"seconds": 45}), ("30m", {"minutes": 30}), ("6h", {"hours": 6}), ("2d", {"days": 2})],
+)
+def test_an_interval_is_read(text: str, length: dict[str, int]) -> None:
+    trigger = parse_schedule(text)
+
+    assert isinstance(trigger, IntervalTrigger)
+    assert trigger.interval == timedelta(**length)
+
+
+def fire_times(text: str) -> Iterator[datetime]:
+    """When a schedule fires from Sunday, 1 June 2025 on."""
+    trigger, now = parse_schedule(text), datetime(2025, 6, 1, tzinfo=UTC).replace(tzinfo=None).astimezone()
+    previous = None
+    while True:
+        previous = trigger.get_next_fire_time(previous, now)
+        assert previous is not None
+        yield previous
+        now = previous + timedelta(seconds=1)
+
+
+def test_a_cron_line_is_read_in_local_time() -> None:
+    times = fire_times("30 3 * * *")
+
+    assert [next(times).replace(tzinfo=None) for _ in range(2)] == [datetime(2025, 6, 1, 3, 30), datetime(2025, 6, 2, 3, 30)]
+
+
+@pytest.mark.parametrize(
+    ("field", "days"),
+    [
+        ("0", "Sun Sun"),
+        ("7", "Sun Sun"),
+        ("1", "Mon Mon"),
+        ("sat", "Sat Sat"),
+        ("1-5", "Mon Tue Wed Thu Fri Mon"),
+        ("mon-fri", "Mon Tue Wed Thu Fri Mon"),
+        ("0-1", "Sun Mon Sun"),
+        ("5-7", "Sun Fri Sat Sun"),
+        ("1,3", "Mon Wed Mon"),
+        ("1-5/2", "Mon Wed Fri Mon"),
+        ("0-6", "Sun Mon Tue Wed Thu Fri Sat Sun"),
+    ],
+)
+def test_weekdays_count_as_in_cron(field: str, days: str) -> None:
+    times = fire_times(f"0 3 * * {field}")
+
+    assert [next(times).strftime("%a") for _ in days.split()] == days.split()
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("61 3 * * *", "the last value (61) is higher than the maximum value (59)"),
+        ("0 3 * * 8", "the last value (8) is higher than the maximum value (6)"),
+        ("0 3 * * 5-1", "The minimum value in a range must not be higher than the maximum"),
+        ("0 3 * * noday", 'Invalid weekday name "noday"'),
+        ("0 3 * *", "Wrong number of fields; got 4, expected 5"),
+    ],
+)
+def test_a_wrong_cron_line_is_refused_with_its_reason(text: str, reason: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        parse_schedule(text)
+
+    assert str(caught.value).startswith(f"TRAIN_SCHEDULE='{text}' is wrong: ")
+    assert reason in str(caught.value)
+
+
+# Which projects get a round
+
+
+def test_a_training_request_starts_one_round(lab: Lab) -> None:
+    lab.registries[1].request("train")
+
+    lab.watch.look()
+    lab.watch.look()
+
+    assert lab.rounds == [1]
+
+
+def test_enough_new_judgements_start_a_round_by_themselves(lab: Lab) -> None:
+    lab.projects[1].num_annotations = 10
+
+    lab.watch.look()
+
+    assert lab.rounds == [1]
+
+
+def test_fewer_new_judgements_start_none(lab: Lab) -> None:
+    lab.projects[1].num_annotations = 9
+
+    lab.watch.look()
+
+    assert lab.rounds == []
+
+
+def test_judgements_count_from_the_latest_version_on(lab: Lab) -> None:
+    lab.projects[1].num_annotations = 100
+    lab.publish(lab.registries[1])
+
+    for lab.projects[1].num_annotations, expected in ((109, []), (110, [1])):
+        lab.watch.look()
+        assert lab.rounds == expected
+
+
+def test_a_rejected_challenger_is_not_retrained_at_the_next_look(lab: Lab) -> None:
+    lab.ends = lambda registry: Round("rejected", "worse", lab.publish(registry))
+    lab.projects[1].num_annotations = 10
+
+    lab.watch.look()
+    lab.watch.look()
+    lab.watch.scheduled()
+    assert lab.rounds == [1]
+
+    lab.projects[1].num_annotations = 20
+    lab.watch.look()
+    assert lab.rounds == [1, 1]
+
+
+@pytest.mark.parametrize("outcome", ["skipped", "failed"])
+def test_a_round_that_came_to_nothing_is_not_repeated_until_a_judgement_comes(lab: Lab, outcome: Any) -> None:
+    lab.ends = lambda registry: Round(outcome, "too few pairs")
+    lab.projects[1].num_annotations = 10
+
+    lab.watch.look()
+    lab.watch.look()
+    lab.watch.scheduled()
+    assert lab.rounds == [1]
+
+    lab.projects[1].num_annotations = 11
+    lab.watch.look()
+    assert lab.rounds == [1, 1]
+
+
+def test_a_request_runs_even_after_a_round_that_came_to_nothing(lab: Lab) -> None:
+    lab.ends = lambda registry: Round("skipped", "too few pairs")
+    for _ in range(2):
+        lab.registries[1].request("train")
+        lab.watch.look()
+
+    assert lab.rounds == [1, 1]
+
+
+def test_the_schedule_needs_one_new_judgement(lab: Lab) -> None:
+    lab.watch.scheduled()
+    assert lab.rounds == []
+
+    lab.projects[1].num_annotations = 1
+    lab.watch.scheduled()
+    assert lab.rounds == [1]
+
+
+def test_the_schedule_leaves_a_request_to_the_next_look(lab: Lab) -> None:
+    lab.registries[1].request("train")
+
+    lab.watch.scheduled()
+
+    assert lab.rounds == []
+    assert lab.registries[1].take_request("train")
+
+
+UNREACHABLE = StudioUnreachable("Label Studio at http://localhost:8080 does not answer; start it.")
+
+
+def test_a_request_outlives_an_unreachable_label_studio_during_the_round(lab: Lab) -> None:
+    def no_answer(registry: Registry) -> Round:
+        raise UNREACHABLE
+
+    lab.registries[1].request("train")
+    lab.ends = no_answer
+    lab.watch.look()
+    lab.ends = lambda registry: Round("promoted", "better")
+    lab.watch.look()
+    lab.watch.look()
+
+    assert lab.rounds == [1, 1]
+
+
+@pytest.mark.parametrize(
+    "error", [UNREACHABLE, StudioKeyError("Label Studio refuses LABEL_STUDIO_API_KEY.")], ids=["down", "key"]
+)
+def test_a_request_outlives_a_label_studio_that_cannot_be_read_before_the_round(lab: Lab, error: PairloopError) -> None:
+    lab.registries[1].request("train")
+    lab.projects[1].error = error
+    lab.watch.look()
+    assert lab.rounds == []
+
+    lab.projects[1].error = None
+    lab.watch.look()
+    lab.watch.look()
+    assert lab.rounds == [1]
+
+
+def test_nobody_asked_for_what_an_unreachable_label_studio_prevented(lab: Lab) -> None:
+    lab.projects[1].error = UNREACHABLE
+
+    lab.watch.look()
+    lab.watch.scheduled()
+
+    assert not lab.registries[1].take_request("train")
+
+
+def test_an_unreachable_label_studio_is_said_once_until_it_answers_again(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
+    for error in (UNREACHABLE, UNREACHABLE, None, UNREACHABLE):
+        lab.projects[1].error = error
+        lab.watch.look()
+
+    assert caplog.messages == [f"project 1: {UNREACHABLE}"] * 2
+
+
+def test_a_project_that_cannot_be_read_does_not_hold_up_the_next(lab: Lab) -> None:
+    lab.registries[2].create()
+    lab.projects[1].error = UNREACHABLE
+    lab.projects[2].num_annotations = 10
+
+    lab.watch.look()
+
+    assert lab.rounds == [2]
+
+
+def test_a_round_says_why_it_begins(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, logger="trainer.schedule")
+    lab.projects[1].num_annotations = 10
+    lab.watch.look()
+    lab.registries[1].request("train")
+    lab.watch.look()
+
+    assert caplog.messages == [
+        "project 1: round begins (10 new judgements)",
+        "project 1: round begins (a training request)",
+    ]
+
+
+# Whether a trainer is running
+
+
+def test_a_trainer_is_alive_for_15_seconds_after_its_last_sign(tmp_path: Path) -> None:
+    assert not is_alive(tmp_path)
+
+    beat(tmp_path)
+    at = (tmp_path / "trainer.alive").stat().st_mtime
+
+    assert is_alive(tmp_path)
+    assert is_alive(tmp_path, now=at + 14.9)
+    assert not is_alive(tmp_path, now=at + 15.1)
+
+
+def test_a_folder_that_is_not_there_has_no_trainer(tmp_path: Path) -> None:
+    assert not is_alive(tmp_path / "nowhere")
+
+
+def test_a_wrong_schedule_stops_the_start(settings_for: SettingsFactory) -> None:
+    settings = settings_for(train_schedule="61 3 * * *")
+
+    with pytest.raises(SettingsError, match="TRAIN_SCHEDULE='61 3"):
+        run_schedule(settings, lambda project, registry: Round("failed", "never"))
+
+    assert not is_alive(settings.model_dir)
+
+
+def run_trainer(model_dir: Path) -> None:
+    """What the process of the next test runs: a trainer whose one round waits for a file called `go`."""
+
+    def run_round(project: LabelStudioProject, registry: Registry) -> Round:
+        (model_dir / "began").touch()
+        while not (model_dir / "go").exists():
+            time.sleep(0.05)
+        (model_dir / "ended").touch()
+        return Round("promoted", "better")
+
+    settings = Settings.from_environ({"MODEL_DIR": str(model_dir), "LOOK_EVERY_SECONDS": "0.1"})
+    run_schedule(settings, run_round, open_project=lambda settings, project_id: CountedProject(project_id))
+
+
+@pytest.mark.timeout(120)
+def test_a_trainer_keeps_others_out_and_ends_its_round_before_it_stops(settings_for: SettingsFactory) -> None:
+    settings = settings_for()
+    Registry(settings.model_dir, 1).request("train")
+    program = "import sys, pathlib, tests.test_schedule as t; t.run_trainer(pathlib.Path(sys.argv[1]))"
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, str(settings.model_dir)], cwd=REPOSITORY, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        wait_for((settings.model_dir / "began").exists)
+        assert is_alive(settings.model_dir)
+        assert_refused(settings)
+
+        process.send_signal(signal.SIGTERM)
+        threading.Event().wait(0.1)
+        assert process.poll() is None
+        assert_refused(settings)  # while the round lasts
+
+        (settings.model_dir / "go").touch()
+        _, errors = process.communicate(timeout=60)
+        assert (process.returncode, errors) == (0, "")
+        assert (settings.model_dir / "ended").exists()
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def assert_refused(settings: Settings) -> None:
+    """A second trainer on this MODEL_DIR says why it does not start."""
+    with pytest.raises(TrainingError) as caught:
+        run_schedule(settings, lambda project, registry: Round("failed", "never"))
+
+    assert str(caught.value) == (
+        f"Another trainer works on MODEL_DIR={settings.model_dir}; stop it, or give this one a folder of its own."
+    )
+
+
+def wait_for(condition: Callable[[], bool], *, timeout_seconds: float = 120) -> None:
+    """Returns as soon as the condition holds."""
+    deadline = time.monotonic() + timeout_seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.05)

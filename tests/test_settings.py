@@ -1,0 +1,159 @@
+import dataclasses
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from preference.errors import SettingsError
+from preference.settings import Settings
+
+SECRETS = {"LABEL_STUDIO_API_KEY": "key-5ecret", "BASIC_AUTH_PASS": "pass-5ecret", "WEBHOOK_SECRET": "hook-5ecret"}
+
+
+def refusal(environ: dict[str, str]) -> str:
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_environ(environ)
+    return str(caught.value)
+
+
+def test_an_empty_environment_gives_the_defaults() -> None:
+    settings = Settings.from_environ({})
+    assert settings.label_studio_url == "http://localhost:8080"
+    assert settings.model_dir == Path("pairloop-models")
+    assert (settings.port, settings.workers, settings.recipe, settings.train_schedule) == (9090, 1, "frozen", "0 3 * * *")
+
+
+def test_without_an_argument_the_environment_of_the_process_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PORT", "9191")
+    assert Settings.from_environ().port == 9191
+    assert Settings.from_environ({}).port == 9090
+
+
+def test_every_field_is_read_from_the_variable_of_its_name_in_capitals() -> None:
+    values = {
+        "label_studio_url": "https://studio.example",
+        "label_studio_api_key": "k",
+        "model_dir": "/models",
+        "host": "0.0.0.0",
+        "port": "1",
+        "backend_url": "http://backend:9",
+        "workers": "2",
+        "threads": "3",
+        "basic_auth_user": "u",
+        "basic_auth_pass": "p",
+        "webhook_secret": "w",
+        "log_level": "DEBUG",
+        "device": "cuda:1",
+        "torch_threads": "4",
+        "generator_engine": "echo",
+        "generator_model": "org/model",
+        "max_new_tokens": "5",
+        "max_prompt_tokens": "16",
+        "temperature": "1.5",
+        "top_k": "6",
+        "seed": "7",
+        "batch_prompts": "8",
+        "max_resamples": "9",
+        "fill_every_seconds": "0.5",
+        "recipe": "lora",
+        "reward_base": "/base",
+        "train_schedule": "30m",
+        "look_every_seconds": "0.25",
+        "min_new_pairs": "10",
+        "min_pairs": "11",
+        "holdout_fraction": "0.5",
+    }
+    settings = Settings.from_environ({name.upper(): value for name, value in values.items()})
+    for field in dataclasses.fields(Settings):
+        found = getattr(settings, field.name)
+        found = found.get_secret_value() if hasattr(found, "get_secret_value") else found
+        assert str(found) == values[field.name], field.name
+
+
+def test_an_empty_or_blank_variable_counts_as_unset_and_white_space_round_a_value_is_dropped() -> None:
+    settings = Settings.from_environ({"PORT": "", "WORKERS": "  ", "SEED": " 3\n", "BASIC_AUTH_USER": "", "BASIC_AUTH_PASS": " "})
+    assert (settings.port, settings.workers, settings.seed, settings.basic_auth_user) == (9090, 1, 3, "")
+
+
+def test_label_studio_host_is_read_where_label_studio_url_is_not_set() -> None:
+    assert Settings.from_environ({"LABEL_STUDIO_HOST": "http://old:1"}).label_studio_url == "http://old:1"
+    both = {"LABEL_STUDIO_HOST": "http://old:1", "LABEL_STUDIO_URL": "http://new:2"}
+    assert Settings.from_environ(both).label_studio_url == "http://new:2"
+
+
+def test_all_wrong_variables_are_named_at_once_one_a_line() -> None:
+    message = refusal(
+        {
+            "LABEL_STUDIO_URL": "localhost:8080",
+            "PORT": "70000",
+            "DEVICE": "tpu",
+            "LOG_LEVEL": "info",
+            "TRAIN_SCHEDULE": "at dawn",
+            "HOLDOUT_FRACTION": "nan",
+            "BASIC_AUTH_USER": "anna",
+        }
+    )
+    assert message.splitlines() == [
+        "LABEL_STUDIO_URL='localhost:8080' is wrong: should start with http:// or https://, and name a host",
+        "PORT='70000' is wrong: input should be less than or equal to 65535",
+        "LOG_LEVEL='info' is wrong: input should be 'DEBUG', 'INFO', 'WARNING' or 'ERROR'",
+        r"DEVICE='tpu' is wrong: string should match pattern '^(auto|cpu|cuda(:\d+)?|mps)$'",
+        "TRAIN_SCHEDULE='at dawn' is wrong: should be a cron line such as `0 3 * * *` or an interval such as `30m` (s, m, h, d)",
+        "HOLDOUT_FRACTION='nan' is wrong: input should be less than 0.9",
+        "BASIC_AUTH_USER and BASIC_AUTH_PASS go together; set both or neither",
+    ]
+
+
+def test_a_wrong_value_is_reported_under_the_variable_that_held_it() -> None:
+    assert refusal({"LABEL_STUDIO_HOST": "studio:80"}).startswith("LABEL_STUDIO_HOST='studio:80' is wrong: ")
+
+
+def test_half_of_the_basic_auth_settings_is_refused() -> None:
+    expected = "BASIC_AUTH_USER and BASIC_AUTH_PASS go together; set both or neither"
+    assert refusal({"BASIC_AUTH_USER": "anna"}) == expected
+    assert refusal({"BASIC_AUTH_PASS": "hush"}) == expected
+
+
+def test_no_secret_shows_in_the_settings_text_or_in_an_error() -> None:
+    shown = repr(Settings.from_environ({**SECRETS, "BASIC_AUTH_USER": "anna"}))
+    errors = refusal({**SECRETS, "PORT": "x"})  # BASIC_AUTH_USER lacks too
+    assert "anna" in shown and "****" in shown
+    assert len(errors.splitlines()) == 2
+    for secret in SECRETS.values():
+        assert secret not in shown
+        assert secret not in errors
+
+
+@pytest.mark.parametrize("address", ["http://", "https:///path", "ftp://host", "host:80"])
+def test_an_address_without_a_scheme_or_a_host_is_refused(address: str) -> None:
+    assert refusal({"BACKEND_URL": address}).startswith(
+        f"BACKEND_URL='{address}' is wrong: should start with http:// or https://"
+    )
+
+
+@pytest.mark.parametrize("schedule", ["0 3 * * *", "*/5 0-6 1,15 * mon-fri", "30m", "1s", "12h", "7d"])
+def test_a_cron_line_or_an_interval_is_a_schedule(schedule: str) -> None:
+    assert Settings.from_environ({"TRAIN_SCHEDULE": schedule}).train_schedule == schedule
+
+
+@pytest.mark.parametrize("schedule", ["0m", "30", "m", "1w", "0 3 * *", "0 3 * * * *", "-5m"])
+def test_anything_else_is_no_schedule(schedule: str) -> None:
+    assert refusal({"TRAIN_SCHEDULE": schedule}).startswith(f"TRAIN_SCHEDULE='{schedule}' is wrong: should be a cron line")
+
+
+def test_the_backends_address_is_host_and_port_unless_a_url_is_given() -> None:
+    assert Settings.from_environ({"HOST": "10.0.0.7", "PORT": "9"}).address == "http://10.0.0.7:9"
+    assert Settings.from_environ({"BACKEND_URL": "https://ml.example/pairloop/"}).address == "https://ml.example/pairloop"
+
+
+def test_torch_gets_at_least_one_thread_and_as_many_as_are_asked_for() -> None:
+    assert Settings.from_environ({"TORCH_THREADS": "0"}).num_torch_threads >= 1
+    assert Settings.from_environ({"TORCH_THREADS": "5"}).num_torch_threads == 5
+
+
+def test_settings_do_not_change_and_take_no_unknown_name() -> None:
+    settings = Settings.from_environ({})
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        settings.port = 1  # type: ignore[misc]
+    with pytest.raises(ValidationError, match="prot"):
+        Settings(prot=1)  # type: ignore[call-arg]

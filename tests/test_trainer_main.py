@@ -1,0 +1,173 @@
+import dataclasses
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from preference.registry import Registry
+from tests.conftest import REPOSITORY
+from tests.test_schedule import CARD
+from trainer.__main__ import main
+from trainer.heartbeat import beat
+
+Invoke = Callable[..., Result]
+
+
+@pytest.fixture
+def invoke(tmp_path: Path) -> Invoke:
+    """Runs pairloop-trainer with MODEL_DIR in this test's folder; keyword arguments are further variables."""
+
+    def run(*arguments: str, **environ: str) -> Result:
+        settings = {"MODEL_DIR": str(tmp_path), "DEVICE": "cpu", "TORCH_THREADS": "1", "LABEL_STUDIO_API_KEY": ""}
+        return CliRunner().invoke(main, list(arguments), env={**settings, **environ})
+
+    return run
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Registry:
+    """Project 3 with two versions: the first is the champion, the second was kept back."""
+    made = Registry(tmp_path, 3)
+    (tmp_path / "trained").mkdir()
+    first = dataclasses.replace(CARD, num_train_pairs=40, promoted=True, reason="accuracy 0.700, and there was no champion")
+    made.promote(made.publish(tmp_path / "trained", first))
+    made.publish(tmp_path / "trained", dataclasses.replace(CARD, num_train_pairs=50, reason="accuracy 0.600 is below"))
+    return made
+
+
+def test_status_shows_each_version_with_its_verdict_and_marks_the_champion(
+    invoke: Invoke, registry: Registry, tmp_path: Path
+) -> None:
+    first, second = registry.versions()
+
+    result = invoke("status")
+
+    assert result.exit_code == 0
+    assert result.output.splitlines() == [
+        f"trainer: not running on {tmp_path}",
+        f"project 3: champion {first}",
+        f"* {first}  frozen, 40 pairs, promoted: accuracy 0.700, and there was no champion",
+        f"  {second}  frozen, 50 pairs, kept back: accuracy 0.600 is below",
+    ]
+
+
+def test_status_of_a_project_without_a_version(invoke: Invoke, tmp_path: Path) -> None:
+    Registry(tmp_path, 3).create()
+
+    assert invoke("status").output.splitlines() == [f"trainer: not running on {tmp_path}", "project 3: champion none yet"]
+
+
+def test_status_shows_a_broken_card_and_goes_on(invoke: Invoke, registry: Registry) -> None:
+    first, second = registry.versions()
+    (registry.path(first) / "card.json").write_text("{", encoding="utf-8")
+
+    result = invoke("status")
+
+    assert result.exit_code == 0
+    assert f"  {first}  broken: {registry.path(first) / 'card.json'} is not a model card (JSONDecodeError)" in result.output
+    assert f"  {second}  frozen" in result.output
+
+
+def test_the_check_tells_by_its_exit_status_whether_a_trainer_runs(invoke: Invoke, tmp_path: Path) -> None:
+    result = invoke("status", "--check")
+    assert (result.exit_code, result.output) == (1, f"trainer: not running on {tmp_path}\n")
+
+    beat(tmp_path)
+
+    result = invoke("status", "--check")
+    assert (result.exit_code, result.output) == (0, f"trainer: running on {tmp_path}\n")
+
+
+def test_the_check_loads_neither_torch_nor_the_scheduler(tmp_path: Path) -> None:
+    """A health check runs every few seconds; loading them takes ten seconds of CPU time."""
+    program = """
+import sys
+from trainer.__main__ import main
+try:
+    main(["status", "--check"])
+except SystemExit as end:
+    print(end.code, [name for name in ("torch", "transformers", "apscheduler", "label_studio_sdk") if name in sys.modules])
+"""
+    environ = {**os.environ, "MODEL_DIR": str(tmp_path)}
+    found = subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, env=environ, capture_output=True, text=True)
+
+    assert found.stdout.splitlines() == [f"trainer: not running on {tmp_path}", "1 []"]
+
+
+def test_promote_moves_the_pointer_to_an_older_or_a_newer_version(invoke: Invoke, registry: Registry) -> None:
+    first, second = registry.versions()
+
+    for version in (second, first):
+        result = invoke("promote", "--project", "3", version)
+        assert result.exit_code == 0
+        assert result.output == f"project 3: {version} is the champion; backends load it within a second\n"
+        assert registry.champion() == version
+
+
+def test_an_unknown_version_is_refused_and_the_known_ones_are_named(invoke: Invoke, registry: Registry) -> None:
+    first, second = registry.versions()
+
+    result = invoke("promote", "--project", "3", "v9-20250101-000000")
+
+    assert result.exit_code == 1
+    assert result.output == f"Error: Project 3 has no version 'v9-20250101-000000'; it has: {first}, {second}.\n"
+    assert registry.champion() == first
+
+
+@pytest.mark.parametrize("version", ["../../3/versions", "latest", ""])
+def test_what_is_no_version_name_is_refused(invoke: Invoke, registry: Registry, version: str) -> None:
+    result = invoke("promote", "--project", "3", version)
+
+    assert result.exit_code == 1
+    assert f"Project 3 has no version {version!r}" in result.output
+
+
+def test_promote_needs_a_project(invoke: Invoke) -> None:
+    result = invoke("promote", "v1-20250101-000000")
+
+    assert result.exit_code == 2
+    assert "Missing option '--project'" in result.output
+
+
+def test_once_without_a_known_project_says_what_to_do(invoke: Invoke, tmp_path: Path) -> None:
+    result = invoke("once")
+
+    assert result.exit_code == 1
+    assert result.output == f"Error: No project is known in MODEL_DIR={tmp_path}; connect one, or name it with --project.\n"
+
+
+def test_once_without_a_key_fails_and_names_the_variable(invoke: Invoke) -> None:
+    result = invoke("once", "--project", "3")
+
+    assert result.exit_code == 1
+    assert result.output.startswith("project 3: failed: LABEL_STUDIO_API_KEY is not set; ")
+
+
+def test_a_device_that_is_not_there_is_refused(invoke: Invoke) -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU here")
+    result = invoke("once", "--project", "3", DEVICE="cuda")
+
+    assert result.exit_code == 1
+    assert result.output.startswith("Error: DEVICE=cuda, but torch ")
+
+
+def test_wrong_settings_end_every_command_with_all_of_them(invoke: Invoke) -> None:
+    result = invoke("status", MIN_PAIRS="2", TRAIN_SCHEDULE="whenever")
+
+    assert result.exit_code == 2
+    assert "TRAIN_SCHEDULE='whenever' is wrong: " in result.output
+    assert "MIN_PAIRS='2' is wrong: " in result.output
+
+
+def test_a_wrong_cron_field_ends_run_with_its_reason(invoke: Invoke) -> None:
+    result = invoke("run", TRAIN_SCHEDULE="61 3 * * *")
+
+    assert result.exit_code == 1
+    assert result.output.startswith("Error: TRAIN_SCHEDULE='61 3 * * *' is wrong: ")
