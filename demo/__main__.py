@@ -24,7 +24,7 @@ from preference.studio import LabelStudioProject
 
 _NUM_LEFT_OPEN = 16  # tasks that the annotator leaves for you
 _NUM_JUDGED_FIRST = 112
-_DEMO_SETTINGS = {
+DEMO_SETTINGS = {
     "MAX_NEW_TOKENS": "48",
     "TORCH_THREADS": "1",
     "FILL_EVERY_SECONDS": "10",
@@ -44,7 +44,7 @@ def main(exits: bool, label_studio_port: int, backend_port: int, folder: Path) -
     """Run the whole loop, then stay up so that you can label."""
     console = Console()
     try:
-        with Stack(folder, label_studio_port=label_studio_port, backend_port=backend_port, settings=_DEMO_SETTINGS) as stack:
+        with Stack(folder, label_studio_port=label_studio_port, backend_port=backend_port, settings=DEMO_SETTINGS) as stack:
             Demo(stack, console).run()
             if exits:
                 console.print("Stopping (--exit).")

@@ -1,9 +1,11 @@
 """Pretrained weights and tokenizers: the embedded model, a folder, or a Hugging Face id. No pickle, no remote code."""
 
 import importlib.metadata
+import io
 import logging
 import shutil
 import uuid
+from contextlib import redirect_stderr
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -119,9 +121,12 @@ def _embedded_folder(model_dir: Path) -> Path:
         if not (folder / "config.json").is_file():
             logger.info("converting the embedded model %s to safetensors, once", _EMBEDDED_TITLE)
             source = next(Path(spec.submodule_search_locations[0]).glob("*.gguf"))
+            for leftover in folder.parent.glob(".unfinished-*"):  # of a conversion that was killed
+                shutil.rmtree(leftover, ignore_errors=True)
             temporary = folder.parent / f".unfinished-{uuid.uuid4().hex}"
             try:
-                _convert(source, temporary)
+                with redirect_stderr(io.StringIO()):  # transformers draws bars while it reads GGUF, whatever it is told
+                    _convert(source, temporary)
                 temporary.rename(folder)
             finally:
                 shutil.rmtree(temporary, ignore_errors=True)

@@ -1,0 +1,44 @@
+"""`make bench`: runs the benchmarks, prints one table, writes benchmarks/results/latest.json."""
+
+import json
+import platform
+import sys
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import accuracy, generation, stages
+
+BENCHMARKS = {"generation": generation.run, "accuracy": accuracy.run, "stages": stages.run}
+_RESULTS = Path(__file__).parent / "results" / "latest.json"
+
+
+@click.command()
+@click.option("--only", type=click.Choice(list(BENCHMARKS)), help="Run one benchmark.")
+def main(only: str | None) -> None:
+    """Measure Pairloop on this machine."""
+    console = Console()
+    rows = [row for name, run in BENCHMARKS.items() if only in (None, name) for row in run(console)]
+    table = Table("name", "value", "unit", "baseline", "ratio", title="Benchmarks")
+    for row in rows:
+        baseline = "" if row.baseline is None else f"{row.baseline:.3g} ({row.baseline_name})"
+        table.add_row(row.name, f"{row.value:.3g}", row.unit, baseline, "" if row.ratio is None else f"{row.ratio:.2f}")
+    console.print(table)
+    _RESULTS.parent.mkdir(exist_ok=True)
+    machine = {
+        "machine": platform.machine(),
+        "python": platform.python_version(),
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    found = {**machine, "rows": [{**asdict(row), "ratio": row.ratio} for row in rows]}
+    _RESULTS.write_text(json.dumps(found, indent=1), encoding="utf-8")
+    console.print(f"written to {_RESULTS.relative_to(Path.cwd()) if _RESULTS.is_relative_to(Path.cwd()) else _RESULTS}")
+    sys.exit(0 if rows else 1)
+
+
+if __name__ == "__main__":
+    main()
