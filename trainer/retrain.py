@@ -15,8 +15,9 @@ from preference.errors import PairloopError, StudioUnreachable
 from preference.features import Extractors
 from preference.layout import LabelingLayout
 from preference.pairs import pairs_of_task, split_holdout
+from preference.probe import load_version, take_probe
 from preference.registry import ModelCard, Registry
-from preference.reward_model import RewardModel, load_reward_model
+from preference.reward_model import RewardModel
 from preference.settings import Settings
 from preference.studio import LabelStudioProject
 from trainer.challenger import train_challenger
@@ -25,7 +26,6 @@ from trainer.recipes import RECIPES
 from trainer.report import model_card
 
 logger = logging.getLogger(__name__)
-_PROBE = ("Which is larger, a lake or an ocean?", "An ocean is larger: the biggest lakes would be small bays of one.")
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def _round(
             metrics=verdict.metrics,
             promoted=verdict.promoted,
             reason=verdict.reason,
-            probe=_probe(challenger),
+            probe=take_probe(challenger),
             seed=settings.seed,
             seconds={
                 "read": round(read - started, 3),
@@ -125,12 +125,7 @@ def _load_champion(
     if version is None:
         return None
     try:
-        return load_reward_model(registry.path(version), extractor=extractors, device=device)
+        return load_version(registry, version, extractor=extractors, device=device)
     except PairloopError as error:
         logger.warning("the champion %s cannot be loaded, so the challenger is judged without it: %s", version, error)
         return None
-
-
-def _probe(model: RewardModel) -> dict[str, object]:
-    prompt, answer = _PROBE
-    return {"prompt": prompt, "answer": answer, "reward": float(model.score([prompt], [answer])[0])}
