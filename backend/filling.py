@@ -22,7 +22,7 @@ from backend.connect import mend_version
 from backend.generators import Generator
 from backend.metrics import Metrics
 from backend.predictions import predict_tasks
-from preference.errors import PairloopError, StudioNotFound
+from preference.errors import PairloopError, StudioError, StudioKeyError, StudioNotFound, StudioUnreachable
 from preference.layout import LabelingLayout
 from preference.registry import Registry, known_projects
 from preference.settings import Settings
@@ -128,9 +128,22 @@ class Filler:
             logger.info("project %d: %d prompts were longer than the window and lost their head", project.id, num_cut)
             self._metrics.prompts_cut.inc(num_cut)
         current = project.tasks([draft.task["id"] for draft in drafts])
+        refused: list[int] = []
+
+        def store(draft: Draft) -> Task | None:
+            try:
+                return self._store(project, layout, draft, current.get(draft.task["id"]))
+            except (StudioUnreachable, StudioKeyError):
+                raise
+            except (StudioError, UnicodeError):  # one task that cannot be stored must not stand before all others
+                logger.exception("project %d: the answers of task %d cannot be stored", project.id, draft.task["id"])
+                refused.append(draft.task["id"])
+                return None
+
         with ThreadPoolExecutor(_STORING_THREADS) as pool:
-            stored = pool.map(lambda draft: self._store(project, layout, draft, current.get(draft.task["id"])), drafts)
-            answered = [task for task in stored if task is not None]
+            answered = [task for task in pool.map(store, drafts) if task is not None]
+        if refused:
+            dropped["Label Studio refused the answers"] += len(refused)
         self._metrics.tasks_answered.inc(len(answered))
         return answered
 
@@ -162,13 +175,19 @@ class Filler:
         scored = [
             {"task": task_id, **prediction}
             for task_id, (task, prediction) in predictions.items()
-            if task_id in current and not is_annotated(current[task_id]) and current[task_id]["data"] == task["data"]
+            if task_id in current and current[task_id]["data"] == task["data"] and self._is_open(current[task_id], serving)
         ]
         num_stored = project.store_predictions(scored)
         if num_stored < len(scored):
             logger.warning("project %d: Label Studio kept %d of %d predictions", project.id, num_stored, len(scored))
         self._metrics.predictions_stored.inc(num_stored)
         return num_stored
+
+    @staticmethod
+    def _is_open(task: Task, serving: Serving | None) -> bool:
+        """Whether nobody judged the task, and /predict has not scored it meanwhile."""
+        versions = task.get("predictions_model_versions") or ""
+        return not is_annotated(task) and (serving is None or serving.version not in versions)
 
     def _say(self, project_id: int, message: str) -> None:
         progress = self._progress.setdefault(project_id, _Progress())

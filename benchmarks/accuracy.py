@@ -33,6 +33,7 @@ def run(console: Console) -> list[Row]:
     if not files:
         console.print(f"accuracy: no *.jsonl.gz in PREFERENCE_DATA={folder}, so nothing is measured")
     quiet_transformers()
+    torch.set_num_threads(1)  # a second busy process would make two threads slower than one
     return [row for path in files for row in _measure(path, console)]
 
 

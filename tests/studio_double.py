@@ -43,7 +43,7 @@ class Refusal(Exception):
 class StudioDouble:
     """What it holds may be read and written between requests, and by `on_request` before one is answered."""
 
-    def __init__(self, *, port: int = 0) -> None:
+    def __init__(self) -> None:
         self.projects: dict[int, Fields] = {}
         self.tasks: dict[int, Fields] = {}
         self.rows: dict[int, Fields] = {}
@@ -66,7 +66,7 @@ class StudioDouble:
 
             def log_message(self, *_: Any) -> None: ...
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
@@ -102,8 +102,7 @@ class StudioDouble:
         record = copy.deepcopy(RECORDS["annotation"])
         task["annotations"].append({**record, "id": self._new_id(), "task": task_id, "result": result, "was_cancelled": is_skip})
         task["cancelled_annotations" if is_skip else "total_annotations"] += 1
-        annotation: Fields = task["annotations"][-1]
-        return annotation
+        return dict(task["annotations"][-1])
 
     def add_row(self, project_id: int, url: str, title: str) -> int:
         row_id = self._new_id()
@@ -188,37 +187,31 @@ class StudioDouble:
                 return 201, self._connect(body)
             case "PATCH", "/api/ml/N":
                 row = _found(self.rows, number, "MLBackend")
-                project = self.projects[body["project"]]
-                if project["model_version"] == row["title"]:
-                    project["model_version"] = body["title"]
+                self._follow(row, body["title"])
                 return 200, _set(row, {"title": body["title"], "url": body["url"]})
             case "DELETE", "/api/ml/N":
-                self.projects[self.rows.pop(number)["project"]]["model_version"] = ""
+                self._follow(_found(self.rows, number, "MLBackend"), "")
+                del self.rows[number]
                 return 204, None  # the webhook stays
             case "GET", "/api/webhooks/":
                 return 200, [hook for hook in self.hooks.values() if hook["project"] == int(query["project"])]
             case "PATCH", "/api/webhooks/N/":
                 return 200, _set(_found(self.hooks, number, "Webhook"), {"actions": [], **body})
-        raise Refusal(500, f"the double knows no {method} {path}")
+        raise Refusal(400, f"the double knows no {method} {path}")  # no 500, which is asked again and again
 
     def _update_project(self, project: Fields, body: Fields) -> Fields:
         version = body.get("model_version")
         known = {row["title"] for row in self.rows.values() if row["project"] == project["id"]}
         known |= {version for task in self._tasks_of(project["id"]) for version in self.versions_of(task["id"])}
         if version is not None and version not in known:
-            raise Refusal(
-                400,
-                "Validation error",
-                **{"validation_errors": RECORDS["errors"]["400 unknown model version"]["validation_errors"]},
-            )
+            raise _invalid("model_version", "Model version doesn't exist either as live model or as static predictions.")
         return _set(project, body)
 
     def _import_tasks(self, project: Fields, body: list[Fields]) -> Fields:
         for place, task in enumerate(body):
             for field in re.findall(r'value="\$(\w+)"', project["label_config"]):
                 if task["data"].get(field) is None:
-                    message = f'Error at item {place}: "{field}" key is expected in task data'
-                    raise Refusal(400, "Validation error", validation_errors={"non_field_errors": [message]})
+                    raise _invalid("non_field_errors", f'Error at item {place}: "{field}" key is expected in task data')
         ids = [self.add_tasks(project["id"], task["data"], meta=task.get("meta"))[0] for task in body]
         for task_id, task in zip(ids, body, strict=True):
             for prediction in task.get("predictions", []):
@@ -229,8 +222,7 @@ class StudioDouble:
         here = {task["id"] for task in self._tasks_of(project["id"])}
         for prediction in body:
             if prediction["task"] not in here:  # one deleted task fails them all
-                message = f'{prediction} contains invalid "task" field: corresponding task ID couldn\'t be retrieved'
-                raise Refusal(400, "Validation error", validation_errors={"non_field_errors": [message]})
+                raise _invalid("non_field_errors", f'{prediction} contains invalid "task" field: corresponding task ID ...')
         controls = {tag.get("name"): tag for tag in fromstring(project["label_config"]).iter() if tag.get("toName")}
         kept = [prediction for prediction in body if _is_valid(prediction, controls)]
         for prediction in kept:
@@ -249,8 +241,15 @@ class StudioDouble:
         hook_id = self._new_id()
         address = {"id": hook_id, "project": body["project"], "url": f"{body['url'].rstrip('/')}/webhook"}
         self.hooks[hook_id] = {**copy.deepcopy(RECORDS["webhook"]), **address}
-        self.projects[body["project"]]["model_version"] = body["title"]
+        project = self.projects[body["project"]]
+        project["model_version"] = project["model_version"] or body["title"]
         return row
+
+    def _follow(self, row: Fields, title: str) -> None:
+        """project.model_version follows a row's title where it was that title."""
+        project = self.projects[row["project"]]
+        if project["model_version"] == row["title"]:
+            project["model_version"] = title
 
     def _tasks_of(self, project_id: int) -> list[Fields]:
         return [task for task in self.tasks.values() if task["project"] == project_id]
@@ -258,7 +257,8 @@ class StudioDouble:
     def _list_tasks(self, query: Fields) -> Fields:
         _found(self.projects, int(query["project"]), "Project")
         asked, size = json.loads(query["query"]), int(query["page_size"])
-        assert asked["ordering"] == ["tasks:id"] and query["page"] == "1"
+        if asked["ordering"] != ["tasks:id"] or query["page"] != "1":
+            raise Refusal(400, f"the double knows no such order or page: {query}")
         every = {"and": all, "or": any}[asked["filters"]["conjunction"]]
         found = [
             {**task, "predictions_model_versions": ",".join(dict.fromkeys(self.versions_of(task["id"])))}
@@ -275,6 +275,10 @@ def _found(records: dict[int, Fields], number: int, kind: str) -> Fields:
     if number not in records:
         raise Refusal(404, f"No {kind} matches the given query.")
     return records[number]
+
+
+def _invalid(field: str, message: str) -> Refusal:
+    return Refusal(400, "Validation error", validation_errors={field: [message]})
 
 
 def _set(record: Fields, body: Fields) -> Fields:
@@ -308,7 +312,7 @@ def _matches(task: Fields, item: Fields) -> bool:
         case "not_contains", "List":
             found = not any(name in held.split(",") for name in value)
         case operator:
-            raise Refusal(500, f"the double knows no filter {operator}")
+            raise Refusal(400, f"the double knows no filter {operator}")
     return found and ("child_filter" not in item or _matches(task, item["child_filter"]))
 
 

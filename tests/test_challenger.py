@@ -62,7 +62,7 @@ def test_the_mean_answer_of_the_training_set_has_no_reward(train: Train) -> None
 
 
 def test_a_feature_that_never_varies_breaks_nothing(train: Train) -> None:
-    same_length = [PreferencePair("Say it.", "yes.", "not.") for _ in range(4)]  # one token count, one prompt
+    same_length = [PreferencePair("Say it.", "qz", "zq") for _ in range(4)]  # of no merge: two tokens each
 
     chosen, rejected = score(train(same_length, frozen(4), "version"), same_length)
 

@@ -220,7 +220,7 @@ def test_readers_never_see_the_reward_of_one_version_under_the_name_of_another(
         while not stop.is_set():
             seen.append(predict_tasks([TASK], LAYOUT, champion.serving)[0])
 
-    readers = [threading.Thread(target=read) for _ in range(3)]
+    readers = [threading.Thread(target=read, daemon=True) for _ in range(3)]
     for reader in readers:
         reader.start()
     for swap in range(20):
@@ -263,7 +263,7 @@ def test_promotions_are_followed_in_the_background_even_after_model_dir_was_away
     projects.rename(away)
     projects.write_text("a mount point without its mount", encoding="utf-8")
     stop = threading.Event()
-    follower = threading.Thread(target=champions.keep_fresh, args=[stop], kwargs={"every_seconds": 0.01})
+    follower = threading.Thread(target=champions.keep_fresh, args=[stop], kwargs={"every_seconds": 0.01}, daemon=True)
     follower.start()
 
     wait_until(lambda: "the champions cannot be looked up" in caplog.text)

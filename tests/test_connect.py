@@ -78,6 +78,13 @@ def test_connect_makes_the_row_the_webhooks_secret_and_uncertainty_sampling(
     assert house.registry.take_request("fill") is True
 
 
+def test_a_project_that_shows_another_version_shows_ours_after_connecting(studio: StudioDouble, house: House) -> None:
+    studio.projects[house.id].update(model_version="another model", sampling="Uncertainty sampling")
+
+    assert house.connect() == [f"connected {ADDRESS} as {UNTRAINED}", f"set title and model version to {UNTRAINED}"]
+    assert house.version() == UNTRAINED
+
+
 def test_connecting_again_changes_nothing(studio: StudioDouble, house: House) -> None:
     house.connect()
     studio.requests.clear()

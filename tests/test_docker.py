@@ -100,6 +100,11 @@ def test_a_health_check_in_python_compiles(name: str) -> None:
     compile(command[3], name, "exec")
 
 
+def test_a_container_that_is_stopped_while_it_starts_stops_at_once_and_a_round_may_end() -> None:
+    assert [SERVICES[name].get("init") for name in ("backend", "trainer")] == [True, True]
+    assert [SERVICES[name]["stop_grace_period"] for name in ("backend", "trainer")] == ["40s", "10m"]
+
+
 def test_one_volume_holds_the_versions_of_both_processes() -> None:
     volumes = {name: service["volumes"] for name, service in SERVICES.items()}
 

@@ -477,7 +477,7 @@ def test_of_two_fillers_on_one_folder_one_works_and_the_other_takes_over_when_it
     generators = [Asked(), Asked()]
     stops = [threading.Event(), threading.Event()]
     fillers = [Filler(house.settings, house.champions, partial(next, iter([g])), house.metrics) for g in generators]
-    threads = [threading.Thread(target=filler.run, args=[stop]) for filler, stop in zip(fillers, stops, strict=True)]
+    threads = [threading.Thread(target=filler.run, args=[stop], daemon=True) for filler, stop in zip(fillers, stops, strict=True)]
     first = house.prompts(1)
     threads[0].start()
     wait_until(lambda: house.is_answered(first[0]))
@@ -507,7 +507,7 @@ def test_the_filler_outlives_a_model_dir_that_is_away(
     projects.rename(away)
     projects.write_text("a mount point without its mount", encoding="utf-8")
     stop = threading.Event()
-    thread = threading.Thread(target=house.filler().run, args=[stop])
+    thread = threading.Thread(target=house.filler().run, args=[stop], daemon=True)
     thread.start()
 
     wait_until(lambda: f"the filler waits, MODEL_DIR={house.settings.model_dir} fails it" in caplog.text)
@@ -516,3 +516,28 @@ def test_the_filler_outlives_a_model_dir_that_is_away(
     wait_until(lambda: house.is_answered(task))
     stop.set()
     thread.join()
+
+
+def test_one_task_that_cannot_be_stored_does_not_stand_before_the_others(house: House, caplog: pytest.LogCaptureFixture) -> None:
+    half_an_emoji = "\ud83d"  # a text that JavaScript cut: SQLite keeps it, UTF-8 does not take it
+    (broken,) = house.add({"prompt": "Prompt", "note": half_an_emoji, **EMPTY})
+    others = house.prompts(2)
+
+    house.fill()
+
+    assert all(house.is_answered(task) for task in others)
+    assert house.answers(broken) == ("", "")
+    assert f"the answers of task {broken} cannot be stored" in caplog.text
+    assert "tasks left unanswered: 1 (Label Studio refused the answers)" in caplog.text
+
+
+def test_a_task_that_predict_scored_meanwhile_gets_no_second_prediction(house: House, tiny_base: Path) -> None:
+    version = house.promote(tiny_base, weight=1)
+    (task,) = house.add({"prompt": "Q", "answer1": "One.", "answer2": "Two."})
+    prediction = {"id": 99, "result": CHOICE, "score": 0.6, "model_version": version}
+    # The list of unanswered tasks, the list of unscored ones, and the look at what was scored.
+    house.at("GET /api/tasks/", lambda: house.studio.tasks[task]["predictions"].append(prediction), time=3)
+
+    house.fill()
+
+    assert house.studio.versions_of(task) == [version]

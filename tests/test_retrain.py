@@ -123,6 +123,13 @@ def test_too_few_pairs_are_skipped_with_the_numbers(lab: Lab) -> None:
     assert lab.registry.versions() == []
 
 
+def test_as_many_pairs_as_are_needed_are_trained_on(lab: Lab) -> None:
+    ended = lab.round(judged_tasks(20))
+
+    assert ended.outcome != "skipped"
+    assert lab.card(ended).num_train_pairs + lab.card(ended).num_holdout_pairs == 20
+
+
 def test_no_judgement_at_all_is_skipped(lab: Lab) -> None:
     assert lab.round([]) == Round("skipped", "0 pairs, MIN_PAIRS=20 are needed; left out: nothing")
 
@@ -192,6 +199,17 @@ def test_without_a_pair_to_train_on_the_round_is_skipped(lab: Lab) -> None:
     assert ended.outcome == "skipped"
 
 
+def test_what_was_said_of_held_out_prompts_leaves_no_trace_in_the_weights(lab_with_champion: Lab) -> None:
+    lab = lab_with_champion
+    first = lab.registry.champion() or ""
+
+    second = lab.round(judged_tasks(60, flipped=in_holdout)).version or ""
+
+    weights = [(lab.registry.path(version) / "model.safetensors").read_bytes() for version in (first, second)]
+    assert lab.registry.card(second).metrics["accuracy"] == 0.0
+    assert weights[0] == weights[1]
+
+
 def test_the_card_says_all_that_is_known(lab: Lab, tiny_base: Path) -> None:
     tasks = judged_tasks(60)
     tasks[0]["annotations"].append(SKIP)
@@ -212,6 +230,19 @@ def test_the_card_says_all_that_is_known(lab: Lab, tiny_base: Path) -> None:
     assert card.promoted
     assert datetime.fromisoformat(card.created_at).tzinfo is not None
     assert new_judgements(lab.registry, 64) == 3
+
+
+def test_a_damaged_card_does_not_keep_a_project_from_the_round_that_replaces_it(
+    first_round: tuple[Lab, Round], caplog: pytest.LogCaptureFixture
+) -> None:
+    lab, ended = first_round
+    before = new_judgements(lab.registry, 64)
+    copy = lab.registry.publish(lab.registry.path(ended.version or ""), lab.card(ended))
+    (lab.registry.path(copy) / "card.json").write_text("{", encoding="utf-8")
+
+    assert new_judgements(lab.registry, 64) == before < 64
+    assert "is not a model card" in caplog.text
+    shutil.rmtree(lab.registry.path(copy))
 
 
 def test_the_probe_of_the_card_is_what_the_published_version_answers(first_round: tuple[Lab, Round]) -> None:

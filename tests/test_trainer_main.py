@@ -106,6 +106,7 @@ def test_promote_moves_the_pointer_to_an_older_or_a_newer_version(invoke: Invoke
         assert result.exit_code == 0
         assert result.output == f"project 3: {version} is the champion; backends load it within a second\n"
         assert registry.champion() == version
+        assert [line.split()[1] for line in invoke("status").output.splitlines() if line.startswith("*")] == [version]
 
 
 def test_an_unknown_version_is_refused_and_the_known_ones_are_named(invoke: Invoke, registry: Registry) -> None:

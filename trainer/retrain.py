@@ -11,7 +11,7 @@ from typing import Literal
 
 import torch
 
-from preference.errors import PairloopError, StudioUnreachable
+from preference.errors import PairloopError, RegistryError, StudioUnreachable
 from preference.features import Extractors
 from preference.layout import LabelingLayout
 from preference.pairs import pairs_of_task, split_holdout
@@ -38,9 +38,16 @@ class Round:
 
 
 def new_judgements(registry: Registry, num_annotations: int) -> int:
-    """How many annotations came since the latest version, promoted or not, was trained."""
-    versions = registry.versions()
-    return num_annotations - (registry.card(versions[-1]).num_annotations if versions else 0)
+    """How many annotations came since the latest version, promoted or not, was trained.
+
+    A damaged card is passed over: it must not keep the project from the round that would replace its version.
+    """
+    for version in reversed(registry.versions()):
+        try:
+            return num_annotations - registry.card(version).num_annotations
+        except RegistryError as error:
+            logger.warning("project %d: %s", registry.project_id, error)
+    return num_annotations
 
 
 def retrain(

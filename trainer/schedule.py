@@ -72,7 +72,7 @@ def run_schedule(settings: Settings, run_round: RunRound, *, open_project: OpenP
     scheduler.add_job(watch.look, "interval", seconds=settings.look_every_seconds, **defaults)
     scheduler.add_job(beat, "interval", args=[settings.model_dir], seconds=2, executor="heartbeat", **defaults)
     for name in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(name, lambda *_: scheduler.shutdown(wait=False))
+        signal.signal(name, lambda *_: scheduler.running and scheduler.shutdown(wait=False))
     beat(settings.model_dir)
     logger.info(
         "trainer up: schedule %s, MIN_NEW_PAIRS=%d, looking every %g s",
