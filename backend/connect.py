@@ -29,7 +29,12 @@ def connect(project: LabelStudioProject, registry: Registry, settings: Settings)
     LabelingLayout.from_label_config(state["label_config"])
     registry.create()
     version = registry.champion() or UNTRAINED
-    if _our_row(project, registry, urlsplit(settings.address).netloc) is None:
+    host = urlsplit(settings.address).netloc
+    rows = project.connections()
+    if all(urlsplit(row.url).netloc != host for row in rows):
+        for moved in (row for row in rows if row.title in registry.versions()):
+            project.disconnect(moved)
+            done.append(f"removed the connection to {moved.url}, where this backend was")
         _add_row(project, settings, version)
         done.append(f"connected {settings.address} as {version}")
     secret = settings.webhook_secret.get_secret_value()
@@ -38,7 +43,8 @@ def connect(project: LabelStudioProject, registry: Registry, settings: Settings)
     if state.get("sampling") != _SAMPLING:
         project.update(sampling=_SAMPLING)
         done.append("switched uncertainty sampling on")
-    if mend_version(project, registry, version, host=urlsplit(settings.address).netloc):
+    ours = next((row for row in project.connections() if urlsplit(row.url).netloc == host), None)
+    if ours is not None and _set_version(project, ours, version):
         done.append(f"set title and model version to {version}")
     registry.request("fill")
     return done
@@ -49,13 +55,19 @@ def mend_version(project: LabelStudioProject, registry: Registry, version: str, 
 
     `host`: where Label Studio reached this backend last ("host:port"), or None where it has not yet.
     """
-    row = _our_row(project, registry, host)
-    if row is None:
+    # The rows are listed only where something is wrong: that makes Label Studio call /health and /setup of each.
+    if project.read().get("model_version") == version:
         return False
+    row = _our_row(project, registry, host)
+    return row is not None and _set_version(project, row, version)
+
+
+def _set_version(project: LabelStudioProject, row: Connection, version: str) -> bool:
+    """Whether anything had to be set."""
     mended = row.title != version
     if mended:
         project.retitle(row, version)
-    if project.read().get("model_version") != version:
+    if project.read().get("model_version") != version:  # it follows the title only where it was the old title
         project.update(model_version=version)
         mended = True
     return mended

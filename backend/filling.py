@@ -7,6 +7,7 @@ Not covered: a change within the milliseconds between that check and the store (
 """
 
 import logging
+import math
 import threading
 import time
 from collections import Counter
@@ -31,13 +32,15 @@ from preference.studio import LabelStudioProject, Task, is_annotated
 logger = logging.getLogger(__name__)
 _STORING_THREADS = 4  # PATCHes a second on two cores: 2.7 from one connection, 4.2 from four, 3.9 from eight
 _SCORED_TOGETHER = 100
+_REST_SECONDS = 5.0
 
 
 @dataclass
 class _Progress:
     """What the filler knows of a project between passes."""
 
-    next_pass: float = 0.0  # on the monotonic clock
+    next_pass: float = 0.0  # on the monotonic clock, as the next
+    last_pass: float = -math.inf
     passed_version: str | None = None  # the champion that the last pass worked with
     said: str = ""  # the last thing that was logged, so that it is not repeated at every pass
 
@@ -45,10 +48,18 @@ class _Progress:
 class Filler:
     """Fills every project on one MODEL_DIR; among all processes on it, one at a time works."""
 
-    def __init__(self, settings: Settings, champions: Champions, generator: Callable[[], Generator], metrics: Metrics) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        champions: Champions,
+        generator: Callable[[], Generator],
+        metrics: Metrics,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         """`generator` loads the generator; it is called when there is something to answer."""
         self._settings, self._champions, self._metrics = settings, champions, metrics
-        self._load_generator = generator
+        self._load_generator, self._clock = generator, clock
         self._generator: Generator | None = None
         self._progress: dict[int, _Progress] = {}
 
@@ -73,8 +84,11 @@ class Filler:
             progress = self._progress.setdefault(registry.project_id, _Progress())
             serving = self._champions.of(registry.project_id).serving
             has_new_champion = serving is not None and serving.version != progress.passed_version
-            is_due = time.monotonic() >= progress.next_pass
-            if stop.is_set() or not (registry.take_request("fill") or has_new_champion or is_due):
+            now = self._clock()
+            is_wanted = registry.take_request("fill") or has_new_champion or now >= progress.next_pass
+            # Label Studio's /setup comes before every predict: an open label stream must not keep the filler busy.
+            is_wanted = is_wanted or (now >= progress.last_pass + _REST_SECONDS and registry.take_request("look"))
+            if stop.is_set() or not is_wanted:
                 continue
             try:
                 self._pass(LabelStudioProject(self._settings, registry.project_id), registry, serving, stop)
@@ -84,7 +98,8 @@ class Filler:
                 logger.exception("project %d: the filler failed", registry.project_id)
             # Even after a failure: what is wrong with a project is not cured by asking twice a second.
             progress.passed_version = serving.version if serving else None
-            progress.next_pass = time.monotonic() + self._settings.fill_every_seconds
+            progress.last_pass = self._clock()
+            progress.next_pass = progress.last_pass + self._settings.fill_every_seconds
 
     def _pass(self, project: LabelStudioProject, registry: Registry, serving: Serving | None, stop: threading.Event) -> None:
         layout = LabelingLayout.from_label_config(project.read()["label_config"])

@@ -41,10 +41,10 @@ class Server(BaseApplication):  # type: ignore[misc]
 
 
 def _stop_backend(server: Any, worker: Any) -> None:
-    from backend.wiring import process_backend
+    from backend.wiring import started_backend
 
-    if process_backend.cache_info().currsize:
-        process_backend().stop()
+    if started_backend.cache_info().currsize:
+        started_backend().stop()
 
 
 def _forget_figures(server: Any, worker: Any) -> None:

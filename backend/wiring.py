@@ -20,7 +20,9 @@ from preference.registry import Registry
 from preference.settings import Settings
 
 logger = logging.getLogger(__name__)
-_ASK_AGAIN_SECONDS = 5.0
+_PREDICT_SECONDS = 60.0
+_SCORED_TOGETHER = 32
+_starting = threading.Lock()
 
 
 class Backend:
@@ -33,7 +35,7 @@ class Backend:
         self._filler = Filler(settings, self.champions, lambda: ENGINES[settings.generator_engine](settings), self.metrics)
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
-        self._asked: dict[int, tuple[str | None, float]] = {}  # project id -> its host, and when a pass was asked for
+        self._hosts: dict[int, str] = {}  # project id -> the host and port by which Label Studio reaches this backend
 
     def start(self) -> None:
         """Starts following promotions and, with a key for Label Studio, filling."""
@@ -54,7 +56,7 @@ class Backend:
             thread.join(timeout_seconds)
 
     def setup(self, project_id: int, label_config: str, *, host: str | None) -> str:
-        """The version to name to Label Studio. Makes the project known, and asks for a pass of the filler.
+        """The version to name to Label Studio. Makes the project known, and lets the filler look at it soon.
 
         Raises:
             LayoutError: the label config does not fit.
@@ -62,19 +64,17 @@ class Backend:
         LabelingLayout.from_label_config(label_config)
         registry = Registry(self.settings.model_dir, project_id)
         champion = self.champions.of(project_id)
-        known_host, asked_at = self._asked.get(project_id, (None, -_ASK_AGAIN_SECONDS))
-        if host and host != known_host:
+        if host and host != self._hosts.get(project_id):
             registry.create()
             registry.write_host(host)
-        # Label Studio calls this before every predict: an open label stream must not keep the filler busy.
-        if time.monotonic() - asked_at >= _ASK_AGAIN_SECONDS:
-            registry.request("fill")
-            asked_at = time.monotonic()
-        self._asked[project_id] = (host or known_host, asked_at)
+            self._hosts[project_id] = host
+        registry.request("look")
         return champion.version
 
     def predict(self, project_id: int, label_config: str, tasks: Sequence[dict[str, Any]]) -> list[Prediction | list[Any]]:
         """One entry a task, in order; tasks without answers get `[]` and are left to the filler.
+
+        So do those that are not scored within a minute: Label Studio gives up a request after 100 seconds.
 
         Raises:
             LayoutError: the label config does not fit.
@@ -82,12 +82,27 @@ class Backend:
         layout = LabelingLayout.from_label_config(label_config)
         if any(None in layout.answers(task["data"]) for task in tasks):
             Registry(self.settings.model_dir, project_id).request("fill")
-        return predict_tasks(tasks, layout, self.champions.of(project_id).serving)
+        serving = self.champions.of(project_id).serving
+        results: list[Prediction | list[Any]] = [[] for _ in tasks]
+        deadline = time.monotonic() + _PREDICT_SECONDS
+        for start in range(0, len(tasks), _SCORED_TOGETHER):
+            if time.monotonic() > deadline:
+                logger.info("project %d: %d tasks of one request are left to the filler", project_id, len(tasks) - start)
+                break
+            end = start + _SCORED_TOGETHER
+            results[start:end] = predict_tasks(tasks[start:end], layout, serving)
+        return results
+
+
+def process_backend() -> Backend:
+    """This process's backend, built from the environment and started at the first call."""
+    with _starting:  # a server's first requests come together
+        return started_backend()
 
 
 @lru_cache(maxsize=1)
-def process_backend() -> Backend:
-    """This process's backend, built from the environment and started at the first call."""
+def started_backend() -> Backend:
+    """The same, for `process_backend` alone; `cache_info` tells whether there is one."""
     backend = Backend(Settings.from_environ())
     backend.start()
     return backend

@@ -27,7 +27,7 @@ from filelock import FileLock
 from preference.errors import RegistryError
 
 UNTRAINED = "pairloop-untrained"  # what every place shows as the version while there is none
-RequestKind = Literal["train", "fill"]
+RequestKind = Literal["train", "fill", "look"]
 _VERSION = re.compile(r"v(\d+)-\d{8}-\d{6}")
 
 
@@ -158,7 +158,7 @@ class Registry:
     # Requests
 
     def request(self, kind: RequestKind) -> None:
-        """Asks the other process (`train`) or the filling worker (`fill`) to act on this project soon."""
+        """Asks for something: of the trainer a round (`train`), of the filling worker a pass now (`fill`) or soon (`look`)."""
         self.create()
         (self._requests / kind).touch()
 

@@ -88,16 +88,7 @@ def test_setup_names_the_version_and_remembers_project_and_host(client: FlaskCli
     assert (first.status_code, first.get_json()) == (200, {"model_version": UNTRAINED})
     assert second.get_json() == {"model_version": version}
     assert registry_of(backend).read_host() == "backend:9090"
-    assert registry_of(backend).take_request("fill") is True
-
-
-def test_setup_before_every_predict_does_not_keep_the_filler_busy(client: FlaskClient, backend: Backend) -> None:
-    client.post("/setup", json=CALLS["setup"])
-    registry_of(backend).take_request("fill")
-
-    client.post("/setup", json=CALLS["setup"])
-
-    assert registry_of(backend).take_request("fill") is False
+    assert registry_of(backend).take_request("look") is True
 
 
 def test_setup_follows_a_backend_that_moved(client: FlaskClient, backend: Backend) -> None:

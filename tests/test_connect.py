@@ -204,3 +204,15 @@ def test_connect_adds_a_row_beside_another_backends_and_mends_its_own(house: Hou
 
     assert house.connect() == [f"set title and model version to {UNTRAINED}"]
     assert sorted(house.titles()) == ["another model", UNTRAINED]
+
+
+def test_a_backend_that_moved_is_connected_anew_and_its_old_row_goes(house: House, studio: StudioDouble, tiny_base: Path) -> None:
+    version = publish_version(house.registry, tiny_base, weight=1)
+    house.registry.promote(version)
+    studio.add_row(house.id, "http://old:9090", version)
+    studio.add_row(house.id, "http://another:9090", UNTRAINED)
+
+    done = house.connect()
+
+    assert done[:2] == ["removed the connection to http://old:9090, where this backend was", f"connected {ADDRESS} as {version}"]
+    assert sorted(row["url"] for row in studio.rows.values()) == sorted([ADDRESS, "http://another:9090"])

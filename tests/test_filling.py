@@ -541,3 +541,28 @@ def test_a_task_that_predict_scored_meanwhile_gets_no_second_prediction(house: H
     house.fill()
 
     assert house.studio.versions_of(task) == [version]
+
+
+def test_setup_before_every_predict_does_not_keep_the_filler_busy(house: House) -> None:
+    now = [100.0]
+    filler = Filler(house.settings, house.champions, lambda: house.generator, house.metrics, clock=lambda: now[0])
+    filler.look(threading.Event())
+    (task,) = house.prompts(1)
+    house.registry.request("look")
+
+    now[0] += 4.9
+    filler.look(threading.Event())
+    assert not house.is_answered(task)
+    now[0] += 0.2
+    filler.look(threading.Event())
+    assert house.is_answered(task), "a look that was asked for is late, not lost"
+
+
+def test_a_pass_that_finds_everything_in_order_makes_label_studio_call_nobody(house: House) -> None:
+    house.studio.add_row(house.project_id, "http://backend:9090", UNTRAINED)
+    house.studio.projects[house.project_id]["model_version"] = UNTRAINED
+    house.studio.requests.clear()
+
+    house.fill()
+
+    assert not [request for request in house.studio.requests if "/api/ml" in request]

@@ -54,7 +54,7 @@ def test_the_waits_between_calls_grow(
 
     waits = [later - earlier for earlier, later in itertools.pairwise(times)]
     assert len(waits) == 3
-    assert waits[0] < 0.9 and waits[2] > 1.5 * waits[0]
+    assert waits[2] > 1.5 * waits[0]
     assert [record.message for record in caplog.records if record.name == "preference.studio"] == [
         f"Label Studio at {studio.url} does not answer; trying again with growing waits"
     ]
@@ -86,7 +86,7 @@ def test_nothing_listening_is_unreachable_at_once_when_there_is_no_patience(sett
     with pytest.raises(StudioUnreachable, match=r"does not answer \(ConnectError\); start it, or correct LABEL_STUDIO_URL"):
         LabelStudioProject(settings, 1, patience_seconds=0).read()
 
-    assert time.monotonic() - started < 0.9  # the SDK's own two retries would take three seconds
+    assert time.monotonic() - started < 2  # the SDK's own two retries would take three seconds
 
 
 def test_a_page_instead_of_json_is_told_in_one_short_line(studio: StudioDouble, settings_for: SettingsFactory) -> None:
