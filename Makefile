@@ -4,7 +4,9 @@ SHELL := /bin/bash
 PYTHON ?= python3
 LABEL_STUDIO_VERSION := 1.23.2
 # A wheel that pip would find (a CPU build of torch, say) is found by uv too.
-export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
+comma := ,
+empty :=
+export UV_FIND_LINKS ?= $(subst $(empty) $(empty),$(comma),$(strip $(PIP_FIND_LINKS)))
 BIN := .venv/bin
 UV := $(BIN)/uv
 
@@ -26,7 +28,7 @@ install: .venv/.installed
 install-label-studio: .venv-label-studio/.installed-$(LABEL_STUDIO_VERSION)
 
 $(UV):
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Pairloop needs Python 3.11 or newer; try make PYTHON=python3.11")'
+	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14) and "Pairloop needs Python 3.11, 3.12 or 3.13; try make PYTHON=python3.12")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet uv
 

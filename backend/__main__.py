@@ -25,12 +25,13 @@ def serve() -> None:
     settings = _settings()
     if settings.host not in ("127.0.0.1", "localhost", "::1") and not settings.basic_auth_user:
         click.echo(f"warning: HOST={settings.host} is open to the network; set BASIC_AUTH_USER and BASIC_AUTH_PASS", err=True)
-    figures = tempfile.mkdtemp(prefix="pairloop-metrics-")
+    figures, master = tempfile.mkdtemp(prefix="pairloop-metrics-"), os.getpid()
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = figures
     try:
         Server(settings).run()
     finally:
-        shutil.rmtree(figures, ignore_errors=True)
+        if os.getpid() == master:  # a worker leaves through here too
+            shutil.rmtree(figures, ignore_errors=True)
 
 
 @main.command()
@@ -40,6 +41,7 @@ def serve() -> None:
 def connect(project_id: int | None, title: str | None, label_config: Any) -> None:
     """Connect a project to the running backend, or mend its connection."""
     from backend.connect import connect as connect_project
+    from preference.layout import LabelingLayout
     from preference.registry import Registry
     from preference.studio import LabelStudioProject
 
@@ -48,14 +50,32 @@ def connect(project_id: int | None, title: str | None, label_config: Any) -> Non
     settings = _settings()
     try:
         if title is not None:
-            project = LabelStudioProject.create(settings, title=title, label_config=label_config.read())
+            text = label_config.read()
+            LabelingLayout.from_label_config(text)
+            project = LabelStudioProject.create(settings, title=title, label_config=text)
         else:
             project = LabelStudioProject(settings, project_id or 0, patience_seconds=20)
+        if not _is_up(f"{settings.address}/health"):  # from here; only Label Studio has to reach it
+            click.echo(f"no answer from {settings.address}/health; asking Label Studio all the same", err=True)
         for sentence in connect_project(project, Registry(settings.model_dir, project.id), settings):
             click.echo(sentence)
     except PairloopError as error:
         raise click.ClickException(str(error)) from None
     click.echo(f"project {project.id} is connected: {settings.label_studio_url}/projects/{project.id}")
+
+
+def _is_up(url: str) -> bool:
+    """Whether the backend answers within a while; one that was just started takes some ten seconds."""
+    import httpx
+    from tenacity import RetryError, Retrying, stop_after_delay, wait_fixed
+
+    try:
+        for attempt in Retrying(stop=stop_after_delay(45), wait=wait_fixed(0.5)):
+            with attempt:
+                httpx.get(url, timeout=2).raise_for_status()
+    except RetryError:
+        return False
+    return True
 
 
 def _settings() -> Settings:

@@ -91,7 +91,7 @@ class Champions:
             try:
                 for registry in known_projects(self._model_dir):
                     self.of(registry.project_id).refresh()
-            except OSError as error:  # MODEL_DIR is away for a moment
+            except (OSError, ValueError) as error:  # MODEL_DIR is away for a moment, or a pointer is not text
                 logger.warning("the champions cannot be looked up (%s)", error)
             stop.wait(every_seconds)
 

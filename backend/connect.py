@@ -29,14 +29,14 @@ def connect(project: LabelStudioProject, registry: Registry, settings: Settings)
     LabelingLayout.from_label_config(state["label_config"])
     registry.create()
     version = registry.champion() or UNTRAINED
-    host = urlsplit(settings.address).netloc
-    rows = project.connections()
+    host, rows = urlsplit(settings.address).netloc, project.connections()
     if all(urlsplit(row.url).netloc != host for row in rows):
-        for moved in (row for row in rows if row.title in registry.versions()):
-            project.disconnect(moved)
-            done.append(f"removed the connection to {moved.url}, where this backend was")
         _add_row(project, settings, version)
         done.append(f"connected {settings.address} as {version}")
+        was_at, titles = registry.read_host(), registry.versions()
+        for moved in (row for row in rows if row.title in titles or urlsplit(row.url).netloc == was_at):
+            project.disconnect(moved)
+            done.append(f"removed the connection to {moved.url}, where this backend was")
     secret = settings.webhook_secret.get_secret_value()
     if secret and project.guard_webhook(settings.address, secret):
         done.append("put WEBHOOK_SECRET into the webhook")
@@ -74,11 +74,13 @@ def _set_version(project: LabelStudioProject, row: Connection, version: str) -> 
 
 
 def _our_row(project: LabelStudioProject, registry: Registry, host: str | None) -> Connection | None:
-    """The project's row for this backend: the one at that host, or the one that bears a title we gave it."""
-    rows = project.connections()
+    """The project's row for this backend: one that bears a title we gave it, or the only one at that host."""
+    rows, titles = project.connections(), {UNTRAINED, *registry.versions()}
     at_host = [row for row in rows if urlsplit(row.url).netloc == host]
-    ours = {UNTRAINED, *registry.versions()}
-    return next(iter(at_host or [row for row in rows if row.title in ours]), None)
+    titled = [row for row in rows if row.title in titles]
+    both = [row for row in at_host if row in titled]
+    alone = at_host if len(at_host) == 1 else []  # behind a proxy, several backends share a host
+    return next(iter(both or alone or titled), None)
 
 
 def _add_row(project: LabelStudioProject, settings: Settings, version: str) -> None:

@@ -21,7 +21,7 @@ from preference.settings import Settings
 
 logger = logging.getLogger(__name__)
 _PREDICT_SECONDS = 60.0
-_SCORED_TOGETHER = 32
+_SCORED_TOGETHER = 16
 _starting = threading.Lock()
 
 
@@ -35,6 +35,8 @@ class Backend:
         self._filler = Filler(settings, self.champions, lambda: ENGINES[settings.generator_engine](settings), self.metrics)
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
+        # A worker must keep threads for /health and /setup, to which Label Studio gives 1 and 3 seconds.
+        self._seats = threading.BoundedSemaphore(max(1, settings.threads - 2))
         self._hosts: dict[int, str] = {}  # project id -> the host and port by which Label Studio reaches this backend
 
     def start(self) -> None:
@@ -74,7 +76,8 @@ class Backend:
     def predict(self, project_id: int, label_config: str, tasks: Sequence[dict[str, Any]]) -> list[Prediction | list[Any]]:
         """One entry a task, in order; tasks without answers get `[]` and are left to the filler.
 
-        So do those that are not scored within a minute: Label Studio gives up a request after 100 seconds.
+        So do those that are not scored within a minute, because Label Studio gives up a request after 100 seconds, and
+        all of a request that comes while THREADS - 2 others are being scored.
 
         Raises:
             LayoutError: the label config does not fit.
@@ -82,8 +85,19 @@ class Backend:
         layout = LabelingLayout.from_label_config(label_config)
         if any(None in layout.answers(task["data"]) for task in tasks):
             Registry(self.settings.model_dir, project_id).request("fill")
-        serving = self.champions.of(project_id).serving
         results: list[Prediction | list[Any]] = [[] for _ in tasks]
+        if not self._seats.acquire(blocking=False):
+            return results
+        try:
+            self._predict(results, project_id, layout, tasks)
+        finally:
+            self._seats.release()
+        return results
+
+    def _predict(
+        self, results: list[Prediction | list[Any]], project_id: int, layout: LabelingLayout, tasks: Sequence[dict[str, Any]]
+    ) -> None:
+        serving = self.champions.of(project_id).serving
         deadline = time.monotonic() + _PREDICT_SECONDS
         for start in range(0, len(tasks), _SCORED_TOGETHER):
             if time.monotonic() > deadline:
@@ -91,7 +105,6 @@ class Backend:
                 break
             end = start + _SCORED_TOGETHER
             results[start:end] = predict_tasks(tasks[start:end], layout, serving)
-        return results
 
 
 def process_backend() -> Backend:

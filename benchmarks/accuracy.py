@@ -23,7 +23,7 @@ from trainer.challenger import train_challenger
 from trainer.judge import judge
 from trainer.recipes import frozen
 
-_MAX_TRAIN, _MAX_HOLDOUT = 300, 300
+_MAX_TRAIN, _MAX_HOLDOUT = 200, 200
 
 
 def run(console: Console) -> list[Row]:
@@ -49,7 +49,9 @@ def _measure(path: Path, console: Console) -> list[Row]:
     with tempfile.TemporaryDirectory(prefix="pairloop-bench-") as scratch:
         model_dir = Path(scratch) / "models"  # features are computed anew; the converted weights are not
         model_dir.mkdir()
-        (model_dir / "embedded").symlink_to(REPOSITORY / ".cache" / "bench-models" / "embedded")
+        converted = REPOSITORY / ".cache" / "bench-models" / "embedded"
+        converted.mkdir(parents=True, exist_ok=True)
+        (model_dir / "embedded").symlink_to(converted)
         (Path(scratch) / "version").mkdir()
         started = time.perf_counter()
         challenger = train_challenger(

@@ -1,5 +1,6 @@
 """`make demo`: prompts in, answers and rewards out, choices back, a new reward model live, on this machine."""
 
+import signal
 import sys
 import time
 from collections import Counter
@@ -43,9 +44,13 @@ DEMO_SETTINGS = {
 def main(exits: bool, label_studio_port: int, backend_port: int, folder: Path) -> None:
     """Run the whole loop, then stay up so that you can label."""
     console = Console()
+    for name in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(name, signal.default_int_handler)  # whatever ends this process stops the other three
+    has_ended = False
     try:
         with Stack(folder, label_studio_port=label_studio_port, backend_port=backend_port, settings=DEMO_SETTINGS) as stack:
             Demo(stack, console).run()
+            has_ended = True
             if exits:
                 console.print("Stopping (--exit).")
             else:
@@ -56,6 +61,7 @@ def main(exits: bool, label_studio_port: int, backend_port: int, folder: Path) -
         console.print("Stopped: Label Studio, backend, trainer.")
     except KeyboardInterrupt:
         console.print("\nStopped: Label Studio, backend, trainer.")
+        sys.exit(0 if has_ended else 130)
     except PairloopError as error:
         console.print(f"[red]{error}[/]", highlight=False)
         console.print(f"The logs are in {folder / 'logs'}.")
@@ -198,7 +204,10 @@ class Demo:
         return num_seen >= self.counts["left"] + self.counts["right"]
 
     def _served_version(self) -> str:
-        versions: dict[str, str] = httpx.get(f"{self.stack.backend_url}/health", timeout=5).json()["versions"]
+        try:
+            versions: dict[str, str] = httpx.get(f"{self.stack.backend_url}/health", timeout=5).json()["versions"]
+        except httpx.HTTPError:
+            return ""
         return versions.get(str(self.project.id), UNTRAINED)
 
     def _names_everywhere(self) -> set[str]:

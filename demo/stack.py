@@ -153,8 +153,13 @@ class Stack:
             process.check()
 
     def stop(self) -> dict[str, int | None]:
-        """Stops what runs, the last started first; the exit statuses by name."""
-        return {process.name: process.stop() for process in reversed(self.processes)}
+        """Stops what runs, the last started first; the exit statuses by name. An impatient Ctrl-C does not cut it short."""
+        handlers = {name: signal.signal(name, signal.SIG_IGN) for name in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            return {process.name: process.stop() for process in reversed(self.processes)}
+        finally:
+            for name, handler in handlers.items():
+                signal.signal(name, handler)
 
     def __enter__(self) -> Self:
         return self

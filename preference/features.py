@@ -13,7 +13,7 @@ import logging
 import math
 import threading
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +28,7 @@ from preference.encoding import ENCODING_VERSION, EncodedAnswer, encode_answer
 
 logger = logging.getLogger(__name__)
 Array = NDArray[np.float32]
-_BATCH_TOKENS = 4096  # padded tokens of one forward pass: about 100 MB of activations for a 135M model
+_BATCH_TOKENS = 2048  # padded tokens of one forward pass: about a second of one core for a 135M model
 
 
 @dataclass(frozen=True)
@@ -71,23 +71,21 @@ class FeatureExtractor:
         missing = [i for i, row in enumerate(rows) if row is None]
         if missing:
             encoded = [encode_answer(self.tokenizer, prompts[i], answers[i], max_tokens=self.recipe.max_tokens) for i in missing]
-            with self._computing:
-                for i, row in zip(missing, self._compute(encoded), strict=True):
-                    rows[i] = row
-            for i in missing:
-                self._keep(paths[i], rows[i])
+            for place, row in self._compute(encoded):
+                rows[missing[place]] = row
+                self._keep(paths[missing[place]], row)
         return torch.from_numpy(np.stack(rows)) if rows else torch.zeros(0, self.size)  # type: ignore[arg-type]
 
-    def _compute(self, encoded: Sequence[EncodedAnswer]) -> list[Array]:
-        rows: list[Array] = [np.empty(0, np.float32)] * len(encoded)
+    def _compute(self, encoded: Sequence[EncodedAnswer]) -> Iterator[tuple[int, Array]]:
+        """(place in `encoded`, features) as each batch is done, the longest first; callers take turns batch by batch."""
         by_length = sorted(range(len(encoded)), key=lambda i: len(encoded[i].input_ids))
         while by_length:
             longest = len(encoded[by_length[-1]].input_ids)
             count = max(1, min(len(by_length), _BATCH_TOKENS // longest))
             batch, by_length = by_length[-count:], by_length[:-count]
-            for i, row in zip(batch, self._forward([encoded[i] for i in batch]), strict=True):
-                rows[i] = row
-        return rows
+            with self._computing:
+                rows = self._forward([encoded[i] for i in batch])
+            yield from zip(batch, rows, strict=True)
 
     @torch.inference_mode()
     def _forward(self, encoded: Sequence[EncodedAnswer]) -> Array:
@@ -126,9 +124,7 @@ class FeatureExtractor:
         logger.warning("the cached feature %s is damaged; computing it again", path.name)
         return None
 
-    def _keep(self, path: Path, row: Array | None) -> None:
-        if row is None:
-            return
+    def _keep(self, path: Path, row: Array) -> None:
         temporary = path.with_name(f".{path.stem}-{uuid.uuid4().hex}.f32")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

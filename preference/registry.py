@@ -50,6 +50,7 @@ class ModelCard:
     seconds: dict[str, float]
     version: str = ""
     created_at: str = ""
+    holdout_fraction: float = 1.0  # the share of prompts that were held out
     compared_with: str | None = None  # the champion at that time
     libraries: dict[str, str] = field(default_factory=dict)
 

@@ -79,7 +79,7 @@ class Settings:
     max_prompt_tokens: int = Field(1024, ge=16, le=131072, description="A longer prompt loses its head, in tokens.")
     temperature: float = Field(0.7, gt=0, le=5, description="Sampling temperature.")
     top_k: int = Field(50, ge=1, le=1000, description="An answer's next token is drawn from this many likeliest ones.")
-    seed: int = Field(0, ge=0, description="The seed of sampling, of sides and of training.")
+    seed: int = Field(0, ge=0, lt=2**32, description="The seed of sampling, of sides and of training.")
     batch_prompts: int = Field(16, ge=1, le=1024, description="Prompts that are answered together.")
     max_resamples: int = Field(4, ge=0, le=20, description="How often identical answers are sampled again.")
     fill_every_seconds: float = Field(

@@ -57,7 +57,7 @@ class LabelStudioProject:
     def create(cls, settings: Settings, *, title: str, label_config: str) -> "LabelStudioProject":
         """A new project of that title (at least 3 characters) and label config."""
         account = cls(settings, 0)
-        created = account._call(account._client.projects.create, title=title, label_config=label_config)
+        created = account._send(account._client.projects.create, title=title, label_config=label_config)
         return cls(settings, int(created.id or 0))
 
     def read(self) -> Task:
@@ -72,14 +72,13 @@ class LabelStudioProject:
 
     def import_tasks(self, tasks: Sequence[Task]) -> list[int]:
         """The ids of the imported tasks, in order; each task is `{"data": {...}}`, with `meta` and `predictions` at will."""
-        answer: Any = self._call(self._client.projects.import_tasks, id=self.id, request=list(tasks), return_task_ids=True)
+        answer: Any = self._send(self._client.projects.import_tasks, id=self.id, request=list(tasks), return_task_ids=True)
         return list(answer.task_ids or [])
 
     def unanswered_tasks(self, layout: LabelingLayout, *, page_size: int = 100) -> Iterator[list[Task]]:
-        """Pages of tasks that lack an answer and have no annotation, by id; at most one page is in memory."""
+        """Pages of tasks that lack an answer, by id, judged or not; at most one page is in memory."""
         lines = [(f"data.{field}", *empty) for field in layout.answer_fields for empty in _EMPTY]
-        for page in self._pages(lines, "or", page_size):
-            yield [task for task in page if not is_annotated(task)]
+        yield from self._pages(lines, "or", page_size)
 
     def unscored_tasks(self, version: str, *, page_size: int = 500) -> Iterator[list[Task]]:
         """Pages of tasks without a prediction of `version` and without an annotation, by id."""
@@ -100,23 +99,23 @@ class LabelStudioProject:
         return {task["id"]: task for page in self._pages(lines, "and", len(task_ids)) for task in page}
 
     def store_answers(self, task_id: int, *, data: Task, meta: Task) -> None:
-        """Replaces a task's data and meta (all keys of both).
+        """Replaces a task's data and meta (all keys of both). Soon gives up: what was read to write it grows old.
 
         Raises:
             StudioNotFound: the task was deleted.
         """
-        self._call(self._client.tasks.update, id=task_id, data=data, meta=meta)
+        self._repeat(10, _is_passing, self._client.tasks.update, id=task_id, data=data, meta=meta)
 
     def store_predictions(self, predictions: Sequence[Task]) -> int:
         """How many of the predictions (`task`, `result`, `score`, `model_version`) Label Studio kept."""
         if not predictions:
             return 0
-        answer = self._call(self._client.projects.import_predictions, id=self.id, request=list(predictions))
+        answer = self._send(self._client.projects.import_predictions, id=self.id, request=list(predictions))
         return int(answer.created or 0)
 
     def annotate(self, task_id: int, result: Sequence[Task], *, skip: bool = False, lead_seconds: float = 0) -> None:
         """Submits one judgement, or a skip with an empty result."""
-        self._call(self._client.annotations.create, id=task_id, result=list(result), was_cancelled=skip, lead_time=lead_seconds)
+        self._send(self._client.annotations.create, id=task_id, result=list(result), was_cancelled=skip, lead_time=lead_seconds)
 
     # The connection
 
@@ -130,7 +129,7 @@ class LabelStudioProject:
         auth: dict[str, Any] = {}
         if basic_auth is not None:
             auth = {"auth_method": "BASIC_AUTH", "basic_auth_user": basic_auth[0], "basic_auth_pass": basic_auth[1]}
-        row = self._call(self._client.ml.create, project=self.id, url=url, title=title, **auth)
+        row = self._send(self._client.ml.create, project=self.id, url=url, title=title, **auth)
         return Connection(row.id or 0, url, title)
 
     def disconnect(self, connection: Connection) -> None:
@@ -199,16 +198,26 @@ class LabelStudioProject:
         items: Any = self._client.tasks.list(project=self.id, page=1, **arguments).items or []
         return [item.model_dump() for item in items]
 
-    def _call(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+    def _call(self, function: Callable[..., T], **kwargs: Any) -> T:
+        """The answer to a request that may be sent twice."""
+        return self._repeat(self._patience, _is_passing, function, **kwargs)
+
+    def _send(self, function: Callable[..., T], **kwargs: Any) -> T:
+        """The answer to a request that adds something: it is repeated only where Label Studio has not taken it."""
+        return self._repeat(self._patience, _is_untaken, function, **kwargs)
+
+    def _repeat(
+        self, patience: float, is_passing: Callable[[BaseException], bool], function: Callable[..., T], **kwargs: Any
+    ) -> T:
         retrying = Retrying(
-            retry=retry_if_exception(_is_passing),
+            retry=retry_if_exception(is_passing),
             wait=wait_exponential(multiplier=0.5, max=15),
-            stop=stop_after_delay(self._patience),
+            stop=stop_after_delay(patience),
             before_sleep=self._log_wait,
             reraise=True,
         )
         try:
-            return retrying(function, *args, **kwargs)
+            return retrying(function, **kwargs)
         except ApiError as error:
             raise self._explain(error) from error
         except (httpx.HTTPError, json.JSONDecodeError) as error:
@@ -253,3 +262,9 @@ def _is_passing(error: BaseException) -> bool:
         return error.status_code is not None and (error.status_code == 429 or error.status_code >= 500)
     # The SDK reads the answer to a token's exchange as JSON, even where it is a proxy's error page.
     return isinstance(error, (httpx.TransportError, json.JSONDecodeError))
+
+
+def _is_untaken(error: BaseException) -> bool:
+    if isinstance(error, ApiError):
+        return error.status_code in (429, 503)
+    return isinstance(error, httpx.ConnectError)

@@ -427,3 +427,15 @@ def test_two_projects_have_layouts_and_versions_of_their_own(client: FlaskClient
     ]
     assert client.post("/setup", json={**CALLS["setup"], "project": "2.1"}).get_json() == {"model_version": shorter}
     assert json.loads(client.get("/health").text)["versions"] == {"1": longer, "2": shorter}
+
+
+def test_health_is_not_kept_waiting_by_predictions_that_take_every_seat(backend: Backend, client: FlaskClient) -> None:
+    seats = backend.settings.threads - 2
+    for _ in range(seats):
+        assert backend._seats.acquire(blocking=False)
+
+    answer = client.post("/predict", json=CALLS["predict"])
+
+    assert answer.status_code == 200
+    assert answer.get_json() == {"results": [[] for _ in CALLS["predict"]["tasks"]]}
+    assert client.get("/health").get_json()["status"] == "UP"

@@ -214,5 +214,5 @@ def test_a_backend_that_moved_is_connected_anew_and_its_old_row_goes(house: Hous
 
     done = house.connect()
 
-    assert done[:2] == ["removed the connection to http://old:9090, where this backend was", f"connected {ADDRESS} as {version}"]
+    assert done[:2] == [f"connected {ADDRESS} as {version}", "removed the connection to http://old:9090, where this backend was"]
     assert sorted(row["url"] for row in studio.rows.values()) == sorted([ADDRESS, "http://another:9090"])

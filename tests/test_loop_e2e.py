@@ -68,6 +68,7 @@ TOPICS = [
 def stack(tmp_path_factory: pytest.TempPathFactory, embedded_dir: Path) -> Iterator[Stack]:
     folder = tmp_path_factory.mktemp("stack")
     (folder / "models").mkdir()
+    (embedded_dir / "embedded").mkdir(exist_ok=True)
     (folder / "models" / "embedded").symlink_to(embedded_dir / "embedded")
     with Stack(folder, label_studio_port=free_port(), backend_port=free_port(), settings=SETTINGS) as running:
         running.start_label_studio()
@@ -133,6 +134,8 @@ def test_prompts_are_answered_and_nothing_else_is_touched(stack: Stack, project:
     half = project.import_tasks([{"data": {"prompt": "Name a bird.", "answer1": "A wren.", "answer2": ""}}])
     blank = project.import_tasks([{"data": {"prompt": "  ", "answer1": "", "answer2": ""}}])
     eventually(stack, lambda: answered(project, ids + half, layout), what="five tasks to be answered")
+    heard = 'pairloop_requests_total{route="/webhook",status="201"}'
+    assert heard in httpx.get(f"{stack.backend_url}/metrics").text, "Label Studio announced TASKS_CREATED"
     tasks = project.tasks(ids + half + blank)
     for task_id in ids:
         data, record = tasks[task_id]["data"], tasks[task_id]["meta"][META_KEY]

@@ -204,7 +204,12 @@ def test_a_round_that_came_to_nothing_is_not_repeated_until_a_judgement_comes(la
 
     lab.projects[1].num_annotations = 11
     lab.watch.look()
+    assert lab.rounds == [1], "one judgement more is for the schedule"
+    lab.watch.scheduled()
     assert lab.rounds == [1, 1]
+    lab.projects[1].num_annotations = 21
+    lab.watch.look()
+    assert lab.rounds == [1, 1, 1]
 
 
 def test_a_request_runs_even_after_a_round_that_came_to_nothing(lab: Lab) -> None:
@@ -214,6 +219,29 @@ def test_a_request_runs_even_after_a_round_that_came_to_nothing(lab: Lab) -> Non
         lab.watch.look()
 
     assert lab.rounds == [1, 1]
+
+
+def test_deleted_judgements_do_not_hide_those_that_come_after(lab: Lab) -> None:
+    lab.projects[1].num_annotations = 100
+    lab.publish(lab.registries[1])
+    lab.watch.look()
+
+    for lab.projects[1].num_annotations in (50, 59):
+        lab.watch.look()
+        assert lab.rounds == []
+    lab.projects[1].num_annotations = 60
+    lab.watch.look()
+    assert lab.rounds == [1]
+
+
+def test_a_look_that_waited_behind_a_round_begins_none_when_the_trainer_stops(lab: Lab) -> None:
+    lab.registries[1].request("train")
+    lab.watch.is_stopping = True
+
+    lab.watch.look()
+
+    assert lab.rounds == []
+    assert lab.registries[1].take_request("train")
 
 
 def test_the_schedule_needs_one_new_judgement(lab: Lab) -> None:

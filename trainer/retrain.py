@@ -5,6 +5,7 @@ import logging
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -14,7 +15,7 @@ import torch
 from preference.errors import PairloopError, RegistryError, StudioUnreachable
 from preference.features import Extractors
 from preference.layout import LabelingLayout
-from preference.pairs import pairs_of_task, split_holdout
+from preference.pairs import is_held_out, pairs_of_task, split_holdout
 from preference.probe import load_version, take_probe
 from preference.registry import ModelCard, Registry
 from preference.reward_model import RewardModel
@@ -42,12 +43,8 @@ def new_judgements(registry: Registry, num_annotations: int) -> int:
 
     A damaged card is passed over: it must not keep the project from the round that would replace its version.
     """
-    for version in reversed(registry.versions()):
-        try:
-            return num_annotations - registry.card(version).num_annotations
-        except RegistryError as error:
-            logger.warning("project %d: %s", registry.project_id, error)
-    return num_annotations
+    latest = next(_cards(registry), None)
+    return num_annotations - (latest.num_annotations if latest else 0)
 
 
 def retrain(
@@ -83,6 +80,9 @@ def _round(
     dropped: Counter[str] = Counter()
     pairs = [pair for task in project.annotated_tasks() for pair in pairs_of_task(task, layout, dropped=dropped)]
     train, holdout = split_holdout(pairs, settings.holdout_fraction)
+    # A larger HOLDOUT_FRACTION than before holds out prompts that older versions were trained on.
+    smallest = min([settings.holdout_fraction, *_earlier_fractions(registry)])
+    holdout = [pair for pair in holdout if is_held_out(pair.prompt, smallest)]
     read = time.monotonic()
     if len(pairs) < settings.min_pairs or not train:
         left_out = ", ".join(f"{count} {reason}" for reason, count in dropped.items()) or "nothing"
@@ -111,6 +111,7 @@ def _round(
             reason=verdict.reason,
             probe=take_probe(challenger),
             seed=settings.seed,
+            holdout_fraction=settings.holdout_fraction,
             seconds={
                 "read": round(read - started, 3),
                 "train": round(trained - read, 3),
@@ -124,6 +125,19 @@ def _round(
     if verdict.promoted:
         registry.promote(version)
     return Round("promoted" if verdict.promoted else "rejected", verdict.reason, version)
+
+
+def _earlier_fractions(registry: Registry) -> list[float]:
+    return [card.holdout_fraction for card in _cards(registry)]
+
+
+def _cards(registry: Registry) -> Iterator[ModelCard]:
+    """The cards of all versions, latest first; a damaged one is passed over."""
+    for version in reversed(registry.versions()):
+        try:
+            yield registry.card(version)
+        except RegistryError as error:
+            logger.warning("project %d: %s", registry.project_id, error)
 
 
 def _load_champion(

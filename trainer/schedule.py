@@ -71,8 +71,14 @@ def run_schedule(settings: Settings, run_round: RunRound, *, open_project: OpenP
     scheduler.add_job(watch.scheduled, trigger, **defaults)
     scheduler.add_job(watch.look, "interval", seconds=settings.look_every_seconds, **defaults)
     scheduler.add_job(beat, "interval", args=[settings.model_dir], seconds=2, executor="heartbeat", **defaults)
+
+    def stop(*_: object) -> None:
+        watch.is_stopping = True  # a look that waits behind a running round must not begin another
+        if scheduler.running:
+            scheduler.shutdown(wait=False)
+
     for name in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(name, lambda *_: scheduler.running and scheduler.shutdown(wait=False))
+        signal.signal(name, stop)
     beat(settings.model_dir)
     logger.info(
         "trainer up: schedule %s, MIN_NEW_PAIRS=%d, looking every %g s",
@@ -100,7 +106,8 @@ class Watch:
 
     def __init__(self, settings: Settings, run_round: RunRound, *, open_project: OpenProject = open_project) -> None:
         self._settings, self._run_round, self._open_project = settings, run_round, open_project
-        self._skipped_at: dict[int, int] = {}  # project id -> its number of annotations when a round came to nothing
+        self.is_stopping = False
+        self._counted: dict[int, tuple[int, int]] = {}  # project id -> its number of versions, and annotations counted so far
         self._complaints: dict[int, str] = {}
 
     def scheduled(self) -> None:
@@ -113,6 +120,8 @@ class Watch:
 
     def _each(self, num_needed: Callable[[Registry], int]) -> None:
         for registry in known_projects(self._settings.model_dir):
+            if self.is_stopping:
+                return
             needed = num_needed(registry)
             try:
                 self._consider(registry, needed)
@@ -127,11 +136,20 @@ class Watch:
     def _consider(self, registry: Registry, num_needed: int) -> None:
         project = self._open_project(self._settings, registry.project_id)
         num_annotations = int(project.read().get("total_annotations_number") or 0)
-        num_new = new_judgements(registry, num_annotations)
-        if num_needed and (num_new < num_needed or self._skipped_at.get(registry.project_id) == num_annotations):
+        num_new = num_annotations - self._num_counted(registry, num_annotations)
+        if num_new < num_needed:
             return
         cause = f"{num_new} new judgements" if num_needed else "a training request"
         logger.info("project %d: round begins (%s)", registry.project_id, cause)
         ended = self._run_round(project, registry)
-        if ended.outcome in ("skipped", "failed"):
-            self._skipped_at[registry.project_id] = num_annotations
+        if ended.outcome in ("skipped", "failed"):  # it would end the same with the next judgement
+            self._counted[registry.project_id] = (len(registry.versions()), num_annotations)
+
+    def _num_counted(self, registry: Registry, num_annotations: int) -> int:
+        """How many of a project's annotations are not new; deleted ones must not hide those that come after."""
+        num_versions = len(registry.versions())
+        known_versions, counted = self._counted.get(registry.project_id, (-1, 0))
+        if known_versions != num_versions:
+            counted = num_annotations - new_judgements(registry, num_annotations)
+        self._counted[registry.project_id] = (num_versions, min(counted, num_annotations))
+        return min(counted, num_annotations)

@@ -34,7 +34,11 @@ class HuggingFaceGenerator:
         self._top_k, self._temperature = settings.top_k, settings.temperature
         self._max_new_tokens = settings.max_new_tokens
         window = int(getattr(self._model.config, "max_position_embeddings", 0) or 1 << 30)
-        self._max_prompt_tokens = max(1, min(settings.max_prompt_tokens, window - settings.max_new_tokens))
+        self._max_prompt_tokens = min(settings.max_prompt_tokens, window - settings.max_new_tokens)
+        if self._max_prompt_tokens < 16:
+            raise ModelError(
+                f"{path} reads {window} tokens at most; MAX_NEW_TOKENS={settings.max_new_tokens} leaves no room for a prompt."
+            )
         self._batch_prompts = settings.batch_prompts
         self._stops = _stops(self._model, self._tokenizer)
         self.name = title(settings.generator_model)
