@@ -100,10 +100,12 @@ def test_the_prompt_leaves_room_for_the_answer_in_the_models_window(
 ) -> None:
     prompt = "The cat sat on the mat. " * 100
     always = stopping_at(tiny_base, tmp_path / "always", share=1)
-    generator = ENGINES["huggingface"](settings_for(generator_model=str(always), max_new_tokens=2040))
+    generator = ENGINES["huggingface"](settings_for(generator_model=str(always), max_new_tokens=2028))
     num_tokens = len(encode_prompt(AutoTokenizer.from_pretrained(tiny_base), prompt, max_tokens=100_000)[0])
 
-    assert generator.generate([prompt], seeds=[1])[0].num_cut == num_tokens - 8  # of 2048 positions
+    assert generator.generate([prompt], seeds=[1])[0].num_cut == num_tokens - 20  # of 2048 positions
+    with pytest.raises(ModelError, match=r"reads 2048 tokens at most; MAX_NEW_TOKENS=2040 leaves no room for a prompt"):
+        ENGINES["huggingface"](settings_for(generator_model=str(always), max_new_tokens=2040))
 
 
 def test_an_answer_ends_at_a_stop_token(tiny_base: Path, tmp_path: Path, settings_for: SettingsFactory) -> None:
