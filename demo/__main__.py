@@ -214,7 +214,7 @@ class Demo:
         return {*(row.title for row in self.project.connections()), self.project.read()["model_version"]}
 
     def _wait(self, condition: Callable[[], bool], timeout_seconds: float, what: str) -> None:
-        wait_until(condition, timeout_seconds=timeout_seconds, what=what, check=self.stack.check, every_seconds=1)
+        wait_until(condition, timeout_seconds=timeout_seconds, what=what, check=self.stack.check, every_seconds=2)
 
     def _progress(self, what: str) -> "_Bar":
         return _Bar(what, self.console)
