@@ -1,9 +1,23 @@
 """What /metrics counts. Under gunicorn each worker counts into PROMETHEUS_MULTIPROC_DIR, and /metrics adds them up."""
 
 import os
+from collections.abc import Iterable
+from pathlib import Path
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Histogram, Metric, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
+
+
+class _Workers(Collector):
+    """What the workers counted, without the files that a worker just created: prometheus-client cannot read an empty one."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def collect(self) -> Iterable[Metric]:
+        counted = [str(path) for path in sorted(self._folder.glob("*.db")) if path.stat().st_size]
+        return MultiProcessCollector.merge(counted)  # type: ignore[no-any-return]
 
 
 class Metrics:
@@ -25,8 +39,9 @@ class Metrics:
 
     def text(self) -> bytes:
         """All workers' figures in Prometheus' text format."""
-        if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:  # prometheus-client's own variable; `serve` sets it
+        folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")  # prometheus-client's own variable; `serve` sets it
+        if folder is None:
             return generate_latest(self._registry)
         everyone = CollectorRegistry()
-        MultiProcessCollector(everyone)
+        everyone.register(_Workers(Path(folder)))
         return generate_latest(everyone)
