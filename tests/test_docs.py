@@ -25,7 +25,7 @@ def expected_cells(field_name: str) -> list[str]:
     """The variable, its default and its description, as the README's table shows them; an empty default is an empty cell."""
     field = FIELDS[field_name]
     default = field.default.get_secret_value() if isinstance(field.default, SecretStr) else field.default
-    shown = "" if default is None or default == "" else f"`{default}`"
+    shown = "" if default in (None, "", ()) else f"`{default}`"
     return [f"`{field_name.upper()}`", shown, field.description]
 
 

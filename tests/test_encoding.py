@@ -6,6 +6,7 @@ from transformers import PreTrainedTokenizerBase
 
 from preference.backbone import load_tokenizer
 from preference.encoding import encode_answer, encode_prompt
+from preference.errors import ModelError
 
 EMOJI = "👩‍👩‍👧 🇺🇳 café"
 RIGHT_TO_LEFT = "שלום עולם، مرحبا"
@@ -131,3 +132,126 @@ def test_a_tokenizer_that_opens_every_text_adds_nothing_to_its_chat_template(tin
     encoded = encode_answer(opening, "Why?", "Because.", max_tokens=64)
     expected = "<|im_start|>user\nWhy?<|im_end|>\n<|im_start|>assistant\nBecause.<|im_end|>"
     assert text_of(opening, encoded.input_ids) == expected
+
+
+# What the model is told before
+
+SYSTEM = "You are a poet. Be brief."
+NO_SYSTEM_ROLE = (  # as Gemma's
+    "{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] | trim }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>model\n{% endif %}"
+)
+BEFORE = f"<|im_start|>system\n{SYSTEM}<|im_end|>\n<|im_start|>user\n"
+AFTER = "<|im_end|>\n<|im_start|>assistant\n"
+
+
+@pytest.fixture
+def gemma(tiny_base: Path) -> PreTrainedTokenizerBase:
+    """A tokenizer whose template knows no system's turn, and strips what it is given."""
+    tokenizer = load_tokenizer(str(tiny_base))
+    tokenizer.chat_template = NO_SYSTEM_ROLE
+    return tokenizer
+
+
+def whole_of(tokenizer: PreTrainedTokenizerBase, prompt: str) -> str:
+    ids, num_cut = encode_prompt(tokenizer, prompt, max_tokens=100_000, system=SYSTEM)
+    assert num_cut == 0
+    return text_of(tokenizer, ids)
+
+
+def test_the_system_prompt_is_a_turn_of_its_own(chat: PreTrainedTokenizerBase) -> None:
+    assert whole_of(chat, "Why?") == f"{BEFORE}Why?{AFTER}"
+
+
+def test_without_a_chat_template_the_system_prompt_is_a_paragraph_before(plain: PreTrainedTokenizerBase) -> None:
+    assert whole_of(plain, "Why?\n") == f"{SYSTEM}\n\nWhy?\n\n"
+
+
+def test_a_template_without_a_systems_turn_has_it_in_the_users(gemma: PreTrainedTokenizerBase) -> None:
+    assert whole_of(gemma, "Why?") == f"<|im_start|>user\n{SYSTEM}\n\nWhy?<|im_end|>\n<|im_start|>model\n"
+
+
+def test_no_system_prompt_leaves_no_trace(plain: PreTrainedTokenizerBase, gemma: PreTrainedTokenizerBase) -> None:
+    assert encode_prompt(plain, "Why?", max_tokens=64) == encode_prompt(plain, "Why?", max_tokens=64, system="")
+    assert (
+        text_of(gemma, encode_prompt(gemma, "Why?", max_tokens=64)[0]) == "<|im_start|>user\nWhy?<|im_end|>\n<|im_start|>model\n"
+    )
+
+
+def test_a_template_that_refuses_every_turn_is_named(plain: PreTrainedTokenizerBase, tiny_base: Path) -> None:
+    broken = load_tokenizer(str(tiny_base))
+    broken.chat_template = "{{ raise_exception('Conversations begin with a tool') }}"
+
+    for system in ("", SYSTEM):
+        with pytest.raises(ModelError) as raised:
+            encode_prompt(broken, "Why?", max_tokens=64, system=system)
+        assert str(raised.value) == (
+            f"The chat template of '{tiny_base}' refuses a user's turn (Conversations begin with a tool); "
+            "name a model whose template takes one."
+        )
+
+
+# What is cut
+
+LONG = " ".join(f"word{k}" for k in range(300))
+
+
+@pytest.mark.parametrize("prompt", [LONG, f"  {LONG}\n"], ids=["clean", "with space around"])
+def test_a_cut_prompt_keeps_its_template_its_system_prompt_and_its_end(
+    plain: PreTrainedTokenizerBase, chat: PreTrainedTokenizerBase, gemma: PreTrainedTokenizerBase, prompt: str
+) -> None:
+    for tokenizer in (plain, chat, gemma):
+        before, after = whole_of(tokenizer, prompt).split(LONG)
+        for max_tokens in (96, 97, 128, 500):
+            ids, num_cut = encode_prompt(tokenizer, prompt, max_tokens=max_tokens, system=SYSTEM)
+            kept = text_of(tokenizer, ids)
+
+            assert len(ids) == max_tokens
+            assert kept.startswith(before.rstrip()) and kept.endswith(f"word299{after}")
+            assert LONG.endswith(kept.removeprefix(before.rstrip()).removesuffix(after).lstrip())
+            whole, _ = encode_prompt(tokenizer, prompt, max_tokens=100_000, system=SYSTEM)
+            assert abs(num_cut - (len(whole) - max_tokens)) <= 2  # cut apart, a text may have a token more or less
+
+
+def test_a_template_that_nearly_fills_the_window_is_cut_too(chat: PreTrainedTokenizerBase) -> None:
+    whole, _ = encode_prompt(chat, LONG, max_tokens=100_000, system=SYSTEM)
+    max_tokens = len(encode_prompt(chat, "", max_tokens=100_000, system=SYSTEM)[0]) + 4
+
+    ids, num_cut = encode_prompt(chat, LONG, max_tokens=max_tokens, system=SYSTEM)
+
+    assert ids == whole[-max_tokens:]
+    assert num_cut == len(whole) - max_tokens
+
+
+def test_a_tokenizer_that_opens_every_text_opens_a_cut_one_too(tiny_base: Path) -> None:
+    opening = enclose(load_tokenizer(str(tiny_base)))
+    for system in ("", SYSTEM):
+        ids, num_cut = encode_prompt(opening, LONG, max_tokens=64, system=system)
+        assert text_of(opening, ids).startswith(f"<|im_start|>{system}")
+        assert text_of(opening, ids).endswith("word299\n\n")
+        assert (len(ids), ids.count(opening.eos_token_id)) == (64, 0)
+        assert num_cut > 0
+
+
+def test_a_prompt_that_the_template_repeats_or_alters_is_whole(chat: PreTrainedTokenizerBase, tiny_base: Path) -> None:
+    for prompt in ("user", "assistant", "\n", "", "<|im_start|>", "im_end"):
+        ids, num_cut = encode_prompt(chat, prompt, max_tokens=64)
+        assert num_cut == 0
+        assert text_of(chat, ids) == f"<|im_start|>user\n{prompt}{AFTER}"
+    shouting = load_tokenizer(str(tiny_base))
+    shouting.chat_template = "{% for message in messages %}{{ message['content'] | upper }}\n{% endfor %}"
+    ids, num_cut = encode_prompt(shouting, LONG, max_tokens=32)
+    assert (len(ids), num_cut > 0) == (32, True)
+    assert text_of(shouting, ids).endswith("WORD299\n")
+
+
+def test_the_count_of_what_is_cut_is_never_less_than_nothing(tiny_base: Path) -> None:
+    tokenizer = load_tokenizer(str(tiny_base))
+    tokenizer.chat_template = "  {{ messages[0]['content'] }}  "
+    prompt = "The user\n   "  # cut apart, the text has two tokens less than in one piece
+    whole, _ = encode_prompt(tokenizer, prompt, max_tokens=100)
+
+    assert encode_prompt(tokenizer, prompt, max_tokens=len(whole) - 1)[1] == 0
+    assert encode_prompt(tokenizer, prompt, max_tokens=len(whole) - 2)[1] == 0
+    assert encode_prompt(tokenizer, prompt, max_tokens=len(whole) - 3)[1] == 1

@@ -47,13 +47,26 @@ def test_every_field_is_read_from_the_variable_of_its_name_in_capitals() -> None
         "torch_threads": "4",
         "generator_engine": "echo",
         "generator_model": "org/model",
+        "system_prompt": "Be kind.",
         "max_new_tokens": "5",
         "max_prompt_tokens": "16",
         "temperature": "1.5",
         "top_k": "6",
+        "top_p": "0.5",
+        "stop": '["###", "\\n\\nHuman:"]',
         "seed": "7",
+        "dtype": "bfloat16",
         "batch_prompts": "8",
+        "max_similarity": "0.75",
         "max_resamples": "9",
+        "num_candidates": "4",
+        "pair_strategy": "diverse",
+        "openai_base_url": "http://model:8000/v1",
+        "openai_api_key": "o",
+        "openai_endpoint": "completions",
+        "openai_concurrency": "12",
+        "storing_connections": "5",
+        "predict_seconds": "20.0",
         "fill_every_seconds": "0.5",
         "recipe": "lora",
         "reward_base": "/base",
@@ -63,11 +76,12 @@ def test_every_field_is_read_from_the_variable_of_its_name_in_capitals() -> None
         "min_pairs": "11",
         "holdout_fraction": "0.5",
     }
+    read = {"stop": ["###", "\n\nHuman:"]}  # as a list, from JSON
     settings = Settings.from_environ({name.upper(): value for name, value in values.items()})
     for field in dataclasses.fields(Settings):
         found = getattr(settings, field.name)
         found = found.get_secret_value() if hasattr(found, "get_secret_value") else found
-        assert str(found) == values[field.name], field.name
+        assert (list(found) if field.name == "stop" else str(found)) == read.get(field.name, values[field.name]), field.name
 
 
 def test_an_empty_or_blank_variable_counts_as_unset_and_white_space_round_a_value_is_dropped() -> None:
@@ -157,3 +171,9 @@ def test_settings_do_not_change_and_take_no_unknown_name() -> None:
         settings.port = 1  # type: ignore[misc]
     with pytest.raises(ValidationError, match="prot"):
         Settings(prot=1)  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize("value", ["###", '"###"', '{"a": 1}', '["a", 1]', '[""]'])
+def test_stop_texts_that_are_no_list_of_texts_are_refused_with_an_example(value: str) -> None:
+    expected = f'STOP={value!r} is wrong: should be a JSON list of texts such as ["\\n\\nHuman:"]'
+    assert refusal({"STOP": value}) == expected

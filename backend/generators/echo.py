@@ -1,21 +1,27 @@
 """An engine without a model: to try the plumbing, and the shortest example of a Generator."""
 
-from collections.abc import Sequence
+import hashlib
 from typing import Any
 
-from backend.generators import Writing
+from backend.generators import Jobs, Writing
 
 
 class EchoGenerator:
-    """Repeats the prompt, with a number that the seed decides."""
+    """Repeats the prompt's beginning, after some letters that the seed decides."""
 
     def __init__(self) -> None:
         self.name = "echo"
         self.sampling: dict[str, Any] = {}
+        self.capacity = 16
 
-    def generate(self, prompts: Sequence[str], *, seeds: Sequence[int], num_answers: int = 2) -> list[Writing]:
-        """One Writing a prompt, in order."""
-        return [
-            Writing([f"Echo {(seed + k) % 100_000} of: {prompt[:200]}" for k in range(num_answers)])
-            for prompt, seed in zip(prompts, seeds, strict=True)
-        ]
+    def run(self, jobs: Jobs) -> None:
+        """Writes all jobs, one after the other."""
+        while not jobs.is_stopped and (taken := jobs.take(1)):
+            for job in taken:
+                answers = [f"Echo {_letters(job.seed, k)} of: {job.prompt[:40]}" for k in range(job.num_answers)]
+                jobs.report(num_tokens=4 * len(answers), batch_size=len(answers))
+                job.finish(Writing(answers))
+
+
+def _letters(seed: int, k: int) -> str:
+    return hashlib.sha256(f"{seed}|{k}".encode()).hexdigest()[:16]

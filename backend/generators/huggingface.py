@@ -1,25 +1,27 @@
-"""Answers from any Hugging Face causal language model, many prompts at a time.
+"""Answers from any Hugging Face causal language model that keeps keys and values, many prompts at a time.
 
-Each prompt is read once for all of its answers, the next token is drawn from the top_k likeliest without sorting the
-vocabulary, and a finished answer leaves the batch. Measured on two CPU cores with the embedded model: 112 tokens per
-cpu-second, against 15.6 for a pipeline that takes one prompt at a time.
+Each prompt is read once for all of its answers; an answer that ends leaves the batch, and a waiting prompt takes its
+place. How many are written together is decided by the memory there is, halved where that was too much.
 """
 
 import logging
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM
-from transformers.cache_utils import DynamicCache
 
-from backend.generators import Writing
+from backend.generators import Job, Jobs, Writing
+from backend.generators.batch import Batch, Prompt, Style
+from backend.generators.hardware import is_out_of_memory, num_tokens_that_fit, pick_dtype, release_memory
+from backend.generators.kv_cache import can_hold
 from preference.backbone import load_tokenizer, load_weights, locate, pick_device, title
 from preference.encoding import encode_prompt
 from preference.errors import ModelError
 from preference.settings import Settings
 
 logger = logging.getLogger(__name__)
+# Answers beyond these are not written faster: a CPU's arithmetic is busy with 128 (measured), a GPU's later.
+_MAX_ROWS = {"cpu": 128, "cuda": 512, "mps": 128}
 
 
 class HuggingFaceGenerator:
@@ -27,108 +29,103 @@ class HuggingFaceGenerator:
 
     def __init__(self, settings: Settings) -> None:
         path = locate(settings.generator_model, settings.model_dir)
-        self._device = pick_device(settings.device)
-        dtype = torch.bfloat16 if self._device.type == "cuda" and torch.cuda.is_bf16_supported() else torch.float32
+        device = pick_device(settings.device)
+        dtype = pick_dtype(settings.dtype, device)
         self._tokenizer = load_tokenizer(path)
-        self._model = load_weights(AutoModelForCausalLM, path, dtype=dtype, device=self._device)
-        self._top_k, self._temperature = settings.top_k, settings.temperature
-        self._max_new_tokens = settings.max_new_tokens
-        window = int(getattr(self._model.config, "max_position_embeddings", 0) or 1 << 30)
+        self._model = load_weights(AutoModelForCausalLM, path, dtype=dtype, device=device)
+        if not can_hold(self._model):
+            raise ModelError(
+                f"{path} is a {self._model.config.model_type} model: it keeps more than keys and values, or has no position ids, "
+                "and this engine cannot write with it; run a server that speaks OpenAI's API, and set GENERATOR_ENGINE=openai."
+            )
+        self._system = settings.system_prompt
+        window = _window(self._model.config.get_text_config())
         self._max_prompt_tokens = min(settings.max_prompt_tokens, window - settings.max_new_tokens)
         if self._max_prompt_tokens < 16:
             raise ModelError(
                 f"{path} reads {window} tokens at most; MAX_NEW_TOKENS={settings.max_new_tokens} leaves no room for a prompt."
             )
-        self._batch_prompts = settings.batch_prompts
-        self._stops = _stops(self._model, self._tokenizer)
+        self._style = Style(
+            temperature=settings.temperature, top_k=settings.top_k, top_p=settings.top_p,
+            max_new_tokens=settings.max_new_tokens, stop_tokens=_stop_tokens(self._model, self._tokenizer),
+            stop_texts=settings.stop,
+        )  # fmt: skip
+        self._max_tokens = num_tokens_that_fit(self._model.config, dtype=dtype, device=device)
+        self._max_rows = settings.batch_prompts * settings.num_candidates or _MAX_ROWS[device.type]
+        self.capacity = max(1, self._max_rows // settings.num_candidates)
         self.name = title(settings.generator_model)
         self.sampling: dict[str, Any] = {
-            "temperature": settings.temperature,
-            "top_k": settings.top_k,
+            "temperature": settings.temperature, "top_k": settings.top_k, "top_p": settings.top_p,
             "max_new_tokens": settings.max_new_tokens,
-        }
-        logger.info("generator %s up on %s in %s", self.name, self._device, dtype)
+        }  # fmt: skip
+        if settings.system_prompt:
+            self.sampling["system_prompt"] = settings.system_prompt
+        logger.info(
+            "generator %s up on %s: up to %d answers at a time, with %d tokens of memory", self.name, device, self._max_rows,
+            self._max_tokens,
+        )  # fmt: skip
 
-    def generate(self, prompts: Sequence[str], *, seeds: Sequence[int], num_answers: int = 2) -> list[Writing]:
-        """One Writing a prompt, in order; see Generator."""
-        encoded = [encode_prompt(self._tokenizer, prompt, max_tokens=self._max_prompt_tokens) for prompt in prompts]
-        written: list[Writing] = [Writing([])] * len(prompts)
-        by_length = sorted(range(len(prompts)), key=lambda i: len(encoded[i][0]))
-        for start in range(0, len(by_length), self._batch_prompts):
-            batch = by_length[start : start + self._batch_prompts]
+    def run(self, jobs: Jobs) -> None:
+        """Writes all jobs; see Generator. While an urgent one is written, the others rest."""
+        urgent, others = self._batch(), self._batch()
+        while not jobs.is_stopped:
+            room = self.capacity
+            taken = jobs.take(0 if others.num_waiting > room // 4 else max(1, room - others.num_waiting))
+            urgent.add([self._encode(job) for job in taken if job.is_urgent])
+            others.add([self._encode(job) for job in taken if not job.is_urgent])
+            batch = urgent if urgent.prompts else others
+            if not batch.prompts:
+                return
+            is_too_much = False
             try:
-                texts = self._answer([encoded[i][0] for i in batch], [seeds[i] for i in batch], num_answers)
-            except RuntimeError as error:  # torch's own, out of memory among them
-                raise ModelError(f"{self.name} failed on {len(batch)} prompts ({error}); lower BATCH_PROMPTS.") from error
-            for i, answers in zip(batch, texts, strict=True):
-                written[i] = Writing(answers, num_cut=encoded[i][1])
-        return written
+                num_tokens = batch.advance()
+                jobs.report(num_tokens=num_tokens, batch_size=batch.num_rows)
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    reason = str(error).partition("\n")[0]
+                    raise ModelError(f"{self.name} failed on {len(batch.in_use)} prompts ({reason}).") from error
+                is_too_much = True
+            except MemoryError:
+                is_too_much = True
+            if is_too_much:  # not inside `except`: while the error is held, so is all that its frames hold
+                self._give_way(urgent, others)
+                left = [[p.again() for p in b.prompts if not p.job.written.done()] for b in (urgent, others)]
+                del batch, urgent, others
+                release_memory(self._model.device)
+                urgent, others = self._batch(), self._batch()
+                urgent.add(left[0])
+                others.add(left[1])
 
-    @torch.inference_mode()
-    def _answer(self, prompts: list[list[int]], seeds: Sequence[int], num_answers: int) -> list[list[str]]:
-        """The answers of each prompt; rows of the batch are prompt 0's answers, then prompt 1's, ..."""
-        draws = torch.stack([_draws(seed, k, self._max_new_tokens) for seed in seeds for k in range(num_answers)])
-        draws = draws.to(self._device)  # (num_rows, max_new_tokens) uniform in 0..1
-        logits, cache, mask = self._prefill(prompts)
-        logits = logits.repeat_interleave(num_answers, 0)  # (num_rows, vocabulary)
-        mask = mask.repeat_interleave(num_answers, 0)  # (num_rows, prompt length so far)
-        cache.batch_repeat_interleave(num_answers)
-        tokens: list[list[int]] = [[] for _ in range(len(prompts) * num_answers)]
-        rows = torch.arange(len(tokens), device=self._device)  # which answer each row of the batch writes
-        positions = mask.sum(1)  # (num_rows,)
-        for step in range(self._max_new_tokens):
-            drawn = self._draw(logits, draws[rows, step])  # (num_rows,)
-            for row, token in zip(rows.tolist(), drawn.tolist(), strict=True):
-                tokens[row].append(token)
-            going = ~torch.isin(drawn, self._stops)
-            if step + 1 == self._max_new_tokens or not going.any():
-                break
-            if not going.all():
-                kept = going.nonzero().squeeze(1)
-                cache.batch_select_indices(kept)
-                rows, drawn, mask, positions = rows[kept], drawn[kept], mask[kept], positions[kept]
-            mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)
-            logits = self._model(
-                input_ids=drawn.unsqueeze(1),
-                attention_mask=mask,
-                position_ids=positions.unsqueeze(1),
-                past_key_values=cache,
-                use_cache=True,
-            ).logits[:, -1]
-            positions = positions + 1
-        texts = [str(self._tokenizer.decode(ids, skip_special_tokens=True)).strip() for ids in tokens]
-        return [texts[i : i + num_answers] for i in range(0, len(texts), num_answers)]
+    def _batch(self) -> Batch:
+        return Batch(self._model, self._tokenizer, self._style, max_rows=self._max_rows, max_tokens=self._max_tokens)
 
-    def _prefill(self, prompts: list[list[int]]) -> tuple[torch.Tensor, DynamicCache, torch.Tensor]:
-        longest = max(map(len, prompts))
-        input_ids = torch.full((len(prompts), longest), self._tokenizer.pad_token_id or 0, dtype=torch.long)
-        mask = torch.zeros_like(input_ids)
-        for row, ids in enumerate(prompts):
-            input_ids[row, longest - len(ids) :] = torch.tensor(ids)
-            mask[row, longest - len(ids) :] = 1
-        input_ids, mask = input_ids.to(self._device), mask.to(self._device)
-        cache = DynamicCache(config=self._model.config)
-        logits = self._model(
-            input_ids=input_ids, attention_mask=mask, position_ids=(mask.cumsum(1) - 1).clamp(min=0),
-            past_key_values=cache, use_cache=True, logits_to_keep=1,
-        ).logits[:, -1]  # fmt: skip
-        return logits, cache, mask
+    def _encode(self, job: Job) -> Prompt:
+        ids, num_cut = encode_prompt(self._tokenizer, job.prompt, max_tokens=self._max_prompt_tokens, system=self._system)
+        return Prompt(job, ids or [self._tokenizer.eos_token_id], num_cut)  # nothing: as at the start of a text in training
 
-    def _draw(self, logits: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
-        """(num_rows,) tokens by inverse transform sampling among the top_k likeliest."""
-        best, index = logits.float().topk(min(self._top_k, logits.shape[-1]))
-        cumulative = (best / self._temperature).softmax(-1).cumsum(-1)
-        place = (cumulative < uniform.unsqueeze(1)).sum(1).clamp(max=best.shape[1] - 1)
-        return index.gather(1, place.unsqueeze(1)).squeeze(1)
+    def _give_way(self, *batches: Batch) -> None:
+        """After the memory ran out: half as many tokens from now on, or, where one prompt alone was too much, not that one."""
+        in_use = [prompt for batch in batches for prompt in batch.in_use]
+        if sum(batch.num_sharing for batch in batches) == 1:
+            in_use[0].job.finish(Writing([], refused="writing it needs more memory than there is"))
+            return
+        num_tokens = min(self._max_tokens, sum(batch.num_tokens for batch in batches))
+        self._max_tokens = num_tokens // 2
+        logger.warning(
+            "out of memory with %d prompts at a time; from now on with half of their %d tokens", len(in_use), num_tokens
+        )
 
 
-def _draws(seed: int, answer: int, count: int) -> torch.Tensor:
-    """(count,) uniform numbers that belong to one answer alone, so that nothing else in the batch changes it."""
-    generator = torch.Generator().manual_seed((seed * 1_000_003 + answer) % 2**63)
-    return torch.rand(count, generator=generator)
+def _window(config: Any) -> int:
+    """Tokens that a prompt and its answer may have together."""
+    rope = getattr(config, "rope_parameters", None) or {}
+    if rope.get("rope_type") == "longrope":  # beyond the original length transformers turns all rows otherwise, at any time
+        return int(rope["original_max_position_embeddings"])
+    names = ("max_position_embeddings", "max_seq_len")  # the second is MPT's
+    return next((int(length) for name in names if (length := getattr(config, name, None))), 1 << 30)
 
 
-def _stops(model: Any, tokenizer: Any) -> torch.Tensor:
+def _stop_tokens(model: Any, tokenizer: Any) -> torch.Tensor:
     configured = getattr(model.generation_config, "eos_token_id", None)
     stops = {tokenizer.eos_token_id, *(configured if isinstance(configured, list) else [configured])} - {None}
     return torch.tensor(sorted(stops), device=model.device)

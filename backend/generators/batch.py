@@ -1,0 +1,246 @@
+"""The answers that a causal language model is writing just now: rows that join after their prompt is read, and leave as
+they end, whatever the others do."""
+
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers.cache_utils import Cache, DynamicCache
+
+from backend.generators import Job, Writing
+from backend.generators.kv_cache import RowCache
+from backend.generators.sampling import draw, uniforms
+
+_PREFILL_TOKENS = 4096  # padded tokens that are read in one pass, at most
+
+
+@dataclass(frozen=True)
+class Style:
+    """How answers are written."""
+
+    temperature: float
+    top_k: int
+    top_p: float
+    max_new_tokens: int
+    stop_tokens: torch.Tensor  # on the model's device
+    stop_texts: tuple[str, ...]
+
+
+@dataclass(eq=False)
+class Prompt:
+    """A job with its tokens, and the answers that it has so far."""
+
+    job: Job
+    ids: list[int]
+    num_cut: int
+    answers: dict[int, str] = field(default_factory=dict)
+
+    def again(self) -> "Prompt":
+        """The same, without answers; its seed makes the model write the same ones."""
+        return Prompt(self.job, self.ids, self.num_cut)
+
+    def add(self, k: int, text: str) -> None:
+        """Keeps the k-th answer; the last one finishes the job."""
+        self.answers[k] = text
+        if len(self.answers) == self.job.num_answers:
+            self.job.finish(Writing([text for _, text in sorted(self.answers.items())], num_cut=self.num_cut))
+
+
+class Batch:
+    """Prompts that wait, and at most `max_rows` answers in the making. Used by one thread."""
+
+    def __init__(
+        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, style: Style, *, max_rows: int, max_tokens: int
+    ) -> None:
+        """`max_tokens`: of all rows together, each counted as long as the longest will be; a single prompt may pass it."""
+        self._model, self._tokenizer, self._style = model, tokenizer, style
+        self._max_rows, self._max_tokens = max_rows, max_tokens
+        self._waiting: list[Prompt] = []
+        self._joining: list[Prompt] = []
+        self._rows: list[tuple[Prompt, int]] = []  # whose answer each row is
+        self._cache = RowCache()
+        self._num_sharing = 0
+        self._draws = torch.zeros(max_rows, style.max_new_tokens, device=model.device)
+        self._tokens = torch.zeros_like(self._draws, dtype=torch.long)
+        self._num_written = torch.zeros(max_rows, dtype=torch.long, device=model.device)
+        self._lengths = torch.zeros_like(self._num_written)  # tokens in the cache
+        known = inspect.signature(model.forward).parameters
+        self._takes_positions, self._takes_logits_to_keep = "position_ids" in known, "logits_to_keep" in known
+
+    @property
+    def num_rows(self) -> int:
+        """Answers in the making."""
+        return len(self._rows)
+
+    @property
+    def in_use(self) -> list[Prompt]:
+        """Whose answers are in the making, or just about to be."""
+        return list(dict.fromkeys([*(prompt for prompt, _ in self._rows), *self._joining]))
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens that there must be memory for, when all in use are written to the end; the rows of those that left stay."""
+        columns = max((len(prompt.ids) for prompt in self.in_use), default=0) + self._style.max_new_tokens
+        return columns * max(self._cache.row_capacity, sum(prompt.job.num_answers for prompt in self.in_use))
+
+    @property
+    def num_sharing(self) -> int:
+        """Prompts whose memory is held: those in use, and those that left while others were."""
+        return self._num_sharing if self.in_use else 0
+
+    @property
+    def num_waiting(self) -> int:
+        """Prompts that have not joined yet."""
+        return len(self._waiting)
+
+    @property
+    def prompts(self) -> list[Prompt]:
+        """All whose answers are not complete, each once."""
+        return list(dict.fromkeys([*(prompt for prompt, _ in self._rows), *self._waiting]))
+
+    def add(self, prompts: Sequence[Prompt]) -> None:
+        """Lets prompts wait for room, behind those that wait already."""
+        # Neighbours of one length leave little padding; the longest first, so that the end is not one long row.
+        self._waiting += sorted(prompts, key=lambda prompt: -len(prompt.ids))
+
+    @torch.inference_mode()
+    def advance(self) -> int:
+        """Lets join what has room, and writes a token of every answer; how many tokens that were.
+
+        Jobs are finished as they are complete.
+
+        Raises:
+            RuntimeError, MemoryError: torch's own, out of memory among them; `prompts` then still holds every one.
+        """
+        num_tokens = 0
+        while group := self._next_group():
+            self._joining = group
+            num_tokens += self._join(group)
+            self._joining = []
+        return num_tokens + (self._step() if self._rows else 0)
+
+    def _next_group(self) -> list[Prompt]:
+        """The prompts that are to be read next, together; none where it is better to wait for more room."""
+        group: list[Prompt] = []
+        if not self._waiting:
+            return group
+        repeats = self._waiting[0].job.num_answers
+        if self._rows and self._max_rows - self.num_rows < max(repeats, self._max_rows // 8):
+            return group
+        columns = self._style.max_new_tokens + max(len(prompt.ids) for prompt in (*dict(self._rows), self._waiting[0]))
+        for prompt in self._waiting:
+            columns = max(columns, len(prompt.ids) + self._style.max_new_tokens)
+            num_rows = self.num_rows + (len(group) + 1) * repeats
+            is_first = not self._rows and not group
+            fits = num_rows <= self._max_rows and num_rows * columns <= self._max_tokens
+            fits = fits and (not group or (len(group) + 1) * max(len(p.ids) for p in (*group, prompt)) <= _PREFILL_TOKENS)
+            if prompt.job.num_answers != repeats or not (fits or is_first):
+                break
+            group.append(prompt)
+        return group
+
+    def _join(self, prompts: Sequence[Prompt]) -> int:
+        """Reads these prompts, each once for all its answers, and draws their first tokens."""
+        self._num_sharing = len(prompts) + (self._num_sharing if self._rows else 0)
+        logits, prefilled = self._prefill([prompt.ids for prompt in prompts])
+        repeats = prompts[0].job.num_answers
+        first, count = self.num_rows, len(prompts) * repeats
+        self._make_rows(first + count)
+        lengths = [len(prompt.ids) for prompt in prompts]
+        self._cache.join(prefilled, lengths=lengths, repeats=repeats, row_capacity=self._row_capacity(first + count))
+        del self._waiting[: len(prompts)]
+        self._rows += [(prompt, k) for prompt in prompts for k in range(repeats)]
+        new = slice(first, first + count)
+        draws = [uniforms(prompt.job.seed, k, self._style.max_new_tokens) for prompt in prompts for k in range(repeats)]
+        self._draws[new] = torch.stack(draws).to(self._draws.device)
+        self._lengths[new] = torch.tensor(lengths, device=self._lengths.device).repeat_interleave(repeats)
+        self._num_written[new] = 0
+        self._write(new, logits.repeat_interleave(repeats, 0))
+        return count
+
+    def _step(self) -> int:
+        """Writes one token of every answer."""
+        n, width = self.num_rows, self._cache.width
+        last = self._tokens[:n].gather(1, self._num_written[:n, None] - 1)  # (n, 1)
+        columns = torch.arange(width + 1, device=last.device)
+        mask = columns >= (width - self._lengths[:n, None])  # (n, width + 1)
+        logits = self._forward(last, mask, self._lengths[:n, None], self._cache.cache)
+        self._cache.advance()
+        self._lengths[:n] += 1
+        self._write(slice(0, n), logits)
+        return n
+
+    def _prefill(self, prompts: Sequence[list[int]]) -> tuple[torch.Tensor, DynamicCache]:
+        """Logits of the first new token (num_prompts, vocabulary), and the cache of the left-padded prompts."""
+        longest = max(map(len, prompts))
+        input_ids = torch.full((len(prompts), longest), self._tokenizer.pad_token_id or 0, dtype=torch.long)
+        mask = torch.zeros_like(input_ids)
+        for row, ids in enumerate(prompts):
+            input_ids[row, longest - len(ids) :] = torch.tensor(ids)
+            mask[row, longest - len(ids) :] = 1
+        device, cache = self._model.device, DynamicCache()
+        positions = (mask.cumsum(1) - 1).clamp(min=0)
+        return self._forward(input_ids.to(device), mask.to(device), positions.to(device), cache), cache
+
+    def _forward(self, input_ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor, cache: Cache) -> torch.Tensor:
+        """(num_rows, vocabulary) logits of each row's next token."""
+        options: dict[str, Any] = {"position_ids": positions} if self._takes_positions else {}
+        if self._takes_logits_to_keep:
+            # A tensor copies the last position, a number slices it: bfloat16 on a CPU is 100x slower on a slice (torch 2.13).
+            options["logits_to_keep"] = torch.tensor([input_ids.shape[1] - 1], device=input_ids.device)
+        output = self._model(input_ids=input_ids, attention_mask=mask, past_key_values=cache, use_cache=True, **options)
+        logits: torch.Tensor = output.logits[:, -1]
+        return logits
+
+    def _write(self, rows: slice, logits: torch.Tensor) -> None:
+        """Draws a token for each of these rows, and lets those leave that it ends."""
+        style, written = self._style, self._num_written[rows]
+        uniform = self._draws[rows].gather(1, written[:, None]).squeeze(1)
+        drawn = draw(logits, uniform, temperature=style.temperature, top_k=style.top_k, top_p=style.top_p)
+        self._tokens[rows] = self._tokens[rows].scatter(1, written[:, None], drawn[:, None])
+        self._num_written[rows] += 1
+        is_over = torch.isin(drawn, style.stop_tokens) | (self._num_written[rows] == style.max_new_tokens)
+        over = {rows.start + place for place in is_over.nonzero().squeeze(1).tolist()}
+        if style.stop_texts:
+            over |= {row for row in range(rows.start, rows.stop) if self._has_stop_text(row)}
+        # From the last to the first: the row that takes a leaving row's place is never one that leaves itself.
+        for row in sorted(over, reverse=True):
+            self._leave(row)
+
+    def _leave(self, row: int) -> None:
+        prompt, k = self._rows[row]
+        prompt.add(k, self._text(row))
+        last = self._rows.pop()
+        if row < len(self._rows):
+            self._rows[row] = last
+            for state in (self._draws, self._tokens, self._num_written, self._lengths):
+                state[row] = state[len(self._rows)]
+        self._cache.leave(row, longest=int(self._lengths[: len(self._rows)].max()) if self._rows else 0)
+
+    def _ids(self, row: int) -> list[int]:
+        ids: list[int] = self._tokens[row, : int(self._num_written[row])].tolist()
+        return ids
+
+    def _text(self, row: int) -> str:
+        text = str(self._tokenizer.decode(self._ids(row), skip_special_tokens=True))
+        ends = [place for stop in self._style.stop_texts if (place := text.find(stop)) >= 0]
+        return text[: min(ends, default=len(text))].strip()
+
+    def _has_stop_text(self, row: int) -> bool:
+        text = str(self._tokenizer.decode(self._ids(row), skip_special_tokens=True))
+        return any(stop in text for stop in self._style.stop_texts)
+
+    def _row_capacity(self, num_rows: int) -> int:
+        """Rows to make room for in the cache: twice as many as before, so that one prompt alone takes little memory."""
+        held = self._cache.row_capacity
+        return held if num_rows <= held else max(num_rows, min(len(self._draws), 2 * held))
+
+    def _make_rows(self, num_rows: int) -> None:
+        """A prompt alone may want more answers than `max_rows`."""
+        if num_rows > len(self._draws):
+            for name in ("_draws", "_tokens", "_num_written", "_lengths"):
+                old = getattr(self, name)
+                setattr(self, name, torch.cat([old, old.new_zeros(num_rows - len(old), *old.shape[1:])]))

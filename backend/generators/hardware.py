@@ -1,0 +1,71 @@
+"""What the hardware offers a generator: a number format, and room for so many tokens."""
+
+import gc
+import logging
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+
+logger = logging.getLogger(__name__)
+_CGROUP = Path("/sys/fs/cgroup")
+# Of what is free, the share for keys and values; growing buffers exist twice for a moment, and the rest is the others'.
+_SHARE = 0.25
+# CUDA's and MPS's allocator, the CPU's, and CUDA's libraries: not all of them raise torch.OutOfMemoryError.
+_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "ALLOC_FAILED")
+
+
+def pick_dtype(asked: str, device: torch.device) -> torch.dtype:
+    """The number format to compute in, logged with the reason; `asked` is `auto` or the name of one."""
+    if asked != "auto":
+        dtype, reason = getattr(torch, asked), "DTYPE"
+    elif device.type == "cuda":
+        has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
+        dtype = torch.bfloat16 if has_bf16 else torch.float16
+        reason = f"auto: the GPU {'computes in bfloat16' if has_bf16 else 'has no bfloat16, so the other half format'}"
+    elif device.type == "mps":
+        dtype, reason = torch.float16, "auto: the GPU computes in float16"
+    else:
+        # Without units of its own bfloat16 is slower than float32 (0.6x on a Xeon); with them 4x faster (on an EPYC).
+        units = [name for name in ("avx512_bf16", "amx_bf16", "bf16") if torch.cpu.get_capabilities().get(name)]
+        dtype = torch.bfloat16 if units else torch.float32
+        reason = f"auto: the CPU has {units[0]}" if units else "auto: a CPU without bfloat16 units"
+    assert isinstance(dtype, torch.dtype)
+    logger.info("the generator computes in %s (%s)", str(dtype).removeprefix("torch."), reason)
+    return dtype
+
+
+def num_tokens_that_fit(config: Any, *, dtype: torch.dtype, device: torch.device) -> int:
+    """Tokens whose keys and values fit beside everything else in the memory that is free now."""
+    width = 0
+    for layer in config.get_text_config().per_layer_config:  # Gemma 4's differ
+        num_heads = int(getattr(layer, "num_attention_heads", 0) or 1)
+        key_heads = int(getattr(layer, "num_key_value_heads", 0) or num_heads)
+        width += key_heads * int(getattr(layer, "head_dim", 0) or layer.hidden_size // num_heads)
+    return int(_SHARE * _free_bytes(device)) // (2 * width * dtype.itemsize)
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether torch ran out of memory, on a GPU or on the CPU."""
+    return any(words in str(error) for words in _OUT_OF_MEMORY)
+
+
+def release_memory(device: torch.device) -> None:
+    """Gives back what was freed."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
+def _free_bytes(device: torch.device) -> int:
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    free = int(psutil.virtual_memory().available)
+    try:  # a container's limit, which psutil does not see
+        limit, used = (int((_CGROUP / name).read_text()) for name in ("memory.max", "memory.current"))
+        counts = dict(line.split() for line in (_CGROUP / "memory.stat").read_text().splitlines())
+    except (OSError, ValueError):  # no cgroup of version 2, or "max"
+        return free
+    # Files that were read, the weights among them, stay in memory until it is needed; docker and Kubernetes leave them out too.
+    return max(0, min(free, limit - used + int(counts["inactive_file"])))

@@ -1,0 +1,196 @@
+"""Answers from any server that speaks OpenAI's API: vLLM, SGLang, TGI, llama.cpp, Ollama, `transformers serve`.
+
+What servers differ in is found out by asking, and remembered: whether a call gives several answers, and what limits them.
+
+Covered: servers that restart or have too much to do (asked again, with growing waits), one prompt that is refused (it gets
+`refused`), a key, model or address that is wrong (ModelError).
+Not covered: MAX_PROMPT_TOKENS and TOP_K. Only the server has the tokenizer; it refuses a prompt that is too long.
+"""
+
+import asyncio
+import logging
+from typing import Any
+from urllib.parse import urlsplit
+
+from openai import APIError, APIStatusError, AsyncOpenAI, BadRequestError, OpenAI, UnprocessableEntityError
+
+from backend.generators import Job, Jobs, Writing
+from preference.errors import ModelError
+from preference.settings import Settings
+
+logger = logging.getLogger(__name__)
+_THE_ONLY_ONE = "embedded"  # GENERATOR_MODEL's default, which no server knows
+_MAX_RETRIES = 15  # openai waits 0.5, 1, 2, 4, 8, 8, ... s or Retry-After: 85 s in all, as long as a small model's restart
+_PATIENCE_SECONDS = 900  # for a server that hangs: openai's own 600 s for an answer, and half of another try
+_LOOK_SECONDS = 0.05  # how soon an urgent job, or the end of the process, is seen
+_MAX_STOPS = 4  # https://platform.openai.com/docs/api-reference/chat/create#chat-create-stop
+_NO_LIST = {403, 404, 405}  # a server without /models, or a key that may only write
+_REFUSALS = {400, 413, 422}  # about the prompt; any other status is about the server, the key or an address
+
+
+class OpenAIGenerator:
+    """Has a server write; each job is one request at a time, and OPENAI_CONCURRENCY jobs are under way together."""
+
+    def __init__(
+        self, settings: Settings, *, max_retries: int = _MAX_RETRIES, patience_seconds: float = _PATIENCE_SECONDS
+    ) -> None:
+        """Asks the server which models it serves. `patience_seconds`: for one call with all its retries.
+
+        Raises:
+            ModelError: it cannot be reached, does not accept the key, or does not serve exactly one while none is named.
+        """
+        self._settings, self._max_retries, self._patience_seconds = settings, max_retries, patience_seconds
+        address = urlsplit(settings.openai_base_url)
+        self._server = f"{address.scheme}://{address.netloc.rpartition('@')[2]}{address.path}"  # without a password
+        self._serves_n, self._limit = True, "max_tokens"
+        self._num_writing = 0
+        self.capacity = settings.openai_concurrency
+        served, named = self._served(), settings.generator_model
+        if named == _THE_ONLY_ONE and len(served) != 1:
+            models = f"{len(served)} models ({', '.join(served[:20])})" if served else "no model"
+            raise ModelError(f"{self._server} lists {models}; set GENERATOR_MODEL to the one that shall write.")
+        self.name = served[0] if named == _THE_ONLY_ONE else named
+        self.sampling: dict[str, Any] = {
+            "temperature": settings.temperature, "top_p": settings.top_p, "max_new_tokens": settings.max_new_tokens,
+            "endpoint": settings.openai_endpoint,
+        }  # fmt: skip
+        if settings.system_prompt:
+            self.sampling["system_prompt"] = settings.system_prompt
+        logger.info("generator %s at %s: %d requests at a time", self.name, self._server, self.capacity)
+
+    def run(self, jobs: Jobs) -> None:
+        """Writes all jobs; see Generator."""
+        asyncio.run(self._run(jobs))
+
+    def _served(self) -> list[str]:
+        """The names of the server's models; none where it has no list."""
+        try:
+            with OpenAI(**self._access(), max_retries=min(2, self._max_retries), timeout=10) as client:
+                listed: Any = client.get("/models", cast_to=object)
+            return [model["id"] for model in listed["data"]]
+        except (APIError, ValueError, TypeError, KeyError) as error:
+            if isinstance(error, APIStatusError) and error.status_code in _NO_LIST:
+                return []
+            raise self._failure(error) from error
+
+    def _access(self) -> dict[str, Any]:
+        key = self._settings.openai_api_key.get_secret_value()
+        return {"base_url": self._settings.openai_base_url, "api_key": key or "none"}  # openai insists on one
+
+    async def _run(self, jobs: Jobs) -> None:
+        waiting: list[Job] = []  # for a seat: urgent jobs come beyond count
+        running: set[asyncio.Task[None]] = set()
+        async with AsyncOpenAI(**self._access(), max_retries=self._max_retries) as client:
+            try:
+                while not jobs.is_stopped:
+                    waiting += jobs.take(max(0, self.capacity - len(running) - len(waiting)))
+                    waiting.sort(key=lambda job: not job.is_urgent)
+                    while waiting and len(running) < self.capacity:
+                        running.add(asyncio.create_task(self._write(client, waiting.pop(0), jobs)))
+                    if not running:
+                        return
+                    done, running = await asyncio.wait(running, timeout=_LOOK_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+                    await asyncio.gather(*done)
+            finally:
+                for task in running:
+                    task.cancel()
+                await asyncio.gather(*running, return_exceptions=True)
+
+    async def _write(self, client: AsyncOpenAI, job: Job, jobs: Jobs) -> None:
+        try:
+            writing = self._writing(await self._choices(client, job, jobs))
+        except (APIError, TimeoutError, ValueError) as error:
+            if not isinstance(error, APIStatusError) or error.status_code not in _REFUSALS:
+                raise self._failure(error) from error
+            writing = Writing([], refused=f"the server refused the prompt ({error.status_code}): {_reason(error)}")
+        job.finish(writing)
+
+    async def _choices(self, client: AsyncOpenAI, job: Job, jobs: Jobs) -> list[Any]:
+        """As many choices as the job wants: in one call, or in one call each where the server does not have `n`."""
+        choices: list[Any] = []
+        if self._serves_n and job.num_answers > 1:
+            try:
+                choices = await self._ask(client, job, jobs, seed=job.seed, n=job.num_answers)
+            except (BadRequestError, UnprocessableEntityError):
+                choices = await self._ask(client, job, jobs, seed=job.seed)  # raises where `n` was not what it refused
+            if len(choices) < job.num_answers and self._serves_n:
+                self._serves_n = False
+                logger.info("%s gives one answer a call: it is asked for each answer", self._server)
+        while len(choices) < job.num_answers:
+            choices += await self._ask(client, job, jobs, seed=job.seed + len(choices))
+        return choices[: job.num_answers]
+
+    async def _ask(self, client: AsyncOpenAI, job: Job, jobs: Jobs, *, seed: int, n: int = 1) -> list[Any]:
+        """One call's choices, at least one."""
+        create: Any = client.chat.completions.create if self._is_chat else client.completions.create
+        request = self._request(job.prompt) | {"seed": seed % 2**31} | ({"n": n} if n > 1 else {})
+        while True:
+            limit = self._limit
+            self._num_writing += n
+            try:
+                async with asyncio.timeout(self._patience_seconds):
+                    answer = await create(**request, **{limit: self._settings.max_new_tokens})
+                choices: list[Any] = getattr(answer, "choices", None) or []
+                if not choices:
+                    raise ValueError("no choices")
+                num_words = sum(len(self._text(choice).split()) for choice in choices)
+                num_tokens = answer.usage.completion_tokens if answer.usage else None
+                jobs.report(num_tokens=num_words if num_tokens is None else num_tokens, batch_size=self._num_writing)
+                return choices
+            except BadRequestError as error:
+                # OpenAI's newer models. vLLM names both where the limit is too large, but does not call one unsupported.
+                if limit != "max_tokens" or not all(word in error.message for word in ("max_completion_tokens", "support")):
+                    raise
+                self._limit = "max_completion_tokens"
+            finally:
+                self._num_writing -= n
+
+    @property
+    def _is_chat(self) -> bool:
+        return self._settings.openai_endpoint == "chat"
+
+    def _request(self, prompt: str) -> dict[str, Any]:
+        settings, system = self._settings, self._settings.system_prompt
+        request: dict[str, Any] = {"model": self.name, "temperature": settings.temperature, "top_p": settings.top_p}
+        if settings.stop:
+            request["stop"] = list(settings.stop[:_MAX_STOPS])
+        if self._is_chat:
+            before = [{"role": "system", "content": system}] if system else []
+            return request | {"messages": [*before, {"role": "user", "content": prompt}]}
+        return request | {"prompt": f"{system}\n\n{prompt}" if system else prompt}
+
+    def _text(self, choice: Any) -> str:
+        return (choice.message.content if self._is_chat else choice.text) or ""
+
+    def _writing(self, choices: list[Any]) -> Writing:
+        answers = []
+        for text in map(self._text, choices):  # some servers leave the stop text in, and they were told four of them at most
+            answers.append(min((text.split(stop, 1)[0] for stop in self._settings.stop), key=len, default=text).strip())
+        if not any(answers) and any(choice.finish_reason == "content_filter" for choice in choices):
+            return Writing([], refused="the server refused the prompt: its content filter let no answer through")
+        return Writing(answers)
+
+    def _failure(self, error: Exception) -> ModelError:
+        match getattr(error, "status_code", None):
+            case 401 | 403 as status:
+                return ModelError(f"{self._server} refused the key ({status}); set OPENAI_API_KEY to one that it accepts.")
+            case 404:
+                return ModelError(
+                    f"{self._server} has no model {self.name!r} or no {self._settings.openai_endpoint} endpoint (404); "
+                    "set GENERATOR_MODEL, OPENAI_ENDPOINT or OPENAI_BASE_URL."
+                )
+            case int(status):
+                return ModelError(f"{self._server} failed ({status}: {_reason(error)}); its own log may say why.")
+        if isinstance(error, APIError | TimeoutError):
+            why = str(error.__cause__ or "") or type(error).__name__
+            return ModelError(f"{self._server} does not answer ({why}); start it, or set OPENAI_BASE_URL.")
+        return ModelError(f"{self._server} does not speak OpenAI's API; set OPENAI_BASE_URL, up to and with its /v1.")
+
+
+def _reason(error: Any) -> str:
+    """The server's own words, in one short line."""
+    body = error.body
+    if isinstance(body, dict):
+        body = body.get("message") or body.get("detail")
+    # FastAPI's list of what is wrong quotes the prompt.
+    return " ".join(body.split())[:200] if isinstance(body, str) and body else error.response.reason_phrase
