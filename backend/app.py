@@ -72,6 +72,7 @@ def create_app(backend: Backend) -> Flask:
             "model_class": "PreferenceModel",  # not imported: label_studio_ml sets multiprocessing's start method and warns
             "versions": {str(project_id): champion.version for project_id, champion in champions.items()},
             "problems": [champion.problem for champion in champions.values() if champion.problem],
+            "filling": {str(r.project_id): found for r in known_projects(model_dir) if (found := r.read_progress())},
         }
 
     @app.post("/setup")

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from filelock import FileLock, Timeout
 
 from backend.champion import Champions
-from backend.generators import Generator
 from backend.metrics import Metrics
+from backend.scheduling import Scheduler
 from backend.visit import Visit
 from preference.errors import PairloopError
 from preference.registry import Registry, known_projects
@@ -24,11 +24,11 @@ from preference.studio import LabelStudioProject
 
 logger = logging.getLogger(__name__)
 _REST_SECONDS = 5.0
-_VISIT_SECONDS = 30.0  # then the other projects have their turn
+_VISIT_SECONDS = 60.0  # then the other projects have their turn
 
 
 @dataclass
-class _Progress:
+class _Seen:
     """What the filler knows of a project between visits; times are on its clock."""
 
     next_visit: float = -math.inf
@@ -44,16 +44,16 @@ class Filler:
         self,
         settings: Settings,
         champions: Champions,
-        generator: Callable[[], Generator],
+        scheduler: Scheduler,
         metrics: Metrics,
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`generator` loads the generator; it is called when there is something to answer. `clock` gives seconds."""
-        self._settings, self._champions, self._metrics = settings, champions, metrics
-        self._load, self._clock = generator, clock
-        self._generator: Generator | None = None
-        self._progress: dict[int, _Progress] = {}
+        """`clock` gives seconds."""
+        self._settings, self._champions, self._scheduler, self._metrics = settings, champions, scheduler, metrics
+        self._clock = clock
+        self._seen: dict[int, _Seen] = {}
+        self.is_chosen = False  # whether this is the process that fills, and so the one that loads the generator
 
     def run(self, stop: threading.Event) -> None:
         """Works until `stop`, whenever no other process does."""
@@ -61,6 +61,7 @@ class Filler:
         while not stop.is_set():
             try:
                 with lock.acquire(timeout=0):
+                    self.is_chosen = True
                     while not stop.is_set():
                         self.look(stop)
                         stop.wait(0.5)
@@ -69,56 +70,61 @@ class Filler:
             except OSError as error:  # MODEL_DIR is away for a moment, or read-only
                 logger.warning("the filler waits, MODEL_DIR=%s fails it (%s)", self._settings.model_dir, error)
                 stop.wait(self._settings.fill_every_seconds)
+            finally:
+                self.is_chosen = False
 
     def look(self, stop: threading.Event) -> None:
         """Visits each project that asked for it, whose timer ran out, or whose champion changed."""
         for registry in known_projects(self._settings.model_dir):
-            progress = self._progress.setdefault(registry.project_id, _Progress())
+            seen = self._seen.setdefault(registry.project_id, _Seen())
             champion, now = self._champions.of(registry.project_id), self._clock()
             serving = champion.serving
-            has_new_champion = serving is not None and serving.version != progress.seen_version
-            is_wanted = registry.take_request("fill") or has_new_champion or now >= progress.next_visit
+            has_new_champion = serving is not None and serving.version != seen.seen_version
+            is_wanted = registry.take_request("fill") or has_new_champion or now >= seen.next_visit
             # Label Studio's /setup comes before every predict: an open label stream must not keep the filler busy.
-            is_wanted = is_wanted or (now >= progress.last_visit + _REST_SECONDS and registry.take_request("look"))
+            is_wanted = is_wanted or (now >= seen.last_visit + _REST_SECONDS and registry.take_request("look"))
             if stop.is_set():
                 return
             if is_wanted:
-                is_done = self._visit(registry, progress, stop)
-                progress.seen_version = serving.version if serving else None
-                progress.last_visit = self._clock()
-                progress.next_visit = progress.last_visit + self._settings.fill_every_seconds if is_done else -math.inf
+                is_done = self._visit(registry, seen, stop, has_new_version=has_new_champion)
+                seen.seen_version = serving.version if serving else None
+                seen.last_visit = self._clock()
+                seen.next_visit = seen.last_visit + self._settings.fill_every_seconds if is_done else -math.inf
 
-    def _visit(self, registry: Registry, progress: _Progress, stop: threading.Event) -> bool:
+    def _visit(self, registry: Registry, seen: _Seen, stop: threading.Event, *, has_new_version: bool) -> bool:
         """Whether the project is done with until its timer runs out; so it is after a failure: asking at once cures none."""
         until = self._clock() + _VISIT_SECONDS
         try:
             visit = Visit(
-                LabelStudioProject(self._settings, registry.project_id),
+                LabelStudioProject(self._settings, registry.project_id, stop=stop),
                 registry,
                 self._settings,
                 champion=self._champions.of(registry.project_id),
-                generator=self._loaded_generator,
+                scheduler=self._scheduler,
                 metrics=self._metrics,
             )
-            is_done = visit.run(lambda: stop.is_set() or self._clock() > until)
+            is_done = visit.run(
+                lambda: stop.is_set() or (self._clock() > until and self._has_others()), has_new_version=has_new_version
+            )
         except PairloopError as error:
-            self._say(registry, progress, str(error))
+            if stop.is_set():
+                return False
+            self._say(registry, seen, str(error))
             return True
         except Exception:  # a door: this thread must outlive whatever one project does to it
             logger.exception("project %d: the filler failed", registry.project_id)
             return True
         if is_done:
             left = ", ".join(f"{count} ({reason})" for reason, count in sorted(visit.dropped.items()))
-            self._say(registry, progress, f"tasks left unanswered: {left}" if left else "")
+            self._say(registry, seen, f"tasks left unanswered: {left}" if left else "")
         return is_done
 
-    def _loaded_generator(self) -> Generator:
-        if self._generator is None:
-            self._generator = self._load()
-        return self._generator
+    def _has_others(self) -> bool:
+        """Whether there is more than one project; one may come during a visit that takes hours."""
+        return len(list(known_projects(self._settings.model_dir))) > 1
 
     @staticmethod
-    def _say(registry: Registry, progress: _Progress, message: str) -> None:
-        if message and message != progress.said:
+    def _say(registry: Registry, seen: _Seen, message: str) -> None:
+        if message and message != seen.said:
             logger.warning("project %d: %s", registry.project_id, message)
-        progress.said = message
+        seen.said = message

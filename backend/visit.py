@@ -1,31 +1,29 @@
 """One visit of the filler to one project: answers unanswered tasks, scores open ones, mends the version it shows.
 
-Covered: a non-empty answer is never replaced, an annotated task never touched; each is looked at again just before it is
-stored. A task that cannot be answered or stored is counted by reason and stands before no other.
-Not covered: a change within the milliseconds between that look and the store (Label Studio has no conditional PATCH); a
-prompt or an answer that is edited after it was scored keeps its prediction until the next version.
+Covered, beside what stream.py covers: an annotated task gets no prediction; each task gets one prediction a version.
+Not covered: a prompt or an answer that is edited after it was scored keeps its prediction until the next version.
 """
 
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 
-from backend.answering import META_KEY, Draft, draft_answers
+from backend.answering import Answering, Score
 from backend.champion import Champion, Serving
 from backend.connect import mend_version
-from backend.generators import Generator
 from backend.metrics import Metrics
 from backend.predictions import predict_tasks
-from preference.errors import StudioError, StudioKeyError, StudioNotFound, StudioUnreachable
+from backend.progress import Progress
+from backend.scheduling import Scheduler
+from backend.stream import AnswerStream
+from preference.errors import StudioError, StudioKeyError, StudioUnreachable
 from preference.layout import LabelingLayout
 from preference.registry import UNTRAINED, Registry
 from preference.settings import Settings
 from preference.studio import LabelStudioProject, Task, is_annotated
 
 logger = logging.getLogger(__name__)
-_STORING_THREADS = 4  # PATCHes a second on two cores: 2.7 from one connection, 4.2 from four, 3.9 from eight
 _SCORED_TOGETHER = 100
 
 
@@ -39,89 +37,83 @@ class Visit:
         settings: Settings,
         *,
         champion: Champion,
-        generator: Callable[[], Generator],
+        scheduler: Scheduler,
         metrics: Metrics,
     ) -> None:
-        self.dropped: Counter[str] = Counter()
         self._project, self._registry, self._settings = project, registry, settings
-        self._champion, self._load_generator, self._metrics = champion, generator, metrics
+        self._champion, self._scheduler, self._metrics = champion, scheduler, metrics
         state = project.read()
-        self._layout = LabelingLayout.from_label_config(state["label_config"])
+        self._label_config: str = state["label_config"]
+        self._layout = LabelingLayout.from_label_config(self._label_config)
+        self._is_outdated = False  # whether the label config was changed since
         self._shown_version = state.get("model_version")
+        self._stream = AnswerStream(
+            project, self._layout, Answering(self._layout, settings, scheduler.generator), scheduler,
+            metrics=metrics, num_connections=settings.storing_connections, score=lambda: candidate_score(champion.serving),
+        )  # fmt: skip
+        self._progress = Progress(registry, metrics)
+        self._num_scored = 0
 
-    def run(self, is_over: Callable[[], bool]) -> bool:
-        """Whether everything was seen to; else it was left at the end of a batch because `is_over`, or a promotion came.
+    @property
+    def dropped(self) -> Counter[str]:
+        """Tasks left as they are, by reason."""
+        return self._stream.dropped
+
+    def run(self, is_over: Callable[[], bool], *, has_new_version: bool) -> bool:
+        """Whether everything was seen to; else `is_over` came, or another version or label config came meanwhile.
+
+        `has_new_version`: open tasks are scored before others are answered, which may take hours.
 
         Raises:
-            StudioUnreachable, StudioKeyError: nothing can be done for now.
+            StudioError: nothing can be done for now.
             ModelError: the generator cannot be loaded, or failed.
         """
-        started, num_answered, num_scored = time.monotonic(), 0, 0
-        serving, host = self._champion.serving, self._registry.read_host()
+        started, stream, serving = time.monotonic(), self._stream, self._champion.serving
         if self._shown_version not in (UNTRAINED, *self._registry.versions()):
-            mend_version(self._project, self._registry, self._champion.version, host=host)
-        is_left = False
-        for page in self._project.unanswered_tasks(self._layout, page_size=self._settings.batch_prompts):
-            answered = self._answer(page)
-            num_answered += len(answered)
-            num_scored += self._score(answered, serving)
-            if is_left := is_over() or self._champion.serving is not serving:
-                break
-        for page in self._project.unscored_tasks(serving.version, page_size=_SCORED_TOGETHER) if serving and not is_left else ():
-            num_scored += self._score(page, serving)
-            if is_left := is_over() or self._champion.serving is not serving:
-                break
-        if not is_left:
-            # After the predictions: uncertainty sampling serves tasks that hold one of the version that is shown.
-            mend_version(self._project, self._registry, self._champion.version, host=host)
-        if num_answered or num_scored:
-            seconds = time.monotonic() - started
-            logger.info("project %d: %d tasks answered, %d scored in %.1f s", self._project.id, num_answered, num_scored, seconds)
-        return not is_left
+            self._show_version()
 
-    def _answer(self, page: Sequence[Task]) -> list[Task]:
-        """The tasks of the page that are answered and stored now, as they are now."""
-        open_tasks = [task for task in page if not is_annotated(task)]
-        self._drop("judged or skipped while empty", len(page) - len(open_tasks))
-        if not open_tasks:
-            return []
-        drafts = draft_answers(open_tasks, self._layout, self._load_generator(), self._settings, dropped=self.dropped)
-        num_cut = sum("prompt_tokens_cut" in draft.record for draft in drafts)
-        if num_cut:
-            logger.info("project %d: %d prompts were longer than the window and lost their head", self._project.id, num_cut)
-            self._metrics.prompts_cut.inc(num_cut)
-        with ThreadPoolExecutor(_STORING_THREADS) as pool:
-            stored = list(pool.map(self._store, drafts))
-        answered = [task for task in stored if isinstance(task, dict)]
-        self._drop("Label Studio refused the answers", stored.count("refused"))
-        self._metrics.tasks_answered.inc(len(answered))
-        return answered
+        def is_left() -> bool:
+            return is_over() or self._champion.serving is not serving
 
-    def _store(self, draft: Draft) -> Task | str:
-        """The task as it was stored; `changed` where the draft is not for it any more, `refused` where it cannot be stored."""
-        task_id, fields = draft.task["id"], self._layout.answer_fields
-        now = self._project.tasks([task_id]).get(task_id)
-        prompt_field = self._layout.prompt_field
-        if now is None or is_annotated(now) or now["data"].get(prompt_field) != draft.task["data"][prompt_field]:
-            return "changed"
-        present = dict(zip(fields, self._layout.answers(now["data"]), strict=True))
-        missing = {field: text for field, text in draft.answers.items() if present[field] is None}
-        if not missing:
-            return "changed"
-        task = {**now, "data": {**now["data"], **missing}, "meta": {**(now.get("meta") or {}), META_KEY: draft.record}}
         try:
-            self._project.store_answers(task_id, data=task["data"], meta=task["meta"])
-        except StudioNotFound:  # deleted since
-            return "changed"
-        except (StudioUnreachable, StudioKeyError):
-            raise
-        except (StudioError, UnicodeError) as error:
-            logger.warning("project %d: the answers of task %d cannot be stored: %s", self._project.id, task_id, error)
-            return "refused"
-        return task
+            is_done = not has_new_version or self._score_open(is_left)
+            is_done = is_done and stream.run(self._unanswered(), is_over=is_left, hand_on=self._score, moved=self._tell)
+            is_done = is_done and not self._is_outdated and self._score_open(is_left)
+        finally:
+            self._tell(is_last=True)
+            if stream.num_cut:
+                logger.info("project %d: %d prompts were cut to the window at their head", self._project.id, stream.num_cut)
+            if stream.num_answered or self._num_scored:
+                seconds, counts = time.monotonic() - started, (stream.num_answered, self._num_scored)
+                logger.info("project %d: %d tasks answered, %d scored in %.1f s", self._project.id, *counts, seconds)
+        return is_done
 
-    def _score(self, tasks: Sequence[Task], serving: Serving | None) -> int:
-        """How many predictions of the served version were stored."""
+    def _unanswered(self) -> Iterator[Task]:
+        for page, num_more in self._project.unanswered_tasks(self._layout):
+            if self._project.read()["label_config"] != self._label_config:  # a visit may take hours
+                self._is_outdated = True
+                return
+            for place, task in enumerate(page):
+                self._progress.num_unread = num_more + len(page) - place - 1
+                yield task
+
+    def _score_open(self, is_left: Callable[[], bool]) -> bool:
+        """Scores the open tasks that have no prediction of the served version, then shows it; whether all were seen to."""
+        serving = self._champion.serving
+        for page in self._project.unscored_tasks(serving.version, page_size=_SCORED_TOGETHER) if serving else ():
+            self._score(page)
+            if is_left():
+                return False
+        # After the predictions: uncertainty sampling serves tasks that hold one of the version that is shown.
+        self._show_version()
+        return True
+
+    def _show_version(self) -> None:
+        mend_version(self._project, self._registry, self._champion.version, host=self._registry.read_host())
+
+    def _score(self, tasks: Sequence[Task]) -> None:
+        """Stores a prediction of the served version for each task that still is as it was read."""
+        serving = self._champion.serving
         predictions = {
             task["id"]: (task, prediction)
             for task, prediction in zip(tasks, predict_tasks(tasks, self._layout, serving), strict=True)
@@ -140,15 +132,25 @@ class Visit:
             raise
         except StudioError as error:  # the next visit finds them again
             logger.warning("project %d: %d predictions cannot be stored: %s", self._project.id, len(scored), error)
-            return 0
+            return
         if num_stored < len(scored):
             logger.warning("project %d: Label Studio kept %d of %d predictions", self._project.id, num_stored, len(scored))
+        self._num_scored += num_stored
         self._metrics.predictions_stored.inc(num_stored)
-        return num_stored
 
-    def _drop(self, reason: str, count: int) -> None:
-        if count:
-            self.dropped[reason] += count
+    def _tell(self, *, is_last: bool = False) -> None:
+        stream, scheduler = self._stream, self._scheduler
+        self._progress.tell(
+            num_answered=stream.num_answered, num_under_way=stream.num_under_way, dropped=stream.dropped,
+            tokens_per_second=scheduler.tokens_per_second, is_last=is_last,
+        )  # fmt: skip
+
+
+def candidate_score(serving: Serving | None) -> Score | None:
+    """What gives candidate answers their rewards; None without a served model."""
+    if serving is None:
+        return None
+    return lambda prompt, answers: serving.model.score([prompt] * len(answers), answers).tolist()
 
 
 def _is_open(task: Task, serving: Serving | None) -> bool:

@@ -3,36 +3,43 @@
 import logging
 import threading
 import time
-from collections.abc import Sequence
-from functools import lru_cache
+from collections.abc import Callable, Sequence
+from functools import lru_cache, partial
 from typing import Any
 
 import torch
 
+from backend.answering import Answering
 from backend.champion import Champions
 from backend.filling import Filler
 from backend.generators import ENGINES
 from backend.metrics import Metrics
 from backend.predictions import Prediction, predict_tasks
+from backend.scheduling import Scheduler
+from backend.stream import AnswerStream
+from backend.visit import candidate_score
 from preference.backbone import pick_device
+from preference.errors import PairloopError
 from preference.layout import LabelingLayout
 from preference.registry import Registry
 from preference.settings import Settings
+from preference.studio import LabelStudioProject
 
 logger = logging.getLogger(__name__)
-_PREDICT_SECONDS = 60.0
 _SCORED_TOGETHER = 16
+_STUDIO_SECONDS = 10.0  # for a call to Label Studio while it waits for us
 _starting = threading.Lock()
 
 
 class Backend:
-    """What a backend process does, whatever web server stands before it. Its methods never wait for a model."""
+    """What a backend process does, whatever web server stands before it. Only `predict` may wait for a model."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.metrics = Metrics()
         self.champions = Champions(settings.model_dir, device=pick_device(settings.device))
-        self._filler = Filler(settings, self.champions, lambda: ENGINES[settings.generator_engine](settings), self.metrics)
+        self.scheduler = Scheduler(lambda: ENGINES[settings.generator_engine](settings), self.metrics)
+        self._filler = Filler(settings, self.champions, self.scheduler, self.metrics)
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
         # A worker must keep threads for /health and /setup, to which Label Studio gives 1 and 3 seconds.
@@ -43,17 +50,19 @@ class Backend:
         """Starts following promotions and, with a key for Label Studio, filling."""
         torch.set_num_threads(self.settings.num_torch_threads)
         self.settings.model_dir.mkdir(parents=True, exist_ok=True)
-        jobs = {"champions": self.champions.keep_fresh, "filler": self._filler.run}
-        if not self.settings.label_studio_api_key.get_secret_value():
+        jobs: dict[str, Callable[[], None]] = {"champions": partial(self.champions.keep_fresh, self._stop)}
+        if self.settings.label_studio_api_key.get_secret_value():
+            jobs |= {"filler": partial(self._filler.run, self._stop), "generator": self.scheduler.run}
+        else:
             logger.warning("LABEL_STUDIO_API_KEY is not set: answered tasks are scored on request, nothing is filled")
-            del jobs["filler"]
-        self._threads = [threading.Thread(target=job, args=[self._stop], name=name, daemon=True) for name, job in jobs.items()]
+        self._threads = [threading.Thread(target=job, name=name, daemon=True) for name, job in jobs.items()]
         for thread in self._threads:
             thread.start()
 
     def stop(self, *, timeout_seconds: float = 25) -> None:
-        """Lets the batch in flight end, up to `timeout_seconds`."""
+        """Lets what is being stored be stored, up to `timeout_seconds`; what is being written is left to the next start."""
         self._stop.set()
+        self.scheduler.stop()
         for thread in self._threads:
             thread.join(timeout_seconds)
 
@@ -74,37 +83,60 @@ class Backend:
         return champion.version
 
     def predict(self, project_id: int, label_config: str, tasks: Sequence[dict[str, Any]]) -> list[Prediction | list[Any]]:
-        """One entry a task, in order; tasks without answers get `[]` and are left to the filler.
+        """One entry a task, in order, within PREDICT_SECONDS; what is not ready then gets `[]` and is left to the filler.
 
-        So do those that are not scored within a minute, because Label Studio gives up a request after 100 seconds, and
-        all of a request that comes while THREADS - 2 others are being scored.
+        So do tasks without answers, because Label Studio's label stream would show empty boxes beside a suggestion; one
+        that is opened alone is answered first of all, so that its page shows the answers. All of a request that comes
+        while THREADS - 2 others are worked on gets `[]` as well.
 
         Raises:
             LayoutError: the label config does not fit.
         """
+        deadline = time.monotonic() + self.settings.predict_seconds
         layout = LabelingLayout.from_label_config(label_config)
-        if any(None in layout.answers(task["data"]) for task in tasks):
+        unanswered = [task for task in tasks if None in layout.answers(task["data"])]
+        if unanswered:
             Registry(self.settings.model_dir, project_id).request("fill")
         results: list[Prediction | list[Any]] = [[] for _ in tasks]
         if not self._seats.acquire(blocking=False):
             return results
         try:
-            self._predict(results, project_id, layout, tasks)
+            self._score(results, project_id, layout, tasks, deadline=deadline)
+            if unanswered and len(tasks) == 1:
+                self._answer_now(project_id, layout, tasks[0], deadline=deadline)
         finally:
             self._seats.release()
         return results
 
-    def _predict(
-        self, results: list[Prediction | list[Any]], project_id: int, layout: LabelingLayout, tasks: Sequence[dict[str, Any]]
-    ) -> None:
+    def _score(
+        self, results: list[Prediction | list[Any]], project_id: int, layout: LabelingLayout, tasks: Sequence[dict[str, Any]],
+        *, deadline: float,
+    ) -> None:  # fmt: skip
         serving = self.champions.of(project_id).serving
-        deadline = time.monotonic() + _PREDICT_SECONDS
         for start in range(0, len(tasks), _SCORED_TOGETHER):
             if time.monotonic() > deadline:
                 logger.info("project %d: %d tasks of one request are left to the filler", project_id, len(tasks) - start)
                 break
             end = start + _SCORED_TOGETHER
             results[start:end] = predict_tasks(tasks[start:end], layout, serving)
+
+    def _answer_now(self, project_id: int, layout: LabelingLayout, task: dict[str, Any], *, deadline: float) -> None:
+        """Answers and stores a task that somebody has opened, where this process is the one that has the generator."""
+        if not self._filler.is_chosen or not task.get("id"):
+            return
+        project = LabelStudioProject(
+            self.settings, project_id, patience_seconds=_STUDIO_SECONDS, timeout_seconds=_STUDIO_SECONDS, stop=self._stop
+        )
+        stream = AnswerStream(
+            project, layout, Answering(layout, self.settings, self.scheduler.generator), self.scheduler,
+            metrics=self.metrics, num_connections=1, score=lambda: candidate_score(self.champions.of(project_id).serving),
+            is_urgent=True,
+        )  # fmt: skip
+        try:
+            current = project.tasks([task["id"]])
+            stream.run(iter(current.values()), is_over=lambda: False, hand_on=lambda _: None, deadline=deadline)
+        except PairloopError as error:
+            logger.warning("project %d: task %s is left to the filler: %s", project_id, task["id"], error)
 
 
 def process_backend() -> Backend:

@@ -5,6 +5,7 @@
         versions/<version>/   immutable: weights, tokenizer, README.md, and card.json, whose presence makes it a version
         requests/<kind>       what one process asks of the other; asking twice is asking once
         backend_host          where Label Studio last reached the backend, "host:port"
+        filling.json          how far the filler is
 
 Covered: a reader never sees half a version or half a pointer; two publishers never share a version name.
 Not covered: storage without atomic rename.
@@ -16,7 +17,7 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -184,6 +185,20 @@ class Registry:
         except FileNotFoundError:
             return None
 
+    # How far the filling is
+
+    def write_progress(self, progress: Mapping[str, Any]) -> None:
+        """Remembers how far the filler is, for every process that is asked."""
+        _write(self.folder / "filling.json", json.dumps(progress), is_durable=False)
+
+    def read_progress(self) -> dict[str, Any]:
+        """What was last remembered; empty before."""
+        try:
+            progress = json.loads((self.folder / "filling.json").read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValueError):
+            return {}
+        return progress if isinstance(progress, dict) else {}
+
     def _lock(self) -> FileLock:
         return FileLock(self.folder / ".lock", timeout=60)
 
@@ -203,13 +218,15 @@ def _number(version: str) -> int:
     return int(match.group(1)) if match else 0
 
 
-def _write(path: Path, text: str) -> None:
-    """Writes a temporary neighbour, syncs it and renames it into place."""
+def _write(path: Path, text: str, *, is_durable: bool = True) -> None:
+    """Writes a temporary neighbour, syncs it where it must outlive a crash of the machine, and renames it into place."""
     temporary = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
     temporary.write_text(text, encoding="utf-8")
-    _sync(temporary)
+    if is_durable:
+        _sync(temporary)
     temporary.replace(path)
-    _sync(path.parent)
+    if is_durable:
+        _sync(path.parent)
 
 
 def _sync(path: Path) -> None:

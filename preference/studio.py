@@ -6,15 +6,18 @@ becomes one StudioError. Safe to use from several threads.
 
 import json
 import logging
+import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, TypeVar
 
 import httpx
 from label_studio_sdk import LabelStudio
 from label_studio_sdk.core.api_error import ApiError
-from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_delay, wait_exponential
+from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_delay, stop_when_event_set, wait_exponential
+from tenacity.nap import sleep_using_event
 
 from preference.errors import StudioError, StudioKeyError, StudioNotFound, StudioUnreachable
 from preference.layout import LabelingLayout
@@ -43,8 +46,16 @@ class Connection:
 class LabelStudioProject:
     """Reads and writes one project: tasks, predictions, annotations, and its connection to a backend."""
 
-    def __init__(self, settings: Settings, project_id: int, *, patience_seconds: float = 120) -> None:
-        """`patience_seconds`: how long one call is repeated while Label Studio does not answer."""
+    def __init__(
+        self, settings: Settings, project_id: int, *, patience_seconds: float = 120, timeout_seconds: float = 60,
+        stop: threading.Event | None = None,
+    ) -> None:  # fmt: skip
+        """`patience_seconds`: how long one call is repeated while Label Studio does not answer; `stop` ends that at once.
+
+        `timeout_seconds`: how long one answer may take.
+        """
+        self._timeout = timeout_seconds
+        self._stop = stop or threading.Event()
         self.id = project_id
         self._url = settings.label_studio_url
         self._key = settings.label_studio_api_key.get_secret_value()
@@ -75,20 +86,28 @@ class LabelStudioProject:
         answer: Any = self._send(self._client.projects.import_tasks, id=self.id, request=list(tasks), return_task_ids=True)
         return list(answer.task_ids or [])
 
-    def unanswered_tasks(self, layout: LabelingLayout, *, page_size: int = 100) -> Iterator[list[Task]]:
-        """Pages of tasks that lack an answer, by id, judged or not; at most one page is in memory."""
-        lines = [(f"data.{field}", *empty) for field in layout.answer_fields for empty in _EMPTY]
-        yield from self._pages(lines, "or", page_size)
+    def unanswered_tasks(self, layout: LabelingLayout, *, page_size: int = 100) -> Iterator[tuple[list[Task], int]]:
+        """Pages of tasks that lack an answer, by id, judged or not, each with how many more come; one is in memory."""
+        yield from self._pages(_unanswered(layout), "or", page_size)
+
+    def num_unanswered(self, layout: LabelingLayout) -> int:
+        """How many tasks lack an answer, judged or not."""
+        return sum(len(page) + num_more for page, num_more in islice(self._pages(_unanswered(layout), "or", 1), 1))
+
+    def all_tasks(self, *, above: int = 0, page_size: int = 1000) -> Iterator[Task]:
+        """Every task whose id is above that, by id, with its id and data alone."""
+        for page, _ in self._pages([("id", "greater", "Number", above)], "and", page_size, include="id,data"):
+            yield from page
 
     def unscored_tasks(self, version: str, *, page_size: int = 500) -> Iterator[list[Task]]:
         """Pages of tasks without a prediction of `version` and without an annotation, by id."""
-        for page in self._pages([("predictions_model_versions", "not_contains", "List", [version])], "and", page_size):
+        for page, _ in self._pages([("predictions_model_versions", "not_contains", "List", [version])], "and", page_size):
             yield [task for task in page if not is_annotated(task)]
 
     def annotated_tasks(self, *, page_size: int = 200) -> Iterator[Task]:
         """Every task that anyone judged or skipped, with its annotations and predictions."""
         lines = [("total_annotations", "greater", "Number", 0), ("cancelled_annotations", "greater", "Number", 0)]
-        for page in self._pages(lines, "or", page_size, fields="all"):
+        for page, _ in self._pages(lines, "or", page_size, fields="all"):
             yield from page
 
     def tasks(self, task_ids: Sequence[int]) -> dict[int, Task]:
@@ -96,7 +115,7 @@ class LabelStudioProject:
         if not task_ids:
             return {}
         lines = [("id", "in_list", "Number", list(task_ids))]
-        return {task["id"]: task for page in self._pages(lines, "and", len(task_ids)) for task in page}
+        return {task["id"]: task for page, _ in self._pages(lines, "and", len(task_ids) + 1) for task in page}
 
     def store_answers(self, task_id: int, *, data: Task, meta: Task) -> None:
         """Replaces a task's data and meta (all keys of both). Soon gives up: what was read to write it grows old.
@@ -164,20 +183,25 @@ class LabelStudioProject:
         if not self._key:
             raise StudioKeyError(f"LABEL_STUDIO_API_KEY is not set; {_KEY_ADVICE}.")
         if self._studio is None:
-            http = httpx.Client(timeout=60, follow_redirects=True)
+            http = httpx.Client(timeout=self._timeout, follow_redirects=True)
             weakref.finalize(self, http.close)  # the SDK never closes its connections
             # A personal access token is exchanged inside this constructor's client at the first call, and renewed.
             try:
                 # max_retries: _call repeats; the SDK's own two tries would add three seconds to each of its.
-                self._studio = LabelStudio(base_url=self._url, api_key=self._key, timeout=60, max_retries=0, httpx_client=http)
+                self._studio = LabelStudio(
+                    base_url=self._url, api_key=self._key, timeout=self._timeout, max_retries=0, httpx_client=http
+                )
             except ApiError as error:  # the token has expired
                 raise self._explain(error) from error
         return self._studio
 
     def _pages(
         self, lines: Sequence[tuple[str, str, str, Any]], conjunction: str, page_size: int, **options: Any
-    ) -> Iterator[list[Task]]:
-        """Pages by ascending id. Each asks for ids above the last, so tasks that leave the filter shift nothing."""
+    ) -> Iterator[tuple[list[Task], int]]:
+        """Pages by ascending id, each with how many tasks come after it.
+
+        Each asks for ids above the last, so tasks that leave the filter shift nothing.
+        """
         last_id = 0
         while True:
             above = {"filter": "filter:tasks:id", "operator": "greater", "type": "Number", "value": last_id}
@@ -187,16 +211,16 @@ class LabelStudioProject:
             ]
             query = json.dumps({"filters": {"conjunction": conjunction, "items": items}, "ordering": ["tasks:id"]})
             columns = options or {"include": _COLUMNS}
-            page = self._call(self._list, page_size=page_size, query=query, **columns)
+            page, total = self._call(self._list, page_size=page_size, query=query, **columns)
             if page:
-                yield page
+                yield page, max(0, total - len(page))
             if len(page) < page_size:
                 return
             last_id = page[-1]["id"]
 
-    def _list(self, **arguments: Any) -> list[Task]:
-        items: Any = self._client.tasks.list(project=self.id, page=1, **arguments).items or []
-        return [item.model_dump() for item in items]
+    def _list(self, **arguments: Any) -> tuple[list[Task], int]:
+        found: Any = self._client.tasks.list(project=self.id, page=1, **arguments)
+        return [item.model_dump() for item in found.items or []], int(found.response.total)
 
     def _call(self, function: Callable[..., T], **kwargs: Any) -> T:
         """The answer to a request that may be sent twice."""
@@ -212,7 +236,8 @@ class LabelStudioProject:
         retrying = Retrying(
             retry=retry_if_exception(is_passing),
             wait=wait_exponential(multiplier=0.5, max=15),
-            stop=stop_after_delay(patience),
+            stop=stop_after_delay(patience) | stop_when_event_set(self._stop),
+            sleep=sleep_using_event(self._stop),
             before_sleep=self._log_wait,
             reraise=True,
         )
@@ -245,6 +270,10 @@ class LabelStudioProject:
         if _is_passing(error):
             return StudioUnreachable(f"Label Studio at {self._url} keeps failing with {error.status_code}: {detail}")
         return StudioError(f"Label Studio refused a request for project {self.id} ({error.status_code}): {detail}")
+
+
+def _unanswered(layout: LabelingLayout) -> list[tuple[str, str, str, str]]:
+    return [(f"data.{field}", *empty) for field in layout.answer_fields for empty in _EMPTY]
 
 
 def is_annotated(task: Task) -> bool:

@@ -1,4 +1,5 @@
 import itertools
+import threading
 import time
 from collections.abc import Iterator
 
@@ -8,7 +9,7 @@ from preference.errors import StudioError, StudioKeyError, StudioNotFound, Studi
 from preference.layout import LabelingLayout
 from preference.studio import LabelStudioProject, is_annotated
 from tests.conftest import SettingsFactory
-from tests.studio_double import KEY, LABEL_CONFIG, StudioDouble
+from tests.studio_double import KEY, LABEL_CONFIG, StudioDouble, wait_until
 
 LAYOUT = LabelingLayout.from_label_config(LABEL_CONFIG)
 CHOICE = [{"from_name": "comparison", "to_name": "answer1", "type": "pairwise", "value": {"selected": "left"}}]
@@ -75,6 +76,60 @@ def test_patience_ends_and_says_what_to_do(studio: StudioDouble, settings_for: S
         f"Label Studio at {studio.url} does not answer (RemoteProtocolError); start it, or correct LABEL_STUDIO_URL."
     )
     assert len(studio.requests) == 2
+
+
+def test_a_stop_ends_the_repeating_at_once(studio: StudioDouble, settings_for: SettingsFactory) -> None:
+    settings, stop = settings_for(label_studio_url=studio.url, label_studio_api_key=KEY), threading.Event()
+    project = LabelStudioProject(settings, studio.add_project(), patience_seconds=3600, stop=stop)
+    studio.failures = [503] * 100
+    errors: list[Exception] = []
+
+    def read() -> None:
+        try:
+            project.read()
+        except StudioUnreachable as error:
+            errors.append(error)
+
+    reading = threading.Thread(target=read)
+    reading.start()
+    wait_until(lambda: len(studio.requests) == 2)
+    stop.set()  # in the middle of a wait
+    reading.join(10)
+
+    assert not reading.is_alive()
+    assert str(errors[0]) == f"Label Studio at {studio.url} keeps failing with 503: Service unavailable"
+
+
+def test_after_a_stop_a_call_is_still_sent_once(studio: StudioDouble, settings_for: SettingsFactory) -> None:
+    settings, stop = settings_for(label_studio_url=studio.url, label_studio_api_key=KEY), threading.Event()
+    project = LabelStudioProject(settings, studio.add_project(), stop=stop)
+    (task,) = studio.add_tasks(project.id, {"prompt": "p"})
+    stop.set()
+
+    project.store_answers(task, data={"prompt": "p", "answer1": "a"}, meta={})  # what was written is stored
+    studio.failures = [503, 503]
+    with pytest.raises(StudioUnreachable):
+        project.store_answers(task, data={"prompt": "p", "answer1": "b"}, meta={})
+
+    assert studio.tasks[task]["data"]["answer1"] == "a"
+    assert len(studio.requests) == 2
+
+
+def test_a_label_studio_that_hangs_is_not_waited_for_longer_than_the_timeout(
+    studio: StudioDouble, settings_for: SettingsFactory
+) -> None:
+    settings, gate = settings_for(label_studio_url=studio.url, label_studio_api_key=KEY), threading.Event()
+    project = LabelStudioProject(settings, studio.add_project(), patience_seconds=0, timeout_seconds=0.1)
+
+    def hang(request: str) -> None:
+        gate.wait(60)
+
+    studio.on_request = hang
+    with pytest.raises(StudioUnreachable, match=r"does not answer \(ReadTimeout\)"):
+        project.read()
+
+    gate.set()
+    assert studio.requests == [f"GET /api/projects/{project.id}/"]
 
 
 def test_nothing_listening_is_unreachable_at_once_when_there_is_no_patience(settings_for: SettingsFactory) -> None:
@@ -190,8 +245,38 @@ def test_unanswered_tasks_come_in_pages_by_id_judged_or_not(studio: StudioDouble
 
     pages = list(project.unanswered_tasks(LAYOUT, page_size=2))
 
-    assert [[task["id"] for task in page] for page in pages] == [[ids[0], ids[1]], [ids[2], ids[3]], [ids[4], *skipped]]
-    assert [task["id"] for page in pages for task in page if is_annotated(task)] == [ids[1], *skipped]
+    assert [[task["id"] for task in page] for page, _ in pages] == [[ids[0], ids[1]], [ids[2], ids[3]], [ids[4], *skipped]]
+    assert [num_more for _, num_more in pages] == [4, 2, 0]
+    assert [task["id"] for page, _ in pages for task in page if is_annotated(task)] == [ids[1], *skipped]
+    assert project.num_unanswered(LAYOUT) == 6
+
+
+def test_a_project_without_tasks_has_none_unanswered(project: LabelStudioProject) -> None:
+    assert list(project.unanswered_tasks(LAYOUT)) == []
+    assert project.num_unanswered(LAYOUT) == 0
+    assert list(project.all_tasks()) == []
+
+
+def test_the_unanswered_tasks_of_a_large_project_are_counted_without_reading_them(
+    studio: StudioDouble, project: LabelStudioProject
+) -> None:
+    studio.add_tasks(project.id, *({"prompt": str(n), "answer1": "", "answer2": ""} for n in range(250)))
+
+    assert project.num_unanswered(LAYOUT) == 250
+    assert studio.requests == ["GET /api/tasks/"]
+
+
+def test_all_tasks_come_by_id_with_their_data_alone(studio: StudioDouble, project: LabelStudioProject) -> None:
+    ids = studio.add_tasks(project.id, *({"prompt": str(n), "answer1": "a"} for n in range(5)))
+    studio.add_tasks(studio.add_project(), {"prompt": "of another project"})
+    studio.annotate(ids[0], CHOICE)
+
+    every = list(project.all_tasks(page_size=2))
+
+    assert [task["id"] for task in every] == ids
+    assert [task["data"]["prompt"] for task in every] == ["0", "1", "2", "3", "4"]
+    assert [task["id"] for task in project.all_tasks(above=ids[2], page_size=2)] == ids[3:]
+    assert list(project.all_tasks(above=ids[4])) == []
 
 
 def test_paging_loses_nothing_when_tasks_leave_the_filter_between_pages(
@@ -200,10 +285,11 @@ def test_paging_loses_nothing_when_tasks_leave_the_filter_between_pages(
     ids = studio.add_tasks(project.id, *({"prompt": str(n), "answer1": "", "answer2": ""} for n in range(7)))
     seen = []
 
-    for page in project.unanswered_tasks(LAYOUT, page_size=2):
+    for page, num_more in project.unanswered_tasks(LAYOUT, page_size=2):
         for task in page:
             seen.append(task["id"])
             project.store_answers(task["id"], data={**task["data"], "answer1": "a", "answer2": "b"}, meta={})
+        assert num_more == 7 - len(seen)
 
     assert seen == ids
     assert studio.requests.count("GET /api/tasks/") == 4

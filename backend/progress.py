@@ -1,0 +1,48 @@
+"""How far the filler is with one project, told to whoever asks: every worker's /health, and `pairloop-backend fill`."""
+
+import time
+from collections.abc import Callable, Mapping
+
+from backend.metrics import Metrics
+from preference.registry import Registry
+
+_EVERY_SECONDS = 1.0
+
+
+class Progress:
+    """One visit's progress; `num_unread` is the number of unanswered tasks that the visit has not read yet."""
+
+    def __init__(self, registry: Registry, metrics: Metrics, *, clock: Callable[[], float] = time.time) -> None:
+        self.num_unread = 0
+        self._registry, self._metrics, self._clock = registry, metrics, clock
+        self._started, self._told = clock(), 0.0
+        found = registry.read_progress()
+        self._has_begun = bool(found.get("is_filling") or found.get("tasks_left"))  # a visit that was cut short left them so
+
+    def tell(
+        self, *, num_answered: int, num_under_way: int, dropped: Mapping[str, int], tokens_per_second: float, is_last: bool
+    ) -> None:
+        """Remembers the numbers, about once a second, and at last.
+
+        A visit that found nothing to answer leaves no trace, unless it puts right what one that was cut short left.
+        """
+        now = self._clock()
+        self._has_begun = self._has_begun or bool(num_answered or num_under_way or dropped)
+        if not self._has_begun or (now < self._told + _EVERY_SECONDS and not is_last):
+            return
+        self._told = now
+        num_left = self.num_unread + num_under_way
+        rate = num_answered / max(now - self._started, 1e-3)
+        self._metrics.tasks_unanswered.labels(str(self._registry.project_id)).set(num_left)
+        self._registry.write_progress(
+            {
+                "tasks_left": num_left,
+                "tasks_answered": num_answered,
+                "tasks_failed": dict(dropped),
+                "answers_per_second": round(2 * rate, 3),
+                "tokens_per_second": round(tokens_per_second, 1),
+                "seconds_left": round(num_left / rate) if rate else None,
+                "is_filling": not is_last,
+                "at": round(now, 1),
+            }
+        )
