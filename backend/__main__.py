@@ -1,9 +1,11 @@
-"""pairloop-backend: serves Label Studio, and connects projects to itself."""
+"""pairloop-backend: serves Label Studio, connects projects to itself, and fills them."""
 
+import logging
 import os
 import shutil
 import sys
 import tempfile
+from pathlib import Path
 from typing import Any
 
 import click
@@ -62,6 +64,44 @@ def connect(project_id: int | None, title: str | None, label_config: Any) -> Non
     except PairloopError as error:
         raise click.ClickException(str(error)) from None
     click.echo(f"project {project.id} is connected: {settings.label_studio_url}/projects/{project.id}")
+
+
+@main.command()
+@click.option("--project", "project_id", type=click.IntRange(min=1), required=True, help="The id in the project's address.")
+def fill(project_id: int) -> None:
+    """Answer and score a project's open tasks now, and watch; where a backend is at it, watch that."""
+    from backend.foreground import fill as fill_project
+
+    _work(lambda project, settings, console: fill_project(project, settings, console=console), project_id)
+
+
+@main.command("import")
+@click.option("--project", "project_id", type=click.IntRange(min=1), required=True, help="The id in the project's address.")
+@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False, readable=True))
+def import_file(project_id: int, file: Path) -> None:
+    """Import prompts as tasks that are answered and scored already: the fastest way. FILE: .txt, .csv, .jsonl or .json."""
+    from backend.foreground import import_prompts
+
+    _work(lambda project, settings, console: import_prompts(project, settings, file, console=console), project_id)
+
+
+def _work(action: Any, project_id: int) -> None:
+    """Runs a command on one project in the foreground."""
+    from rich.console import Console
+    from rich.logging import RichHandler
+
+    from preference.studio import LabelStudioProject
+
+    settings, console = _settings(), Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+    logging.basicConfig(level=logging.WARNING, handlers=[RichHandler(console=console, show_path=False)], format="%(message)s")
+    try:
+        LabelStudioProject(settings, project_id, patience_seconds=10).read()  # fails soon where the address or the key is wrong
+        action(LabelStudioProject(settings, project_id), settings, console)
+    except PairloopError as error:
+        raise click.ClickException(str(error)) from None
+    except KeyboardInterrupt:
+        console.print("stopped; the next run goes on from here")
+        sys.exit(130)
 
 
 def _is_up(url: str) -> bool:

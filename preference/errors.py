@@ -3,6 +3,7 @@
 PairloopError
 ├── SettingsError          a setting is missing or wrong (all of them in one message)
 ├── LayoutError            a label config that Pairloop cannot serve
+├── PromptFileError        a file of prompts that cannot be read as one
 ├── StudioError            Label Studio refused or failed
 │   ├── StudioUnreachable  it did not answer; the same call may work later
 │   ├── StudioKeyError     it does not accept LABEL_STUDIO_API_KEY
@@ -25,6 +26,10 @@ class SettingsError(PairloopError):
 
 class LayoutError(PairloopError):
     """A label config that Pairloop cannot serve."""
+
+
+class PromptFileError(PairloopError):
+    """A file of prompts that cannot be read as one."""
 
 
 class StudioError(PairloopError):

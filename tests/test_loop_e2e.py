@@ -119,6 +119,14 @@ def call(stack: Stack, method: str, path: str, **options: Any) -> Any:
     return answer.json() if answer.content else None
 
 
+def pairloop_backend(stack: Stack, *arguments: str) -> str:
+    """What a command printed; it must succeed."""
+    command = [str(REPOSITORY / ".venv/bin/pairloop-backend"), *arguments]
+    ran = subprocess.run(command, env=stack.environ, capture_output=True, text=True, timeout=200, check=False)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    return ran.stdout
+
+
 def eventually(stack: Stack, condition: Any, *, what: str, timeout_seconds: float = 90) -> None:
     wait_until(condition, timeout_seconds=timeout_seconds, what=what, check=stack.check, every_seconds=0.1)
 
@@ -141,7 +149,7 @@ def test_prompts_are_answered_and_nothing_else_is_touched(stack: Stack, project:
         data, record = tasks[task_id]["data"], tasks[task_id]["meta"][META_KEY]
         assert data["answer1"] != data["answer2"] and data["note"] == 7
         assert record["generator"] == "SmolLM2-135M-Instruct" and record["left_sample"] in (0, 1) and record["seed"] >= 0
-        assert record["sampling"] == {"temperature": 0.7, "top_k": 50, "max_new_tokens": 16}
+        assert record["sampling"] == {"temperature": 0.7, "top_k": 50, "top_p": 1.0, "max_new_tokens": 16}
     assert tasks[ids[2]]["meta"][META_KEY]["prompt_tokens_cut"] > 10_000
     assert tasks[half[0]]["data"]["answer1"] == "A wren." and tasks[half[0]]["meta"][META_KEY]["filled"] == ["answer2"]
     assert tasks[blank[0]]["data"]["answer1"] == ""
@@ -200,6 +208,44 @@ def test_new_tasks_are_answered_and_scored_by_it(stack: Stack, project: LabelStu
         return all(version in (task["predictions_model_versions"] or "") for task in project.tasks(ids).values())
 
     eventually(stack, scored, what="new tasks to be scored")
+
+
+def test_a_page_that_is_opened_before_its_answers_are_there_shows_no_error(stack: Stack, project: LabelStudioProject) -> None:
+    layout = LabelingLayout.from_label_config(LABEL_CONFIG)
+    ids = project.import_tasks([{"data": {"prompt": f"Name a spice, {i}.", "answer1": "", "answer2": ""}} for i in range(4)])
+    for task_id in ids:
+        task = call(stack, "GET", f"/api/tasks/{task_id}")
+        assert bool(task["data"]["answer1"]) == bool(task["data"]["answer2"])
+    eventually(stack, lambda: answered(project, ids, layout), what="the opened tasks to be answered")
+
+
+def test_an_import_brings_tasks_that_are_answered_and_scored_once(
+    stack: Stack, project: LabelStudioProject, registry: Registry, tmp_path: Path
+) -> None:
+    path = tmp_path / "prompts.txt"
+    path.write_text("Name a bridge.\nName a lake.\n\nName a bridge.\n", encoding="utf-8")
+    before = max(task["id"] for task in project.all_tasks())
+    first = pairloop_backend(stack, "import", "--project", str(project.id), str(path))
+    assert "2 imported" in first and "1 skipped, the project holds the prompt" in first
+    tasks = project.tasks([task["id"] for task in project.all_tasks(above=before)])
+    assert sorted(task["data"]["prompt"] for task in tasks.values()) == ["Name a bridge.", "Name a lake."]
+    for task in tasks.values():
+        assert task["data"]["answer1"] and task["data"]["answer2"] and task["data"]["answer1"] != task["data"]["answer2"]
+        assert task["predictions_model_versions"] == registry.champion()
+        assert task["meta"][META_KEY]["generator"] == "SmolLM2-135M-Instruct"
+    assert "3 skipped, the project holds the prompt" in pairloop_backend(stack, "import", "--project", str(project.id), str(path))
+
+
+def test_fill_leaves_the_work_to_the_backend_that_is_at_it(stack: Stack, project: LabelStudioProject) -> None:
+    layout = LabelingLayout.from_label_config(LABEL_CONFIG)
+    ids = project.import_tasks([{"data": {"prompt": f"Name a river, {i}.", "answer1": "", "answer2": ""}} for i in range(24)])
+    pairloop_backend(stack, "fill", "--project", str(project.id))
+    assert answered(project, ids, layout)
+    filling = httpx.get(f"{stack.backend_url}/health").json()["filling"][str(project.id)]
+    assert filling["tasks_left"] == 0 and filling["is_filling"] is False
+    metrics = httpx.get(f"{stack.backend_url}/metrics").text
+    assert re.search(r"^pairloop_tokens_written_total [1-9]", metrics, re.MULTILINE), metrics
+    assert f'pairloop_tasks_unanswered{{project="{project.id}"}} 0.0' in metrics
 
 
 def test_the_annotators_page_shows_both_answers_and_the_suggested_side(stack: Stack, project: LabelStudioProject) -> None:

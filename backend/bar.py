@@ -1,0 +1,37 @@
+"""The live bar of `pairloop-backend fill` and `import`: tasks, answers a second, time left."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+
+class Show(Protocol):
+    """Shows a state."""
+
+    def __call__(self, done: int, total: int, *, answers_per_second: float) -> None:
+        """`done` of `total` tasks, which take two answers each."""
+        ...
+
+
+@contextmanager
+def bar(what: str, console: Console) -> Iterator[Show]:
+    """A bar for the time of the `with`; on what is no terminal its last state is printed once."""
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[pace]}"), TimeElapsedColumn(),
+    )  # fmt: skip
+    with Progress(*columns, console=console) as progress:
+        shown = progress.add_task(what, total=None, pace="")
+
+        def show(done: int, total: int, *, answers_per_second: float) -> None:
+            left = f", {_span(2 * (total - done) / answers_per_second)} left" if answers_per_second else ""
+            progress.update(shown, completed=done, total=total, pace=f"{answers_per_second:.1f} answers/s{left}")
+
+        yield show
+
+
+def _span(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    return f"{seconds:.0f} s" if seconds < 90 else f"{minutes} min" if minutes < 90 else f"{seconds / 3600:.1f} h"
