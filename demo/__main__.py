@@ -179,7 +179,7 @@ class Demo:
         return {"data": {self.layout.prompt_field: prompt, **dict.fromkeys(self.layout.answer_fields, "")}}
 
     def _num_unanswered(self) -> int:
-        return sum(len(page) for page in self.project.unanswered_tasks(self.layout))
+        return self.project.num_unanswered(self.layout)
 
     def _num_scored(self, task_ids: list[int], version: str) -> int:
         tasks = self.project.tasks(task_ids).values()

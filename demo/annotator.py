@@ -9,7 +9,7 @@ from preference.studio import LabelStudioProject, Task
 
 RULE = (
     "An answer set out in more lines is better. If both have as many, the one that talks less about itself "
-    "(I, me, my, we, our, us) is better. If that does not tell either, the task is skipped."
+    "(I, me, my, we, our, us) is better, then the one that gives more numbers. If nothing tells, the task is skipped."
 )
 _SELF = {"i", "i'd", "i'll", "i'm", "i've", "me", "my", "mine", "we", "our", "us"}
 
@@ -37,6 +37,7 @@ def judge(project: LabelStudioProject, layout: LabelingLayout, tasks: Iterable[T
         yield side
 
 
-def _rank(answer: str) -> tuple[int, int]:
+def _rank(answer: str) -> tuple[int, int, int]:
     words = re.findall(r"[a-z']+", answer.lower().replace("\N{RIGHT SINGLE QUOTATION MARK}", "'"))
-    return answer.strip().count("\n"), -sum(word in _SELF for word in words)
+    num_lines = sum(bool(line.strip()) for line in answer.splitlines())
+    return num_lines, -sum(word in _SELF for word in words), sum(character.isdigit() for character in answer)
