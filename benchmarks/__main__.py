@@ -11,9 +11,9 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import accuracy, generation, stages
+from benchmarks import accuracy, filling, generation, stages
 
-BENCHMARKS = {"generation": generation.run, "accuracy": accuracy.run, "stages": stages.run}
+BENCHMARKS = {"generation": generation.run, "filling": filling.run, "accuracy": accuracy.run, "stages": stages.run}
 _RESULTS = Path(__file__).parent / "results" / "latest.json"
 
 
