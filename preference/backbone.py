@@ -4,6 +4,7 @@ import importlib.metadata
 import io
 import logging
 import shutil
+import threading
 import uuid
 from contextlib import redirect_stderr
 from importlib.util import find_spec
@@ -20,6 +21,9 @@ from preference.errors import ModelError
 logger = logging.getLogger(__name__)
 EMBEDDED = "embedded"
 _EMBEDDED_TITLE = "SmolLM2-135M-Instruct"
+# transformers 5.23 replaces functions of torch while it loads and puts back what it found: two loads at once leave a process in
+# which every later one ends on the meta device ("Cannot copy out of meta tensor").
+_LOADING = threading.Lock()
 
 
 def quiet_transformers() -> None:
@@ -99,7 +103,8 @@ def load_weights(auto_class: Any, path: str, *, device: torch.device | None = No
 
 def _from_pretrained(auto_class: Any, path: str, **options: Any) -> Any:
     try:
-        return auto_class.from_pretrained(path, trust_remote_code=False, **options)
+        with _LOADING:
+            return auto_class.from_pretrained(path, trust_remote_code=False, **options)
     except Exception as error:  # tokenizers (Rust) raises a bare Exception, transformers whatever a damaged file leads to
         reason = " ".join(str(error).split("\n", 1)[0].split())[:200]
         raise ModelError(

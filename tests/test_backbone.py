@@ -4,6 +4,7 @@ import logging
 import os
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -238,3 +239,17 @@ def test_a_door_can_silence_transformers_bars_and_advice(
         transformers_logging.set_verbosity(level)
         if bars:
             transformers_logging.enable_progress_bar()
+
+
+def test_models_that_are_loaded_at_once_are_whole_and_so_are_those_after_them(tiny_base: Path) -> None:
+    """As a backend does that starts: its generator in one thread, its champion's backbone in another."""
+
+    def load(number: int) -> set[tuple[str, torch.dtype]]:
+        auto_class, dtype = [(AutoModel, torch.float32), (AutoModelForCausalLM, torch.bfloat16)][number % 2]
+        network = load_weights(auto_class, str(tiny_base), dtype=dtype, device=torch.device("cpu"))
+        return {(weight.device.type, weight.dtype) for weight in network.parameters()}
+
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(load, range(40)))
+    assert found == [{("cpu", torch.float32)}, {("cpu", torch.bfloat16)}] * 20
+    assert load(0) == {("cpu", torch.float32)}
