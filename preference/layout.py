@@ -1,14 +1,14 @@
-"""What a project's label config says: which task fields hold the prompt and the answers, and which tag judges them.
+"""What a project's label config says: which task fields hold the prompt and the answers, and which tags judge them.
 
-Covered: any config with one <Pairwise> over two <Text> or <HyperText> tags that read task data; entity expansion
-and external entities are refused by defusedxml.
+Covered: any config with one <Pairwise> over two <Text> or <HyperText> tags that read task data, and beside it, by name,
+`reward1`, `reward2`, `verdict`, `strength` and `better_answer`; entity expansion and external entities are refused by defusedxml.
 Not covered: nested values such as `$answers[0].text`, and tags that load their text from a URL.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Self
+from typing import Literal, Self
 from xml.etree.ElementTree import Element, ParseError
 
 from defusedxml import DefusedXmlException
@@ -18,6 +18,12 @@ from preference.errors import LayoutError
 
 _ANSWER_TAGS = ("Text", "HyperText")
 _FIELD = re.compile(r"\$(\w[\w.-]*)")
+_DEFAULT_RATING = 5  # label-studio's docs, tags/rating: maxRating
+_TIE = {
+    "tie", "tied", "draw", "equal", "equally good", "same", "the same", "about the same", "similar", "no difference",
+    "no preference", "both good", "both are good",
+}  # fmt: skip
+_BOTH_BAD = {"both bad", "both are bad", "equally bad", "both wrong", "both poor", "bad", "neither", "neither is good", "none"}
 
 
 @dataclass(frozen=True)
@@ -29,6 +35,33 @@ class Tag:
 
 
 @dataclass(frozen=True)
+class Verdict:
+    """A <Choices> beside the Pairwise that can say that no answer is better."""
+
+    name: str
+    tie: frozenset[str] = frozenset()  # what results may hold for a tie: a choice's alias and its value
+    both_bad: frozenset[str] = frozenset()
+
+    def outcome(self, said: str) -> Literal["tie", "both_bad"] | None:
+        """What a choice means, whether this config lists it or an earlier one did; None where it is neither."""
+        if said in self.tie or said in self.both_bad:
+            return "tie" if said in self.tie else "both_bad"
+        words = " ".join(re.sub(r"[\W_]+", " ", said).casefold().split())
+        if words in _TIE:
+            return "tie"
+        return "both_bad" if words in _BOTH_BAD else None
+
+
+@dataclass(frozen=True)
+class Strength:
+    """A <Rating>, or a <Choices> in order of growing strength, that says by how much the chosen answer is better."""
+
+    name: str
+    num_steps: int
+    choices: tuple[frozenset[str], ...] = ()  # what results may hold for each step; () for a <Rating>
+
+
+@dataclass(frozen=True)
 class LabelingLayout:
     """Where a project keeps its prompt, its two answers and their comparison."""
 
@@ -37,6 +70,10 @@ class LabelingLayout:
     answer_fields: tuple[str, str]  # their keys in task data
     prompt_field: str  # the prompt's key in task data
     reward_tags: tuple[Tag | None, Tag | None]  # <Number> tags `reward1`, `reward2`, where the config has them
+    verdict: Verdict | None = None  # the <Choices> named `verdict`
+    strength: Strength | None = None  # the <Rating> or the <Choices> named `strength`
+    better_answer: str | None = None  # the name of the <TextArea> `better_answer`
+    control_names: frozenset[str] = field(default=frozenset(), compare=False)  # every tag that results can come from
 
     @classmethod
     @lru_cache(maxsize=256)
@@ -72,19 +109,24 @@ class LabelingLayout:
             answer_fields=(left, right),
             prompt_field=_prompt_field(tags, {left, right}),
             reward_tags=(_number(tags, "reward1"), _number(tags, "reward2")),
+            verdict=_verdict(tags),
+            strength=_strength(tags),
+            better_answer="better_answer" if _named(tags, "better_answer", "TextArea") is not None else None,
+            control_names=frozenset(tag.get("name", "") for tag in tags if tag.get("toName")),
         )
 
     def prompt(self, task_data: dict[str, object]) -> str | None:
         """The task's prompt, or None where it is missing, blank or not text."""
-        return _text(task_data.get(self.prompt_field))
+        return readable(task_data.get(self.prompt_field))
 
     def answers(self, task_data: dict[str, object]) -> tuple[str | None, str | None]:
         """The left and the right answer; None where one is missing, blank or not text."""
         left, right = self.answer_fields
-        return _text(task_data.get(left)), _text(task_data.get(right))
+        return readable(task_data.get(left)), readable(task_data.get(right))
 
 
-def _text(value: object) -> str | None:
+def readable(value: object) -> str | None:
+    """A text that every tokenizer takes, or None where it is missing, blank or not text."""
     if not isinstance(value, str) or not value.strip():
         return None
     # JSON may hold half of an emoji (a text cut by JavaScript), which neither UTF-8 nor a tokenizer takes.
@@ -125,5 +167,34 @@ def _field(tag: Element) -> str | None:
 
 
 def _number(tags: list[Element], name: str) -> Tag | None:
-    found = next((tag for tag in tags if tag.tag == "Number" and tag.get("name") == name and tag.get("toName")), None)
+    found = _named(tags, name, "Number")
     return None if found is None else Tag(name, found.get("toName", ""))
+
+
+def _verdict(tags: list[Element]) -> Verdict | None:
+    found = _named(tags, "verdict", "Choices")
+    if found is None:
+        return None
+    words = Verdict("verdict")
+    said: dict[str | None, set[str]] = {"tie": set(), "both_bad": set()}
+    for choice in found.iter("Choice"):
+        # The value is what annotators read, the alias what results hold.
+        texts = [text for text in (choice.get("value"), choice.get("alias")) if text]
+        outcome = next((outcome for text in texts if (outcome := words.outcome(text))), None)
+        said.get(outcome, set()).update(texts)
+    return Verdict("verdict", frozenset(said["tie"]), frozenset(said["both_bad"]))
+
+
+def _strength(tags: list[Element]) -> Strength | None:
+    found = _named(tags, "strength", "Rating", "Choices")
+    if found is None:
+        return None
+    if found.tag == "Rating":
+        most = found.get("maxRating", "")
+        return Strength("strength", int(most) if re.fullmatch(r"[1-9][0-9]{0,3}", most) else _DEFAULT_RATING)
+    steps = tuple(frozenset(filter(None, (step.get("value"), step.get("alias")))) for step in found.iter("Choice"))
+    return Strength("strength", len(steps), steps)
+
+
+def _named(tags: list[Element], name: str, *kinds: str) -> Element | None:
+    return next((tag for tag in tags if tag.tag in kinds and tag.get("name") == name and tag.get("toName")), None)

@@ -138,11 +138,25 @@ class Settings:
         30, gt=0, le=86400, description="The filler's timer: a lost webhook waits this long at most."
     )
     # Training
-    recipe: Literal["frozen", "lora", "full"] = Field(
+    recipe: Literal["frozen", "lora", "full", "tutorial"] = Field(
         "frozen", description="How a challenger is trained; see trainer/recipes.py."
     )
     reward_base: str = Field(
         "embedded", description="The model that the reward model builds on: `embedded`, a folder, or a Hugging Face id."
+    )
+    ties: Literal["half", "drop"] = Field(
+        "half", description="A tie, or both bad, trains as `half` a vote each way, or is left out (`drop`)."
+    )
+    prefer_ground_truth: bool = Field(
+        False, description="Where a task has annotations that are marked as ground truth, only those count."
+    )
+    features_mb: int = Field(
+        4096, ge=1, description="The most that cached features may take in MODEL_DIR; those longest unused go first."
+    )
+    report_to: str = Field(
+        "none",
+        pattern=r"^[a-z_]+(,[a-z_]+)*$",
+        description="Where training curves of `lora`, `full` and `tutorial` go: `none`, or TRL's `tensorboard`, `wandb`, `mlflow`.",
     )
     train_schedule: Schedule = Field("0 3 * * *", description="When to retrain: a cron line, or an interval such as `30m`.")
     look_every_seconds: float = Field(

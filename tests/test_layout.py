@@ -1,7 +1,7 @@
 import pytest
 
 from preference.errors import LayoutError
-from preference.layout import LabelingLayout, Tag
+from preference.layout import LabelingLayout, Strength, Tag, Verdict
 from tests.conftest import REPOSITORY
 
 PAIRWISE = '<Pairwise name="comparison" toName="answer1,answer2"/>'
@@ -46,7 +46,11 @@ def test_our_own_label_config_is_read_whole() -> None:
         answer_fields=("answer1", "answer2"),
         prompt_field="prompt",
         reward_tags=(Tag("reward1", "answer1"), Tag("reward2", "answer2")),
+        verdict=Verdict("verdict", frozenset({"Tie", "tie"}), frozenset({"Both bad", "both_bad"})),
+        strength=Strength("strength", 4),
+        better_answer="better_answer",
     )
+    assert ours.control_names == {"comparison", "verdict", "strength", "reward1", "reward2", "better_answer"}
 
 
 def test_an_older_template_names_its_control_pw_and_shows_no_rewards() -> None:
@@ -76,6 +80,63 @@ def test_only_numbers_that_belong_to_a_tag_and_bear_our_names_take_rewards() -> 
     )  # fmt: skip
     assert found.reward_tags == (None, Tag("reward2", "answer1"))
     assert layout(PROMPT, ANSWERS, PAIRWISE, '<Rating name="reward1" toName="answer1"/>').reward_tags == (None, None)
+
+
+# What may stand beside the comparison
+
+
+def test_a_config_without_verdict_strength_and_better_answer_has_none() -> None:
+    plain = layout(PROMPT, ANSWERS, PAIRWISE)
+    assert (plain.verdict, plain.strength, plain.better_answer) == (None, None, None)
+
+
+def test_tags_of_another_name_or_kind_or_without_a_target_are_not_taken() -> None:
+    found = layout(
+        PROMPT, ANSWERS, PAIRWISE,
+        '<Rating name="verdict" toName="prompt"/>', '<Choices name="tone" toName="prompt"><Choice value="Tie"/></Choices>',
+        '<Rating name="strength"/>', '<Number name="strength" toName="prompt"/>', '<TextArea name="comment" toName="prompt"/>',
+        '<Text name="better_answer" value="$prompt"/>',
+    )  # fmt: skip
+    assert (found.verdict, found.strength, found.better_answer) == (None, None, None)
+
+
+@pytest.mark.parametrize(
+    "said", ["Tie", "tie", "TIED", "Equal", "Same", "About the same", "about_the_same", "Both good!", "  equally  good "]
+)
+def test_these_words_are_a_tie(said: str) -> None:
+    assert Verdict("verdict").outcome(said) == "tie"
+
+
+@pytest.mark.parametrize("said", ["Both bad", "both_bad", "Both-bad.", "Neither", "BAD", "Equally bad"])
+def test_these_words_are_both_bad(said: str) -> None:
+    assert Verdict("verdict").outcome(said) == "both_bad"
+
+
+@pytest.mark.parametrize("said", ["", "?", "Left", "Not sure", "tie-dye", "not bad"])
+def test_other_words_are_no_verdict(said: str) -> None:
+    assert Verdict("verdict").outcome(said) is None
+
+
+def test_a_choice_is_known_by_its_value_and_found_by_its_alias() -> None:
+    choices = '<Choice value="About the same" alias="x1"/><View><Choice value="Neither" alias="x2"/></View><Choice value="Unclear" alias="x3"/>'
+    verdict = layout(PROMPT, ANSWERS, PAIRWISE, f'<Choices name="verdict" toName="prompt">{choices}</Choices>').verdict
+    assert verdict == Verdict("verdict", frozenset({"About the same", "x1"}), frozenset({"Neither", "x2"}))
+    assert [verdict.outcome(said) for said in ("x1", "x2", "x3", "Unclear")] == ["tie", "both_bad", None, None]
+
+
+@pytest.mark.parametrize(
+    ("most", "num_steps"),
+    [('maxRating="3"', 3), ("", 5), ('maxRating="many"', 5), ('maxRating="-2"', 5), (f'maxRating="{"9" * 5000}"', 5)],
+)
+def test_a_rating_has_as_many_steps_as_stars_and_five_where_it_does_not_say(most: str, num_steps: int) -> None:
+    found = layout(PROMPT, ANSWERS, PAIRWISE, f'<Rating name="strength" toName="prompt" {most}/>')
+    assert found.strength == Strength("strength", num_steps)
+
+
+def test_choices_of_strength_are_steps_in_their_order() -> None:
+    choices = '<Choice value="Slightly"/><Choice value="Clearly" alias="2"/><Choice value="Far"/>'
+    found = layout(PROMPT, ANSWERS, PAIRWISE, f'<Choices name="strength" toName="prompt">{choices}</Choices>')
+    assert found.strength == Strength("strength", 3, (frozenset({"Slightly"}), frozenset({"Clearly", "2"}), frozenset({"Far"})))
 
 
 # Which field is the prompt
