@@ -28,6 +28,13 @@ T = TypeVar("T")
 
 Task = dict[str, Any]  # a task as Label Studio lists it: id, data, meta, total_annotations, annotations, ...
 _COLUMNS = "id,data,meta,total_annotations,cancelled_annotations,predictions_model_versions"
+_STATE = "id,updated_at,total_annotations,cancelled_annotations"
+# `include` cuts the annotations as well, so their fields stand here too. Three times as fast as without it (2.1 ms a task).
+_JUDGED = (
+    "id,data,updated_at,annotations,predictions,"
+    "result,was_cancelled,ground_truth,completed_by,created_at,lead_time,parent_prediction"
+)
+_IDS_A_REQUEST = 100  # they stand in the address, which some servers cut at 4,096 characters
 _KEY_ADVICE = (
     "make a personal access token (Account & Settings > Personal Access Token), or a legacy token where the organization "
     "allows those, and set LABEL_STUDIO_API_KEY to it"
@@ -61,6 +68,11 @@ class LabelStudioProject:
         self._key = settings.label_studio_api_key.get_secret_value()
         self._patience = patience_seconds
         self._studio: LabelStudio | None = None
+
+    @property
+    def url(self) -> str:
+        """Label Studio's address, as it was set."""
+        return self._url
 
     # The project itself
 
@@ -104,18 +116,34 @@ class LabelStudioProject:
         for page, _ in self._pages([("predictions_model_versions", "not_contains", "List", [version])], "and", page_size):
             yield [task for task in page if not is_annotated(task)]
 
-    def annotated_tasks(self, *, page_size: int = 200) -> Iterator[Task]:
-        """Every task that anyone judged or skipped, with its annotations and predictions."""
-        lines = [("total_annotations", "greater", "Number", 0), ("cancelled_annotations", "greater", "Number", 0)]
-        for page, _ in self._pages(lines, "or", page_size, fields="all"):
+    def annotated_tasks(self, *, page_size: int = 500) -> Iterator[Task]:
+        """Every task that anyone judged or skipped, by id: its data, annotations, predictions and `updated_at`, no more."""
+        for page, _ in self._pages(_ANNOTATED, "or", page_size, fields="all", include=_JUDGED):
+            yield from page
+
+    def annotated_among(self, task_ids: Sequence[int]) -> Iterator[Task]:
+        """Those of the named tasks that have annotations, as `annotated_tasks` brings them."""
+        for start in range(0, len(task_ids), _IDS_A_REQUEST):
+            lines = [("id", "in_list", "Number", list(task_ids[start : start + _IDS_A_REQUEST]))]
+            for page, _ in self._pages(lines, "and", _IDS_A_REQUEST + 1, fields="all", include=_JUDGED):
+                yield from (task for task in page if task["annotations"])
+
+    def task_states(self, *, changed_since: str | None = None, page_size: int = 1000) -> Iterator[Task]:
+        """Id, `updated_at` and counts of every annotated task, by id; with a time, of every task that changed after it.
+
+        Some three times as fast as the tasks themselves. trainer/judgements.py says what changes `updated_at`.
+        """
+        lines = _ANNOTATED if changed_since is None else [("updated_at", "greater", "Datetime", changed_since)]
+        for page, _ in self._pages(lines, "or", page_size, include=_STATE):
             yield from page
 
     def tasks(self, task_ids: Sequence[int]) -> dict[int, Task]:
         """The named tasks as they are now, by id; those that are gone are left out."""
-        if not task_ids:
-            return {}
-        lines = [("id", "in_list", "Number", list(task_ids))]
-        return {task["id"]: task for page, _ in self._pages(lines, "and", len(task_ids) + 1) for task in page}
+        found: dict[int, Task] = {}
+        for start in range(0, len(task_ids), _IDS_A_REQUEST):
+            lines = [("id", "in_list", "Number", list(task_ids[start : start + _IDS_A_REQUEST]))]
+            found |= {task["id"]: task for page, _ in self._pages(lines, "and", _IDS_A_REQUEST + 1) for task in page}
+        return found
 
     def store_answers(self, task_id: int, *, data: Task, meta: Task) -> None:
         """Replaces a task's data and meta (all keys of both). Soon gives up: what was read to write it grows old.
@@ -135,6 +163,14 @@ class LabelStudioProject:
     def annotate(self, task_id: int, result: Sequence[Task], *, skip: bool = False, lead_seconds: float = 0) -> None:
         """Submits one judgement, or a skip with an empty result."""
         self._send(self._client.annotations.create, id=task_id, result=list(result), was_cancelled=skip, lead_time=lead_seconds)
+
+    def store_meta(self, task_id: int, meta: Task) -> None:
+        """Replaces a task's meta (all keys); its data stays.
+
+        Raises:
+            StudioNotFound: the task was deleted.
+        """
+        self._call(self._client.tasks.update, id=task_id, meta=meta)
 
     # The connection
 
@@ -280,6 +316,8 @@ def is_annotated(task: Task) -> bool:
     """Whether anyone judged or skipped this task."""
     return bool(task.get("total_annotations") or task.get("cancelled_annotations"))
 
+
+_ANNOTATED = (("total_annotations", "greater", "Number", 0), ("cancelled_annotations", "greater", "Number", 0))
 
 # "empty" alone can miss "", and "equal" alone misses a missing key.
 _EMPTY = (("empty", "String", "true"), ("equal", "String", ""))

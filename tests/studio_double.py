@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Self
@@ -23,6 +24,7 @@ from defusedxml.ElementTree import fromstring
 from preference.features import FeatureExtractor, FeatureRecipe
 from preference.registry import ModelCard, Registry
 from preference.reward_model import Description, FrozenRewardModel, RewardHead, RewardHeadConfig
+from preference.style import NUM_STYLE
 
 DATA = Path(__file__).parent / "data"
 RECORDS: dict[str, Any] = json.loads((DATA / "label_studio_1.23.2_records.json").read_text(encoding="utf-8"))
@@ -55,6 +57,7 @@ class StudioDouble:
         self.on_request: Callable[[str], None] = lambda request: None
         self.failures: list[int] = []  # statuses of the next answers; 0 drops the connection
         self.page: str | None = None  # what a failure sends in place of JSON
+        self.clock: Callable[[], float] = time.time
         self.refuses_private = False  # as with ML_BLOCK_LOCAL_IP=false alone: 403, and a half-made row stays
         self._last_id = 0
         self._answering = threading.Lock()
@@ -104,15 +107,37 @@ class StudioDouble:
             ids.append(self._new_id())
             record = copy.deepcopy(RECORDS["task"])
             counts = {"total_annotations": 0, "cancelled_annotations": 0, "total_predictions": 0}
-            self.tasks[ids[-1]] = {**record, **counts, "id": ids[-1], "project": project_id, "data": data, "meta": meta or {}}
+            times = {"created_at": self._now(), "updated_at": self._now()}
+            self.tasks[ids[-1]] = {
+                **record, **counts, **times, "id": ids[-1], "project": project_id, "data": data, "meta": meta or {}
+            }  # fmt: skip
         return ids
 
-    def annotate(self, task_id: int, result: list[Fields], *, is_skip: bool = False) -> Fields:
-        task = self.tasks[task_id]
+    def annotate(self, task_id: int, result: list[Fields], *, is_skip: bool = False, **fields: Any) -> Fields:
+        made = {"id": self._new_id(), "task": task_id, "result": result, "was_cancelled": is_skip, "created_at": self._now()}
         record = copy.deepcopy(RECORDS["annotation"])
-        task["annotations"].append({**record, "id": self._new_id(), "task": task_id, "result": result, "was_cancelled": is_skip})
-        task["cancelled_annotations" if is_skip else "total_annotations"] += 1
-        return dict(task["annotations"][-1])
+        self.tasks[task_id]["annotations"].append({**record, **made, "updated_at": self._now(), **fields})
+        self._touch(task_id)
+        return dict(self.tasks[task_id]["annotations"][-1])
+
+    def edit(self, annotation_id: int, **fields: Any) -> None:
+        """PATCH of an annotation; a task has one ground truth at most."""
+        task, annotation = self._annotation(annotation_id)
+        if fields.get("ground_truth"):
+            for other in task["annotations"]:
+                other["ground_truth"] = False
+        annotation.update(fields, updated_at=self._now())
+        self._touch(task["id"])
+
+    def delete_annotation(self, annotation_id: int) -> None:
+        task, annotation = self._annotation(annotation_id)
+        task["annotations"].remove(annotation)
+        self._touch(task["id"])
+
+    def remove_duplicate(self, task_id: int, *, twin: int) -> None:
+        """The Data Manager's "Remove Duplicates": no task's `updated_at` moves."""
+        self.tasks[twin]["annotations"] += self.tasks.pop(task_id)["annotations"]
+        self._count(twin)
 
     def add_row(self, project_id: int, url: str, title: str) -> int:
         row_id = self._new_id()
@@ -130,6 +155,23 @@ class StudioDouble:
     def _new_id(self) -> int:
         self._last_id += 1
         return self._last_id
+
+    def _now(self) -> str:
+        return datetime.fromtimestamp(self.clock(), UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+    def _annotation(self, annotation_id: int) -> tuple[Fields, Fields]:
+        """An annotation behind its task."""
+        every = ((task, annotation) for task in self.tasks.values() for annotation in task["annotations"])
+        return next(found for found in every if found[1]["id"] == annotation_id)
+
+    def _touch(self, task_id: int) -> None:
+        self._count(task_id)
+        self.tasks[task_id]["updated_at"] = self._now()
+
+    def _count(self, task_id: int) -> None:
+        task = self.tasks[task_id]
+        task["cancelled_annotations"] = sum(annotation["was_cancelled"] for annotation in task["annotations"])
+        task["total_annotations"] = len(task["annotations"]) - task["cancelled_annotations"]
 
     def _answer(self, handler: BaseHTTPRequestHandler) -> None:
         length = int(handler.headers.get("Content-Length") or 0)
@@ -183,7 +225,7 @@ class StudioDouble:
             case "POST", "/api/projects/":
                 return 201, self.projects[self.add_project(body["label_config"], title=body["title"])]
             case "GET", "/api/projects/N/":
-                return 200, _found(self.projects, number, "Project")
+                return 200, {**_found(self.projects, number, "Project"), **self._numbers(number)}
             case "PATCH", "/api/projects/N/":
                 return 200, self._update_project(_found(self.projects, number, "Project"), body)
             case "POST", "/api/projects/N/import":
@@ -193,7 +235,8 @@ class StudioDouble:
             case "GET", "/api/tasks/":
                 return 200, self._list_tasks(query)
             case "PATCH", "/api/tasks/N/":
-                return 200, _set(_found(self.tasks, number, "Task"), body)  # `data` and `meta` are replaced whole
+                # `data` and `meta` are replaced whole
+                return 200, _set(_found(self.tasks, number, "Task"), {**body, "updated_at": self._now()})
             case "POST", "/api/tasks/N/annotations/":
                 _found(self.tasks, number, "Task")
                 return 201, self.annotate(number, body["result"], is_skip=body.get("was_cancelled", False))
@@ -214,6 +257,11 @@ class StudioDouble:
             case "PATCH", "/api/webhooks/N/":
                 return 200, _set(_found(self.hooks, number, "Webhook"), {"actions": [], **body})
         raise Refusal(400, f"the double knows no {method} {path}")  # no 500, which is asked again and again
+
+    def _numbers(self, project_id: int) -> Fields:
+        """What a project says of its annotations: counted one by one, unlike its tasks' own counts."""
+        skips = [annotation["was_cancelled"] for task in self._tasks_of(project_id) for annotation in task["annotations"]]
+        return {"total_annotations_number": len(skips) - sum(skips), "skipped_annotations_number": sum(skips)}
 
     def _update_project(self, project: Fields, body: Fields) -> Fields:
         version = body.get("model_version")
@@ -283,8 +331,10 @@ class StudioDouble:
         found = [task for task in found if every(_matches(task, item) for item in items)]
         page = sorted(found, key=lambda task: int(task["id"]))[:size]
         page = [{**task, "predictions_model_versions": _versions(task)} for task in page]
+        if query.get("fields") != "all":
+            page = [{key: task[key] for key in task if key not in ("annotations", "predictions")} for task in page]
         if "include" in query:
-            page = [{key: task[key] for key in query["include"].split(",")} for task in page]
+            page = [_cut(task, query["include"].split(",")) for task in page]
         return {"total_annotations": 0, "total_predictions": 0, "total": len(found), "tasks": page}
 
 
@@ -314,6 +364,14 @@ def _is_valid(prediction: Fields, controls: dict[str | None, Any]) -> bool:
     return True
 
 
+def _cut(task: Fields, names: list[str]) -> Fields:
+    """Those fields of a task, and those fields of its annotations; predictions stay whole."""
+    task = {key: task[key] for key in names if key in task}
+    if "annotations" in task:
+        task["annotations"] = [{key: made[key] for key in names if key in made} for made in task["annotations"]]
+    return task
+
+
 def _versions(task: Fields) -> str:
     return ",".join(dict.fromkeys(prediction["model_version"] for prediction in task["predictions"]))
 
@@ -329,7 +387,7 @@ def _matches(task: Fields, item: Fields) -> bool:
             found = held is None and value == "true"  # "" was empty in one project and not in another
         case "equal", "String":
             found = held == value
-        case "greater", "Number":
+        case ("greater", "Number") | ("greater", "Datetime"):  # times as text of one form, which sorts
             found = held > value
         case "in_list", "Number":
             found = held in value
@@ -342,11 +400,11 @@ def _matches(task: Fields, item: Fields) -> bool:
 
 def publish_version(registry: Registry, base: Path, *, weight: float, probe: Fields | None = None) -> str:
     """A published, not promoted `frozen` version over `base` that prefers longer answers as strongly as `weight` says."""
-    extractor = FeatureExtractor(FeatureRecipe(str(base), 2, 64), model_dir=registry.folder, device=torch.device("cpu"))
+    extractor = FeatureExtractor(FeatureRecipe(str(base), (2,), 64), model_dir=registry.folder, device=torch.device("cpu"))
     head = RewardHead(RewardHeadConfig(feature_size=extractor.size))
     head.requires_grad_(False)
-    head.weight[-1] = weight  # the last feature is log(1 + number of the answer's tokens)
-    model = FrozenRewardModel(Description("frozen", str(base), 64, layer=2), head, extractor)
+    head.weight[-1 - NUM_STYLE] = weight  # before its style stands log(1 + number of the answer's tokens)
+    model = FrozenRewardModel(Description("frozen", str(base), 64, layers=(2,)), head, extractor)
     reward = float(model.score(["Why?"], ["Because."])[0])
     card = ModelCard(
         registry.project_id, "frozen", str(base), 0, 0, 0, {}, {}, True, "made by a test",

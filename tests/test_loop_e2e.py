@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from preference.layout import LabelingLayout
 from preference.registry import UNTRAINED, Registry
 from preference.settings import Settings
 from preference.studio import LabelStudioProject, Task
+from trainer.judgements import read_judgements
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -297,6 +299,36 @@ def test_start_training_makes_a_round_without_new_judgements(
     call(stack, "POST", f"/api/ml/{backend['id']}/train", json={})
     eventually(stack, lambda: len(registry.versions()) == len(before) + 1, what="a new version")
     assert "round begins (a training request)" in stack.trainer.log.read_text()
+
+
+def test_a_round_sees_edits_skips_and_deletions_without_reading_the_rest_again(
+    stack: Stack, settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", logger="trainer.judgements")
+    other = LabelStudioProject.create(settings, title="Edits", label_config=LABEL_CONFIG)
+    data = {"prompt": "Name a fruit.", "answer1": "A pear.", "answer2": "Fruit."}
+    left = [{"from_name": "comparison", "to_name": "comparison", "type": "pairwise", "value": {"selected": "left"}}]
+    edited, unskipped, emptied, gone, same = other.import_tasks([{"data": data}] * 5)
+    for task_id in (edited, emptied, gone, same):
+        other.annotate(task_id, left, lead_seconds=2)
+    other.annotate(unskipped, [], skip=True)
+
+    def read(folder: str = "kept") -> list[Task]:
+        return read_judgements(other, tmp_path / folder, state=other.read(), now=time.time())
+
+    made = {task["id"]: task["annotations"][0]["id"] for task in read()}
+    assert list(made) == [edited, unskipped, emptied, gone, same]
+    right = [{**left[0], "value": {"selected": "right"}}]
+    call(stack, "PATCH", f"/api/annotations/{made[edited]}/", json={"result": right})
+    call(stack, "PATCH", f"/api/annotations/{made[unskipped]}/", json={"result": right, "was_cancelled": False})
+    call(stack, "DELETE", f"/api/annotations/{made[emptied]}/")
+    found = {task["id"]: task["annotations"][0] for task in read()}
+    assert "2 judged tasks came, 4 are known: changes since" in caplog.messages[-1]
+    assert found[edited]["result"] == found[unskipped]["result"] == right and not found[unskipped]["was_cancelled"]
+    call(stack, "DELETE", f"/api/tasks/{gone}/")
+    assert [task["id"] for task in read()] == [edited, unskipped, same]
+    assert "the states of all were compared, as Label Studio counted -1 judgements" in caplog.messages[-1]
+    assert read() == read("from nothing")
 
 
 def test_a_url_pasted_under_any_title_gets_its_versions_mended(

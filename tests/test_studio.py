@@ -2,6 +2,7 @@ import itertools
 import threading
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import pytest
 
@@ -330,6 +331,15 @@ def test_tasks_are_read_as_they_are_now_and_the_missing_left_out(studio: StudioD
     assert project.tasks([]) == {}
 
 
+def test_many_tasks_are_asked_for_a_hundred_at_a_time(studio: StudioDouble, project: LabelStudioProject) -> None:
+    """Their ids stand in the address, which servers cut."""
+    ids = studio.add_tasks(project.id, *[{"prompt": "p"}] * 250)
+    num_before = len(studio.requests)
+
+    assert list(project.tasks(ids)) == ids
+    assert len(studio.requests) - num_before == 3
+
+
 def test_annotated_tasks_bring_their_annotations_skips_and_predictions(studio: StudioDouble, project: LabelStudioProject) -> None:
     judged, skipped, _open = studio.add_tasks(project.id, *[{"prompt": "p", "answer1": "a", "answer2": "b"}] * 3)
     project.store_predictions([{"task": judged, "result": CHOICE, "score": 0.7, "model_version": "v"}])
@@ -339,9 +349,65 @@ def test_annotated_tasks_bring_their_annotations_skips_and_predictions(studio: S
     tasks = list(project.annotated_tasks(page_size=1))
 
     assert [task["id"] for task in tasks] == [judged, skipped]
+    assert tasks[0]["data"] == {"prompt": "p", "answer1": "a", "answer2": "b"}
     assert tasks[0]["annotations"][0]["result"] == CHOICE
     assert tasks[0]["predictions"][0]["model_version"] == "v"
     assert tasks[1]["annotations"][0]["was_cancelled"] is True
+    assert set(tasks[0]["annotations"][0]) == {
+        "id", "updated_at", "result", "was_cancelled", "ground_truth", "completed_by", "created_at", "lead_time", "parent_prediction"
+    }  # fmt: skip
+
+
+def test_the_named_tasks_with_annotations_come_in_as_many_requests_as_their_address_allows(
+    studio: StudioDouble, project: LabelStudioProject
+) -> None:
+    ids = studio.add_tasks(project.id, *({"prompt": str(n)} for n in range(250)))
+    for task_id in ids[:230]:
+        studio.annotate(task_id, CHOICE, is_skip=task_id % 2 == 0)
+    del studio.tasks[ids[5]]
+
+    found = list(project.annotated_among(ids[:240]))
+
+    assert [task["id"] for task in found] == [*ids[:5], *ids[6:230]]
+    assert found[0]["annotations"][0]["result"] == CHOICE
+    assert studio.requests == ["GET /api/tasks/"] * 3
+    assert list(project.annotated_among([])) == []
+
+
+def test_the_states_of_annotated_tasks_are_their_counts_and_when_they_changed(
+    studio: StudioDouble, project: LabelStudioProject
+) -> None:
+    studio.clock = lambda: 1_790_000_000
+    judged, _open, skipped = studio.add_tasks(project.id, *[{"prompt": "p"}] * 3)
+    studio.annotate(judged, CHOICE)
+    studio.annotate(skipped, [], is_skip=True)
+
+    states = list(project.task_states(page_size=1))
+
+    assert [(state["id"], state["total_annotations"], state["cancelled_annotations"]) for state in states] == [
+        (judged, 1, 0),
+        (skipped, 0, 1),
+    ]
+    assert {state["updated_at"] for state in states} == {datetime.fromtimestamp(1_790_000_000, UTC)}
+    assert states[0]["data"] is states[0]["annotations"] is None, "they are not sent"
+
+
+def test_the_states_that_changed_are_those_of_every_task_annotated_or_not(
+    studio: StudioDouble, project: LabelStudioProject
+) -> None:
+    moments = iter(range(1_790_000_000, 1_790_001_000))
+    studio.clock = lambda: next(moments)
+    ids = studio.add_tasks(project.id, *[{"prompt": "p"}] * 5)
+    made = studio.annotate(ids[3], CHOICE)
+    since = studio.tasks[ids[3]]["updated_at"]
+    project.store_predictions([{"task": ids[2], "result": CHOICE, "score": 0.7, "model_version": "v"}])
+    assert list(project.task_states(changed_since=since)) == [], "a prediction does not move it, nor does that very moment"
+
+    project.store_meta(ids[1], {"m": 1})
+    studio.delete_annotation(made["id"])
+    found = list(project.task_states(changed_since=since, page_size=1))
+
+    assert [(state["id"], state["total_annotations"]) for state in found] == [(ids[1], 0), (ids[3], 0)]
 
 
 def test_a_project_is_created_with_its_label_config(studio: StudioDouble, settings_for: SettingsFactory) -> None:
