@@ -33,7 +33,9 @@ class Description:
     kind: Literal["frozen", "sequence"]
     base: str
     max_tokens: int
-    layer: int = 0  # `frozen` only
+    layers: tuple[int, ...] = ()  # `frozen` only
+    center: float = 0.0  # `sequence`: reward = (what the network says - center) / scale, so that versions compare
+    scale: float = 1.0  # a frozen head folds both into its weights
     temperature: float = 1.0  # confidence = sigmoid(|r1 - r2| / temperature)
 
 
@@ -82,18 +84,16 @@ class RewardHeadConfig(PretrainedConfig):
 
 
 class RewardHead(PreTrainedModel):
-    """A linear reward over standardised features. The mean answer of the training set has reward 0."""
+    """A linear reward over features. The mean answer of the training set has reward 0."""
 
     config_class = RewardHeadConfig
     config: RewardHeadConfig
     mean: torch.Tensor  # (feature_size,) of the training set
-    spread: torch.Tensor  # (feature_size,)
     main_input_name = "features"
 
     def __init__(self, config: RewardHeadConfig) -> None:
         super().__init__(config)
         self.register_buffer("mean", torch.zeros(config.feature_size))
-        self.register_buffer("spread", torch.ones(config.feature_size))
         self.weight = torch.nn.Parameter(torch.zeros(config.feature_size))
         self.post_init()  # type: ignore[no-untyped-call]
 
@@ -102,8 +102,7 @@ class RewardHead(PreTrainedModel):
 
     def forward(self, features: torch.Tensor, **_: Any) -> SequenceClassifierOutput:
         """Logits (num_answers, 1) of features (num_answers, feature_size)."""
-        standard = (features - self.mean) / self.spread
-        return SequenceClassifierOutput(logits=(standard @ self.weight).unsqueeze(-1))
+        return SequenceClassifierOutput(logits=((features - self.mean) @ self.weight).unsqueeze(-1))
 
 
 class FrozenRewardModel(RewardModel):
@@ -150,7 +149,7 @@ class SequenceRewardModel(RewardModel):
             with self._computing:
                 logits = self.network(**inputs.to(self.network.device), use_cache=False).logits  # (num_answers, 1)
             rewards[batch] = logits.squeeze(-1).float().cpu()
-        return rewards
+        return (rewards - self.description.center) / self.description.scale
 
     def _save_weights(self, folder: Path) -> None:
         self.network.save_pretrained(folder)
@@ -163,11 +162,14 @@ def load_reward_model(folder: Path, *, extractor: FindsExtractor, device: torch.
         ModelError: a file is missing, truncated or of the wrong shape.
     """
     try:
-        description = Description(**json.loads((folder / _DESCRIPTION).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
+        values = json.loads((folder / _DESCRIPTION).read_text(encoding="utf-8"))
+        description = Description(**{**values, "layers": tuple(values["layers"])})
+        if bool(description.layers) != (description.kind == "frozen"):
+            raise ValueError("layers")
+    except (OSError, ValueError, TypeError, KeyError) as error:
         raise ModelError(f"{folder / _DESCRIPTION} is missing or damaged ({type(error).__name__}).") from error
     if description.kind == "frozen":
-        recipe = FeatureRecipe(description.base, description.layer, description.max_tokens)
+        recipe = FeatureRecipe(description.base, description.layers, description.max_tokens)
         found = extractor(recipe)
         head = load_weights(RewardHead, str(folder))
         if not isinstance(head, RewardHead) or head.config.feature_size != found.size:

@@ -27,6 +27,7 @@ from tests.conftest import save_tiny_base
 
 CPU = torch.device("cpu")
 MAX_TOKENS = 64
+LAYERS = (1, 3)
 PROMPTS = ["Why?", "Tell me about cats and the moon.", "שלום 👩‍👩‍👧", "0123456789 " * 30, "Why?", "x"]
 ANSWERS = ["Because.", "The cat sat on the mat. " * 10, "שלום", "No.", "So.", ""]
 KINDS = ["frozen", "sequence"]
@@ -37,7 +38,6 @@ def make_head(feature_size: int) -> RewardHead:
     head = RewardHead(RewardHeadConfig(feature_size))
     head.weight.data = torch.randn(feature_size, generator=generator)
     head.mean.copy_(torch.randn(feature_size, generator=generator))
-    head.spread.copy_(torch.rand(feature_size, generator=generator) + 0.5)
     return head.requires_grad_(False)
 
 
@@ -57,8 +57,8 @@ def make(tiny_base: Path, extractors: Extractors) -> Callable[[str], RewardModel
     def make(kind: str) -> RewardModel:
         if kind == "sequence":
             return make_sequence(tiny_base)
-        extractor = extractors(FeatureRecipe(str(tiny_base), 2, MAX_TOKENS))
-        description = Description("frozen", str(tiny_base), MAX_TOKENS, layer=2)
+        extractor = extractors(FeatureRecipe(str(tiny_base), LAYERS, MAX_TOKENS))
+        description = Description("frozen", str(tiny_base), MAX_TOKENS, layers=LAYERS)
         return FrozenRewardModel(description, make_head(extractor.size), extractor)
 
     return make
@@ -124,10 +124,23 @@ def test_threads_get_the_scores_of_their_own_answers(make: Make, kind: str) -> N
     assert found == pytest.approx(alone * 5, abs=1e-4)
 
 
-def test_a_head_standardises_features_so_that_the_mean_answer_has_reward_0() -> None:
+def test_a_head_is_linear_and_gives_the_mean_answer_reward_0() -> None:
     head = make_head(4)
-    features = torch.stack([head.mean, head.mean + head.spread * torch.tensor([0.0, 2.0, 0.0, 0.0])])
+    features = torch.stack([head.mean, head.mean + torch.tensor([0.0, 2.0, 0.0, 0.0])])
     torch.testing.assert_close(head(features=features).logits, torch.tensor([[0.0], [2 * head.weight[1]]]))
+
+
+def test_a_frozen_reward_is_the_heads_of_the_answers_features(make: Make, extractors: Extractors, tiny_base: Path) -> None:
+    features = extractors(FeatureRecipe(str(tiny_base), LAYERS, MAX_TOKENS)).features(PROMPTS, ANSWERS)
+    head = make_head(features.shape[1])
+    torch.testing.assert_close(make("frozen").score(PROMPTS, ANSWERS), (features - head.mean) @ head.weight)
+
+
+def test_a_sequence_reward_is_centred_then_scaled(make: Make) -> None:
+    model = make("sequence")
+    said = model.score(PROMPTS, ANSWERS)
+    model.description = dataclasses.replace(model.description, center=0.25, scale=4.0)
+    torch.testing.assert_close(model.score(PROMPTS, ANSWERS), (said - 0.25) / 4)
 
 
 def test_a_new_head_is_neutral() -> None:
@@ -185,6 +198,18 @@ def test_a_saved_model_loads_with_equal_scores(make: Make, saved: Saved, kind: s
     assert type(loaded) is type(model)
     assert loaded.description == model.description
     assert torch.equal(loaded.score(PROMPTS, ANSWERS), model.score(PROMPTS, ANSWERS))
+
+
+def test_a_saved_model_keeps_its_layers_center_scale_and_temperature(make: Make, tmp_path: Path, extractors: Extractors) -> None:
+    for kind in KINDS:
+        model = make(kind)
+        model.description = dataclasses.replace(model.description, center=0.5, scale=3.0, temperature=0.7)
+        (tmp_path / kind).mkdir()
+        model.save(tmp_path / kind)
+        loaded = load_reward_model(tmp_path / kind, extractor=extractors, device=CPU)
+        assert loaded.description == model.description
+        assert loaded.description.layers == (LAYERS if kind == "frozen" else ())
+        assert torch.equal(loaded.score(PROMPTS, ANSWERS), model.score(PROMPTS, ANSWERS))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -258,8 +283,12 @@ def test_a_frozen_model_whose_base_is_gone_is_refused(saved: Saved, extractors: 
         (None, "FileNotFoundError"),
         ("", "JSONDecodeError"),
         ("[]", "TypeError"),
-        ("{}", "TypeError"),
-        ('{"kind": "frozen", "base": "b", "max_tokens": 8, "colour": 1}', "TypeError"),
+        ("{}", "KeyError"),
+        ('{"kind": "frozen", "base": "b", "max_tokens": 8, "layer": 18}', "KeyError"),  # of a version before there were layers
+        ('{"kind": "frozen", "base": "b", "max_tokens": 8, "layers": 18}', "TypeError"),
+        ('{"kind": "frozen", "base": "b", "max_tokens": 8, "layers": []}', "ValueError"),
+        ('{"kind": "sequence", "base": "b", "max_tokens": 8, "layers": [18]}', "ValueError"),
+        ('{"kind": "frozen", "base": "b", "max_tokens": 8, "layers": [1], "colour": 1}', "TypeError"),
     ],
 )
 def test_a_missing_or_damaged_description_is_named(saved: Saved, extractors: Extractors, content: Any, kind: str) -> None:

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+LEAST_TO_SET_ASIDE = 40  # `sequence`: with fewer training pairs, none is set aside from training
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -12,23 +14,31 @@ class Recipe:
     name: str
     kind: Literal["frozen", "sequence"]
     max_tokens: int  # prompt and answer together
-    learning_rate: float
-    steps: int = 0  # `frozen`: full-batch steps
+    layer_shares: tuple[float, ...] = ()  # `frozen`: which layers are read, as shares of the base's depth
+    style_share: float = 0.0  # `frozen`: how far style may move a reward, beside 1 for what the backbone sees
+    priors: tuple[float, ...] = ()  # `frozen`: weights of half the squared norm, of which cross-validation chooses one
+    learning_rate: float = 0.0  # `sequence`
     epochs: float = 0  # `sequence`: passes over the pairs
     batch_pairs: int = 8  # `sequence`: pairs a step
-    l2: float = 0.0  # `frozen`: weight of the squared norm beside the mean loss
-    layer_share: float = 0.6  # `frozen`: which layer is read, as a share of the base's depth
     lora_rank: int = 0  # `sequence`: 0 trains every weight
+    pad_to: int = 0  # `sequence`: every answer is padded to a multiple of this; 0 pads each batch to its longest
+    warm_start: bool = True  # `sequence`: also trains from the champion, and keeps what is better
     center_coefficient: float = 0.01  # keeps rewards near 0 (Eisenstein et al. 2023, arXiv 2312.09244)
 
 
 def frozen(num_pairs: int) -> Recipe:
-    """A linear head on the mean of a middle layer: seconds on a CPU, best below about a thousand pairs.
+    """A linear head on means of three middle layers and on style: seconds on a CPU, best below some thousand pairs.
 
-    The prior is constant, so its weight beside the mean loss falls with the number of pairs. On 658 of Anthropic's
-    hh-rlhf pairs, 8 splits: .646 held-out, against .567 almost without it.
+    Chosen on human pairs (Anthropic hh-rlhf harmless, 300 and 900 pairs to train on, and PandaLM, 250), held-out accuracy over
+    12 splits by prompt: these layers (8, 12 and 16 of 30) .632, .673 and .712; 10, 14 and 18 .631, .672 and .705; 6, 10 and 14
+    .629, .661 and .699. On other splits, one layer loses .00 to .02 to three, a mean that is not multiplied by the logarithm of
+    the length .00 to .02, style with less weight .01 to .02 on PandaLM. All 30 layers, the last token, maxima, deviations, MLP
+    neurons, whitening, RBF and prompt-aware kernels, words (TF-IDF) and the model's own verdict ("was that a good answer?")
+    gave no more on both.
     """
-    return Recipe("frozen", "frozen", max_tokens=512, learning_rate=0.003, steps=400, l2=300 / max(num_pairs, 1))
+    return Recipe(
+        "frozen", "frozen", max_tokens=512, layer_shares=(4 / 15, 2 / 5, 8 / 15), style_share=1.0, priors=(1.0, 2.0, 4.0, 8.0)
+    )  # fmt: skip
 
 
 def lora(num_pairs: int) -> Recipe:
@@ -41,4 +51,15 @@ def full(num_pairs: int) -> Recipe:
     return Recipe("full", "sequence", max_tokens=1024, learning_rate=1e-5, epochs=1)
 
 
-RECIPES: dict[str, Callable[[int], Recipe]] = {"frozen": frozen, "lora": lora, "full": full}
+def tutorial(num_pairs: int) -> Recipe:
+    """Label Studio's published tutorial (heartexlabs/RLHF, after CarperAI/trlx's summarize_rlhf), to measure others against.
+
+    Every weight, every answer padded to 550 tokens, one epoch at 1e-5, four pairs a step, always from the base.
+    """
+    return Recipe(
+        "tutorial", "sequence", max_tokens=550, learning_rate=1e-5, epochs=1, batch_pairs=4, pad_to=550,
+        center_coefficient=0, warm_start=False,
+    )  # fmt: skip
+
+
+RECIPES: dict[str, Callable[[int], Recipe]] = {"frozen": frozen, "lora": lora, "full": full, "tutorial": tutorial}
