@@ -2,7 +2,8 @@
 
     MODEL_DIR/projects/<project id>/
         champion              one line: the served version (os.replace, always last)
-        versions/<version>/   immutable: weights, tokenizer, README.md, and card.json, whose presence makes it a version
+        versions/<version>/   immutable: weights, tokenizer, README.md, and card.json, whose presence makes it a version;
+                              beside them promotions.jsonl, which grows (promotions.py)
         requests/<kind>       what one process asks of the other; asking twice is asking once
         backend_host          where Label Studio last reached the backend, "host:port"
         filling.json          how far the filler is
@@ -26,6 +27,7 @@ from typing import Any, Literal, Self
 from filelock import FileLock
 
 from preference.errors import RegistryError
+from preference.promotions import PROMOTIONS, By, champions_before, log_promotion, read_promotions
 
 UNTRAINED = "pairloop-untrained"  # what every place shows as the version while there is none
 RequestKind = Literal["train", "fill", "look"]
@@ -53,7 +55,10 @@ class ModelCard:
     created_at: str = ""
     holdout_fraction: float = 1.0  # the share of prompts that were held out
     compared_with: str | None = None  # the champion at that time
+    start: str = "base"  # the weights that training started from: "base", or "champion"
     libraries: dict[str, str] = field(default_factory=dict)
+    report: dict[str, Any] = field(default_factory=dict)  # the report card's figures; trainer/report.py says which
+    promotions: tuple[dict[str, Any], ...] = ()  # when it became the champion, from promotions.jsonl; never in card.json
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -116,11 +121,16 @@ class Registry:
         return self._versions / version
 
     def card(self, version: str) -> ModelCard:
-        """The card of a version."""
-        return ModelCard.read(self.path(version) / "card.json")
+        """The card of a version, with its promotions so far."""
+        folder = self.path(version)
+        return dataclasses.replace(ModelCard.read(folder / "card.json"), promotions=read_promotions(folder))
 
     def publish(self, folder: Path, card: ModelCard) -> str:
-        """The new version's name, after a copy of `folder` with the completed card stands in the registry whole."""
+        """The new version's name, after a copy of `folder` with the completed card stands in the registry whole.
+
+        Raises:
+            RegistryError: MODEL_DIR is full or not writable, or `folder` cannot be read; nothing of the version is left.
+        """
         self.create()
         with self._lock():
             now = datetime.now(UTC)
@@ -132,13 +142,21 @@ class Registry:
             for leftover in self._versions.glob(".unfinished-*"):
                 shutil.rmtree(leftover, ignore_errors=True)
             temporary = self._versions / f".unfinished-{uuid.uuid4().hex}"
-            shutil.copytree(folder, temporary)
-            temporary.chmod(self._versions.stat().st_mode)  # a round's scratch folder is its user's alone (0700)
-            _write(temporary / "card.json", json.dumps(dataclasses.asdict(card), indent=1, ensure_ascii=False))
-            for path in temporary.rglob("*"):
-                _sync(path)
-            _sync(temporary)
-            temporary.rename(self._versions / version)
+            try:
+                shutil.copytree(folder, temporary, ignore=shutil.ignore_patterns(PROMOTIONS))
+                temporary.chmod(self._versions.stat().st_mode)  # a round's scratch folder is its user's alone (0700)
+                _write(temporary / "card.json", json.dumps(_published(card), indent=1, ensure_ascii=False))
+                for path in temporary.rglob("*"):
+                    _sync(path)
+                _sync(temporary)
+                temporary.rename(self._versions / version)
+            except OSError as error:
+                shutil.rmtree(temporary, ignore_errors=True)
+                # copytree gathers what went wrong into one error: (source, target, why) of each file.
+                reason = error.strerror or (error.args[0][0][2] if isinstance(error, shutil.Error) else str(error))
+                raise RegistryError(
+                    f"A new version cannot be written to {self._versions} ({reason}); free some space, or mend what that names. The champion stays."
+                ) from error
             _sync(self._versions)
         return version
 
@@ -151,11 +169,31 @@ class Registry:
         except FileNotFoundError:
             return None
 
-    def promote(self, version: str) -> None:
-        """Makes `version` the champion; a rollback is the promotion of an older version."""
+    def promote(self, version: str, *, by: By = "judge", reason: str = "") -> None:
+        """Makes `version` the champion, and logs that in its folder."""
         self.path(version)
         with self._lock():
-            _write(self.folder / "champion", version + "\n")
+            self._point(version, by=by, reason=reason)
+
+    def rollback(self, *, reason: str = "") -> str:
+        """The version that was champion before the present one, and is it again; a second rollback goes further back.
+
+        Raises:
+            RegistryError: there is none, or it is gone.
+        """
+        if self.champion() is None:
+            raise RegistryError(f"Project {self.project_id} has no champion yet, so there is nothing to roll back.")
+        with self._lock():
+            present = self.champion() or ""
+            line = champions_before(present, {path.name: read_promotions(path) for path in self._versions.glob("v*")})
+            if not line:
+                known = ", ".join(self.versions()) or "none"
+                raise RegistryError(
+                    f"Project {self.project_id} has no champion before {present} in its log; promote one of: {known}."
+                )
+            self.path(line[-1])
+            self._point(line[-1], by="rollback", reason=reason)
+        return line[-1]
 
     # Requests
 
@@ -199,6 +237,14 @@ class Registry:
             return {}
         return progress if isinstance(progress, dict) else {}
 
+    def _point(self, version: str, *, by: By, reason: str) -> None:
+        """Moves the pointer, last. A promotion of the champion itself changes nothing that a log should tell."""
+        before = self.champion()
+        if before != version:
+            at = datetime.now(UTC).isoformat(timespec="microseconds")
+            log_promotion(self._versions / version, {"at": at, "by": by, "before": before, "reason": reason})
+        _write(self.folder / "champion", version + "\n")
+
     def _lock(self) -> FileLock:
         return FileLock(self.folder / ".lock", timeout=60)
 
@@ -211,6 +257,11 @@ def known_projects(model_dir: Path) -> Iterator[Registry]:
         return
     for project_id in ids:
         yield Registry(model_dir, project_id)
+
+
+def _published(card: ModelCard) -> dict[str, Any]:
+    """What card.json holds: all but the promotions, which come later."""
+    return {name: value for name, value in dataclasses.asdict(card).items() if name != "promotions"}
 
 
 def _number(version: str) -> int:

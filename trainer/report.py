@@ -1,44 +1,114 @@
-"""The model card that people read: README.md of a version, in the Hugging Face form."""
+"""The report card of a version: its figures for card.json, and README.md for people, in the Hugging Face form."""
 
-from huggingface_hub import ModelCardData
-from jinja2 import Environment, StrictUndefined
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from huggingface_hub import EvalResult, ModelCardData
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from numpy.typing import ArrayLike
 
 from preference.backbone import title
+from preference.pairs import PreferencePair
 from preference.registry import ModelCard
+from preference.reward_model import RewardModel
+from trainer.annotators import annotator_figures, judgements_of, left_rate
+from trainer.figures import confidences, history, length_matched, prequential, reliability, reward_and_length, suggestions
+from trainer.judge import Verdict
+from trainer.pictures import Picture
+from trainer.suspects import most_suspect
+from trainer.tables import Section, sections
 
-_TEMPLATE = """\
----
-{{ metadata }}
----
-
-# Reward model of Label Studio project {{ card.project_id }}
-
-Scores an answer to a prompt; higher is what this project's annotators prefer. Trained by Pairloop with the
-`{{ card.recipe }}` recipe on {{ base }}, from {{ card.num_train_pairs }} judgements; judged on
-{{ card.num_holdout_pairs }} judgements of prompts that no version has trained on.
-
-| on the held-out judgements | accuracy |
-|---|---|
-| this version | {{ "%.3f"|format(m.accuracy) }}{% if m.interval is defined %} (95 % interval {{ "%.3f"|format(m.interval[0]) }} to {{ "%.3f"|format(m.interval[1]) }}){% endif %} |
-{%- if m.champion is defined %}
-| the champion before it, {{ card.compared_with }} | {{ "%.3f"|format(m.champion) }} |
-{%- endif %}
-{%- if m.longer_wins is defined %}
-| the longer answer wins | {{ "%.3f"|format(m.longer_wins) }} |
-| the shorter answer wins | {{ "%.3f"|format(m.shorter_wins) }} |
-{%- endif %}
-
-{{ "Promoted" if card.promoted else "Not promoted" }}: {{ card.reason }}.
-
-Left out: {% for reason, count in card.dropped.items() %}{{ count }} {{ reason }}{{ ", " if not loop.last }}{% else %}nothing{% endfor %}.
-Rewards are comparable within one version only. Load it with `preference.reward_model.load_reward_model`.
-"""
+CurvePoint = tuple[int, float, float, float]  # pairs trained on, held-out accuracy, and its interval's ends
 
 
-def model_card(card: ModelCard) -> str:
-    """The README.md of a version."""
+def report_figures(
+    verdict: Verdict,
+    challenger: RewardModel,
+    *,
+    train: Sequence[PreferencePair],
+    holdout: Sequence[PreferencePair],
+    votes: Sequence[PreferencePair],
+    gaps: ArrayLike | None,
+    champion: RewardModel | None,
+    champion_card: ModelCard | None,
+    earlier: Sequence[ModelCard],
+    dropped: Mapping[str, int],
+    learning_curve: Sequence[CurvePoint] = (),
+    project_url: str,
+) -> dict[str, Any]:
+    """The figures of ModelCard.report, as JSON can hold them; what there are too few data for is None.
+
+    `holdout`: the comparisons that the verdict was found on, in that order; `votes`: all held-out pairs. `gaps`: Trained.gaps,
+    of `train`. `earlier`: the cards of all earlier versions that can be read. `project_url`: "LABEL_STUDIO_URL/projects/ID".
+    Scores nothing but, with the champion, the judgements that came after it.
+    """
+    every = [*train, *votes]
+    judgements = judgements_of(every)
+    rewards = verdict.rewards
+    is_scored = rewards is not None and bool(np.isfinite(rewards.gaps).all())
+    ahead = prequential(every, champion, champion_card) if champion is not None and champion_card is not None else None
+    return {
+        "people": annotator_figures(judgements),
+        "left_rate": left_rate(judgements),
+        "suggestions": suggestions(judgements),
+        "num_ties": sum(made.outcome == "tie" for made in judgements) + dropped.get("tie", 0) + dropped.get("both bad", 0),
+        "dropped": dict(dropped),
+        "reliability": reliability(confidences(challenger, rewards), rewards.right) if rewards and is_scored else None,
+        "length": reward_and_length(holdout, rewards) if rewards and is_scored else None,
+        "length_matched": length_matched(holdout, rewards.right) if rewards and is_scored else None,
+        "learning_curve": [
+            {"num_pairs": num_pairs, "accuracy": round(accuracy, 4), "interval": [round(low, 4), round(high, 4)]}
+            for num_pairs, accuracy, low, high in learning_curve
+        ],
+        "prequential": ahead,
+        "versions": history(earlier, ahead),
+        "suspects": most_suspect(train, gaps, temperature=challenger.description.temperature, project_url=project_url),
+    }
+
+
+def model_card(card: ModelCard, pictures: Sequence[Picture] = ()) -> str:
+    """The README.md of a version, with the pictures that lie beside it."""
+    name = f"pairloop-project-{card.project_id}"
+    accuracy = card.metrics.get("accuracy")
+    results = [
+        EvalResult(
+            task_type="text-classification",
+            task_name="Preference between two answers",
+            dataset_type="label-studio",
+            dataset_name=f"Held-out comparisons of Label Studio project {card.project_id}",
+            dataset_split="holdout",
+            metric_type="accuracy",
+            metric_name="Pairwise accuracy",
+            metric_value=accuracy,
+        )
+    ]
     metadata = ModelCardData(
-        library_name="pairloop", tags=["reward-model", "preference", "label-studio"], pipeline_tag="text-classification"
+        library_name="pairloop",
+        tags=["reward-model", "preference", "label-studio"],
+        pipeline_tag="text-classification",
+        model_name=name,
+        eval_results=results if accuracy is not None else None,
     ).to_yaml()
-    template = Environment(undefined=StrictUndefined, autoescape=False).from_string(_TEMPLATE)  # noqa: S701 - Markdown, not HTML
-    return template.render(card=card, m=card.metrics, base=title(card.base), metadata=metadata)
+    first, *others = sections(card)
+    folder = FileSystemLoader(Path(__file__).parent / "templates")
+    template = Environment(loader=folder, undefined=StrictUndefined, autoescape=False).get_template("README.md.jinja")  # noqa: S701 - Markdown, not HTML
+    text = template.render(
+        card=card,
+        base=title(card.base),
+        metadata=metadata,
+        accuracy=_markdown(first),
+        others=[(section.title, _markdown(section)) for section in others],
+        pictures=pictures,
+    )
+    return text.rstrip() + "\n"
+
+
+def _markdown(section: Section) -> str:
+    lines = [section.header, ("---",) * len(section.header), *section.rows]
+    return "\n".join(f"| {' | '.join(_cell(cell) for cell in line)} |".replace("|  |", "| |") for line in lines)
+
+
+def _cell(text: str) -> str:
+    return f"[open]({text})" if text.startswith("http") else " ".join(text.split()).replace("|", "\\|")

@@ -1,0 +1,78 @@
+"""How a version became the champion: a log that grows beside its published files, which are never edited.
+
+One JSON object a line: `at` (ISO 8601, UTC), `by` ("judge", "hand" or "rollback"), `before` (the champion until then, or null)
+and `reason`.
+Covered: a log that cannot be written stops nobody; a line that a crash tore is passed over, and the next is whole.
+Not covered: a crash between the log and the champion's pointer, which comes last: then the log says more than happened.
+"""
+
+import json
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+logger = logging.getLogger(__name__)
+By = Literal["judge", "hand", "rollback"]
+PROMOTIONS = "promotions.jsonl"
+
+
+def log_promotion(folder: Path, entry: dict[str, Any]) -> None:
+    """Adds a line to the log in a version's folder; where that cannot be, the reason goes to the process's log."""
+    try:
+        with (folder / PROMOTIONS).open("a+b") as file:
+            if file.tell() and not _ends_a_line(file.fileno()):
+                file.write(b"\n")
+            file.write(json.dumps(entry, ensure_ascii=False).encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        logger.warning("%s cannot be written (%s), so this promotion is not logged there", folder / PROMOTIONS, error.strerror)
+
+
+def read_promotions(folder: Path) -> tuple[dict[str, Any], ...]:
+    """The promotions of a version, oldest first; what is not a line of the log is passed over."""
+    try:
+        lines = (folder / PROMOTIONS).read_bytes().splitlines()
+    except OSError:
+        return ()
+    return tuple(entry for line in lines if (entry := _read(line)) is not None)
+
+
+def champions_before(present: str, promotions: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
+    """The champions that led to the present one, oldest first; one that was rolled back is not among them.
+
+    `promotions`: of each version, by its name.
+    """
+    line: list[str] = []
+    entries = [(entry, version) for version, log in promotions.items() for entry in log]
+    for entry, version in sorted(entries, key=lambda item: str(item[0]["at"])):
+        if entry["by"] == "rollback" and version in line:
+            _cut(line, version)
+            continue
+        if entry["before"] is not None and line[-1:] != [entry["before"]]:  # its own log is gone, or was never written
+            line.append(entry["before"])
+        line.append(version)
+    if present in line:  # else it could not be logged
+        _cut(line, present)
+        line.pop()
+    return line
+
+
+def _cut(line: list[str], version: str) -> None:
+    """Drops all that comes after the last `version`."""
+    while line[-1] != version:
+        line.pop()
+
+
+def _ends_a_line(descriptor: int) -> bool:
+    return os.pread(descriptor, 1, os.fstat(descriptor).st_size - 1) == b"\n"
+
+
+def _read(line: bytes) -> dict[str, Any] | None:
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return None
+    return entry if isinstance(entry, dict) and {"at", "by", "before"} <= entry.keys() else None

@@ -1,0 +1,67 @@
+"""How sure a share or a difference of shares is: the tests and intervals of the judge and the report card."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import binomtest
+
+Array = NDArray[np.float64]
+_NUM_DRAWS = 4000
+_Z = 1.959964  # of a 95 % interval
+
+
+def share(values: Array | Sequence[float], *, at_least: int = 1) -> dict[str, Any]:
+    """The mean of values in 0..1 as `value`, its 95 % `interval`, and `count`; value and interval are None below `at_least`."""
+    values = np.asarray(values, dtype=float)
+    if len(values) < max(at_least, 1):
+        return {"value": None, "interval": None, "count": len(values)}
+    mean = float(values.mean())
+    return {"value": round(mean, 4), "interval": wilson(mean, len(values)), "count": len(values)}
+
+
+def wilson(mean: float, count: int) -> list[float]:
+    """The 95 % interval of a share (Wilson 1927, "Probable inference", JASA 22); count > 0.
+
+    `mean` may come from values between 0 and 1 too, whose variance is never more than a coin's: it is then too wide.
+    """
+    scale = 1 + _Z**2 / count
+    middle = (mean + _Z**2 / (2 * count)) / scale
+    half = _Z * math.sqrt(max(mean * (1 - mean), 0) / count + _Z**2 / (4 * count**2)) / scale
+    return [round(max(middle - half, 0.0), 4), round(min(middle + half, 1.0), 4)]
+
+
+def compare(first: Array, second: Array, *, seed: int) -> dict[str, Any]:
+    """How two rows of outcomes (1 right, 0 wrong, .5 undecided) differ on the same pairs.
+
+    `gain`: mean(first) - mean(second), with its 95 % paired bootstrap `gain_interval`. `p_better`, `p_worse`: how likely at
+    least as many of the differing pairs speak for, against `first` if both are equally good; the exact one-sided McNemar
+    test (McNemar 1947), which is the sign test on the pairs that differ.
+    """
+    difference = first - second
+    num_better, num_worse = int((difference > 0).sum()), int((difference < 0).sum())
+    num_differ = num_better + num_worse
+    return {
+        "gain": round(float(difference.mean()), 4) if len(difference) else 0.0,
+        "gain_interval": _gain_interval(difference, seed=seed),
+        "p_better": _tail(num_better, num_differ),
+        "p_worse": _tail(num_worse, num_differ),
+    }
+
+
+def _tail(count: int, total: int) -> float:
+    """The chance of at least that many heads."""
+    return float(f"{binomtest(count, total, alternative='greater').pvalue:.4g}") if total else 1.0
+
+
+def _gain_interval(difference: Array, *, seed: int) -> list[float]:
+    """The 95 % percentile bootstrap of the mean difference; of no width where all pairs differ alike."""
+    if not len(difference):
+        return [0.0, 0.0]
+    # To draw pairs again is to draw how many there are of each difference, of which there are five at most.
+    values, counts = np.unique(difference, return_counts=True)
+    drawn = np.random.default_rng(seed).multinomial(len(difference), counts / len(difference), size=_NUM_DRAWS)
+    low, high = np.quantile(drawn @ values / len(difference), [0.025, 0.975])
+    return [round(float(low), 4), round(float(high), 4)]
