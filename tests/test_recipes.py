@@ -13,18 +13,16 @@ from transformers import LlamaForSequenceClassification
 
 from preference.features import Extractors
 from preference.pairs import PreferencePair
-from preference.reward_model import FrozenRewardModel, RewardHead, RewardModel, SequenceRewardModel, load_reward_model
+from preference.reward_model import RewardModel, SequenceRewardModel, load_reward_model
 from tests.conftest import save_tiny_base
-from trainer.challenger import train_challenger
+from trainer.challenger import Place, train_challenger
 from trainer.recipes import RECIPES, Recipe
 
 CPU = torch.device("cpu")
 Inputs = dict[str, torch.Tensor]
 Train = Callable[..., RewardModel]
+SEQUENCE = [name for name, make in RECIPES.items() if make(1).kind == "sequence"]
 _NOUNS = ["cat", "dog", "sea", "moon", "house", "tree", "road", "boat", "river", "stone", "bird", "fish", "lamp", "door", "book"]
-
-# peft 0.21 asks transformers 5.23 by a name that it is about to drop.
-pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
 
 
 def separable_pairs(num_pairs: int, *, start: int = 0) -> list[PreferencePair]:
@@ -44,9 +42,9 @@ def score(model: RewardModel, pairs: Sequence[PreferencePair]) -> tuple[torch.Te
 
 
 def loss(model: RewardModel, pairs: Sequence[PreferencePair]) -> float:
-    """The Bradley-Terry loss; chance is 0.693."""
+    """The Bradley-Terry loss of the model's own probabilities; chance is 0.693."""
     chosen, rejected = score(model, pairs)
-    return float(-torch.nn.functional.logsigmoid(chosen - rejected).mean())
+    return float(-torch.nn.functional.logsigmoid((chosen - rejected) / model.description.temperature).mean())
 
 
 @contextmanager
@@ -55,7 +53,7 @@ def recorded_training() -> Iterator[list[Inputs]]:
     steps: list[Inputs] = []
 
     def keep(module: torch.nn.Module, args: Any, inputs: dict[str, Any], output: Any) -> None:
-        if isinstance(module, RewardHead | LlamaForSequenceClassification) and torch.is_grad_enabled():
+        if isinstance(module, LlamaForSequenceClassification) and torch.is_grad_enabled():
             steps.append({name: value.clone() for name, value in inputs.items() if isinstance(value, torch.Tensor)})
 
     handle = register_module_forward_hook(keep, with_kwargs=True)
@@ -67,25 +65,29 @@ def recorded_training() -> Iterator[list[Inputs]]:
 
 def through_training_path(model: RewardModel, steps: Sequence[Inputs]) -> tuple[torch.Tensor, torch.Tensor]:
     """The trained network's rewards for the inputs of the first epoch's steps: (of the chosen, of the rejected)."""
-    network: Any = model.head if isinstance(model, FrozenRewardModel) else None
-    if isinstance(model, SequenceRewardModel):
-        network = model.network
+    assert isinstance(model, SequenceRewardModel)
+    network: Any = model.network
     with torch.inference_mode():
         halves = [network(**inputs).logits.squeeze(-1).chunk(2) for inputs in steps]
-    return torch.cat([chosen for chosen, _ in halves]), torch.cat([rejected for _, rejected in halves])
+    chosen, rejected = torch.cat([chosen for chosen, _ in halves]), torch.cat([rejected for _, rejected in halves])
+    center, scale = model.description.center, model.description.scale
+    return (chosen - center) / scale, (rejected - center) / scale
 
 
 @pytest.fixture
 def train(tiny_base: Path, tmp_path: Path) -> Train:
     """Trains on the tiny base with seed 0 into a folder of this test's."""
 
-    def run(pairs: Sequence[PreferencePair], recipe: Recipe, name: str, *, base: Path = tiny_base, seed: int = 0) -> RewardModel:
+    def run(
+        pairs: Sequence[PreferencePair], recipe: Recipe, name: str, *,
+        base: Path = tiny_base, seed: int = 0, place: Place | None = None,
+    ) -> RewardModel:  # fmt: skip
         (tmp_path / name).mkdir()
         model_dir = tmp_path / "models"
         return train_challenger(
             pairs, recipe, tmp_path / name, base=str(base), model_dir=model_dir,
-            extractors=Extractors(model_dir, CPU), device=CPU, seed=seed,
-        )  # fmt: skip
+            extractors=Extractors(model_dir, CPU), device=CPU, seed=seed, place=place,
+        ).model  # fmt: skip
 
     return run
 
@@ -120,20 +122,34 @@ def test_the_same_pairs_and_seed_give_the_same_weights(name: str, train: Train, 
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_training_makes_unseen_separable_pairs_right(name: str, train: Train) -> None:
-    recipe = dataclasses.replace(RECIPES[name](24), l2=0.01, batch_pairs=4)
+    recipe = dataclasses.replace(RECIPES[name](24), batch_pairs=4, epochs=4)
+    recipe = dataclasses.replace(recipe, pad_to=min(recipe.pad_to, 64))  # the tutorial's 550 only take longer
     pairs, holdout = separable_pairs(24), separable_pairs(24, start=100)
-    rate = {"frozen": 0.01, "lora": 0.01, "full": 0.001}[name]
+    rate = {"lora": 0.01, "full": 0.001, "tutorial": 0.001}.get(name, 0)
 
-    untrained = train(pairs, dataclasses.replace(recipe, learning_rate=1e-9, epochs=1), "untrained")
-    trained = train(pairs, dataclasses.replace(recipe, learning_rate=rate, epochs=4), "trained")
+    trained = train(pairs, dataclasses.replace(recipe, learning_rate=rate), "trained")
 
     chosen, rejected = score(trained, holdout)
     assert (chosen > rejected).float().mean() >= 0.95
-    assert loss(trained, holdout) < 0.5 < 0.6 < loss(untrained, holdout)
+    assert loss(trained, holdout) < 0.5
+    if name in SEQUENCE:
+        untrained = train(pairs, dataclasses.replace(recipe, learning_rate=1e-9, epochs=1), "untrained")
+        assert loss(untrained, holdout) > 0.6
+
+
+@pytest.mark.parametrize("num_pairs", [30, 60], ids=["all trained on", "some set aside"])
+@pytest.mark.parametrize("name", RECIPES)
+def test_rewards_have_mean_0_and_standard_deviation_1_over_the_training_answers(name: str, num_pairs: int, train: Train) -> None:
+    pairs = separable_pairs(num_pairs)
+
+    rewards = torch.cat(score(train(pairs, RECIPES[name](num_pairs), "version"), pairs))
+
+    assert float(rewards.mean()) == pytest.approx(0, abs=1e-4)
+    assert float(rewards.std()) == pytest.approx(1, abs=0.02)
 
 
 @pytest.mark.parametrize("base", ["tiny_base", "tiny_chat_base"])
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", SEQUENCE)
 def test_training_and_serving_read_a_text_the_same_way(
     name: str, base: str, train: Train, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
@@ -145,14 +161,13 @@ def test_training_and_serving_read_a_text_the_same_way(
         trained = train(pairs, recipe, "version", base=request.getfixturevalue(base))
     served = load_reward_model(tmp_path / "version", extractor=Extractors(tmp_path / "other", CPU), device=CPU)
 
-    epoch = steps[-1:] if name == "frozen" else steps
-    in_training = through_training_path(trained, epoch)
+    in_training = through_training_path(trained, steps)
     assert in_training[0].std() > 1e-4, "a constant would pass"
     for before, after in zip(in_training, score(served, pairs), strict=True):
-        torch.testing.assert_close(after.sort().values, before.sort().values, rtol=0, atol=1e-5)  # training shuffles
+        torch.testing.assert_close(after.sort().values, before.sort().values, rtol=0, atol=1e-4)  # training shuffles
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", SEQUENCE)
 def test_a_base_whose_pad_token_is_its_end_token_is_read_the_same_way_too(name: str, train: Train, tmp_path: Path) -> None:
     base = save_tiny_base(tmp_path / "base", pad_token=None)
     pairs = separable_pairs(6)
@@ -162,8 +177,8 @@ def test_a_base_whose_pad_token_is_its_end_token_is_read_the_same_way_too(name: 
     served = load_reward_model(tmp_path / "version", extractor=Extractors(tmp_path / "other", CPU), device=CPU)
 
     assert trained.tokenizer.pad_token_id == trained.tokenizer.eos_token_id
-    for before, after in zip(through_training_path(trained, steps[-1:]), score(served, pairs), strict=True):
-        torch.testing.assert_close(after.sort().values, before.sort().values, rtol=0, atol=1e-5)
+    for before, after in zip(through_training_path(trained, steps), score(served, pairs), strict=True):
+        torch.testing.assert_close(after.sort().values, before.sort().values, rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -178,18 +193,33 @@ def test_long_texts_are_cut_and_not_dropped(name: str, train: Train) -> None:
     with recorded_training() as steps:
         trained = train(long, dataclasses.replace(RECIPES[name](5), max_tokens=24, batch_pairs=2), "version")
 
-    rows = steps[-1]["features"] if name == "frozen" else torch.cat([step["input_ids"] for step in steps])
-    assert len(rows) == 2 * len(long), "every answer of every pair was trained on"
-    if name != "frozen":
-        assert rows.shape[1] == 24
+    if name in SEQUENCE:
+        rows = [row[mask.bool()] for step in steps for row, mask in zip(step["input_ids"], step["attention_mask"], strict=True)]
+        assert [len(row) for row in rows] == [24] * 2 * len(long), "every answer of every pair was trained on"
     assert torch.stack(score(trained, long)).isfinite().all()
+
+
+def test_the_tutorial_pads_every_answer_to_550_tokens_and_takes_four_pairs_a_step(train: Train) -> None:
+    with recorded_training() as steps:
+        train(separable_pairs(6), RECIPES["tutorial"](6), "version")
+
+    assert [tuple(step["input_ids"].shape) for step in steps] == [(4, 550)] * 3, "two pairs at a time on a CPU"
+    assert RECIPES["tutorial"](6).batch_pairs == 4
+
+
+@pytest.mark.parametrize("name", ["lora", "full"])
+def test_pairs_of_like_length_are_trained_together_and_padded_to_the_longest_of_them(name: str, train: Train) -> None:
+    short, long = separable_pairs(64), [dataclasses.replace(p, prompt=p.prompt * 12) for p in separable_pairs(64, start=500)]
+
+    with recorded_training() as steps:
+        train([pair for both in zip(short, long, strict=True) for pair in both], RECIPES[name](128), "version")
+
+    num_padded = sum(step["attention_mask"].numel() for step in steps)
+    num_real = sum(int(step["attention_mask"].sum()) for step in steps)
+    assert num_padded / num_real < 1.5, "in a random order it is 1.7"
 
 
 @pytest.mark.parametrize("num_pairs", [1, 30, 3000])
 def test_a_recipe_goes_by_its_own_name_for_any_number_of_pairs(num_pairs: int) -> None:
     for name, make in RECIPES.items():
         assert make(num_pairs).name == name
-
-
-def test_the_prior_of_the_frozen_recipe_weighs_less_the_more_pairs_there_are() -> None:
-    assert [RECIPES["frozen"](num_pairs).l2 for num_pairs in (1, 100, 3000)] == [300, 3, 0.1]

@@ -18,26 +18,16 @@ from preference.registry import ModelCard, Registry
 from preference.settings import Settings
 from preference.studio import LabelStudioProject
 from tests.conftest import REPOSITORY, SettingsFactory
+from tests.round_that_waits import CountedProject
 from trainer.heartbeat import beat, is_alive
-from trainer.retrain import Round
+from trainer.rounds import Round
 from trainer.schedule import Watch, parse_schedule, run_schedule
+from trainer.unfinished import MAX_ATTEMPTS, Snapshot, UnfinishedRound, only_round
 
 CARD = ModelCard(
     project_id=1, recipe="frozen", base="embedded", num_annotations=0, num_train_pairs=1, num_holdout_pairs=0, dropped={},
     metrics={}, promoted=False, reason="", probe={}, seed=0, seconds={},
 )  # fmt: skip
-
-
-class CountedProject(LabelStudioProject):
-    """A project of which only the number of annotations is known, or that does not answer."""
-
-    def __init__(self, project_id: int, num_annotations: int = 0, error: PairloopError | None = None) -> None:
-        self.id, self.num_annotations, self.error = project_id, num_annotations, error
-
-    def read(self) -> dict[str, Any]:
-        if self.error is not None:
-            raise self.error
-        return {"total_annotations_number": self.num_annotations}
 
 
 class Lab:
@@ -334,6 +324,86 @@ def test_a_round_says_why_it_begins(lab: Lab, caplog: pytest.LogCaptureFixture) 
     ]
 
 
+# A round that was killed
+
+
+def test_a_round_that_was_killed_is_taken_up_at_the_next_look(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, logger="trainer.schedule")
+    UnfinishedRound(lab.registries[1]).begin()
+
+    lab.watch.look()
+
+    assert lab.rounds == [1]
+    assert caplog.messages == ["project 1: round begins (the one before was killed)"]
+
+
+def test_a_round_that_is_killed_while_the_trainer_watches_is_tried_three_times_in_all(
+    lab: Lab, caplog: pytest.LogCaptureFixture
+) -> None:
+    def killed(registry: Registry) -> Round:
+        UnfinishedRound(registry).begin()
+        return Round("failed", "the round's process was killed (signal 9, SIGKILL: out of memory?)")
+
+    lab.registries[1].request("train")
+    lab.ends = killed
+    for _ in range(MAX_ATTEMPTS + 2):
+        lab.watch.look()
+        lab.watch.scheduled()
+
+    assert lab.rounds == [1] * MAX_ATTEMPTS
+    assert not UnfinishedRound(lab.registries[1]).exists
+    assert [message for message in caplog.messages if "is given up" in message] == caplog.messages
+
+
+def test_after_a_round_was_given_up_new_judgements_begin_another(lab: Lab) -> None:
+    for _ in range(MAX_ATTEMPTS):
+        UnfinishedRound(lab.registries[1]).begin()
+    lab.watch.look()
+    assert lab.rounds == []
+
+    lab.projects[1].num_annotations = 10
+    lab.watch.look()
+    assert lab.rounds == [1]
+
+
+def test_a_round_that_another_process_runs_is_not_taken_up(lab: Lab) -> None:
+    UnfinishedRound(lab.registries[1]).begin()
+
+    with only_round(lab.registries[1]):
+        lab.watch.look()
+    assert lab.rounds == []
+
+    lab.watch.look()
+    assert lab.rounds == [1]
+
+
+def test_a_request_outlives_a_round_that_another_process_runs(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
+    def is_taken(registry: Registry) -> Round:
+        raise TrainingError("Another process is in the middle of a round of project 1; this one leaves it to that.")
+
+    lab.registries[1].request("train")
+    lab.ends = is_taken
+    lab.watch.look()
+    lab.watch.look()
+    lab.ends = lambda registry: Round("promoted", "better")
+    lab.watch.look()
+    lab.watch.look()
+
+    assert lab.rounds == [1, 1, 1]
+    assert len(caplog.messages) == 1, "said once"
+
+
+def test_a_label_studio_that_is_away_costs_a_killed_round_no_attempt(lab: Lab) -> None:
+    unfinished = UnfinishedRound(lab.registries[1])
+    unfinished.begin()
+    unfinished.keep(Snapshot([], {}, {}))
+    lab.projects[1].error = UNREACHABLE
+
+    lab.watch.look()
+
+    assert (lab.rounds, unfinished.num_attempts) == ([], 1)
+
+
 # Whether a trainer is running
 
 
@@ -361,28 +431,11 @@ def test_a_wrong_schedule_stops_the_start(settings_for: SettingsFactory) -> None
     assert not is_alive(settings.model_dir)
 
 
-def run_trainer(model_dir: Path) -> None:
-    """What the process of the next test runs: a trainer whose one round waits for a file called `go`."""
-
-    def run_round(project: LabelStudioProject, registry: Registry) -> Round:
-        (model_dir / "began").touch()
-        while not (model_dir / "go").exists():
-            time.sleep(0.05)
-        (model_dir / "ended").touch()
-        return Round("promoted", "better")
-
-    settings = Settings.from_environ({"MODEL_DIR": str(model_dir), "LOOK_EVERY_SECONDS": "0.1"})
-    run_schedule(settings, run_round, open_project=lambda settings, project_id: CountedProject(project_id))
-
-
 @pytest.mark.timeout(120)
 def test_a_trainer_keeps_others_out_and_ends_its_round_before_it_stops(settings_for: SettingsFactory) -> None:
     settings = settings_for()
     Registry(settings.model_dir, 1).request("train")
-    program = "import sys, pathlib, tests.test_schedule as t; t.run_trainer(pathlib.Path(sys.argv[1]))"
-    process = subprocess.Popen(
-        [sys.executable, "-c", program, str(settings.model_dir)], cwd=REPOSITORY, stderr=subprocess.PIPE, text=True
-    )
+    process = start_trainer(settings)
     try:
         wait_for((settings.model_dir / "began").exists)
         assert is_alive(settings.model_dir)
@@ -400,6 +453,31 @@ def test_a_trainer_keeps_others_out_and_ends_its_round_before_it_stops(settings_
     finally:
         process.kill()
         process.communicate()
+
+
+@pytest.mark.timeout(120)
+def test_a_second_signal_ends_the_round_early(settings_for: SettingsFactory) -> None:
+    settings = settings_for()
+    Registry(settings.model_dir, 1).request("train")
+    process = start_trainer(settings)
+    try:
+        wait_for((settings.model_dir / "began").exists)
+        process.send_signal(signal.SIGINT)
+        threading.Event().wait(0.1)
+        assert process.poll() is None
+
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+        assert (process.returncode, errors) == (0, "")
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def start_trainer(settings: Settings) -> subprocess.Popen[str]:
+    """A trainer in a process of its own, whose one round waits for a file called `go`."""
+    command = [sys.executable, "-m", "tests.round_that_waits", str(settings.model_dir)]
+    return subprocess.Popen(command, cwd=REPOSITORY, stderr=subprocess.PIPE, text=True)
 
 
 def assert_refused(settings: Settings) -> None:

@@ -17,7 +17,8 @@ from preference.registry import Registry, known_projects
 from preference.settings import Settings
 from preference.studio import LabelStudioProject
 from trainer.heartbeat import beat
-from trainer.retrain import Round, new_judgements
+from trainer.rounds import Round, new_judgements
+from trainer.unfinished import MAX_ATTEMPTS, UnfinishedRound, is_running
 
 logger = logging.getLogger(__name__)
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
@@ -47,8 +48,16 @@ def parse_schedule(text: str) -> BaseTrigger:
         raise SettingsError(f"TRAIN_SCHEDULE={text!r} is wrong: {error}") from None
 
 
-def run_schedule(settings: Settings, run_round: RunRound, *, open_project: OpenProject = open_project) -> None:
-    """Runs rounds until SIGINT or SIGTERM; a running round ends first. One trainer a MODEL_DIR.
+def run_schedule(
+    settings: Settings,
+    run_round: RunRound,
+    *,
+    open_project: OpenProject = open_project,
+    interrupt: Callable[[], None] = lambda: None,
+) -> None:
+    """Runs rounds until SIGINT or SIGTERM; a running round ends first, a second signal calls `interrupt` to end it early.
+
+    One trainer a MODEL_DIR.
 
     Raises:
         TrainingError: another trainer works on this MODEL_DIR.
@@ -73,6 +82,9 @@ def run_schedule(settings: Settings, run_round: RunRound, *, open_project: OpenP
     scheduler.add_job(beat, "interval", args=[settings.model_dir], seconds=2, executor="heartbeat", **defaults)
 
     def stop(*_: object) -> None:
+        if watch.is_stopping:
+            interrupt()
+            return
         watch.is_stopping = True  # a look that waits behind a running round must not begin another
         if scheduler.running:
             scheduler.shutdown(wait=False)
@@ -115,8 +127,13 @@ class Watch:
         self._each(lambda registry: 1)
 
     def look(self) -> None:
-        """A round for each project that asked for one, or that has MIN_NEW_PAIRS new judgements."""
-        self._each(lambda registry: 0 if registry.take_request("train") else self._settings.min_new_pairs)
+        """A round for each project that asked for one, whose last one was killed, or that has MIN_NEW_PAIRS new judgements."""
+        self._each(self._num_needed)
+
+    def _num_needed(self, registry: Registry) -> int:
+        """How many new judgements it takes to begin a round now."""
+        is_wanted = registry.take_request("train") or _is_to_be_taken_up(registry)
+        return 0 if is_wanted else self._settings.min_new_pairs
 
     def _each(self, num_needed: Callable[[Registry], int]) -> None:
         for registry in known_projects(self._settings.model_dir):
@@ -140,6 +157,8 @@ class Watch:
         if num_new < num_needed:
             return
         cause = f"{num_new} new judgements" if num_needed else "a training request"
+        if UnfinishedRound(registry).exists:
+            cause = "the one before was killed"
         logger.info("project %d: round begins (%s)", registry.project_id, cause)
         ended = self._run_round(project, registry)
         if ended.outcome in ("skipped", "failed"):  # it would end the same with the next judgement
@@ -153,3 +172,14 @@ class Watch:
             counted = num_annotations - new_judgements(registry, num_annotations)
         self._counted[registry.project_id] = (num_versions, min(counted, num_annotations))
         return min(counted, num_annotations)
+
+
+def _is_to_be_taken_up(registry: Registry) -> bool:
+    """Whether a round was killed before it ended and may be tried again; one that may not is swept."""
+    unfinished = UnfinishedRound(registry)
+    if not unfinished.exists or is_running(registry):
+        return False
+    if unfinished.num_attempts < MAX_ATTEMPTS:
+        return True
+    unfinished.give_up()
+    return False
