@@ -1,4 +1,5 @@
 import dataclasses
+import json
 import os
 import subprocess
 import sys
@@ -8,11 +9,14 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from preference.errors import TrainingError
 from preference.registry import Registry
 from tests.conftest import REPOSITORY
 from tests.test_schedule import CARD
 from trainer.__main__ import main
 from trainer.heartbeat import beat
+from trainer.rounds import read_outcome
+from trainer.unfinished import only_round
 
 Invoke = Callable[..., Result]
 
@@ -51,8 +55,25 @@ def test_status_shows_each_version_with_its_verdict_and_marks_the_champion(
         f"trainer: not running on {tmp_path}",
         f"project 3: champion {first}",
         f"* {first}  frozen, 40 pairs, promoted: accuracy 0.700, and there was no champion",
+        f"    made champion {made_at(registry, first)} UTC by judge",
         f"  {second}  frozen, 50 pairs, kept back: accuracy 0.600 is below",
     ]
+
+
+def made_at(registry: Registry, version: str) -> str:
+    return str(registry.card(version).promotions[-1]["at"])[:16]
+
+
+def test_status_shows_who_promoted_and_why(invoke: Invoke, registry: Registry) -> None:
+    first, second = registry.versions()
+    invoke("promote", "--project", "3", second, "--reason", "people like it")
+    invoke("rollback", "--project", "3")
+
+    lines = invoke("status").output.splitlines()
+
+    assert lines[2].startswith(f"* {first}")
+    assert lines[4] == f"    made champion {made_at(registry, first)} UTC by rollback after {second}"
+    assert lines[6] == f"    made champion {made_at(registry, second)} UTC by hand after {first}: people like it"
 
 
 def test_status_of_a_project_without_a_version(invoke: Invoke, tmp_path: Path) -> None:
@@ -127,6 +148,54 @@ def test_what_is_no_version_name_is_refused(invoke: Invoke, registry: Registry, 
     assert f"Project 3 has no version {version!r}" in result.output
 
 
+def test_rollback_serves_the_champion_before(invoke: Invoke, registry: Registry) -> None:
+    first, second = registry.versions()
+    invoke("promote", "--project", "3", second)
+
+    result = invoke("rollback", "--project", "3", "--reason", "too short")
+
+    assert result.exit_code == 0
+    assert result.output == f"project 3: {first} is the champion again; backends load it within a second\n"
+    assert registry.champion() == first
+    assert registry.card(first).promotions[-1]["reason"] == "too short"
+
+
+def test_rollback_without_a_champion_before_says_what_to_do(invoke: Invoke, registry: Registry) -> None:
+    first, second = registry.versions()
+
+    result = invoke("rollback", "--project", "3")
+
+    assert result.exit_code == 1
+    assert result.output == f"Error: Project 3 has no champion before {first} in its log; promote one of: {first}, {second}.\n"
+
+
+def test_the_report_is_the_champions_or_that_of_a_named_version(invoke: Invoke, registry: Registry) -> None:
+    first, second = registry.versions()
+
+    champions, named = invoke("report", "--project", "3"), invoke("report", "--project", "3", second)
+
+    assert champions.exit_code == named.exit_code == 0
+    assert champions.output.startswith(f"{first} of project 1, promoted: accuracy 0.700")
+    assert named.output.startswith(f"{second} of project 1, kept back: accuracy 0.600 is below")
+    assert "this version" in named.output
+
+
+def test_the_report_is_to_be_had_as_json(invoke: Invoke, registry: Registry) -> None:
+    first = registry.versions()[0]
+
+    card = json.loads(invoke("report", "--project", "3", "--json").output)
+
+    assert (card["version"], card["num_train_pairs"], card["promotions"][0]["by"]) == (first, 40, "judge")
+
+
+def test_a_report_without_a_version_says_what_to_do(invoke: Invoke, tmp_path: Path) -> None:
+    Registry(tmp_path, 3).create()
+
+    result = invoke("report", "--project", "3")
+
+    assert (result.exit_code, result.output) == (1, "Error: Project 3 has no version yet; `pairloop-trainer once` trains one.\n")
+
+
 def test_promote_needs_a_project(invoke: Invoke) -> None:
     result = invoke("promote", "v1-20250101-000000")
 
@@ -146,6 +215,42 @@ def test_once_without_a_key_fails_and_names_the_variable(invoke: Invoke) -> None
 
     assert result.exit_code == 1
     assert result.output.startswith("project 3: failed: LABEL_STUDIO_API_KEY is not set; ")
+
+
+def test_once_says_it_as_json_to_programs(invoke: Invoke) -> None:
+    result = invoke("once", "--json", "--project", "3")
+
+    assert result.exit_code == 1
+    ended = read_outcome(result.stdout)
+    assert ended is not None
+    assert (ended.outcome, ended.version) == ("failed", None)
+    assert ended.reason.startswith("LABEL_STUDIO_API_KEY is not set; ")
+
+
+def test_once_leaves_a_project_to_the_process_that_is_at_it_before_it_loads_anything(registry: Registry, tmp_path: Path) -> None:
+    program = """
+import sys
+from trainer.__main__ import main
+try:
+    main(["once", "--project", "3"])
+except SystemExit as end:
+    print(end.code, [name for name in ("torch", "transformers", "scipy") if name in sys.modules])
+"""
+    environ = {**os.environ, "MODEL_DIR": str(tmp_path), "LABEL_STUDIO_API_KEY": "key"}
+    with only_round(registry):
+        found = subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, env=environ, capture_output=True, text=True)
+
+    said = "Another process is in the middle of a round of project 3; this one leaves it to that."
+    assert found.stdout.splitlines() == [f"project 3: {said}", "0 []"]
+
+
+def test_a_project_that_is_taken_comes_back_to_the_daemon_as_such(invoke: Invoke, registry: Registry) -> None:
+    with only_round(registry):
+        result = invoke("once", "--json", "--project", "3")
+
+    assert result.exit_code == 0
+    with pytest.raises(TrainingError, match="in the middle of a round of project 3"):
+        read_outcome(result.stdout)
 
 
 def test_a_device_that_is_not_there_is_refused(invoke: Invoke) -> None:
