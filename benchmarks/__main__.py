@@ -11,9 +11,15 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import accuracy, filling, generation, stages
+from benchmarks import accuracy, filling, generation, rounds, stages
 
-BENCHMARKS = {"generation": generation.run, "filling": filling.run, "accuracy": accuracy.run, "stages": stages.run}
+BENCHMARKS = {
+    "generation": generation.run,
+    "filling": filling.run,
+    "accuracy": accuracy.run,
+    "rounds": rounds.run,
+    "stages": stages.run,
+}
 _RESULTS = Path(__file__).parent / "results" / "latest.json"
 
 
@@ -26,7 +32,8 @@ def main(only: str | None) -> None:
     table = Table("name", "value", "unit", "baseline", "ratio", title="Benchmarks")
     for row in rows:
         baseline = "" if row.baseline is None else f"{row.baseline:.3g} ({row.baseline_name})"
-        table.add_row(row.name, f"{row.value:.3g}", row.unit, baseline, "" if row.ratio is None else f"{row.ratio:.2f}")
+        value = f"{row.value:.3g}" + ("" if row.interval is None else f" ({row.interval[0]:.3g} to {row.interval[1]:.3g})")
+        table.add_row(row.name, value, row.unit, baseline, "" if row.ratio is None else f"{row.ratio:.3g}")
     console.print(table)
     _RESULTS.parent.mkdir(exist_ok=True)
     machine = {

@@ -1,7 +1,9 @@
-"""Held-out accuracy and seconds of the `frozen` recipe on real human preferences, beside the length rules.
+"""What the default recipe reaches on real human preferences, beside rules without a model, and what it costs.
 
 The pairs come from the folder that PREFERENCE_DATA names (default: ../shared/data), as *.jsonl.gz files with `prompt`,
-`chosen` and `rejected`; without any, this says so and measures nothing.
+`chosen` and `rejected`; without any, this says so and measures nothing. Five splits by prompt, the same for every recipe:
+with 300 and 900 training pairs where the file has that many, else with 64 % of it. Intervals are bootstraps over the prompts of
+what each pair got on average over the splits that held it out, so they tell what other rows of the same source may give.
 """
 
 import gzip
@@ -9,61 +11,192 @@ import json
 import os
 import tempfile
 import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from rich.console import Console
 
 from benchmarks.row import Row
 from demo.stack import REPOSITORY
 from preference.backbone import quiet_transformers
 from preference.features import Extractors
-from preference.pairs import PreferencePair, split_holdout
+from preference.pairs import PreferencePair
+from preference.reward_model import RewardModel
+from trainer.baselines import baselines
 from trainer.challenger import train_challenger
-from trainer.judge import judge
-from trainer.recipes import frozen
+from trainer.figures import confidences, reliability
+from trainer.recipes import RECIPES
+from trainer.rewards import score_pairs
 
-_MAX_TRAIN, _MAX_HOLDOUT = 200, 200
+_NUM_SPLITS = 5
+_SIZES = (300, 900)
+_LEAST_HELD_OUT = 150
+_OTHER_SIZE = 0.64
+_NUM_COST = 900  # pairs whose features and head are timed
+_TUTORIAL_PAIRS = (4, 12)  # its cost a pair is the difference: what comes before the first step is not counted
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class _Outcomes:
+    """What each pair of a file got in each split; NaN where the split did not hold it out."""
+
+    of: dict[str, Array]  # rule -> (num_splits, num_pairs)
+    prompts: NDArray[np.int64]  # (num_pairs,) which prompt each pair has
+    calibration_error: float  # of the held-out pairs of all splits together: in one split's bins there are too few
+
+    def mean(self, *names: str) -> tuple[float, tuple[float, float]]:
+        """The mean over splits of the first rule (less that of the second), and its 95 % interval."""
+        values = self.of[names[0]] - (self.of[names[1]] if len(names) > 1 else 0)
+        held_out = ~np.isnan(values).all(axis=0)
+        of_pair, prompts = np.nanmean(values[:, held_out], axis=0), self.prompts[held_out]
+        counts = np.bincount(prompts)
+        sums, counts = np.bincount(prompts, of_pair)[counts > 0], counts[counts > 0]
+        drawn = np.random.default_rng(0).integers(len(sums), size=(2000, len(sums)))
+        means = sums[drawn].sum(1) / counts[drawn].sum(1)
+        low, high = np.quantile(means, (0.025, 0.975))
+        return float(np.nanmean(values, axis=1).mean()), (float(low), float(high))
 
 
 def run(console: Console) -> list[Row]:
-    """Two rows a file: accuracy, and seconds to train with the features still to be computed."""
+    """Accuracy, gain and calibration for each file and size; then costs, on the first file."""
     folder = Path(os.environ.get("PREFERENCE_DATA", REPOSITORY.parent / "shared" / "data"))
     files = sorted(folder.glob("*.jsonl.gz"))
     if not files:
         console.print(f"accuracy: no *.jsonl.gz in PREFERENCE_DATA={folder}, so nothing is measured")
+        return []
     quiet_transformers()
     torch.set_num_threads(1)  # a second busy process would make two threads slower than one
-    return [row for path in files for row in _measure(path, console)]
-
-
-def _measure(path: Path, console: Console) -> list[Row]:
-    name = path.name.removesuffix(".jsonl.gz")
-    with gzip.open(path, "rt", encoding="utf-8") as file:
-        records = [json.loads(line) for line in file]
-    pairs = [PreferencePair(record["prompt"], record["chosen"], record["rejected"]) for record in records]
-    train, holdout = split_holdout(pairs, 0.5)
-    train, holdout = train[:_MAX_TRAIN], holdout[:_MAX_HOLDOUT]
-    console.print(f"accuracy: {name}, {len(train)} pairs to train, {len(holdout)} held out")
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    rows: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="pairloop-bench-") as scratch:
-        model_dir = Path(scratch) / "models"  # features are computed anew; the converted weights are not
-        model_dir.mkdir()
+        lab = _Lab(Path(scratch))
+        rows += _costs(lab, _pairs(files[0]), console)
+        for path in files:
+            rows += _accuracy(lab, path.name.removesuffix(".jsonl.gz"), _pairs(path), console)
+    return rows
+
+
+class _Lab:
+    """A MODEL_DIR whose features are computed anew; the converted weights are kept between runs."""
+
+    def __init__(self, scratch: Path) -> None:
+        self.model_dir, self.version = scratch / "models", scratch / "version"
+        self.version.mkdir()
+        self.model_dir.mkdir()
         converted = REPOSITORY / ".cache" / "bench-models" / "embedded"
         converted.mkdir(parents=True, exist_ok=True)
-        (model_dir / "embedded").symlink_to(converted)
-        (Path(scratch) / "version").mkdir()
-        started = time.perf_counter()
-        challenger = train_challenger(
-            train, frozen(len(train)), Path(scratch) / "version", base="embedded", model_dir=model_dir,
-            extractors=Extractors(model_dir, device), device=device, seed=0,
-        )  # fmt: skip
-        seconds = time.perf_counter() - started
-        metrics = judge(challenger, None, holdout).metrics
-    rule = "longer" if metrics["longer_wins"] >= 0.5 else "shorter"
-    low, high = metrics["interval"]
-    console.print(f"accuracy: {name} {metrics['accuracy']:.3f}, 95 % interval {low:.3f} to {high:.3f}")
+        (self.model_dir / "embedded").symlink_to(converted)
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.extractors = Extractors(self.model_dir, self.device)
+
+    def train(self, pairs: Sequence[PreferencePair], recipe: str = "frozen") -> RewardModel:
+        return train_challenger(
+            pairs, RECIPES[recipe](len(pairs)), self.version, base="embedded", model_dir=self.model_dir,
+            extractors=self.extractors, device=self.device, seed=0,
+        ).model  # fmt: skip
+
+
+def _pairs(path: Path) -> list[PreferencePair]:
+    with gzip.open(path, "rt", encoding="utf-8") as file:
+        return [PreferencePair(r["prompt"], r["chosen"], r["rejected"]) for r in map(json.loads, file)]
+
+
+def _accuracy(lab: _Lab, name: str, pairs: list[PreferencePair], console: Console) -> list[Row]:
+    sizes = [size for size in _SIZES if size + _LEAST_HELD_OUT <= len(pairs)] or [round(_OTHER_SIZE * len(pairs))]
+    rows: list[Row] = []
+    for size in sizes:
+        found = _outcomes(lab, pairs, size)
+        means = {rule: found.mean(rule) for rule in found.of}
+        rule = max((rule for rule in means if rule != "frozen"), key=lambda rule: means[rule][0])
+        for each, (mean, (low, high)) in means.items():
+            console.print(f"accuracy: {name}, {size} pairs, {each}: {mean:.3f} ({low:.3f} to {high:.3f})")
+        what = f"{name}, {size} pairs"
+        rows += [
+            Row(f"held-out accuracy, {what}", means["frozen"][0], "", means[rule][0], f"{rule} wins", means["frozen"][1]),
+            Row(f"gain over {rule} wins, {what}", found.mean("frozen", rule)[0], "", interval=found.mean("frozen", rule)[1]),
+            Row(f"gain over longer wins, {what}", found.mean("frozen", "longer")[0], "", interval=found.mean("frozen", "longer")[1]),
+            Row(f"calibration error, {what}", found.calibration_error, ""),
+        ]  # fmt: skip
+    return rows
+
+
+def _outcomes(lab: _Lab, pairs: list[PreferencePair], size: int) -> _Outcomes:
+    outcomes: dict[str, Array] = {}
+    seen: list[tuple[Array, Array]] = []
+    for split, (train, held_out) in enumerate(_splits(pairs, size)):
+        model = lab.train([pairs[i] for i in train])
+        holdout = [pairs[i] for i in held_out]
+        rewards = score_pairs(model, holdout)
+        of_split = {"frozen": rewards.right, **{b.name: b.outcomes for b in baselines([pairs[i] for i in train], holdout)}}
+        for rule, values in of_split.items():
+            outcomes.setdefault(rule, np.full((_NUM_SPLITS, len(pairs)), np.nan))[split, held_out] = values
+        seen.append((confidences(model, rewards), rewards.right))
+    number = {prompt: i for i, prompt in enumerate(dict.fromkeys(pair.prompt for pair in pairs))}
+    curve = reliability(*(np.concatenate(values) for values in zip(*seen, strict=True))) or {"calibration_error": np.nan}
+    return _Outcomes(outcomes, np.array([number[pair.prompt] for pair in pairs]), curve["calibration_error"])
+
+
+def _splits(pairs: Sequence[PreferencePair], size: int) -> Iterator[tuple[list[int], list[int]]]:
+    """(places to train on, places held out): no prompt is on both sides; `size` places to train on."""
+    prompts = list(dict.fromkeys(pair.prompt for pair in pairs))
+    for seed in range(_NUM_SPLITS):
+        rank = {prompt: i for i, prompt in enumerate(np.random.default_rng(seed).permutation(np.array(prompts, object)))}
+        ordered = sorted(range(len(pairs)), key=lambda i: (rank[pairs[i].prompt], i))
+        train = ordered[:size]
+        seen = {pairs[i].prompt for i in train}
+        yield train, [i for i in ordered[size:] if pairs[i].prompt not in seen]
+
+
+def _costs(lab: _Lab, pairs: Sequence[PreferencePair], console: Console) -> list[Row]:
+    """CPU seconds of the default recipe beside the tutorial's, and of scoring beside a pipeline."""
+    some = pairs[:_NUM_COST]
+    lab.train(pairs[-8:])  # loads the backbone
+    from_nothing = _cpu_seconds(lambda: lab.train(some))
+    kept = _cpu_seconds(lambda: lab.train(some))
+    few, more = (_cpu_seconds(lambda n=n: lab.train(pairs[:n], "tutorial")) for n in _TUTORIAL_PAIRS)
+    of_pair = (more - few) / (_TUTORIAL_PAIRS[1] - _TUTORIAL_PAIRS[0])
+    console.print(f"accuracy: the tutorial's recipe takes {of_pair:.2f} cpu-s a pair")
+    tutorial = of_pair * len(some)
+    scored, piped = _scoring(lab, pairs[_NUM_COST:][:64] or pairs[:64], console)
     return [
-        Row(f"held-out accuracy, {name}", metrics["accuracy"], "", metrics[f"{rule}_wins"], f"{rule} answer wins"),
-        Row(f"train on {len(train)} pairs, {name}", seconds, "s"),
+        Row(f"retrain on {len(some)} pairs, features kept", kept, "cpu-s", tutorial, "tutorial"),
+        Row(f"train on {len(some)} pairs from nothing", from_nothing, "cpu-s", tutorial, "tutorial"),
+        Row("scoring", scored, "answers/cpu-s", piped, "pipeline, at its best batch"),
     ]
+
+
+def _scoring(lab: _Lab, pairs: Sequence[PreferencePair], console: Console) -> tuple[float, float]:
+    """(ours, the pipeline's) answers a CPU second, with both answers of each pair asked for at once."""
+    from transformers import AutoModelForSequenceClassification, pipeline
+
+    from preference.backbone import load_tokenizer, load_weights, locate
+
+    model = lab.train([replace(pair, prompt=f"{pair.prompt} ") for pair in pairs[:8]])  # whose features are other ones
+    ours = 2 * len(pairs) / _cpu_seconds(lambda: score_pairs(model, pairs))
+    path = locate("embedded", lab.model_dir)
+    network = load_weights(AutoModelForSequenceClassification, path, num_labels=1, dtype=torch.float32)
+    tokenizer = load_tokenizer(path)
+    network.config.pad_token_id = tokenizer.pad_token_id
+    classify = pipeline("text-classification", model=network, tokenizer=tokenizer, device=lab.device)  # type: ignore[call-overload]
+    texts = [_chat(tokenizer, pair.prompt, answer) for pair in pairs for answer in (pair.chosen, pair.rejected)]
+    speeds = []
+    for batch in (1, 8):
+        seconds = _cpu_seconds(lambda b=batch: list(classify(texts, batch_size=b, truncation=True, max_length=512)))
+        speeds.append(len(texts) / seconds)
+        console.print(f"accuracy: pipeline, batches of {batch}: {speeds[-1]:.1f} answers/cpu-s; ours {ours:.1f}")
+    return ours, max(speeds)
+
+
+def _chat(tokenizer, prompt: str, answer: str) -> str:  # type: ignore[no-untyped-def]
+    turns = [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]
+    return str(tokenizer.apply_chat_template(turns, tokenize=False))
+
+
+def _cpu_seconds(action) -> float:  # type: ignore[no-untyped-def]
+    started = time.process_time()
+    action()
+    return time.process_time() - started

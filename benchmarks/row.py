@@ -12,6 +12,7 @@ class Row:
     unit: str
     baseline: float | None = None
     baseline_name: str = ""
+    interval: tuple[float, float] | None = None  # 95 %
 
     @property
     def ratio(self) -> float | None:

@@ -1,0 +1,112 @@
+"""Seconds of a round with 50 new judgements on top of 20,000, beside a round from nothing.
+
+Label Studio is tests/studio_double.py, which answers faster than a real one: that favours the round from nothing, which downloads
+everything. Reading 20,000 pairs with the embedded model takes an hour or two, so that one part is scaled: the features
+of the 20,000 are noise that was written into the cache, and what they would have cost is measured on the 50 new pairs, which
+are real. All else is the code of `pairloop-trainer once`, in this process.
+"""
+
+import itertools
+import logging
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+
+from benchmarks.row import Row
+from demo.stack import REPOSITORY
+from preference.backbone import locate, quiet_transformers
+from preference.feature_cache import FeatureCache
+from preference.features import Extractors, FeatureRecipe
+from preference.registry import Registry
+from preference.settings import Settings
+from preference.studio import LabelStudioProject
+from trainer.head import feature_recipe
+from trainer.recipes import RECIPES
+from trainer.retrain import retrain
+from trainer.rounds import Round
+
+_NUM_KNOWN, _NUM_NEW = 20_000, 50
+_DAY = 86400.0
+
+
+def run(console: Console) -> list[Row]:
+    """One row."""
+    from tests.studio_double import KEY, StudioDouble
+
+    quiet_transformers()
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory(prefix="pairloop-bench-") as folder, StudioDouble() as studio:
+        model_dir = Path(folder)
+        converted = REPOSITORY / ".cache" / "bench-models" / "embedded"
+        converted.mkdir(parents=True, exist_ok=True)
+        (model_dir / "embedded").symlink_to(converted)
+        settings = Settings.from_environ({
+            "MODEL_DIR": folder, "LABEL_STUDIO_URL": studio.url, "LABEL_STUDIO_API_KEY": KEY, "FEATURES_MB": "100000"
+        })  # fmt: skip
+        project_id = studio.add_project()
+        project, registry = LabelStudioProject(settings, project_id), Registry(model_dir, project_id)
+        extractors = Extractors(model_dir, torch.device("cpu"))
+
+        def judge(first: int, count: int) -> None:
+            for number in range(first, first + count):
+                (task_id,) = studio.add_tasks(project_id, _data(number))
+                side = "left" if task_id % 3 else "right"
+                region = {"from_name": "comparison", "to_name": "comparison", "type": "pairwise", "value": {"selected": side}}
+                studio.annotate(task_id, [region])
+
+        def train() -> float:
+            started = time.perf_counter()
+            ended: Round = retrain(project, registry, settings, extractors=extractors, device=torch.device("cpu"))
+            if ended.outcome not in ("promoted", "rejected"):
+                raise SystemExit(f"rounds: {ended}")
+            return time.perf_counter() - started
+
+        logging.getLogger("trainer").setLevel(logging.ERROR)
+        seconds = itertools.count(time.time() - 2 * _DAY)  # people judge over a day: few judgements are of the last minutes
+        studio.clock = lambda: next(seconds)
+        judge(0, _NUM_KNOWN)
+        _write_features(settings, extractors)
+        whole = train()
+        studio.clock = time.time
+        judge(_NUM_KNOWN, _NUM_NEW)
+        before = time.perf_counter()
+        fresh = [_data(n) for n in range(_NUM_KNOWN, _NUM_KNOWN + _NUM_NEW)]
+        extractor = extractors(_recipe(settings))
+        extractor.features([d["prompt"] for d in fresh for _ in range(2)], [d[f"answer{i}"] for d in fresh for i in (1, 2)])
+        of_new = time.perf_counter() - before
+        incremental = of_new + train()
+    scaled = whole + of_new * _NUM_KNOWN / _NUM_NEW
+    console.print(
+        f"rounds: 50 new {incremental:.1f} s; all {whole:.1f} s and {scaled - whole:.0f} s of features (scaled from 50)"
+    )
+    return [
+        Row("round with 50 new judgements on 20,000", incremental, "s", scaled, "from nothing, features scaled from 50 pairs")
+    ]  # fmt: skip
+
+
+def _data(number: int) -> dict[str, str]:
+    return {
+        "prompt": f"Question {number}: how does one keep {number % 97} bees through a winter in the mountains?",
+        "answer1": f"Leave them {number % 13} kilos of honey, wrap the hive, and keep the wind and the mice out of it. " * 2,
+        "answer2": f"It depends on how cold it gets; {number % 7} boxes are enough, and they should be looked at in March. " * 2,
+    }
+
+
+def _recipe(settings: Settings) -> FeatureRecipe:
+    path = locate(settings.reward_base, settings.model_dir)
+    return feature_recipe(RECIPES[settings.recipe](1), base=settings.reward_base, path=path)
+
+
+def _write_features(settings: Settings, extractors: Extractors) -> None:
+    """Noise of the right shape for every answer that is known."""
+    recipe = _recipe(settings)
+    size, cache = extractors(recipe).size, FeatureCache(settings.model_dir, recipe.key())
+    random = np.random.default_rng(0)
+    for number in range(_NUM_KNOWN):
+        data = _data(number)
+        for answer in (data["answer1"], data["answer2"]):
+            cache.keep(data["prompt"], answer, random.standard_normal(size, np.float32))
