@@ -12,6 +12,7 @@ from click.testing import CliRunner, Result
 from preference.errors import TrainingError
 from preference.registry import Registry
 from tests.conftest import REPOSITORY
+from tests.studio_double import KEY, StudioDouble
 from tests.test_schedule import CARD
 from trainer.__main__ import main
 from trainer.heartbeat import beat
@@ -186,6 +187,31 @@ def test_the_report_is_to_be_had_as_json(invoke: Invoke, registry: Registry) -> 
     card = json.loads(invoke("report", "--project", "3", "--json").output)
 
     assert (card["version"], card["num_train_pairs"], card["promotions"][0]["by"]) == (first, 40, "judge")
+
+
+def test_a_report_marks_its_suspect_labels_in_label_studio_and_clears_those_of_earlier_versions(
+    invoke: Invoke, tmp_path: Path
+) -> None:
+    with StudioDouble() as studio:
+        project_id = studio.add_project()
+        before, now = studio.add_tasks(project_id, {"prompt": "Why?"}, {"prompt": "How?"}, meta={"mine": 1})
+        registry = Registry(tmp_path, project_id)
+        (tmp_path / "trained").mkdir()
+        for task in (before, now):
+            label = {"task": task, "annotation": 5, "annotator": 1, "gap": -2.0, "probability": 0.1, "link": None}
+            registry.publish(tmp_path / "trained", dataclasses.replace(CARD, report={"suspects": [label]}))
+        first, second = registry.versions()
+        found = {"LABEL_STUDIO_URL": studio.url, "LABEL_STUDIO_API_KEY": KEY}
+
+        one = invoke("report", "--project", str(project_id), first, "--mark-suspects", **found)
+        other = invoke("report", "--project", str(project_id), second, "--mark-suspects", **found)
+
+        assert one.exit_code == other.exit_code == 0, one.output + other.output
+        assert "1 marked" in one.stderr
+        assert "1 marked" in other.stderr
+        assert "1 cleared" in other.stderr
+        assert studio.tasks[before]["meta"] == {"mine": 1}
+        assert studio.tasks[now]["meta"]["pairloop_suspect"]["version"] == second
 
 
 def test_a_report_without_a_version_says_what_to_do(invoke: Invoke, tmp_path: Path) -> None:
