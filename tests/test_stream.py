@@ -429,7 +429,7 @@ def test_stored_tasks_are_handed_on_some_at_a_time_as_they_are_now(house: House)
 
     assert sorted(task["id"] for some in handed for task in some) == tasks
     assert all(task["data"] == house.data(task["id"]) for some in handed for task in some)
-    assert len(handed) < 20
+    assert len(handed) < 30, "those that were stored during the first call are handed on together, if no others are"
     assert threading.current_thread().name not in threads and len(threads) == 1
 
 
