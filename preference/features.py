@@ -29,8 +29,7 @@ from preference.style import NUM_STYLE, STYLE_VERSION, style
 logger = logging.getLogger(__name__)
 Array = NDArray[np.float32]
 # Padded tokens of one forward pass. On a CPU small batches are a fifth faster than 2048 (less padding, and they fit its caches).
-_BATCH_TOKENS = {"cpu": 512}
-_BATCH_TOKENS_ELSEWHERE = 8192
+_BATCH_TOKENS = {"cpu": 512, "cuda": 8192, "mps": 8192}  # not measured on a GPU
 _ROW_ANSWERS = 8  # answers that share a row at most: its mask grows with the square of the row
 
 
@@ -107,7 +106,7 @@ class FeatureExtractor:
     def _compute(self, encoded: Sequence[EncodedAnswer]) -> Iterator[tuple[int, Array]]:
         """(place in `encoded`, what the backbone sees) as each batch is done, the longest first; callers take turns."""
         by_length = sorted(self._rows(encoded), key=lambda row: row.length)
-        most_tokens = _BATCH_TOKENS.get(self._device.type, _BATCH_TOKENS_ELSEWHERE)
+        most_tokens = _BATCH_TOKENS[self._device.type]
         while by_length:
             count = max(1, min(len(by_length), most_tokens // max(1, by_length[-1].length)))
             batch, by_length = by_length[-count:], by_length[:-count]

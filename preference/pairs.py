@@ -98,9 +98,14 @@ def split_holdout(pairs: Sequence[PreferencePair], fraction: float) -> tuple[lis
 
 
 def is_held_out(prompt: str, fraction: float) -> bool:
-    """Whether no version may train on this prompt; white space and case do not make a new prompt."""
-    digest = hashlib.sha256(" ".join(prompt.lower().split()).encode()).digest()
+    """Whether no version may train on this prompt."""
+    digest = hashlib.sha256(normalised(prompt).encode()).digest()
     return int.from_bytes(digest[:8], "big") / 2**64 < fraction
+
+
+def normalised(prompt: str) -> str:
+    """What makes prompts the same for splits and folds: white space and case do not make a new one."""
+    return " ".join(prompt.lower().split())
 
 
 def num_votes(pairs: Iterable[PreferencePair]) -> int:

@@ -14,7 +14,6 @@ Not covered: storage without atomic rename.
 
 import dataclasses
 import json
-import os
 import re
 import shutil
 import uuid
@@ -26,6 +25,7 @@ from typing import Any, Literal, Self
 
 from filelock import FileLock
 
+from preference.durable import sync, write_whole
 from preference.errors import RegistryError
 from preference.promotions import PROMOTIONS, By, champions_before, log_promotion, read_promotions
 
@@ -145,10 +145,10 @@ class Registry:
             try:
                 shutil.copytree(folder, temporary, ignore=shutil.ignore_patterns(PROMOTIONS))
                 temporary.chmod(self._versions.stat().st_mode)  # a round's scratch folder is its user's alone (0700)
-                _write(temporary / "card.json", json.dumps(_published(card), indent=1, ensure_ascii=False))
+                write_whole(temporary / "card.json", json.dumps(_published(card), indent=1, ensure_ascii=False))
                 for path in temporary.rglob("*"):
-                    _sync(path)
-                _sync(temporary)
+                    sync(path)
+                sync(temporary)
                 temporary.rename(self._versions / version)
             except OSError as error:
                 shutil.rmtree(temporary, ignore_errors=True)
@@ -157,7 +157,7 @@ class Registry:
                 raise RegistryError(
                     f"A new version cannot be written to {self._versions} ({reason}); free some space, or mend what that names. The champion stays."
                 ) from error
-            _sync(self._versions)
+            sync(self._versions)
         return version
 
     # The champion
@@ -214,7 +214,7 @@ class Registry:
 
     def write_host(self, host: str) -> None:
         """Remembers the host and port by which Label Studio reaches the backend."""
-        _write(self.folder / "backend_host", host)
+        write_whole(self.folder / "backend_host", host)
 
     def read_host(self) -> str | None:
         """The remembered "host:port", or None."""
@@ -227,7 +227,7 @@ class Registry:
 
     def write_progress(self, progress: Mapping[str, Any]) -> None:
         """Remembers how far the filler is, for every process that is asked."""
-        _write(self.folder / "filling.json", json.dumps(progress), is_durable=False)
+        write_whole(self.folder / "filling.json", json.dumps(progress), is_durable=False)
 
     def read_progress(self) -> dict[str, Any]:
         """What was last remembered; empty before."""
@@ -243,7 +243,7 @@ class Registry:
         if before != version:
             at = datetime.now(UTC).isoformat(timespec="microseconds")
             log_promotion(self._versions / version, {"at": at, "by": by, "before": before, "reason": reason})
-        _write(self.folder / "champion", version + "\n")
+        write_whole(self.folder / "champion", version + "\n")
 
     def _lock(self) -> FileLock:
         return FileLock(self.folder / ".lock", timeout=60)
@@ -267,22 +267,3 @@ def _published(card: ModelCard) -> dict[str, Any]:
 def _number(version: str) -> int:
     match = _VERSION.fullmatch(version)
     return int(match.group(1)) if match else 0
-
-
-def _write(path: Path, text: str, *, is_durable: bool = True) -> None:
-    """Writes a temporary neighbour, syncs it where it must outlive a crash of the machine, and renames it into place."""
-    temporary = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
-    temporary.write_text(text, encoding="utf-8")
-    if is_durable:
-        _sync(temporary)
-    temporary.replace(path)
-    if is_durable:
-        _sync(path.parent)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

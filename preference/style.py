@@ -1,7 +1,7 @@
 """How an answer is written, whatever it says: length, layout, punctuation, first words, talk of itself.
 
-A dozen such numbers alone reach .60 to .63 on human pairs, where a frozen 135M model reaches .63 to .66 (Anthropic hh-rlhf); they
-are part of what a `frozen` head sees, and alone they are the rule that a challenger has to beat (trainer/judge.py).
+These numbers alone reach .59 to .62 on human pairs, where with a frozen 135M model .63 to .67 is reached (Anthropic hh-rlhf);
+they are part of what a `frozen` head sees, and alone they are the rule that a challenger has to beat (trainer/judge.py).
 """
 
 import re

@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold
 
-from preference.pairs import PreferencePair
+from preference.pairs import PreferencePair, normalised
 from preference.style import NUM_STYLE, style
 from trainer.intervals import Array
 
@@ -36,7 +36,7 @@ def baselines(train: Sequence[PreferencePair], holdout: Sequence[PreferencePair]
     accuracy, outcomes = _mean(_outcomes(_length_gaps(shown)), weights), _outcomes(_length_gaps(holdout))
     found = [Baseline("longer", accuracy, outcomes), Baseline("shorter", 1 - accuracy, 1 - outcomes)]
     sample = train if len(train) <= _MOST_PAIRS else [train[i] for i in np.linspace(0, len(train) - 1, _MOST_PAIRS, dtype=int)]
-    prompts = [" ".join(pair.prompt.lower().split()) for pair in sample]
+    prompts = [normalised(pair.prompt) for pair in sample]
     if len(set(prompts)) > 1:
         difference, train_weights = _difference(sample), np.array([pair.weight for pair in sample])
         crossed = np.zeros(len(sample))

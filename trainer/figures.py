@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import pearsonr, spearmanr
 
-from preference.pairs import PreferencePair
+from preference.pairs import PreferencePair, normalised
 from preference.registry import ModelCard
 from preference.reward_model import RewardModel
 from trainer.annotators import Judgement
@@ -114,10 +114,10 @@ def prequential(pairs: Sequence[PreferencePair], champion: RewardModel, card: Mo
     votes = [(_time(pair.judged_at), pair) for pair in pairs if pair.kind == "vote"]
     if since is None:
         return None
-    times = [(_time(pair.judged_at), _normalised(pair.prompt)) for pair in pairs]
+    times = [(_time(pair.judged_at), normalised(pair.prompt)) for pair in pairs]
     earlier = {prompt for at, prompt in times if at is None or at <= since}
     later = sorted(
-        ((at, pair) for at, pair in votes if at is not None and at > since and _normalised(pair.prompt) not in earlier),
+        ((at, pair) for at, pair in votes if at is not None and at > since and normalised(pair.prompt) not in earlier),
         key=lambda item: item[0],
     )[-_MOST_LATER:]
     if not later:
@@ -180,11 +180,6 @@ def _correlation(of: Any, first: Array, second: Array) -> float | None:
     if np.ptp(first) == 0 or np.ptp(second) == 0:
         return None
     return round(float(of(first, second).statistic), 4)
-
-
-def _normalised(prompt: str) -> str:
-    """As preference.pairs.is_held_out takes prompts to be the same."""
-    return " ".join(prompt.lower().split())
 
 
 def _is_number(value: object) -> bool:

@@ -13,7 +13,6 @@ Covered: a kill at any time, two processes at once. Not covered: storage without
 import dataclasses
 import json
 import logging
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +23,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from preference.durable import sync, write_whole
 from preference.errors import RegistryError, TrainingError
 from preference.pairs import PreferencePair, read_pairs, write_pairs
 from preference.registry import Registry
@@ -95,7 +95,7 @@ class UnfinishedRound:
             temporary.unlink(missing_ok=True)
             temporary.touch(mode=0o600)  # it holds prompts and answers, and outlives a kill
             write_pairs(snapshot.pairs, temporary)
-            _sync(temporary)
+            sync(temporary)
             temporary.replace(self._pairs)
         except OSError as error:
             raise _unwritable(self.folder, error) from error
@@ -156,12 +156,9 @@ class UnfinishedRound:
             return _Record()
 
     def _write(self, record: "_Record") -> None:
-        temporary = self._record.with_suffix(".unfinished")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            temporary.write_text(json.dumps(dataclasses.asdict(record), ensure_ascii=False), encoding="utf-8")
-            _sync(temporary)
-            temporary.replace(self._record)
+            write_whole(self._record, json.dumps(dataclasses.asdict(record), ensure_ascii=False))
         except OSError as error:
             raise _unwritable(self.folder, error) from error
 
@@ -213,11 +210,3 @@ class _Record:
 
 def _unwritable(folder: Path, error: OSError) -> RegistryError:
     return RegistryError(f"{folder} cannot be written ({error.strerror}); free some space, or mount MODEL_DIR read-write.")
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
