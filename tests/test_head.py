@@ -1,6 +1,7 @@
 import dataclasses
 import logging
 import random
+import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
+from demo.stack import REPOSITORY
 from preference.errors import ModelError
 from preference.features import Extractors, FeatureExtractor, FeatureRecipe
 from preference.pairs import PreferencePair
@@ -17,6 +19,7 @@ from preference.reward_model import FrozenRewardModel, RewardModel, load_reward_
 from preference.style import NUM_STYLE
 from trainer.calibration import fit_temperature
 from trainer.challenger import Trained
+from trainer.concepts import concept_directions
 from trainer.head import feature_recipe, train_head
 from trainer.recipes import Recipe, frozen
 
@@ -31,7 +34,7 @@ def extractor(tiny_base: Path, tmp_path: Path) -> FeatureExtractor:
 
 
 def recipe(**changes: Any) -> Recipe:
-    return dataclasses.replace(frozen(1), **{"style_share": 0.5, "priors": (1.0,), **changes})
+    return dataclasses.replace(frozen(1), **{"style_share": 0.5, "concept_shares": (0.0,), "priors": (1.0,), **changes})
 
 
 def sentence(rng: random.Random, *more: str, num_words: int = 6) -> str:
@@ -121,15 +124,20 @@ def test_the_same_pairs_give_the_same_bytes_and_a_saved_head_scores_the_same(tin
 
 
 @pytest.mark.parametrize("prior", [0.1, 1.0, 30.0])
-def test_the_head_is_the_optimum_that_scikit_learn_finds(extractor: FeatureExtractor, prior: float) -> None:
+@pytest.mark.parametrize("share", [0.0, 2.0])
+def test_the_head_is_the_optimum_that_scikit_learn_finds(extractor: FeatureExtractor, share: float, prior: float) -> None:
     pairs = [*pairs_where("kind", "zxq", num_pairs=30), *random_votes(30)]
-    trained = train_head(pairs, recipe(style_share=0.5, priors=(prior,)), extractor)
+    trained = train_head(pairs, recipe(style_share=0.5, concept_shares=(share,), priors=(prior,)), extractor)
 
+    directions = concept_directions(extractor)
     features = extractor.features([pair.prompt for pair in pairs] * 2, [p.chosen for p in pairs] + [p.rejected for p in pairs])
-    features = (features - features.mean(0)) / features.std(0).where(features.std(0) > 1e-5, torch.inf)
+    spread = features.std(0).where(features.std(0) > 1e-5, torch.inf)
+    features = (features - features.mean(0)) / spread
     num_hidden, num_style = 3 * 32, 1 + NUM_STYLE
     scale = torch.tensor([num_hidden**-0.5] * num_hidden + [(0.5 / num_style) ** 0.5] * num_style)
-    standard = (features * scale).double().numpy()
+    on_concepts = features[:, :num_hidden] @ (directions / spread)[:, :num_hidden].T  # (120, num_concepts)
+    on_concepts = on_concepts / on_concepts.std(0) * (share / len(directions)) ** 0.5
+    standard = torch.cat([features * scale, on_concepts], 1).double().numpy()
     gaps = standard[:60] - standard[60:]
     # On (D, 1) and (-D, 0) scikit-learn's loss is C times twice ours, so that half its C is one by our prior.
     peer = LogisticRegression(fit_intercept=False, C=0.5 / prior, tol=1e-10, max_iter=10_000)
@@ -138,6 +146,43 @@ def test_the_head_is_the_optimum_that_scikit_learn_finds(extractor: FeatureExtra
 
     found = rewards_of(trained.model, pairs).numpy()
     np.testing.assert_allclose(found, expected / expected.std(ddof=1), atol=5e-3)
+
+
+def test_every_concept_has_a_direction_of_its_own(extractor: FeatureExtractor) -> None:
+    concepts = tomllib.loads((REPOSITORY / "trainer" / "concepts.toml").read_text(encoding="utf-8"))["concept"]
+    assert all(min(len(concept["more"]), len(concept["less"])) >= 2 for concept in concepts)
+    assert len({concept["name"] for concept in concepts}) == len(concepts)
+    texts = [text for concept in concepts for text in (*concept["more"], *concept["less"])]
+    assert len(set(texts)) == len(texts)
+
+    directions = concept_directions(extractor)
+
+    assert directions.shape == (len(concepts), extractor.size)
+    first = extractor.features(["What do you think about this?"] * 8, [*concepts[0]["more"], *concepts[0]["less"]])
+    torch.testing.assert_close(directions[0], first[:4].mean(0) - first[4:].mean(0))
+
+
+def test_concepts_are_taken_where_they_foretell_what_the_pairs_prefer_and_left_where_they_do_not(
+    extractor: FeatureExtractor, caplog: pytest.LogCaptureFixture
+) -> None:
+    pool = [sentence(random.Random(seed), num_words=4 + seed * 7 % 9) for seed in range(160)]
+    features = extractor.features(["Why?"] * len(pool), pool)
+    toward = (concept_directions(extractor) / features.std(0).clamp(min=1e-6) ** 2)[0]
+    toward[3 * 32 :] = 0
+    foretold = (features @ toward).numpy()
+    by_style = features[:, 3 * 32].numpy()  # how long an answer is
+    taken = []
+    for liked in (foretold, by_style):
+        pairs = []
+        for one, other in zip(range(0, 160, 2), range(1, 160, 2), strict=True):
+            better, worse = (one, other) if liked[one] > liked[other] else (other, one)
+            pairs.append(PreferencePair(f"Why {one}?", pool[better], pool[worse]))
+        caplog.clear()
+        with caplog.at_level(logging.DEBUG, logger="trainer.head"):
+            train_head(pairs, recipe(concept_shares=(0.0, 100.0), priors=(1.0,)), extractor)
+        taken.append("concepts 100" in caplog.messages[-1])
+
+    assert taken == [True, False]
 
 
 def test_a_feature_that_never_varies_and_one_that_is_huge_break_nothing(extractor: FeatureExtractor) -> None:

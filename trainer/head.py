@@ -8,6 +8,7 @@ several priors.
 import hashlib
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -23,6 +24,7 @@ from preference.reward_model import Description, FrozenRewardModel, RewardHead, 
 from preference.style import NUM_STYLE
 from trainer.calibration import fit_temperature
 from trainer.challenger import Trained
+from trainer.concepts import concept_directions
 from trainer.recipes import Recipe
 
 logger = logging.getLogger(__name__)
@@ -33,8 +35,8 @@ _NUM_FOLDS = 5
 def train_head(pairs: Sequence[PreferencePair], recipe: Recipe, extractor: FeatureExtractor) -> Trained:
     """A head over the extractor's features, and the gap that each pair has by a head which did not see its prompt.
 
-    The weight of the prior is the one of `recipe.priors` with the least cross-validated loss at its best temperature: a
-    strong prior makes gaps small, not wrong. Rewards have mean 0 and standard deviation 1 over the training answers.
+    The prior is the one of `recipe.priors` and `recipe.concept_shares` with the least cross-validated loss at its best
+    temperature: a strong prior makes gaps small, not wrong. Rewards have mean 0 and standard deviation 1 over the training answers.
     Same pairs in the same order, same weights; there is nothing random in it.
     """
     prompts, num_cut = [pair.prompt for pair in pairs], extractor.num_cut
@@ -46,30 +48,28 @@ def train_head(pairs: Sequence[PreferencePair], recipe: Recipe, extractor: Featu
         logger.info("%d answers read for the first time were cut to %d tokens, prompts first", newly, recipe.max_tokens)
     mean, spread = features.mean(0), features.std(0)
     spread = torch.where(spread > 1e-6 * features.abs().amax(0).clamp(min=1e-6), spread, torch.inf)  # a constant says nothing
-    scale = _block_scale(extractor, recipe) / spread
-    differences = (features[: len(pairs)] - features[len(pairs) :]) * scale  # (num_pairs, size)
+    bases = _bases(features, spread, extractor, recipe)
+    differences = features[: len(pairs)] - features[len(pairs) :]  # (num_pairs, size)
     votes = torch.tensor([pair.weight for pair in pairs])
     margins = torch.tensor([pair.margin for pair in pairs])
     # What annotators write themselves is easier to tell than what they are shown, and nobody asks for its confidence.
     shown = np.array([pair.kind != "written" for pair in pairs])
     shown = shown if shown.any() else ~shown
     folds = _folds(pairs)
-    prior = recipe.priors[-1]
+    share, prior = recipe.concept_shares[0], recipe.priors[-1]
     gaps: Array | None = None
     with threadpool_limits(limits=1, user_api="blas"):  # a thread for each core makes these small products three times dearer
         if folds is not None:
-            held_back: dict[float, Array] = {prior: np.zeros(len(pairs)) for prior in recipe.priors}
-            for fold in range(_NUM_FOLDS):
-                seen, unseen = torch.from_numpy(folds != fold), torch.from_numpy(folds == fold)
-                weight: Array | None = None
-                for prior in sorted(recipe.priors, reverse=True):  # each starts where the stronger prior ended
-                    weight = _fit(differences[seen], votes[seen], margins[seen], prior, start=weight)
-                    held_back[prior][folds == fold] = (differences[unseen] @ torch.from_numpy(weight).float()).numpy()
-            losses = {prior: _calibrated_loss(held_back[prior][shown], votes.numpy()[shown]) for prior in recipe.priors}
-            prior = min(losses, key=lambda prior: losses[prior])
-            gaps = held_back[prior]
-        weight = _fit(differences, votes, margins, prior)
-    in_features = torch.from_numpy(weight).float() * scale
+            held_back = {
+                (share, prior): each
+                for share, basis in bases.items()
+                for prior, each in _held_back(basis.columns(differences), votes, margins, recipe.priors, folds).items()
+            }
+            losses = {key: _calibrated_loss(each[shown], votes.numpy()[shown]) for key, each in held_back.items()}
+            share, prior = min(losses, key=lambda key: losses[key])
+            gaps = held_back[share, prior]
+        weight = _fit(bases[share].columns(differences), votes, margins, prior)
+    in_features = bases[share].weight_of_features(weight)
     rewards = (features - mean) @ in_features
     unit = float(rewards.std()) or 1.0  # 0 where nothing but ties was to learn from
     head = RewardHead(RewardHeadConfig(extractor.size)).requires_grad_(False)
@@ -87,7 +87,7 @@ def train_head(pairs: Sequence[PreferencePair], recipe: Recipe, extractor: Featu
         layers=recipe_of_features.layers,
         temperature=temperature,
     )
-    logger.debug("trained a head on %d pairs (prior %g, temperature %.2f)", len(pairs), prior, temperature)
+    logger.debug("trained a head on %d pairs (prior %g, concepts %g, temperature %.2f)", len(pairs), prior, share, temperature)
     return Trained(FrozenRewardModel(description, head, extractor), gaps)
 
 
@@ -109,12 +109,38 @@ def feature_recipe(recipe: Recipe, *, base: str, path: str) -> FeatureRecipe:
     return FeatureRecipe(base, tuple(layers), recipe.max_tokens)
 
 
-def _block_scale(extractor: FeatureExtractor, recipe: Recipe) -> torch.Tensor:
-    """(size,) how far each standardised feature may move a reward under the same prior: a block counts as one, not by its size."""
+@dataclass(frozen=True)
+class _Basis:
+    """What turns features into columns that have one prior: features by themselves, and projections on concepts."""
+
+    scale: torch.Tensor  # (size,)
+    toward: torch.Tensor  # (size, num_concepts)
+
+    def columns(self, features: torch.Tensor) -> torch.Tensor:
+        """(num_rows, size + num_concepts)"""
+        return torch.cat([features * self.scale, features @ self.toward], 1)
+
+    def weight_of_features(self, weight: Array) -> torch.Tensor:
+        """(size,) the same rewards as weights of features."""
+        own, on_concepts = torch.from_numpy(weight).float().split([self.toward.shape[0], self.toward.shape[1]])
+        rewards: torch.Tensor = own * self.scale + self.toward @ on_concepts
+        return rewards
+
+
+def _bases(features: torch.Tensor, spread: torch.Tensor, extractor: FeatureExtractor, recipe: Recipe) -> dict[float, _Basis]:
+    """A basis for each share of the concepts.
+
+    Columns are features with spread 1 over the training answers, and projections on the concepts' directions with the same.
+    Each block (hidden features, style, concepts) has the prior of one column, shared out among its own, times its share.
+    """
     num_style = NUM_STYLE + 1  # with the log of the number of tokens
     num_hidden = extractor.size - num_style
     hidden = torch.full((num_hidden,), num_hidden**-0.5)
-    return torch.cat([hidden, torch.full((num_style,), (recipe.style_share / num_style) ** 0.5)])
+    style = torch.full((num_style,), (recipe.style_share / num_style) ** 0.5)
+    toward = (concept_directions(extractor) / spread**2).T  # (size, num_concepts)
+    toward[num_hidden:] = 0
+    toward = toward / (features @ toward).std(0).clamp(min=1e-6) / toward.shape[1] ** 0.5
+    return {share: _Basis(torch.cat([hidden, style]) / spread, toward * share**0.5) for share in recipe.concept_shares}
 
 
 def _folds(pairs: Sequence[PreferencePair]) -> NDArray[np.int64] | None:
@@ -125,6 +151,20 @@ def _folds(pairs: Sequence[PreferencePair]) -> NDArray[np.int64] | None:
     shuffled = sorted(prompts, key=lambda prompt: hashlib.sha256(prompt.encode()).digest())
     fold = {prompt: i % _NUM_FOLDS for i, prompt in enumerate(shuffled)}
     return np.array([fold[pair.prompt] for pair in pairs])
+
+
+def _held_back(
+    columns: torch.Tensor, votes: torch.Tensor, margins: torch.Tensor, priors: Sequence[float], folds: NDArray[np.int64]
+) -> dict[float, Array]:
+    """For each prior, (num_pairs,) the gaps by heads that did not see the fold of the pair."""
+    gaps: dict[float, Array] = {prior: np.zeros(len(columns)) for prior in priors}
+    for fold in range(_NUM_FOLDS):
+        seen, unseen = torch.from_numpy(folds != fold), torch.from_numpy(folds == fold)
+        weight: Array | None = None
+        for prior in sorted(priors, reverse=True):  # each starts where the stronger prior ended
+            weight = _fit(columns[seen], votes[seen], margins[seen], prior, start=weight)
+            gaps[prior][folds == fold] = (columns[unseen] @ torch.from_numpy(weight).float()).numpy()
+    return gaps
 
 
 def _calibrated_loss(gaps: Array, votes: NDArray[np.float32]) -> float:
