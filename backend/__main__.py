@@ -2,9 +2,7 @@
 
 import logging
 import os
-import shutil
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -22,18 +20,19 @@ def main() -> None:
 @main.command()
 def serve() -> None:
     """Run the backend under gunicorn."""
-    from backend.server import Server
+    from backend.server import Server, tallies_folder
+    from preference.logs import set_up_logging
 
     settings = _settings()
+    set_up_logging(settings)
     if settings.host not in ("127.0.0.1", "localhost", "::1") and not settings.basic_auth_user:
-        click.echo(f"warning: HOST={settings.host} is open to the network; set BASIC_AUTH_USER and BASIC_AUTH_PASS", err=True)
-    figures, master = tempfile.mkdtemp(prefix="pairloop-metrics-"), os.getpid()
-    os.environ["PROMETHEUS_MULTIPROC_DIR"] = figures
-    try:
-        Server(settings).run()
-    finally:
-        if os.getpid() == master:  # a worker leaves through here too
-            shutil.rmtree(figures, ignore_errors=True)
+        logging.getLogger("backend").critical(  # shown whatever LOG_LEVEL is
+            "HOST=%s is open to the network without a password: whoever reaches port %d may have answers scored and start training; "
+            "set BASIC_AUTH_USER and BASIC_AUTH_PASS, or HOST=127.0.0.1", settings.host, settings.port
+        )  # fmt: skip
+    with tallies_folder() as tallies:
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(tallies)
+        Server(settings, tallies=tallies).run()
 
 
 @main.command()

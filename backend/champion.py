@@ -6,18 +6,21 @@ loaded beside the old one and takes its place only if it recomputes its card's p
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
+from backend.metrics import Metrics
 from preference.features import Extractors
 from preference.probe import load_version
 from preference.registry import UNTRAINED, Registry, known_projects
 from preference.reward_model import RewardModel
 
 logger = logging.getLogger(__name__)
+_FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 30.0, 900.0  # from a refusal to the next try
 LoadVersion = Callable[[Registry, str], RewardModel]
 
 
@@ -32,11 +35,15 @@ class Serving:
 class Champion:
     """One project's served version. `serving` may be read from any thread; one thread calls `refresh`."""
 
-    def __init__(self, registry: Registry, load: LoadVersion) -> None:
+    def __init__(
+        self, registry: Registry, load: LoadVersion, metrics: Metrics, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """`clock` gives seconds."""
         self.serving: Serving | None = None
         self.problem: str | None = None  # why the version that the pointer names is not served
-        self._registry, self._load = registry, load
+        self._registry, self._load, self._metrics, self._clock = registry, load, metrics, clock
         self._refused: str | None = None
+        self._num_refusals, self._next_try = 0, 0.0
 
     @property
     def version(self) -> str:
@@ -51,24 +58,37 @@ class Champion:
         pointed = self._registry.champion()
         if pointed != self._refused:
             self._refused = self.problem = None
-        if pointed is None or pointed == self._refused or (self.serving and pointed == self.serving.version):
+            self._num_refusals = 0
+        if pointed is None or (self.serving and pointed == self.serving.version):
+            return False
+        if pointed == self._refused and self._clock() < self._next_try:
             return False
         try:
             self.serving = Serving(self._load(self._registry, pointed), pointed)
         except Exception as error:  # a door: a damaged version may raise anything, and the others must be followed on
-            self._refused, self.problem = pointed, f"{pointed} is not served: {error}"
-            kept = f"{self.serving.version} serves on" if self.serving else "nothing is suggested"
-            logger.error("project %d: %s; %s. Promote another version.", self._registry.project_id, self.problem, kept)
+            self._refuse(pointed, error)
             return False
+        self._refused = self.problem = None
+        self._metrics.served(self._registry.project_id, pointed)
         logger.info("project %d: serving %s", self._registry.project_id, pointed)
         return True
+
+    def _refuse(self, version: str, error: Exception) -> None:
+        """Told and counted once; tried again with growing waits, because storage may be away, and memory short, for a moment."""
+        if version != self._refused:
+            self._refused, self.problem = version, f"{version} is not served: {error}"
+            self._metrics.refused(self._registry.project_id)
+            kept = f"{self.serving.version} serves on" if self.serving else "nothing is suggested"
+            logger.error("project %d: %s; %s. Promote another version.", self._registry.project_id, self.problem, kept)
+        self._next_try = self._clock() + min(_FIRST_WAIT_SECONDS * 2 ** min(self._num_refusals, 10), _LONGEST_WAIT_SECONDS)
+        self._num_refusals += 1
 
 
 class Champions:
     """The champion of every project on one MODEL_DIR, refreshed in the background."""
 
-    def __init__(self, model_dir: Path, *, device: torch.device) -> None:
-        self._model_dir, self._device = model_dir, device
+    def __init__(self, model_dir: Path, *, device: torch.device, metrics: Metrics | None = None) -> None:
+        self._model_dir, self._device, self._metrics = model_dir, device, metrics or Metrics()
         self._extractors = Extractors(model_dir, device)
         self._champions: dict[int, Champion] = {}
         self._adding = threading.Lock()
@@ -77,7 +97,7 @@ class Champions:
         """The project's champion; never waits for a model."""
         with self._adding:
             if project_id not in self._champions:
-                self._champions[project_id] = Champion(Registry(self._model_dir, project_id), self.load)
+                self._champions[project_id] = Champion(Registry(self._model_dir, project_id), self.load, self._metrics)
             return self._champions[project_id]
 
     def all(self) -> dict[int, Champion]:

@@ -1,11 +1,15 @@
 """How far the filler is with one project, told to whoever asks: every worker's /health, and `pairloop-backend fill`."""
 
+import logging
 import time
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from backend.metrics import Metrics
+from preference.errors import RegistryError
 from preference.registry import Registry
 
+logger = logging.getLogger(__name__)
 _EVERY_SECONDS = 1.0
 
 
@@ -16,6 +20,7 @@ class Progress:
         self.num_unread = 0
         self._registry, self._metrics, self._clock = registry, metrics, clock
         self._started, self._told = clock(), 0.0
+        self._is_told = False  # whether it was logged that the numbers cannot be written
         found = registry.read_progress()
         self._has_begun = bool(found.get("is_filling") or found.get("tasks_left"))  # a visit that was cut short left them so
 
@@ -34,7 +39,7 @@ class Progress:
         num_left = self.num_unread + num_under_way
         rate = num_answered / max(now - self._started, 1e-3)
         self._metrics.tasks_unanswered.labels(str(self._registry.project_id)).set(num_left)
-        self._registry.write_progress(
+        self._remember(
             {
                 "tasks_left": num_left,
                 "tasks_answered": num_answered,
@@ -46,3 +51,11 @@ class Progress:
                 "at": round(now, 1),
             }
         )
+
+    def _remember(self, progress: Mapping[str, Any]) -> None:
+        try:
+            self._registry.write_progress(progress)
+        except RegistryError as error:  # a full disk must not keep tasks from their answers
+            if not self._is_told:
+                logger.warning("project %d: how far the filling is cannot be told: %s", self._registry.project_id, error)
+            self._is_told = True

@@ -46,6 +46,7 @@ class Scheduler:
                 job.written.cancel()
                 return job.written
             (self._urgent if is_urgent else self._waiting).append(job)
+            self._metrics.jobs_waiting.set(len(self._urgent) + len(self._waiting))
             self._changed.notify_all()
         return job.written
 
@@ -59,6 +60,11 @@ class Scheduler:
             if self._loaded is None:
                 self._loaded = self._load()
             return self._loaded
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the generator is loaded, or nobody waits for it."""
+        return self._loaded is not None or not (self._urgent or self._waiting)
 
     @property
     def capacity(self) -> int:

@@ -236,4 +236,3 @@ class AnswerStream:
     def _drop(self, reason: str) -> None:
         reason = reason.partition(":")[0][:80]  # without a server's own words, which a metric must not be full of
         self.dropped[reason] += 1
-        self._metrics.tasks_failed.labels(reason).inc()

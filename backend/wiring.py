@@ -4,6 +4,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import lru_cache, partial
 from typing import Any
 
@@ -19,7 +20,7 @@ from backend.scheduling import Scheduler
 from backend.stream import AnswerStream
 from backend.visit import candidate_score
 from preference.backbone import pick_device
-from preference.errors import PairloopError
+from preference.errors import ModelError, PairloopError, RegistryError
 from preference.layout import LabelingLayout
 from preference.registry import Registry
 from preference.settings import Settings
@@ -36,14 +37,16 @@ class Backend:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.metrics = Metrics()
-        self.champions = Champions(settings.model_dir, device=pick_device(settings.device))
+        self.metrics = Metrics(settings.model_dir)
+        self.champions = Champions(settings.model_dir, device=pick_device(settings.device), metrics=self.metrics)
         self.scheduler = Scheduler(lambda: ENGINES[settings.generator_engine](settings), self.metrics)
         self._filler = Filler(settings, self.champions, self.scheduler, self.metrics)
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
         # A worker must keep threads for /health and /setup, to which Label Studio gives 1 and 3 seconds.
-        self._seats = threading.BoundedSemaphore(max(1, settings.threads - 2))
+        self._seats = threading.BoundedSemaphore(max(1, settings.threads - 3))
+        # A long request may compute for PREDICT_SECONDS. Computing is serial: a second one would gain nothing, and keep others out.
+        self._long_seats = threading.BoundedSemaphore(1)
         self._hosts: dict[int, str] = {}  # project id -> the host and port by which Label Studio reaches this backend
 
     def start(self) -> None:
@@ -61,25 +64,32 @@ class Backend:
 
     def stop(self, *, timeout_seconds: float = 25) -> None:
         """Lets what is being stored be stored, up to `timeout_seconds`; what is being written is left to the next start."""
+        deadline = time.monotonic() + timeout_seconds
         self._stop.set()
         self.scheduler.stop()
         for thread in self._threads:
-            thread.join(timeout_seconds)
+            thread.join(max(0.0, deadline - time.monotonic()))
 
     def setup(self, project_id: int, label_config: str, *, host: str | None) -> str:
         """The version to name to Label Studio. Makes the project known, and lets the filler look at it soon.
 
         Raises:
             LayoutError: the label config does not fit.
+            RegistryError: the project is new, and MODEL_DIR cannot be written.
         """
         LabelingLayout.from_label_config(label_config)
         registry = Registry(self.settings.model_dir, project_id)
         champion = self.champions.of(project_id)
-        if host and host != self._hosts.get(project_id):
-            registry.create()
-            registry.write_host(host)
-            self._hosts[project_id] = host
-        registry.request("look")
+        is_known = registry.folder.is_dir()
+        try:
+            if host and host != self._hosts.get(project_id):
+                registry.create()
+                registry.write_host(host)
+                self._hosts[project_id] = host
+            registry.request("look")
+        except RegistryError:  # the filler says so; people who open tasks keep their suggestions
+            if not is_known:
+                raise
         return champion.version
 
     def predict(self, project_id: int, label_config: str, tasks: Sequence[dict[str, Any]]) -> list[Prediction | list[Any]]:
@@ -87,7 +97,7 @@ class Backend:
 
         So do tasks without answers, because Label Studio's label stream would show empty boxes beside a suggestion; one
         that is opened alone is answered first of all, so that its page shows the answers. All of a request that comes
-        while THREADS - 2 others are worked on gets `[]` as well.
+        while THREADS - 3 others are worked on gets `[]` as well, and so does one of more than 16 tasks beside another such.
 
         Raises:
             LayoutError: the label config does not fit.
@@ -96,16 +106,19 @@ class Backend:
         layout = LabelingLayout.from_label_config(label_config)
         unanswered = [task for task in tasks if None in layout.answers(task["data"])]
         if unanswered:
-            Registry(self.settings.model_dir, project_id).request("fill")
+            with suppress(RegistryError):  # MODEL_DIR cannot be written: the filler's timer finds them, too
+                Registry(self.settings.model_dir, project_id).request("fill")
         results: list[Prediction | list[Any]] = [[] for _ in tasks]
-        if not self._seats.acquire(blocking=False):
+        seats = self._seats if len(tasks) <= _SCORED_TOGETHER else self._long_seats
+        if not seats.acquire(blocking=False):
+            self.metrics.tasks_put_off.inc(len(tasks))
             return results
         try:
             self._score(results, project_id, layout, tasks, deadline=deadline)
             if unanswered and len(tasks) == 1:
                 self._answer_now(project_id, layout, tasks[0], deadline=deadline)
         finally:
-            self._seats.release()
+            seats.release()
         return results
 
     def _score(
@@ -114,11 +127,17 @@ class Backend:
     ) -> None:  # fmt: skip
         serving = self.champions.of(project_id).serving
         for start in range(0, len(tasks), _SCORED_TOGETHER):
-            if time.monotonic() > deadline:
+            if time.monotonic() > deadline or self._stop.is_set():
                 logger.info("project %d: %d tasks of one request are left to the filler", project_id, len(tasks) - start)
+                self.metrics.tasks_put_off.inc(len(tasks) - start)
                 break
             end = start + _SCORED_TOGETHER
-            results[start:end] = predict_tasks(tasks[start:end], layout, serving)
+            try:
+                results[start:end] = predict_tasks(tasks[start:end], layout, serving)
+            except ModelError as error:  # out of memory, say; the page opens without a suggestion
+                logger.warning("project %d: %d tasks of a request cannot be scored: %s", project_id, len(tasks) - start, error)
+                self.metrics.tasks_put_off.inc(len(tasks) - start)
+                break
 
     def _answer_now(self, project_id: int, layout: LabelingLayout, task: dict[str, Any], *, deadline: float) -> None:
         """Answers and stores a task that somebody has opened, where this process is the one that has the generator."""

@@ -15,7 +15,7 @@ from typing import Self
 import httpx
 
 from preference.errors import StackError
-from trainer.heartbeat import is_alive
+from preference.heartbeat import is_alive
 
 REPOSITORY = Path(__file__).parent.parent
 USER = "admin@example.com"

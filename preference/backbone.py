@@ -29,6 +29,8 @@ _LOADING = threading.Lock()
 def quiet_transformers() -> None:
     """Keeps transformers' bars and advice out of a process's log: each weight that a shortened model leaves out, say."""
     transformers_logging.set_verbosity_error()
+    transformers_logging.disable_default_handler()  # an error of its is a line of our log, in its format
+    transformers_logging.enable_propagation()
     transformers_logging.disable_progress_bar()
 
 

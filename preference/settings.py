@@ -75,6 +75,9 @@ class Settings:
         description="A secret that `connect` puts into Label Studio's webhook, which cannot send basic auth.",
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="The least severe line that is logged.")
+    log_format: Literal["text", "json"] = Field(
+        "text", description="How a log line is written: `text`, or `json`, one object a line with its traceback inside."
+    )
     # Computing
     device: str = Field(
         "auto", pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$", description="Where models run: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`."

@@ -80,6 +80,10 @@ class House:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.stop_writing()
+
+    def stop_writing(self) -> None:
+        """As where a process ends."""
         for scheduler, thread in self._running:
             scheduler.stop()
             thread.join()
@@ -204,7 +208,7 @@ class House:
         return self.studio.requests.count(f"POST /api/projects/{self.project_id}/import/predictions")
 
     def figure(self, name: str) -> float:
-        """A figure of /metrics, such as `tasks_answered_total` or `tasks_failed_total{reason="..."}`; 0 where there is none."""
+        """A figure of /metrics, such as `tasks_answered_total` or `tasks_unanswered{project="1"}`; 0 where there is none."""
         lines = self.metrics.text().decode().splitlines()
         return next((float(line.rpartition(" ")[2]) for line in lines if line.rpartition(" ")[0] == f"pairloop_{name}"), 0.0)
 

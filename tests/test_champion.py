@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from backend.champion import Champion, Champions
+from backend.metrics import Metrics
 from backend.predictions import predict_tasks
 from preference.layout import LabelingLayout
 from preference.registry import UNTRAINED, Registry
@@ -171,6 +172,33 @@ def test_a_refused_first_version_suggests_nothing_and_is_not_named(
     assert (champion.serving, champion.version) == (None, UNTRAINED)
     (record,) = [record for record in caplog.records if record.name == "backend.champion"]
     assert record.getMessage().endswith("; nothing is suggested. Promote another version.")
+
+
+def test_a_version_whose_storage_was_away_is_tried_again_after_growing_waits_and_told_once(
+    registry: Registry, tmp_path: Path, tiny_base: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    version = publish_version(registry, tiny_base, weight=1)
+    registry.promote(version)
+    registry.path(version).rename(registry.folder / "away")
+    now, tries, metrics = [0.0], [], Metrics()
+    load = Champions(tmp_path, device=CPU).load
+
+    def counted(registry: Registry, version: str) -> RewardModel:
+        tries.append(now[0])
+        return load(registry, version)
+
+    champion = Champion(registry, counted, metrics, clock=lambda: now[0])
+    while now[0] < 200:
+        assert champion.refresh() is False
+        now[0] += 0.5
+    assert tries == [0, 30, 90]
+    assert len([record for record in caplog.records if record.name == "backend.champion"]) == 1
+    assert b'pairloop_reloads_total{outcome="refused",project="1"} 1.0' in metrics.text()
+
+    (registry.folder / "away").rename(registry.folder / "versions" / version)
+    now[0] = 210
+    assert champion.refresh() is True
+    assert (champion.version, champion.problem) == (version, None)
 
 
 def test_a_problem_ends_with_a_rollback_to_the_version_that_is_served(

@@ -11,17 +11,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from apscheduler.job import Job
+from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.interval import IntervalTrigger
 
 from preference.errors import PairloopError, SettingsError, StudioKeyError, StudioUnreachable, TrainingError
+from preference.heartbeat import beat, is_alive
 from preference.registry import ModelCard, Registry
 from preference.settings import Settings
 from preference.studio import LabelStudioProject
 from tests.conftest import REPOSITORY, SettingsFactory
 from tests.round_that_waits import CountedProject
-from trainer.heartbeat import beat, is_alive
 from trainer.rounds import Round
-from trainer.schedule import Watch, parse_schedule, run_schedule
+from trainer.schedule import Watch, bring_forward, parse_schedule, run_schedule
 from trainer.unfinished import MAX_ATTEMPTS, Snapshot, UnfinishedRound, only_round
 
 CARD = ModelCard(
@@ -420,6 +422,44 @@ def test_a_trainer_is_alive_for_15_seconds_after_its_last_sign(tmp_path: Path) -
 
 def test_a_folder_that_is_not_there_has_no_trainer(tmp_path: Path) -> None:
     assert not is_alive(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("schedule", ["0 3 * * *", "30m"])
+def test_a_clock_that_is_set_back_delays_no_job(schedule: str) -> None:
+    scheduler = BackgroundScheduler()
+    scheduler.add_job(print, parse_schedule(schedule), id="scheduled")
+    scheduler.add_job(print, "interval", seconds=5, id="look")
+    scheduler.start(paused=True)
+    due = {job.id: job.next_run_time for job in scheduler.get_jobs()}
+
+    bring_forward(scheduler)
+    assert {job.id: job.next_run_time for job in scheduler.get_jobs()} == due, "nothing moves while the clock is right"
+    for job in scheduler.get_jobs():  # as they stand when the clock was two days ahead until now
+        job.modify(next_run_time=due[job.id] + timedelta(days=2))
+    bring_forward(scheduler)
+
+    now = datetime.now(UTC)
+    late = {job.id: job.next_run_time - due[job.id] for job in scheduler.get_jobs()}
+    scheduler.shutdown()
+    assert all(timedelta(0) <= seconds < timedelta(seconds=60) for seconds in late.values()), (now, late)
+
+
+def test_a_scheduler_that_ends_while_the_clock_is_followed_is_no_error() -> None:
+    class Ending(BackgroundScheduler):  # type: ignore[misc]
+        def get_jobs(self, *args: Any, **kwargs: Any) -> list[Job]:
+            jobs: list[Job] = super().get_jobs(*args, **kwargs)
+            self.shutdown()
+            return jobs
+
+    scheduler = Ending()
+    late = datetime.now(UTC) + timedelta(days=2)
+    for _ in range(2):
+        scheduler.add_job(print, "interval", seconds=5, next_run_time=late)
+    scheduler.start(paused=True)
+
+    bring_forward(scheduler)
+
+    assert not scheduler.running
 
 
 def test_a_wrong_schedule_stops_the_start(settings_for: SettingsFactory) -> None:

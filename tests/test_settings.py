@@ -43,6 +43,7 @@ def test_every_field_is_read_from_the_variable_of_its_name_in_capitals() -> None
         "basic_auth_pass": "p",
         "webhook_secret": "w",
         "log_level": "DEBUG",
+        "log_format": "json",
         "device": "cuda:1",
         "torch_threads": "4",
         "generator_engine": "echo",

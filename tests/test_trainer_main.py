@@ -10,12 +10,12 @@ import pytest
 from click.testing import CliRunner, Result
 
 from preference.errors import TrainingError
+from preference.heartbeat import beat
 from preference.registry import Registry
 from tests.conftest import REPOSITORY
 from tests.studio_double import KEY, StudioDouble
 from tests.test_schedule import CARD
 from trainer.__main__ import main
-from trainer.heartbeat import beat
 from trainer.rounds import read_outcome
 from trainer.unfinished import only_round
 

@@ -1,6 +1,5 @@
 """pairloop-trainer: retrains the reward model when there are new judgements, and promotes what is better."""
 
-import logging
 import sys
 from functools import cache
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Literal
 import click
 
 from preference.errors import PairloopError, StudioUnreachable
+from preference.logs import set_up_logging
 from preference.registry import ModelCard, Registry, known_projects
 from preference.settings import Settings
 
@@ -65,7 +65,7 @@ def once(project_id: int | None, as_json: bool) -> None:
 @click.option("--check", is_flag=True, help="Only say whether a trainer is running; the exit status tells.")
 def status(check: bool) -> None:
     """Show each project's versions and whether the trainer is running."""
-    from trainer.heartbeat import is_alive
+    from preference.heartbeat import is_alive
 
     settings = _settings()
     alive = is_alive(settings.model_dir)
@@ -225,8 +225,7 @@ def _settings() -> Settings:
     except PairloopError as error:
         click.echo(str(error), err=True)
         sys.exit(2)
-    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    set_up_logging(settings)
     return settings
 
 

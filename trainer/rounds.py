@@ -8,12 +8,14 @@ import logging
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
 
 from preference.errors import RegistryError, StudioUnreachable, TrainingError
 from preference.registry import ModelCard, Registry
+from preference.standing import tell_round
 from preference.studio import LabelStudioProject
 from trainer.unfinished import UnfinishedRound, busy, is_running, only_round
 
@@ -55,6 +57,7 @@ class RoundProcesses:
         """
         if is_running(registry):
             raise TrainingError(busy(registry))
+        started = time.monotonic()
         # A session of its own: the terminal's Ctrl-C is for the daemon, which lets a round end.
         self._process = subprocess.Popen(
             [*self._command, "--project", str(registry.project_id)],
@@ -70,6 +73,7 @@ class RoundProcesses:
         if ended is None:
             ended = Round("failed", _died(status))
             logger.error("project %d: round failed: %s", registry.project_id, ended.reason)
+            _tell(ended, registry, seconds=time.monotonic() - started)
         return ended
 
     def interrupt(self) -> None:
@@ -83,7 +87,10 @@ def run_here(registry: Registry, run: Callable[[], Round]) -> Round | StudioUnre
     """How a round in this process ended, or what keeps it from running now: Label Studio is away, another process is at it."""
     try:
         with only_round(registry):
-            return run()
+            started = time.monotonic()
+            ended = run()
+            _tell(ended, registry, seconds=time.monotonic() - started)
+            return ended
     except (StudioUnreachable, TrainingError) as error:
         return error
 
@@ -131,6 +138,13 @@ def cards(registry: Registry) -> Iterator[ModelCard]:
             yield registry.card(version)
         except RegistryError as error:
             logger.warning("project %d: %s", registry.project_id, error)
+
+
+def _tell(ended: Round, registry: Registry, *, seconds: float) -> None:
+    try:
+        tell_round(registry, ended.outcome, reason=ended.reason, version=ended.version, seconds=seconds)
+    except OSError as error:  # the round itself ended as it did
+        logger.warning("project %d: how the round ended cannot be told (%s)", registry.project_id, error.strerror)
 
 
 def _died(status: int) -> str:

@@ -3,24 +3,32 @@
 import logging
 import re
 import signal
+import threading
 from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime
 
 from apscheduler.executors.pool import ThreadPoolExecutor
+from apscheduler.jobstores.base import JobLookupError
+from apscheduler.schedulers.base import BaseScheduler
 from apscheduler.schedulers.blocking import BlockingScheduler
 from apscheduler.triggers.base import BaseTrigger
 from apscheduler.triggers.cron import CronTrigger
 from apscheduler.triggers.interval import IntervalTrigger
 from filelock import FileLock, Timeout
 
-from preference.errors import PairloopError, SettingsError, TrainingError
+from preference.durable import writing
+from preference.errors import PairloopError, RegistryError, SettingsError, TrainingError
+from preference.heartbeat import beat
 from preference.registry import Registry, known_projects
 from preference.settings import Settings
+from preference.standing import tell_waiting
 from preference.studio import LabelStudioProject
-from trainer.heartbeat import beat
 from trainer.rounds import Round, new_judgements
 from trainer.unfinished import MAX_ATTEMPTS, UnfinishedRound, is_running
 
 logger = logging.getLogger(__name__)
+_CLOCK_SECONDS = 2.0
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 _NUMBERED_DAYS = re.compile(r"(?<![\w/-])([0-7])(?:-([0-7]))?(?:/(\d+))?(?![\w-])")
@@ -61,16 +69,18 @@ def run_schedule(
 
     Raises:
         TrainingError: another trainer works on this MODEL_DIR.
+        RegistryError: MODEL_DIR is not writable.
     """
     trigger = parse_schedule(settings.train_schedule)
-    settings.model_dir.mkdir(parents=True, exist_ok=True)
     lock = FileLock(settings.model_dir / "trainer.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise TrainingError(
-            f"Another trainer works on MODEL_DIR={settings.model_dir}; stop it, or give this one a folder of its own."
-        ) from None
+    with writing(settings.model_dir):
+        settings.model_dir.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise TrainingError(
+                f"Another trainer works on MODEL_DIR={settings.model_dir}; stop it, or give this one a folder of its own."
+            ) from None
     logging.getLogger("apscheduler").setLevel(logging.ERROR)  # it warns of each look that a running round outlasts
     watch = Watch(settings, run_round, open_project=open_project)
     # One thread for rounds and looks, so no two rounds overlap; whatever was missed meanwhile is not caught up.
@@ -80,6 +90,12 @@ def run_schedule(
     scheduler.add_job(watch.scheduled, trigger, **defaults)
     scheduler.add_job(watch.look, "interval", seconds=settings.look_every_seconds, **defaults)
     scheduler.add_job(beat, "interval", args=[settings.model_dir], seconds=2, executor="heartbeat", **defaults)
+
+    ended = threading.Event()
+
+    def follow_clock() -> None:
+        while not ended.wait(_CLOCK_SECONDS):
+            bring_forward(scheduler)
 
     def stop(*_: object) -> None:
         if watch.is_stopping:
@@ -98,12 +114,25 @@ def run_schedule(
         settings.min_new_pairs,
         settings.look_every_seconds,
     )
+    threading.Thread(target=follow_clock, name="clock", daemon=True).start()
     try:
         scheduler.start()
         rounds.shutdown()  # until a running round has ended, the lock keeps a next trainer out
     finally:
+        ended.set()
         lock.release()
         logger.info("trainer stopped")
+
+
+def bring_forward(scheduler: BaseScheduler) -> None:
+    """Lets no job wait for longer than its trigger says: one would, by as much as the machine's clock was set back."""
+    now = datetime.now(scheduler.timezone)
+    for job in scheduler.get_jobs() if scheduler.running else ():
+        is_interval = isinstance(job.trigger, IntervalTrigger)
+        latest = now + job.trigger.interval if is_interval else job.trigger.get_next_fire_time(None, now)
+        if latest is not None and job.next_run_time is not None and latest < job.next_run_time:
+            with suppress(JobLookupError):  # the scheduler was shut down meanwhile
+                job.modify(next_run_time=latest)
 
 
 def _day_names(days: re.Match[str]) -> str:
@@ -121,6 +150,7 @@ class Watch:
         self.is_stopping = False
         self._counted: dict[int, tuple[int, int]] = {}  # project id -> its number of versions, and annotations counted so far
         self._complaints: dict[int, str] = {}
+        self._told: dict[int, int] = {}  # project id -> judgements that wait for a round, as they were told last
 
     def scheduled(self) -> None:
         """A round for each project with a judgement that is newer than its latest version."""
@@ -139,13 +169,15 @@ class Watch:
         for registry in known_projects(self._settings.model_dir):
             if self.is_stopping:
                 return
-            needed = num_needed(registry)
+            needed: int | None = None
             try:
+                needed = num_needed(registry)
                 self._consider(registry, needed)
                 self._complaints.pop(registry.project_id, None)
-            except PairloopError as error:  # said once, not at every look
-                if not needed:
-                    registry.request("train")  # it was asked for, so it stays asked for
+            except (PairloopError, OSError) as error:  # said once, not at every look
+                if needed == 0:
+                    with suppress(RegistryError):
+                        registry.request("train")  # it was asked for, so it stays asked for
                 if self._complaints.get(registry.project_id) != str(error):
                     logger.warning("project %d: %s", registry.project_id, error)
                     self._complaints[registry.project_id] = str(error)
@@ -154,6 +186,7 @@ class Watch:
         project = self._open_project(self._settings, registry.project_id)
         num_annotations = int(project.read().get("total_annotations_number") or 0)
         num_new = num_annotations - self._num_counted(registry, num_annotations)
+        self._tell_waiting(registry, num_new)
         if num_new < num_needed:
             return
         cause = f"{num_new} new judgements" if num_needed else "a training request"
@@ -163,6 +196,13 @@ class Watch:
         ended = self._run_round(project, registry)
         if ended.outcome in ("skipped", "failed"):  # it would end the same with the next judgement
             self._counted[registry.project_id] = (len(registry.versions()), num_annotations)
+
+    def _tell_waiting(self, registry: Registry, num_judgements: int) -> None:
+        if self._told.get(registry.project_id) == num_judgements:
+            return
+        with suppress(OSError):  # told at the next look; the round matters more
+            tell_waiting(registry, num_judgements)
+            self._told[registry.project_id] = num_judgements
 
     def _num_counted(self, registry: Registry, num_annotations: int) -> int:
         """How many of a project's annotations are not new; deleted ones must not hide those that come after."""

@@ -1,0 +1,40 @@
+"""What /health tells those who may know: whether this process is ready, what it serves, what waits, what is wrong.
+
+Covered: it never waits for a model or for Label Studio, and answers whatever lies in MODEL_DIR, or nothing.
+"""
+
+from typing import Any
+
+from backend.champion import Champion
+from backend.standings import standings
+from backend.wiring import Backend
+from preference.registry import UNTRAINED
+
+
+def health(backend: Backend) -> dict[str, Any]:
+    """The answer as JSON. Ready: nothing that this process serves, or writes with, is still being loaded."""
+    found, problems = standings(backend.settings.model_dir)
+    champions = backend.champions.all()
+    problems += [champion.problem for champion in champions.values() if champion.problem]
+    is_loading = any(_is_loading(champions.get(standing.project_id)) for standing in found if standing.champion)
+    return {
+        "status": "UP",
+        "model_class": "PreferenceModel",  # not imported: label_studio_ml sets multiprocessing's start method and warns
+        "ready": backend.scheduler.is_ready and not is_loading,
+        "versions": {str(project_id): _version(champion) for project_id, champion in champions.items()},
+        "queue": backend.metrics.num_jobs_waiting,
+        "problems": problems,
+        "filling": {str(standing.project_id): standing.filling for standing in found if standing.filling},
+    }
+
+
+def _is_loading(champion: Champion | None) -> bool:
+    """Whether a project's version is to be served, and none is served or refused yet."""
+    return champion is None or (champion.serving is None and champion.problem is None)
+
+
+def _version(champion: Champion) -> str:
+    try:
+        return champion.version
+    except (OSError, ValueError):  # its pointer cannot be read, which is among the problems
+        return UNTRAINED

@@ -1,0 +1,28 @@
+"""Whether a trainer is running. A small file, so that a health check does not load torch to ask."""
+
+import time
+from contextlib import suppress
+from pathlib import Path
+
+_HEARTBEAT = "trainer.alive"
+_ALIVE_SECONDS = 15
+
+
+def beat(model_dir: Path) -> None:
+    """Marks this trainer as alive, where MODEL_DIR can be written; on one that cannot, no round would come to an end."""
+    with suppress(OSError):
+        (model_dir / _HEARTBEAT).touch()
+
+
+def is_alive(model_dir: Path, *, now: float | None = None) -> bool:
+    """Whether a trainer marked itself as alive within the last 15 seconds."""
+    age = seconds_since_beat(model_dir, now=now)
+    return age is not None and age < _ALIVE_SECONDS
+
+
+def seconds_since_beat(model_dir: Path, *, now: float | None = None) -> float | None:
+    """Seconds since a trainer last marked itself as alive; None where none ever did."""
+    try:
+        return (time.time() if now is None else now) - (model_dir / _HEARTBEAT).stat().st_mtime
+    except OSError:
+        return None
