@@ -1,5 +1,5 @@
 # `make demo` runs the whole loop; `make test` passes the tests. Both install what they need.
-.PHONY: demo test lint bench install install-label-studio clean
+.PHONY: demo test lint audit bench install install-label-studio clean
 SHELL := /bin/bash
 PYTHON ?= python3
 LABEL_STUDIO_VERSION := 1.23.2
@@ -20,6 +20,11 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Asks PyPI's advisory service about what is installed, so it needs the network and is no test.
+audit: install
+	$(UV) pip freeze --python .venv --exclude-editable > .venv/audited.txt
+	$(UV) tool run pip-audit --disable-pip --no-deps --requirement .venv/audited.txt
 
 bench: install install-label-studio
 	$(BIN)/python -m benchmarks $(if $(ONLY),--only $(ONLY))

@@ -1,113 +1,92 @@
 """The HTTP contract of a Label Studio ML backend, as label-studio 1.23.2 calls it.
 
 No route waits for a model to load or for Label Studio. Errors are one line of JSON without a trace.
-Covered: basic auth in constant time, a webhook secret, a size limit, checked types and ids.
-Not covered: rate limits, nesting depth of JSON.
+Covered: basic auth in constant time, a webhook secret, bodies (bodies.py), training requests an hour.
+Not covered: TLS, and rate limits for other routes; a proxy before this adds both.
 """
 
 import hmac
+import importlib.metadata
 import logging
+import math
 import time
-from typing import Annotated, Any
+from typing import Any
 
 from flask import Flask, Response, g, jsonify, request
-from pydantic import BaseModel, BeforeValidator, Field, TypeAdapter, ValidationError
+from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
+from pydantic import ValidationError
 from werkzeug.exceptions import HTTPException
 
+from backend.bodies import MAX_BYTES, PredictBody, SetupBody, VersionsQuery, read_body, read_event
+from backend.health import health as state_of
+from backend.openapi import describe
+from backend.training_requests import MOST_AN_HOUR, ask_for_round
 from backend.wiring import Backend
 from preference.errors import LayoutError, RegistryError
 from preference.registry import Registry, known_projects
 
 logger = logging.getLogger(__name__)
-_MAX_BYTES = 256 * 1024 * 1024  # "Retrieve predictions" sends all selected tasks in one request
+_SETUP_BYTES = 16 * 1024 * 1024  # a label config, and whatever `extra_params` holds
+_EVENT_BYTES = 64 * 1024 * 1024  # 5,000 new tasks of 12 kB each; an event that is refused is made up for by the filler's timer
 _FILL_EVENTS = {"TASKS_CREATED", "PROJECT_UPDATED"}
-
-
-def _project_id(value: Any) -> Any:
-    """Label Studio names a project "ID.TIMESTAMP"."""
-    return value.split(".", 1)[0] if isinstance(value, str) else value
-
-
-ProjectId = Annotated[int, BeforeValidator(_project_id), Field(ge=1, lt=2**63)]
-
-
-class _Task(BaseModel):
-    id: int | None = None
-    data: dict[str, Any]
-
-
-class _Predict(BaseModel):
-    tasks: list[_Task]
-    project: ProjectId
-    label_config: str
-
-
-class _Setup(BaseModel):
-    project: ProjectId
-    label_config: str = Field(validation_alias="schema")
-
-
-class _Project(BaseModel):
-    id: ProjectId
-
-
-class _Event(BaseModel):
-    action: str
-    project: _Project | None = None
 
 
 def create_app(backend: Backend) -> Flask:
     """The WSGI application over a backend."""
-    app = Flask("pairloop")
-    app.config["MAX_CONTENT_LENGTH"] = _MAX_BYTES
+    app = Flask("pairloop", static_folder=None)  # else it serves a folder `static` of wherever it was started
+    app.config["MAX_CONTENT_LENGTH"] = MAX_BYTES
+    app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False  # it answers without a body
     model_dir = backend.settings.model_dir
 
     @app.get("/health")
     def health() -> dict[str, Any]:
         if not _is_authorized(backend):
             return {"status": "UP"}
-        champions = backend.champions.all()
-        return {
-            "status": "UP",
-            "model_class": "PreferenceModel",  # not imported: label_studio_ml sets multiprocessing's start method and warns
-            "versions": {str(project_id): champion.version for project_id, champion in champions.items()},
-            "problems": [champion.problem for champion in champions.values() if champion.problem],
-            "filling": {str(r.project_id): found for r in known_projects(model_dir) if (found := r.read_progress())},
-        }
+        return state_of(backend)
 
     @app.post("/setup")
     def setup() -> dict[str, str]:
-        body = TypeAdapter(_Setup).validate_python(request.get_json())
+        body = read_body(request, SetupBody, max_bytes=_SETUP_BYTES)
         return {"model_version": backend.setup(body.project, body.label_config, host=request.host)}
 
     @app.post("/predict")
     def predict() -> dict[str, Any]:
-        body = TypeAdapter(_Predict).validate_python(request.get_json())
-        tasks = [task.model_dump() for task in body.tasks]
+        body = read_body(request, PredictBody)
+        tasks = [{"id": task.id, "data": task.data} for task in body.tasks]
         return {"results": backend.predict(body.project, body.label_config, tasks)}
 
     @app.post("/webhook")
-    def webhook() -> tuple[dict[str, str], int]:
-        body = TypeAdapter(_Event).validate_python(request.get_json())
+    def webhook() -> Response | tuple[dict[str, str], int]:
+        body = read_event(request, max_bytes=_EVENT_BYTES)
         kind = "train" if body.action == "START_TRAINING" else "fill" if body.action in _FILL_EVENTS else None
         if kind is None:
             return {"status": "ignored"}, 200
         if body.project is None:
             return {"error": f"{body.action} names no project."}, 400
-        Registry(model_dir, body.project.id).request("train" if kind == "train" else "fill")
+        registry = Registry(model_dir, body.project.id)
+        if kind == "fill":
+            registry.request("fill")
+        elif wait_seconds := ask_for_round(registry, time.time()):
+            return _too_often(wait_seconds)
         return {"status": "queued"}, 201
 
     @app.get("/versions")
     def versions() -> dict[str, list[str]]:
         # Label Studio's GET names no project; ?project=ID asks for one project's.
-        # `type=` of args.get would swallow the error and list every project.
-        wanted = None if "project" not in request.args else TypeAdapter(ProjectId).validate_python(request.args["project"])
-        found = [registry for registry in known_projects(model_dir) if wanted in (None, registry.project_id)]
-        return {"versions": [version for registry in found for version in registry.versions()]}
+        wanted = VersionsQuery.model_validate(request.args.to_dict()).project
+        try:
+            found = [registry for registry in known_projects(model_dir) if wanted in (None, registry.project_id)]
+            return {"versions": [version for registry in found for version in registry.versions()]}
+        except OSError as error:
+            raise RegistryError(f"MODEL_DIR={model_dir} cannot be read ({error.strerror}); mount it read-write.") from error
 
     @app.get("/metrics")
     def metrics() -> Response:
-        return Response(backend.metrics.text(), mimetype="text/plain")
+        return Response(backend.metrics.text(), content_type=CONTENT_TYPE_PLAIN_0_0_4)
+
+    @app.get("/openapi.json")
+    def openapi() -> dict[str, Any]:
+        return describe(importlib.metadata.version("pairloop"))
 
     @app.before_request
     def check_authorization() -> tuple[dict[str, str], int, dict[str, str]] | None:
@@ -127,7 +106,7 @@ def create_app(backend: Backend) -> Flask:
     def invalid(error: ValidationError) -> Response:
         problem = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(map(str, problem["loc"])) or "the body"
-        return _refusal(f"{place}: {problem['msg']}", 400)
+        return _refusal(f"{place}: {problem['msg'].removeprefix('Value error, ')}", 400)
 
     @app.errorhandler(LayoutError)
     def misfit(error: LayoutError) -> Response:
@@ -154,6 +133,17 @@ def _refusal(message: str, status: int) -> Response:
     line = " ".join(message.split())
     response = jsonify({"error": line})
     response.status = f"{status} {line[:300].encode('ascii', 'replace').decode()}"
+    return response
+
+
+def _too_often(wait_seconds: int) -> Response:
+    minutes = math.ceil(wait_seconds / 60)
+    message = (
+        f"Training was asked for {MOST_AN_HOUR} times within an hour, which is the most; ask again in {minutes} min, "
+        "or run pairloop-trainer once."
+    )
+    response = _refusal(message, 429)
+    response.headers["Retry-After"] = str(wait_seconds)
     return response
 
 

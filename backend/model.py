@@ -8,11 +8,13 @@ everything that lives belongs to the process (wiring.process_backend), built fro
 `pairloop-backend serve` answers the same contract without these servers' limits, and is what you want.
 """
 
+import time
 from typing import Any
 
 from label_studio_ml.model import LabelStudioMLBase
 
 from backend.predictions import Prediction
+from backend.training_requests import ask_for_round
 from backend.wiring import process_backend
 from preference.registry import Registry
 from preference.settings import Settings
@@ -40,5 +42,5 @@ class PreferenceModel(LabelStudioMLBase):  # type: ignore[misc]
         event = event or next((argument for argument in _ if isinstance(argument, str)), "")
         data = data or next((argument for argument in _ if isinstance(argument, dict)), {})
         if event in self.TRAIN_EVENTS:
-            Registry(Settings.from_environ().model_dir, int(data["project"]["id"])).request("train")
+            ask_for_round(Registry(Settings.from_environ().model_dir, int(data["project"]["id"])), time.time())
         return {}

@@ -1,7 +1,8 @@
 """What a project's label config says: which task fields hold the prompt and the answers, and which tags judge them.
 
 Covered: any config with one <Pairwise> over two <Text> or <HyperText> tags that read task data, and beside it, by name,
-`reward1`, `reward2`, `verdict`, `strength` and `better_answer`; entity expansion and external entities are refused by defusedxml.
+`reward1`, `reward2`, `verdict`, `strength` and `better_answer`. A config that declares a document type, and so any entity, is
+refused by defusedxml; so is one that is longer than 1,000,000 characters or nests more than 100 deep.
 Not covered: nested values such as `$answers[0].text`, and tags that load their text from a URL.
 """
 
@@ -17,6 +18,8 @@ from defusedxml.ElementTree import fromstring
 from preference.errors import LayoutError
 
 _ANSWER_TAGS = ("Text", "HyperText")
+_MOST_CHARACTERS = 1_000_000
+_MOST_DEPTH = 100
 _FIELD = re.compile(r"\$(\w[\w.-]*)")
 _DEFAULT_RATING = 5  # label-studio's docs, tags/rating: maxRating
 _TIE = {
@@ -76,17 +79,14 @@ class LabelingLayout:
     control_names: frozenset[str] = field(default=frozenset(), compare=False)  # every tag that results can come from
 
     @classmethod
-    @lru_cache(maxsize=256)
+    @lru_cache(maxsize=64)  # of a million characters each, at worst
     def from_label_config(cls, label_config: str) -> Self:
         """The layout of one label config.
 
         Raises:
             LayoutError: one sentence that says what is missing.
         """
-        try:
-            tags = list(fromstring(label_config).iter())
-        except (ParseError, DefusedXmlException, ValueError) as error:
-            raise LayoutError(f"The label config is not valid XML ({error}); open Settings > Labeling Interface.") from None
+        tags = _tags(label_config)
         pairwise = [tag for tag in tags if tag.tag == "Pairwise"]
         if len(pairwise) != 1:
             raise LayoutError(
@@ -131,6 +131,28 @@ def readable(value: object) -> str | None:
         return None
     # JSON may hold half of an emoji (a text cut by JavaScript), which neither UTF-8 nor a tokenizer takes.
     return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _tags(label_config: str) -> list[Element]:
+    """Every tag, in document order."""
+    if len(label_config) > _MOST_CHARACTERS:
+        raise LayoutError(
+            f"The label config has {len(label_config):,} characters; Pairloop reads one of {_MOST_CHARACTERS:,} at most."
+        )
+    try:
+        root = fromstring(label_config, forbid_dtd=True)
+    except DefusedXmlException:
+        raise LayoutError(
+            "The label config declares a document type or an entity, which Pairloop does not read; remove <!DOCTYPE ...> from it."
+        ) from None
+    except (ParseError, ValueError) as error:
+        raise LayoutError(f"The label config is not valid XML ({error}); open Settings > Labeling Interface.") from None
+    level = [root]
+    for _ in range(_MOST_DEPTH):
+        level = [tag for outer in level for tag in outer]
+    if level:
+        raise LayoutError(f"The label config nests its tags more than {_MOST_DEPTH} deep; Pairloop reads no deeper one.")
+    return list(root.iter())
 
 
 def _answer_field(tags: list[Element], control: str, name: str) -> str:

@@ -2,6 +2,7 @@ import base64
 import dataclasses
 import json
 import logging
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +18,7 @@ from werkzeug.test import TestResponse
 from backend.app import create_app
 from backend.champion import Serving
 from backend.wiring import Backend
+from preference.errors import ModelError
 from preference.registry import UNTRAINED, Registry
 from preference.reward_model import RewardModel
 from preference.settings import Settings
@@ -301,7 +303,7 @@ def test_a_label_config_that_would_expand_entities_is_refused(client: FlaskClien
 
     line = assert_refused(client.post("/setup", json={**CALLS["setup"], "schema": bomb}), 400)
 
-    assert line.startswith("The label config is not valid XML (")
+    assert line.startswith("The label config declares a document type or an entity")
 
 
 def test_the_reason_phrase_is_ascii_and_short_whatever_the_message_is(client: FlaskClient) -> None:
@@ -331,6 +333,35 @@ def test_a_folder_that_cannot_be_written_is_told_with_503(settings_for: Settings
     line = assert_refused(client.post("/webhook", json=CALLS["START_TRAINING"]), 503)
 
     assert line == f"MODEL_DIR is not writable at {tmp_path}/file/projects/10 (Not a directory); mount it read-write."
+
+
+def test_people_keep_their_suggestions_on_a_folder_that_can_no_longer_be_written(
+    backend: Backend, client: FlaskClient, tiny_base: Path
+) -> None:
+    version = promote(backend, tiny_base, project=10)
+    requests = backend.settings.model_dir / "projects" / "10" / "requests"
+    shutil.rmtree(requests)
+    requests.write_text("no folder", encoding="utf-8")
+
+    assert client.post("/setup", json=CALLS["setup"]).get_json() == {"model_version": version}
+    scored, unanswered = predict(client, [ANSWERED, {**ANSWERED, "answer1": ""}], project=10)
+    assert scored and unanswered == []
+
+
+def test_a_model_that_runs_out_of_memory_leaves_its_tasks_without_a_suggestion(
+    backend: Backend, client: FlaskClient, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    promote(backend, tiny_base, project=10)
+    serving = backend.champions.of(10).serving
+    assert serving is not None
+
+    def fail(*_: object) -> None:
+        raise ModelError("Memory ran out.")
+
+    monkeypatch.setattr(serving.model, "score", fail)
+
+    assert predict(client, [ANSWERED] * 3, project=10) == [[]] * 3
+    assert b"pairloop_tasks_put_off_total 3.0" in backend.metrics.text()
 
 
 class Failing(RewardModel):
@@ -421,7 +452,9 @@ def test_health_is_open_but_tells_strangers_nothing(locked: FlaskClient) -> None
     assert set(locked.get("/health", headers=basic("ls", "pässword")).get_json()) == {
         "status",
         "model_class",
+        "ready",
         "versions",
+        "queue",
         "problems",
         "filling",
     }
@@ -451,7 +484,7 @@ def test_two_projects_have_layouts_and_versions_of_their_own(client: FlaskClient
 
 
 def test_health_is_not_kept_waiting_by_predictions_that_take_every_seat(backend: Backend, client: FlaskClient) -> None:
-    seats = backend.settings.threads - 2
+    seats = backend.settings.threads - 3
     for _ in range(seats):
         assert backend._seats.acquire(blocking=False)
 
@@ -460,6 +493,24 @@ def test_health_is_not_kept_waiting_by_predictions_that_take_every_seat(backend:
     assert answer.status_code == 200
     assert answer.get_json() == {"results": [[] for _ in CALLS["predict"]["tasks"]]}
     assert client.get("/health").get_json()["status"] == "UP"
+
+
+def test_one_long_request_at_a_time_is_scored_so_that_opened_tasks_keep_their_seats(
+    backend: Backend, client: FlaskClient, tiny_base: Path
+) -> None:
+    registry = Registry(backend.settings.model_dir, 1)
+    registry.create()
+    registry.promote(publish_version(registry, tiny_base, weight=1))
+    backend.champions.of(1).refresh()
+    assert backend._long_seats.acquire(blocking=False)  # another one is at it
+
+    assert predict(client, [ANSWERED] * 17, project=1) == [[]] * 17
+    assert b"pairloop_tasks_put_off_total 17.0" in backend.metrics.text()
+    assert all(predict(client, [ANSWERED] * 16, project=1))
+    backend._long_seats.release()
+
+    for _ in range(2):
+        assert all(predict(client, [ANSWERED] * 17, project=1)), "the seat was given back"
 
 
 # Tasks without answers
@@ -685,7 +736,8 @@ def test_health_tells_what_the_filler_did(house: House, opened: Open) -> None:
     assert f'pairloop_tasks_unanswered{{project="{house.project_id}"}} 0.0' in metrics
     assert "pairloop_tasks_answered_total 5.0" in metrics
     assert "pairloop_tokens_written_total 40.0" in metrics
-    assert 'pairloop_tasks_failed_total{reason="prompt missing, empty or not text"} 1.0' in metrics
+    unfillable = f'pairloop_tasks_unfillable{{project="{house.project_id}",reason="prompt missing, empty or not text"}} 1.0'
+    wait_until(lambda: unfillable in page.client.get("/metrics").text.splitlines())
 
 
 class Slow(Failing):

@@ -19,7 +19,7 @@ from trainer.__main__ import main as trainer_main
 DOCKERFILES = [REPOSITORY / "docker" / f"{name}.Dockerfile" for name in ("backend", "trainer")]
 SETTINGS: dict[str, Any] = {field.name.upper(): field.default for field in dataclasses.fields(Settings)}
 LABEL_STUDIO_SETTINGS = {"SSRF_PROTECTION_ENABLED", "ML_BLOCK_LOCAL_IP"}
-OTHER_PROGRAMS_VARIABLES = {"PATH", "PYTHONUNBUFFERED", "HF_HOME", "UV_COMPILE_BYTECODE", "UV_LINK_MODE", "UV_PYTHON"}
+OTHER_PROGRAMS_VARIABLES = {"PATH", "HOME", "PYTHONUNBUFFERED", "HF_HOME", "UV_COMPILE_BYTECODE", "UV_LINK_MODE", "UV_PYTHON"}
 
 
 def read_compose(name: str) -> dict[str, Any]:
@@ -114,6 +114,26 @@ def test_one_volume_holds_the_versions_of_both_processes() -> None:
         "trainer": ["models:/models"],
     }
     assert set(COMPOSE["volumes"]) == {"label-studio", "models"}
+
+
+@pytest.mark.parametrize("name", ["backend", "trainer"])
+def test_a_container_of_ours_writes_to_its_volume_and_to_memory_alone_and_gains_no_rights(name: str) -> None:
+    service = SERVICES[name]
+
+    assert service["read_only"] is True
+    assert service["tmpfs"] == ["/tmp"]
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert "privileged" not in service and "cap_add" not in service
+
+
+@pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda path: path.name)
+def test_an_image_runs_as_a_user_whose_files_are_where_it_may_write(dockerfile: Path) -> None:
+    lines = instructions(dockerfile)
+    variables = dict(word.split("=", 1) for instruction, words in lines if instruction == "ENV" for word in words)
+
+    assert [words for instruction, words in lines if instruction == "USER"] == [["1000:1000"]]
+    assert (variables["HOME"], variables["MODEL_DIR"], variables["HF_HOME"]) == ("/tmp", "/models", "/models/huggingface")
 
 
 def test_ports_are_open_to_this_machine_only() -> None:

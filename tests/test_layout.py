@@ -174,17 +174,58 @@ def test_what_is_not_xml_is_refused_with_the_page_to_open(text: str) -> None:
     assert message.endswith("); open Settings > Labeling Interface.")
 
 
-def test_expanding_entities_are_refused_before_they_expand() -> None:
-    entities = "".join(f'<!ENTITY l{n} "{f"&l{n - 1};" * 10}">' for n in range(1, 12))
-    bomb = f'<!DOCTYPE View [<!ENTITY l0 "lol">{entities}]><View>&l11;</View>'
-    assert "not valid XML (EntitiesForbidden" in refusal(bomb)
+SECRET_FILE = (REPOSITORY / "Makefile").as_uri()
+ENTITIES = "".join(f'<!ENTITY l{n} "{f"&l{n - 1};" * 10}">' for n in range(1, 12))
+DECLARING = {
+    "entities that expand to 10**11 texts": f'<!DOCTYPE View [<!ENTITY l0 "lol">{ENTITIES}]><View>&l11;</View>',
+    "one long entity, often": f'<!DOCTYPE View [<!ENTITY x "{"x" * 50_000}">]><View>{"&x;" * 50_000}</View>',
+    "an external entity": f'<!DOCTYPE View [<!ENTITY x SYSTEM "{SECRET_FILE}">]><View>&x;</View>',
+    "an external parameter entity": f'<!DOCTYPE View [<!ENTITY % x SYSTEM "{SECRET_FILE}"> %x;]><View/>',
+    "an external document type": f'<!DOCTYPE View SYSTEM "{SECRET_FILE}"><View/>',
+    "a public document type": '<!DOCTYPE View PUBLIC "-//x//x" "http://127.0.0.1:9/x.dtd"><View/>',
+    "a document type of its own": "<!DOCTYPE View><View/>",
+}
 
 
-def test_external_entities_are_refused_and_not_read() -> None:
-    text = f'<!DOCTYPE View [<!ENTITY x SYSTEM "{(REPOSITORY / "Makefile").as_uri()}">]><View>&x;</View>'
-    message = refusal(text)
-    assert "not valid XML (EntitiesForbidden" in message
-    assert "PHONY" not in message
+@pytest.mark.parametrize("config", DECLARING.values(), ids=DECLARING)
+def test_entities_and_document_types_are_refused_before_they_expand_or_read_a_file(config: str) -> None:
+    assert refusal(config) == (
+        "The label config declares a document type or an entity, which Pairloop does not read; remove <!DOCTYPE ...> from it."
+    )
+
+
+def test_a_config_of_ten_megabytes_is_refused_unread() -> None:
+    config = f"<View>{'<Text/>' * 1_500_000}"  # not even closed
+
+    assert refusal(config) == "The label config has 10,500,006 characters; Pairloop reads one of 1,000,000 at most."
+
+
+@pytest.mark.parametrize("depth", [101, 140_000])
+def test_a_config_that_nests_too_deep_is_refused(depth: int) -> None:
+    assert refusal("<a>" * depth + "</a>" * depth) == (
+        "The label config nests its tags more than 100 deep; Pairloop reads no deeper one."
+    )
+
+
+def test_a_config_may_nest_a_hundred_deep() -> None:
+    inside = "".join([PROMPT, ANSWERS, PAIRWISE])
+
+    assert LabelingLayout.from_label_config("<View>" * 99 + inside + "</View>" * 99).control == "comparison"
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        "<View " + " ".join(f"a{n}='1'" for n in range(80_000)) + "/>",
+        f'<View a="{"&amp;" * 190_000}"/>',
+        "<View>" + "<![CDATA[" * 100_000,
+        "<a>" * 300_000,
+        f'<View><Pairwise name="c" toName="{"a," * 400_000}"/></View>',
+    ],
+    ids=["attributes", "character references", "open CDATA", "open tags", "names"],
+)
+def test_a_config_that_is_large_and_wrong_is_refused_like_a_small_one(config: str) -> None:
+    refusal(config)
 
 
 def test_a_config_without_or_with_two_pairwise_tags_is_refused() -> None:

@@ -16,6 +16,7 @@ from openai import APIError, APIStatusError, AsyncOpenAI, BadRequestError, OpenA
 
 from backend.generators import Job, Jobs, Writing
 from preference.errors import ModelError
+from preference.secrecy import unquoted
 from preference.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -101,8 +102,8 @@ class OpenAIGenerator:
             writing = self._writing(await self._choices(client, job, jobs))
         except (APIError, TimeoutError, ValueError) as error:
             if not isinstance(error, APIStatusError) or error.status_code not in _REFUSALS:
-                raise self._failure(error) from error
-            writing = Writing([], refused=f"the server refused the prompt ({error.status_code}): {_reason(error)}")
+                raise self._failure(error, job.prompt) from error
+            writing = Writing([], refused=f"the server refused the prompt ({error.status_code}): {_reason(error, job.prompt)}")
         job.finish(writing)
 
     async def _choices(self, client: AsyncOpenAI, job: Job, jobs: Jobs) -> list[Any]:
@@ -170,7 +171,7 @@ class OpenAIGenerator:
             return Writing([], refused="the server refused the prompt: its content filter let no answer through")
         return Writing(answers)
 
-    def _failure(self, error: Exception) -> ModelError:
+    def _failure(self, error: Exception, prompt: str = "") -> ModelError:
         match getattr(error, "status_code", None):
             case 401 | 403 as status:
                 return ModelError(f"{self._server} refused the key ({status}); set OPENAI_API_KEY to one that it accepts.")
@@ -180,17 +181,17 @@ class OpenAIGenerator:
                     "set GENERATOR_MODEL, OPENAI_ENDPOINT or OPENAI_BASE_URL."
                 )
             case int(status):
-                return ModelError(f"{self._server} failed ({status}: {_reason(error)}); its own log may say why.")
+                return ModelError(f"{self._server} failed ({status}: {_reason(error, prompt)}); its own log may say why.")
         if isinstance(error, APIError | TimeoutError):
             why = str(error.__cause__ or "") or type(error).__name__
             return ModelError(f"{self._server} does not answer ({why}); start it, or set OPENAI_BASE_URL.")
         return ModelError(f"{self._server} does not speak OpenAI's API; set OPENAI_BASE_URL, up to and with its /v1.")
 
 
-def _reason(error: Any) -> str:
-    """The server's own words, in one short line."""
+def _reason(error: Any, prompt: str) -> str:
+    """The server's own words, in one short line that does not quote the prompt: it is kept in the task, and logged."""
     body = error.body
     if isinstance(body, dict):
         body = body.get("message") or body.get("detail")
     # FastAPI's list of what is wrong quotes the prompt.
-    return " ".join(body.split())[:200] if isinstance(body, str) and body else error.response.reason_phrase
+    return unquoted(body, [prompt])[:200] if isinstance(body, str) and body else error.response.reason_phrase

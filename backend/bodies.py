@@ -1,0 +1,144 @@
+"""What Label Studio sends, checked before anything is made of it; fields that Pairloop has no use for are left out.
+
+So `hostname`, `access_token`, `extra_params` and `params` go no further than this file.
+Covered: size by route, nesting, syntax, types, ids.
+Not covered: NaN and Infinity, which Python's json reads as numbers, and keys that stand twice, of which the last one counts.
+"""
+
+import json
+import re
+from typing import Annotated, Any, TypeVar
+
+from flask import Request
+from gunicorn.http.errors import ParseException
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError, WithJsonSchema
+from werkzeug.exceptions import BadRequest, RequestEntityTooLarge, UnsupportedMediaType
+
+MAX_BYTES = 256 * 1024 * 1024  # "Retrieve predictions" sends all selected tasks in one request
+MAX_DEPTH = 64  # Label Studio's own fields nest six deep; beyond some 900, Python's json gives up. An event's payload: some 200
+_MAX_ID = 2**63 - 1
+_PROJECT = re.compile(r"([0-9]{1,19})(\.[0-9]*)?")
+BodyT = TypeVar("BodyT", bound="Body")
+
+
+def _project_id(value: Any) -> Any:
+    if isinstance(value, str):
+        named = _PROJECT.fullmatch(value)
+        if named is None:
+            raise ValueError('should be a number, or "ID.TIMESTAMP" as Label Studio names a project')
+        return int(named[1])
+    return value
+
+
+ProjectId = Annotated[
+    int,
+    BeforeValidator(_project_id),
+    Field(strict=True, ge=1, le=_MAX_ID),
+    WithJsonSchema(
+        {"anyOf": [{"type": "integer", "minimum": 1, "maximum": _MAX_ID},
+                   {"type": "string", "pattern": r"^[1-9][0-9]{0,17}(\.[0-9]+)?$", "examples": ["10.1795241174"]}]}
+    ),
+]  # fmt: skip
+TaskId = Annotated[int, Field(strict=True, ge=0, le=_MAX_ID)]
+
+
+class Body(BaseModel):
+    """What one route takes."""
+
+
+class TaskBody(BaseModel):
+    """A task: its id where it has one, and its fields, whatever they hold."""
+
+    id: TaskId | None = None
+    data: dict[str, Any]
+
+
+class SetupBody(Body):
+    """/setup: a project and its label config."""
+
+    project: ProjectId
+    label_config: str = Field(validation_alias="schema")
+
+
+class PredictBody(Body):
+    """/predict: tasks of one project."""
+
+    tasks: list[TaskBody]
+    project: ProjectId
+    label_config: str
+
+
+class ProjectBody(BaseModel):
+    """The project that an event is about."""
+
+    id: ProjectId
+
+
+class EventBody(Body):
+    """/webhook: an event; its payload may be lost, so nothing is read from it."""
+
+    action: str
+    project: ProjectBody | None = None
+
+
+class VersionsQuery(BaseModel):
+    """/versions: one project, or all."""
+
+    project: ProjectId | None = None
+
+
+def read_body(request: Request, kind: type[BodyT], *, max_bytes: int = MAX_BYTES) -> BodyT:
+    """The request's body, checked.
+
+    Raises:
+        HTTPException: it is too large, not JSON, or nested too deeply.
+        ValidationError: a field is missing or of another type.
+    """
+    return kind.model_validate(_parsed(_text(request, max_bytes)))
+
+
+def read_event(request: Request, *, max_bytes: int) -> EventBody:
+    """The same for an event, without making anything of its payload: 5,000 new tasks would hold every thread for long.
+
+    Raises:
+        HTTPException: as read_body.
+        ValidationError: as read_body.
+    """
+    text = _text(request, max_bytes)
+    try:
+        return EventBody.model_validate_json(text)
+    except ValidationError:  # also half an emoji, which pydantic's parser refuses and Python's takes
+        return EventBody.model_validate(_parsed(text))
+
+
+def _text(request: Request, max_bytes: int) -> bytes:
+    if not request.is_json:
+        raise UnsupportedMediaType("The body must be JSON, with Content-Type: application/json.")
+    request.max_content_length = max_bytes
+    try:
+        text = request.get_data(cache=False)
+    except ParseException:  # gunicorn reads chunks no sooner than we read the body; it closes the connection afterwards
+        raise BadRequest("The body's chunks are malformed.") from None
+    if len(text) >= max_bytes:  # werkzeug 3.1 cuts a chunked body at the limit, without a word
+        raise RequestEntityTooLarge
+    return text
+
+
+def _parsed(text: bytes) -> Any:
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise BadRequest(f"The body is not JSON: {error.msg} at character {error.pos}.") from None
+    except (ValueError, RecursionError) as error:  # not UTF-8, an integer of thousands of digits, thousands of brackets
+        raise BadRequest(f"The body is not JSON that can be read ({type(error).__name__}).") from None
+    level = _inside([value])
+    for _ in range(MAX_DEPTH + 1):
+        if not level:
+            return value
+        level = [inner for outer in level for inner in _inside(outer)]
+    raise BadRequest(f"The body nests more than {MAX_DEPTH} deep.")
+
+
+def _inside(outer: dict[str, Any] | list[Any]) -> list[Any]:
+    """What a value holds that may hold something."""
+    return [inner for inner in (outer.values() if isinstance(outer, dict) else outer) if isinstance(inner, dict | list)]
