@@ -23,7 +23,9 @@ from transformers import AutoModel
 
 from preference.backbone import fingerprint, load_tokenizer, load_weights, locate
 from preference.encoding import ENCODING_VERSION, EncodedAnswer, encode_answer
+from preference.errors import ModelError
 from preference.feature_cache import FeatureCache
+from preference.memory import is_out_of_memory, release_memory
 from preference.style import NUM_STYLE, STYLE_VERSION, style
 
 logger = logging.getLogger(__name__)
@@ -72,6 +74,7 @@ class FeatureExtractor:
         self._device = device
         self._cache = FeatureCache(model_dir, recipe.key())
         self._computing = threading.Lock()
+        self._most_tokens = _BATCH_TOKENS[device.type]  # padded, of one forward pass; fewer once memory ran out
         self.num_cut = 0  # answers computed so far whose prompt, or who themselves, were longer than max_tokens
         self.shares_prompts = self._can_share_prompts()
 
@@ -106,13 +109,33 @@ class FeatureExtractor:
     def _compute(self, encoded: Sequence[EncodedAnswer]) -> Iterator[tuple[int, Array]]:
         """(place in `encoded`, what the backbone sees) as each batch is done, the longest first; callers take turns."""
         by_length = sorted(self._rows(encoded), key=lambda row: row.length)
-        most_tokens = _BATCH_TOKENS[self._device.type]
         while by_length:
-            count = max(1, min(len(by_length), most_tokens // max(1, by_length[-1].length)))
+            longest = max(1, by_length[-1].length)
+            count = max(1, min(len(by_length), self._most_tokens // longest))
             batch, by_length = by_length[-count:], by_length[:-count]
-            with self._computing:
-                seen = self._forward(batch)
+            seen = None
+            try:
+                with self._computing:
+                    seen = self._forward(batch)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+            if seen is None:  # not inside `except`: while the error is held, so is all that its frames hold
+                by_length = sorted([*by_length, *self._made_smaller(batch)], key=lambda row: row.length)
+                self._most_tokens = min(self._most_tokens, max(1, count * longest // 2))
+                continue
             yield from zip((place for row in batch for place in row.places), seen, strict=True)
+
+    def _made_smaller(self, batch: Sequence[_Row]) -> list[_Row]:
+        """After the memory ran out: what can be read in its place, with half as many tokens at a time."""
+        release_memory(self._device)
+        if len(batch) == 1 and len(batch[0].answers) == 1:
+            raise ModelError(f"{self.recipe.base} needs more memory for one answer than there is; take a smaller REWARD_BASE.")
+        logger.warning("out of memory with %d prompts at a time; from now on features are computed for half as many", len(batch))
+        if len(batch) > 1:
+            return list(batch)
+        row, half = batch[0], len(batch[0].answers) // 2
+        return [_Row(row.prompt, row.answers[:half], row.places[:half]), _Row(row.prompt, row.answers[half:], row.places[half:])]
 
     def _rows(self, encoded: Sequence[EncodedAnswer]) -> list[_Row]:
         rows: dict[tuple[int, ...], list[_Row]] = {}

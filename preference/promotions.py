@@ -2,14 +2,15 @@
 
 One JSON object a line: `at` (ISO 8601, UTC), `by` ("judge", "hand" or "rollback"), `before` (the champion until then, or null)
 and `reason`.
-Covered: a log that cannot be written stops nobody; a line that a crash tore is passed over, and the next is whole.
+Covered: a clock that is set back; a log that cannot be written stops nobody; a line that a crash tore is passed over, and the next is whole.
 Not covered: a crash between the log and the champion's pointer, which comes last: then the log says more than happened.
 """
 
 import json
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
@@ -38,6 +39,17 @@ def read_promotions(folder: Path) -> tuple[dict[str, Any], ...]:
     except OSError:
         return ()
     return tuple(entry for line in lines if (entry := _read(line)) is not None)
+
+
+def next_moment(logs: Iterable[Sequence[Mapping[str, Any]]]) -> str:
+    """Now, or just after the last of these promotions where the clock was set back since: `at` puts them in order."""
+    now = datetime.now(UTC).isoformat(timespec="microseconds")
+    last = max((str(entry["at"]) for log in logs for entry in log), default="")
+    try:
+        after = datetime.fromisoformat(last) + timedelta(microseconds=1)
+    except (ValueError, OverflowError):  # none, or nothing that is a time
+        return now
+    return max(now, after.isoformat(timespec="microseconds"))
 
 
 def champions_before(present: str, promotions: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:

@@ -7,8 +7,10 @@
         requests/<kind>       what one process asks of the other; asking twice is asking once
         backend_host          where Label Studio last reached the backend, "host:port"
         filling.json          how far the filler is
+        waiting.json, last_round.json   how the training stands (standing.py)
 
-Covered: a reader never sees half a version or half a pointer; two publishers never share a version name.
+Covered: a reader never sees half a version or half a pointer; two publishers never share a version name; a kill at any time;
+a disk that is full or read-only; a clock that is set back.
 Not covered: storage without atomic rename.
 """
 
@@ -18,6 +20,7 @@ import re
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,9 +28,9 @@ from typing import Any, Literal, Self
 
 from filelock import FileLock
 
-from preference.durable import sync, write_whole
+from preference.durable import sync, write_whole, writing
 from preference.errors import RegistryError
-from preference.promotions import PROMOTIONS, By, champions_before, log_promotion, read_promotions
+from preference.promotions import PROMOTIONS, By, champions_before, log_promotion, next_moment, read_promotions
 
 UNTRAINED = "pairloop-untrained"  # what every place shows as the version while there is none
 RequestKind = Literal["train", "fill", "look"]
@@ -92,11 +95,9 @@ class Registry:
         Raises:
             RegistryError: MODEL_DIR is not writable.
         """
-        try:
+        with writing(self.folder):
             for folder in (self._versions, self._requests):
                 folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise RegistryError(f"MODEL_DIR is not writable at {self.folder} ({error.strerror}); mount it read-write.") from error
 
     # Versions
 
@@ -132,7 +133,7 @@ class Registry:
             RegistryError: MODEL_DIR is full or not writable, or `folder` cannot be read; nothing of the version is left.
         """
         self.create()
-        with self._lock():
+        with self._locked():
             now = datetime.now(UTC)
             number = (
                 max((_number(path.name) for path in self._versions.iterdir() if _VERSION.fullmatch(path.name)), default=0) + 1
@@ -163,27 +164,34 @@ class Registry:
     # The champion
 
     def champion(self) -> str | None:
-        """The promoted version as the pointer names it (it may be broken or gone), or None before the first."""
+        """The promoted version as the pointer names it (it may be broken or gone), or None before the first.
+
+        A damaged pointer names no version that there is, whatever its bytes are.
+        """
         try:
-            return (self.folder / "champion").read_text(encoding="utf-8").strip() or None
+            return (self.folder / "champion").read_text(encoding="utf-8", errors="backslashreplace").strip() or None
         except FileNotFoundError:
             return None
 
     def promote(self, version: str, *, by: By = "judge", reason: str = "") -> None:
-        """Makes `version` the champion, and logs that in its folder."""
+        """Makes `version` the champion, and logs that in its folder.
+
+        Raises:
+            RegistryError: there is no such version, or MODEL_DIR is full or not writable; the champion stays.
+        """
         self.path(version)
-        with self._lock():
+        with self._locked():
             self._point(version, by=by, reason=reason)
 
     def rollback(self, *, reason: str = "") -> str:
         """The version that was champion before the present one, and is it again; a second rollback goes further back.
 
         Raises:
-            RegistryError: there is none, or it is gone.
+            RegistryError: there is none, or it is gone, or MODEL_DIR is full or not writable.
         """
         if self.champion() is None:
             raise RegistryError(f"Project {self.project_id} has no champion yet, so there is nothing to roll back.")
-        with self._lock():
+        with self._locked():
             present = self.champion() or ""
             line = champions_before(present, {path.name: read_promotions(path) for path in self._versions.glob("v*")})
             if not line:
@@ -198,36 +206,63 @@ class Registry:
     # Requests
 
     def request(self, kind: RequestKind) -> None:
-        """Asks for something: of the trainer a round (`train`), of the filling worker a pass now (`fill`) or soon (`look`)."""
+        """Asks for something: of the trainer a round (`train`), of the filling worker a pass now (`fill`) or soon (`look`).
+
+        Raises:
+            RegistryError: MODEL_DIR is full or not writable.
+        """
         self.create()
-        (self._requests / kind).touch()
+        with writing(self.folder):
+            (self._requests / kind).touch()
+
+    def is_requested(self, kind: RequestKind) -> bool:
+        """Whether that was asked for and is not taken yet."""
+        return (self._requests / kind).exists()
 
     def take_request(self, kind: RequestKind) -> bool:
-        """Whether that was asked for since the last call."""
-        try:
-            (self._requests / kind).unlink()
-        except FileNotFoundError:
+        """Whether that was asked for since the last call.
+
+        Raises:
+            RegistryError: it was, and MODEL_DIR is not writable.
+        """
+        request = self._requests / kind
+        if not request.exists():
             return False
+        with writing(self.folder):
+            try:
+                request.unlink()
+            except FileNotFoundError:  # another process took it
+                return False
         return True
 
     # Where the backend is
 
     def write_host(self, host: str) -> None:
-        """Remembers the host and port by which Label Studio reaches the backend."""
-        write_whole(self.folder / "backend_host", host)
+        """Remembers the host and port by which Label Studio reaches the backend.
+
+        Raises:
+            RegistryError: MODEL_DIR is full or not writable.
+        """
+        with writing(self.folder):
+            write_whole(self.folder / "backend_host", host)
 
     def read_host(self) -> str | None:
         """The remembered "host:port", or None."""
         try:
-            return (self.folder / "backend_host").read_text(encoding="utf-8").strip() or None
+            return (self.folder / "backend_host").read_text(encoding="utf-8", errors="backslashreplace").strip() or None
         except FileNotFoundError:
             return None
 
     # How far the filling is
 
     def write_progress(self, progress: Mapping[str, Any]) -> None:
-        """Remembers how far the filler is, for every process that is asked."""
-        write_whole(self.folder / "filling.json", json.dumps(progress), is_durable=False)
+        """Remembers how far the filler is, for every process that is asked.
+
+        Raises:
+            RegistryError: MODEL_DIR is full or not writable.
+        """
+        with writing(self.folder):
+            write_whole(self.folder / "filling.json", json.dumps(progress), is_durable=False)
 
     def read_progress(self) -> dict[str, Any]:
         """What was last remembered; empty before."""
@@ -241,12 +276,15 @@ class Registry:
         """Moves the pointer, last. A promotion of the champion itself changes nothing that a log should tell."""
         before = self.champion()
         if before != version:
-            at = datetime.now(UTC).isoformat(timespec="microseconds")
+            at = next_moment(read_promotions(path) for path in self._versions.glob("v*"))
             log_promotion(self._versions / version, {"at": at, "by": by, "before": before, "reason": reason})
         write_whole(self.folder / "champion", version + "\n")
 
-    def _lock(self) -> FileLock:
-        return FileLock(self.folder / ".lock", timeout=60)
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """One writer at a time."""
+        with writing(self.folder), FileLock(self.folder / ".lock", timeout=60):
+            yield
 
 
 def known_projects(model_dir: Path) -> Iterator[Registry]:

@@ -5,6 +5,7 @@ AutoModelForSequenceClassification with one label). Weights are safetensors; bot
 """
 
 import json
+import logging
 import math
 import threading
 from abc import ABC, abstractmethod
@@ -21,7 +22,9 @@ from preference.backbone import load_tokenizer, load_weights
 from preference.encoding import encode_answer
 from preference.errors import ModelError
 from preference.features import FeatureExtractor, FeatureRecipe
+from preference.memory import is_out_of_memory, release_memory
 
+logger = logging.getLogger(__name__)
 _DESCRIPTION = "reward_model.json"
 _BATCH_TOKENS = 4096
 
@@ -132,6 +135,7 @@ class SequenceRewardModel(RewardModel):
         self.network.train(False)
         self.network.config.get_text_config().pad_token_id = tokenizer.pad_token_id
         self._computing = threading.Lock()
+        self._most_tokens = _BATCH_TOKENS  # fewer once memory ran out
 
     @torch.inference_mode()
     def score(self, prompts: Sequence[str], answers: Sequence[str]) -> torch.Tensor:
@@ -143,11 +147,25 @@ class SequenceRewardModel(RewardModel):
         ]
         by_length = sorted(range(len(encoded)), key=lambda i: len(encoded[i]))
         while by_length:
-            count = max(1, min(len(by_length), _BATCH_TOKENS // len(encoded[by_length[-1]])))
-            batch, by_length = by_length[-count:], by_length[:-count]
+            longest = len(encoded[by_length[-1]])
+            count = max(1, min(len(by_length), self._most_tokens // longest))
+            batch = by_length[-count:]
             inputs = self.tokenizer.pad({"input_ids": [encoded[i] for i in batch]}, padding_side="right", return_tensors="pt")
-            with self._computing:
-                logits = self.network(**inputs.to(self.network.device), use_cache=False).logits  # (num_answers, 1)
+            logits = None  # (num_answers, 1)
+            try:
+                with self._computing:
+                    logits = self.network(**inputs.to(self.network.device), use_cache=False).logits
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+            if logits is None:  # not inside `except`: while the error is held, so is all that its frames hold
+                release_memory(self.network.device)
+                if count == 1:
+                    raise ModelError("To score one answer takes more memory than there is; take a smaller REWARD_BASE.")
+                logger.warning("out of memory with %d answers at a time; from now on half as many are scored", count)
+                self._most_tokens = count * longest // 2
+                continue
+            by_length = by_length[:-count]
             rewards[batch] = logits.squeeze(-1).float().cpu()
         return (rewards - self.description.center) / self.description.scale
 

@@ -1,30 +1,20 @@
 """One project of a running Label Studio. Measured on label-studio 1.23.2 with label-studio-sdk 2.1.2.
 
-Calls that fail because Label Studio is down, restarting or busy are repeated with growing waits; every other refusal
-becomes one StudioError. Safe to use from several threads.
+Safe to use from several threads; studio_calls.py says what happens while Label Studio does not answer.
 """
 
 import json
-import logging
 import threading
-import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any
 
-import httpx
-from label_studio_sdk import LabelStudio
-from label_studio_sdk.core.api_error import ApiError
-from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_delay, stop_when_event_set, wait_exponential
-from tenacity.nap import sleep_using_event
-
-from preference.errors import StudioError, StudioKeyError, StudioNotFound, StudioUnreachable
+from preference.errors import StudioNotFound
 from preference.layout import LabelingLayout
 from preference.settings import Settings
-
-logger = logging.getLogger(__name__)
-T = TypeVar("T")
+from preference.studio_calls import StudioCalls
 
 Task = dict[str, Any]  # a task as Label Studio lists it: id, data, meta, total_annotations, annotations, ...
 _COLUMNS = "id,data,meta,total_annotations,cancelled_annotations,predictions_model_versions"
@@ -34,11 +24,8 @@ _JUDGED = (
     "id,data,updated_at,annotations,predictions,"
     "result,was_cancelled,ground_truth,completed_by,created_at,lead_time,parent_prediction"
 )
+_IDS_AT_ONCE = 1000
 _IDS_A_REQUEST = 100  # they stand in the address, which some servers cut at 4,096 characters
-_KEY_ADVICE = (
-    "make a personal access token (Account & Settings > Personal Access Token), or a legacy token where the organization "
-    "allows those, and set LABEL_STUDIO_API_KEY to it"
-)
 
 
 @dataclass(frozen=True)
@@ -61,18 +48,19 @@ class LabelStudioProject:
 
         `timeout_seconds`: how long one answer may take.
         """
-        self._timeout = timeout_seconds
-        self._stop = stop or threading.Event()
         self.id = project_id
-        self._url = settings.label_studio_url
-        self._key = settings.label_studio_api_key.get_secret_value()
-        self._patience = patience_seconds
-        self._studio: LabelStudio | None = None
+        self._calls = StudioCalls(
+            settings,
+            project_id,
+            patience_seconds=patience_seconds,
+            timeout_seconds=timeout_seconds,
+            stop=stop or threading.Event(),
+        )
 
     @property
     def url(self) -> str:
         """Label Studio's address, as it was set."""
-        return self._url
+        return self._calls.url
 
     # The project itself
 
@@ -80,22 +68,24 @@ class LabelStudioProject:
     def create(cls, settings: Settings, *, title: str, label_config: str) -> "LabelStudioProject":
         """A new project of that title (at least 3 characters) and label config."""
         account = cls(settings, 0)
-        created = account._send(account._client.projects.create, title=title, label_config=label_config)
+        created = account._calls.send(account._calls.client.projects.create, title=title, label_config=label_config)
         return cls(settings, int(created.id or 0))
 
     def read(self) -> Task:
         """The project's fields, among them label_config, model_version, sampling, total_annotations_number."""
-        return dict(self._call(self._client.projects.get, id=self.id).model_dump())
+        return dict(self._calls.call(self._calls.client.projects.get, id=self.id).model_dump())
 
     def update(self, **fields: Any) -> None:
         """Sets fields of the project, such as `model_version` or `sampling`."""
-        self._call(self._client.projects.update, id=self.id, **fields)
+        self._calls.call(self._calls.client.projects.update, id=self.id, **fields)
 
     # Tasks
 
     def import_tasks(self, tasks: Sequence[Task]) -> list[int]:
         """The ids of the imported tasks, in order; each task is `{"data": {...}}`, with `meta` and `predictions` at will."""
-        answer: Any = self._send(self._client.projects.import_tasks, id=self.id, request=list(tasks), return_task_ids=True)
+        answer: Any = self._calls.send(
+            self._calls.client.projects.import_tasks, id=self.id, request=list(tasks), return_task_ids=True
+        )
         return list(answer.task_ids or [])
 
     def unanswered_tasks(self, layout: LabelingLayout, *, page_size: int = 100) -> Iterator[tuple[list[Task], int]]:
@@ -111,10 +101,41 @@ class LabelStudioProject:
         for page, _ in self._pages([("id", "greater", "Number", above)], "and", page_size, include="id,data"):
             yield from page
 
-    def unscored_tasks(self, version: str, *, page_size: int = 500) -> Iterator[list[Task]]:
-        """Pages of tasks without a prediction of `version` and without an annotation, by id."""
-        for page, _ in self._pages([("predictions_model_versions", "not_contains", "List", [version])], "and", page_size):
-            yield [task for task in page if not is_annotated(task)]
+    def unscored_tasks(self, version: str, *, page_size: int = 100) -> Iterator[list[Task]]:
+        """Pages of tasks without a prediction of `version` and without an annotation, lowest score first.
+
+        The score is that of the version which the project shows: who judges meanwhile is served in the same order.
+        """
+        lines = [("predictions_model_versions", "not_contains", "List", [version]), *_OPEN]
+        query, ids, total = _query(lines, "and", ordering="predictions_score"), dict[int, None](), 1
+        number = 0
+        while number * _IDS_AT_ONCE < total:
+            number += 1
+            try:
+                page, total = self._calls.call(self._list, page=number, page_size=_IDS_AT_ONCE, query=query, include="id")
+            except StudioNotFound:  # a page after the last: tasks were judged since the one before
+                if number == 1:
+                    raise
+                break
+            ids |= dict.fromkeys(task["id"] for task in page)
+        every = list(ids)
+        for start in range(0, len(every), page_size):
+            found = self.tasks(every[start : start + page_size])
+            yield [
+                task for task_id in every[start : start + page_size] if (task := found.get(task_id)) and not is_annotated(task)
+            ]
+        if number > 1:  # judgements shift later pages, and where scores are equal, PostgreSQL's pages may overlap
+            for page, _ in self._pages(lines, "and", page_size):
+                yield [task for task in page if task["id"] not in ids]
+
+    def scored_again(self, *, above: int, page_size: int = 100) -> list[Task]:
+        """The first tasks above that id, by id, that nobody judged or began to, with several predictions and those alone."""
+        lines = [("total_predictions", "greater", "Number", 1), *_OPEN, ("id", "greater", "Number", above)]
+        query = _query(lines, "and", ordering="id")
+        page, _ = self._calls.call(
+            self._list, page=1, page_size=page_size, query=query, fields="all", include="id,predictions,drafts"
+        )
+        return page
 
     def annotated_tasks(self, *, page_size: int = 500) -> Iterator[Task]:
         """Every task that anyone judged or skipped, by id: its data, annotations, predictions and `updated_at`, no more."""
@@ -151,18 +172,28 @@ class LabelStudioProject:
         Raises:
             StudioNotFound: the task was deleted.
         """
-        self._repeat(10, _is_passing, self._client.tasks.update, id=task_id, data=data, meta=meta)
+        self._calls.call_soon(self._calls.client.tasks.update, id=task_id, data=data, meta=meta)
 
     def store_predictions(self, predictions: Sequence[Task]) -> int:
         """How many of the predictions (`task`, `result`, `score`, `model_version`) Label Studio kept."""
         if not predictions:
             return 0
-        answer = self._send(self._client.projects.import_predictions, id=self.id, request=list(predictions))
+        answer = self._calls.send(self._calls.client.projects.import_predictions, id=self.id, request=list(predictions))
         return int(answer.created or 0)
+
+    def remove_prediction(self, prediction_id: int) -> None:
+        """Removes one prediction, if it is still there.
+
+        An annotation that was made from it forgets so, and one that is being made from it is refused (400).
+        """
+        with suppress(StudioNotFound):
+            self._calls.call(self._calls.client.predictions.delete, id=prediction_id)
 
     def annotate(self, task_id: int, result: Sequence[Task], *, skip: bool = False, lead_seconds: float = 0) -> None:
         """Submits one judgement, or a skip with an empty result."""
-        self._send(self._client.annotations.create, id=task_id, result=list(result), was_cancelled=skip, lead_time=lead_seconds)
+        self._calls.send(
+            self._calls.client.annotations.create, id=task_id, result=list(result), was_cancelled=skip, lead_time=lead_seconds
+        )
 
     def store_meta(self, task_id: int, meta: Task) -> None:
         """Replaces a task's meta (all keys); its data stays.
@@ -170,13 +201,13 @@ class LabelStudioProject:
         Raises:
             StudioNotFound: the task was deleted.
         """
-        self._call(self._client.tasks.update, id=task_id, meta=meta)
+        self._calls.call(self._calls.client.tasks.update, id=task_id, meta=meta)
 
     # The connection
 
     def connections(self) -> list[Connection]:
         """The project's backends."""
-        rows = self._call(self._client.ml.list, project=self.id)
+        rows = self._calls.call(self._calls.client.ml.list, project=self.id)
         return [Connection(row.id, row.url or "", row.title or "") for row in rows]
 
     def connect(self, url: str, *, title: str, basic_auth: tuple[str, str] | None) -> Connection:
@@ -184,24 +215,24 @@ class LabelStudioProject:
         auth: dict[str, Any] = {}
         if basic_auth is not None:
             auth = {"auth_method": "BASIC_AUTH", "basic_auth_user": basic_auth[0], "basic_auth_pass": basic_auth[1]}
-        row = self._send(self._client.ml.create, project=self.id, url=url, title=title, **auth)
+        row = self._calls.send(self._calls.client.ml.create, project=self.id, url=url, title=title, **auth)
         return Connection(row.id or 0, url, title)
 
     def disconnect(self, connection: Connection) -> None:
         """Removes a backend row; its webhook stays."""
-        self._call(self._client.ml.delete, id=connection.id)
+        self._calls.call(self._calls.client.ml.delete, id=connection.id)
 
     def retitle(self, connection: Connection, title: str) -> None:
         """Renames a backend; `project.model_version` follows where it was the old title."""
-        self._call(self._client.ml.update, id=connection.id, title=title, url=connection.url, project=self.id)
+        self._calls.call(self._calls.client.ml.update, id=connection.id, title=title, url=connection.url, project=self.id)
 
     def guard_webhook(self, backend_url: str, secret: str) -> bool:
         """Whether the webhook of that backend was found and now sends `Authorization: Bearer <secret>`."""
-        for hook in self._call(self._client.webhooks.list, project=self.id):
+        for hook in self._calls.call(self._calls.client.webhooks.list, project=self.id):
             if hook.url.startswith(backend_url):
                 # A PATCH without `actions` would clear them.
-                self._call(
-                    self._client.webhooks.update,
+                self._calls.call(
+                    self._calls.client.webhooks.update,
                     id=hook.id,
                     url=hook.url,
                     actions=hook.actions,
@@ -214,23 +245,6 @@ class LabelStudioProject:
 
     # How it is done
 
-    @property
-    def _client(self) -> LabelStudio:
-        if not self._key:
-            raise StudioKeyError(f"LABEL_STUDIO_API_KEY is not set; {_KEY_ADVICE}.")
-        if self._studio is None:
-            http = httpx.Client(timeout=self._timeout, follow_redirects=True)
-            weakref.finalize(self, http.close)  # the SDK never closes its connections
-            # A personal access token is exchanged inside this constructor's client at the first call, and renewed.
-            try:
-                # max_retries: _call repeats; the SDK's own two tries would add three seconds to each of its.
-                self._studio = LabelStudio(
-                    base_url=self._url, api_key=self._key, timeout=self._timeout, max_retries=0, httpx_client=http
-                )
-            except ApiError as error:  # the token has expired
-                raise self._explain(error) from error
-        return self._studio
-
     def _pages(
         self, lines: Sequence[tuple[str, str, str, Any]], conjunction: str, page_size: int, **options: Any
     ) -> Iterator[tuple[list[Task], int]]:
@@ -240,14 +254,9 @@ class LabelStudioProject:
         """
         last_id = 0
         while True:
-            above = {"filter": "filter:tasks:id", "operator": "greater", "type": "Number", "value": last_id}
-            items: list[Task] = [
-                {"filter": f"filter:tasks:{column}", "operator": operator, "type": kind, "value": value, "child_filter": above}
-                for column, operator, kind, value in lines
-            ]
-            query = json.dumps({"filters": {"conjunction": conjunction, "items": items}, "ordering": ["tasks:id"]})
+            query = _query(lines, conjunction, ordering="id", above=last_id)
             columns = options or {"include": _COLUMNS}
-            page, total = self._call(self._list, page_size=page_size, query=query, **columns)
+            page, total = self._calls.call(self._list, page=1, page_size=page_size, query=query, **columns)
             if page:
                 yield page, max(0, total - len(page))
             if len(page) < page_size:
@@ -255,57 +264,20 @@ class LabelStudioProject:
             last_id = page[-1]["id"]
 
     def _list(self, **arguments: Any) -> tuple[list[Task], int]:
-        found: Any = self._client.tasks.list(project=self.id, page=1, **arguments)
+        found: Any = self._calls.client.tasks.list(project=self.id, **arguments)
         return [item.model_dump() for item in found.items or []], int(found.response.total)
 
-    def _call(self, function: Callable[..., T], **kwargs: Any) -> T:
-        """The answer to a request that may be sent twice."""
-        return self._repeat(self._patience, _is_passing, function, **kwargs)
 
-    def _send(self, function: Callable[..., T], **kwargs: Any) -> T:
-        """The answer to a request that adds something: it is repeated only where Label Studio has not taken it."""
-        return self._repeat(self._patience, _is_untaken, function, **kwargs)
-
-    def _repeat(
-        self, patience: float, is_passing: Callable[[BaseException], bool], function: Callable[..., T], **kwargs: Any
-    ) -> T:
-        retrying = Retrying(
-            retry=retry_if_exception(is_passing),
-            wait=wait_exponential(multiplier=0.5, max=15),
-            stop=stop_after_delay(patience) | stop_when_event_set(self._stop),
-            sleep=sleep_using_event(self._stop),
-            before_sleep=self._log_wait,
-            reraise=True,
-        )
-        try:
-            return retrying(function, **kwargs)
-        except ApiError as error:
-            raise self._explain(error) from error
-        except (httpx.HTTPError, json.JSONDecodeError) as error:
-            raise StudioUnreachable(
-                f"Label Studio at {self._url} does not answer ({type(error).__name__}); start it, or correct LABEL_STUDIO_URL."
-            ) from error
-
-    def _log_wait(self, state: RetryCallState) -> None:
-        if state.attempt_number == 3:
-            logger.warning("Label Studio at %s does not answer; trying again with growing waits", self._url)
-
-    def _explain(self, error: ApiError) -> StudioError:
-        detail = error.body.get("detail", error.body) if isinstance(error.body, dict) else error.body
-        if isinstance(error.body, dict) and error.body.get("validation_errors"):
-            detail = error.body["validation_errors"]
-        detail = " ".join(str(detail).split())
-        if len(detail) > 300:
-            detail = f"{detail[:100]} ... {detail[-200:]}"  # it quotes what it was sent, and ends with what is wrong
-        if detail.startswith("<"):
-            detail = "it sent a page instead of JSON"
-        if error.status_code == 401:
-            return StudioKeyError(f"Label Studio at {self._url} refuses LABEL_STUDIO_API_KEY; {_KEY_ADVICE}.")
-        if error.status_code == 404:
-            return StudioNotFound(f"Label Studio has no such thing in project {self.id}: {detail}")
-        if _is_passing(error):
-            return StudioUnreachable(f"Label Studio at {self._url} keeps failing with {error.status_code}: {detail}")
-        return StudioError(f"Label Studio refused a request for project {self.id} ({error.status_code}): {detail}")
+def _query(lines: Sequence[tuple[str, str, str, Any]], conjunction: str, *, ordering: str, above: int | None = None) -> str:
+    """Label Studio's filter as it wants it; each line is column, operator, type and value. `above`: of tasks after that id."""
+    items: list[Task] = [
+        {"filter": f"filter:tasks:{column}", "operator": operator, "type": kind, "value": value}
+        for column, operator, kind, value in lines
+    ]
+    if above is not None:  # to each line, as they may be joined by "or"
+        child = {"filter": "filter:tasks:id", "operator": "greater", "type": "Number", "value": above}
+        items = [{**item, "child_filter": child} for item in items]
+    return json.dumps({"filters": {"conjunction": conjunction, "items": items}, "ordering": [f"tasks:{ordering}"]})
 
 
 def _unanswered(layout: LabelingLayout) -> list[tuple[str, str, str, str]]:
@@ -317,21 +289,8 @@ def is_annotated(task: Task) -> bool:
     return bool(task.get("total_annotations") or task.get("cancelled_annotations"))
 
 
+_OPEN = (("total_annotations", "equal", "Number", 0), ("cancelled_annotations", "equal", "Number", 0))
 _ANNOTATED = (("total_annotations", "greater", "Number", 0), ("cancelled_annotations", "greater", "Number", 0))
 
 # "empty" alone can miss "", and "equal" alone misses a missing key.
 _EMPTY = (("empty", "String", "true"), ("equal", "String", ""))
-
-
-def _is_passing(error: BaseException) -> bool:
-    if isinstance(error, ApiError):
-        # PATCHes meet "database is locked" (a 500) on SQLite now and then.
-        return error.status_code is not None and (error.status_code == 429 or error.status_code >= 500)
-    # The SDK reads the answer to a token's exchange as JSON, even where it is a proxy's error page.
-    return isinstance(error, (httpx.TransportError, json.JSONDecodeError))
-
-
-def _is_untaken(error: BaseException) -> bool:
-    if isinstance(error, ApiError):
-        return error.status_code in (429, 503)
-    return isinstance(error, httpx.ConnectError)

@@ -31,6 +31,7 @@ RECORDS: dict[str, Any] = json.loads((DATA / "label_studio_1.23.2_records.json")
 CALLS: dict[str, Any] = json.loads((DATA / "label_studio_1.23.2_calls.json").read_text(encoding="utf-8"))
 LABEL_CONFIG = (Path(__file__).parent.parent / "label_config.xml").read_text(encoding="utf-8")
 KEY = "0123456789abcdef0123456789abcdef01234567"
+CUT = -1  # a failure: what was asked is done, and its answer is cut in the middle
 _SECRET = "the double's own secret, 32 bytes or more"
 Fields = dict[str, Any]
 
@@ -46,7 +47,7 @@ class Refusal(Exception):
 class StudioDouble:
     """What it holds may be read and written between requests, and by `on_request` before one is answered."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, first_id: int = 1) -> None:
         self.projects: dict[int, Fields] = {}
         self.tasks: dict[int, Fields] = {}
         self.rows: dict[int, Fields] = {}
@@ -55,11 +56,13 @@ class StudioDouble:
         self.bodies: list[Any] = []  # what came with each of them
         self.on_arrival: Callable[[str], None] = lambda request: None  # before its turn: it answers one at a time
         self.on_request: Callable[[str], None] = lambda request: None
-        self.failures: list[int] = []  # statuses of the next answers; 0 drops the connection
+        self.failures: list[int] = []  # statuses of the next answers; 0 drops the connection, CUT does so inside the answer
+        self.retry_after: str | None = None  # what a failure says of that
+        self.refuses_keys = False  # as if every token had been revoked, the exchange of a personal one included
         self.page: str | None = None  # what a failure sends in place of JSON
         self.clock: Callable[[], float] = time.time
         self.refuses_private = False  # as with ML_BLOCK_LOCAL_IP=false alone: 403, and a half-made row stays
-        self._last_id = 0
+        self._last_id, self._port = first_id - 1, 0
         self._answering = threading.Lock()
         double = self
 
@@ -80,18 +83,31 @@ class StudioDouble:
                 if not isinstance(sys.exception(), ConnectionError):  # else whoever asked is gone
                     super().handle_error(*arguments)
 
-        self._server = Server(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-        self._thread.start()
+        self._listen: Callable[[int], ThreadingHTTPServer] = lambda port: Server(("127.0.0.1", port), Handler)
+        self.come_up()
+        self._port = self._server.server_port
+        self.url = f"http://127.0.0.1:{self._port}"
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if not self._is_down:
+            self.go_down()
+
+    def go_down(self) -> None:
+        """As a process that ends: nobody listens, and what is asked over connections that are open is dropped."""
+        self._is_down = True
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+    def come_up(self) -> None:
+        """Listens again, at the same address."""
+        self._server = self._listen(self._port)
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        self._is_down = False
+        self._thread.start()
 
     # What a person does in the browser
 
@@ -186,11 +202,11 @@ class StudioDouble:
             self.bodies.append(sent)
             self.on_request(request)
             failure = self.failures.pop(0) if self.failures else None
-            if failure == 0:
+            if failure == 0 or self._is_down:
                 handler.close_connection = True
                 return
             try:
-                if failure is not None:
+                if failure is not None and failure != CUT:
                     raise Refusal(failure, "Service unavailable")
                 self._authorize(address.path, handler.headers.get("Authorization", ""))
                 query = {key: values[-1] for key, values in parse_qs(address.query).items()}
@@ -203,10 +219,16 @@ class StudioDouble:
         handler.send_response(status)
         handler.send_header("Content-Type", "application/json")
         handler.send_header("Content-Length", str(len(answer)))
+        if failure is not None and self.retry_after is not None:
+            handler.send_header("Retry-After", self.retry_after)
         handler.end_headers()
+        if failure == CUT:
+            answer, handler.close_connection = answer[: len(answer) // 2], True
         handler.wfile.write(answer)
 
     def _authorize(self, path: str, given: str) -> None:
+        if self.refuses_keys:
+            raise Refusal(401, "Invalid token.")
         if path == "/api/token/refresh/" or given == f"Token {KEY}":
             return
         try:
@@ -237,6 +259,12 @@ class StudioDouble:
             case "PATCH", "/api/tasks/N/":
                 # `data` and `meta` are replaced whole
                 return 200, _set(_found(self.tasks, number, "Task"), {**body, "updated_at": self._now()})
+            case "DELETE", "/api/predictions/N/":
+                task = next((t for t in self.tasks.values() if any(p["id"] == number for p in t["predictions"])), None)
+                if task is None:
+                    raise Refusal(404, "No Prediction matches the given query.")
+                task["predictions"] = [p for p in task["predictions"] if p["id"] != number]
+                return 204, None
             case "POST", "/api/tasks/N/annotations/":
                 _found(self.tasks, number, "Task")
                 return 201, self.annotate(number, body["result"], is_skip=body.get("was_cancelled", False))
@@ -295,7 +323,8 @@ class StudioDouble:
 
     def _predict(self, task_id: int, prediction: Fields) -> None:
         kept = {key: prediction.get(key) for key in ("result", "score", "model_version")}
-        self.tasks[task_id]["predictions"].append({**RECORDS["prediction"], "id": self._new_id(), "task": task_id, **kept})
+        made = {"id": self._new_id(), "task": task_id, "created_at": self._now()}
+        self.tasks[task_id]["predictions"].append({**RECORDS["prediction"], **made, **kept})
 
     def _connect(self, body: Fields) -> Fields:
         row = self.rows[self.add_row(body["project"], body["url"], body["title"])]
@@ -318,18 +347,26 @@ class StudioDouble:
     def _tasks_of(self, project_id: int) -> list[Fields]:
         return [task for task in list(self.tasks.values()) if task["project"] == project_id]  # tests add some meanwhile
 
+    def _mean_score(self, task: Fields) -> float:
+        """A task's score column: that of the version which its project shows."""
+        shown = self.projects[task["project"]]["model_version"]
+        scores = [p["score"] for p in task["predictions"] if p["model_version"] == shown]
+        return sum(scores) / len(scores) if scores else -1.0
+
     def _list_tasks(self, query: Fields) -> Fields:
         _found(self.projects, int(query["project"]), "Project")
         asked, size = json.loads(query["query"]), int(query["page_size"])
-        if asked["ordering"] != ["tasks:id"] or query["page"] != "1":
-            raise Refusal(400, f"the double knows no such order or page: {query}")
+        orders = {"tasks:id": lambda task: int(task["id"]), "tasks:predictions_score": self._mean_score}
+        order, start = orders[asked["ordering"][0]], (int(query["page"]) - 1) * size
         every = {"and": all, "or": any}[asked["filters"]["conjunction"]]
         items = asked["filters"]["items"]
         found = self._tasks_of(int(query["project"]))
         if items[0]["operator"] == "in_list":  # asked most often, so not of every task
             found = [task for task in found if task["id"] in items[0]["value"]]
         found = [task for task in found if every(_matches(task, item) for item in items)]
-        page = sorted(found, key=lambda task: int(task["id"]))[:size]
+        page = sorted(found, key=order)[start : start + size]
+        if not page and start:
+            raise Refusal(404, "Invalid page.")
         page = [{**task, "predictions_model_versions": _versions(task)} for task in page]
         if query.get("fields") != "all":
             page = [{key: task[key] for key in task if key not in ("annotations", "predictions")} for task in page]
@@ -381,11 +418,12 @@ def _matches(task: Fields, item: Fields) -> bool:
     if column.startswith("data."):
         held = task["data"].get(column.removeprefix("data."))
     else:
-        held = _versions(task) if column == "predictions_model_versions" else task[column]
+        counted = {"predictions_model_versions": _versions(task), "total_predictions": len(task["predictions"])}
+        held = counted[column] if column in counted else task[column]
     match item["operator"], item["type"]:
         case "empty", "String":
             found = held is None and value == "true"  # "" was empty in one project and not in another
-        case "equal", "String":
+        case "equal", "String" | "Number":
             found = held == value
         case ("greater", "Number") | ("greater", "Datetime"):  # times as text of one form, which sorts
             found = held > value

@@ -18,7 +18,7 @@ CPU = torch.device("cpu")
 DAY = 86400
 PROMPTS = ["Why?", "Tell me about cats and the moon.", "שלום 👩‍👩‍👧", "0123456789 " * 30, "Why?"]
 ANSWERS = ["Because.", "The cat sat on the mat. " * 10, "שלום", "No.", "So."]
-ROW = np.arange(10, dtype=np.float32)  # 40 bytes
+ROW = np.arange(9, dtype=np.float32)  # 40 bytes with its checksum
 
 Make = Callable[[], FeatureExtractor]
 
@@ -63,9 +63,8 @@ def test_cached_features_equal_computed_ones(make: Make, tmp_path: Path) -> None
 def test_what_is_cached_is_not_computed_again_and_the_rest_is(make: Make, tmp_path: Path) -> None:
     extractor = make()
     extractor.features(["Why?"], ["Because."])
-    (path,) = cached_files(tmp_path)
     mark = np.arange(extractor.size, dtype=np.float32)
-    path.write_bytes(mark.tobytes())
+    FeatureCache(tmp_path, extractor.recipe.key()).keep("Why?", "Because.", mark)
     rows = make().features(["What?", "Why?"], ["That.", "Because."])
     assert torch.equal(rows[1], torch.from_numpy(mark))
     assert not torch.equal(rows[0], rows[1])
@@ -103,7 +102,7 @@ def test_a_damaged_file_is_computed_again_and_mended(
     path.write_bytes(damage(whole))
     assert torch.equal(make().features(["Why?"], ["Because."]), computed)
     logged = [record.getMessage() for record in caplog.records if record.name == "preference.feature_cache"]
-    assert logged == [f"the cached feature {path.name} is damaged; computing it again"]
+    assert logged == [f"the cached feature {path.name} is damaged; it is computed again, as others like it are without a word"]
     assert path.read_bytes() == whole
 
 
@@ -126,7 +125,7 @@ def test_a_cache_that_cannot_be_written_costs_speed_and_not_the_answer(
     (tmp_path / "features").write_text("in the way")
     with caplog.at_level(logging.WARNING):
         assert torch.equal(extractor.features(["Why?"], ["Because."]), computed)
-    assert any(message.startswith("a feature could not be kept in ") for message in caplog.messages)
+    assert any(message.startswith("features cannot be kept in ") for message in caplog.messages)
 
 
 def test_no_temporary_file_stays_behind(make: Make, tmp_path: Path) -> None:
@@ -218,13 +217,14 @@ def test_a_bound_of_nothing_empties_the_cache_and_the_next_reader_computes(make:
     assert torch.equal(make().features(PROMPTS, ANSWERS), computed)
 
 
-def test_what_a_killed_writer_left_counts_and_goes_like_any_unused_feature(tmp_path: Path) -> None:
-    left = kept(tmp_path, "killed", days_unused=5)
-    left = left.rename(left.with_name(f".{left.stem}-0123456789abcdef.f32"))
-    used = [kept(tmp_path, str(n), days_unused=1) for n in range(2)]
+def test_what_a_killed_writer_left_counts_and_goes_after_a_day(tmp_path: Path) -> None:
+    left = {days: kept(tmp_path, f"killed {days}", days_unused=days) for days in (0.5, 5)}
+    left = {days: path.rename(path.with_name(f".{path.stem}-0123456789abcdef.f32")) for days, path in left.items()}
+    used = [kept(tmp_path, str(n), days_unused=0.1) for n in range(2)]
     assert prune_features(tmp_path, most_bytes=120) == 0
+    assert [path.exists() for path in left.values()] == [True, False]
     assert prune_features(tmp_path, most_bytes=119) == 1
-    assert not left.exists()
+    assert not left[0.5].exists()
     assert all(path.exists() for path in used)
 
 

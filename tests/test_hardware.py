@@ -7,7 +7,8 @@ import torch
 from transformers import GPT2Config, LlamaConfig
 
 from backend.generators import hardware
-from backend.generators.hardware import is_out_of_memory, num_tokens_that_fit, pick_dtype, release_memory
+from backend.generators.hardware import num_tokens_that_fit, pick_dtype
+from preference.memory import is_out_of_memory, release_memory
 
 CPU = torch.device("cpu")
 LLAMA = LlamaConfig(hidden_size=64, num_hidden_layers=3, num_attention_heads=8, num_key_value_heads=2, head_dim=16)

@@ -76,7 +76,7 @@ def _read(project: LabelStudioProject, file: JudgementFile, state: Task, *, now:
     if file.distrust is None and not 0 <= now - file.mark.whole_at < _WHOLE_EVERY_SECONDS:
         file.distrust = "the last time was over a week ago" if now > file.mark.whole_at else "the clock was set back"
     reading = _Reading(dict(file.tasks), file.mark)
-    how = reading.changes(project, state, now=now) if file.distrust is None else reading.whole(project, now=now)
+    how = reading.changes(project, state, now=now) if file.distrust is None else reading.whole(project, state, now=now)
     if file.distrust is not None:
         how = f"{how}, as {file.distrust}"
     logger.info("project %d: %d judged tasks came, %d are known: %s", project.id, len(reading.came), len(reading.tasks), how)
@@ -96,28 +96,29 @@ class _Reading:
         """By id: the same judgements, in whichever way they came, must train the same weights."""
         return [self.tasks[task_id] for task_id in sorted(self.tasks)]
 
-    def whole(self, project: LabelStudioProject, *, now: float) -> str:
+    def whole(self, project: LabelStudioProject, state: Task, *, now: float) -> str:
         """Reads everything; how it was done."""
         self.tasks = {task["id"]: _trimmed(task) for task in project.annotated_tasks()}
         self.came = set(self.tasks)
         # No later than `now`: while later pages came, tasks of earlier ones may have been edited.
         until = min(max((task["updated_at"] for task in self.tasks.values()), default=""), moment(now))
-        self.mark = Mark(until or None, now, self._off(project.read()))
+        self.mark = Mark(until or None, now, self._lasting_off(state, project.read()))
         return "all were read"
 
     def changes(self, project: LabelStudioProject, state: Task, *, now: float) -> str:
         """Reads what changed; how it was done."""
         until, whole_at, tolerated = self.mark.until or "", self.mark.whole_at, ((0, 0), self.mark.off)
         since = moment(parsed(until) - _OVERLAP)
-        for counted in (state, None):  # twice, as people may be judging meanwhile
-            counted = counted or project.read()
+        counted = state
+        for attempt in range(2):  # twice, as people may be judging meanwhile
+            counted = project.read() if attempt else state
             until = max(until, min(self._follow(project, project.task_states(changed_since=since)), moment(now)))
             off = self._off(counted)
             if off in tolerated:
                 self.mark = Mark(until, whole_at, off)
                 return f"changes since {since}"
         until = max(until, min(self._follow(project, project.task_states(), is_list=True), moment(now)))
-        self.mark = Mark(until, whole_at, self._off(project.read()))
+        self.mark = Mark(until, whole_at, self._lasting_off(counted, project.read()))
         return f"the states of all were compared, as Label Studio counted {off[0]:+d} judgements and {off[1]:+d} skips"
 
     def _follow(self, project: LabelStudioProject, states: Iterable[Task], *, is_list: bool = False) -> str:
@@ -144,6 +145,11 @@ class _Reading:
         if self.tasks.pop(task_id, None) is not None:
             self.came.discard(task_id)
             self.gone.add(task_id)
+
+    def _lasting_off(self, before: Task, after: Task) -> tuple[int, int]:
+        """How far off Label Studio's counts stay; none where they moved meanwhile: what was deleted then must not be tolerated."""
+        off = self._off(after)
+        return off if off == self._off(before) else (0, 0)
 
     def _off(self, state: Task) -> tuple[int, int]:
         """How many more judgements and skips Label Studio counts: exactly for a project; a task's own counters can be stale."""

@@ -4,7 +4,6 @@ A round that is killed is taken up by the next (trainer/unfinished.py): a sequen
 with the pairs that it was training on.
 """
 
-import errno
 import importlib.metadata
 import json
 import logging
@@ -18,7 +17,8 @@ from typing import Any
 import torch
 
 from preference.backbone import fingerprint, locate
-from preference.errors import PairloopError, StudioUnreachable
+from preference.durable import DISK_FULL
+from preference.errors import PairloopError, RegistryError, StudioUnreachable
 from preference.feature_cache import prune_features
 from preference.features import Extractors
 from preference.layout import LabelingLayout
@@ -39,7 +39,6 @@ from trainer.rounds import Round, cards
 from trainer.unfinished import Snapshot, UnfinishedRound
 
 logger = logging.getLogger(__name__)
-_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def retrain(
@@ -63,7 +62,7 @@ def retrain(
     except PairloopError as error:
         ended = Round("failed", str(error))
     except Exception as error:  # one of the two doors: a round must not take the daemon down
-        if isinstance(error, OSError) and error.errno in _DISK_FULL:
+        if isinstance(error, OSError) and error.errno in DISK_FULL:
             ended = Round("failed", f"{error.filename or registry.folder} cannot be written ({error.strerror}); free some space")
         else:
             logger.exception("project %d: the round failed", project.id)
@@ -164,9 +163,9 @@ def _round(
     if verdict.promoted:
         try:
             registry.promote(version, reason=card.reason)
-        except OSError as error:
-            mend = f"free some space, then `pairloop-trainer promote --project {project.id} {version}`"
-            return Round("failed", f"{card.reason}; but it cannot be promoted ({error.strerror}); {mend}", version)
+        except RegistryError as error:
+            mend = f"Then `pairloop-trainer promote --project {project.id} {version}`"
+            return Round("failed", f"{card.reason}; but it cannot be promoted: {error} {mend}", version)
     return Round("promoted" if verdict.promoted else "rejected", card.reason, version)
 
 

@@ -23,7 +23,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from preference.durable import sync, write_whole
+from preference.durable import sync, write_whole, writing
 from preference.errors import RegistryError, TrainingError
 from preference.pairs import PreferencePair, read_pairs, write_pairs
 from preference.registry import Registry
@@ -169,13 +169,15 @@ def only_round(registry: Registry) -> Iterator[None]:
 
     Raises:
         TrainingError: another process holds it.
+        RegistryError: MODEL_DIR is not writable.
     """
     registry.create()
     lock = FileLock(registry.folder / "round.lock")
-    try:
-        lock.acquire(timeout=1)  # not 0: somebody may only be asking whether a round is running
-    except Timeout:
-        raise TrainingError(busy(registry)) from None
+    with writing(registry.folder):
+        try:
+            lock.acquire(timeout=1)  # not 0: somebody may only be asking whether a round is running
+        except Timeout:
+            raise TrainingError(busy(registry)) from None
     try:
         yield
     finally:

@@ -1,6 +1,5 @@
 """What the hardware offers a generator: a number format, and room for so many tokens."""
 
-import gc
 import logging
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,6 @@ logger = logging.getLogger(__name__)
 _CGROUP = Path("/sys/fs/cgroup")
 # Of what is free, the share for keys and values; growing buffers exist twice for a moment, and the rest is the others'.
 _SHARE = 0.25
-# CUDA's and MPS's allocator, the CPU's, and CUDA's libraries: not all of them raise torch.OutOfMemoryError.
-_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "ALLOC_FAILED")
 
 
 def pick_dtype(asked: str, device: torch.device) -> torch.dtype:
@@ -44,18 +41,6 @@ def num_tokens_that_fit(config: Any, *, dtype: torch.dtype, device: torch.device
         key_heads = int(getattr(layer, "num_key_value_heads", 0) or num_heads)
         width += key_heads * int(getattr(layer, "head_dim", 0) or layer.hidden_size // num_heads)
     return int(_SHARE * _free_bytes(device)) // (2 * width * dtype.itemsize)
-
-
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether torch ran out of memory, on a GPU or on the CPU."""
-    return any(words in str(error) for words in _OUT_OF_MEMORY)
-
-
-def release_memory(device: torch.device) -> None:
-    """Gives back what was freed."""
-    gc.collect()
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
 
 
 def _free_bytes(device: torch.device) -> int:

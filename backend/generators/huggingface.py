@@ -12,11 +12,12 @@ from transformers import AutoModelForCausalLM
 
 from backend.generators import Job, Jobs, Writing
 from backend.generators.batch import Batch, Prompt, Style
-from backend.generators.hardware import is_out_of_memory, num_tokens_that_fit, pick_dtype, release_memory
+from backend.generators.hardware import num_tokens_that_fit, pick_dtype
 from backend.generators.kv_cache import can_hold
 from preference.backbone import load_tokenizer, load_weights, locate, pick_device, title
 from preference.encoding import encode_prompt
 from preference.errors import ModelError
+from preference.memory import is_out_of_memory, release_memory
 from preference.settings import Settings
 
 logger = logging.getLogger(__name__)
