@@ -50,13 +50,19 @@ def connect(project: LabelStudioProject, registry: Registry, settings: Settings)
     return done
 
 
-def mend_version(project: LabelStudioProject, registry: Registry, version: str, *, host: str | None) -> bool:
+def mend_version(
+    project: LabelStudioProject, registry: Registry, version: str, *, host: str | None, is_thorough: bool = False
+) -> bool:
     """Whether the backend's title or project.model_version had to be set to `version`.
 
+    Look again after a while where it is so: Label Studio saves whole rows, so that a page view (or the very request that
+    adds a row) which began before puts the title back. Nothing but the row then tells.
+
     `host`: where Label Studio reached this backend last ("host:port"), or None where it has not yet.
+    `is_thorough`: the rows are listed, for which Label Studio calls /health and /setup of each; else only where
+    project.model_version is wrong.
     """
-    # The rows are listed only where something is wrong: that makes Label Studio call /health and /setup of each.
-    if project.read().get("model_version") == version:
+    if not is_thorough and project.read().get("model_version") == version:
         return False
     row = _our_row(project, registry, host)
     return row is not None and _set_version(project, row, version)

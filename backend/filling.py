@@ -15,15 +15,17 @@ from filelock import FileLock, Timeout
 
 from backend.champion import Champions
 from backend.metrics import Metrics
+from backend.outdated import remove_outdated
 from backend.scheduling import Scheduler
 from backend.visit import Visit
-from preference.errors import PairloopError
+from preference.errors import PairloopError, RegistryError, StudioError
 from preference.registry import Registry, known_projects
 from preference.settings import Settings
 from preference.studio import LabelStudioProject
 
 logger = logging.getLogger(__name__)
 _REST_SECONDS = 5.0
+_SWEEP_SECONDS = 3600.0  # from one removal of outdated predictions to the next
 _VISIT_SECONDS = 60.0  # then the other projects have their turn
 
 
@@ -34,6 +36,10 @@ class _Seen:
     next_visit: float = -math.inf
     last_visit: float = -math.inf
     seen_version: str | None = None  # the champion that the last visit worked with
+    scored_version: str | None = None  # the champion by which all open tasks were scored
+    swept_to: int = 0  # the task after which the removal of outdated predictions goes on; 0 is the first
+    next_sweep: float = -math.inf
+    is_row_sure: bool = False  # whether the backend's row was found as it should be since it was last set
     said: str = ""  # the last thing that was logged, so that it is not repeated at every visit
 
 
@@ -58,17 +64,21 @@ class Filler:
     def run(self, stop: threading.Event) -> None:
         """Works until `stop`, whenever no other process does."""
         lock = FileLock(self._settings.model_dir / "filler.lock")
+        said = ""
         while not stop.is_set():
             try:
                 with lock.acquire(timeout=0):
                     self.is_chosen = True
                     while not stop.is_set():
                         self.look(stop)
+                        said = ""
                         stop.wait(0.5)
             except Timeout:
                 stop.wait(1)
-            except OSError as error:  # MODEL_DIR is away for a moment, or read-only
-                logger.warning("the filler waits, MODEL_DIR=%s fails it (%s)", self._settings.model_dir, error)
+            except (OSError, RegistryError) as error:  # MODEL_DIR is away for a moment, or read-only
+                if str(error) != said:
+                    logger.warning("the filler waits, MODEL_DIR=%s fails it (%s)", self._settings.model_dir, error)
+                said = str(error)
                 stop.wait(self._settings.fill_every_seconds)
             finally:
                 self.is_chosen = False
@@ -86,38 +96,64 @@ class Filler:
             if stop.is_set():
                 return
             if is_wanted:
-                is_done = self._visit(registry, seen, stop, has_new_version=has_new_champion)
+                has_unscored = serving is not None and serving.version != seen.scored_version
+                rest_seconds = self._visit(registry, seen, stop, has_new_version=has_unscored)
                 seen.seen_version = serving.version if serving else None
                 seen.last_visit = self._clock()
-                seen.next_visit = seen.last_visit + self._settings.fill_every_seconds if is_done else -math.inf
+                seen.next_visit = seen.last_visit + rest_seconds
 
-    def _visit(self, registry: Registry, seen: _Seen, stop: threading.Event, *, has_new_version: bool) -> bool:
-        """Whether the project is done with until its timer runs out; so it is after a failure: asking at once cures none."""
+    def _visit(self, registry: Registry, seen: _Seen, stop: threading.Event, *, has_new_version: bool) -> float:
+        """Seconds until the timer runs out: 0 where there is more to do; after a failure all of them, for asking at once cures none."""
         until = self._clock() + _VISIT_SECONDS
+        project = LabelStudioProject(self._settings, registry.project_id, stop=stop)
+        visit: Visit | None = None
+
+        def is_over() -> bool:
+            return stop.is_set() or (self._clock() > until and self._has_others())
+
         try:
             visit = Visit(
-                LabelStudioProject(self._settings, registry.project_id, stop=stop),
+                project,
                 registry,
                 self._settings,
                 champion=self._champions.of(registry.project_id),
                 scheduler=self._scheduler,
                 metrics=self._metrics,
+                is_thorough=not seen.is_row_sure,
             )
-            is_done = visit.run(
-                lambda: stop.is_set() or (self._clock() > until and self._has_others()), has_new_version=has_new_version
-            )
+            is_done = visit.run(is_over, has_new_version=has_new_version)
         except PairloopError as error:
-            if stop.is_set():
-                return False
-            self._say(registry, seen, str(error))
-            return True
+            self._say(registry, seen, "" if stop.is_set() else str(error))
+            return self._settings.fill_every_seconds
         except Exception:  # a door: this thread must outlive whatever one project does to it
             logger.exception("project %d: the filler failed", registry.project_id)
-            return True
-        if is_done:
-            left = ", ".join(f"{count} ({reason})" for reason, count in sorted(visit.dropped.items()))
-            self._say(registry, seen, f"tasks left unanswered: {left}" if left else "")
-        return is_done
+            return self._settings.fill_every_seconds
+        finally:
+            if visit is not None:
+                seen.scored_version = visit.scored_version or seen.scored_version
+                seen.is_row_sure &= not visit.has_mended
+        if not is_done:
+            return 0.0
+        self._metrics.unfillable(registry.project_id, visit.dropped)
+        left = ", ".join(f"{count} ({reason})" for reason, count in sorted(visit.dropped.items()))
+        self._say(registry, seen, f"tasks left unanswered: {left}" if left else "")
+        self._sweep(project, registry, seen, is_over)
+        seen.is_row_sure = not visit.has_mended
+        return self._settings.fill_every_seconds if seen.is_row_sure else _REST_SECONDS
+
+    def _sweep(self, project: LabelStudioProject, registry: Registry, seen: _Seen, is_over: Callable[[], bool]) -> None:
+        """Removes a page's outdated predictions; once all pages were seen to, or after a failure, not for a while."""
+        serving, now = self._champions.of(registry.project_id).serving, self._clock()
+        if serving is None or now < seen.next_sweep:
+            return
+        try:
+            seen.swept_to = remove_outdated(
+                project, registry.versions(), served=serving.version, above=seen.swept_to, is_over=is_over
+            )
+        except StudioError as error:
+            seen.swept_to = 0
+            logger.warning("project %d: outdated predictions stay for now: %s", registry.project_id, error)
+        seen.next_sweep = now if seen.swept_to else now + _SWEEP_SECONDS
 
     def _has_others(self) -> bool:
         """Whether there is more than one project; one may come during a visit that takes hours."""

@@ -1,6 +1,7 @@
 """One visit of the filler to one project: answers unanswered tasks, scores open ones, mends the version it shows.
 
-Covered, beside what stream.py covers: an annotated task gets no prediction; each task gets one prediction a version.
+Covered, beside what stream.py covers: an annotated task gets no prediction; each task gets one prediction a version; the
+version that is shown changes when every open task holds a prediction of the new one, so the score column never empties.
 Not covered: a prompt or an answer that is edited after it was scored keeps its prediction until the next version.
 """
 
@@ -25,6 +26,7 @@ from preference.studio import LabelStudioProject, Task, is_annotated
 
 logger = logging.getLogger(__name__)
 _SCORED_TOGETHER = 100
+_LONGEST_REST_SECONDS = 0.5
 
 
 class Visit:
@@ -39,7 +41,13 @@ class Visit:
         champion: Champion,
         scheduler: Scheduler,
         metrics: Metrics,
+        is_thorough: bool = False,
     ) -> None:
+        """`is_thorough`: the backend's row is looked at even where the project shows the right version."""
+        self._is_thorough = is_thorough
+        self.scored_version: str | None = None  # the version by which every open task was scored in this visit
+        self._is_all_kept = True
+        self.has_mended = False  # whether the row or the version that the project shows had to be set
         self._project, self._registry, self._settings = project, registry, settings
         self._champion, self._scheduler, self._metrics = champion, scheduler, metrics
         state = project.read()
@@ -98,18 +106,28 @@ class Visit:
                 yield task
 
     def _score_open(self, is_left: Callable[[], bool]) -> bool:
-        """Scores the open tasks that have no prediction of the served version, then shows it; whether all were seen to."""
-        serving = self._champion.serving
+        """Scores the open tasks that have no prediction of the served version, then shows it; whether all were seen to.
+
+        It is not shown where Label Studio did not keep a prediction, which the next visit offers again.
+        """
+        serving, self._is_all_kept = self._champion.serving, True
         for page in self._project.unscored_tasks(serving.version, page_size=_SCORED_TOGETHER) if serving else ():
+            started = time.monotonic()
             self._score(page)
             if is_left():
                 return False
+            # As long as that took: with kept features, storing is all the work, and it is people's Label Studio.
+            time.sleep(min(_LONGEST_REST_SECONDS, time.monotonic() - started))
         # After the predictions: uncertainty sampling serves tasks that hold one of the version that is shown.
-        self._show_version()
+        if self._is_all_kept:
+            self._show_version()
+            self.scored_version = serving.version if serving else None
         return True
 
     def _show_version(self) -> None:
-        mend_version(self._project, self._registry, self._champion.version, host=self._registry.read_host())
+        self.has_mended |= mend_version(
+            self._project, self._registry, self._champion.version, host=self._registry.read_host(), is_thorough=self._is_thorough
+        )
 
     def _score(self, tasks: Sequence[Task]) -> None:
         """Stores a prediction of the served version for each task that still is as it was read."""
@@ -132,8 +150,10 @@ class Visit:
             raise
         except StudioError as error:  # the next visit finds them again
             logger.warning("project %d: %d predictions cannot be stored: %s", self._project.id, len(scored), error)
+            self._is_all_kept = False
             return
         if num_stored < len(scored):
+            self._is_all_kept = False
             logger.warning("project %d: Label Studio kept %d of %d predictions", self._project.id, num_stored, len(scored))
         self._num_scored += num_stored
         self._metrics.predictions_stored.inc(num_stored)

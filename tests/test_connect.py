@@ -27,8 +27,8 @@ class House:
     def connect(self, settings: Settings | None = None) -> list[str]:
         return connect(self.project, self.registry, settings or self.settings)
 
-    def mend(self, version: str, *, host: str | None = HOST) -> bool:
-        return mend_version(self.project, self.registry, version, host=host)
+    def mend(self, version: str, *, host: str | None = HOST, is_thorough: bool = False) -> bool:
+        return mend_version(self.project, self.registry, version, host=host, is_thorough=is_thorough)
 
     def titles(self) -> list[str]:
         return [row["title"] for row in self.studio.rows.values() if row["project"] == self.id]
@@ -166,6 +166,18 @@ def test_a_row_that_was_pasted_under_any_title_is_renamed(studio: StudioDouble, 
         "v3-20260101-000000",
     )
     assert house.mend("v3-20260101-000000") is False
+
+
+def test_a_title_that_label_studio_put_back_is_seen_by_a_thorough_look_alone(studio: StudioDouble, house: House) -> None:
+    row = studio.add_row(house.id, ADDRESS, "pasted")
+    assert house.mend(UNTRAINED) is True
+    studio.rows[row]["title"] = "pasted"  # a page view read the row before it was renamed, and saved it whole afterwards
+
+    studio.requests.clear()
+    assert house.mend(UNTRAINED) is False
+    assert not any("/api/ml" in request for request in studio.requests), "each listing makes Label Studio call every backend"
+    assert house.mend(UNTRAINED, is_thorough=True) is True
+    assert (studio.rows[row]["title"], house.version()) == (UNTRAINED, UNTRAINED)
 
 
 def test_the_projects_version_is_mended_alone_where_the_title_is_right(studio: StudioDouble, house: House) -> None:

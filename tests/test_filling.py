@@ -3,6 +3,7 @@ import logging
 import multiprocessing
 import random
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,77 @@ def test_setup_before_every_predict_does_not_keep_the_filler_busy(house: House) 
     assert house.is_answered(task), "a look that was asked for is late, not lost"
 
 
+def test_a_title_that_label_studio_puts_back_is_mended_again_soon_and_then_left_alone(house: House) -> None:
+    now, never = [0.0], threading.Event()
+    row = house.studio.add_row(house.project_id, "http://backend:9090", "pasted")
+    house.registry.write_host("backend:9090")
+    filler = house.filler(clock=lambda: now[0])
+    filler.look(never)
+    assert house.studio.rows[row]["title"] == UNTRAINED
+    house.studio.rows[row]["title"] = "pasted"  # whoever read the row before it was renamed saves it whole
+
+    for _ in range(3):
+        now[0] += 5.1
+        filler.look(never)
+
+    assert house.studio.rows[row]["title"] == house.studio.projects[house.project_id]["model_version"] == UNTRAINED
+    house.studio.requests.clear()
+    now[0] += house.settings.fill_every_seconds
+    filler.look(never)
+    assert house.studio.requests and not any("/api/ml" in request for request in house.studio.requests)
+
+
+def test_a_title_is_looked_at_again_although_visits_fail_and_then_no_oftener_than_the_timer_says(house: House) -> None:
+    now, never = [0.0], threading.Event()
+    row = house.studio.add_row(house.project_id, "http://backend:9090", "pasted")
+    house.studio.projects[house.project_id]["model_version"] = UNTRAINED  # nothing but the row tells
+    house.registry.write_host("backend:9090")
+    filler = house.filler(clock=lambda: now[0])
+    config = house.studio.projects[house.project_id]["label_config"]
+    house.studio.projects[house.project_id]["label_config"] = "<View/>"
+    arrived: list[str] = []
+    house.studio.on_request = arrived.append
+
+    for _ in range(4):
+        filler.look(never)
+        now[0] += house.settings.fill_every_seconds / 2 + 0.1
+    assert len([request for request in arrived if request == f"GET /api/projects/{house.project_id}/"]) == 2
+    assert house.studio.rows[row]["title"] == "pasted"
+
+    house.studio.projects[house.project_id]["label_config"] = config
+    now[0] += house.settings.fill_every_seconds
+    filler.look(never)
+    assert house.studio.rows[row]["title"] == UNTRAINED
+
+
+def test_a_removal_that_label_studio_refuses_costs_the_visit_nothing_and_is_left_for_an_hour(
+    house: House, tiny_base: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    now, never = [0.0], threading.Event()
+    house.studio.clock = lambda: time.time() - 2 * 86400
+    tasks = house.add(*[ANSWERED] * 3)
+    for weight in (1, -1):
+        house.promote(tiny_base, weight=weight)
+        assert house.visit().run(lambda: False, has_new_version=True)
+    house.add({"prompt": "", **EMPTY})
+
+    def refuse(request: str) -> None:
+        if request.startswith("DELETE "):
+            house.studio.failures = [403]
+
+    house.studio.on_request = refuse
+    filler = house.filler(clock=lambda: now[0])
+    for _ in range(3):
+        filler.look(never)
+        now[0] += house.settings.fill_every_seconds + 0.1
+
+    assert house.studio.requests[-1] and len([r for r in house.studio.requests if r.startswith("DELETE ")]) == 1
+    warned = warnings_of(caplog)
+    assert [line for line in warned if "outdated predictions stay for now" in line] == [warned[-1]]
+    assert any("tasks left unanswered: 1" in line for line in warned)
+    assert house.versions(tasks) == [house.registry.versions()] * 3
+
+
 def test_a_new_champion_scores_the_open_tasks_again_without_being_asked(house: House, tiny_base: Path) -> None:
     first = house.promote(tiny_base, weight=1)
     open_task, judged = house.add(ANSWERED, ANSWERED)
@@ -89,6 +161,32 @@ def test_a_new_champion_scores_the_open_tasks_again_without_being_asked(house: H
     sides = [prediction["result"][0]["value"]["selected"] for prediction in house.studio.tasks[open_task]["predictions"]]
     assert sides == ["right", "left"]
     assert house.studio.rows[row]["title"] == house.studio.projects[house.project_id]["model_version"] == second
+
+
+def test_what_was_replaced_a_day_ago_is_removed_a_page_a_visit_and_then_once_an_hour(house: House, tiny_base: Path) -> None:
+    now, never, version = [0.0], threading.Event(), house.promote(tiny_base, weight=1)
+    house.studio.clock = lambda: time.time() - 2 * 86400
+    tasks = house.add(*[ANSWERED] * 120)
+    assert house.visit().run(lambda: False, has_new_version=True)
+    again = house.promote(tiny_base, weight=-1)
+    assert house.visit().run(lambda: False, has_new_version=True)
+    assert house.versions(tasks) == [[version, again]] * 120
+    filler, left = house.filler(clock=lambda: now[0]), []
+    requests = house.studio.requests
+
+    for _ in range(4):
+        filler.look(never)
+        left.append(sum(map(len, house.versions(tasks))))
+        now[0] += house.settings.fill_every_seconds + 0.1
+
+    assert left == [140, 120, 120, 120]
+    requests.clear()
+    filler.look(never)
+    num_idle = len(requests)
+    requests.clear()
+    now[0] += 3601
+    filler.look(never)
+    assert len(requests) == num_idle + 1, "asked again after an hour"
 
 
 def test_a_champion_that_comes_in_the_middle_scores_first_and_then_the_rest_is_answered(house: House, tiny_base: Path) -> None:

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import pytest
 
 from backend.answering import META_KEY
 from backend.connect import connect
+from backend.outdated import remove_outdated
 from demo.stack import PASSWORD, REPOSITORY, USER, Stack, free_port, wait_until
 from preference.errors import StudioKeyError
 from preference.layout import LabelingLayout
@@ -348,6 +350,30 @@ def test_a_url_pasted_under_any_title_gets_its_versions_mended(
     eventually(stack, lambda: answered(other, ids, layout), what="the other project's task to be answered")
     assert Registry(settings.model_dir, other.id).versions() == []
     assert other.tasks(ids)[ids[0]]["predictions_model_versions"] in (None, "")
+
+
+def test_open_tasks_come_least_certain_first_and_lose_what_a_newer_version_replaced(settings: Settings) -> None:
+    other = LabelStudioProject.create(settings, title="Two versions", label_config=LABEL_CONFIG)
+    ids = other.import_tasks([{"data": {"prompt": f"p{n}", "answer1": "a", "answer2": "b"}} for n in range(4)])
+    result = [{"from_name": "comparison", "to_name": "answer1", "type": "pairwise", "value": {"selected": "left"}}]
+    first, second = "v1-20260101-000000", "v2-20260102-000000"
+    for version in (first, second):
+        scores = dict(zip(ids, (0.9, 0.6, 0.8, 0.7), strict=True))
+        assert other.store_predictions(
+            [{"task": task, "result": result, "score": score, "model_version": version} for task, score in scores.items()]
+        ) == len(ids)  # fmt: skip
+        other.update(model_version=version)
+    other.annotate(ids[3], result)
+
+    def versions() -> list[set[str]]:
+        return [set(str(task["predictions_model_versions"]).split(",")) for task in other.tasks(ids).values()]
+
+    assert [[task["id"] for task in page] for page in other.unscored_tasks("v3-20260103-000000")] == [[ids[1], ids[2], ids[0]]]
+    now = datetime.now(UTC)
+    assert remove_outdated(other, [first, second], served=second, above=0, now=now) == ids[2]
+    assert versions() == [{first, second}] * 4
+    assert remove_outdated(other, [first, second], served=second, above=0, now=now + timedelta(days=1, hours=1)) == ids[2]
+    assert versions() == [{second}] * 3 + [{first, second}]
 
 
 def test_an_unfit_label_config_is_explained_where_the_url_is_pasted(stack: Stack, settings: Settings) -> None:

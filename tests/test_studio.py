@@ -57,7 +57,7 @@ def test_the_waits_between_calls_grow(
     waits = [later - earlier for earlier, later in itertools.pairwise(times)]
     assert len(waits) == 3
     assert waits[2] > 1.5 * waits[0]
-    assert [record.message for record in caplog.records if record.name == "preference.studio"] == [
+    assert [record.message for record in caplog.records if record.name == "preference.studio_calls"] == [
         f"Label Studio at {studio.url} does not answer; trying again with growing waits"
     ]
 
@@ -308,6 +308,67 @@ def test_unscored_tasks_are_those_without_a_prediction_of_that_very_version(
     found = [[task["id"] for task in page] for page in project.unscored_tasks("v12-20260101-000000", page_size=1)]
 
     assert found == [[older], [never]]
+
+
+@pytest.mark.parametrize("num_tasks", [1000, 1003, 2001])
+def test_unscored_tasks_come_least_certain_first_by_the_version_that_is_shown(
+    studio: StudioDouble, project: LabelStudioProject, num_tasks: int
+) -> None:
+    answered = {"prompt": "p", "answer1": "a", "answer2": "b"}
+    tasks = studio.add_tasks(project.id, *[answered] * num_tasks)
+    studio.projects[project.id]["model_version"] = "v1-20260101-000000"
+    scores = {task: 0.5 + (task * 37 % 101) / 202 for task in tasks}
+    prediction = {"result": CHOICE, "model_version": "v1-20260101-000000"}
+    project.store_predictions([{"task": task, "score": score, **prediction} for task, score in scores.items()])
+    studio.annotate(tasks[7], CHOICE)
+
+    found = [task["id"] for page in project.unscored_tasks("v2-20260101-000000", page_size=250) for task in page]
+
+    assert sorted(found) == [task for task in tasks if task != tasks[7]], "more than one of Label Studio's pages"
+    assert [scores[task] for task in found] == sorted(scores[task] for task in found)
+
+
+@pytest.mark.parametrize("num_judged", [1, 500])
+def test_unscored_tasks_are_all_found_although_some_are_judged_between_two_pages(
+    studio: StudioDouble, project: LabelStudioProject, num_judged: int
+) -> None:
+    tasks = studio.add_tasks(project.id, *[{"prompt": "p", "answer1": "a", "answer2": "b"}] * 1500)
+    judged = set(tasks[:num_judged])
+
+    def judge(request: str) -> None:
+        if studio.requests.count("GET /api/tasks/") == 2 and judged - {t for t in tasks if studio.tasks[t]["annotations"]}:
+            for task in judged:
+                studio.annotate(task, CHOICE)
+
+    studio.on_request = judge
+    found = [task["id"] for page in project.unscored_tasks("v2-20260101-000000") for task in page]
+
+    assert sorted(found) == [task for task in tasks if task not in judged]
+
+
+def test_a_call_does_not_wait_past_its_patience_because_label_studio_asks_for_it(
+    studio: StudioDouble, settings_for: SettingsFactory
+) -> None:
+    settings = settings_for(label_studio_url=studio.url, label_studio_api_key=KEY)
+    hurried = LabelStudioProject(settings, studio.add_project(), patience_seconds=1.5)
+    studio.failures, studio.retry_after = [429] * 5, "2"
+    started = time.monotonic()
+
+    with pytest.raises(StudioUnreachable, match="429"):
+        hurried.read()
+
+    assert len(studio.requests) == 1 and time.monotonic() - started < 2
+
+
+def test_a_prediction_is_removed_once_and_twice(studio: StudioDouble, project: LabelStudioProject) -> None:
+    (task,) = studio.add_tasks(project.id, {"prompt": "p", "answer1": "a", "answer2": "b"})
+    for version in ("one", "two"):
+        project.store_predictions([{"task": task, "result": CHOICE, "score": 0.7, "model_version": version}])
+
+    for _ in range(2):
+        project.remove_prediction(studio.tasks[task]["predictions"][0]["id"] if studio.versions_of(task)[0] == "one" else 10**6)
+
+    assert studio.versions_of(task) == ["two"]
 
 
 def test_predictions_are_counted_as_label_studio_kept_them(studio: StudioDouble, project: LabelStudioProject) -> None:
