@@ -11,12 +11,14 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import accuracy, filling, generation, rounds, stages
+from benchmarks import accuracy, filling, generation, load, reload, rounds, stages
 
 BENCHMARKS = {
     "generation": generation.run,
     "filling": filling.run,
+    "load": load.run,
     "accuracy": accuracy.run,
+    "reload": reload.run,
     "rounds": rounds.run,
     "stages": stages.run,
 }
