@@ -27,11 +27,11 @@ def test_no_answer_fails_or_mixes_two_versions_while_versions_are_promoted(regis
     model_dir = registry.folder.parent.parent
 
     ride: Ride = promote_under_load(
-        registry, versions, model_dir=model_dir, workers=WORKERS, num_promotions=12, quiet_seconds=0
+        registry, versions, model_dir=model_dir, workers=WORKERS, num_promotions=6, quiet_seconds=0
     )  # fmt: skip
 
     assert (ride.failures, ride.torn) == ([], [])
-    assert len(ride.following) == 12, "every worker followed each of them"
+    assert len(ride.following) == 6, "every worker followed each of them"
     assert ride.num_answers > 12
     assert "Traceback" not in (model_dir / "backend.log").read_text()
 

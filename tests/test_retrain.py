@@ -36,8 +36,12 @@ class JudgedProject(LabelStudioProject):
     """A project as label-studio 1.23.2 lists it with `fields=all`, without Label Studio."""
 
     def __init__(self, tasks: list[dict[str, Any]], *, error: Exception | None = None) -> None:
-        self.id, self._tasks, self._error, self._url = 7, tasks, error, "http://studio.example"
+        self.id, self._tasks, self._error = 7, tasks, error
         self._created_at = datetime.now(UTC).isoformat()  # of another project than before, so nothing kept is trusted
+
+    @property
+    def url(self) -> str:
+        return "http://studio.example"
 
     def read(self) -> dict[str, Any]:
         return {
