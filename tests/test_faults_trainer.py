@@ -29,7 +29,7 @@ from tests.test_rounds_under_fire import Daemon, eventually
 from trainer.unfinished import UnfinishedRound
 
 IS_NIGHTLY = bool(os.environ.get("PAIRLOOP_NIGHTLY"))
-NUM_KILLS = 30 if IS_NIGHTLY else 4
+NUM_KILLS = 30 if IS_NIGHTLY else 2
 
 # Imports once what takes ten seconds, and runs each round that it is told of in a process of its own.
 TRAINERS = """
