@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import os
 import tempfile
 import threading
 import time
@@ -19,7 +18,8 @@ import torch
 from rich.console import Console
 
 from benchmarks.row import Row
-from demo.stack import REPOSITORY, Process, free_port
+from benchmarks.servers import ours
+from demo.stack import REPOSITORY
 from preference.backbone import quiet_transformers
 from preference.features import Extractors
 from preference.pairs import PreferencePair
@@ -80,14 +80,9 @@ def promote_under_load(
     Raises:
         StackError: the server did not start, or ended.
     """
-    port, ride, rewards = free_port(), Ride(), expected_rewards(registry, versions, model_dir=model_dir)
-    url = f"http://127.0.0.1:{port}"
-    environ = {
-        "PATH": os.environ["PATH"], "HOME": str(model_dir), "MODEL_DIR": str(model_dir), "PORT": str(port), "HF_HUB_OFFLINE": "1",
-        "WORKERS": str(workers), "TORCH_THREADS": "1", "GENERATOR_ENGINE": "echo", "LOG_LEVEL": "WARNING",
-    }  # fmt: skip
-    command = [str(REPOSITORY / ".venv" / "bin" / "pairloop-backend"), "serve"]
-    server = Process("the backend", command, environ, model_dir / "backend.log", lambda: _is_up(url))
+    ride, rewards = Ride(), expected_rewards(registry, versions, model_dir=model_dir)
+    server = ours(model_dir, model_dir, WORKERS=str(workers), LOG_LEVEL="WARNING")
+    url = f"http://127.0.0.1:{server.environ['PORT']}"
     registry.promote(versions[0])
     stop, into = threading.Event(), [ride.quiet]
     clients = [
@@ -184,13 +179,6 @@ def _follow(url: str, project_id: int, version: str, *, num_answers: int, limit_
 def _memory_mb(pid: int) -> float:
     """Resident memory of the server's workers."""
     return sum(worker.memory_info().rss for worker in psutil.Process(pid).children(recursive=True)) / 2**20
-
-
-def _is_up(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/health", timeout=2).status_code == 200
-    except httpx.HTTPError:
-        return False
 
 
 def _published(model_dir: Path, *, num_versions: int) -> tuple[Registry, list[str]]:

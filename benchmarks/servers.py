@@ -10,7 +10,7 @@ import httpx
 import torch
 
 from benchmarks.generation import mixed_prompts
-from demo.stack import REPOSITORY, Process, free_port, wait_until
+from demo.stack import REPOSITORY, Process, answers_up, free_port, wait_until
 from preference.features import Extractors
 from preference.pairs import PreferencePair
 from preference.probe import take_probe
@@ -79,7 +79,7 @@ def _process(name: str, command: list[str], folder: Path, model_dir: Path, setti
     }  # fmt: skip
     if name == "label-studio-ml":
         command = [*command[:-1], "--bind", f"127.0.0.1:{port}", command[-1]]
-    return Process(name, command, environ, folder / f"{name}.log", lambda: _is_up(f"http://127.0.0.1:{port}"))
+    return Process(name, command, environ, folder / f"{name}.log", lambda: answers_up(f"http://127.0.0.1:{port}"))
 
 
 @contextmanager
@@ -103,10 +103,3 @@ def serving(server: Process, model_dir: Path) -> Iterator[str]:
         yield url
     finally:
         server.stop()
-
-
-def _is_up(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/health", timeout=2).status_code == 200
-    except httpx.HTTPError:
-        return False

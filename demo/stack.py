@@ -108,14 +108,14 @@ class Stack:
             _label_studio_command(folder / "label-studio", label_studio_port, self.token),
             {**plain, **_LABEL_STUDIO_ENVIRON},
             logs / "label-studio.log",
-            lambda: _answers_up(self.url),
+            lambda: answers_up(self.url),
         )
         self.backend = Process(
             "the backend",
             [str(_PAIRLOOP / "pairloop-backend"), "serve"],
             self.environ,
             logs / "backend.log",
-            lambda: _answers_up(self.backend_url),
+            lambda: answers_up(self.backend_url),
         )
         self.trainer = Process(
             "the trainer",
@@ -257,7 +257,7 @@ def _migrated_data() -> Path:
             command,
             environ,
             unfinished.with_suffix(".log"),
-            lambda: _answers_up(f"http://127.0.0.1:{port}"),
+            lambda: answers_up(f"http://127.0.0.1:{port}"),
         )
         try:
             first.start()
@@ -269,7 +269,8 @@ def _migrated_data() -> Path:
     return _MIGRATED
 
 
-def _answers_up(url: str) -> bool:
+def answers_up(url: str) -> bool:
+    """Whether /health of a Label Studio or of a backend says UP."""
     try:
         return bool(httpx.get(f"{url}/health", timeout=2).json().get("status") == "UP")
     except (httpx.HTTPError, ValueError):

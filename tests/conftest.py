@@ -5,7 +5,7 @@ import os
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when transformers is imported; no test may reach the network
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from preference.settings import Settings
+from preference.studio import LabelStudioProject
+from tests.studio_double import KEY, StudioDouble
 
 torch.set_num_threads(1)
 
@@ -32,6 +34,20 @@ _CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
+
+
+@pytest.fixture
+def studio() -> Iterator[StudioDouble]:
+    """A double of Label Studio, running."""
+    with StudioDouble() as double:
+        yield double
+
+
+@pytest.fixture
+def project(studio: StudioDouble, settings_for: SettingsFactory) -> LabelStudioProject:
+    """A project of it, whose calls are soon given up."""
+    settings = settings_for(label_studio_url=studio.url, label_studio_api_key=KEY)
+    return LabelStudioProject(settings, studio.add_project(), patience_seconds=5)
 
 
 @pytest.fixture(scope="session")

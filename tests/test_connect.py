@@ -1,4 +1,3 @@
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -35,12 +34,6 @@ class House:
 
     def version(self) -> str:
         return str(self.studio.projects[self.id]["model_version"])
-
-
-@pytest.fixture
-def studio() -> Iterator[StudioDouble]:
-    with StudioDouble() as double:
-        yield double
 
 
 @pytest.fixture

@@ -335,12 +335,6 @@ def invoke(studio: StudioDouble, folder: Path, *arguments: str) -> Result:
 
 
 @pytest.fixture
-def studio() -> Iterator[StudioDouble]:
-    with StudioDouble() as running:
-        yield running
-
-
-@pytest.fixture
 def project_id(studio: StudioDouble) -> int:
     """A project whose four tasks were judged as those that were recorded."""
     project_id = studio.add_project()

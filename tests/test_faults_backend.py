@@ -10,12 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import psutil
 import pytest
 import torch
 
-from demo.stack import REPOSITORY, Process, free_port
+from demo.stack import REPOSITORY, Process, answers_up, free_port
 from preference.features import Extractors
 from preference.probe import load_version
 from tests.conftest import SettingsFactory
@@ -33,13 +32,6 @@ def house(settings_for: SettingsFactory) -> Iterator[House]:
         yield House(studio, settings_for(label_studio_url=studio.url, label_studio_api_key=KEY))
 
 
-def is_up(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/health", timeout=2).status_code == 200
-    except httpx.HTTPError:
-        return False
-
-
 def gunicorn(house: House, port: int, log: Path) -> Process:
     environ = {
         "PATH": os.environ["PATH"], "HOME": str(log.parent), "MODEL_DIR": str(house.settings.model_dir), "PORT": str(port),
@@ -47,7 +39,7 @@ def gunicorn(house: House, port: int, log: Path) -> Process:
         "TORCH_THREADS": "1", "WORKERS": "1", "FILL_EVERY_SECONDS": "1",
     }  # fmt: skip
     command = [str(REPOSITORY / ".venv" / "bin" / "pairloop-backend"), "serve"]
-    return Process("the backend", command, environ, log, lambda: is_up(f"http://127.0.0.1:{port}"))
+    return Process("the backend", command, environ, log, lambda: answers_up(f"http://127.0.0.1:{port}"))
 
 
 @pytest.mark.timeout(300)

@@ -228,12 +228,6 @@ def test_on_a_full_disk_features_are_computed_and_that_is_said_once(
     assert leftovers(disk.path) == []
 
 
-@pytest.fixture
-def studio() -> Iterator[StudioDouble]:
-    with StudioDouble() as double:
-        yield double
-
-
 def test_on_a_full_disk_tasks_are_answered_and_scored_all_the_same(
     disk: Disk, studio: StudioDouble, settings_for: SettingsFactory, tiny_base: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

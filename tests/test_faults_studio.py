@@ -149,12 +149,6 @@ FAULTS = {
 }
 
 
-@pytest.fixture
-def studio() -> Iterator[StudioDouble]:
-    with StudioDouble() as double:
-        yield double
-
-
 @contextmanager
 def case_number(number: int, caplog: pytest.LogCaptureFixture) -> Iterator[Case]:
     """A case whose ids no other has, so that its log can be told from theirs."""

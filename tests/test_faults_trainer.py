@@ -118,12 +118,6 @@ class House:
 
 
 @pytest.fixture
-def studio() -> Iterator[StudioDouble]:
-    with StudioDouble() as double:
-        yield double
-
-
-@pytest.fixture
 def trainers() -> Iterator["subprocess.Popen[str]"]:
     command = [sys.executable, "-c", TRAINERS]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=REPOSITORY) as process:

@@ -23,12 +23,6 @@ FOLLOWING = "a backend fills on this MODEL_DIR already: this is how far it is"
 
 
 @pytest.fixture
-def studio() -> Iterator[StudioDouble]:
-    with StudioDouble() as double:
-        yield double
-
-
-@pytest.fixture
 def house(studio: StudioDouble, settings_for: SettingsFactory) -> Iterator[House]:
     settings = settings_for(
         label_studio_url=studio.url, label_studio_api_key=KEY, generator_engine="echo", fill_every_seconds=86400

@@ -1,6 +1,5 @@
 """Promotions under load, with real gunicorn: `make bench ONLY=reload` makes 200 of them with 1, 2 and 4 workers."""
 
-import os
 import re
 from pathlib import Path
 
@@ -8,7 +7,8 @@ import httpx
 import pytest
 
 from benchmarks.reload import LABEL_CONFIG, TASKS, Ride, expected_rewards, promote_under_load, torn
-from demo.stack import REPOSITORY, Process, free_port, wait_until
+from benchmarks.servers import ours
+from demo.stack import wait_until
 from preference.registry import Registry
 from tests.studio_double import publish_version
 
@@ -33,7 +33,7 @@ def test_no_answer_fails_or_mixes_two_versions_while_versions_are_promoted(regis
     assert (ride.failures, ride.torn) == ([], [])
     assert len(ride.following) == 6, "every worker followed each of them"
     assert ride.num_answers > 12
-    assert "Traceback" not in (model_dir / "backend.log").read_text()
+    assert "Traceback" not in (model_dir / "ours.log").read_text()
 
 
 def test_an_answer_that_mixes_versions_would_be_seen(registry: Registry, tiny_base: Path) -> None:
@@ -55,14 +55,9 @@ def test_a_broken_version_is_refused_by_every_worker_told_once_and_counted(regis
     weights = registry.path(broken) / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-20])
     registry.promote(good)
-    port, model_dir = free_port(), registry.folder.parent.parent
-    url = f"http://127.0.0.1:{port}"
-    environ = {
-        "PATH": os.environ["PATH"], "HOME": str(model_dir), "MODEL_DIR": str(model_dir), "PORT": str(port),
-        "WORKERS": str(WORKERS), "TORCH_THREADS": "1", "GENERATOR_ENGINE": "echo",
-    }  # fmt: skip
-    command = [str(REPOSITORY / ".venv" / "bin" / "pairloop-backend"), "serve"]
-    server = Process("the backend", command, environ, model_dir / "backend.log", lambda: is_up(url))
+    model_dir = registry.folder.parent.parent
+    server = ours(model_dir, model_dir, WORKERS=str(WORKERS))
+    url = f"http://127.0.0.1:{server.environ['PORT']}"
 
     def figures(outcome: str) -> float:
         found = re.search(rf'^pairloop_reloads_total{{outcome="{outcome}",project="1"}} (.*)$', metrics(url), re.MULTILINE)
@@ -87,13 +82,6 @@ def test_a_broken_version_is_refused_by_every_worker_told_once_and_counted(regis
     told = [line for line in server.log.read_text().splitlines() if f"{broken} is not served" in line]
     assert len(told) == WORKERS, "once each, though each looks twice a second"
     assert all(f"{good} serves on. Promote another version." in line for line in told)
-
-
-def is_up(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/health", timeout=2).status_code == 200
-    except httpx.HTTPError:
-        return False
 
 
 def metrics(url: str) -> str:

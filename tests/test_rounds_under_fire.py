@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -197,12 +196,6 @@ print(lab.round(t.judged_tasks(60)))
 # The whole trainer
 
 eventually = partial(wait_until, seconds=100)  # a round's process takes ten seconds of one core to load
-
-
-@pytest.fixture
-def studio() -> Iterator[StudioDouble]:
-    with StudioDouble() as double:
-        yield double
 
 
 class Daemon:

@@ -1,7 +1,6 @@
 import itertools
 import threading
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
@@ -21,18 +20,6 @@ KEY_ADVICE = (
 
 # label-studio-sdk 2.1 reads the exchanged token with pydantic's old method.
 EXCHANGES_A_TOKEN = pytest.mark.filterwarnings("ignore:The `parse_obj` method is deprecated:DeprecationWarning")
-
-
-@pytest.fixture
-def studio() -> Iterator[StudioDouble]:
-    with StudioDouble() as double:
-        yield double
-
-
-@pytest.fixture
-def project(studio: StudioDouble, settings_for: SettingsFactory) -> LabelStudioProject:
-    settings = settings_for(label_studio_url=studio.url, label_studio_api_key=KEY)
-    return LabelStudioProject(settings, studio.add_project(), patience_seconds=5)
 
 
 @pytest.mark.parametrize("failure", [503, 500, 429, 0], ids=["unavailable", "locked database", "too many requests", "hangs up"])

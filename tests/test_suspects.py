@@ -2,7 +2,6 @@ import copy
 import dataclasses
 import json
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,8 +10,7 @@ import pytest
 from preference.errors import StudioNotFound
 from preference.pairs import Kind, PreferencePair
 from preference.studio import LabelStudioProject
-from tests.conftest import SettingsFactory
-from tests.studio_double import KEY, StudioDouble
+from tests.studio_double import StudioDouble
 from trainer.suspects import Suspect, mark_suspects, most_suspect
 
 URL = "http://studio:8080/projects/3"
@@ -78,18 +76,6 @@ def test_a_label_without_a_task_has_no_link() -> None:
 
 
 # Marks in Label Studio
-
-
-@pytest.fixture
-def studio() -> Iterator[StudioDouble]:
-    with StudioDouble() as double:
-        yield double
-
-
-@pytest.fixture
-def project(studio: StudioDouble, settings_for: SettingsFactory) -> LabelStudioProject:
-    settings = settings_for(label_studio_url=studio.url, label_studio_api_key=KEY)
-    return LabelStudioProject(settings, studio.add_project(), patience_seconds=5)
 
 
 def suspect_of(task_id: int, **changes: Any) -> Suspect:
