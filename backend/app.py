@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from werkzeug.exceptions import HTTPException
 
 from backend.bodies import MAX_BYTES, PredictBody, SetupBody, VersionsQuery, read_body, read_event
-from backend.health import health as state_of
+from backend.health import Health
 from backend.openapi import describe
 from backend.training_requests import MOST_AN_HOUR, ask_for_round
 from backend.wiring import Backend
@@ -36,13 +36,13 @@ def create_app(backend: Backend) -> Flask:
     app = Flask("pairloop", static_folder=None)  # else it serves a folder `static` of wherever it was started
     app.config["MAX_CONTENT_LENGTH"] = MAX_BYTES
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False  # it answers without a body
-    model_dir = backend.settings.model_dir
+    model_dir, state = backend.settings.model_dir, Health(backend)
 
     @app.get("/health")
     def health() -> dict[str, Any]:
         if not _is_authorized(backend):
             return {"status": "UP"}
-        return state_of(backend)
+        return state.told()
 
     @app.post("/setup")
     def setup() -> dict[str, str]:

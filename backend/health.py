@@ -3,6 +3,8 @@
 Covered: it never waits for a model or for Label Studio, and answers whatever lies in MODEL_DIR, or nothing.
 """
 
+import time
+from collections.abc import Callable
 from typing import Any
 
 from backend.champion import Champion
@@ -10,9 +12,27 @@ from backend.standings import standings
 from backend.wiring import Backend
 from preference.registry import UNTRAINED
 
+_FRESH_SECONDS = 0.5  # as long as a promotion may take to be seen
 
-def health(backend: Backend) -> dict[str, Any]:
-    """The answer as JSON. Ready: nothing that this process serves, or writes with, is still being loaded."""
+
+class Health:
+    """What one process tells. Label Studio asks before each thing it wants, so those who ask together share one reading."""
+
+    def __init__(self, backend: Backend, *, clock: Callable[[], float] = time.monotonic) -> None:
+        """`clock` gives seconds."""
+        self._backend, self._clock = backend, clock
+        self._read_at, self._told = float("-inf"), dict[str, Any]()
+
+    def told(self) -> dict[str, Any]:
+        """The answer as JSON, at most half a second old."""
+        now = self._clock()
+        if now - self._read_at >= _FRESH_SECONDS:
+            self._told, self._read_at = _read(self._backend), now  # two at once read twice, and are both right
+        return self._told
+
+
+def _read(backend: Backend) -> dict[str, Any]:
+    """Ready: nothing that this process serves, or writes with, is still being loaded."""
     found, problems = standings(backend.settings.model_dir)
     champions = backend.champions.all()
     problems += [champion.problem for champion in champions.values() if champion.problem]

@@ -96,8 +96,9 @@ class Backend:
         """One entry a task, in order, within PREDICT_SECONDS; what is not ready then gets `[]` and is left to the filler.
 
         So do tasks without answers, because Label Studio's label stream would show empty boxes beside a suggestion; one
-        that is opened alone is answered first of all, so that its page shows the answers. All of a request that comes
-        while THREADS - 3 others are worked on gets `[]` as well, and so does one of more than 16 tasks beside another such.
+        that is opened alone is answered first of all, so that its page shows the answers. Of a request that comes while
+        THREADS - 3 others are worked on, or with more than 16 tasks beside another such, only tasks are scored whose answers
+        some process has read before: that takes no backbone, and so no turn.
 
         Raises:
             LayoutError: the label config does not fit.
@@ -111,7 +112,8 @@ class Backend:
         results: list[Prediction | list[Any]] = [[] for _ in tasks]
         seats = self._seats if len(tasks) <= _SCORED_TOGETHER else self._long_seats
         if not seats.acquire(blocking=False):
-            self.metrics.tasks_put_off.inc(len(tasks))
+            self._score(results, project_id, layout, tasks, deadline=deadline, only_known=True)
+            self.metrics.tasks_put_off.inc(sum(not result for result in results))
             return results
         try:
             self._score(results, project_id, layout, tasks, deadline=deadline)
@@ -123,7 +125,7 @@ class Backend:
 
     def _score(
         self, results: list[Prediction | list[Any]], project_id: int, layout: LabelingLayout, tasks: Sequence[dict[str, Any]],
-        *, deadline: float,
+        *, deadline: float, only_known: bool = False,
     ) -> None:  # fmt: skip
         serving = self.champions.of(project_id).serving
         for start in range(0, len(tasks), _SCORED_TOGETHER):
@@ -133,7 +135,7 @@ class Backend:
                 break
             end = start + _SCORED_TOGETHER
             try:
-                results[start:end] = predict_tasks(tasks[start:end], layout, serving)
+                results[start:end] = predict_tasks(tasks[start:end], layout, serving, only_known=only_known)
             except ModelError as error:  # out of memory, say; the page opens without a suggestion
                 logger.warning("project %d: %d tasks of a request cannot be scored: %s", project_id, len(tasks) - start, error)
                 self.metrics.tasks_put_off.inc(len(tasks) - start)

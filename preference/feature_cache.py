@@ -53,6 +53,12 @@ class FeatureCache:
                 os.utime(path)
         return True
 
+    def has(self, prompt: str, answer: str) -> bool:
+        """Whether there is a feature, good or damaged."""
+        with suppress(OSError):
+            return self._path(prompt, answer).exists()
+        return False
+
     def keep(self, prompt: str, answer: str, row: Array) -> None:
         """Writes a feature; where that fails, it is computed again next time."""
         path = self._path(prompt, answer)

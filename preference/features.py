@@ -88,6 +88,10 @@ class FeatureExtractor:
         """Numbers per answer: the layers' means, the log of its tokens, its style."""
         return len(self.recipe.layers) * self.hidden_size + 1 + NUM_STYLE
 
+    def knows(self, prompt: str, answer: str) -> bool:
+        """Whether some process has kept the features of this answer."""
+        return self._cache.has(prompt, answer)
+
     def features(self, prompts: Sequence[str], answers: Sequence[str]) -> torch.Tensor:
         """(num_answers, size) float32 on the CPU, in order."""
         found = torch.zeros(len(prompts), self.size)

@@ -61,6 +61,10 @@ class RewardModel(ABC):
     def score(self, prompts: Sequence[str], answers: Sequence[str]) -> torch.Tensor:
         """(num_answers,) float32 rewards on the CPU, unbounded, in order: one for each (prompt, answer)."""
 
+    def knows(self, prompt: str, answer: str) -> bool:
+        """Whether scoring this answer takes no network; False where that cannot be told."""
+        return False
+
     @abstractmethod
     def _save_weights(self, folder: Path) -> None: ...
 
@@ -121,6 +125,10 @@ class FrozenRewardModel(RewardModel):
         """(num_answers,) float32 rewards on the CPU, in order."""
         logits: torch.Tensor = self.head(features=self._extractor.features(prompts, answers)).logits
         return logits.squeeze(-1)
+
+    def knows(self, prompt: str, answer: str) -> bool:
+        """Whether its features are on disk."""
+        return self._extractor.knows(prompt, answer)
 
     def _save_weights(self, folder: Path) -> None:
         self.head.save_pretrained(folder)

@@ -7,6 +7,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from backend.app import create_app
+from backend.health import Health
 from backend.wiring import Backend
 from preference.registry import UNTRAINED, Registry
 from tests.conftest import SettingsFactory
@@ -14,7 +15,8 @@ from tests.studio_double import publish_version
 
 
 @pytest.fixture
-def backend(settings_for: SettingsFactory) -> Backend:
+def backend(settings_for: SettingsFactory, monkeypatch: pytest.MonkeyPatch) -> Backend:
+    monkeypatch.setattr("backend.health._FRESH_SECONDS", 0.0)
     return Backend(settings_for(generator_engine="echo"))  # never started: nothing is loaded unless a test does it
 
 
@@ -82,6 +84,19 @@ def test_a_process_is_not_ready_while_jobs_wait_for_its_generator_to_load(client
 
     assert all(future.done() for future in written)
     assert (health(client)["ready"], health(client)["queue"]) == (True, 0)
+
+
+def test_those_who_ask_within_half_a_second_share_one_reading(settings_for: SettingsFactory) -> None:
+    now = 100.0
+    backend = Backend(settings_for(generator_engine="echo"))
+    state = Health(backend, clock=lambda: now)
+    assert state.told()["queue"] == 0
+    backend.scheduler.submit("Why?", seed=1, is_urgent=False)
+
+    now += 0.4
+    assert state.told()["queue"] == 0
+    now += 0.1
+    assert state.told()["queue"] == 1
 
 
 # Whatever lies in MODEL_DIR

@@ -19,6 +19,7 @@ import pytest
 
 from backend.server import DRAIN_SECONDS, tallies_folder
 from demo.stack import REPOSITORY, Process, free_port, wait_until
+from preference.feature_cache import FeatureCache
 from preference.registry import Registry
 from tests.studio_double import KEY, LABEL_CONFIG, StudioDouble, publish_version
 
@@ -177,13 +178,14 @@ def test_requests_in_flight_are_answered_and_what_is_being_filled_is_stored_whol
         version = server.promote(tiny_base, project=project)
         server.start_all()
         wait_until(lambda: _is_suggesting(server, project), timeout_seconds=120, what="the version", check=server.check)
-        features = server.model_dir / "features"
-        num_before = _num_files(features)
-        answers = [clients.submit(_predict, server, project, f"client {place}", num_tasks) for place in range(num_clients)]
-        wait_until(lambda: _num_files(features) > num_before + 50, timeout_seconds=120, what="scoring", every_seconds=0.02)
         filled = studio.add_tasks(project, *({"prompt": f"Prompt {n}", "answer1": "", "answer2": ""} for n in range(5000)))
         Registry(server.model_dir, project).request("fill")
-        wait_until(lambda: _is_filled(studio, filled[5]), timeout_seconds=120, what="filling", every_seconds=0.02)
+        wait_until(lambda: _is_filled(studio, filled[0]), timeout_seconds=120, what="filling", every_seconds=0.02)
+        prompts = [f"client {place}" for place in range(num_clients)]
+        answers = [clients.submit(_predict, server, project, prompt, num_tasks) for prompt in prompts]
+        wait_until(
+            lambda: any(_is_scored(server, p, 40) for p in prompts), timeout_seconds=120, what="scoring", every_seconds=0.02
+        )
 
         os.kill(server.pid, number)
         results = [answer.result().json()["results"] for answer in answers]
@@ -206,6 +208,12 @@ def _predict(server: Server, project: int, prompt: str, num_tasks: int) -> httpx
     return answer.raise_for_status()
 
 
+def _is_scored(server: Server, prompt: str, number: int) -> bool:
+    """Whether the backend has come to this task of a `_predict`."""
+    feature = FeatureCache(server.model_dir, "*")._path(prompt, f"or {number}")
+    return any(server.model_dir.glob(str(feature.relative_to(server.model_dir))))
+
+
 def _is_suggesting(server: Server, project: int) -> bool:
     """Whether the champion is loaded, by ten answers in a row, which no single worker is likely to give alone."""
     return all(_predict(server, project, "Why?", 1).json()["results"][0] for _ in range(10))
@@ -217,10 +225,6 @@ def _is_filled(studio: StudioDouble, task: int) -> bool:
     found = {bool(stored["data"]["answer1"]), bool(stored["data"]["answer2"]), "pairloop" in (stored["meta"] or {})}
     assert len(found) == 1
     return found == {True}
-
-
-def _num_files(folder: Path) -> int:
-    return sum(1 for _ in folder.rglob("*.f32"))
 
 
 @pytest.mark.skipif(not IS_NIGHTLY, reason="takes as long as the limit is: half a minute")
