@@ -30,8 +30,12 @@ class Judgement:
     annotator_id: int | None
     suggested_version: str | None
     suggested_side: Side | None
+    suggested_confidence: float | None
+    is_blind: bool  # as PreferencePair has it
     lead_seconds: float | None
     judged_at: str | None
+    prompt: str
+    answers: tuple[str, str] | None  # left and right; None where no side was chosen
 
 
 def judgements_of(pairs: Sequence[PreferencePair]) -> list[Judgement]:
@@ -49,7 +53,7 @@ def annotator_figures(judgements: Sequence[Judgement]) -> dict[str, Any]:
     `alpha`: Krippendorff's, nominal; 1 is perfect, 0 is chance. `num_shared`: comparisons that several judged. Both are None
     below MIN_SHARED of them. Where one annotator judged a task twice, the later judgement counts for agreement.
     """
-    shared = _shared(judgements)
+    shared = said_by_task(judgements)
     counts = [Counter(outcomes.values()) for outcomes in shared.values()]
     by_annotator: dict[int | None, list[Judgement]] = defaultdict(list)
     for judgement in judgements:
@@ -64,9 +68,10 @@ def annotator_figures(judgements: Sequence[Judgement]) -> dict[str, Any]:
     }
 
 
-def left_rate(judgements: Sequence[Judgement]) -> dict[str, Any]:
+def left_rate(judgements: Sequence[Judgement], *, at_least: int = 1) -> dict[str, Any]:
     """How often the left answer won among those that named a side, as intervals.share says it; .5 where nobody is biased."""
-    return share([float(judgement.outcome == "left") for judgement in judgements if judgement.outcome in ("left", "right")])
+    sides = [judgement.outcome for judgement in judgements if judgement.outcome in ("left", "right")]
+    return share([float(side == "left") for side in sides], at_least=at_least)
 
 
 def _judgement(group: Sequence[PreferencePair]) -> Judgement:
@@ -76,14 +81,17 @@ def _judgement(group: Sequence[PreferencePair]) -> Judgement:
         outcome = "tie"
     elif shown:
         outcome = shown[0].chosen_side
-    first = group[0]
+    first, answers = group[0], None
+    if shown:
+        vote = shown[0]
+        answers = (vote.rejected, vote.chosen) if vote.chosen_side == "right" else (vote.chosen, vote.rejected)
     return Judgement(
         outcome, first.task_id, first.annotation_id, first.annotator_id, first.suggested_version, first.suggested_side,
-        first.lead_seconds, first.judged_at,
+        first.suggested_confidence, first.is_blind, first.lead_seconds, first.judged_at, first.prompt, answers,
     )  # fmt: skip
 
 
-def _shared(judgements: Sequence[Judgement]) -> dict[int, dict[int, Outcome]]:
+def said_by_task(judgements: Sequence[Judgement]) -> dict[int, dict[int, Outcome]]:
     """For each task that several annotators judged, what each of them said; of one who did it twice, the later one."""
     said: dict[int, dict[int, Outcome]] = defaultdict(dict)
     for judgement in sorted(judgements, key=lambda made: (made.judged_at or "", made.annotation_id or 0)):

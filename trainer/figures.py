@@ -110,11 +110,11 @@ def prequential(pairs: Sequence[PreferencePair], champion: RewardModel, card: Mo
 
     Votes on prompts that had been judged before it was published are left out, since it may have trained on them.
     """
-    since = _time(card.created_at)
-    votes = [(_time(pair.judged_at), pair) for pair in pairs if pair.kind == "vote"]
+    since = moment_of(card.created_at)
+    votes = [(moment_of(pair.judged_at), pair) for pair in pairs if pair.kind == "vote"]
     if since is None:
         return None
-    times = [(_time(pair.judged_at), normalised(pair.prompt)) for pair in pairs]
+    times = [(moment_of(pair.judged_at), normalised(pair.prompt)) for pair in pairs]
     earlier = {prompt for at, prompt in times if at is None or at <= since}
     later = sorted(
         ((at, pair) for at, pair in votes if at is not None and at > since and normalised(pair.prompt) not in earlier),
@@ -147,6 +147,15 @@ def history(earlier: Sequence[ModelCard], newest: dict[str, Any] | None) -> list
         }
         for card in ordered
     ]
+
+
+def moment_of(text: str | None) -> datetime | None:
+    """A moment in ISO 8601, in UTC where it names no zone; None where it is not one."""
+    try:
+        found = datetime.fromisoformat(text or "")
+    except ValueError:
+        return None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 def _accuracies(metrics: dict[str, Any]) -> dict[str, Any]:
@@ -184,12 +193,3 @@ def _correlation(of: Any, first: Array, second: Array) -> float | None:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _time(text: str | None) -> datetime | None:
-    """A moment in ISO 8601, in UTC where it names no zone; None where it is not one."""
-    try:
-        found = datetime.fromisoformat(text or "")
-    except ValueError:
-        return None
-    return found if found.tzinfo else found.replace(tzinfo=UTC)

@@ -1,4 +1,4 @@
-"""Fits the head of a `frozen` recipe: one convex problem, solved to its optimum, with a prior that the pairs choose.
+"""Fits the head of a `frozen` recipe: a convex problem, solved to its optimum with each of a few priors; the head is their mean.
 
 The loss is Bradley-Terry with margins (Llama 2, arXiv 2307.09288, equation 2) and a squared norm; scipy's L-BFGS finds its one
 optimum in a fraction of a second, where Adam through TRL takes seconds to come near it and can neither weigh votes nor try
@@ -35,8 +35,8 @@ _NUM_FOLDS = 5
 def train_head(pairs: Sequence[PreferencePair], recipe: Recipe, extractor: FeatureExtractor) -> Trained:
     """A head over the extractor's features, and the gap that each pair has by a head which did not see its prompt.
 
-    The prior is the one of `recipe.priors` and `recipe.concept_shares` with the least cross-validated loss at its best
-    temperature: a strong prior makes gaps small, not wrong. Rewards have mean 0 and standard deviation 1 over the training answers.
+    The head is the mean of one with each prior of the recipe: a few hundred pairs cannot tell which prior is best, and the one
+    that looks best in cross-validation is worse than the mean. Rewards have mean 0 and standard deviation 1 over the training answers.
     Same pairs in the same order, same weights; there is nothing random in it.
     """
     prompts, num_cut = [pair.prompt for pair in pairs], extractor.num_cut
@@ -48,7 +48,7 @@ def train_head(pairs: Sequence[PreferencePair], recipe: Recipe, extractor: Featu
         logger.info("%d answers read for the first time were cut to %d tokens, prompts first", newly, recipe.max_tokens)
     mean, spread = features.mean(0), features.std(0)
     spread = torch.where(spread > 1e-6 * features.abs().amax(0).clamp(min=1e-6), spread, torch.inf)  # a constant says nothing
-    bases = _bases(features, spread, extractor, recipe)
+    basis = _basis(features, spread, extractor, recipe)
     differences = features[: len(pairs)] - features[len(pairs) :]  # (num_pairs, size)
     votes = torch.tensor([pair.weight for pair in pairs])
     margins = torch.tensor([pair.margin for pair in pairs])
@@ -56,20 +56,11 @@ def train_head(pairs: Sequence[PreferencePair], recipe: Recipe, extractor: Featu
     shown = np.array([pair.kind != "written" for pair in pairs])
     shown = shown if shown.any() else ~shown
     folds = _folds(pairs)
-    share, prior = recipe.concept_shares[0], recipe.priors[-1]
-    gaps: Array | None = None
+    columns = basis.columns(differences)
     with threadpool_limits(limits=1, user_api="blas"):  # a thread for each core makes these small products three times dearer
-        if folds is not None:
-            held_back = {
-                (share, prior): each
-                for share, basis in bases.items()
-                for prior, each in _held_back(basis.columns(differences), votes, margins, recipe.priors, folds).items()
-            }
-            losses = {key: _calibrated_loss(each[shown], votes.numpy()[shown]) for key, each in held_back.items()}
-            share, prior = min(losses, key=lambda key: losses[key])
-            gaps = held_back[share, prior]
-        weight = _fit(bases[share].columns(differences), votes, margins, prior)
-    in_features = bases[share].weight_of_features(weight)
+        gaps = None if folds is None else _held_back(columns, votes, margins, recipe.priors, folds)
+        weight = _fit_mean(columns, votes, margins, recipe.priors)
+    in_features = basis.weight_of_features(weight)
     rewards = (features - mean) @ in_features
     unit = float(rewards.std()) or 1.0  # 0 where nothing but ties was to learn from
     head = RewardHead(RewardHeadConfig(extractor.size)).requires_grad_(False)
@@ -87,7 +78,7 @@ def train_head(pairs: Sequence[PreferencePair], recipe: Recipe, extractor: Featu
         layers=recipe_of_features.layers,
         temperature=temperature,
     )
-    logger.debug("trained a head on %d pairs (prior %g, concepts %g, temperature %.2f)", len(pairs), prior, share, temperature)
+    logger.debug("trained a head on %d pairs (temperature %.2f)", len(pairs), temperature)
     return Trained(FrozenRewardModel(description, head, extractor), gaps)
 
 
@@ -127,10 +118,9 @@ class _Basis:
         return rewards
 
 
-def _bases(features: torch.Tensor, spread: torch.Tensor, extractor: FeatureExtractor, recipe: Recipe) -> dict[float, _Basis]:
-    """A basis for each share of the concepts.
+def _basis(features: torch.Tensor, spread: torch.Tensor, extractor: FeatureExtractor, recipe: Recipe) -> _Basis:
+    """Features with spread 1 over the training answers, and projections on the concepts' directions with the same.
 
-    Columns are features with spread 1 over the training answers, and projections on the concepts' directions with the same.
     Each block (hidden features, style, concepts) has the prior of one column, shared out among its own, times its share.
     """
     num_style = NUM_STYLE + 1  # with the log of the number of tokens
@@ -139,8 +129,8 @@ def _bases(features: torch.Tensor, spread: torch.Tensor, extractor: FeatureExtra
     style = torch.full((num_style,), (recipe.style_share / num_style) ** 0.5)
     toward = (concept_directions(extractor) / spread**2).T  # (size, num_concepts)
     toward[num_hidden:] = 0
-    toward = toward / (features @ toward).std(0).clamp(min=1e-6) / toward.shape[1] ** 0.5
-    return {share: _Basis(torch.cat([hidden, style]) / spread, toward * share**0.5) for share in recipe.concept_shares}
+    toward = toward / (features @ toward).std(0).clamp(min=1e-6) * (recipe.concept_share / toward.shape[1]) ** 0.5
+    return _Basis(torch.cat([hidden, style]) / spread, toward)
 
 
 def _folds(pairs: Sequence[PreferencePair]) -> NDArray[np.int64] | None:
@@ -155,20 +145,24 @@ def _folds(pairs: Sequence[PreferencePair]) -> NDArray[np.int64] | None:
 
 def _held_back(
     columns: torch.Tensor, votes: torch.Tensor, margins: torch.Tensor, priors: Sequence[float], folds: NDArray[np.int64]
-) -> dict[float, Array]:
-    """For each prior, (num_pairs,) the gaps by heads that did not see the fold of the pair."""
-    gaps: dict[float, Array] = {prior: np.zeros(len(columns)) for prior in priors}
+) -> Array:
+    """(num_pairs,) the gaps by heads that did not see the fold of the pair."""
+    gaps: Array = np.zeros(len(columns))
     for fold in range(_NUM_FOLDS):
         seen, unseen = torch.from_numpy(folds != fold), torch.from_numpy(folds == fold)
-        weight: Array | None = None
-        for prior in sorted(priors, reverse=True):  # each starts where the stronger prior ended
-            weight = _fit(columns[seen], votes[seen], margins[seen], prior, start=weight)
-            gaps[prior][folds == fold] = (columns[unseen] @ torch.from_numpy(weight).float()).numpy()
+        weight = _fit_mean(columns[seen], votes[seen], margins[seen], priors)
+        gaps[folds == fold] = (columns[unseen] @ torch.from_numpy(weight).float()).numpy()
     return gaps
 
 
-def _calibrated_loss(gaps: Array, votes: NDArray[np.float32]) -> float:
-    return float(np.average(np.logaddexp(0, -gaps / fit_temperature(gaps, votes)), weights=votes))
+def _fit_mean(columns: torch.Tensor, votes: torch.Tensor, margins: torch.Tensor, priors: Sequence[float]) -> Array:
+    """(size,) the mean of the weights with each prior, all scaled to the gaps of the strongest one, so that each counts alike."""
+    weights: list[Array] = []
+    for prior in sorted(priors, reverse=True):  # each starts where the stronger prior ended
+        weights.append(_fit(columns, votes, margins, prior, start=weights[-1] if weights else None))
+    spreads = [float((columns @ torch.from_numpy(weight).float()).square().mean().sqrt()) for weight in weights]
+    mean: Array = np.mean([weight * spreads[0] / (spread or 1) for weight, spread in zip(weights, spreads, strict=True)], axis=0)
+    return mean  # 0 where nothing but ties was to learn from
 
 
 def _fit(

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest
+from scipy.stats import binom, binomtest
 
 Array = NDArray[np.float64]
 _NUM_DRAWS = 4000
@@ -31,6 +31,20 @@ def wilson(mean: float, count: int) -> list[float]:
     middle = (mean + _Z**2 / (2 * count)) / scale
     half = _Z * math.sqrt(max(mean * (1 - mean), 0) / count + _Z**2 / (4 * count**2)) / scale
     return [round(max(middle - half, 0.0), 4), round(min(middle + half, 1.0), 4)]
+
+
+def middle(values: Array | Sequence[float], *, at_least: int = 1) -> dict[str, Any]:
+    """The median as `value`, its 95 % `interval`, and `count`; value and interval are None below `at_least`.
+
+    The interval's ends are two of the values, by the sign test (Conover 1999, "Practical Nonparametric Statistics", 3.2); below
+    six values they are the outermost, which is less sure than 95 %.
+    """
+    ordered = np.sort(np.asarray(values, dtype=float))
+    if len(ordered) < max(at_least, 1):
+        return {"value": None, "interval": None, "count": len(ordered)}
+    skipped = max(int(binom.ppf(0.025, len(ordered), 0.5)) - 1, 0)
+    ends = [round(float(ordered[skipped]), 2), round(float(ordered[-1 - skipped]), 2)]
+    return {"value": round(float(np.median(ordered)), 2), "interval": ends, "count": len(ordered)}
 
 
 def compare(first: Array, second: Array, *, seed: int) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """The judgements of one project that earlier rounds read, in `judgements.jsonl`. A cache: to delete it costs a whole read.
 
-    {"format": 1, "studio": ..., "project": 12, ...}    first; a file of another address, project or format is not trusted
+    {"format": 2, "studio": ..., "project": 12, ...}    first; a file of another address, project or format is not trusted
     {"id": 7, "updated_at": ..., "data": ..., ...}      a task; a later line of it takes the place of an earlier one
     {"gone": [8, 9]}                                    tasks that were deleted, or have no annotation any more
     {"until": ..., "whole_at": ..., "off": [0, 0]}      ends a read that came to its end; the next one starts from its `until`
@@ -19,7 +19,7 @@ from typing import Any
 
 from preference.studio import Task
 
-FORMAT = 1
+FORMAT = 2
 _MOMENT = "%Y-%m-%dT%H:%M:%S.%fZ"  # as Label Studio's filters want it
 
 

@@ -32,7 +32,7 @@ _LOCK_SECONDS = 600.0  # a whole read of 50,000 tasks takes some two minutes
 _ANNOTATION = (
     "id", "result", "was_cancelled", "ground_truth", "completed_by", "created_at", "updated_at", "lead_time", "parent_prediction"
 )  # fmt: skip
-_PREDICTION = ("id", "model_version", "result")
+_PREDICTION = ("id", "model_version", "result", "score")
 
 
 def read_judgements(project: LabelStudioProject, folder: Path, *, state: Task, now: float) -> list[Task]:

@@ -1,6 +1,6 @@
 """The report card of a version: its figures for card.json, and README.md for people, in the Hugging Face form."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from trainer.annotators import annotator_figures, judgements_of, left_rate
 from trainer.figures import confidences, history, length_matched, prequential, reliability, reward_and_length, suggestions
 from trainer.judge import Verdict
 from trainer.pictures import Picture
+from trainer.suggestion_effect import compared_versions, control_accuracy, suggestion_effect
 from trainer.suspects import most_suspect
 from trainer.tables import Section, sections
 
@@ -37,22 +38,31 @@ def report_figures(
     dropped: Mapping[str, int],
     learning_curve: Sequence[CurvePoint] = (),
     project_url: str,
+    load: Callable[[str], RewardModel],
 ) -> dict[str, Any]:
     """The figures of ModelCard.report, as JSON can hold them; what there are too few data for is None.
 
     `holdout`: the comparisons that the verdict was found on, in that order; `votes`: all held-out pairs. `gaps`: Trained.gaps,
     of `train`. `earlier`: the cards of all earlier versions that can be read. `project_url`: "LABEL_STUDIO_URL/projects/ID".
-    Scores nothing but, with the champion, the judgements that came after it.
+    `load` gives an earlier version, or raises PairloopError. Scores nothing but, with the champion, the judgements that came
+    after it, and, with the version that was served, those of the control group.
     """
     every = [*train, *votes]
     judgements = judgements_of(every)
-    rewards = verdict.rewards
+    rewards, before = verdict.rewards, verdict.champion_rewards
     is_scored = rewards is not None and bool(np.isfinite(rewards.gaps).all())
     ahead = prequential(every, champion, champion_card) if champion is not None and champion_card is not None else None
     return {
         "people": annotator_figures(judgements),
         "left_rate": left_rate(judgements),
         "suggestions": suggestions(judgements),
+        "suggestion_effect": suggestion_effect(every, cards=earlier, load=load),
+        "control_accuracy": control_accuracy(
+            holdout,
+            compared_versions(judgements),
+            this=rewards.right if rewards and is_scored else None,
+            champion=before.right if before is not None else None,
+        ),
         "num_ties": sum(made.outcome == "tie" for made in judgements) + dropped.get("tie", 0) + dropped.get("both bad", 0),
         "dropped": dict(dropped),
         "reliability": reliability(confidences(challenger, rewards), rewards.right) if rewards and is_scored else None,

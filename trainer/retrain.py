@@ -156,6 +156,7 @@ def _round(
         verdict, challenger, train=data.pairs, holdout=holdout, votes=votes, gaps=trained.gaps,
         champion=champion, champion_card=champion_card, earlier=earlier, dropped=card.dropped,
         learning_curve=curve, project_url=f"{settings.label_studio_url}/projects/{project.id}",
+        load=partial(load_version, registry, extractor=extractors, device=device),
     )  # fmt: skip
     card = replace(card, report=figures)
     (folder / "README.md").write_text(model_card(card, draw_pictures(card, folder)), encoding="utf-8")

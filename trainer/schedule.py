@@ -4,9 +4,11 @@ import logging
 import re
 import signal
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
+from typing import Any
 
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.jobstores.base import JobLookupError
@@ -22,13 +24,20 @@ from preference.errors import PairloopError, RegistryError, SettingsError, Train
 from preference.heartbeat import beat
 from preference.registry import Registry, known_projects
 from preference.settings import Settings
-from preference.standing import tell_waiting
+from preference.standing import tell_next_round, tell_waiting
 from preference.studio import LabelStudioProject
 from trainer.rounds import Round, new_judgements
 from trainer.unfinished import MAX_ATTEMPTS, UnfinishedRound, is_running
 
 logger = logging.getLogger(__name__)
 _CLOCK_SECONDS = 2.0
+# What is told of a project, and Label Studio's name for it.
+_TOLD = {
+    "title": "title",
+    "tasks": "task_number",
+    "tasks_judged": "num_tasks_with_annotations",
+    "annotations": "total_annotations_number",
+}
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 _NUMBERED_DAYS = re.compile(r"(?<![\w/-])([0-7])(?:-([0-7]))?(?:/(\d+))?(?![\w-])")
@@ -87,15 +96,17 @@ def run_schedule(
     rounds = ThreadPoolExecutor(1)
     scheduler = BlockingScheduler(executors={"default": rounds, "heartbeat": ThreadPoolExecutor(1)})
     defaults = {"max_instances": 1, "coalesce": True, "misfire_grace_time": None}
-    scheduler.add_job(watch.scheduled, trigger, **defaults)
+    scheduled = scheduler.add_job(watch.scheduled, trigger, **defaults)
     scheduler.add_job(watch.look, "interval", seconds=settings.look_every_seconds, **defaults)
     scheduler.add_job(beat, "interval", args=[settings.model_dir], seconds=2, executor="heartbeat", **defaults)
 
     ended = threading.Event()
 
     def follow_clock() -> None:
+        told: float | None = None
         while not ended.wait(_CLOCK_SECONDS):
             bring_forward(scheduler)
+            told = _tell_next_round(settings, scheduler.get_job(scheduled.id) if scheduler.running else None, told)
 
     def stop(*_: object) -> None:
         if watch.is_stopping:
@@ -135,6 +146,18 @@ def bring_forward(scheduler: BaseScheduler) -> None:
                 job.modify(next_run_time=latest)
 
 
+def _tell_next_round(settings: Settings, job: Any, told: float | None) -> float | None:
+    """When the schedule's next round is, after that was told where it is not what was told before."""
+    at = job.next_run_time.timestamp() if job is not None and job.next_run_time is not None else None
+    if at is not None and at != told:
+        with suppress(OSError):
+            tell_next_round(
+                settings.model_dir, at, schedule=settings.train_schedule, min_new_pairs=settings.min_new_pairs
+            )
+            return at
+    return told
+
+
 def _day_names(days: re.Match[str]) -> str:
     """The weekdays of one number or range by name: cron counts from Sunday, APScheduler 3 from Monday (apscheduler#286)."""
     first, last, step = days.groups()
@@ -150,7 +173,7 @@ class Watch:
         self.is_stopping = False
         self._counted: dict[int, tuple[int, int]] = {}  # project id -> its number of versions, and annotations counted so far
         self._complaints: dict[int, str] = {}
-        self._told: dict[int, int] = {}  # project id -> judgements that wait for a round, as they were told last
+        self._told: dict[int, Any] = {}  # project id -> how it stands, as it was told last
 
     def scheduled(self) -> None:
         """A round for each project with a judgement that is newer than its latest version."""
@@ -184,25 +207,31 @@ class Watch:
 
     def _consider(self, registry: Registry, num_needed: int) -> None:
         project = self._open_project(self._settings, registry.project_id)
-        num_annotations = int(project.read().get("total_annotations_number") or 0)
+        state = project.read()
+        num_annotations = int(state.get("total_annotations_number") or 0)
         num_new = num_annotations - self._num_counted(registry, num_annotations)
-        self._tell_waiting(registry, num_new)
+        known = {name: state[field] for name, field in _TOLD.items() if state.get(field) is not None}
+        self._tell_waiting(registry, num_new, known)
         if num_new < num_needed:
             return
         cause = f"{num_new} new judgements" if num_needed else "a training request"
         if UnfinishedRound(registry).exists:
             cause = "the one before was killed"
         logger.info("project %d: round begins (%s)", registry.project_id, cause)
-        ended = self._run_round(project, registry)
+        self._tell_waiting(registry, num_new, {**known, "training_since": round(time.time(), 1)})
+        try:
+            ended = self._run_round(project, registry)
+        finally:
+            self._tell_waiting(registry, num_new, known)
         if ended.outcome in ("skipped", "failed"):  # it would end the same with the next judgement
             self._counted[registry.project_id] = (len(registry.versions()), num_annotations)
 
-    def _tell_waiting(self, registry: Registry, num_judgements: int) -> None:
-        if self._told.get(registry.project_id) == num_judgements:
+    def _tell_waiting(self, registry: Registry, num_judgements: int, known: dict[str, Any]) -> None:
+        if self._told.get(registry.project_id) == (num_judgements, known):
             return
         with suppress(OSError):  # told at the next look; the round matters more
-            tell_waiting(registry, num_judgements)
-            self._told[registry.project_id] = num_judgements
+            tell_waiting(registry, num_judgements, project=known)
+            self._told[registry.project_id] = (num_judgements, known)
 
     def _num_counted(self, registry: Registry, num_annotations: int) -> int:
         """How many of a project's annotations are not new; deleted ones must not hide those that come after."""

@@ -11,6 +11,7 @@ from rich.text import Text
 from preference.registry import ModelCard
 
 _RULES = {"longer": "the longer answer wins", "shorter": "the shorter answer wins", "style": "style only"}
+_MOVES = "how much more often they choose the model's side where it is suggested, among tasks on which it is as sure"
 _SHOWN_VERSIONS, _SHOWN_SUSPECTS = 10, 10
 
 
@@ -25,7 +26,14 @@ class Section:
 
 def sections(card: ModelCard) -> list[Section]:
     """The tables of a card, those without a row left out; a figure that is None has no row."""
-    found = [_accuracy(card), _more(card.report), _versions(card), _annotators(card.report), _suspects(card.report)]
+    found = [
+        _accuracy(card),
+        _more(card.report),
+        _effect(card.report),
+        _versions(card),
+        _annotators(card.report),
+        _suspects(card.report),
+    ]
     return [_without_empty_columns(section) for section in found if section.rows]
 
 
@@ -46,6 +54,12 @@ def print_card(card: ModelCard, console: Console | None = None) -> None:
 def _accuracy(card: ModelCard) -> Section:
     m = card.metrics
     rows = [("this version", _share({"value": m.get("accuracy"), "interval": m.get("interval")}), "")]
+    control = card.report.get("control_accuracy") or {}
+    rows += [
+        (f"{name}, where nothing was suggested (the control group)", _counted(figures), "")
+        for name, figures in (("this version", control.get("this")), ("the champion before it", control.get("champion")))
+        if figures and figures.get("value") is not None
+    ]
     people = card.report.get("people") or {}
     if (agreement := people.get("agreement") or {}).get("value") is not None:
         alpha = f"; Krippendorff's alpha {people['alpha']:.2f}" if people.get("alpha") is not None else ""
@@ -77,6 +91,28 @@ def _more(report: Mapping[str, Any]) -> Section:
         (f"{ahead.get('version')} on judgements that came after it", _counted(ahead)),
     ]
     return Section("Beyond accuracy", ("figure", "value"), [row for row in rows if row[1]])
+
+
+def _effect(report: Mapping[str, Any]) -> Section:
+    effect = report.get("suggestion_effect") or {}
+    groups = [effect.get(name) or {} for name in ("with_suggestion", "without")]
+    rows: list[tuple[str, ...]] = [
+        (words, *(_counted(group.get(name)) for group in groups))
+        for name, words in (
+            ("model_side", "people choose the model's side"),
+            ("majority", "say what most of the others said"),
+            ("left_rate", "pick the left answer"),
+        )
+    ]
+    rows.append(("median seconds", *(_seconds(group.get("lead_seconds")) for group in groups)))
+    moves = effect.get("moves") or {}
+    if moves.get("value") is not None:
+        low, high = moves["interval"]
+        rows.append((_MOVES, f"{moves['value']:+.3f} (95 % interval {low:+.3f} to {high:+.3f})", ""))
+    if effect.get("warning"):
+        rows.append(("look at", effect["warning"], ""))
+    header = ("judgements", "made with a suggestion", "made without one (the control group)")
+    return Section("With and without a suggestion", header, [row for row in rows if any(row[1:])])
 
 
 def _versions(card: ModelCard) -> Section:
@@ -143,6 +179,13 @@ def _share(figures: Mapping[str, Any] | None) -> str:
 def _counted(figures: Mapping[str, Any] | None) -> str:
     text = _share(figures)
     return f"{text[:-1]}, of {figures['count']})" if text.endswith(")") and figures else text
+
+
+def _seconds(figures: Mapping[str, Any] | None) -> str:
+    if not figures or figures.get("value") is None:
+        return ""
+    low, high = figures["interval"]
+    return f"{figures['value']:.1f} (95 % interval {low:.1f} to {high:.1f}, of {figures['count']})"
 
 
 def _gain(figures: Mapping[str, Any]) -> str:
