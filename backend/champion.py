@@ -7,8 +7,9 @@ loaded beside the old one and takes its place only if it recomputes its card's p
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -30,6 +31,8 @@ class Serving:
 
     model: RewardModel
     version: str
+    # The confidences that this process gave last, of whichever tasks: where the control group's places are drawn from.
+    scores: deque[float] = field(default_factory=lambda: deque(maxlen=1000), compare=False, repr=False)
 
 
 class Champion:

@@ -1,9 +1,13 @@
-"""Prompts into a project, answered and scored before they come: Label Studio imports a hundred times faster than it edits.
+"""Prompts into a project, answered before they come: Label Studio imports a hundred times faster than it edits.
+
+Predictions follow each batch in one request, since the ids that it gives the tasks decide who is in the control group. Where
+that fails, the backend's filler scores the tasks.
 
 Covered: a prompt that the project holds already is skipped, so a second run goes on where the first was killed; what
 Label Studio took of a batch before it or this process went down is looked for before anything is sent; one import a
 project at a time.
-Not covered: a Label Studio that stores a batch more than half a minute after it was sent.
+Not covered: a Label Studio that stores a batch more than half a minute after it was sent; a filler that stores its
+predictions of a batch in the tenths of a second in which they are stored here, which gives its tasks two of them.
 """
 
 import hashlib
@@ -47,7 +51,7 @@ class Import:
         self.counts: Counter[str] = Counter()
         self.layout = LabelingLayout.from_label_config(project.read()["label_config"])
         self._project, self._registry, self._champion, self._scheduler = project, registry, champion, scheduler
-        self._answering = Answering(self.layout, settings, scheduler.generator)
+        self._answering, self._settings = Answering(self.layout, settings, scheduler.generator), settings
         self._known: set[bytes] = set()  # digests of the prompts that the project holds, or soon will
         self._settle_seconds = settle_seconds
         self._last_id = 0
@@ -118,55 +122,74 @@ class Import:
     # To Label Studio
 
     def _send(self) -> None:
-        """Imports the drafts with their predictions, each once, whatever happens on the way."""
+        """Imports the drafts, each once, whatever happens on the way, and their predictions."""
         drafts, self._drafts = self._drafts[:_TOGETHER], self._drafts[_TOGETHER:]
         self._champion.refresh()
         tasks: list[Task] = [{"data": {**draft.task["data"], **draft.answers}} for draft in drafts]
-        for task, draft, prediction in zip(tasks, drafts, predict_tasks(tasks, self.layout, self._champion.serving), strict=True):
+        for task, draft in zip(tasks, drafts, strict=True):
             if draft.record:
                 task["meta"] = {META_KEY: draft.record}
-            if isinstance(prediction, dict):
-                task["predictions"] = [prediction]
         left, num_failed = tasks, 0
+        named: list[Task] = []
         while left:
             self._write_journal(left)
             try:
-                self._last_id = max([self._last_id, *self._project.import_tasks(left)])
+                ids = self._project.import_tasks(left)
+                self._last_id = max([self._last_id, *ids])
+                named += [{**task, "id": task_id} for task_id, task in zip(ids, left, strict=False)]
                 left = []
             except StudioUnreachable as error:
                 num_failed += 1
                 if self._scheduler.is_stopped or num_failed == _MOST_SENDS:
                     raise
                 logger.warning("project %d: %d tasks wait to be imported: %s", self._project.id, len(left), error)
-                left = self._not_arrived(left)
+                arrived, left = self._arrived(left)
+                named += arrived
             except StudioError:  # it took none of them
                 self._journal.unlink(missing_ok=True)
                 raise
         self._journal.unlink(missing_ok=True)
         self._sent_at = time.monotonic()
         self.counts["imported"] += len(tasks)
+        self._score(named)
         for draft in drafts:
             if "refused" in draft.record:
                 self.counts[f"unanswered, {draft.record['refused'].partition(':')[0]}"] += 1
 
-    def _not_arrived(self, tasks: Sequence[Task]) -> list[Task]:
-        """Those of the tasks that Label Studio did not take, after it had time to finish what it was sent."""
-        arrived = self._wait_for({_digest(self.layout.prompt(task["data"]) or "") for task in tasks})
-        return [task for task in tasks if _digest(self.layout.prompt(task["data"]) or "") not in arrived]
+    def _score(self, tasks: Sequence[Task]) -> None:
+        """Stores the predictions of tasks that were just imported, where Label Studio takes them."""
+        found = predict_tasks(tasks, self.layout, self._champion.serving, settings=self._settings)
+        scored = [
+            {"task": task["id"], **prediction}
+            for task, prediction in zip(tasks, found, strict=True)
+            if isinstance(prediction, dict)
+        ]
+        try:
+            self._project.store_predictions(scored)
+        except StudioError as error:
+            logger.warning("project %d: %d tasks are left to the filler to score: %s", self._project.id, len(scored), error)
 
-    def _wait_for(self, digests: set[bytes]) -> set[bytes]:
-        """Those of the prompts that Label Studio holds, as soon as it holds all, or when time is up."""
+    def _arrived(self, tasks: Sequence[Task]) -> tuple[list[Task], list[Task]]:
+        """Those of the tasks that Label Studio took, with their ids, and the others, after it had time to finish what it was sent."""
+        digests = [_digest(self.layout.prompt(task["data"]) or "") for task in tasks]
+        ids = self._wait_for(set(digests))
+        arrived = [{**task, "id": ids[digest]} for task, digest in zip(tasks, digests, strict=True) if digest in ids]
+        return arrived, [task for task, digest in zip(tasks, digests, strict=True) if digest not in ids]
+
+    def _wait_for(self, digests: set[bytes]) -> dict[bytes, int]:
+        """The ids of those of the prompts that Label Studio holds, as soon as it holds all, or when time is up."""
         deadline = time.monotonic() + self._settle_seconds
         while True:
             try:
-                here = {_digest(self.layout.prompt(task["data"]) or "") for task in self._project.all_tasks(above=self._last_id)}
+                later = self._project.all_tasks(above=self._last_id)
+                here = {_digest(self.layout.prompt(task["data"]) or ""): int(task["id"]) for task in later}
             except StudioUnreachable:
                 if self._scheduler.is_stopped:
                     raise
                 deadline = time.monotonic() + self._settle_seconds
                 continue
-            if digests <= here or time.monotonic() > deadline or self._scheduler.stopping.wait(self._settle_seconds / 30):
-                return digests & here
+            if digests <= here.keys() or time.monotonic() > deadline or self._scheduler.stopping.wait(self._settle_seconds / 30):
+                return {digest: here[digest] for digest in digests & here.keys()}
 
     def _learn(self, tasks: Iterable[Task]) -> None:
         for task in tasks:

@@ -1,42 +1,56 @@
-"""Scored answers as Label Studio predictions."""
+"""Scored answers as Label Studio predictions: what is suggested, and the empty ones of the control group."""
 
 from collections.abc import Sequence
 from typing import Any
 
 from backend.champion import Serving
+from preference.control_group import is_control, priority
 from preference.controls import Pairwise
 from preference.layout import LabelingLayout
+from preference.settings import Settings
 
 Prediction = dict[str, Any]
+LEAST_OTHERS = 8  # scores among which a control task finds its place
 
 
 def predict_tasks(
-    tasks: Sequence[dict[str, Any]], layout: LabelingLayout, serving: Serving | None, *, only_known: bool = False
-) -> list[Prediction | list[Any]]:
+    tasks: Sequence[dict[str, Any]], layout: LabelingLayout, serving: Serving | None, *, settings: Settings,
+    only_known: bool = False, least_others: int = LEAST_OTHERS,
+) -> list[Prediction | list[Any]]:  # fmt: skip
     """One entry a task, in order: its prediction, or `[]` where an answer or the model is missing.
 
-    With `only_known`, `[]` also where the model would have to compute.
+    With `only_known`, `[]` also where the model would have to compute. Label Studio drops a whole request whose number of
+    results differs from its tasks, and shows its user an error for `null` anywhere; `[]` makes it ask again at the next open.
 
-    Label Studio drops a whole request whose number of results differs from its tasks, and shows its user an error for
-    `null` anywhere; `[]` makes it ask again at the next open.
+    A control task gets an empty result, and a score among those of the other tasks here; where they are too few, among the
+    latest that this process gave; where even they are fewer than `least_others`, it gets `[]`.
     """
     results: list[Prediction | list[Any]] = [[] for _ in tasks]
     if serving is None:
         return results
-    answered = []
+    answered, control = [], []
     for i, task in enumerate(tasks):
         prompt, (left, right) = layout.prompt(task["data"]), layout.answers(task["data"])
         if prompt is None or left is None or right is None:
             continue
-        if not only_known or (serving.model.knows(prompt, left) and serving.model.knows(prompt, right)):
+        if is_control(task.get("id"), settings.control_percent):
+            control.append(i)
+        elif not only_known or (serving.model.knows(prompt, left) and serving.model.knows(prompt, right)):
             answered.append((i, prompt, left, right))
     prompts = [prompt for _, prompt, _, _ in answered for _ in range(2)]
     answers = [answer for _, _, left, right in answered for answer in (left, right)]
     rewards = serving.model.score(prompts, answers).reshape(-1, 2).tolist()  # (num_answered, 2)
-    for (i, _, _, _), (reward1, reward2) in zip(answered, rewards, strict=True):
-        results[i] = {
-            "result": Pairwise.suggestion(layout, (reward1, reward2)),
-            "score": serving.model.confidence(reward1, reward2),
-            "model_version": serving.version,
-        }
+    scores = [serving.model.confidence(reward1, reward2) for reward1, reward2 in rewards]
+    for (i, _, _, _), both, score in zip(answered, rewards, scores, strict=True):
+        results[i] = _prediction(Pairwise.suggestion(layout, both, suggest=settings.suggest), score, serving)
+    serving.scores.extend(scores)
+    # Tasks to be scored again come a page at a time, by their last scores: the page's own keep its control tasks in their place.
+    others = scores if len(scores) >= LEAST_OTHERS else list(serving.scores.copy())  # other threads extend it
+    if len(others) >= least_others:
+        for i in control:
+            results[i] = _prediction([], priority(tasks[i]["id"], serving.version, others), serving)
     return results
+
+
+def _prediction(result: list[dict[str, Any]], score: float, serving: Serving) -> Prediction:
+    return {"result": result, "score": score, "model_version": serving.version}

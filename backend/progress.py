@@ -14,25 +14,28 @@ _EVERY_SECONDS = 1.0
 
 
 class Progress:
-    """One visit's progress; `num_unread` is the number of unanswered tasks that the visit has not read yet."""
+    """One visit's progress. `num_unread`: unanswered tasks that it has not read yet; `is_all_read`: it has seen the last page."""
 
     def __init__(self, registry: Registry, metrics: Metrics, *, clock: Callable[[], float] = time.time) -> None:
-        self.num_unread = 0
+        self.num_unread, self.is_all_read = 0, False
         self._registry, self._metrics, self._clock = registry, metrics, clock
         self._started, self._told = clock(), 0.0
         self._is_told = False  # whether it was logged that the numbers cannot be written
         found = registry.read_progress()
         self._has_begun = bool(found.get("is_filling") or found.get("tasks_left"))  # a visit that was cut short left them so
+        self._is_right_for_none = "tasks_left" in found and not found.get("tasks_failed")
 
     def tell(
         self, *, num_answered: int, num_under_way: int, dropped: Mapping[str, int], tokens_per_second: float, is_last: bool
     ) -> None:
         """Remembers the numbers, about once a second, and at last.
 
-        A visit that found nothing to answer leaves no trace, unless it puts right what one that was cut short left.
+        A visit that found nothing to answer leaves no trace, unless that is news: to what one that was cut short left, to tasks
+        that failed and are gone, or because none has told before.
         """
         now = self._clock()
         self._has_begun = self._has_begun or bool(num_answered or num_under_way or dropped)
+        self._has_begun = self._has_begun or (self.is_all_read and is_last and not self._is_right_for_none)
         if not self._has_begun or (now < self._told + _EVERY_SECONDS and not is_last):
             return
         self._told = now

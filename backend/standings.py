@@ -47,7 +47,7 @@ def standings(model_dir: Path) -> tuple[list[Standing], list[str]]:
                     read_round(registry),
                 )
             )
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             found.append(Standing(registry.project_id))
             reason = error.strerror if isinstance(error, OSError) else "it is not text"
             problems.append(f"{registry.folder} cannot be read ({reason}); mend or remove what is damaged in it.")

@@ -14,7 +14,7 @@ from backend.answering import Answering, Score
 from backend.champion import Champion, Serving
 from backend.connect import mend_version
 from backend.metrics import Metrics
-from backend.predictions import predict_tasks
+from backend.predictions import LEAST_OTHERS, predict_tasks
 from backend.progress import Progress
 from backend.scheduling import Scheduler
 from backend.stream import AnswerStream
@@ -104,6 +104,7 @@ class Visit:
             for place, task in enumerate(page):
                 self._progress.num_unread = num_more + len(page) - place - 1
                 yield task
+        self._progress.is_all_read = True
 
     def _score_open(self, is_left: Callable[[], bool]) -> bool:
         """Scores the open tasks that have no prediction of the served version, then shows it; whether all were seen to.
@@ -131,11 +132,12 @@ class Visit:
 
     def _score(self, tasks: Sequence[Task]) -> None:
         """Stores a prediction of the served version for each task that still is as it was read."""
-        serving = self._champion.serving
+        serving, settings = self._champion.serving, self._settings
+        if serving is not None and settings.control_percent and len(serving.scores) < LEAST_OTHERS:
+            serving.scores.extend(self._project.open_scores())  # this process has just started
+        found = predict_tasks(tasks, self._layout, serving, settings=settings, least_others=0)
         predictions = {
-            task["id"]: (task, prediction)
-            for task, prediction in zip(tasks, predict_tasks(tasks, self._layout, serving), strict=True)
-            if isinstance(prediction, dict)
+            task["id"]: (task, prediction) for task, prediction in zip(tasks, found, strict=True) if isinstance(prediction, dict)
         }
         # Scoring takes seconds, and one task that was deleted meanwhile makes Label Studio refuse them all.
         current = self._project.tasks(list(predictions))

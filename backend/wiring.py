@@ -135,7 +135,9 @@ class Backend:
                 break
             end = start + _SCORED_TOGETHER
             try:
-                results[start:end] = predict_tasks(tasks[start:end], layout, serving, only_known=only_known)
+                results[start:end] = predict_tasks(
+                    tasks[start:end], layout, serving, settings=self.settings, only_known=only_known
+                )
             except ModelError as error:  # out of memory, say; the page opens without a suggestion
                 logger.warning("project %d: %d tasks of a request cannot be scored: %s", project_id, len(tasks) - start, error)
                 self.metrics.tasks_put_off.inc(len(tasks) - start)

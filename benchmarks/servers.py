@@ -75,6 +75,7 @@ def _process(name: str, command: list[str], folder: Path, model_dir: Path, setti
     environ = {
         **{key: value for key, value in os.environ.items() if key in ("PATH", "HOME", "LANG", "TMPDIR")},
         "MODEL_DIR": str(model_dir), "TORCH_THREADS": "1", "HF_HUB_OFFLINE": "1", "GENERATOR_ENGINE": "echo",
+        "CONTROL_PERCENT": "0",  # each answer is compared with the model's scores
         "PORT": str(port), **settings,
     }  # fmt: skip
     if name == "label-studio-ml":

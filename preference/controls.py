@@ -12,6 +12,7 @@ from typing import Any, Literal
 from preference.layout import LabelingLayout, readable
 
 Side = Literal["left", "right"]
+Suggest = Literal["choice", "scores", "none"]
 Outcome = Literal["left", "right", "tie", "both_bad"]
 Region = dict[str, Any]
 _Shaped = tuple[str, str, dict[str, Any]]  # from_name, type, value
@@ -32,14 +33,16 @@ class Pairwise:
     """The <Pairwise> control: which of two answers is better."""
 
     @staticmethod
-    def suggestion(layout: LabelingLayout, rewards: Sequence[float]) -> list[Region]:
-        """The regions that preselect the answer with the higher reward and show both rewards.
+    def suggestion(layout: LabelingLayout, rewards: Sequence[float], *, suggest: Suggest = "choice") -> list[Region]:
+        """The regions that preselect the answer with the higher reward and show both rewards; fewer, or none, by `suggest`.
 
         `to_name` is the first answer's tag: Label Studio's validation refuses the control's own name, which is what
         its editor writes, and preselects nothing for "answer1,answer2".
         """
         side: Side = "left" if rewards[0] >= rewards[1] else "right"
-        regions = [_region(layout.control, layout.answer_tags[0], "pairwise", {"selected": side})]
+        if suggest == "none":
+            return []
+        regions = [_region(layout.control, layout.answer_tags[0], "pairwise", {"selected": side})] if suggest == "choice" else []
         for tag, reward in zip(layout.reward_tags, rewards, strict=True):
             if tag is not None:
                 regions.append(_region(tag.name, tag.to_name, "number", {"number": round(reward, 3)}))
@@ -56,6 +59,17 @@ class Pairwise:
             if name == layout.control and kind == "pairwise" and selected in ("left", "right"):
                 return "left" if selected == "left" else "right"
         return None
+
+    @staticmethod
+    def suggested(layout: LabelingLayout, result: object) -> Side | None:
+        """The side that a prediction speaks for: the one it preselects, else the one with the higher of the rewards it shows."""
+        if (side := Pairwise.choice(layout, result)) is not None:
+            return side
+        shown = {name: value.get("number") for name, kind, value in _regions(result) if kind == "number"}
+        left, right = (shown.get(tag.name) if tag is not None else None for tag in layout.reward_tags)
+        if not isinstance(left, int | float) or not isinstance(right, int | float) or left == right:
+            return None
+        return "left" if left > right else "right"
 
     @staticmethod
     def judgement(layout: LabelingLayout, result: object) -> Judgement:

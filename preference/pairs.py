@@ -35,6 +35,8 @@ class PreferencePair:
     chosen_side: Side | None = None  # where the chosen answer stood; None for a written one
     suggested_version: str | None = None  # the version whose suggestion the annotator saw
     suggested_side: Side | None = None  # what it suggested
+    suggested_confidence: float | None = None  # how sure it was of that, .5..1
+    is_blind: bool = False  # whether the version answered with a prediction that shows nothing, as for the control group
     is_ground_truth: bool = False
     lead_seconds: float | None = None  # how long the annotator took
     judged_at: str | None = None  # ISO 8601, when the annotation was made
@@ -151,13 +153,16 @@ def _standing(
 def _provenance(task: Task, annotation: Task, layout: LabelingLayout) -> dict[str, Any]:
     parent = annotation.get("parent_prediction")
     seen: Task = next((p for p in task.get("predictions") or [] if parent is not None and p.get("id") == parent), {})
+    side, score = Pairwise.suggested(layout, seen.get("result")), seen.get("score")
     lead, made = annotation.get("lead_time"), annotation.get("created_at")
     return {
         "task_id": task.get("id"),
         "annotation_id": annotation.get("id"),
         "annotator_id": _annotator(annotation),
         "suggested_version": seen.get("model_version"),
-        "suggested_side": Pairwise.choice(layout, seen.get("result")),
+        "suggested_side": side,
+        "suggested_confidence": float(score) if side is not None and isinstance(score, int | float) else None,
+        "is_blind": seen.get("result") == [],
         "is_ground_truth": bool(annotation.get("ground_truth")),
         "lead_seconds": float(lead) if isinstance(lead, int | float) else None,
         "judged_at": made.isoformat() if isinstance(made, datetime) else made,
@@ -213,6 +218,7 @@ def _merged(votes: Sequence[PreferencePair]) -> PreferencePair:
         "chosen_side",
         "suggested_version",
         "suggested_side",
+        "suggested_confidence",
         "lead_seconds",
     ):
         values = {getattr(vote, name) for vote in votes}
@@ -222,6 +228,7 @@ def _merged(votes: Sequence[PreferencePair]) -> PreferencePair:
         **shared,
         weight=1.0,
         margin=sum(vote.weight * vote.margin for vote in votes) / sum(vote.weight for vote in votes),
+        is_blind=all(vote.is_blind for vote in votes),
         is_ground_truth=all(vote.is_ground_truth for vote in votes),
         judged_at=max((vote.judged_at for vote in votes if vote.judged_at), default=None),
     )

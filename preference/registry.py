@@ -6,6 +6,7 @@
                               beside them promotions.jsonl, which grows (promotions.py)
         requests/<kind>       what one process asks of the other; asking twice is asking once
         backend_host          where Label Studio last reached the backend, "host:port"
+        disconnected          while it stands, no process looks after the project
         filling.json          how far the filler is
         waiting.json, last_round.json   how the training stands (standing.py)
 
@@ -34,6 +35,7 @@ from preference.promotions import PROMOTIONS, By, champions_before, log_promotio
 
 UNTRAINED = "pairloop-untrained"  # what every place shows as the version while there is none
 RequestKind = Literal["train", "fill", "look"]
+_DISCONNECTED = "disconnected"
 _VERSION = re.compile(r"v(\d+)-\d{8}-\d{6}")
 
 
@@ -98,6 +100,16 @@ class Registry:
         with writing(self.folder):
             for folder in (self._versions, self._requests):
                 folder.mkdir(parents=True, exist_ok=True)
+
+    def retire(self) -> None:
+        """Makes the project unknown to both processes, until the next request; its versions stay.
+
+        Raises:
+            RegistryError: MODEL_DIR is full or not writable.
+        """
+        if self.folder.is_dir():
+            with writing(self.folder):
+                (self.folder / _DISCONNECTED).touch()
 
     # Versions
 
@@ -192,16 +204,20 @@ class Registry:
         if self.champion() is None:
             raise RegistryError(f"Project {self.project_id} has no champion yet, so there is nothing to roll back.")
         with self._locked():
-            present = self.champion() or ""
-            line = champions_before(present, {path.name: read_promotions(path) for path in self._versions.glob("v*")})
-            if not line:
+            before = self.champion_before()
+            if before is None:
                 known = ", ".join(self.versions()) or "none"
                 raise RegistryError(
-                    f"Project {self.project_id} has no champion before {present} in its log; promote one of: {known}."
+                    f"Project {self.project_id} has no champion before {self.champion()} in its log; promote one of: {known}."
                 )
-            self.path(line[-1])
-            self._point(line[-1], by="rollback", reason=reason)
-        return line[-1]
+            self.path(before)
+            self._point(before, by="rollback", reason=reason)
+        return before
+
+    def champion_before(self) -> str | None:
+        """The version that a rollback would serve, which may be gone; None where the log knows of none."""
+        promotions = {path.name: read_promotions(path) for path in self._versions.glob("v*")}
+        return next(reversed(champions_before(self.champion() or "", promotions)), None)
 
     # Requests
 
@@ -214,6 +230,7 @@ class Registry:
         self.create()
         with writing(self.folder):
             (self._requests / kind).touch()
+            (self.folder / _DISCONNECTED).unlink(missing_ok=True)
 
     def is_requested(self, kind: RequestKind) -> bool:
         """Whether that was asked for and is not taken yet."""
@@ -288,13 +305,14 @@ class Registry:
 
 
 def known_projects(model_dir: Path) -> Iterator[Registry]:
-    """The registry of every project that ever spoke with a backend on this folder, by project id."""
+    """The registry of every project that spoke with a backend on this folder and was not disconnected, by project id."""
     try:
         ids = sorted(int(path.name) for path in (model_dir / "projects").iterdir() if path.name.isdigit())
     except FileNotFoundError:
         return
-    for project_id in ids:
-        yield Registry(model_dir, project_id)
+    for registry in (Registry(model_dir, project_id) for project_id in ids):
+        if not (registry.folder / _DISCONNECTED).exists():
+            yield registry
 
 
 def _published(card: ModelCard) -> dict[str, Any]:

@@ -140,6 +140,17 @@ class Settings:
     fill_every_seconds: float = Field(
         30, gt=0, le=86400, description="The filler's timer: a lost webhook waits this long at most."
     )
+    # What annotators see
+    suggest: Literal["choice", "scores", "none"] = Field(
+        "choice",
+        description="What annotators see of the reward model: its side and both rewards (`choice`), the rewards alone, or nothing.",
+    )
+    control_percent: float = Field(
+        10,
+        ge=0,
+        le=50,
+        description="The percentage of tasks, by a hash of their id, that never show a suggestion: the control group.",
+    )
     # Training
     recipe: Literal["frozen", "lora", "full", "tutorial"] = Field(
         "frozen", description="How a challenger is trained; see trainer/recipes.py."

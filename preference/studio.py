@@ -15,6 +15,7 @@ from preference.errors import StudioNotFound
 from preference.layout import LabelingLayout
 from preference.settings import Settings
 from preference.studio_calls import StudioCalls
+from preference.webhooks import Webhooks
 
 Task = dict[str, Any]  # a task as Label Studio lists it: id, data, meta, total_annotations, annotations, ...
 _COLUMNS = "id,data,meta,total_annotations,cancelled_annotations,predictions_model_versions"
@@ -35,6 +36,9 @@ class Connection:
     id: int
     url: str
     title: str
+    state: str = ""  # as Label Studio found it when the rows were listed: CO (connected), DI (no /health), ER (no /setup), ...
+    problem: str = ""  # what it says of state ER
+    basic_auth_user: str = ""  # "" where it sends no basic auth
 
 
 class LabelStudioProject:
@@ -56,6 +60,7 @@ class LabelStudioProject:
             timeout_seconds=timeout_seconds,
             stop=stop or threading.Event(),
         )
+        self.webhooks = Webhooks(self._calls, project_id)
 
     @property
     def url(self) -> str:
@@ -96,6 +101,11 @@ class LabelStudioProject:
         """How many tasks lack an answer, judged or not."""
         return sum(len(page) + num_more for page, num_more in islice(self._pages(_unanswered(layout), "or", 1), 1))
 
+    def num_open(self, *, unscored_by: str | None = None) -> int:
+        """How many tasks nobody judged; with a version, how many of them have no prediction by it."""
+        unscored = [("predictions_model_versions", "not_contains", "List", [unscored_by])] if unscored_by else []
+        return sum(len(page) + num_more for page, num_more in islice(self._pages([*unscored, *_OPEN], "and", 1), 1))
+
     def all_tasks(self, *, above: int = 0, page_size: int = 1000) -> Iterator[Task]:
         """Every task whose id is above that, by id, with its id and data alone."""
         for page, _ in self._pages([("id", "greater", "Number", above)], "and", page_size, include="id,data"):
@@ -127,6 +137,12 @@ class LabelStudioProject:
         if number > 1:  # judgements shift later pages, and where scores are equal, PostgreSQL's pages may overlap
             for page, _ in self._pages(lines, "and", page_size):
                 yield [task for task in page if task["id"] not in ids]
+
+    def open_scores(self, *, most: int = 1000) -> list[float]:
+        """The scores of tasks that nobody judged, by the version that the project shows; so many at most, by id."""
+        columns = {"page_size": most, "include": "id,predictions_score"}
+        page, _ = self._calls.call(self._list, page=1, query=_query(_OPEN, "and", ordering="id"), **columns)
+        return [float(score) for task in page if (score := task.get("predictions_score")) is not None]
 
     def scored_again(self, *, above: int, page_size: int = 100) -> list[Task]:
         """The first tasks above that id, by id, that nobody judged or began to, with several predictions and those alone."""
@@ -208,15 +224,27 @@ class LabelStudioProject:
     def connections(self) -> list[Connection]:
         """The project's backends."""
         rows = self._calls.call(self._calls.client.ml.list, project=self.id)
-        return [Connection(row.id, row.url or "", row.title or "") for row in rows]
+        return [
+            Connection(
+                row.id or 0,
+                row.url or "",
+                row.title or "",
+                state=str(row.state or ""),
+                problem=row.error_message or "",
+                basic_auth_user=(row.basic_auth_user or "") if row.basic_auth_pass_is_set else "",
+            )
+            for row in rows
+        ]
 
     def connect(self, url: str, *, title: str, basic_auth: tuple[str, str] | None) -> Connection:
         """Adds a backend; Label Studio asks its /health and /setup, and makes the webhook."""
-        auth: dict[str, Any] = {}
-        if basic_auth is not None:
-            auth = {"auth_method": "BASIC_AUTH", "basic_auth_user": basic_auth[0], "basic_auth_pass": basic_auth[1]}
-        row = self._calls.send(self._calls.client.ml.create, project=self.id, url=url, title=title, **auth)
+        row = self._calls.send(self._calls.client.ml.create, project=self.id, url=url, title=title, **_sent(basic_auth))
         return Connection(row.id or 0, url, title)
+
+    def authorize(self, connection: Connection, basic_auth: tuple[str, str]) -> None:
+        """Has Label Studio send that user and password to a backend."""
+        row = {"url": connection.url, "title": connection.title, "project": self.id}
+        self._calls.call(self._calls.client.ml.update, id=connection.id, **row, **_sent(basic_auth))
 
     def disconnect(self, connection: Connection) -> None:
         """Removes a backend row; its webhook stays."""
@@ -225,23 +253,6 @@ class LabelStudioProject:
     def retitle(self, connection: Connection, title: str) -> None:
         """Renames a backend; `project.model_version` follows where it was the old title."""
         self._calls.call(self._calls.client.ml.update, id=connection.id, title=title, url=connection.url, project=self.id)
-
-    def guard_webhook(self, backend_url: str, secret: str) -> bool:
-        """Whether the webhook of that backend was found and now sends `Authorization: Bearer <secret>`."""
-        for hook in self._calls.call(self._calls.client.webhooks.list, project=self.id):
-            if hook.url.startswith(backend_url):
-                # A PATCH without `actions` would clear them.
-                self._calls.call(
-                    self._calls.client.webhooks.update,
-                    id=hook.id,
-                    url=hook.url,
-                    actions=hook.actions,
-                    send_payload=True,
-                    send_for_all_actions=hook.send_for_all_actions,
-                    headers={"Authorization": f"Bearer {secret}"},
-                )
-                return True
-        return False
 
     # How it is done
 
@@ -266,6 +277,13 @@ class LabelStudioProject:
     def _list(self, **arguments: Any) -> tuple[list[Task], int]:
         found: Any = self._calls.client.tasks.list(project=self.id, **arguments)
         return [item.model_dump() for item in found.items or []], int(found.response.total)
+
+
+def _sent(basic_auth: tuple[str, str] | None) -> dict[str, Any]:
+    """A row's fields that hold a user and a password."""
+    if basic_auth is None:
+        return {}
+    return {"auth_method": "BASIC_AUTH", "basic_auth_user": basic_auth[0], "basic_auth_pass": basic_auth[1]}
 
 
 def _query(lines: Sequence[tuple[str, str, str, Any]], conjunction: str, *, ordering: str, above: int | None = None) -> str:

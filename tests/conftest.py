@@ -64,10 +64,12 @@ def tiny_chat_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def settings_for(tmp_path: Path) -> SettingsFactory:
-    """Makes settings whose MODEL_DIR is in this test's folder; keyword arguments replace the defaults."""
+    """Makes settings whose MODEL_DIR is in this test's folder, without a control group; keyword arguments replace the defaults."""
 
     def make(**changes: Any) -> Settings:
-        return Settings(**{"model_dir": tmp_path / "models", "device": "cpu", "torch_threads": 1, **changes})
+        return Settings(
+            **{"model_dir": tmp_path / "models", "device": "cpu", "torch_threads": 1, "control_percent": 0, **changes}
+        )
 
     return make
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import parse_qs, urlsplit
 
+import httpx
 import jwt
 import torch
 from defusedxml.ElementTree import fromstring
@@ -62,6 +63,8 @@ class StudioDouble:
         self.page: str | None = None  # what a failure sends in place of JSON
         self.clock: Callable[[], float] = time.time
         self.refuses_private = False  # as with ML_BLOCK_LOCAL_IP=false alone: 403, and a half-made row stays
+        self.calls_backends = False  # asks /health and /setup of a row that is added, changed or listed
+        self.may_change = True  # whether the key's user may change projects
         self._last_id, self._port = first_id - 1, 0
         self._answering = threading.Lock()
         double = self
@@ -73,6 +76,9 @@ class StudioDouble:
             def handle_one_request(self) -> None:
                 self.do_GET = self.do_POST = self.do_PATCH = self.do_DELETE = lambda: double._answer(self)
                 super().handle_one_request()
+
+            def date_time_string(self, timestamp: float | None = None) -> str:
+                return super().date_time_string(double.clock() if timestamp is None else timestamp)
 
             def log_message(self, *_: Any) -> None: ...
 
@@ -160,6 +166,13 @@ class StudioDouble:
         self.rows[row_id] = {**RECORDS["connection"], "id": row_id, "project": project_id, "url": url, "title": title}
         return row_id
 
+    def add_hook(self, project_id: int, **fields: Any) -> int:
+        if self.refuses_private:
+            raise Refusal(403, RECORDS["errors"]["403"]["detail"])
+        hook_id = self._new_id()
+        self.hooks[hook_id] = {**copy.deepcopy(RECORDS["webhook"]), **fields, "id": hook_id, "project": project_id}
+        return hook_id
+
     def versions_of(self, task_id: int) -> list[str]:
         return [prediction["model_version"] for prediction in self.tasks[task_id]["predictions"]]
 
@@ -229,7 +242,7 @@ class StudioDouble:
     def _authorize(self, path: str, given: str) -> None:
         if self.refuses_keys:
             raise Refusal(401, "Invalid token.")
-        if path == "/api/token/refresh/" or given == f"Token {KEY}":
+        if path in ("/api/token/refresh/", "/api/version") or given == f"Token {KEY}":
             return
         try:
             jwt.decode(given.removeprefix("Bearer "), _SECRET, ["HS256"])
@@ -244,6 +257,13 @@ class StudioDouble:
             case "POST", "/api/token/refresh/":
                 self._authorize("", f"Bearer {body['refresh']}")
                 return 200, {"access": jwt.encode({"exp": time.time() + 300}, _SECRET, "HS256")}
+            case "GET", "/api/version":
+                return 200, {"release": "1.23.2", "edition": "Community"}
+            case "GET", "/api/current-user/whoami":
+                return 200, {"id": 1, "username": "admin", "email": "admin@example.com"}
+            case "GET", "/api/projects/":
+                found = [project for project in self.projects.values() if query["title"].lower() in project["title"].lower()]
+                return 200, {"count": len(found), "next": None, "previous": None, "results": found}
             case "POST", "/api/projects/":
                 return 201, self.projects[self.add_project(body["label_config"], title=body["title"])]
             case "GET", "/api/projects/N/":
@@ -269,19 +289,26 @@ class StudioDouble:
                 _found(self.tasks, number, "Task")
                 return 201, self.annotate(number, body["result"], is_skip=body.get("was_cancelled", False))
             case "GET", "/api/ml/":
-                return 200, [row for row in self.rows.values() if row["project"] == int(query["project"])]
+                _found(self.projects, int(query["project"]), "Project")
+                return 200, [self._look_at(row) for row in self.rows.values() if row["project"] == int(query["project"])]
             case "POST", "/api/ml/":
                 return 201, self._connect(body)
             case "PATCH", "/api/ml/N":
                 row = _found(self.rows, number, "MLBackend")
+                self._check_backend({**row, **body})
                 self._follow(row, body["title"])
-                return 200, _set(row, {"title": body["title"], "url": body["url"]})
+                return 200, self._look_at(_set(row, {"title": body["title"], "url": body["url"], **_auth(body)}))
             case "DELETE", "/api/ml/N":
                 self._follow(_found(self.rows, number, "MLBackend"), "")
                 del self.rows[number]
                 return 204, None  # the webhook stays
             case "GET", "/api/webhooks/":
                 return 200, [hook for hook in self.hooks.values() if hook["project"] == int(query["project"])]
+            case "POST", "/api/webhooks/":
+                return 201, self.hooks[self.add_hook(body.pop("project"), **body)]
+            case "DELETE", "/api/webhooks/N/":
+                del self.hooks[_found(self.hooks, number, "Webhook")["id"]]
+                return 204, None
             case "PATCH", "/api/webhooks/N/":
                 return 200, _set(_found(self.hooks, number, "Webhook"), {"actions": [], **body})
         raise Refusal(400, f"the double knows no {method} {path}")  # no 500, which is asked again and again
@@ -292,6 +319,8 @@ class StudioDouble:
         return {"total_annotations_number": len(skips) - sum(skips), "skipped_annotations_number": sum(skips)}
 
     def _update_project(self, project: Fields, body: Fields) -> Fields:
+        if not self.may_change:
+            raise Refusal(403, "You do not have permission to perform this action.")
         version = body.get("model_version")
         known = {row["title"] for row in self.rows.values() if row["project"] == project["id"]}
         known |= {version for task in self._tasks_of(project["id"]) for version in self.versions_of(task["id"])}
@@ -327,16 +356,55 @@ class StudioDouble:
         self.tasks[task_id]["predictions"].append({**RECORDS["prediction"], **made, **kept})
 
     def _connect(self, body: Fields) -> Fields:
+        self._check_backend(body)
         row = self.rows[self.add_row(body["project"], body["url"], body["title"])]
-        row.update({key: value for key, value in body.items() if "auth" in key})
-        if self.refuses_private:
-            raise Refusal(403, RECORDS["errors"]["403"]["detail"])
-        hook_id = self._new_id()
-        address = {"id": hook_id, "project": body["project"], "url": f"{body['url'].rstrip('/')}/webhook"}
-        self.hooks[hook_id] = {**copy.deepcopy(RECORDS["webhook"]), **address}
+        row.update(_auth(body))
+        hook = f"{body['url'].rstrip('/')}/webhook"
+        if not any((held["project"], held["url"]) == (body["project"], hook) for held in self.hooks.values()):
+            self.add_hook(body["project"], url=hook)
         project = self.projects[body["project"]]
         project["model_version"] = project["model_version"] or body["title"]
-        return row
+        return self._look_at(row)
+
+    def _check_backend(self, row: Fields) -> None:
+        """Before a row is kept."""
+        if row.get("auth_method") == "BASIC_AUTH" and not row.get("basic_auth_pass"):
+            raise _invalid("non_field_errors", "Authentication username and password is required for Basic Authentication.")
+        state, problem = self._state(row)
+        if state == "DI":
+            raise _invalid("non_field_errors", f"Can't connect to ML backend {row['url']}, health check failed. ...")
+        if state == "ER":
+            raise _invalid(
+                "non_field_errors",
+                f"Successfully connected to {row['url']} but it doesn't look like a valid ML backend. Reason: {problem}.",
+            )
+
+    def _look_at(self, row: Fields) -> Fields:
+        """The row as it is answered: its state is new, and its password hidden."""
+        row["state"], problem = self._state(row)
+        row["error_message"] = row["error_message"] if row["state"] == "DI" else problem
+        shown = {key: value for key, value in row.items() if key != "basic_auth_pass"}
+        return {**shown, "basic_auth_pass_is_set": bool(row.get("basic_auth_pass"))}
+
+    def _state(self, row: Fields) -> tuple[str, str | None]:
+        """How the backend of a row answers, with what is wrong in its /setup."""
+        if not self.calls_backends:
+            return "CO", None
+        project = self.projects[row["project"]]
+        auth = (row["basic_auth_user"], row["basic_auth_pass"]) if row.get("basic_auth_pass") else None
+        setup = {"project": f"{project['id']}.1792000000", "schema": project["label_config"], "hostname": "", "access_token": "x"}
+        try:
+            httpx.get(f"{row['url'].rstrip('/')}/health", timeout=5, auth=auth, verify=False).raise_for_status()
+        except httpx.HTTPError:
+            return "DI", None
+        try:
+            answer = httpx.post(f"{row['url'].rstrip('/')}/setup", json=setup, timeout=10, auth=auth, verify=False)
+        except httpx.HTTPError as error:
+            return "ER", str(error)
+        if answer.is_error:
+            kind = "Client" if answer.is_client_error else "Server"
+            return "ER", f"{answer.status_code} {kind} Error: {answer.reason_phrase} for url: {answer.url}"
+        return "CO", None
 
     def _follow(self, row: Fields, title: str) -> None:
         """project.model_version follows a row's title where it was that title."""
@@ -347,16 +415,19 @@ class StudioDouble:
     def _tasks_of(self, project_id: int) -> list[Fields]:
         return [task for task in list(self.tasks.values()) if task["project"] == project_id]  # tests add some meanwhile
 
-    def _mean_score(self, task: Fields) -> float:
+    def _shown_score(self, task: Fields) -> float | None:
         """A task's score column: that of the version which its project shows."""
         shown = self.projects[task["project"]]["model_version"]
         scores = [p["score"] for p in task["predictions"] if p["model_version"] == shown]
-        return sum(scores) / len(scores) if scores else -1.0
+        return sum(scores) / len(scores) if scores else None
 
     def _list_tasks(self, query: Fields) -> Fields:
         _found(self.projects, int(query["project"]), "Project")
         asked, size = json.loads(query["query"]), int(query["page_size"])
-        orders = {"tasks:id": lambda task: int(task["id"]), "tasks:predictions_score": self._mean_score}
+        orders = {
+            "tasks:id": lambda task: int(task["id"]),
+            "tasks:predictions_score": lambda task: self._shown_score(task) or -1.0,
+        }
         order, start = orders[asked["ordering"][0]], (int(query["page"]) - 1) * size
         every = {"and": all, "or": any}[asked["filters"]["conjunction"]]
         items = asked["filters"]["items"]
@@ -367,7 +438,9 @@ class StudioDouble:
         page = sorted(found, key=order)[start : start + size]
         if not page and start:
             raise Refusal(404, "Invalid page.")
-        page = [{**task, "predictions_model_versions": _versions(task)} for task in page]
+        page = [
+            {**task, "predictions_model_versions": _versions(task), "predictions_score": self._shown_score(task)} for task in page
+        ]
         if query.get("fields") != "all":
             page = [{key: task[key] for key in task if key not in ("annotations", "predictions")} for task in page]
         if "include" in query:
@@ -383,6 +456,11 @@ def _found(records: dict[int, Fields], number: int, kind: str) -> Fields:
 
 def _invalid(field: str, message: str) -> Refusal:
     return Refusal(400, "Validation error", validation_errors={field: [message]})
+
+
+def _auth(body: Fields) -> Fields:
+    """What is kept of a row's user and password."""
+    return {key: value for key, value in body.items() if "auth" in key}
 
 
 def _set(record: Fields, body: Fields) -> Fields:

@@ -14,10 +14,12 @@ from backend.predictions import predict_tasks
 from preference.layout import LabelingLayout
 from preference.registry import UNTRAINED, Registry
 from preference.reward_model import RewardModel
+from preference.settings import Settings
 from tests.studio_double import LABEL_CONFIG, publish_version, wait_until
 
 CPU = torch.device("cpu")
 LAYOUT = LabelingLayout.from_label_config(LABEL_CONFIG)
+SETTINGS = Settings.from_environ({})
 TASK = {"data": {"prompt": "Why?", "answer1": "Because.", "answer2": "Because the moon looked at the cat on the mat."}}
 Damage = Callable[[Registry, str], None]
 
@@ -240,13 +242,13 @@ def test_readers_never_see_the_reward_of_one_version_under_the_name_of_another(
     for version in versions:
         registry.promote(version)
         champion.refresh()
-        expected[version] = predict_tasks([TASK], LAYOUT, champion.serving)[0]
+        expected[version] = predict_tasks([TASK], LAYOUT, champion.serving, settings=SETTINGS)[0]
     seen: list[Any] = []
     stop = threading.Event()
 
     def read() -> None:
         while not stop.is_set():
-            seen.append(predict_tasks([TASK], LAYOUT, champion.serving)[0])
+            seen.append(predict_tasks([TASK], LAYOUT, champion.serving, settings=SETTINGS)[0])
 
     readers = [threading.Thread(target=read, daemon=True) for _ in range(3)]
     for reader in readers:

@@ -1,10 +1,10 @@
 import json
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
-from preference.controls import CONTROLS, Judgement, Pairwise
+from preference.controls import CONTROLS, Judgement, Pairwise, Suggest
 from preference.layout import LabelingLayout, Strength, Tag, Verdict
 from tests.conftest import REPOSITORY
 
@@ -96,6 +96,32 @@ def test_a_choice_is_found_behind_regions_of_other_controls() -> None:
 )
 def test_a_result_that_names_no_side_is_no_choice(result: list[dict[str, Any]]) -> None:
     assert Pairwise.choice(PLAIN, result) is None
+
+
+# What a prediction speaks for
+
+
+@pytest.mark.parametrize("control", CONTROLS.values(), ids=CONTROLS)
+@pytest.mark.parametrize(("rewards", "side"), [((1.0, 2.0), "right"), ((-1.0, -2.0), "left")])
+def test_every_control_shows_as_much_as_is_set_and_reads_it_back(
+    control: type[Pairwise], rewards: tuple[float, float], side: str
+) -> None:
+    found = {suggest: control.suggestion(REWARDED, rewards, suggest=suggest) for suggest in get_args(Suggest)}
+
+    assert [len(found[suggest]) for suggest in ("choice", "scores", "none")] == [3, 2, 0]
+    assert found["choice"][1:] == found["scores"] and control.choice(REWARDED, found["scores"]) is None
+    assert [control.suggested(REWARDED, found[suggest]) for suggest in ("choice", "scores", "none")] == [side, side, None]
+
+
+@pytest.mark.parametrize("shown", [(1.0, 1.0), (None, 1.0), ("2", 1.0)])
+def test_rewards_that_are_alike_or_no_numbers_speak_for_no_side(shown: tuple[Any, Any]) -> None:
+    result = [
+        {"from_name": name, "type": "number", "value": {"number": number}}
+        for name, number in zip(("reward1", "reward2"), shown, strict=True)
+    ]
+
+    assert Pairwise.suggested(REWARDED, result) is None
+    assert Pairwise.suggested(PLAIN, Pairwise.suggestion(PLAIN, (1.0, 2.0), suggest="scores")) is None
 
 
 # Everything that an annotation says

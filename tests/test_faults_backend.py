@@ -36,7 +36,7 @@ def gunicorn(house: House, port: int, log: Path) -> Process:
     environ = {
         "PATH": os.environ["PATH"], "HOME": str(log.parent), "MODEL_DIR": str(house.settings.model_dir), "PORT": str(port),
         "LABEL_STUDIO_URL": house.studio.url, "LABEL_STUDIO_API_KEY": KEY, "GENERATOR_ENGINE": "echo", "DEVICE": "cpu",
-        "TORCH_THREADS": "1", "WORKERS": "1", "FILL_EVERY_SECONDS": "1",
+        "TORCH_THREADS": "1", "WORKERS": "1", "FILL_EVERY_SECONDS": "1", "CONTROL_PERCENT": "0",
     }  # fmt: skip
     command = [str(REPOSITORY / ".venv" / "bin" / "pairloop-backend"), "serve"]
     return Process("the backend", command, environ, log, lambda: answers_up(f"http://127.0.0.1:{port}"))

@@ -160,7 +160,7 @@ def settings_of(case: Case, folder: Path, **environ: str) -> Settings:
     """With a personal access token, which is exchanged first."""
     ours = {
         "MODEL_DIR": str(folder), "LABEL_STUDIO_URL": case.studio.url, "DEVICE": "cpu", "TORCH_THREADS": "1",
-        "LABEL_STUDIO_API_KEY": case.studio.personal_access_token(),
+        "LABEL_STUDIO_API_KEY": case.studio.personal_access_token(), "CONTROL_PERCENT": "0",
     }  # fmt: skip
     return Settings.from_environ({**ours, **environ})
 

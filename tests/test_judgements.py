@@ -108,7 +108,7 @@ def test_what_pairs_need_is_read_and_no_more(house: House) -> None:
                 "parent_prediction": seen,
             }
         ],
-        "predictions": [{"id": seen, "model_version": "seen", "result": RIGHT}],
+        "predictions": [{"id": seen, "model_version": "seen", "result": RIGHT, "score": 0.7}],
     }
     assert house.read() == [task], "kept and read again it is the same"
 

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,6 +23,7 @@ from backend.outdated import remove_outdated
 from demo.stack import PASSWORD, REPOSITORY, USER, Stack, free_port, wait_until
 from preference.errors import StudioKeyError
 from preference.layout import LabelingLayout
+from preference.pairs import pairs_of_task
 from preference.registry import UNTRAINED, Registry
 from preference.settings import Settings
 from preference.studio import LabelStudioProject, Task
@@ -47,6 +49,7 @@ SETTINGS = {
     "MIN_NEW_PAIRS": "48",
     "MIN_PAIRS": "40",
     "HOLDOUT_FRACTION": "0.3",
+    "CONTROL_PERCENT": "0",
 }
 TOPICS = [
     "tea",
@@ -374,6 +377,33 @@ def test_open_tasks_come_least_certain_first_and_lose_what_a_newer_version_repla
     assert versions() == [{first, second}] * 4
     assert remove_outdated(other, [first, second], served=second, above=0, now=now + timedelta(days=1, hours=1)) == ids[2]
     assert versions() == [{second}] * 3 + [{first, second}]
+
+
+def test_a_control_task_comes_in_its_place_and_its_judgement_says_that_nothing_was_shown(
+    stack: Stack, settings: Settings, tmp_path: Path
+) -> None:
+    other = LabelStudioProject.create(settings, title="Control group", label_config=LABEL_CONFIG)
+    ids = other.import_tasks([{"data": {"prompt": f"p{n}", "answer1": "a", "answer2": "b"}} for n in range(3)])
+    left = [{"from_name": "comparison", "to_name": "answer1", "type": "pairwise", "value": {"selected": "left"}}]
+    shown = [
+        {"task": task_id, "result": result, "score": score, "model_version": "v1"}
+        for task_id, result, score in zip(ids, (left, [], left), (0.9, 0.75, 0.6), strict=True)
+    ]
+    assert other.store_predictions(shown) == 3
+    other.update(model_version="v1", sampling="Uncertainty sampling")
+    assert other.open_scores() == [0.9, 0.75, 0.6]
+    for task_id in (ids[2], ids[1], ids[0]):
+        task = call(stack, "POST", f"/api/dm/actions?id=next_task&project={other.id}", json={})
+        assert task["id"] == task_id, "lowest score first"
+        body = {"result": left, "parent_prediction": task["predictions"][0]["id"], "lead_time": 3}
+        call(stack, "POST", f"/api/tasks/{task_id}/annotations/", json=body)
+    layout = LabelingLayout.from_label_config(LABEL_CONFIG)
+    judged = read_judgements(other, tmp_path, state=other.read(), now=time.time())
+    pairs = [pair for task in judged for pair in pairs_of_task(task, layout, dropped=Counter())]
+    assert [(pair.is_blind, pair.suggested_side, pair.suggested_confidence) for pair in pairs] == [
+        (False, "left", 0.9), (True, None, None), (False, "left", 0.6),
+    ]  # fmt: skip
+    assert {pair.suggested_version for pair in pairs} == {"v1"}
 
 
 def test_an_unfit_label_config_is_explained_where_the_url_is_pasted(stack: Stack, settings: Settings) -> None:

@@ -61,6 +61,7 @@ def hosted(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> dict[st
     # label-studio-tools 0.0.4, which label-studio-ml 1.0.9 imports, has an invalid escape.
     warnings = ["-W", "error", "-W", "ignore:invalid escape sequence", "-W", "ignore::ResourceWarning"]
     environ = {"PATH": os.environ["PATH"], "MODEL_DIR": str(folder / "models"), "GENERATOR_ENGINE": "echo", "DEVICE": "cpu"}
+    environ["CONTROL_PERCENT"] = "0"
     arguments = [str(DATA / "label_studio_1.23.2_calls.json"), str(folder / "models"), str(folder / "jobs")]
     done = subprocess.run(
         [sys.executable, *warnings, "-c", HOST, *arguments],

@@ -82,6 +82,21 @@ def test_what_a_vote_says_of_itself_is_kept() -> None:
     ]  # fmt: skip
 
 
+def test_a_vote_after_a_prediction_that_shows_nothing_is_blind() -> None:
+    for result, is_blind in (
+        ([], True),
+        (None, False),
+        (vote("left")["result"], False),
+        ([{"from_name": "of another config"}], False),
+    ):
+        predictions = [{"id": 32, "model_version": "v2", "result": result, "score": 0.7}]
+        (found,) = pairs_of_task(task(vote("right", parent_prediction=32), predictions=predictions), LAYOUT, dropped=Counter())
+        known = (found.is_blind, found.suggested_version, found.suggested_confidence)
+        assert known == (is_blind, "v2", 0.7 if found.suggested_side else None)
+    (unseen,) = pairs_of_task(task(vote("right")), LAYOUT, dropped=Counter())
+    assert (unseen.is_blind, unseen.suggested_version) == (False, None)
+
+
 def test_a_time_that_the_sdk_has_parsed_is_text_again() -> None:
     annotation = vote("left", created_at=datetime(2026, 11, 21, 12, tzinfo=UTC))
     (found,) = pairs_of_task(task(annotation), LAYOUT, dropped=Counter())
@@ -338,6 +353,11 @@ def test_a_majority_keeps_what_its_votes_share_and_the_mean_of_their_margins() -
 def test_a_majority_is_ground_truth_only_where_every_vote_of_it_is() -> None:
     votes = [voted("left", is_ground_truth=True), voted("left"), voted("right", is_ground_truth=True)]
     assert majority(votes) == [voted("left")]
+
+
+def test_a_majority_is_blind_only_where_every_vote_of_it_is() -> None:
+    assert majority([voted("left", is_blind=True), voted("left", is_blind=True)]) == [voted("left", is_blind=True)]
+    assert majority([voted("left", is_blind=True), voted("left")]) == [voted("left")]
 
 
 def test_an_annotator_who_always_picks_left_is_outvoted_and_stays_known() -> None:

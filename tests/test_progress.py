@@ -87,6 +87,30 @@ def test_a_visit_that_found_nothing_leaves_no_trace(registry: Registry) -> None:
     assert b"pairloop_tasks_unanswered{" not in metrics.text()
 
 
+def test_that_nothing_is_left_is_told_once_and_no_sooner_than_the_last_page_is_read(registry: Registry) -> None:
+    for is_all_read, expected in ((False, None), (True, 0)):
+        progress = Progress(registry, Metrics(), clock=Clock())
+        progress.is_all_read = is_all_read
+        tell(progress, is_last=True)
+        assert registry.read_progress().get("tasks_left") == expected
+
+    later = Progress(registry, Metrics())
+    later.is_all_read = True
+    tell(later, is_last=True)
+
+    assert registry.read_progress()["at"] == 1000.0
+
+
+def test_tasks_that_failed_and_are_gone_are_forgotten(registry: Registry) -> None:
+    tell(Progress(registry, Metrics(), clock=Clock()), dropped={"no": 1}, is_last=True)
+
+    progress = Progress(registry, Metrics(), clock=Clock())
+    progress.is_all_read = True
+    tell(progress, is_last=True)
+
+    assert registry.read_progress()["tasks_failed"] == {}
+
+
 def test_what_the_last_visit_did_stays_to_be_read_after_one_that_found_nothing(registry: Registry) -> None:
     tell(Progress(registry, Metrics(), clock=Clock()), answered=5, is_last=True)
 

@@ -17,6 +17,7 @@ from preference.registry import ModelCard
 from tests.test_figures import CARD
 from tests.test_judge import KnowsRewards, holdout, model
 from tests.test_pictures import REPORT
+from tests.test_suggestion_effect import World, blind, gone
 from trainer.judge import judge
 from trainer.pictures import Picture
 from trainer.report import model_card, report_figures
@@ -45,7 +46,7 @@ def figures(num_pairs: int = 30, *, challenger: KnowsRewards | None = None, **op
     given: dict[str, Any] = {
         "train": train, "holdout": held, "votes": held, "gaps": np.array([-5.0, *[2.0] * 59]), "champion": champion,
         "champion_card": HISTORY[0], "earlier": HISTORY, "dropped": Counter(skipped=2, tie=1),
-        "learning_curve": [(30, 0.61234, 0.5, 0.7)], "project_url": "http://studio/projects/3",
+        "learning_curve": [(30, 0.61234, 0.5, 0.7)], "project_url": "http://studio/projects/3", "load": gone,
     }  # fmt: skip
     found = report_figures(verdict, challenger, **{**given, **options})
     assert json.loads(json.dumps(found, allow_nan=False)) == found, "what the card holds is what was found"
@@ -65,6 +66,36 @@ def test_a_report_has_every_figure() -> None:
     assert (found["prequential"]["version"], found["prequential"]["count"]) == ("v2-20261102-000000", 90)
     assert found["versions"][0]["prequential"] == found["prequential"]
     assert [suspect["task"] for suspect in found["suspects"]] == [0]
+
+
+def test_a_report_says_how_far_suggestions_move_people_and_how_good_the_models_are_where_there_were_none() -> None:
+    world = World(200)
+    version = HISTORY[0].version
+    train = [dataclasses.replace(pair, suggested_version=version, judged_at="2026-11-05T00:00:00Z") for pair in world.pairs]
+    hidden: dict[str, Any] = {"is_blind": True, "suggested_version": version}
+    held = [
+        dataclasses.replace(pair, **(hidden if number % 3 == 0 else {}))
+        for number, pair in enumerate(votes_on(holdout(30, num_longer=15), first_id=500))
+    ]
+    served = KnowsRewards({**world.rewards, **model(held, right=range(30)).rewards})
+
+    found = figures(train=train, holdout=held, votes=held, gaps=np.full(len(train), 2.0), champion=None, load=lambda _: served)
+
+    effect = found["suggestion_effect"]
+    assert (effect["with_suggestion"]["num_judgements"], effect["without"]["num_judgements"]) == (160, 40 + 10)
+    assert effect["moves"]["count"] == 50
+    assert found["control_accuracy"] == {
+        "this": {"value": 0.9, "interval": found["control_accuracy"]["this"]["interval"], "count": 10},
+        "champion": {"value": 0.8, "interval": found["control_accuracy"]["champion"]["interval"], "count": 10},
+    }
+    assert len(blind(world.pairs)) == 40
+
+
+def test_without_a_control_group_the_report_compares_nothing() -> None:
+    found = figures()
+
+    assert found["suggestion_effect"] is None
+    assert found["control_accuracy"]["this"] == {"value": None, "interval": None, "count": 0}
 
 
 def test_the_report_scores_nothing_with_the_challenger_again() -> None:
@@ -93,7 +124,7 @@ def test_all_ties_leave_figures_that_are_none() -> None:
 
     found = report_figures(
         verdict, challenger, train=ties, holdout=[], votes=[], gaps=np.zeros(40), champion=None, champion_card=None, earlier=[],
-        dropped={}, project_url="",
+        dropped={}, project_url="", load=gone,
     )  # fmt: skip
 
     assert found["num_ties"] == 20
@@ -160,6 +191,27 @@ def test_the_readme_shows_the_figures_and_the_pictures() -> None:
     assert "| 0 | 0 | 1 | 0.01 | [open](http://studio/projects/3/data?task=0) |" in text
     assert "Left out: 2 skipped." in text
     assert "None" not in text and "nan" not in text
+
+
+def test_the_readme_shows_how_far_suggestions_move_people() -> None:
+    group = {"value": 0.61, "interval": [0.5, 0.7], "count": 90}
+    lead = {"value": 8.0, "interval": [7.0, 9.5], "count": 90}
+    none = {"value": None, "interval": None, "count": 3}
+    effect = {
+        "with_suggestion": {"model_side": group, "majority": none, "left_rate": group, "lead_seconds": lead},
+        "without": {"model_side": none, "majority": none, "left_rate": group, "lead_seconds": lead},
+        "moves": {"value": 0.1, "interval": [0.06, 0.14], "count": 90},
+        "warning": "suggestions move people",
+    }
+    control = {"this": group, "champion": None}
+
+    text = model_card(dataclasses.replace(CARD, report={"suggestion_effect": effect, "control_accuracy": control}))
+
+    assert "| people choose the model's side | 0.610 (95 % interval 0.500 to 0.700, of 90) | |" in text
+    assert "| median seconds | 8.0 (95 % interval 7.0 to 9.5, of 90) | 8.0 (" in text
+    assert "| +0.100 (95 % interval +0.060 to +0.140) | |" in text and "| look at | suggestions move people | |" in text
+    assert "| this version, where nothing was suggested (the control group) | 0.610 (95 % interval 0.500" in text
+    assert "None" not in text and "most of the others" not in text
 
 
 def test_what_is_not_known_has_no_row_and_no_column() -> None:

@@ -392,8 +392,27 @@ def test_held_out_comparisons_are_judged_by_the_majority_of_their_votes(lab: Lab
     assert card.report["people"]["agreement"]["value"] == 1
 
 
+def test_a_round_compares_what_was_judged_with_and_without_the_suggestions_of_a_version_that_was_served(
+    lab_with_champion: Lab,
+) -> None:
+    lab, served = lab_with_champion, lab_with_champion.registry.champion()
+    tasks = judged_tasks(120)
+    for number, task in enumerate(tasks[60:]):
+        (made,) = task["annotations"]
+        suggested = [] if number % 3 == 0 else made["result"]
+        task["predictions"] = [{"id": 900 + number, "model_version": served, "result": suggested, "score": 0.9}]
+        made |= {"parent_prediction": 900 + number, "lead_time": 4.0, "created_at": "2099-01-01T00:00:00Z"}
+
+    effect = lab.card(lab.round(tasks)).report["suggestion_effect"]
+
+    assert (effect["with_suggestion"]["model_side"]["value"], effect["with_suggestion"]["num_judgements"]) == (1, 40)
+    assert effect["without"]["model_side"]["count"] == effect["without"]["num_judgements"] == effect["moves"]["count"] == 20
+    assert effect["without"]["model_side"]["value"] > 0.7, "the version that was served is good"
+    assert effect["left_out"] == {"no prediction was seen": 60}
+
+
 def test_features_are_kept_within_features_mb(settings_for: SettingsFactory, tiny_base: Path) -> None:
-    lab = Lab(settings_for(reward_base=str(tiny_base), min_pairs=20, holdout_fraction=HOLDOUT, features_mb=1))
+    lab = Lab(settings_for(reward_base=str(tiny_base), min_pairs=20, holdout_fraction=HOLDOUT, features_mb=2))
     many = lab.settings.model_dir / "features" / "of another recipe" / "00"
     many.mkdir(parents=True)
     for number in range(8):
@@ -402,7 +421,7 @@ def test_features_are_kept_within_features_mb(settings_for: SettingsFactory, tin
 
     lab.round(judged_tasks(30))
 
-    assert sorted(path.name for path in many.iterdir()) == [f"{number}.f32" for number in range(5, 8)]
+    assert sorted(path.name for path in many.iterdir()) == [f"{number}.f32" for number in range(2, 8)]
 
 
 def test_ties_count_once_among_what_was_trained_on(lab: Lab) -> None:

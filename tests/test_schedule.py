@@ -19,6 +19,7 @@ from preference.errors import PairloopError, SettingsError, StudioKeyError, Stud
 from preference.heartbeat import beat, is_alive
 from preference.registry import ModelCard, Registry
 from preference.settings import Settings
+from preference.standing import read_next_round, read_project
 from preference.studio import LabelStudioProject
 from tests.conftest import REPOSITORY, SettingsFactory
 from tests.round_that_waits import CountedProject
@@ -480,6 +481,9 @@ def test_a_trainer_keeps_others_out_and_ends_its_round_before_it_stops(settings_
         wait_for((settings.model_dir / "began").exists)
         assert is_alive(settings.model_dir)
         assert_refused(settings)
+        wait_for(lambda: read_next_round(settings.model_dir).get("schedule") == "0 3 * * *")
+        assert read_next_round(settings.model_dir)["at"] > time.time()
+        assert read_project(Registry(settings.model_dir, 1))["training_since"] <= time.time() + 0.1
 
         process.send_signal(signal.SIGTERM)
         threading.Event().wait(0.1)
@@ -490,6 +494,7 @@ def test_a_trainer_keeps_others_out_and_ends_its_round_before_it_stops(settings_
         _, errors = process.communicate(timeout=60)
         assert (process.returncode, errors) == (0, "")
         assert (settings.model_dir / "ended").exists()
+        assert "training_since" not in read_project(Registry(settings.model_dir, 1))
     finally:
         process.kill()
         process.communicate()

@@ -36,7 +36,7 @@ class Server(Process):
         environ = {
             "PATH": os.environ["PATH"], "HOME": str(folder), "TMPDIR": str(folder), "MODEL_DIR": str(self.model_dir),
             "PORT": str(port), "WORKERS": str(WORKERS), "GENERATOR_ENGINE": "echo", "LOG_FORMAT": "json",
-            "DEVICE": "cpu", "TORCH_THREADS": "1", "HF_HUB_OFFLINE": "1",
+            "DEVICE": "cpu", "TORCH_THREADS": "1", "HF_HUB_OFFLINE": "1", "CONTROL_PERCENT": "0",
         }  # fmt: skip
         command = [str(REPOSITORY / ".venv" / "bin" / "pairloop-backend"), "serve"]
         super().__init__("the backend", command, environ, folder / "log", self.is_answering)

@@ -69,6 +69,8 @@ def test_every_field_is_read_from_the_variable_of_its_name_in_capitals() -> None
         "storing_connections": "5",
         "predict_seconds": "20.0",
         "fill_every_seconds": "0.5",
+        "suggest": "scores",
+        "control_percent": "12.5",
         "recipe": "lora",
         "reward_base": "/base",
         "ties": "drop",

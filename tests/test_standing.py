@@ -8,10 +8,11 @@ import pytest
 
 from preference.errors import StudioUnreachable
 from preference.registry import Registry
-from preference.standing import read_round, read_waiting
+from preference.standing import read_next_round, read_project, read_round, read_waiting, tell_next_round
 from preference.studio import LabelStudioProject
 from tests.conftest import SettingsFactory
 from tests.round_that_waits import CountedProject
+from tests.studio_double import KEY, StudioDouble
 from trainer.rounds import Round, RoundProcesses, run_here, write_outcome
 from trainer.schedule import Watch
 
@@ -83,6 +84,25 @@ def test_the_daemon_tells_how_many_judgements_wait(registry: Registry, settings_
     assert told == [0, 4, 4, 7]
 
 
+def test_the_daemon_tells_the_project_s_title_and_counts_and_when_they_change(
+    registry: Registry, settings_for: SettingsFactory
+) -> None:
+    with StudioDouble() as studio:
+        number = studio.add_project(title="Answers", task_number=12, num_tasks_with_annotations=3)
+        settings = settings_for(label_studio_url=studio.url, label_studio_api_key=KEY)
+        registry = Registry(settings.model_dir, number)
+        registry.create()
+        watch = Watch(settings, refuse)
+
+        watch.look()
+        first = read_project(registry)
+        studio.projects[number]["task_number"] = 13
+        watch.look()
+
+    assert first == {"judgements": 0, "title": "Answers", "tasks": 12, "tasks_judged": 3, "annotations": 0}
+    assert read_project(registry) == {**first, "tasks": 13}
+
+
 def test_after_a_round_only_newer_judgements_wait(registry: Registry, settings_for: SettingsFactory) -> None:
     project = CountedProject(3, 12)
     rounds = RoundProcesses([sys.executable, "-c", f"print({write_outcome(Round('skipped', 'few'))!r})"])
@@ -109,7 +129,18 @@ def test_a_folder_that_fails_keeps_no_project_from_its_round(registry: Registry,
     assert rounds == [3]
 
 
-@pytest.mark.parametrize("content", [b"{half", b"\xff\xfe", b"[]", b"null", b'{"judgements": "5"}', b""])
+def test_the_next_round_is_told_for_all_projects(registry: Registry, settings_for: SettingsFactory) -> None:
+    model_dir = settings_for().model_dir
+    assert read_next_round(model_dir) == {}
+
+    tell_next_round(model_dir, 1795230000.0, schedule="30m", min_new_pairs=50)
+
+    assert read_next_round(model_dir) == {"at": 1795230000.0, "schedule": "30m", "min_new_pairs": 50}
+
+
+@pytest.mark.parametrize(
+    "content", [b"{half", b"\xff\xfe", b"[]", b"null", b'{"judgements": "5"}', b"", b'{"judgements":' * 100_000]
+)
 def test_what_is_damaged_is_not_known(registry: Registry, content: bytes) -> None:
     for name in ("waiting.json", "last_round.json"):
         Path(registry.folder / name).write_bytes(content)

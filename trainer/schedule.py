@@ -148,12 +148,10 @@ def bring_forward(scheduler: BaseScheduler) -> None:
 
 def _tell_next_round(settings: Settings, job: Any, told: float | None) -> float | None:
     """When the schedule's next round is, after that was told where it is not what was told before."""
-    at = job.next_run_time.timestamp() if job is not None and job.next_run_time is not None else None
+    at: float | None = job.next_run_time.timestamp() if job is not None and job.next_run_time is not None else None
     if at is not None and at != told:
         with suppress(OSError):
-            tell_next_round(
-                settings.model_dir, at, schedule=settings.train_schedule, min_new_pairs=settings.min_new_pairs
-            )
+            tell_next_round(settings.model_dir, at, schedule=settings.train_schedule, min_new_pairs=settings.min_new_pairs)
             return at
     return told
 
