@@ -1,8 +1,10 @@
-"""pairloop-backend: serves Label Studio, connects projects to itself, and fills them."""
+"""pairloop-backend: serves Label Studio, connects projects to itself, fills them, and says what is wrong."""
 
+import json
 import logging
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,11 @@ import click
 
 from preference.errors import PairloopError
 from preference.settings import Settings
+
+_project_option = click.option(
+    "--project", "project_id", type=click.IntRange(min=1), required=True, help="The id in the project's address."
+)
+_FILE = click.Path(path_type=Path, exists=True, dir_okay=False, readable=True)
 
 
 @click.group()
@@ -37,36 +44,84 @@ def serve() -> None:
 
 @main.command()
 @click.option("--project", "project_id", type=click.IntRange(min=1), help="The id in the project's address.")
-@click.option("--create", "title", metavar="TITLE", help="Make a new project of that title instead.")
-@click.option("--label-config", type=click.File(encoding="utf-8"), help="With --create: its labeling interface.")
-def connect(project_id: int | None, title: str | None, label_config: Any) -> None:
-    """Connect a project to the running backend, or mend its connection."""
+@click.option("--new", "title", metavar="TITLE", help="Make a new project of that title instead.")
+@click.option("--create", "title_of_before", hidden=True)  # what --new was called
+@click.option(
+    "--label-config", type=click.File(encoding="utf-8"), help="With --new: its labeling interface, where it is no default."
+)
+@click.option("--prompts", type=_FILE, help="Also import these prompts, answered and scored: .txt, .csv, .jsonl or .json.")
+def connect(
+    project_id: int | None, title: str | None, title_of_before: str | None, label_config: Any, prompts: Path | None
+) -> None:
+    """Connect a project to the running backend, or mend its connection. Safe to run again."""
     from backend.connect import connect as connect_project
-    from preference.layout import LabelingLayout
     from preference.registry import Registry
     from preference.studio import LabelStudioProject
 
-    if (project_id is None) == (title is None) or (title is not None and label_config is None):
-        raise click.UsageError("Give --project ID, or --create TITLE with --label-config FILE.")
+    title = title or title_of_before
+    if (project_id is None) == (title is None) or (label_config is not None and title is None):
+        raise click.UsageError("Give --project ID, or --new TITLE (with --label-config FILE for one of your own).")
     settings = _settings()
     try:
         if title is not None:
-            text = label_config.read()
-            LabelingLayout.from_label_config(text)
-            project = LabelStudioProject.create(settings, title=title, label_config=text)
+            text = label_config.read() if label_config else None
+            project = _new_project(settings, title, label_config=text, prompts=prompts)
         else:
             project = LabelStudioProject(settings, project_id or 0, patience_seconds=20)
-        if not _is_up(f"{settings.address}/health"):  # from here; only Label Studio has to reach it
-            click.echo(f"no answer from {settings.address}/health; asking Label Studio all the same", err=True)
-        for sentence in connect_project(project, Registry(settings.model_dir, project.id), settings):
-            click.echo(sentence)
+            project.read()  # fails before the backend is waited for
+            _wait_for_backend(settings)
+        done = connect_project(project, Registry(settings.model_dir, project.id), settings)
     except PairloopError as error:
         raise click.ClickException(str(error)) from None
+    for sentence in done or ["there was nothing to do"]:
+        click.echo(sentence)
     click.echo(f"project {project.id} is connected: {settings.label_studio_url}/projects/{project.id}")
+    if prompts is not None:
+        _import(project.id, prompts)
 
 
 @main.command()
-@click.option("--project", "project_id", type=click.IntRange(min=1), required=True, help="The id in the project's address.")
+@_project_option
+def disconnect(project_id: int) -> None:
+    """Undo `connect`: remove the connection and its webhook. Tasks, predictions, annotations and versions stay."""
+    from backend.connect import disconnect as disconnect_project
+    from preference.registry import Registry
+    from preference.studio import LabelStudioProject
+
+    settings = _settings()
+    try:
+        project = LabelStudioProject(settings, project_id, patience_seconds=20)
+        done = disconnect_project(project, Registry(settings.model_dir, project_id), settings)
+    except PairloopError as error:
+        raise click.ClickException(str(error)) from None
+    for sentence in done or ["there was nothing to remove"]:
+        click.echo(sentence)
+    click.echo(f"project {project_id} is not connected; its tasks, predictions and annotations are as they were")
+
+
+@main.command()
+@click.option(
+    "--project", "project_ids", type=click.IntRange(min=1), multiple=True, help="Only this project; may be given again."
+)
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print a list of {check, ok, found, mend}; ok is null where it was skipped."
+)
+def doctor(project_ids: Sequence[int], as_json: bool) -> None:
+    """Check everything that the loop needs, and say what to do where something is wrong; the exit status is 1 then."""
+    from backend.doctor import as_rows, examine, print_findings
+    from preference.backbone import quiet_transformers
+
+    quiet_transformers()
+    if as_json:
+        findings = list(examine(project_ids))
+        click.echo(json.dumps(as_rows(findings), indent=1, ensure_ascii=False))
+    else:
+        findings = print_findings(examine(project_ids))
+    sys.exit(1 if any(finding.ok is False for finding in findings) else 0)
+
+
+@main.command()
+@_project_option
 def fill(project_id: int) -> None:
     """Answer and score a project's open tasks now, and watch; where a backend is at it, watch that."""
     from backend.foreground import fill as fill_project
@@ -75,13 +130,40 @@ def fill(project_id: int) -> None:
 
 
 @main.command("import")
-@click.option("--project", "project_id", type=click.IntRange(min=1), required=True, help="The id in the project's address.")
-@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False, readable=True))
+@_project_option
+@click.argument("file", type=_FILE)
 def import_file(project_id: int, file: Path) -> None:
     """Import prompts as tasks that are answered and scored already: the fastest way. FILE: .txt, .csv, .jsonl or .json."""
+    _import(project_id, file)
+
+
+def _import(project_id: int, file: Path) -> None:
     from backend.foreground import import_prompts
 
     _work(lambda project, settings, console: import_prompts(project, settings, file, console=console), project_id)
+
+
+def _new_project(settings: Settings, title: str, *, label_config: str | None, prompts: Path | None) -> Any:
+    """A new project of that title; all that can be wrong is looked at before."""
+    from backend.connect import default_label_config
+    from backend.prompt_file import PromptFile
+    from preference.account import Account
+    from preference.errors import StudioError
+    from preference.layout import LabelingLayout
+    from preference.studio import LabelStudioProject
+
+    label_config = label_config or default_label_config()
+    layout = LabelingLayout.from_label_config(label_config)
+    if prompts is not None:
+        len(PromptFile(prompts, layout))
+    if namesakes := Account(settings).projects_titled(title):
+        raise StudioError(
+            f'Project {namesakes[0]} is called "{title}" already; connect it with --project {namesakes[0]}, or choose another title.'
+        )
+    _wait_for_backend(settings)
+    project = LabelStudioProject.create(settings, title=title, label_config=label_config)
+    click.echo(f'made project {project.id}, "{title}"')
+    return project
 
 
 def _work(action: Any, project_id: int) -> None:
@@ -101,6 +183,11 @@ def _work(action: Any, project_id: int) -> None:
     except KeyboardInterrupt:
         console.print("stopped; the next run goes on from here")
         sys.exit(130)
+
+
+def _wait_for_backend(settings: Settings) -> None:
+    if not _is_up(f"{settings.address}/health"):  # from here; only Label Studio has to reach it
+        click.echo(f"no answer from {settings.address}/health; asking Label Studio all the same", err=True)
 
 
 def _is_up(url: str) -> bool:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Self
 
 import httpx
+from filelock import FileLock
 
 from preference.errors import StackError
 from preference.heartbeat import is_alive
@@ -237,36 +238,42 @@ def _migrated_data() -> Path:
     """A data folder with its database migrated and no user; migrating takes about a minute, copying nothing."""
     if not _LABEL_STUDIO.exists():
         raise StackError("Label Studio is not installed; run `make install-label-studio`.")
-    if not _MIGRATED.exists():
-        unfinished = _MIGRATED.with_name(f".unfinished-{os.getpid()}")
-        port = free_port()
-        command = [
-            str(_LABEL_STUDIO),
-            "start",
-            "--no-browser",
-            "--data-dir",
-            str(unfinished),
-            "--port",
-            str(port),
-            "--internal-host",
-            "127.0.0.1",
-        ]
-        environ = {**{k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "LANG")}, **_LABEL_STUDIO_ENVIRON}
-        first = Process(
-            "Label Studio (first start)",
-            command,
-            environ,
-            unfinished.with_suffix(".log"),
-            lambda: answers_up(f"http://127.0.0.1:{port}"),
-        )
-        try:
-            first.start()
-            first.wait_until_up(timeout_seconds=400)
-        finally:
-            first.stop()
-        (unfinished / ".env").unlink(missing_ok=True)  # each copy makes a secret key of its own
-        unfinished.rename(_MIGRATED)
+    _MIGRATED.parent.mkdir(exist_ok=True)
+    with FileLock(_MIGRATED.parent / ".lock", timeout=600):
+        if not _MIGRATED.exists():
+            _migrate()
     return _MIGRATED
+
+
+def _migrate() -> None:
+    unfinished = _MIGRATED.with_name(f".unfinished-{os.getpid()}")
+    port = free_port()
+    command = [
+        str(_LABEL_STUDIO),
+        "start",
+        "--no-browser",
+        "--data-dir",
+        str(unfinished),
+        "--port",
+        str(port),
+        "--internal-host",
+        "127.0.0.1",
+    ]
+    environ = {**{k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "LANG")}, **_LABEL_STUDIO_ENVIRON}
+    first = Process(
+        "Label Studio (first start)",
+        command,
+        environ,
+        unfinished.with_suffix(".log"),
+        lambda: answers_up(f"http://127.0.0.1:{port}"),
+    )
+    try:
+        first.start()
+        first.wait_until_up(timeout_seconds=400)
+    finally:
+        first.stop()
+    (unfinished / ".env").unlink(missing_ok=True)  # each copy makes a secret key of its own
+    unfinished.rename(_MIGRATED)
 
 
 def answers_up(url: str) -> bool:

@@ -1,13 +1,15 @@
+import copy
+import tomllib
 from pathlib import Path
 
 import pytest
 
-from backend.connect import connect, mend_version
+from backend.connect import connect, default_label_config, disconnect, mend_version
 from preference.errors import LayoutError, StudioError
-from preference.registry import UNTRAINED, Registry
+from preference.registry import UNTRAINED, Registry, known_projects
 from preference.settings import Settings
 from preference.studio import LabelStudioProject
-from tests.conftest import SettingsFactory
+from tests.conftest import REPOSITORY, SettingsFactory
 from tests.studio_double import KEY, LABEL_CONFIG, StudioDouble, publish_version
 
 ADDRESS = "http://backend:9090"
@@ -25,6 +27,9 @@ class House:
 
     def connect(self, settings: Settings | None = None) -> list[str]:
         return connect(self.project, self.registry, settings or self.settings)
+
+    def disconnect(self, settings: Settings | None = None) -> list[str]:
+        return disconnect(self.project, self.registry, settings or self.settings)
 
     def mend(self, version: str, *, host: str | None = HOST, is_thorough: bool = False) -> bool:
         return mend_version(self.project, self.registry, version, host=host, is_thorough=is_thorough)
@@ -94,26 +99,26 @@ def test_the_row_bears_the_champions_name(house: House, tiny_base: Path) -> None
     assert (house.titles(), house.version()) == ([version], version)
 
 
-def test_the_secret_goes_into_our_webhook_alone_and_its_actions_stay(
+def test_the_secret_goes_into_our_webhook_alone_and_what_was_cleared_comes_back(
     studio: StudioDouble, house: House, settings_for: SettingsFactory
 ) -> None:
     house.connect()
     (ours,) = studio.hooks
-    studio.hooks[ours] |= {"actions": ["TASKS_CREATED"], "send_for_all_actions": False}
-    studio.hooks[999] = {**studio.hooks[ours], "id": 999, "url": "http://someone.else/hook"}
+    studio.hooks[ours] |= {"actions": ["TASKS_CREATED"], "send_for_all_actions": False, "headers": {"X-Of-Theirs": "stays"}}
+    studio.hooks[999] = {**studio.hooks[ours], "id": 999, "url": "http://someone.else/hook", "headers": {}}
 
     done = house.connect(
         settings_for(label_studio_url=studio.url, label_studio_api_key=KEY, backend_url=ADDRESS, webhook_secret="s3cret")
     )
 
-    assert done == ["put WEBHOOK_SECRET into the webhook"]
-    assert studio.hooks[ours]["headers"] == {"Authorization": "Bearer s3cret"}
-    assert (studio.hooks[ours]["actions"], studio.hooks[ours]["send_for_all_actions"]) == (["TASKS_CREATED"], False)
+    assert done == ["put WEBHOOK_SECRET into the webhook", "switched all actions of the webhook on"]
+    assert studio.hooks[ours]["headers"] == {"X-Of-Theirs": "stays", "Authorization": "Bearer s3cret"}
+    assert (studio.hooks[ours]["actions"], studio.hooks[ours]["send_for_all_actions"]) == (["TASKS_CREATED"], True)
     assert studio.hooks[999]["headers"] == {}
 
 
 def test_a_label_config_that_does_not_fit_is_refused_before_anything_is_made(studio: StudioDouble, settings: Settings) -> None:
-    house = House(studio, settings, label_config="<View/>")
+    house = House(studio, settings, label_config="<View><Header value='Hello'/></View>")
 
     with pytest.raises(LayoutError, match="The label config has no <Pairwise> tags"):
         house.connect()
@@ -221,3 +226,184 @@ def test_a_backend_that_moved_is_connected_anew_and_its_old_row_goes(house: Hous
 
     assert done[:2] == [f"connected {ADDRESS} as {version}", "removed the connection to http://old:9090, where this backend was"]
     assert sorted(row["url"] for row in studio.rows.values()) == sorted([ADDRESS, "http://another:9090"])
+
+
+# What was half made, doubled or damaged
+
+
+@pytest.mark.parametrize("label_config", ["<View></View>", "<View/>", "<View>\n</View>", ""])
+def test_a_project_without_a_label_config_gets_ours(studio: StudioDouble, settings: Settings, label_config: str) -> None:
+    house = House(studio, settings, label_config=label_config)
+
+    assert house.connect()[0] == "set the label config"
+    assert studio.projects[house.id]["label_config"] == LABEL_CONFIG == default_label_config()
+    assert house.connect() == []
+
+
+def test_the_label_config_that_a_checkout_holds_is_packed_into_what_is_installed() -> None:
+    built = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["hatch"]["build"]["targets"][
+        "wheel"
+    ]
+
+    assert built["force-include"]["label_config.xml"] == "backend/label_config.xml"
+
+
+def test_a_label_config_of_another_kind_is_left_as_it_is(studio: StudioDouble, settings: Settings) -> None:
+    config = LABEL_CONFIG.replace("prompt", "question")
+    house = House(studio, settings, label_config=config)
+
+    house.connect()
+
+    assert studio.projects[house.id]["label_config"] == config
+
+
+def test_a_row_without_a_webhook_gets_one(studio: StudioDouble, house: House) -> None:
+    studio.add_row(house.id, ADDRESS, UNTRAINED)
+
+    assert "made the webhook, which was missing" in house.connect()
+    (hook,) = studio.hooks.values()
+    assert (hook["url"], hook["send_for_all_actions"], hook["project"]) == (f"{ADDRESS}/webhook", True, house.id)
+    assert house.connect() == []
+
+
+def test_a_webhook_that_label_studio_goes_on_refusing_is_an_error_with_what_to_set(studio: StudioDouble, house: House) -> None:
+    row = studio.add_row(house.id, ADDRESS, UNTRAINED)
+    studio.refuses_private = True
+
+    with pytest.raises(StudioError, match="SSRF_PROTECTION_ENABLED=false and ML_BLOCK_LOCAL_IP=false"):
+        house.connect()
+
+    assert list(studio.rows) == [row], "it was not made here"
+
+
+def test_of_several_rows_at_one_address_that_with_our_title_stays(studio: StudioDouble, house: House) -> None:
+    studio.add_row(house.id, f"{ADDRESS}/", "pasted")
+    ours = studio.add_row(house.id, ADDRESS, UNTRAINED)
+    studio.add_row(house.id, ADDRESS, "pasted again")
+
+    assert house.connect().count(f"removed a second connection to {ADDRESS}") == 2
+    assert list(studio.rows) == [ours]
+    assert house.connect() == []
+
+
+def test_of_several_webhooks_to_one_address_one_stays(studio: StudioDouble, house: House) -> None:
+    house.connect()
+    (first,) = studio.hooks
+    studio.add_hook(house.id, url=f"{ADDRESS}/webhook")
+    studio.add_hook(studio.add_project(), url=f"{ADDRESS}/webhook")
+
+    assert house.connect() == ["removed a second webhook to the same address"]
+    assert [hook["id"] for hook in studio.hooks.values() if hook["project"] == house.id] == [first]
+    assert len(studio.hooks) == 2
+
+
+def test_a_webhook_that_was_switched_off_is_on_again(studio: StudioDouble, house: House) -> None:
+    house.connect()
+    (hook,) = studio.hooks.values()
+    hook.update(is_active=False, send_payload=False)
+
+    assert house.connect() == ["switched the details of the webhook's events on", "switched the webhook on"]
+    assert hook["is_active"] and hook["send_payload"]
+
+
+@pytest.mark.parametrize("held", [{}, {"basic_auth_user": "another", "basic_auth_pass": "pw"}])
+def test_a_row_without_our_password_gets_it(
+    studio: StudioDouble, house: House, settings_for: SettingsFactory, held: dict[str, str]
+) -> None:
+    row = studio.rows[studio.add_row(house.id, ADDRESS, UNTRAINED)]
+    row.update(held)
+    settings = settings_for(
+        label_studio_url=studio.url, label_studio_api_key=KEY, backend_url=ADDRESS, basic_auth_user="ls", basic_auth_pass="pw"
+    )
+
+    assert "put BASIC_AUTH_USER and BASIC_AUTH_PASS into the connection" in house.connect(settings)
+    assert (row["auth_method"], row["basic_auth_user"], row["basic_auth_pass"]) == ("BASIC_AUTH", "ls", "pw")
+    assert (row["title"], row["url"]) == (UNTRAINED, ADDRESS)
+    assert house.connect(settings) == []
+
+
+def test_the_row_and_the_webhook_of_where_the_backend_was_go(studio: StudioDouble, house: House) -> None:
+    house.connect()
+    house.registry.write_host("old:9090")
+    studio.add_row(house.id, "http://old:9090", UNTRAINED)
+    studio.add_hook(house.id, url="http://old:9090/webhook")
+    theirs = studio.add_hook(house.id, url="http://another:9090/webhook")
+
+    assert house.connect() == [
+        "removed the connection to http://old:9090, where this backend was",
+        "removed the webhook to http://old:9090/webhook, where this backend was",
+        f"set title and model version to {UNTRAINED}",  # Label Studio clears it with the row that bears it
+    ]
+    assert [row["url"] for row in studio.rows.values()] == [ADDRESS]
+    assert sorted(hook["url"] for hook in studio.hooks.values()) == ["http://another:9090/webhook", f"{ADDRESS}/webhook"]
+    assert theirs in studio.hooks
+
+
+def test_another_backend_behind_the_same_proxy_keeps_its_row(
+    studio: StudioDouble, house: House, settings_for: SettingsFactory
+) -> None:
+    theirs = studio.add_row(house.id, "http://proxy/theirs", "another model")
+    settings = settings_for(label_studio_url=studio.url, label_studio_api_key=KEY, backend_url="http://proxy/ours")
+    house.registry.create()
+    house.registry.write_host("proxy")
+
+    assert house.connect(settings)[0] == f"connected http://proxy/ours as {UNTRAINED}"
+    assert theirs in studio.rows and len(studio.rows) == 2
+
+
+# And back
+
+
+def test_disconnect_removes_what_connect_made_and_nothing_else(
+    studio: StudioDouble, house: House, settings: Settings, tiny_base: Path
+) -> None:
+    version = publish_version(house.registry, tiny_base, weight=1)
+    house.registry.promote(version)
+    other = studio.add_row(house.id, "http://another:9090", "another model")
+    theirs = studio.add_hook(house.id, url="http://another:9090/webhook")
+    house.connect()
+    (task,) = studio.add_tasks(house.id, {"prompt": "Why?", "answer1": "a", "answer2": "b"})
+    studio.annotate(task, [])
+    held = copy.deepcopy(studio.tasks)
+
+    assert house.disconnect() == [
+        f"removed the connection to {ADDRESS}",
+        f"removed the webhook to {ADDRESS}/webhook",
+        "switched back to sequential sampling",
+    ]
+    assert (list(studio.rows), list(studio.hooks), studio.tasks) == ([other], [theirs], held)
+    assert studio.projects[house.id]["sampling"] == "Sequential sampling"
+    assert list(known_projects(settings.model_dir)) == [], "nothing looks after it any more"
+    assert house.registry.versions() == [version]
+    assert house.disconnect() == []
+
+    assert house.connect()[0] == f"connected {ADDRESS} as {version}"
+    assert [registry.project_id for registry in known_projects(settings.model_dir)] == [house.id]
+
+
+def test_a_round_that_ends_after_a_disconnection_does_not_undo_it(house: House, settings: Settings, tiny_base: Path) -> None:
+    house.connect()
+    house.disconnect()
+
+    publish_version(house.registry, tiny_base, weight=1)
+
+    assert list(known_projects(settings.model_dir)) == []
+    house.registry.request("look")  # Label Studio's /setup: somebody pasted the address
+    assert [registry.project_id for registry in known_projects(settings.model_dir)] == [house.id]
+
+
+def test_disconnecting_a_project_that_never_was_connected_removes_nothing(studio: StudioDouble, house: House) -> None:
+    studio.add_row(house.id, "http://another:9090", UNTRAINED)
+
+    assert house.disconnect() == []
+    assert len(studio.rows) == 1
+    assert not house.registry.folder.exists()
+
+
+def test_a_sampling_that_somebody_chose_stays_when_disconnecting(studio: StudioDouble, house: House) -> None:
+    house.connect()
+    studio.projects[house.id]["sampling"] = "Uniform sampling"
+
+    house.disconnect()
+
+    assert studio.projects[house.id]["sampling"] == "Uniform sampling"

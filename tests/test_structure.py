@@ -86,7 +86,7 @@ def test_imports_are_a_v(package: str, others: set[str]) -> None:
 @pytest.mark.parametrize(
     ("owners", "modules"),
     [
-        ({"preference/studio_calls.py"}, ["label_studio_sdk"]),
+        ({"preference/studio_calls.py", "preference/validation.py"}, ["label_studio_sdk"]),
         ({"preference/layout.py"}, ["xml", "defusedxml", "lxml"]),
         ({"trainer/schedule.py"}, ["apscheduler"]),
         ({"trainer/fitting.py"}, ["trl", "peft"]),
