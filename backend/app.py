@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from werkzeug.exceptions import HTTPException
 
 from backend.bodies import MAX_BYTES, PredictBody, SetupBody, VersionsQuery, read_body, read_event
+from backend.dashboard import Dashboard, wants_page
 from backend.health import Health
 from backend.openapi import describe
 from backend.training_requests import MOST_AN_HOUR, ask_for_round
@@ -36,7 +37,17 @@ def create_app(backend: Backend) -> Flask:
     app = Flask("pairloop", static_folder=None)  # else it serves a folder `static` of wherever it was started
     app.config["MAX_CONTENT_LENGTH"] = MAX_BYTES
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False  # it answers without a body
-    model_dir, state = backend.settings.model_dir, Health(backend)
+    model_dir, state, dashboard = backend.settings.model_dir, Health(backend), Dashboard(backend)
+
+    @app.get("/")
+    def home() -> Response:
+        answer = dashboard.page(request) if wants_page(request) else jsonify(status="UP", model_class="PreferenceModel")
+        answer.vary.add("Accept")
+        return answer
+
+    @app.post("/buttons")
+    def buttons() -> Response:
+        return dashboard.pressed(request)
 
     @app.get("/health")
     def health() -> dict[str, Any]:

@@ -7,7 +7,8 @@ Not covered: NaN and Infinity, which Python's json reads as numbers, and keys th
 
 import json
 import re
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
+from urllib.parse import parse_qsl
 
 from flask import Request
 from gunicorn.http.errors import ParseException
@@ -81,6 +82,14 @@ class EventBody(Body):
     project: ProjectBody | None = None
 
 
+class ButtonBody(Body):
+    """/buttons: a button of the dashboard, for the project that it stood beside."""
+
+    button: Literal["train", "rollback", "fill"]
+    project: ProjectId
+    token: str
+
+
 class VersionsQuery(BaseModel):
     """/versions: one project, or all."""
 
@@ -111,9 +120,29 @@ def read_event(request: Request, *, max_bytes: int) -> EventBody:
         return EventBody.model_validate(_parsed(text))
 
 
+def read_form(request: Request, kind: type[BodyT], *, max_bytes: int) -> BodyT:
+    """The same for what a page's form sends.
+
+    Raises:
+        HTTPException: it is too large, or no form.
+        ValidationError: as read_body.
+    """
+    if request.mimetype != "application/x-www-form-urlencoded":
+        raise UnsupportedMediaType("The body must be a form, with Content-Type: application/x-www-form-urlencoded.")
+    try:
+        fields = parse_qsl(_bytes(request, max_bytes).decode("utf-8", "replace"), max_num_fields=10)
+    except ValueError:
+        raise BadRequest("The form has more than 10 fields.") from None
+    return kind.model_validate(dict(fields))
+
+
 def _text(request: Request, max_bytes: int) -> bytes:
     if not request.is_json:
         raise UnsupportedMediaType("The body must be JSON, with Content-Type: application/json.")
+    return _bytes(request, max_bytes)
+
+
+def _bytes(request: Request, max_bytes: int) -> bytes:
     request.max_content_length = max_bytes
     try:
         text = request.get_data(cache=False)

@@ -6,11 +6,12 @@ from typing import Any
 from pydantic import TypeAdapter
 from pydantic.json_schema import models_json_schema
 
-from backend.bodies import Body, EventBody, PredictBody, ProjectId, SetupBody
+from backend.bodies import Body, ButtonBody, EventBody, PredictBody, ProjectId, SetupBody
 
 _REFUSED = {
     400: "The body or a parameter is not what it should be.",
     401: "Basic auth, or on /webhook the webhook's secret, is missing or wrong.",
+    403: "The request comes from another site's page, or from a page that is too old.",
     413: "The body is too large.",
     415: "The body is not declared as JSON.",
     429: "Training was asked for too often; Retry-After says for how many seconds not to.",
@@ -27,7 +28,7 @@ _REGION = {
 _PREDICTION = {
     "type": "object",
     "properties": {
-        "result": {"type": "array", "items": _REGION, "minItems": 1},
+        "result": {"type": "array", "items": _REGION},  # empty where nothing is to be shown
         "score": {"type": "number", "minimum": 0.5, "maximum": 1},
         "model_version": _TEXT,
     },
@@ -45,17 +46,31 @@ def _answer(**properties: Any) -> dict[str, Any]:
 class _Route:
     method: str
     summary: str
-    answers: dict[int, dict[str, Any]]  # the schema of each answer's JSON
+    answers: dict[int, dict[str, Any]]  # the schema of each answer's JSON; empty for one without a body of use
     refusals: tuple[int, ...] = (401, 500)
     body: type[Body] | None = None
     parameters: tuple[dict[str, Any], ...] = ()
     security: list[dict[str, list[str]]] = field(default_factory=lambda: [{"basic": []}])
     media_type: str = "application/json"
+    has_page: bool = False  # whether a browser gets HTML instead
+    body_type: str = "application/json"
 
 
 _HEALTH = {"type": "object", "properties": {"status": {"const": "UP"}}, "required": ["status"]}
 _BODY_REFUSALS = (400, 401, 413, 415, 500, 503)
 _ROUTES = {
+    "/": _Route(
+        "get", "That the backend is up; for a browser, the dashboard of a project.",
+        {200: _answer(status={"const": "UP"}, model_class=_TEXT)}, has_page=True,
+        parameters=(
+            {"name": "project", "in": "query", "description": "The dashboard's; without it the newest.", "schema": _TEXT},
+            {"name": "said", "in": "query", "description": "What came of a button, signed.", "schema": _TEXT},
+        ),
+    ),
+    "/buttons": _Route(
+        "post", "A button of the dashboard, whose page holds the token; leads back to it.", {303: {}},
+        refusals=(400, 401, 403, 413, 415, 500, 503), body=ButtonBody, body_type="application/x-www-form-urlencoded",
+    ),
     "/health": _Route(
         "get", "Whether the backend is up; its state for those who are allowed to see it.", {200: _HEALTH}, refusals=(500,),
         security=[{}, {"basic": []}],
@@ -110,16 +125,18 @@ def describe(version: str) -> dict[str, Any]:
 
 def _operation(route: _Route) -> dict[str, Any]:
     answers: dict[str, Any] = {
-        str(status): {"description": "Done.", "content": _content(schema, route.media_type)}
+        str(status): {"description": "Done.", **({"content": _content(schema, route.media_type)} if schema else {})}
         for status, schema in route.answers.items()
     }
+    if route.has_page:
+        answers["200"]["content"] |= _content(_TEXT, "text/html")
     refusals = {str(status): {"$ref": f"#/components/responses/{status}"} for status in route.refusals}
     operation: dict[str, Any] = {"summary": route.summary, "security": route.security, "responses": answers | refusals}
     if route.parameters:
         operation["parameters"] = list(route.parameters)
     if route.body is not None:
         schema = {"$ref": f"#/components/schemas/{route.body.__name__}"}
-        operation["requestBody"] = {"required": True, "content": _content(schema)}
+        operation["requestBody"] = {"required": True, "content": _content(schema, route.body_type)}
     return operation
 
 

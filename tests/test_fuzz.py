@@ -149,6 +149,7 @@ PATHS = [
     "/metrics",
     "/openapi.json",
     "/",
+    "/buttons",
     "/nowhere",
     "//setup",
     "/setup/",
@@ -245,7 +246,9 @@ def check(answer: Answer, sent: Sent) -> None:
     """Whether it is JSON that Label Studio can read, and no failure of ours."""
     assert answer.number < 500, answer.body
     kind = answer.headers["Content-Type"]
-    if sent.path != "/metrics" or not kind.startswith("text/plain"):
+    if sent.path == "/" and kind.startswith("text/html"):  # a browser's
+        assert answer.number == 200 and answer.body.startswith("<!DOCTYPE html>")
+    elif sent.path != "/metrics" or not kind.startswith("text/plain"):
         assert kind == "application/json"
         body = json.loads(answer.body, parse_constant=pytest.fail)
         assert isinstance(body, dict)
@@ -272,7 +275,7 @@ def test_what_was_sent_made_no_folders_but_those_of_projects(door: Door) -> None
     names = [path.name for path in (door.model_dir / "projects").iterdir()]
 
     assert all(name.isdigit() and 1 <= int(name) < 2**63 for name in names)
-    assert {path.name for path in door.model_dir.iterdir()} <= {"projects", "features"}
+    assert {path.name for path in door.model_dir.iterdir()} <= {"projects", "features", "dashboard.key", ".dashboard.lock"}
     assert [path.name for path in door.model_dir.parent.iterdir()] == ["models"]
 
 

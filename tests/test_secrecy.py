@@ -138,6 +138,7 @@ def test_no_route_tells_what_it_was_sent_whatever_fails(settings: Settings, log:
     answers += [
         client.get(route, headers=LOGIN) for route in ("/health", "/metrics", "/versions?project=pumpernickel", "/openapi.json")
     ]
+    answers.append(client.get("/?project=pumpernickel&said=marzipan", headers={**LOGIN, "Accept": "text/html"}))
 
     assert {answer.status_code for answer in answers} == {200, 201, 400, 401, 500}
     for answer in answers:
@@ -154,12 +155,13 @@ def test_a_folder_that_cannot_be_written_tells_no_secret(settings: Settings, log
 
     sent = [("/setup", {**CALLS["setup"], **SENT_ALONG}), ("/predict", CALLS["predict"]), ("/webhook", CALLS["START_TRAINING"])]
     answers = [client.post(route, json=body, headers=LOGIN) for route, body in sent]
-    answers += [client.get(route, headers=LOGIN) for route in ("/health", "/versions", "/metrics")]
+    routes = ("/health", "/versions", "/metrics", "/")
+    answers += [client.get(route, headers={**LOGIN, "Accept": "text/html"}) for route in routes]
 
     for answer in answers:
         assert answer.is_json or answer.status_code == 200
         assert_unsaid(answer.text, answer.status)
-    assert [answer.status_code for answer in answers] == [503, 200, 503, 200, 503, 200]
+    assert [answer.status_code for answer in answers] == [503, 200, 503, 200, 503, 200, 200]
     assert_unsaid(log.text)
 
 

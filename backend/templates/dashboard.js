@@ -1,0 +1,18 @@
+// Renews the numbers every five seconds; another champion or another round renews the whole page. Without scripts, reload it.
+"use strict";
+setInterval(async () => {
+  if (document.hidden) return;
+  try {
+    const address = new URL(location.href);
+    address.searchParams.delete("said");
+    const answer = await fetch(address, { headers: { Accept: "text/html" } });
+    if (!answer.ok) return;
+    const text = (await answer.text()).replace(/<style[^]*?<\/style>/, ""); // its nonce is another
+    const page = new DOMParser().parseFromString(text, "text/html");
+    if (page.body.dataset.shown !== document.body.dataset.shown) return location.replace(address);
+    for (const place of document.querySelectorAll("[data-live]")) {
+      const now = page.getElementById(place.id);
+      if (now && now.innerHTML !== place.innerHTML) place.replaceChildren(...now.childNodes);
+    }
+  } catch { /* the server is away; the numbers stay as they are */ }
+}, 5000);
