@@ -1,0 +1,132 @@
+"""`python -m demo.pictures`: takes the pictures in docs/pictures, of a real Label Studio and a real backend, after a demo.
+
+Needs Chromium. Everything runs in a temporary folder on free ports; the whole takes some five minutes.
+"""
+
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from playwright.sync_api import sync_playwright
+from rich.console import Console
+
+from demo.__main__ import DEMO_SETTINGS, Demo
+from demo.annotator import judge
+from demo.stack import PASSWORD, REPOSITORY, USER, Stack, free_port, wait_until
+from preference.errors import PairloopError, StackError
+
+FOLDER = REPOSITORY / "docs" / "pictures"
+_WIDTH = 1300
+_ALIKE = 30  # squared distance of two colours
+_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+# Written by hand, so that the picture shows whole answers; (prompt, left, right).
+_TASKS = [
+    (
+        "How do I keep bread fresh for longer?",
+        "Keep it in a linen bag or a wooden box at room temperature, cut side down.\n\n"
+        "What you will not eat within three days, slice and freeze. The slices go straight into the toaster.",
+        "Bread is best when it is fresh. I always buy mine at the bakery on my way home, and I think you should do the same, "
+        "because then you never have to keep it.",
+    ),
+    (
+        "How can I learn the names of new colleagues?",
+        "I am bad at names too. We could all wear badges.",
+        "1. Say the name back when you hear it.\n2. Write down one thing about the person that evening.\n3. Greet people by name "
+        "the next morning.",
+    ),
+    (
+        "Why do cats land on their feet?",
+        "A falling cat first turns its front half, then its back half, so that its feet point down after 0.3 seconds.",
+        "Cats are agile animals. I believe that my cat simply knows what it does, as we all do.",
+    ),
+]
+
+
+def main() -> None:
+    """Runs the demo and takes the pictures."""
+    try:
+        with tempfile.TemporaryDirectory(prefix="pairloop-pictures-") as folder:
+            ports = {"label_studio_port": free_port(), "backend_port": free_port()}
+            with Stack(Path(folder), settings=DEMO_SETTINGS, **ports) as stack:
+                demo = Demo(stack, Console())
+                demo.run()
+                demo.stage("open the tasks of the pictures", lambda: open_tasks(demo))
+                demo.stage("take the pictures", lambda: take_pictures(demo, FOLDER))
+    except PairloopError as error:
+        sys.exit(str(error))
+
+
+def open_tasks(demo: Demo) -> None:
+    """Judges what the demo left open, and adds the tasks written by hand: the label stream has nothing else to show."""
+    tasks = demo.project.tasks(demo.task_ids).values()
+    for side in judge(demo.project, demo.layout, [task for task in tasks if not task["total_annotations"]]):
+        demo.counts[side or "skipped"] += 1
+    num_judged = demo.counts["left"] + demo.counts["right"]
+    _wait(demo, lambda: demo.registry.card(demo.registry.versions()[-1]).num_annotations >= num_judged, "the trainer's round")
+    fields = demo.layout.prompt_field, *demo.layout.answer_fields
+    ids = demo.project.import_tasks([{"data": dict(zip(fields, texts, strict=True))} for texts in _TASKS])
+    champion = demo.registry.champion()
+    _wait(demo, lambda: {task["predictions_model_versions"] for task in demo.project.tasks(ids).values()} == {champion}, "scores")
+
+
+def take_pictures(demo: Demo, folder: Path) -> None:
+    """Takes each picture into `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=_chromium(), args=_FLAGS)
+        page = browser.new_page(viewport={"width": _WIDTH, "height": 620}, color_scheme="light")
+        page.goto(f"{demo.stack.url}/user/login/")
+        page.fill("input[name=email]", USER)
+        page.fill("input[name=password]", PASSWORD)
+        page.click("button[type=submit]")
+        page.wait_for_url(re.compile(r"/(projects)?/?$"))
+        page.goto(f"{demo.stack.url}/projects/{demo.project.id}/data?labeling=1")
+        page.wait_for_selector("[data-testid=bottombar-submit-button]", timeout=60_000)
+        page.wait_for_timeout(1500)  # until the suggested answer is lit
+        _save(page.screenshot(), folder / "label-stream.png")
+        page.goto(f"{demo.stack.backend_url}/?project={demo.project.id}")
+        shown = page.locator("figure.card").nth(1).bounding_box()  # down to the first two charts
+        assert shown is not None
+        height = shown["y"] + shown["height"] + 12
+        top = page.screenshot(full_page=True, clip={"x": 0, "y": 0, "width": _WIDTH, "height": height})
+        _save(top, folder / "dashboard.png")
+        browser.close()
+
+
+def _wait(demo: Demo, condition: Callable[[], bool], what: str) -> None:
+    wait_until(condition, timeout_seconds=180, what=what, check=demo.stack.check, every_seconds=1)
+
+
+def _save(screenshot: bytes, path: Path) -> None:
+    """A screenshot in 256 colours, which is a third of the bytes: the commonest that differ; each other one becomes the nearest.
+
+    Pillow's own ways give small marks the colour of larger ones, or tint all.
+    """
+    picture = Image.open(BytesIO(screenshot)).convert("RGB")
+    found, places, counts = np.unique(np.asarray(picture).reshape(-1, 3), axis=0, return_inverse=True, return_counts=True)
+    colours = found.astype(int)
+    kept = colours[[counts.argmax()]]
+    for colour in colours[np.argsort(-counts)]:
+        if len(kept) < 256 and ((kept - colour) ** 2).sum(1).min() > _ALIKE:
+            kept = np.vstack([kept, colour])
+    nearest = ((colours[:, None] - kept) ** 2).sum(2).argmin(1)  # (num_colours,) places in kept
+    small = Image.frombytes("P", picture.size, nearest[places].astype(np.uint8).tobytes())
+    small.putpalette(kept.astype(np.uint8).tobytes())
+    small.save(path, optimize=True)
+
+
+def _chromium() -> str:
+    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if found is None:
+        raise StackError("Chromium is not installed; Debian: apt-get install chromium.")
+    return found
+
+
+if __name__ == "__main__":
+    main()
