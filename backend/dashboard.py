@@ -79,9 +79,14 @@ class Shown:
         return _comparison(self.card) if self.card else []
 
     @property
+    def latest(self) -> ReportCard | None:
+        """The card of the newest round, promoted or not: it knows all that people said, and how the champion's suggestions did."""
+        return self.rounds[0] if self.rounds else self.card
+
+    @property
     def followed(self) -> list[tuple[str, Share]]:
         """How often suggestions are followed, by what the card tells apart."""
-        return list(islice(shares_in(self.card.report.suggestions), _SHOWN_SHARES)) if self.card else []
+        return list(islice(shares_in(self.latest.report.suggestions), _SHOWN_SHARES)) if self.latest else []
 
     @property
     def effect(self) -> Effect | None:
@@ -95,7 +100,7 @@ class Shown:
 
     @property
     def _of_suggestions(self) -> dict[str, Any]:
-        report = self.card.report if self.card else Report()
+        report = self.latest.report if self.latest else Report()
         return {"effect": report.suggestion_effect, "followed": report.suggestions}
 
 
@@ -169,6 +174,7 @@ class Dashboard:
         model_dir = self._settings.model_dir
         registry = Registry(model_dir, standing.project_id)
         nothing: list[str] = []
+        no_charts: list[Chart | None] = []
         versions = _tried(problems, registry.versions, nothing)
         cards = [_card(registry, version, problems) for version in reversed(versions[-_SHOWN_ROUNDS:])]
         rounds = [card for card in cards if card is not None]
@@ -188,7 +194,7 @@ class Dashboard:
             versions,
             card,
             rounds,
-            [chart for chart in _charts(card, rounds) if chart is not None],
+            [chart for chart in _tried(problems, lambda: _charts(card, rounds), no_charts) if chart is not None],
         )
 
     def _name(self, standing: Standing) -> str:
@@ -230,7 +236,7 @@ def _tried(problems: list[str], read: Callable[[], _T], otherwise: _T) -> _T:
         problems.append(str(error))
     except OSError as error:
         problems.append(f"{error.filename} cannot be read ({error.strerror}).")
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError, RecursionError) as error:
         problems.append(f"Something in MODEL_DIR is not what it should be ({type(error).__name__}).")
     return otherwise
 

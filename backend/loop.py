@@ -123,6 +123,13 @@ def read_loop(registry: Registry, model_dir: Path, *, filling: dict[str, Any], n
         NextRound.model_validate(read_next_round(model_dir)),
         LastRound.model_validate(read_round(registry)),
         is_trainer_up=is_alive(model_dir, now=now),
-        is_asked_for=registry.is_requested("train"),
+        is_asked_for=_is_asked_for(registry),
         now=now,
     )
+
+
+def _is_asked_for(registry: Registry) -> bool:
+    try:
+        return registry.is_requested("train")
+    except OSError:  # its folder may not be looked into
+        return False

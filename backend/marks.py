@@ -48,7 +48,7 @@ def accuracy_axis(values: Iterable[float | None]) -> tuple[Scale, list[float]]:
 
 def nice_ticks(low: float, high: float) -> list[float]:
     """Three to six round numbers between two."""
-    span = (high - low) or 1.0
+    span = max(high - low, 1e-9) if high != low else 1.0
     step = 10 ** math.floor(math.log10(span))
     step = next((step * part for part in (0.2, 0.5, 1) if span / (step * part) <= 5), step)
     return [round(count * step, 12) + 0.0 for count in range(math.ceil(low / step), math.floor(high / step) + 1)]

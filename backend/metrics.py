@@ -32,7 +32,7 @@ class Metrics:
         self.tasks_answered = self._counter("pairloop_tasks_answered", "Tasks that the filler gave answers")
         self.predictions_stored = self._counter("pairloop_predictions_stored", "Predictions that the filler stored")
         self.tasks_put_off = self._counter(
-            "pairloop_tasks_put_off", "Tasks of a /predict for which there was no seat, or no time"
+            "pairloop_tasks_put_off", "Answered tasks of a /predict for which there was no seat, or no time"
         )
         self.prompts_cut = self._counter("pairloop_prompts_cut", "Prompts that were longer than the window")
         self.tokens_written = self._counter("pairloop_tokens_written", "Tokens that the generator wrote")

@@ -115,6 +115,7 @@ def test_axes_have_a_few_round_values() -> None:
     assert accuracy_axis([0.6, None])[1] == [0.5, 0.6, 0.7, 0.8, 0.9]
     assert accuracy_axis([0.0, 1.0])[1] == [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
     assert nice_ticks(-2.3, 1.7) == [-2, -1, 0, 1]
+    assert nice_ticks(0, 1e-323)  # rewards that hardly differ
     assert length_ticks(14, 52) == [20, 30, 40, 50]
     assert length_ticks(10, 1000) == [10, 20, 50, 100, 200, 500, 1000]
     for low, high in ((1, 10**15), (3, 3), (1, 2), (99, 101), (1, 9)):

@@ -293,6 +293,21 @@ def test_judgements_with_and_without_a_suggestion_stand_side_by_side(models: Pat
     assert "This version, where nothing was suggested 81.1 % 70.0 to 90.0 %" in shown.words
 
 
+def test_what_people_did_is_told_by_the_newest_round_whatever_became_of_its_version(models: Path) -> None:
+    registry = Registry(models, PROJECT)
+    registry.promote(registry.versions()[0], by="hand")
+    share = {"value": 0.5, "interval": None, "count": 40}
+    group = {"num_judgements": 40, "model_side": share, "majority": share, "left_rate": share, "lead_seconds": {"value": 9.0}}
+    effect = {"with_suggestion": group, "without": group, "moves": None, "warning": "They follow v1."}
+    change_card(models, lambda card: card["report"].update(suggestion_effect=effect))
+
+    shown = page(client_on(models))
+
+    assert f"Version {registry.versions()[0]}" in shown.words
+    assert "Warning They follow v1." in shown.words
+    assert "nearly always picks left" in shown.words  # of an annotator, whom the first version's card does not know
+
+
 # Whatever lies there
 
 
