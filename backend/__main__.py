@@ -96,7 +96,7 @@ def disconnect(project_id: int) -> None:
         raise click.ClickException(str(error)) from None
     for sentence in done or ["there was nothing to remove"]:
         click.echo(sentence)
-    click.echo(f"project {project_id} is not connected; its tasks, predictions and annotations are as they were")
+    click.echo(f"project {project_id} is not connected; no task, prediction or annotation was touched")
 
 
 @main.command()

@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from backend.links import HookFault, Links, hook_address, hook_faults, hook_headers, lacks_auth, read_links
-from preference.errors import StudioError
+from preference.errors import StudioError, StudioNotFound
 from preference.layout import LabelingLayout
 from preference.registry import UNTRAINED, Registry
 from preference.settings import Settings
@@ -54,17 +54,29 @@ def connect(project: LabelStudioProject, registry: Registry, settings: Settings)
     ours = next(iter(read_links(project, registry, settings).rows), None)
     if ours is not None and _set_version(project, ours, version):
         done.append(f"set title and model version to {version}")
-    registry.request("fill")  # which also makes a project that was disconnected known again
+    registry.recall()
+    registry.request("fill")
     return done
 
 
 def disconnect(project: LabelStudioProject, registry: Registry, settings: Settings) -> list[str]:
     """Undoes the same, and has both processes forget the project; a sentence for each thing that was removed.
 
-    Tasks, answers, predictions and annotations stay, and so do the versions in MODEL_DIR.
+    Tasks, answers, predictions and annotations stay, and so do the versions in MODEL_DIR. Of a project that was deleted in
+    Label Studio, there is nothing to remove.
+
+    Raises:
+        StudioError: Label Studio refused, or does not have a project that MODEL_DIR never knew.
     """
+    try:
+        state = project.read()
+    except StudioNotFound:
+        if not registry.folder.is_dir():  # a wrong number
+            raise
+        registry.retire()
+        return [f"Label Studio has no project {project.id} any more, or does not show it to this key; nothing looks after it now"]
     done = _remove(project, read_links(project, registry, settings), only_old=False)
-    if project.read().get("sampling") == UNCERTAINTY:
+    if state.get("sampling") == UNCERTAINTY:
         project.update(sampling=_SEQUENTIAL)
         done.append("switched back to sequential sampling")
     registry.retire()  # last: a /setup that comes before the row is gone makes it known again

@@ -21,7 +21,7 @@ from backend.prompt_file import PromptFile
 from backend.scheduling import Scheduler
 from backend.visit import Visit
 from preference.backbone import pick_device, quiet_transformers
-from preference.errors import ModelError
+from preference.errors import ModelError, RegistryError
 from preference.layout import LabelingLayout
 from preference.registry import Registry, known_projects
 from preference.settings import Settings
@@ -33,10 +33,11 @@ _EVERY_SECONDS = 0.5
 def fill(project: LabelStudioProject, settings: Settings, *, console: Console, stall_seconds: float = 15.0) -> None:
     """Answers and scores the project's open tasks here, or follows the backend that fills on this MODEL_DIR already.
 
-    `stall_seconds`: after that a backend that tells nothing of any project has given up.
+    A project that is disconnected stays so. `stall_seconds`: after that a backend that tells nothing of any project has given up.
 
     Raises:
         StudioError, ModelError: nothing more can be done.
+        RegistryError: another process fills, and leaves out this project, which is disconnected.
     """
     registry = Registry(settings.model_dir, project.id)
     registry.create()
@@ -53,6 +54,11 @@ def fill(project: LabelStudioProject, settings: Settings, *, console: Console, s
             except Timeout:
                 if not num_open:
                     break
+                if registry.is_retired:
+                    raise RegistryError(
+                        f"Project {project.id} is disconnected, so the backend that fills on MODEL_DIR={settings.model_dir} leaves it "
+                        f"out; connect it again (pairloop-backend connect --project {project.id}), or stop that backend meanwhile."
+                    ) from None
             if not is_told:
                 console.print("a backend fills on this MODEL_DIR already: this is how far it is")
                 registry.request("fill")

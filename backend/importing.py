@@ -5,9 +5,9 @@ that fails, the backend's filler scores the tasks.
 
 Covered: a prompt that the project holds already is skipped, so a second run goes on where the first was killed; what
 Label Studio took of a batch before it or this process went down is looked for before anything is sent; one import a
-project at a time.
-Not covered: a Label Studio that stores a batch more than half a minute after it was sent; a filler that stores its
-predictions of a batch in the tenths of a second in which they are stored here, which gives its tasks two of them.
+project at a time; a task that the filler or /predict scored meanwhile, or a person judged, gets no prediction here.
+Not covered: a Label Studio that stores a batch more than half a minute after it was sent; a filler or a /predict whose
+prediction comes between the last look at a batch and the storing of its own, which gives the task two of them.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ from filelock import FileLock, Timeout
 from backend.answering import META_KEY, Answering, Attempt, Draft
 from backend.champion import Champion
 from backend.generators import Writing
-from backend.predictions import predict_tasks
+from backend.predictions import predict_tasks, still_wanted
 from backend.scheduling import Scheduler
 from backend.visit import candidate_score
 from preference.errors import RegistryError, StudioError, StudioUnreachable
@@ -157,17 +157,13 @@ class Import:
                 self.counts[f"unanswered, {draft.record['refused'].partition(':')[0]}"] += 1
 
     def _score(self, tasks: Sequence[Task]) -> None:
-        """Stores the predictions of tasks that were just imported, where Label Studio takes them."""
+        """Stores the predictions of tasks that were just imported, where Label Studio takes them and nobody scored or judged them."""
         found = predict_tasks(tasks, self.layout, self._champion.serving, settings=self._settings)
-        scored = [
-            {"task": task["id"], **prediction}
-            for task, prediction in zip(tasks, found, strict=True)
-            if isinstance(prediction, dict)
-        ]
         try:
-            self._project.store_predictions(scored)
+            self._project.store_predictions(still_wanted(tasks, found, self._project, layout=self.layout))
         except StudioError as error:
-            logger.warning("project %d: %d tasks are left to the filler to score: %s", self._project.id, len(scored), error)
+            num_scored = sum(isinstance(prediction, dict) for prediction in found)
+            logger.warning("project %d: %d tasks are left to the filler to score: %s", self._project.id, num_scored, error)
 
     def _arrived(self, tasks: Sequence[Task]) -> tuple[list[Task], list[Task]]:
         """Those of the tasks that Label Studio took, with their ids, and the others, after it had time to finish what it was sent."""

@@ -30,14 +30,20 @@ def read_links(project: LabelStudioProject, registry: Registry, settings: Settin
     """What Label Studio holds; it calls /health and /setup of each row for that."""
     titles, rows = registry.versions(), project.connections()
     home, was_at = urlsplit(settings.address).netloc, registry.read_host()
+    if was_at == home:
+        was_at = None
     ours = [row for row in rows if row.url.rstrip("/") == settings.address]
+    others = [row for row in rows if row not in ours]
+    at_host = [row for row in others if urlsplit(row.url).netloc == was_at]
+    # Behind a proxy, several backends share a host. What `connect` or `disconnect` left at one is not ours the next time either.
+    is_sure = len(at_host) == 1 and _is_root(at_host[0]) and not ours and not registry.is_retired
     moved = [
         row
-        for row in rows
-        if row not in ours and (row.title in titles or home != urlsplit(row.url).netloc == was_at)
+        for row in others
+        if row.title in titles or (row in at_host and (row.title == UNTRAINED or is_sure))
     ]  # fmt: skip
     left = {f"{row.url.rstrip('/')}/webhook" for row in moved}
-    if was_at not in (None, home):
+    if was_at is not None and all(row in moved or not _is_root(row) for row in at_host):
         left |= {f"http://{was_at}/webhook", f"https://{was_at}/webhook"}
     hooks = project.webhooks.all()
     return Links(
@@ -46,6 +52,11 @@ def read_links(project: LabelStudioProject, registry: Registry, settings: Settin
         hooks=[hook for hook in hooks if hook.url == hook_address(settings)],
         stray=[hook for hook in hooks if hook.url in left],
     )
+
+
+def _is_root(row: Connection) -> bool:
+    """Whether a backend has all of its host."""
+    return urlsplit(row.url).path in ("", "/")
 
 
 def hook_address(settings: Settings) -> str:

@@ -1,4 +1,4 @@
-"""Scored answers as Label Studio predictions: what is suggested, and the empty ones of the control group."""
+"""Scored answers as Label Studio predictions: what is suggested, the empty ones of the control group, and which are stored."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,6 +8,7 @@ from preference.control_group import is_control, priority
 from preference.controls import Pairwise
 from preference.layout import LabelingLayout
 from preference.settings import Settings
+from preference.studio import LabelStudioProject, Task, is_annotated
 
 Prediction = dict[str, Any]
 LEAST_OTHERS = 8  # scores among which a control task finds its place
@@ -50,6 +51,29 @@ def predict_tasks(
         for i in control:
             results[i] = _prediction([], priority(tasks[i]["id"], serving.version, others), serving)
     return results
+
+
+def still_wanted(
+    tasks: Sequence[Task], found: Sequence[Prediction | list[Any]], project: LabelStudioProject, *, layout: LabelingLayout
+) -> list[Prediction]:
+    """Those of `predict_tasks`'s results, as Label Studio imports them, whose task still is as it was scored, open and without one.
+
+    The tasks are read again: scoring takes seconds, in which /predict, the filler or a person may come first, and one task that
+    was deleted meanwhile makes Label Studio refuse them all.
+    """
+    predictions = {
+        task["id"]: (task, prediction) for task, prediction in zip(tasks, found, strict=True) if isinstance(prediction, dict)
+    }
+    current = project.tasks(list(predictions))
+    return [
+        {"task": task_id, **prediction}
+        for task_id, (task, prediction) in predictions.items()
+        if (now := current.get(task_id)) is not None
+        and (layout.prompt(now["data"]), layout.answers(now["data"]))
+        == (layout.prompt(task["data"]), layout.answers(task["data"]))
+        and not is_annotated(now)
+        and prediction["model_version"] not in (now.get("predictions_model_versions") or "")
+    ]
 
 
 def _prediction(result: list[dict[str, Any]], score: float, serving: Serving) -> Prediction:

@@ -59,9 +59,12 @@ def _rights(examined: Examined) -> str:
         examined.project.webhooks.all()
         examined.project.update()  # changes nothing
     except StudioNotFound:
+        number = examined.project.id
+        mend = "name a project that is there (the number in its address)"
+        if examined.registry.folder.is_dir():
+            mend = f"where it was deleted, have it forgotten: pairloop-backend disconnect --project {number}"
         raise Amiss(
-            f"Label Studio shows no project {examined.project.id} to this key",
-            "name a project that is there (the number in its address), or add the key's user to its workspace",
+            f"Label Studio shows no project {number} to this key", f"{mend}; or add the key's user to its workspace"
         ) from None
     except StudioError as error:
         raise Amiss(str(error), "use the key of a user who may change the project, as an administrator does") from None

@@ -14,7 +14,7 @@ from backend.answering import Answering, Score
 from backend.champion import Champion, Serving
 from backend.connect import mend_version
 from backend.metrics import Metrics
-from backend.predictions import LEAST_OTHERS, predict_tasks
+from backend.predictions import LEAST_OTHERS, predict_tasks, still_wanted
 from backend.progress import Progress
 from backend.scheduling import Scheduler
 from backend.stream import AnswerStream
@@ -22,7 +22,7 @@ from preference.errors import StudioError, StudioKeyError, StudioUnreachable
 from preference.layout import LabelingLayout
 from preference.registry import UNTRAINED, Registry
 from preference.settings import Settings
-from preference.studio import LabelStudioProject, Task, is_annotated
+from preference.studio import LabelStudioProject, Task
 
 logger = logging.getLogger(__name__)
 _SCORED_TOGETHER = 100
@@ -136,16 +136,7 @@ class Visit:
         if serving is not None and settings.control_percent and len(serving.scores) < LEAST_OTHERS:
             serving.scores.extend(self._project.open_scores())  # this process has just started
         found = predict_tasks(tasks, self._layout, serving, settings=settings, least_others=0)
-        predictions = {
-            task["id"]: (task, prediction) for task, prediction in zip(tasks, found, strict=True) if isinstance(prediction, dict)
-        }
-        # Scoring takes seconds, and one task that was deleted meanwhile makes Label Studio refuse them all.
-        current = self._project.tasks(list(predictions))
-        scored = [
-            {"task": task_id, **prediction}
-            for task_id, (task, prediction) in predictions.items()
-            if task_id in current and current[task_id]["data"] == task["data"] and _is_open(current[task_id], serving)
-        ]
+        scored = still_wanted(tasks, found, self._project, layout=self._layout)
         try:
             num_stored = self._project.store_predictions(scored)
         except (StudioUnreachable, StudioKeyError):
@@ -173,9 +164,3 @@ def candidate_score(serving: Serving | None) -> Score | None:
     if serving is None:
         return None
     return lambda prompt, answers: serving.model.score([prompt] * len(answers), answers).tolist()
-
-
-def _is_open(task: Task, serving: Serving | None) -> bool:
-    """Whether nobody judged the task, and /predict has not scored it meanwhile."""
-    versions = task.get("predictions_model_versions") or ""
-    return not is_annotated(task) and (serving is None or serving.version not in versions)

@@ -47,6 +47,7 @@ class Backend:
         self._seats = threading.BoundedSemaphore(max(1, settings.threads - 3))
         # A long request may compute for PREDICT_SECONDS. Computing is serial: a second one would gain nothing, and keep others out.
         self._long_seats = threading.BoundedSemaphore(1)
+        self._looking_up = threading.BoundedSemaphore(1)  # a long request without a seat reads files for seconds
         self._hosts: dict[int, str] = {}  # project id -> the host and port by which Label Studio reaches this backend
 
     def start(self) -> None:
@@ -86,6 +87,7 @@ class Backend:
                 registry.create()
                 registry.write_host(host)
                 self._hosts[project_id] = host
+            registry.recall()  # it comes with a connection that somebody made, whether by `connect` or by hand
             registry.request("look")
         except RegistryError:  # the filler says so; people who open tasks keep their suggestions
             if not is_known:
@@ -111,16 +113,23 @@ class Backend:
                 Registry(self.settings.model_dir, project_id).request("fill")
         results: list[Prediction | list[Any]] = [[] for _ in tasks]
         seats = self._seats if len(tasks) <= _SCORED_TOGETHER else self._long_seats
-        if not seats.acquire(blocking=False):
-            self._score(results, project_id, layout, tasks, deadline=deadline, only_known=True)
-            self.metrics.tasks_put_off.inc(sum(not result for result in results))
-            return results
+        is_seated = seats.acquire(blocking=False)
         try:
-            self._score(results, project_id, layout, tasks, deadline=deadline)
-            if unanswered and len(tasks) == 1:
+            if is_seated:
+                self._score(results, project_id, layout, tasks, deadline=deadline)
+            elif len(tasks) <= _SCORED_TOGETHER:
+                self._score(results, project_id, layout, tasks, deadline=deadline, only_known=True)
+            elif self._looking_up.acquire(blocking=False):
+                try:
+                    self._score(results, project_id, layout, tasks, deadline=deadline, only_known=True)
+                finally:
+                    self._looking_up.release()
+            self._count_put_off(results, project_id, layout, tasks)
+            if is_seated and unanswered and len(tasks) == 1:
                 self._answer_now(project_id, layout, tasks[0], deadline=deadline)
         finally:
-            seats.release()
+            if is_seated:
+                seats.release()
         return results
 
     def _score(
@@ -131,7 +140,6 @@ class Backend:
         for start in range(0, len(tasks), _SCORED_TOGETHER):
             if time.monotonic() > deadline or self._stop.is_set():
                 logger.info("project %d: %d tasks of one request are left to the filler", project_id, len(tasks) - start)
-                self.metrics.tasks_put_off.inc(len(tasks) - start)
                 break
             end = start + _SCORED_TOGETHER
             try:
@@ -140,8 +148,14 @@ class Backend:
                 )
             except ModelError as error:  # out of memory, say; the page opens without a suggestion
                 logger.warning("project %d: %d tasks of a request cannot be scored: %s", project_id, len(tasks) - start, error)
-                self.metrics.tasks_put_off.inc(len(tasks) - start)
                 break
+
+    def _count_put_off(
+        self, results: list[Prediction | list[Any]], project_id: int, layout: LabelingLayout, tasks: Sequence[dict[str, Any]]
+    ) -> None:
+        if self.champions.of(project_id).serving is not None:
+            pairs = zip(tasks, results, strict=True)
+            self.metrics.tasks_put_off.inc(sum(not result and None not in layout.answers(task["data"]) for task, result in pairs))
 
     def _answer_now(self, project_id: int, layout: LabelingLayout, task: dict[str, Any], *, deadline: float) -> None:
         """Answers and stores a task that somebody has opened, where this process is the one that has the generator."""

@@ -102,7 +102,7 @@ class Registry:
                 folder.mkdir(parents=True, exist_ok=True)
 
     def retire(self) -> None:
-        """Makes the project unknown to both processes, until the next request; its versions stay.
+        """Makes the project unknown to both processes, until it is recalled, whatever is asked meanwhile; its versions stay.
 
         Raises:
             RegistryError: MODEL_DIR is full or not writable.
@@ -110,6 +110,20 @@ class Registry:
         if self.folder.is_dir():
             with writing(self.folder):
                 (self.folder / _DISCONNECTED).touch()
+
+    def recall(self) -> None:
+        """Makes a retired project known again: to be called where somebody connects it, and nowhere else.
+
+        Raises:
+            RegistryError: MODEL_DIR is not writable.
+        """
+        with writing(self.folder):
+            (self.folder / _DISCONNECTED).unlink(missing_ok=True)
+
+    @property
+    def is_retired(self) -> bool:
+        """Whether it was disconnected, and not connected again."""
+        return (self.folder / _DISCONNECTED).exists()
 
     # Versions
 
@@ -224,13 +238,14 @@ class Registry:
     def request(self, kind: RequestKind) -> None:
         """Asks for something: of the trainer a round (`train`), of the filling worker a pass now (`fill`) or soon (`look`).
 
+        Of a retired project, nobody takes it before that is recalled.
+
         Raises:
             RegistryError: MODEL_DIR is full or not writable.
         """
         self.create()
         with writing(self.folder):
             (self._requests / kind).touch()
-            (self.folder / _DISCONNECTED).unlink(missing_ok=True)
 
     def is_requested(self, kind: RequestKind) -> bool:
         """Whether that was asked for and is not taken yet."""
@@ -311,7 +326,7 @@ def known_projects(model_dir: Path) -> Iterator[Registry]:
     except FileNotFoundError:
         return
     for registry in (Registry(model_dir, project_id) for project_id in ids):
-        if not (registry.folder / _DISCONNECTED).exists():
+        if not registry.is_retired:
             yield registry
 
 

@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 from filelock import FileLock
 
 from backend.__main__ import main
-from preference.registry import UNTRAINED
+from preference.registry import UNTRAINED, known_projects
 from preference.settings import Settings
 from tests.clinic import Clinic
 from tests.conftest import SettingsFactory
@@ -441,7 +441,7 @@ def test_disconnect_says_what_it_removed_and_that_the_rest_stays(clinic: Clinic)
     done = clinic.run("disconnect", "--project", clinic.id)
     again = clinic.run("disconnect", "--project", clinic.id)
 
-    stays = f"project {clinic.id} is not connected; its tasks, predictions and annotations are as they were"
+    stays = f"project {clinic.id} is not connected; no task, prediction or annotation was touched"
     assert done.output.splitlines() == [
         f"removed the connection to {clinic.address}",
         f"removed the webhook to {clinic.address}/webhook",
@@ -450,6 +450,21 @@ def test_disconnect_says_what_it_removed_and_that_the_rest_stays(clinic: Clinic)
     ]
     assert again.output.splitlines() == ["there was nothing to remove", stays]
     assert clinic.studio.rows == {} and clinic.studio.hooks == {}
+
+
+def test_disconnect_forgets_a_project_that_was_deleted_in_label_studio(clinic: Clinic) -> None:
+    del clinic.studio.projects[clinic.id]
+
+    done = clinic.run("disconnect", "--project", clinic.id)
+
+    assert (done.exit_code, done.output.splitlines()) == (
+        0,
+        [
+            f"Label Studio has no project {clinic.id} any more, or does not show it to this key; nothing looks after it now",
+            f"project {clinic.id} is not connected; no task, prediction or annotation was touched",
+        ],
+    )
+    assert list(known_projects(clinic.model_dir)) == []
 
 
 @pytest.mark.parametrize("command", ["connect", "disconnect"])

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from backend.connect import connect, default_label_config, disconnect, mend_version
-from preference.errors import LayoutError, StudioError
+from backend.wiring import Backend
+from preference.errors import LayoutError, StudioError, StudioNotFound
 from preference.registry import UNTRAINED, Registry, known_projects
 from preference.settings import Settings
 from preference.studio import LabelStudioProject
@@ -351,6 +352,40 @@ def test_another_backend_behind_the_same_proxy_keeps_its_row(
     assert theirs in studio.rows and len(studio.rows) == 2
 
 
+@pytest.mark.parametrize("act", ["connect", "disconnect"])
+@pytest.mark.parametrize("place", ["https://ml.example.com/sam", "https://ml.example.com"])
+def test_a_foreign_backend_at_a_host_where_this_one_was_keeps_its_row_and_webhook(
+    studio: StudioDouble, house: House, act: str, place: str
+) -> None:
+    house.registry.create()
+    house.registry.write_host("ml.example.com")
+    theirs = studio.add_row(house.id, place, "Segment Anything")
+    their_hook = studio.add_hook(house.id, url=f"{place}/webhook")
+    studio.add_row(house.id, "https://ml.example.com/pairloop", UNTRAINED)
+    studio.add_hook(house.id, url="https://ml.example.com/pairloop/webhook")
+
+    for _ in range(3):  # each leaves the foreign one alone at that host
+        done = getattr(house, act)()
+        assert f"removed the connection to {place}, where this backend was" not in done
+
+    kept = {ADDRESS} if act == "connect" else set()
+    assert {row["url"] for row in studio.rows.values()} == {place} | kept
+    assert {hook["url"] for hook in studio.hooks.values()} == {f"{place}/webhook"} | {f"{url}/webhook" for url in kept}
+    assert theirs in studio.rows and their_hook in studio.hooks
+
+
+@pytest.mark.parametrize(("place", "goes"), [("http://old:9090", True), ("http://old:9090/", True), ("http://old:9090/x", False)])
+def test_a_row_under_a_title_of_its_own_was_ours_where_it_has_the_host_to_itself(
+    studio: StudioDouble, house: House, place: str, goes: bool
+) -> None:
+    house.registry.create()
+    house.registry.write_host("old:9090")
+    studio.add_row(house.id, place, "pasted")
+
+    assert (f"removed the connection to {place}, where this backend was" in house.connect()) is goes
+    assert len(studio.rows) == (1 if goes else 2)
+
+
 # And back
 
 
@@ -381,14 +416,37 @@ def test_disconnect_removes_what_connect_made_and_nothing_else(
     assert [registry.project_id for registry in known_projects(settings.model_dir)] == [house.id]
 
 
-def test_a_round_that_ends_after_a_disconnection_does_not_undo_it(house: House, settings: Settings, tiny_base: Path) -> None:
+def test_a_project_that_was_deleted_in_label_studio_is_forgotten(studio: StudioDouble, house: House, settings: Settings) -> None:
+    house.connect()
+    del studio.projects[house.id]
+    gone = f"Label Studio has no project {house.id} any more, or does not show it to this key; nothing looks after it now"
+
+    assert (house.disconnect(), list(known_projects(settings.model_dir))) == ([gone], [])
+    assert house.disconnect() == [gone]
+
+
+def test_a_wrong_number_is_no_project_to_forget(studio: StudioDouble, house: House) -> None:
+    del studio.projects[house.id]
+
+    with pytest.raises(StudioNotFound):
+        house.disconnect()
+
+    assert not house.registry.folder.exists()
+
+
+def test_what_goes_on_after_a_disconnection_does_not_undo_it(house: House, settings: Settings, tiny_base: Path) -> None:
     house.connect()
     house.disconnect()
 
-    publish_version(house.registry, tiny_base, weight=1)
+    publish_version(house.registry, tiny_base, weight=1)  # a round ends
+    house.registry.request("train")  # a round was stopped, or Label Studio was away
+    house.registry.request("fill")  # the last events
 
     assert list(known_projects(settings.model_dir)) == []
-    house.registry.request("look")  # Label Studio's /setup: somebody pasted the address
+    backend = Backend(settings)
+    backend.predict(house.id, LABEL_CONFIG, [{"id": 1, "data": {"prompt": "Why?"}}])  # of a page that was open
+    assert list(known_projects(settings.model_dir)) == []
+    backend.setup(house.id, LABEL_CONFIG, host=HOST)  # somebody pasted the address
     assert [registry.project_id for registry in known_projects(settings.model_dir)] == [house.id]
 
 

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from backend.filling import Filler
 from backend.foreground import fill, import_prompts
-from preference.errors import LayoutError, ModelError, PairloopError, PromptFileError, StudioNotFound
+from preference.errors import LayoutError, ModelError, PairloopError, PromptFileError, RegistryError, StudioNotFound
 from preference.registry import Registry
 from tests.conftest import SettingsFactory
 from tests.filling_house import EMPTY, House, fill_forever
@@ -222,6 +222,32 @@ def test_a_backend_that_had_no_reason_to_look_is_asked(house: House, backend: Ca
 
     assert FOLLOWING in filled(house)
     assert house.is_answered(*tasks)
+
+
+def test_a_project_that_is_disconnected_is_filled_here_and_stays_so(house: House) -> None:
+    house.registry.create()
+    house.registry.retire()
+    tasks = house.add_prompts(2)
+
+    filled(house)
+
+    assert house.is_answered(*tasks)
+    assert house.registry.is_retired
+
+
+def test_a_backend_that_fills_leaves_out_a_disconnected_project_which_is_said(house: House, held: None) -> None:
+    house.registry.create()
+    house.registry.retire()
+    house.add_prompts(1)
+
+    with pytest.raises(RegistryError) as refused:
+        filled(house)
+
+    assert str(refused.value) == (
+        f"Project {house.project_id} is disconnected, so the backend that fills on MODEL_DIR={house.settings.model_dir} leaves it "
+        f"out; connect it again (pairloop-backend connect --project {house.project_id}), or stop that backend meanwhile."
+    )
+    assert house.registry.is_retired and not house.registry.is_requested("fill")
 
 
 def test_where_nothing_is_open_a_backend_is_not_waited_for(house: House, held: None) -> None:

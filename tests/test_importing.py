@@ -359,6 +359,50 @@ def test_a_version_that_is_promoted_meanwhile_scores_what_comes_after_it(house: 
     assert versions == sorted(versions), "each batch has one version, the newest"
 
 
+# What happens while a batch is scored
+
+
+def after_the_import(house: House, happens: Callable[[], object]) -> None:
+    """Lets something happen before the request that follows the first import has arrived."""
+    came: list[str] = []
+
+    def watch(request: str) -> None:
+        came.append(request)
+        if len(came) > 1 and came[-2] == f"POST /api/projects/{house.project_id}/import":
+            house.studio.on_arrival = lambda request: None
+            happens()
+
+    house.studio.on_arrival = watch
+
+
+def test_tasks_that_the_filler_scored_meanwhile_get_no_second_prediction(house: House, tiny_base: Path) -> None:
+    version = house.promote(tiny_base, weight=1)
+    filled: list[bool] = []
+    after_the_import(house, lambda: filled.append(house.visit().run(lambda: False, has_new_version=False)))
+
+    assert bring(house, rows(30)) == {"imported": 30}
+
+    assert filled == [True], "the filler heard of the tasks and saw to all of them"
+    assert house.versions([task["id"] for task in held(house)]) == [[version]] * 30
+
+
+def test_tasks_that_were_judged_or_deleted_meanwhile_get_no_prediction_and_the_others_do(
+    house: House, tiny_base: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    version = house.promote(tiny_base, weight=1)
+
+    def judge_and_delete() -> None:
+        judged, deleted = (task["id"] for task in held(house)[:2])
+        house.studio.annotate(judged, CHOICE)
+        del house.studio.tasks[deleted]
+
+    after_the_import(house, judge_and_delete)
+    bring(house, rows(12))
+
+    assert house.versions([task["id"] for task in held(house)]) == [[], *[[version]] * 10]
+    assert warnings_of(caplog) == []
+
+
 # When something goes wrong
 
 

@@ -9,11 +9,12 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from preference.errors import RegistryError
-from preference.registry import ModelCard, Registry, known_projects
+from preference.registry import ModelCard, Registry, RequestKind, known_projects
 from tests.conftest import REPOSITORY
 
 CARD = ModelCard(
@@ -478,6 +479,24 @@ def test_known_projects_come_by_number_and_other_folders_are_passed_over(tmp_pat
         Registry(tmp_path, project_id).create()
     (tmp_path / "projects" / "lost+found").mkdir()
     assert [registry.project_id for registry in known_projects(tmp_path)] == [2, 9, 10]
+
+
+def test_a_retired_project_is_unknown_until_it_is_recalled_whatever_is_asked_of_it(tmp_path: Path) -> None:
+    registry = Registry(tmp_path, 3)
+    registry.retire()
+    assert not registry.folder.exists(), "there was nothing to retire"
+    registry.request("fill")
+    registry.retire()
+    for kind in get_args(RequestKind):
+        registry.request(kind)
+    registry.create()
+    registry.write_host("backend:9090")
+    assert (registry.is_retired, list(known_projects(tmp_path))) == (True, [])
+    registry.recall()
+    registry.recall()
+    assert not registry.is_retired
+    assert [known.project_id for known in known_projects(tmp_path)] == [3]
+    assert registry.take_request("train"), "what was asked for meanwhile stays asked for"
 
 
 def test_projects_do_not_see_each_others_versions(tmp_path: Path, trained: Path) -> None:

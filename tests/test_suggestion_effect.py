@@ -1,13 +1,14 @@
 import dataclasses
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from preference.controls import Side
-from preference.errors import RegistryError
+from preference.errors import ModelError, RegistryError
 from preference.pairs import PreferencePair
 from preference.reward_model import RewardModel
 from tests.test_figures import CARD
@@ -24,8 +25,15 @@ def gone(version: str) -> RewardModel:
     raise RegistryError(f"there is no {version}")
 
 
+class OutOfMemory(KnowsRewards):
+    """A model that loads, and then needs more memory than there is."""
+
+    def score(self, prompts: Sequence[str], answers: Sequence[str]) -> torch.Tensor:
+        raise ModelError("To score one answer takes more memory than there is; take a smaller REWARD_BASE.")
+
+
 class World:
-    """People, a model that is right as often as it is sure, and tasks of which one in `one_in` shows nothing."""
+    """People, a model, and tasks of which one in `one_in` shows nothing."""
 
     def __init__(
         self,
@@ -36,9 +44,11 @@ class World:
         one_in: int = 5,
         least_sure_first: float = 1.0,
         judges: int = 1,
+        slope: float = 1.0,
     ) -> None:
-        """`moved`: the share of those who saw a suggestion and would have disagreed that agrees. `least_sure_first`: the share
-        of tasks with a suggestion that is judged, by rising confidence."""
+        """`slope`: by how much agreement rises with confidence; 1 where the model is right as often as it is sure. `moved`: the share of those who saw a suggestion and would have disagreed that agrees. `least_sure_first`: the share
+        of tasks with a suggestion that is judged, by rising confidence.
+        """
         chance = np.random.default_rng(seed)
         self.rewards: dict[str, float] = {}
         self.pairs: list[PreferencePair] = []
@@ -52,7 +62,9 @@ class World:
             if not is_control[task] and task > least_sure_first * num_tasks:
                 continue
             for judge in range(judges):
-                agrees = chance.uniform() < confidence or (not is_control[task] and chance.uniform() < moved)
+                agrees = chance.uniform() < 0.5 + slope * (confidence - 0.5) or (
+                    not is_control[task] and chance.uniform() < moved
+                )
                 chosen: Side = side if agrees else "left" if side == "right" else "right"
                 seen = (
                     {"suggested_side": side, "suggested_confidence": confidence} if not is_control[task] else {"is_blind": True}
@@ -118,13 +130,23 @@ def test_where_they_move_people_it_says_how_far_and_warns(least_sure_first: floa
     assert (found[0]["warning"] or "").startswith("suggestions move people: they choose the model's side +0.")
 
 
+def test_a_small_control_group_gives_no_figure_as_a_model_that_is_too_sure_of_itself_would_mislead_it() -> None:
+    few = [World(290, slope=0.3, one_in=10, least_sure_first=0.1, seed=seed).effect() for seed in range(40)]
+    enough = [World(600, slope=0.3, one_in=10, least_sure_first=0.1, seed=seed).effect() for seed in range(100)]
+
+    assert {made["without"]["num_judgements"] for made in few} == {29}
+    assert {made["without"]["num_judgements"] for made in enough} == {60}
+    assert {(made["moves"]["value"], made["moves"]["interval"], made["warning"]) for made in few} == {(None, None, None)}
+    assert all(made["moves"]["value"] is not None for made in enough) and sum(bool(made["warning"]) for made in enough) <= 5
+
+
 def test_everybody_who_agrees_is_no_certainty_where_they_are_few() -> None:
-    world = World(100, seed=1)
+    world = World(500, seed=1)
     agreeing = [pair for pair in world.pairs if world.rewards[pair.chosen] > world.rewards[pair.rejected]]
 
-    moves = world.effect(pairs=[*blind(agreeing)[:8], *suggested(agreeing)[:8]])["moves"]
+    moves = world.effect(pairs=[*blind(agreeing)[:60], *suggested(agreeing)[:8]])["moves"]
 
-    assert moves["count"] == 8 and moves["interval"][1] - moves["interval"][0] > 0.5
+    assert moves["count"] == 8 and moves["interval"][1] - moves["interval"][0] > 0.3
 
 
 def test_too_few_judgements_give_no_figure() -> None:
@@ -216,9 +238,11 @@ def test_what_cannot_be_compared_is_counted_by_reason() -> None:
     assert world.effect(cards=[])["left_out"] == {"its version is gone": 200}
 
 
-def test_a_version_that_cannot_be_loaded_leaves_the_rest_of_the_figures() -> None:
-    found = World(200).effect(load=gone)
+@pytest.mark.parametrize("load", [gone, lambda version: OutOfMemory({})], ids=["loaded", "asked"])
+def test_a_version_that_cannot_be_loaded_or_asked_leaves_the_rest_of_the_figures(load: Callable[[str], RewardModel]) -> None:
+    found = World(200).effect(load=load)
 
+    assert found["left_out"] == {"its version cannot be loaded or asked": 40}
     assert (found["without"]["model_side"]["count"], found["moves"]["value"], found["warning"]) == (0, None, None)
     assert found["without"]["left_rate"]["count"] == 40
 

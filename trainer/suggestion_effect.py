@@ -11,6 +11,7 @@ model was about as sure are therefore compared, and the differences averaged ove
 Not covered: SUGGEST=none set while a version is served, whose judgements then count as the control group's.
 """
 
+import logging
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -28,9 +29,14 @@ from trainer.annotators import Judgement, judgements_of, left_rate, said_by_task
 from trainer.figures import AT_LEAST, moment_of
 from trainer.intervals import Array, middle, share
 
+logger = logging.getLogger(__name__)
 MOVED = 0.05  # by so much more often than this, surely, do people choose the model's side: then the report warns
 _MOST_BLIND = 500  # of the control group's judgements, the newest: each costs the version that was served two rewards
 _PER_STRATUM, _MOST_STRATA = 20, 4  # of the control group's
+# Of the control group's. What is taken off within strata supposes a model that is right as often as it says: where it is too
+# sure, fewer and wider strata show people as moved whom nothing moves. Simulated with people who agree as often however sure
+# it is, and a tenth of the tasks judged: false warnings in 8 % of reports at 40 and 50, in 3 to 5 % from 60 on.
+_LEAST_BLIND = 3 * _PER_STRATUM
 _Z = 1.959964  # of a 95 % interval
 
 
@@ -51,8 +57,8 @@ def suggestion_effect(
     `without`: num_judgements; `model_side`, how often the judged side is that of the version that was served (for the control
     group, as that version says now); `majority`, how often most of the others said the same of the task; `left_rate`;
     `lead_seconds`, the median. `moves`: how much more often people choose the model's side where it is suggested, -1..1, among
-    tasks on which the model is as sure. `warning`: a sentence where the lower end of its interval is above MOVED, else None.
-    `left_out`: judgements that are not compared, by reason.
+    tasks on which the model is as sure; its value is None below _LEAST_BLIND of the control group. `warning`: a sentence where
+    the lower end of its interval is above MOVED, else None. `left_out`: judgements that are not compared, by reason.
     """
     judgements = [made for made in judgements_of(pairs) if made.outcome is not None]
     versions = compared_versions(judgements)
@@ -63,7 +69,7 @@ def suggestion_effect(
     suggested = [made for made in fresh if made.suggested_side is not None]
     blind = [made for made in fresh if made.is_blind]
     models = [_suggested(made) for made in suggested]
-    hidden = _served(blind, load)
+    hidden = _served(blind, load, left_out=left_out)
     others = said_by_task(judgements)
     moves = _moves(_agreeing(suggested, models), _agreeing(blind, hidden))
     return {
@@ -119,20 +125,24 @@ def _suggested(made: Judgement) -> _Model | None:
     return _Model(made.suggested_side, made.suggested_confidence)
 
 
-def _served(blind: Sequence[Judgement], load: Callable[[str], RewardModel]) -> list[_Model | None]:
-    """What the version that was served holds of each task; None of older ones, and where it cannot be loaded."""
+def _served(
+    blind: Sequence[Judgement], load: Callable[[str], RewardModel], *, left_out: Counter[str]
+) -> list[_Model | None]:  # fmt: skip
+    """What the version that was served holds of each task; None of older ones, and where it cannot be loaded or asked."""
     found: list[_Model | None] = [None for _ in blind]
     newest = sorted(range(len(blind)), key=lambda i: blind[i].judged_at or "")[-_MOST_BLIND:]
     by_version: dict[str, list[int]] = defaultdict(list)
     for i in newest:
         by_version[blind[i].suggested_version or ""].append(i)
     for version, places in by_version.items():
+        texts = [(blind[i].prompt, answer) for i in places for answer in blind[i].answers or ()]
         try:
             model = load(version)
-        except PairloopError:
+            rewards = model.score([prompt for prompt, _ in texts], [answer for _, answer in texts]).reshape(-1, 2).tolist()
+        except PairloopError as error:  # a figure of a report, for which no trained round is lost
+            left_out["its version cannot be loaded or asked"] += len(places)
+            logger.warning("%d judgements of the control group are not compared: %s: %s", len(places), version, error)
             continue
-        texts = [(blind[i].prompt, answer) for i in places for answer in blind[i].answers or ()]
-        rewards = model.score([prompt for prompt, _ in texts], [answer for _, answer in texts]).reshape(-1, 2).tolist()
         for i, (left, right) in zip(places, rewards, strict=True):
             if math.isfinite(left - right):
                 found[i] = _Model("left" if left >= right else "right", model.confidence(left, right))
@@ -178,9 +188,9 @@ def _moves(suggested: tuple[Array, Array], blind: tuple[Array, Array]) -> dict[s
     """
     (seen, sure), (unseen, hidden) = suggested, blind
     count = min(len(seen), len(unseen))
-    if count < AT_LEAST:
+    if count < AT_LEAST or len(unseen) < _LEAST_BLIND:
         return {"value": None, "interval": None, "count": count}
-    num_strata = max(1, min(_MOST_STRATA, len(unseen) // _PER_STRATUM))
+    num_strata = min(_MOST_STRATA, len(unseen) // _PER_STRATUM)
     edges = np.quantile(hidden, np.arange(1, num_strata) / num_strata)
     places = np.digitize(sure, edges), np.digitize(hidden, edges)
     rows = []  # for each stratum that has both: weight, difference, the interval's middle, its variance
