@@ -340,6 +340,40 @@ def test_a_round_that_was_killed_is_taken_up_at_the_next_look(lab: Lab, caplog: 
     assert caplog.messages == ["project 1: round begins (the one before was killed)"]
 
 
+class Killed(BaseException):
+    """SIGKILL, as far as what lies on the disk goes: nothing is caught."""
+
+
+@pytest.mark.parametrize("is_asked_for", [True, False], ids=["asked for", "scheduled"])
+def test_a_round_whose_processes_are_killed_before_it_begins_is_taken_up(lab: Lab, is_asked_for: bool) -> None:
+    def killed(registry: Registry) -> Round:
+        raise Killed
+
+    lab.ends = killed
+    with pytest.raises(Killed):
+        if is_asked_for:
+            lab.registries[1].request("train")
+            lab.watch.look()
+        else:
+            lab.projects[1].num_annotations = 1
+            lab.watch.scheduled()
+    lab.ends = lambda registry: Round("promoted", "better")
+    lab.watch.look()
+    lab.watch.look()
+
+    assert lab.rounds == [1, 1]
+    assert not UnfinishedRound(lab.registries[1]).exists
+
+
+def test_a_round_whose_process_cannot_even_begin_is_not_tried_for_ever(lab: Lab) -> None:
+    lab.registries[1].request("train")
+    lab.ends = lambda registry: Round("failed", "the round's process ended with status 1")
+    for _ in range(3):
+        lab.watch.look()
+
+    assert lab.rounds == [1]
+
+
 def test_a_round_that_is_killed_while_the_trainer_watches_is_tried_three_times_in_all(
     lab: Lab, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -183,8 +183,11 @@ class Watch:
 
     def _num_needed(self, registry: Registry) -> int:
         """How many new judgements it takes to begin a round now."""
-        is_wanted = registry.take_request("train") or _is_to_be_taken_up(registry)
-        return 0 if is_wanted else self._settings.min_new_pairs
+        if registry.is_requested("train"):
+            UnfinishedRound(registry).announce()  # what is killed from here on is taken up
+            registry.take_request("train")
+            return 0
+        return 0 if _is_to_be_taken_up(registry) else self._settings.min_new_pairs
 
     def _each(self, num_needed: Callable[[Registry], int]) -> None:
         for registry in known_projects(self._settings.model_dir):
@@ -213,14 +216,18 @@ class Watch:
         if num_new < num_needed:
             return
         cause = f"{num_new} new judgements" if num_needed else "a training request"
-        if UnfinishedRound(registry).exists:
+        unfinished = UnfinishedRound(registry)
+        if unfinished.exists and unfinished.num_attempts:
             cause = "the one before was killed"
         logger.info("project %d: round begins (%s)", registry.project_id, cause)
         self._tell_waiting(registry, num_new, {**known, "training_since": round(time.time(), 1)})
         try:
+            unfinished.announce()
             ended = self._run_round(project, registry)
         finally:
             self._tell_waiting(registry, num_new, known)
+        if unfinished.exists and not unfinished.num_attempts:  # its process could not even begin, and said so
+            unfinished.remove()
         if ended.outcome in ("skipped", "failed"):  # it would end the same with the next judgement
             self._counted[registry.project_id] = (len(registry.versions()), num_annotations)
 

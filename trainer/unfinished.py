@@ -63,6 +63,16 @@ class UnfinishedRound:
         """When it was begun for the first time."""
         return datetime.fromisoformat(self._read().began_at)
 
+    def announce(self) -> None:
+        """Makes known that a round is about to begin: loading takes seconds, in which both of its processes may be killed.
+
+        Raises:
+            RegistryError: the folder is not writable, or the disk is full.
+        """
+        if not self.exists:
+            self.remove()
+            self._write(_Record())
+
     def begin(self) -> None:
         """Counts one attempt. A round that was begun MAX_ATTEMPTS times is swept, and another begins.
 
