@@ -183,6 +183,7 @@ def test_a_daemon_that_is_killed_at_any_moment_with_or_without_its_round_ends_wh
             house.check_whole()
             daemon = Daemon(house.environ, house.log)
             eventually(lambda: len(house.registry.versions()) > num_versions)  # noqa: B023
+            eventually(lambda: daemon.log.count("trainer up") == 2 * n + 2)  # noqa: B023 - it can hear a signal
             eventually(lambda: not UnfinishedRound(house.registry).exists)
             daemon.process.send_signal(signal.SIGTERM)
             assert daemon.process.wait(60) == 0

@@ -553,6 +553,28 @@ def test_a_second_signal_ends_the_round_early(settings_for: SettingsFactory) -> 
         process.communicate()
 
 
+STOPPED_AS_IT_COMES_UP = """
+import logging, os, pathlib, signal, sys, tests.round_that_waits as trainer
+
+class Stopping(logging.Handler):
+    def emit(self, record):
+        if record.getMessage().startswith("trainer up"):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+log = logging.getLogger("trainer.schedule")
+log.setLevel(logging.INFO)
+log.addHandler(Stopping())
+trainer.main(pathlib.Path(sys.argv[1]))
+"""
+
+
+@pytest.mark.timeout(120)
+def test_a_signal_that_comes_before_the_schedule_runs_ends_the_trainer_as_well(settings_for: SettingsFactory) -> None:
+    command = [sys.executable, "-c", STOPPED_AS_IT_COMES_UP, str(settings_for().model_dir)]
+    ended = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=60, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
 def start_trainer(settings: Settings) -> subprocess.Popen[str]:
     """A trainer in a process of its own, whose one round waits for a file called `go`."""
     command = [sys.executable, "-m", "tests.round_that_waits", str(settings.model_dir)]

@@ -10,6 +10,7 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
+from apscheduler.events import EVENT_SCHEDULER_STARTED
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.jobstores.base import JobLookupError
 from apscheduler.schedulers.base import BaseScheduler
@@ -116,6 +117,11 @@ def run_schedule(
         if scheduler.running:
             scheduler.shutdown(wait=False)
 
+    def started(_: object) -> None:
+        if watch.is_stopping and scheduler.running:  # the signal came before it ran, and could not stop it
+            scheduler.shutdown(wait=False)
+
+    scheduler.add_listener(started, EVENT_SCHEDULER_STARTED)
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, stop)
     beat(settings.model_dir)
