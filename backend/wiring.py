@@ -3,10 +3,10 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import lru_cache, partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -100,7 +100,7 @@ class Backend:
         So do tasks without answers, because Label Studio's label stream would show empty boxes beside a suggestion; one
         that is opened alone is answered first of all, so that its page shows the answers. Of a request that comes while
         THREADS - 3 others are worked on, or with more than 16 tasks beside another such, only tasks are scored whose answers
-        some process has read before: that takes no backbone, and so no turn.
+        some process has read before, which takes no backbone.
 
         Raises:
             LayoutError: the label config does not fit.
@@ -112,25 +112,34 @@ class Backend:
             with suppress(RegistryError):  # MODEL_DIR cannot be written: the filler's timer finds them, too
                 Registry(self.settings.model_dir, project_id).request("fill")
         results: list[Prediction | list[Any]] = [[] for _ in tasks]
-        seats = self._seats if len(tasks) <= _SCORED_TOGETHER else self._long_seats
-        is_seated = seats.acquire(blocking=False)
-        try:
-            if is_seated:
-                self._score(results, project_id, layout, tasks, deadline=deadline)
-            elif len(tasks) <= _SCORED_TOGETHER:
-                self._score(results, project_id, layout, tasks, deadline=deadline, only_known=True)
-            elif self._looking_up.acquire(blocking=False):
-                try:
-                    self._score(results, project_id, layout, tasks, deadline=deadline, only_known=True)
-                finally:
-                    self._looking_up.release()
-            self._count_put_off(results, project_id, layout, tasks)
-            if is_seated and unanswered and len(tasks) == 1:
+        with self._turn(len(tasks)) as turn:
+            if turn is not None:
+                self._score(results, project_id, layout, tasks, deadline=deadline, only_known=turn == "read")
+            if self.champions.of(project_id).serving is not None:
+                self.metrics.tasks_put_off.inc(sum(not result for result in results) - len(unanswered))
+            if turn == "compute" and unanswered and len(tasks) == 1:
                 self._answer_now(project_id, layout, tasks[0], deadline=deadline)
-        finally:
-            if is_seated:
-                seats.release()
         return results
+
+    @contextmanager
+    def _turn(self, num_tasks: int) -> Iterator[Literal["compute", "read"] | None]:
+        """What a request may do now: compute, read what was computed before, or nothing."""
+        is_long = num_tasks > _SCORED_TOGETHER
+        seats = self._long_seats if is_long else self._seats
+        if seats.acquire(blocking=False):
+            try:
+                yield "compute"
+            finally:
+                seats.release()
+        elif not is_long:
+            yield "read"
+        elif self._looking_up.acquire(blocking=False):
+            try:
+                yield "read"
+            finally:
+                self._looking_up.release()
+        else:
+            yield None
 
     def _score(
         self, results: list[Prediction | list[Any]], project_id: int, layout: LabelingLayout, tasks: Sequence[dict[str, Any]],
@@ -149,13 +158,6 @@ class Backend:
             except ModelError as error:  # out of memory, say; the page opens without a suggestion
                 logger.warning("project %d: %d tasks of a request cannot be scored: %s", project_id, len(tasks) - start, error)
                 break
-
-    def _count_put_off(
-        self, results: list[Prediction | list[Any]], project_id: int, layout: LabelingLayout, tasks: Sequence[dict[str, Any]]
-    ) -> None:
-        if self.champions.of(project_id).serving is not None:
-            pairs = zip(tasks, results, strict=True)
-            self.metrics.tasks_put_off.inc(sum(not result and None not in layout.answers(task["data"]) for task, result in pairs))
 
     def _answer_now(self, project_id: int, layout: LabelingLayout, task: dict[str, Any], *, deadline: float) -> None:
         """Answers and stores a task that somebody has opened, where this process is the one that has the generator."""
