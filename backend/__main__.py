@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,6 +28,7 @@ def main() -> None:
 @main.command()
 def serve() -> None:
     """Run the backend under gunicorn."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # until gunicorn listens itself: loading takes seconds
     from backend.server import Server, tallies_folder
     from preference.logs import set_up_logging
 

@@ -68,7 +68,9 @@ def test_gunicorn_that_is_killed_while_it_fills_answers_and_scores_every_task_on
         server.start()
         masters.append(psutil.Process(server.pid))
         try:
-            is_last = n == num_masters  # it ends the work
+            is_last = n == num_masters  # it ends the work, or finds that the orphans of the one before have
+            if is_last:
+                server.wait_until_up(timeout_seconds=60)
             wait_until(lambda: is_done(house, tasks, version) if is_last else killed.count("master") > n, seconds=100)  # noqa: B023
             if not is_last:
                 _, alive = psutil.wait_procs(workers, timeout=60)

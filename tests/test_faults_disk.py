@@ -299,7 +299,7 @@ def test_a_model_dir_that_becomes_read_only_under_a_trainer_is_said_once_and_the
         watch.look()
     assert rounds == []
     assert [message for message in caplog.messages if "Read-only file system" in message] == [
-        f"project {registry.project_id}: MODEL_DIR is not writable at {registry.folder} (Read-only file system); mount it read-write."
+        f"project {registry.project_id}: MODEL_DIR is not writable at {registry.folder / 'training'} (Read-only file system); mount it read-write."
     ]
 
     subprocess.run(["mount", "-o", "remount,rw", str(disk.path)], check=True)

@@ -160,7 +160,8 @@ def test_prompts_are_answered_and_nothing_else_is_touched(stack: Stack, project:
     assert tasks[ids[2]]["meta"][META_KEY]["prompt_tokens_cut"] > 10_000
     assert tasks[half[0]]["data"]["answer1"] == "A wren." and tasks[half[0]]["meta"][META_KEY]["filled"] == ["answer2"]
     assert tasks[blank[0]]["data"]["answer1"] == ""
-    assert "1 (prompt missing, empty or not text)" in stack.backend.log.read_text()
+    told = "1 (prompt missing, empty or not text)"
+    eventually(stack, lambda: told in stack.backend.log.read_text(), what="the blank prompt to be named")
 
 
 def test_judgements_become_a_version_that_both_workers_serve(

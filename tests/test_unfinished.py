@@ -151,7 +151,7 @@ except RegistryError as error:
     )
 
     folder = registry.folder / "training"
-    assert found.stdout == f"{folder} cannot be written (File too large); free some space, or mount MODEL_DIR read-write.\n"
+    assert found.stdout == f"MODEL_DIR is not writable at {folder} (File too large); free some space.\n"
     assert not UnfinishedRound(registry).exists
 
 

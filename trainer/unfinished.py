@@ -24,7 +24,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from preference.durable import sync, write_whole, writing
-from preference.errors import RegistryError, TrainingError
+from preference.errors import TrainingError
 from preference.pairs import PreferencePair, read_pairs, write_pairs
 from preference.registry import Registry
 
@@ -101,14 +101,12 @@ class UnfinishedRound:
             RegistryError: the folder is not writable, or the disk is full.
         """
         temporary = self._pairs.with_suffix(".unfinished")
-        try:
+        with writing(self.folder):
             temporary.unlink(missing_ok=True)
             temporary.touch(mode=0o600)  # it holds prompts and answers, and outlives a kill
             write_pairs(snapshot.pairs, temporary)
             sync(temporary)
             temporary.replace(self._pairs)
-        except OSError as error:
-            raise _unwritable(self.folder, error) from error
         record = self._read()
         self._write(dataclasses.replace(record, num_pairs=len(snapshot.pairs), key=snapshot.key, told=snapshot.told))
 
@@ -130,10 +128,8 @@ class UnfinishedRound:
         """An empty folder for what will be published."""
         folder = self.folder / "version"
         shutil.rmtree(folder, ignore_errors=True)
-        try:
+        with writing(self.folder):
             folder.mkdir(parents=True)
-        except OSError as error:
-            raise _unwritable(self.folder, error) from error
         return folder
 
     def restart(self) -> None:
@@ -166,11 +162,9 @@ class UnfinishedRound:
             return _Record()
 
     def _write(self, record: "_Record") -> None:
-        try:
+        with writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             write_whole(self._record, json.dumps(dataclasses.asdict(record), ensure_ascii=False))
-        except OSError as error:
-            raise _unwritable(self.folder, error) from error
 
 
 @contextmanager
@@ -218,7 +212,3 @@ class _Record:
     num_pairs: int = 0
     key: dict[str, Any] | None = None
     told: dict[str, Any] = field(default_factory=dict)
-
-
-def _unwritable(folder: Path, error: OSError) -> RegistryError:
-    return RegistryError(f"{folder} cannot be written ({error.strerror}); free some space, or mount MODEL_DIR read-write.")
