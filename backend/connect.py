@@ -12,11 +12,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from backend.links import HookFault, Links, hook_address, hook_faults, hook_headers, lacks_auth, read_links
+from preference.connections import Connection
 from preference.errors import StudioError, StudioNotFound
 from preference.layout import LabelingLayout
 from preference.registry import UNTRAINED, Registry
 from preference.settings import Settings
-from preference.studio import Connection, LabelStudioProject
+from preference.studio import LabelStudioProject
 
 UNCERTAINTY = "Uncertainty sampling"
 _SEQUENTIAL = "Sequential sampling"  # what a new project has
@@ -38,7 +39,7 @@ def connect(project: LabelStudioProject, registry: Registry, settings: Settings)
     """
     done, state = [], project.read()
     if has_no_config(state):
-        project.update(label_config=default_label_config())
+        project.update(label_config=default_label_config(show_rewards=settings.show_rewards))
         done.append("set the label config")
     else:
         LabelingLayout.from_label_config(state["label_config"])
@@ -88,11 +89,12 @@ def has_no_config(state: Mapping[str, Any]) -> bool:
     return _NO_CONFIG.fullmatch(state["label_config"]) is not None
 
 
-def default_label_config() -> str:
-    """The label config of a project that has none yet."""
+def default_label_config(*, show_rewards: bool = True) -> str:
+    """The label config of a project that has none yet; without rewards, also without the boxes that show them."""
     installed = Path(str(files("backend"))) / "label_config.xml"
     path = installed if installed.is_file() else installed.parent.parent / "label_config.xml"  # of a checkout
-    return path.read_text(encoding="utf-8")
+    text = path.read_text(encoding="utf-8")
+    return text if show_rewards else re.sub(r' *<View className="rewards">.*?\n  </View>\n', "", text, flags=re.DOTALL)
 
 
 def mend_version(
@@ -117,7 +119,7 @@ def _set_version(project: LabelStudioProject, row: Connection, version: str) -> 
     """Whether anything had to be set."""
     mended = row.title != version
     if mended:
-        project.retitle(row, version)
+        project.connections.retitle(row, version)
     if project.read().get("model_version") != version:  # it follows the title only where it was the old title
         project.update(model_version=version)
         mended = True
@@ -126,7 +128,7 @@ def _set_version(project: LabelStudioProject, row: Connection, version: str) -> 
 
 def _our_row(project: LabelStudioProject, registry: Registry, host: str | None) -> Connection | None:
     """The project's row for this backend: one that bears a title we gave it, or the only one at that host."""
-    rows, titles = project.connections(), {UNTRAINED, *registry.versions()}
+    rows, titles = project.connections.all(), {UNTRAINED, *registry.versions()}
     at_host = [row for row in rows if urlsplit(row.url).netloc == host]
     titled = [row for row in rows if row.title in titles]
     both = [row for row in at_host if row in titled]
@@ -141,11 +143,11 @@ def _mend_row(project: LabelStudioProject, links: Links, settings: Settings, ver
     done = []
     ours, *doubles = links.rows
     for row in doubles:
-        project.disconnect(row)
+        project.connections.remove(row)
         done.append(f"removed a second connection to {settings.address}")
     auth = _basic_auth(settings)
     if auth is not None and lacks_auth(ours, settings):
-        project.authorize(ours, auth)
+        project.connections.authorize(ours, auth)
         done.append("put BASIC_AUTH_USER and BASIC_AUTH_PASS into the connection")
     return done
 
@@ -173,7 +175,7 @@ def _remove(project: LabelStudioProject, links: Links, *, only_old: bool) -> lis
     """Removes the rows and webhooks of this backend, or those alone that lead to where it was."""
     done = []
     for row in links.moved + ([] if only_old else links.rows):
-        project.disconnect(row)
+        project.connections.remove(row)
         done.append(f"removed the connection to {row.url}" + (", where this backend was" if row in links.moved else ""))
     for hook in links.stray + ([] if only_old else links.hooks):
         project.webhooks.remove(hook)
@@ -183,12 +185,12 @@ def _remove(project: LabelStudioProject, links: Links, *, only_old: bool) -> lis
 
 def _add_row(project: LabelStudioProject, settings: Settings, version: str) -> None:
     try:
-        project.connect(settings.address, title=version, basic_auth=_basic_auth(settings))
+        project.connections.add(settings.address, title=version, basic_auth=_basic_auth(settings))
     except StudioError as error:
         # Label Studio keeps a half-made row when it refuses a private address: it would predict but never train.
-        for row in project.connections():
+        for row in project.connections.all():
             if row.url.rstrip("/") == settings.address:
-                project.disconnect(row)
+                project.connections.remove(row)
         raise _refused(settings, error) from error
 
 

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import urlsplit
 
+from preference.connections import Connection
 from preference.registry import UNTRAINED, Registry
 from preference.settings import Settings
-from preference.studio import Connection, LabelStudioProject
+from preference.studio import LabelStudioProject
 from preference.webhooks import Webhook
 
 HookFault = Literal["does not send WEBHOOK_SECRET", "does not send all actions", "sends no details", "is switched off"]
@@ -28,7 +29,7 @@ class Links:
 
 def read_links(project: LabelStudioProject, registry: Registry, settings: Settings) -> Links:
     """What Label Studio holds; it calls /health and /setup of each row for that."""
-    titles, rows = registry.versions(), project.connections()
+    titles, rows = registry.versions(), project.connections.all()
     home, was_at = urlsplit(settings.address).netloc, registry.read_host()
     if was_at == home:
         was_at = None

@@ -71,7 +71,7 @@ class _Bench:
         tasks = [self._task(prompt) for prompt in prompts]
         with _usual_backend(self._layout) as url:
             usual = self._project("Retrieve predictions")
-            usual.connect(url, title="usual", basic_auth=None)
+            usual.connections.add(url, title="usual", basic_auth=None)
             started = time.monotonic()
             usual.import_tasks(tasks)
             body = {"selectedItems": {"all": True, "excluded": []}}

@@ -21,10 +21,11 @@ from benchmarks.row import Row
 from benchmarks.servers import ours
 from demo.stack import REPOSITORY
 from preference.backbone import quiet_transformers
+from preference.card import ModelCard
 from preference.features import Extractors
 from preference.pairs import PreferencePair
 from preference.probe import load_version, take_probe
-from preference.registry import ModelCard, Registry
+from preference.registry import Registry
 from preference.reward_model import FrozenRewardModel
 from trainer.challenger import train_challenger
 from trainer.recipes import RECIPES

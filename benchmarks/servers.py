@@ -11,10 +11,11 @@ import torch
 
 from benchmarks.generation import mixed_prompts
 from demo.stack import REPOSITORY, Process, answers_up, free_port, wait_until
+from preference.card import ModelCard
 from preference.features import Extractors
 from preference.pairs import PreferencePair
 from preference.probe import take_probe
-from preference.registry import ModelCard, Registry
+from preference.registry import Registry
 from trainer.challenger import train_challenger
 from trainer.recipes import RECIPES
 

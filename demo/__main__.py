@@ -17,9 +17,10 @@ from rich.table import Table
 from backend.connect import connect
 from demo.annotator import RULE, judge
 from demo.stack import PASSWORD, REPOSITORY, USER, Stack, wait_until
+from preference.card import ModelCard
 from preference.errors import PairloopError, StackError
 from preference.layout import LabelingLayout
-from preference.registry import UNTRAINED, ModelCard, Registry
+from preference.registry import UNTRAINED, Registry
 from preference.settings import Settings
 from preference.studio import LabelStudioProject
 
@@ -211,7 +212,7 @@ class Demo:
         return versions.get(str(self.project.id), UNTRAINED)
 
     def _names_everywhere(self) -> set[str]:
-        return {*(row.title for row in self.project.connections()), self.project.read()["model_version"]}
+        return {*(row.title for row in self.project.connections.all()), self.project.read()["model_version"]}
 
     def _wait(self, condition: Callable[[], bool], timeout_seconds: float, what: str) -> None:
         wait_until(condition, timeout_seconds=timeout_seconds, what=what, check=self.stack.check, every_seconds=2)

@@ -22,13 +22,13 @@ import shutil
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 from filelock import FileLock
 
+from preference.card import ModelCard
 from preference.durable import sync, write_whole, writing
 from preference.errors import RegistryError
 from preference.promotions import PROMOTIONS, By, champions_before, log_promotion, next_moment, read_promotions
@@ -37,49 +37,6 @@ UNTRAINED = "pairloop-untrained"  # what every place shows as the version while 
 RequestKind = Literal["train", "fill", "look"]
 _DISCONNECTED = "disconnected"
 _VERSION = re.compile(r"v(\d+)-\d{8}-\d{6}")
-
-
-@dataclass(frozen=True)
-class ModelCard:
-    """What is known of one version. `probe` is a fixed text and its reward, recomputed before the version is served."""
-
-    project_id: int
-    recipe: str
-    base: str
-    num_annotations: int  # of the project, when its judgements were read
-    num_train_pairs: int
-    num_holdout_pairs: int
-    dropped: dict[str, int]
-    metrics: dict[str, Any]
-    promoted: bool  # what the judge said when this was published
-    reason: str
-    probe: dict[str, Any]  # prompt, answer, reward
-    seed: int
-    seconds: dict[str, float]
-    version: str = ""
-    created_at: str = ""
-    holdout_fraction: float = 1.0  # the share of prompts that were held out
-    compared_with: str | None = None  # the champion at that time
-    start: str = "base"  # the weights that training started from: "base", or "champion"
-    libraries: dict[str, str] = field(default_factory=dict)
-    report: dict[str, Any] = field(default_factory=dict)  # the report card's figures; trainer/report.py says which
-    promotions: tuple[dict[str, Any], ...] = ()  # when it became the champion, from promotions.jsonl; never in card.json
-
-    @classmethod
-    def read(cls, path: Path) -> Self:
-        """The card in a file.
-
-        Raises:
-            RegistryError: it is missing or not a card.
-        """
-        try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-            names = {f.name for f in dataclasses.fields(cls)}
-            return cls(**{key: value for key, value in values.items() if key in names})
-        except (OSError, ValueError, TypeError, AttributeError) as error:
-            raise RegistryError(
-                f"{path} is not a model card ({type(error).__name__}); restore it or promote another version."
-            ) from error
 
 
 class Registry:
@@ -172,7 +129,7 @@ class Registry:
             try:
                 shutil.copytree(folder, temporary, ignore=shutil.ignore_patterns(PROMOTIONS))
                 temporary.chmod(self._versions.stat().st_mode)  # a round's scratch folder is its user's alone (0700)
-                write_whole(temporary / "card.json", json.dumps(_published(card), indent=1, ensure_ascii=False))
+                write_whole(temporary / "card.json", card.to_json())
                 for path in temporary.rglob("*"):
                     sync(path)
                 sync(temporary)
@@ -328,11 +285,6 @@ def known_projects(model_dir: Path) -> Iterator[Registry]:
     for registry in (Registry(model_dir, project_id) for project_id in ids):
         if not registry.is_retired:
             yield registry
-
-
-def _published(card: ModelCard) -> dict[str, Any]:
-    """What card.json holds: all but the promotions, which come later."""
-    return {name: value for name, value in dataclasses.asdict(card).items() if name != "promotions"}
 
 
 def _number(version: str) -> int:

@@ -7,10 +7,11 @@ import json
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
 
+from preference.connections import Connections
 from preference.errors import StudioNotFound
 from preference.layout import LabelingLayout
 from preference.settings import Settings
@@ -25,24 +26,13 @@ _JUDGED = (
     "id,data,updated_at,annotations,predictions,"
     "result,was_cancelled,ground_truth,completed_by,created_at,lead_time,parent_prediction"
 )
+_SAID = "id,meta,updated_at,annotations,result,was_cancelled,completed_by,created_at"
 _IDS_AT_ONCE = 1000
 _IDS_A_REQUEST = 100  # they stand in the address, which some servers cut at 4,096 characters
 
 
-@dataclass(frozen=True)
-class Connection:
-    """A backend row of a project (Settings > Model)."""
-
-    id: int
-    url: str
-    title: str
-    state: str = ""  # as Label Studio found it when the rows were listed: CO (connected), DI (no /health), ER (no /setup), ...
-    problem: str = ""  # what it says of state ER
-    basic_auth_user: str = ""  # "" where it sends no basic auth
-
-
 class LabelStudioProject:
-    """Reads and writes one project: tasks, predictions, annotations, and its connection to a backend."""
+    """Reads and writes one project: tasks, predictions, annotations; its `connections` to backends and its `webhooks`."""
 
     def __init__(
         self, settings: Settings, project_id: int, *, patience_seconds: float = 120, timeout_seconds: float = 60,
@@ -60,6 +50,7 @@ class LabelStudioProject:
             timeout_seconds=timeout_seconds,
             stop=stop or threading.Event(),
         )
+        self.connections = Connections(self._calls, project_id)
         self.webhooks = Webhooks(self._calls, project_id)
 
     @property
@@ -165,6 +156,20 @@ class LabelStudioProject:
             for page, _ in self._pages(lines, "and", _IDS_A_REQUEST + 1, fields="all", include=_JUDGED):
                 yield from (task for task in page if task["annotations"])
 
+    def judged_since(self, moment: datetime) -> Iterator[Task]:
+        """Tasks that somebody judged and that changed after that moment of Label Studio's clock: meta, annotations, `updated_at`.
+
+        (A filter by what annotations say takes more than a minute where there are 10,000.)
+        """
+        lines = [("updated_at", "greater", "Datetime", _text(moment)), ("total_annotations", "greater", "Number", 0)]
+        for page, _ in self._pages(lines, "and", 500, fields="all", include=_SAID):
+            yield from page
+
+    def tasks_made_since(self, moment: datetime) -> Iterator[Task]:
+        """Tasks that were made after that moment of Label Studio's clock, by id: id and meta alone."""
+        for page, _ in self._pages([("created_at", "greater", "Datetime", _text(moment))], "and", 1000, include="id,meta"):
+            yield from page
+
     def task_states(self, *, changed_since: str | None = None, page_size: int = 1000) -> Iterator[Task]:
         """Id, `updated_at` and counts of every annotated task, by id; with a time, of every task that changed after it.
 
@@ -219,41 +224,6 @@ class LabelStudioProject:
         """
         self._calls.call(self._calls.client.tasks.update, id=task_id, meta=meta)
 
-    # The connection
-
-    def connections(self) -> list[Connection]:
-        """The project's backends."""
-        rows = self._calls.call(self._calls.client.ml.list, project=self.id)
-        return [
-            Connection(
-                row.id or 0,
-                row.url or "",
-                row.title or "",
-                state=str(row.state or ""),
-                problem=row.error_message or "",
-                basic_auth_user=(row.basic_auth_user or "") if row.basic_auth_pass_is_set else "",
-            )
-            for row in rows
-        ]
-
-    def connect(self, url: str, *, title: str, basic_auth: tuple[str, str] | None) -> Connection:
-        """Adds a backend; Label Studio asks its /health and /setup, and makes the webhook."""
-        row = self._calls.send(self._calls.client.ml.create, project=self.id, url=url, title=title, **_sent(basic_auth))
-        return Connection(row.id or 0, url, title)
-
-    def authorize(self, connection: Connection, basic_auth: tuple[str, str]) -> None:
-        """Has Label Studio send that user and password to a backend."""
-        row = {"url": connection.url, "title": connection.title, "project": self.id}
-        self._calls.call(self._calls.client.ml.update, id=connection.id, **row, **_sent(basic_auth))
-
-    def disconnect(self, connection: Connection) -> None:
-        """Removes a backend row; its webhook stays."""
-        self._calls.call(self._calls.client.ml.delete, id=connection.id)
-
-    def retitle(self, connection: Connection, title: str) -> None:
-        """Renames a backend; `project.model_version` follows where it was the old title."""
-        self._calls.call(self._calls.client.ml.update, id=connection.id, title=title, url=connection.url, project=self.id)
-
     # How it is done
 
     def _pages(
@@ -279,11 +249,9 @@ class LabelStudioProject:
         return [item.model_dump() for item in found.items or []], int(found.response.total)
 
 
-def _sent(basic_auth: tuple[str, str] | None) -> dict[str, Any]:
-    """A row's fields that hold a user and a password."""
-    if basic_auth is None:
-        return {}
-    return {"auth_method": "BASIC_AUTH", "basic_auth_user": basic_auth[0], "basic_auth_pass": basic_auth[1]}
+def _text(moment: datetime) -> str:
+    """As Label Studio's filters want it; without a fraction of a second they fail."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def _query(lines: Sequence[tuple[str, str, str, Any]], conjunction: str, *, ordering: str, above: int | None = None) -> str:

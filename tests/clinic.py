@@ -19,7 +19,8 @@ from demo.stack import free_port
 from preference.heartbeat import beat
 from preference.registry import Registry
 from preference.settings import Settings
-from tests.studio_double import KEY, StudioDouble, publish_version
+from tests.studio_double import KEY, StudioDouble
+from tests.versions import publish_version
 from trainer.__main__ import main as trainer_main
 
 SECRET, PASSWORD = "s3cret-of-the-webhook", "pass-of-the-backend"

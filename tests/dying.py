@@ -17,9 +17,10 @@ from typing import Any
 
 import numpy as np
 
+from preference.card import ModelCard
 from preference.feature_cache import FeatureCache, prune_features
 from preference.pairs import PreferencePair
-from preference.registry import ModelCard, Registry
+from preference.registry import Registry
 from trainer.unfinished import Snapshot, UnfinishedRound
 
 _TOUCHES = {

@@ -23,11 +23,14 @@ from preference.layout import LabelingLayout
 from preference.registry import Registry
 from preference.settings import Settings
 from preference.studio import LabelStudioProject, Task
-from tests.studio_double import LABEL_CONFIG, StudioDouble, publish_version
+from tests.studio_double import LABEL_CONFIG, StudioDouble
+from tests.versions import publish_version
 
 EMPTY = {"answer1": "", "answer2": ""}
 CHOICE = [{"from_name": "comparison", "to_name": "answer1", "type": "pairwise", "value": {"selected": "left"}}]
 LAYOUT = LabelingLayout.from_label_config(LABEL_CONFIG)
+ANSWERED = {"prompt": "p", "answer1": "short", "answer2": "a much longer answer"}
+RENAMED = LABEL_CONFIG.replace("$answer1", "$left").replace("$answer2", "$right").replace("$prompt", "$question")
 
 
 def echo(job: Job) -> Writing:
@@ -211,6 +214,11 @@ class House:
         """A figure of /metrics, such as `tasks_answered_total` or `tasks_unanswered{project="1"}`; 0 where there is none."""
         lines = self.metrics.text().decode().splitlines()
         return next((float(line.rpartition(" ")[2]) for line in lines if line.rpartition(" ")[0] == f"pairloop_{name}"), 0.0)
+
+
+def visit(house: House, *, has_new_version: bool = False) -> bool:
+    """Whether a visit of a new process saw to everything."""
+    return house.visit().run(lambda: False, has_new_version=has_new_version)
 
 
 def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:

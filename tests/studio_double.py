@@ -1,7 +1,7 @@
 """A small Label Studio over HTTP: the calls of preference/studio.py, as label-studio 1.23.2 answered them.
 
 Its JSON starts from data/label_studio_1.23.2_records.json, recorded there. Any other path, operator or column is an error.
-Beside it `publish_version`, where a tiny reward model has to score what the double holds, and `wait_until`.
+Beside it `wait_until`, for what others do with what it holds.
 """
 
 import copy
@@ -19,13 +19,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import jwt
-import torch
 from defusedxml.ElementTree import fromstring
 
-from preference.features import FeatureExtractor, FeatureRecipe
-from preference.registry import ModelCard, Registry
-from preference.reward_model import Description, FrozenRewardModel, RewardHead, RewardHeadConfig
-from preference.style import NUM_STYLE
+from tests.studio_lists import cut, matching, versions
 
 DATA = Path(__file__).parent / "data"
 RECORDS: dict[str, Any] = json.loads((DATA / "label_studio_1.23.2_records.json").read_text(encoding="utf-8"))
@@ -429,22 +425,20 @@ class StudioDouble:
             "tasks:predictions_score": lambda task: self._shown_score(task) or -1.0,
         }
         order, start = orders[asked["ordering"][0]], (int(query["page"]) - 1) * size
-        every = {"and": all, "or": any}[asked["filters"]["conjunction"]]
-        items = asked["filters"]["items"]
-        found = self._tasks_of(int(query["project"]))
-        if items[0]["operator"] == "in_list":  # asked most often, so not of every task
-            found = [task for task in found if task["id"] in items[0]["value"]]
-        found = [task for task in found if every(_matches(task, item) for item in items)]
+        try:
+            found = matching(self._tasks_of(int(query["project"])), asked["filters"])
+        except ValueError as error:
+            raise Refusal(400, str(error)) from None
         page = sorted(found, key=order)[start : start + size]
         if not page and start:
             raise Refusal(404, "Invalid page.")
         page = [
-            {**task, "predictions_model_versions": _versions(task), "predictions_score": self._shown_score(task)} for task in page
+            {**task, "predictions_model_versions": versions(task), "predictions_score": self._shown_score(task)} for task in page
         ]
         if query.get("fields") != "all":
             page = [{key: task[key] for key in task if key not in ("annotations", "predictions")} for task in page]
         if "include" in query:
-            page = [_cut(task, query["include"].split(",")) for task in page]
+            page = [cut(task, query["include"].split(",")) for task in page]
         return {"total_annotations": 0, "total_predictions": 0, "total": len(found), "tasks": page}
 
 
@@ -477,59 +471,6 @@ def _is_valid(prediction: Fields, controls: dict[str | None, Any]) -> bool:
         if control is None or region["to_name"] not in control.get("toName").split(",") or region["type"] != control.tag.lower():
             return False
     return True
-
-
-def _cut(task: Fields, names: list[str]) -> Fields:
-    """Those fields of a task, and those fields of its annotations; predictions stay whole."""
-    task = {key: task[key] for key in names if key in task}
-    if "annotations" in task:
-        task["annotations"] = [{key: made[key] for key in names if key in made} for made in task["annotations"]]
-    return task
-
-
-def _versions(task: Fields) -> str:
-    return ",".join(dict.fromkeys(prediction["model_version"] for prediction in task["predictions"]))
-
-
-def _matches(task: Fields, item: Fields) -> bool:
-    column, value = item["filter"].removeprefix("filter:tasks:"), item["value"]
-    if column.startswith("data."):
-        held = task["data"].get(column.removeprefix("data."))
-    else:
-        counted = {"predictions_model_versions": _versions(task), "total_predictions": len(task["predictions"])}
-        held = counted[column] if column in counted else task[column]
-    match item["operator"], item["type"]:
-        case "empty", "String":
-            found = held is None and value == "true"  # "" was empty in one project and not in another
-        case "equal", "String" | "Number":
-            found = held == value
-        case ("greater", "Number") | ("greater", "Datetime"):  # times as text of one form, which sorts
-            found = held > value
-        case "in_list", "Number":
-            found = held in value
-        case "not_contains", "List":
-            found = not any(name in held.split(",") for name in value)
-        case operator:
-            raise Refusal(400, f"the double knows no filter {operator}")
-    return found and ("child_filter" not in item or _matches(task, item["child_filter"]))
-
-
-def publish_version(registry: Registry, base: Path, *, weight: float, probe: Fields | None = None) -> str:
-    """A published, not promoted `frozen` version over `base` that prefers longer answers as strongly as `weight` says."""
-    extractor = FeatureExtractor(FeatureRecipe(str(base), (2,), 64), model_dir=registry.folder, device=torch.device("cpu"))
-    head = RewardHead(RewardHeadConfig(feature_size=extractor.size))
-    head.requires_grad_(False)
-    head.weight[-1 - NUM_STYLE] = weight  # before its style stands log(1 + number of the answer's tokens)
-    model = FrozenRewardModel(Description("frozen", str(base), 64, layers=(2,)), head, extractor)
-    reward = float(model.score(["Why?"], ["Because."])[0])
-    card = ModelCard(
-        registry.project_id, "frozen", str(base), 0, 0, 0, {}, {}, True, "made by a test",
-        {"prompt": "Why?", "answer": "Because.", "reward": reward, **(probe or {})}, 0, {},
-    )  # fmt: skip
-    folder = registry.folder / "drafts" / str(time.monotonic_ns())
-    folder.mkdir(parents=True)
-    model.save(folder)
-    return registry.publish(folder, card)
 
 
 def wait_until(is_so: Callable[[], bool], *, seconds: float = 20) -> None:

@@ -1,10 +1,18 @@
+import dataclasses
 import random
-from typing import get_args
+from collections.abc import Iterator
+from itertools import combinations
+from pathlib import Path
+from typing import Any, get_args
 
 import pytest
 
 from backend.candidates import STRATEGIES, WITH_REWARDS, Candidates, different_pairs, similarity
+from backend.generators import Writing
 from preference.settings import Settings
+from tests.conftest import SettingsFactory
+from tests.filling_house import House, visit
+from tests.studio_double import KEY, StudioDouble
 
 TEXTS = [
     "The cat sat on the mat.",
@@ -88,3 +96,82 @@ def test_best_vs_random_takes_the_best_with_each_of_its_partners_in_turn() -> No
 
     assert chosen == {(0, 2), (1, 2), (2, 3), (2, 4)}
     assert without_the_best == {(1, 4), (3, 4)}
+
+
+# Which two a visit shows
+
+
+@pytest.fixture
+def house(settings_for: SettingsFactory) -> Iterator[House]:
+    with StudioDouble() as studio, House(studio, settings_for(label_studio_url=studio.url, label_studio_api_key=KEY)) as house:
+        yield house
+
+
+CANDIDATES = [
+    "The moon pulls the sea towards it, and so the tide comes in twice a day.",
+    "Tides.",
+    "It has to do with gravity, as most things do.",
+    "The moon pulls the sea towards it, and so the tide comes in twice a day!",  # like the first
+    "Nobody is quite sure, but they say that the moon and the sun both pull at the water of the seas, each in its turn.",
+]
+
+
+@pytest.mark.parametrize("strategy", ["random", "uncertain", "diverse", "best_vs_random"])
+def test_the_pair_that_is_shown_is_the_strategys_by_the_served_models_rewards(
+    house: House, tiny_base: Path, strategy: Any
+) -> None:
+    house.settings = dataclasses.replace(house.settings, num_candidates=5, pair_strategy=strategy)
+    house.promote(tiny_base, weight=1)
+    serving = house.champions.of(house.project_id).serving
+    assert serving is not None
+    tasks = house.add_prompts(12)
+    house.generator.write = lambda job: Writing(CANDIDATES[: job.num_answers])
+
+    assert visit(house)
+
+    pairs = [pair for pair in combinations(range(5), 2) if pair != (0, 3)]
+    for n, task in enumerate(tasks):
+        record = house.record(task)
+        rewards = serving.model.score([f"Prompt {n}"] * 5, CANDIDATES).tolist()
+        shown = tuple(sorted((record["left_sample"], record["right_sample"])))
+        assert house.answers(task) == (CANDIDATES[record["left_sample"]], CANDIDATES[record["right_sample"]])
+        assert (record["strategy"], record["candidates"], record["filled"]) == (strategy, 5, ["answer1", "answer2"])
+        assert record["rewards"] == pytest.approx(rewards, abs=1e-3)
+        assert shown in pairs
+        if strategy == "uncertain":
+            assert shown == min(pairs, key=lambda pair: abs(rewards[pair[0]] - rewards[pair[1]]))
+        elif strategy == "diverse":
+            assert shown == min(pairs, key=lambda pair: similarity(CANDIDATES[pair[0]], CANDIDATES[pair[1]]))
+        elif strategy == "best_vs_random":
+            assert rewards.index(max(rewards)) in shown
+    lefts = [house.record(task)["left_sample"] < house.record(task)["right_sample"] for task in tasks]
+    assert len(set(lefts)) == 2  # on both sides
+    if strategy == "best_vs_random":
+        assert len({house.record(task)["left_sample"] + house.record(task)["right_sample"] for task in tasks}) > 1
+
+
+def test_without_a_champion_a_strategy_by_rewards_takes_any_pair_and_says_so(house: House) -> None:
+    house.settings = dataclasses.replace(house.settings, num_candidates=3, pair_strategy="uncertain")
+    (task,) = house.add_prompts(1)
+
+    assert visit(house)
+
+    assert house.is_answered(task)
+    assert house.record(task)["strategy"] == "random" and "rewards" not in house.record(task)
+
+
+def test_candidates_for_a_half_answered_task_are_compared_with_its_answer(house: House, tiny_base: Path) -> None:
+    house.settings = dataclasses.replace(house.settings, num_candidates=5, pair_strategy="uncertain")
+    house.promote(tiny_base, weight=1)
+    (task,) = house.add({"prompt": "Why?", "answer1": "", "answer2": CANDIDATES[0]})
+    house.generator.write = lambda job: Writing(CANDIDATES)
+
+    assert visit(house)
+
+    record = house.record(task)
+    assert house.answers(task) == (CANDIDATES[record["left_sample"]], CANDIDATES[0])
+    assert record["filled"] == ["answer1"] and "right_sample" not in record
+    assert len(record["rewards"]) == record["candidates"] == 6
+    gaps = [abs(reward - record["rewards"][0]) for reward in record["rewards"][1:]]
+    allowed = {place: gap for place, gap in enumerate(gaps) if place not in (0, 3)}  # those are like what is there
+    assert record["left_sample"] == min(allowed, key=lambda place: allowed[place])

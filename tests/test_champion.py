@@ -15,7 +15,8 @@ from preference.layout import LabelingLayout
 from preference.registry import UNTRAINED, Registry
 from preference.reward_model import RewardModel
 from preference.settings import Settings
-from tests.studio_double import LABEL_CONFIG, publish_version, wait_until
+from tests.studio_double import LABEL_CONFIG, wait_until
+from tests.versions import publish_version
 
 CPU = torch.device("cpu")
 LAYOUT = LabelingLayout.from_label_config(LABEL_CONFIG)

@@ -20,8 +20,9 @@ from preference.settings import Settings
 from preference.studio import Task
 from tests.conftest import SettingsFactory
 from tests.filling_house import EMPTY, LAYOUT, House, warnings_of
-from tests.studio_double import KEY, LABEL_CONFIG, StudioDouble, publish_version
+from tests.studio_double import KEY, LABEL_CONFIG, StudioDouble
 from tests.test_judge import KnowsRewards
+from tests.versions import publish_version
 
 IDS = range(1, 40_001)
 SURE = 1e-6  # a p-value that chance gives once in a million runs

@@ -17,17 +17,19 @@ from click.testing import CliRunner
 from filelock import FileLock
 
 from backend.champion import Champions
+from preference.card import ModelCard
 from preference.durable import write_whole
 from preference.errors import RegistryError, TrainingError
 from preference.feature_cache import FeatureCache
 from preference.features import FeatureExtractor, FeatureRecipe
 from preference.promotions import PROMOTIONS
-from preference.registry import ModelCard, Registry
+from preference.registry import Registry
 from tests.conftest import REPOSITORY, SettingsFactory
 from tests.dying import ACTIONS, CARD, ROW
 from tests.filling_house import House, warnings_of
-from tests.studio_double import KEY, StudioDouble, publish_version
+from tests.studio_double import KEY, StudioDouble
 from tests.test_retrain import Lab, judged_tasks
+from tests.versions import publish_version
 from trainer.__main__ import main
 from trainer.rounds import Round
 from trainer.schedule import Watch, run_schedule

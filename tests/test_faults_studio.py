@@ -26,9 +26,10 @@ from preference.registry import Registry
 from preference.settings import Settings
 from preference.studio import LabelStudioProject
 from tests.filling_house import EMPTY, House
-from tests.studio_double import CUT, LABEL_CONFIG, StudioDouble, publish_version, wait_until
+from tests.studio_double import CUT, LABEL_CONFIG, StudioDouble, wait_until
 from tests.test_retrain import judged_tasks
 from tests.test_studio import EXCHANGES_A_TOKEN
+from tests.versions import publish_version
 from trainer.judgements import read_judgements
 from trainer.retrain import retrain
 from trainer.rounds import Round, run_here

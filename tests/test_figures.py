@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from preference.card import ModelCard
 from preference.pairs import PreferencePair
-from preference.registry import ModelCard
 from tests.test_annotators import judged
 from tests.test_judge import KnowsRewards, holdout, model
 from trainer.annotators import judgements_of

@@ -21,7 +21,8 @@ from backend.app import create_app
 from backend.wiring import Backend
 from preference.registry import Registry
 from preference.settings import Settings
-from tests.studio_double import CALLS, LABEL_CONFIG, publish_version
+from tests.studio_double import CALLS, LABEL_CONFIG
+from tests.versions import publish_version
 
 IS_NIGHTLY = os.environ.get("PAIRLOOP_NIGHTLY") == "1"
 NUM_CASES = 5_000 if IS_NIGHTLY else 500

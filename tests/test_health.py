@@ -11,7 +11,7 @@ from backend.health import Health
 from backend.wiring import Backend
 from preference.registry import UNTRAINED, Registry
 from tests.conftest import SettingsFactory
-from tests.studio_double import publish_version
+from tests.versions import publish_version
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from benchmarks.reload import LABEL_CONFIG, TASKS, Ride, expected_rewards, promo
 from benchmarks.servers import ours
 from demo.stack import wait_until
 from preference.registry import Registry
-from tests.studio_double import publish_version
+from tests.versions import publish_version
 
 WORKERS = 2
 

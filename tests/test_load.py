@@ -14,7 +14,7 @@ from benchmarks.load import ROUTES, Figures, Load, drive
 from benchmarks.servers import PROJECT, ours, serving
 from demo.stack import Process
 from preference.registry import Registry
-from tests.studio_double import publish_version
+from tests.versions import publish_version
 
 IS_NIGHTLY = os.environ.get("PAIRLOOP_NIGHTLY") == "1"
 LOAD = (

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from preference.registry import Registry
-from tests.studio_double import CALLS, DATA, publish_version
+from tests.studio_double import CALLS, DATA
+from tests.versions import publish_version
 
 REPOSITORY = Path(__file__).parent.parent
 PROJECT = 10  # of the recorded calls

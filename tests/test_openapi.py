@@ -19,7 +19,8 @@ from backend.openapi import describe
 from backend.wiring import Backend
 from preference.registry import Registry
 from preference.settings import Settings
-from tests.studio_double import CALLS, publish_version
+from tests.studio_double import CALLS
+from tests.versions import publish_version
 
 NUM_CASES = 200 if os.environ.get("PAIRLOOP_NIGHTLY") == "1" else 15
 DESCRIPTION = describe("0")

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from defusedxml.ElementTree import fromstring
 
-from preference.registry import ModelCard
+from preference.card import ModelCard
 from tests.test_figures import CARD
 from trainer.pictures import draw_pictures
 

@@ -1,11 +1,17 @@
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from backend.generators import Job, Writing
 from backend.metrics import Metrics
 from backend.progress import Progress
+from preference.errors import ModelError
 from preference.registry import Registry
 from tests.conftest import SettingsFactory
+from tests.filling_house import EMPTY, House, echo, visit
+from tests.studio_double import KEY, StudioDouble, wait_until
 
 
 class Clock:
@@ -137,3 +143,74 @@ def test_what_a_visit_that_was_cut_short_left_behind_is_put_right_by_the_next(
 
     progress = registry.read_progress()
     assert (progress["tasks_left"], progress["is_filling"]) == (0, False)
+
+
+# Of a visit
+
+
+@pytest.fixture
+def house(settings_for: SettingsFactory) -> Iterator[House]:
+    with StudioDouble() as studio, House(studio, settings_for(label_studio_url=studio.url, label_studio_api_key=KEY)) as house:
+        yield house
+
+
+def test_the_progress_of_a_visit_is_told_while_it_works_and_at_its_end(house: House, tiny_base: Path) -> None:
+    house.promote(tiny_base, weight=1)
+    tasks = house.add_prompts(120)
+    refused = house.add({"prompt": "Refused", **EMPTY}, {"prompt": "", **EMPTY})
+    told: list[dict[str, Any]] = []
+
+    def write(job: Job) -> Writing:
+        told.append(house.registry.read_progress())
+        return Writing([], refused="no: it is not nice") if job.prompt == "Refused" else echo(job)
+
+    house.generator.write = write
+    assert visit(house)
+
+    during = next(progress for progress in told if progress)
+    assert during["is_filling"] and 0 < during["tasks_left"] <= 122
+    last = house.registry.read_progress()
+    assert {key: last[key] for key in ("tasks_left", "tasks_answered", "is_filling")} == {
+        "tasks_left": 0, "tasks_answered": 120, "is_filling": False,
+    }  # fmt: skip
+    assert last["tasks_failed"] == {"no": 1, "prompt missing, empty or not text": 1}
+    assert last["answers_per_second"] > 0
+    assert house.is_answered(*tasks) and not house.is_answered(refused[0])
+    assert house.figure(f'tasks_unanswered{{project="{house.project_id}"}}') == 0
+    assert house.figure("tasks_answered_total") == 120
+    assert house.figure("tokens_written_total") == 120 * 8
+    assert house.figure("jobs_waiting") == 0
+
+
+def test_while_it_works_the_figures_show_what_is_left_and_what_waits(house: House) -> None:
+    house.add_prompts(120)
+    seen: list[tuple[float, float, float]] = []
+
+    def look(prompts: list[str]) -> None:
+        if "Prompt 0" in prompts:
+            wait_until(lambda: bool(house.registry.read_progress()))  # ten are begun
+        left = house.figure(f'tasks_unanswered{{project="{house.project_id}"}}')
+        seen.append((left, house.figure("jobs_waiting"), house.figure("batch_size")))
+
+    house.generator.meanwhile = look
+    assert visit(house)
+
+    assert max(left for left, _, _ in seen) == 120
+    assert 2 <= max(waiting for _, waiting, _ in seen) <= 10
+    assert {size for _, _, size in seen} == {0, 2}  # between batches, and an echo's two answers
+
+
+def test_a_visit_that_fails_tells_how_many_tasks_are_left(house: House) -> None:
+    house.add_prompts(50)
+
+    def crash(prompts: list[str]) -> None:
+        raise ModelError("out of memory")
+
+    house.generator.meanwhile = crash
+    with pytest.raises(ModelError):
+        visit(house)
+
+    progress = house.registry.read_progress()
+    assert not progress["is_filling"]
+    assert progress["tasks_answered"] == 0 and 0 < progress["tasks_left"] < 50
+    assert progress["seconds_left"] is None

@@ -5,38 +5,22 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
 from pathlib import Path
 from typing import get_args
 
 import pytest
 
+from preference.card import ModelCard
 from preference.errors import RegistryError
-from preference.registry import ModelCard, Registry, RequestKind, known_projects
+from preference.registry import Registry, RequestKind, known_projects
 from tests.conftest import REPOSITORY
+from tests.registry_house import CARD, refusal, trained_in
 
-CARD = ModelCard(
-    project_id=3,
-    recipe="frozen",
-    base="embedded",
-    num_annotations=60,
-    num_train_pairs=48,
-    num_holdout_pairs=12,
-    dropped={"skipped": 2, "identical answers": 1},
-    metrics={"accuracy": 0.75, "interval": [0.6, 0.9]},
-    promoted=True,
-    reason="it wins 9 of 12 — “the first”",
-    probe={"prompt": "שלום 👩‍👩‍👧", "answer": "Good.", "reward": 0.5},
-    seed=1,
-    seconds={"train": 2.5},
-    compared_with=None,
-    libraries={"torch": "2"},
-)
 PUBLISH = """
 import dataclasses, json, pathlib, sys
-from preference.registry import ModelCard, Registry
+from preference.card import ModelCard
+from preference.registry import Registry
 model_dir, folder, card, count = sys.argv[1:]
 registry = Registry(pathlib.Path(model_dir), 3)
 for _ in range(int(count)):
@@ -51,18 +35,7 @@ def registry(tmp_path: Path) -> Registry:
 
 @pytest.fixture
 def trained(tmp_path: Path) -> Path:
-    """A folder as training leaves it."""
-    folder = tmp_path / "trained"
-    (folder / "deep").mkdir(parents=True)
-    (folder / "model.safetensors").write_bytes(b"weights")
-    (folder / "deep" / "tokenizer.json").write_text("{}")
-    return folder
-
-
-def refusal(call: Callable[[], object]) -> str:
-    with pytest.raises(RegistryError) as caught:
-        call()
-    return str(caught.value)
+    return trained_in(tmp_path)
 
 
 # Publishing
@@ -140,7 +113,7 @@ def test_a_disk_that_is_full_leaves_the_champion_and_no_half_version(registry: R
 import pathlib, resource, sys
 from preference.errors import RegistryError
 from preference.registry import Registry
-from tests.test_registry import CARD
+from tests.registry_house import CARD
 resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
 try:
     Registry(pathlib.Path(sys.argv[1]), 3).publish(pathlib.Path(sys.argv[2]), CARD)
@@ -206,52 +179,6 @@ def test_a_model_dir_that_cannot_be_written_is_named(tmp_path: Path, trained: Pa
     assert message == f"MODEL_DIR is not writable at {tmp_path}/file/projects/3 (Not a directory); mount it read-write."
 
 
-# The champion
-
-
-def test_before_the_first_promotion_there_is_no_champion(registry: Registry) -> None:
-    assert registry.champion() is None
-    assert registry.versions() == []
-
-
-def test_the_pointer_names_what_was_promoted_last_older_versions_too(registry: Registry, trained: Path) -> None:
-    first, second = registry.publish(trained, CARD), registry.publish(trained, CARD)
-    registry.promote(second)
-    assert registry.champion() == second
-    registry.promote(first)
-    assert registry.champion() == first
-    assert (registry.folder / "champion").read_text() == f"{first}\n"
-    assert not list(registry.folder.glob(".champion*"))
-
-
-def test_the_pointer_is_never_seen_missing_or_empty_while_it_moves(registry: Registry, trained: Path) -> None:
-    versions = [registry.publish(trained, CARD) for _ in range(2)]
-    registry.promote(versions[0])
-    done = threading.Event()
-
-    def read() -> set[str | None]:
-        found = {registry.champion()}
-        while not done.is_set():
-            found.add(registry.champion())
-        return found
-
-    with ThreadPoolExecutor(1) as pool:
-        reading = pool.submit(read)
-        for n in range(30):
-            registry.promote(versions[n % 2])
-        done.set()
-    assert reading.result() <= set(versions)
-
-
-def test_an_unknown_version_is_not_promoted_and_the_known_ones_are_named(registry: Registry, trained: Path) -> None:
-    unknown = "v7-20260101-000000"
-    assert refusal(lambda: registry.promote(unknown)) == f"Project 3 has no version '{unknown}'; it has: none."
-    first, second = registry.publish(trained, CARD), registry.publish(trained, CARD)
-    registry.promote(first)
-    assert refusal(lambda: registry.promote(unknown)) == f"Project 3 has no version '{unknown}'; it has: {first}, {second}."
-    assert registry.champion() == first
-
-
 @pytest.mark.parametrize("name", ["../x", "..", ".", "", "/etc", "V1/", "V1/../../x", "V1\n", ".unfinished-1"])
 def test_a_name_that_is_no_version_reaches_no_folder(registry: Registry, trained: Path, name: str) -> None:
     registry.publish(trained, CARD)
@@ -260,159 +187,6 @@ def test_a_name_that_is_no_version_reaches_no_folder(registry: Registry, trained
     for call in (registry.path, registry.card, registry.promote):
         assert refusal(lambda call=call: call(name)).startswith(f"Project 3 has no version {name!r}; it has: v1-")  # type: ignore[misc]
     assert registry.champion() is None
-
-
-def test_a_pointer_to_a_version_that_is_gone_is_reported_as_it_stands(registry: Registry, trained: Path) -> None:
-    version = registry.publish(trained, CARD)
-    registry.promote(version)
-    shutil.rmtree(registry.path(version))
-    assert registry.champion() == version
-    assert "it has: none." in refusal(lambda: registry.card(version))
-
-
-# What was promoted, and back
-
-
-def log_of(registry: Registry, version: str) -> list[tuple[str, str | None, str]]:
-    return [(entry["by"], entry["before"], entry["reason"]) for entry in registry.card(version).promotions]
-
-
-def test_each_promotion_stands_on_the_card_and_no_published_file_changes(registry: Registry, trained: Path) -> None:
-    first, second = registry.publish(trained, CARD), registry.publish(trained, CARD)
-    published = {path: path.read_bytes() for path in registry.path(first).rglob("*") if path.is_file()}
-
-    registry.promote(first, reason="the first")
-    registry.promote(second, by="hand", reason="a better — feeling")
-    registry.promote(first, by="hand")
-
-    assert log_of(registry, first) == [("judge", None, "the first"), ("hand", second, "")]
-    assert log_of(registry, second) == [("hand", first, "a better — feeling")]
-    assert all(datetime.fromisoformat(entry["at"]).tzinfo for entry in registry.card(first).promotions)
-    assert {path: path.read_bytes() for path in published} == published
-    assert b"promotions" not in published[registry.path(first) / "card.json"]
-
-
-def test_promoting_the_champion_again_is_no_news(registry: Registry, trained: Path) -> None:
-    version = registry.publish(trained, CARD)
-    registry.promote(version)
-    registry.promote(version, by="hand")
-
-    assert log_of(registry, version) == [("judge", None, "")]
-    assert registry.champion() == version
-
-
-def test_the_log_of_a_version_does_not_come_along_with_a_copy_of_it(registry: Registry, trained: Path) -> None:
-    first = registry.publish(trained, CARD)
-    registry.promote(first)
-
-    copy = registry.publish(registry.path(first), registry.card(first))
-
-    assert registry.card(copy).promotions == ()
-    assert not (registry.path(copy) / "promotions.jsonl").exists()
-    assert "promotions" not in json.loads((registry.path(copy) / "card.json").read_text(encoding="utf-8"))
-
-
-def test_a_rollback_goes_to_the_champion_before_and_a_second_one_further_back(registry: Registry, trained: Path) -> None:
-    first, kept_back, second, third = (registry.publish(trained, CARD) for _ in range(4))
-    for version in (first, second, third):
-        registry.promote(version)
-
-    assert registry.rollback(reason="it likes lists too much") == second == registry.champion()
-    assert registry.rollback() == first == registry.champion()
-    assert log_of(registry, second)[-1] == ("rollback", third, "it likes lists too much")
-    assert refusal(registry.rollback) == (
-        f"Project 3 has no champion before {first} in its log; promote one of: {first}, {kept_back}, {second}, {third}."
-    )
-    assert registry.champion() == first
-
-
-def test_after_a_rollback_the_next_champion_rolls_back_to_what_was_served(registry: Registry, trained: Path) -> None:
-    first, second, third = (registry.publish(trained, CARD) for _ in range(3))
-    registry.promote(first)
-    registry.promote(second)
-    registry.rollback()
-    registry.promote(third)
-
-    assert registry.rollback() == first, "the second one had been rolled back"
-
-
-def test_a_version_that_was_champion_twice_is_rolled_back_twice(registry: Registry, trained: Path) -> None:
-    first, second = registry.publish(trained, CARD), registry.publish(trained, CARD)
-    for version in (first, second, first):
-        registry.promote(version, by="hand")
-
-    assert [registry.rollback(), registry.rollback()] == [second, first]
-    assert "has no champion before" in refusal(registry.rollback)
-
-
-def test_without_a_champion_there_is_nothing_to_roll_back(registry: Registry, trained: Path) -> None:
-    message = "Project 3 has no champion yet, so there is nothing to roll back."
-    assert refusal(registry.rollback) == message
-    registry.publish(trained, CARD)
-    assert refusal(registry.rollback) == message
-
-
-def test_a_champion_from_before_there_was_a_log_can_be_rolled_back_to(registry: Registry, trained: Path) -> None:
-    first, second = registry.publish(trained, CARD), registry.publish(trained, CARD)
-    (registry.folder / "champion").write_text(f"{first}\n")
-    registry.promote(second)
-
-    assert registry.rollback() == first
-
-
-def test_a_broken_champion_can_be_rolled_back(registry: Registry, trained: Path) -> None:
-    first, second = registry.publish(trained, CARD), registry.publish(trained, CARD)
-    registry.promote(first)
-    registry.promote(second)
-    (registry.path(second) / "card.json").write_text("{")
-
-    assert registry.rollback() == first
-
-
-def test_a_rollback_to_a_version_that_is_gone_is_refused(registry: Registry, trained: Path) -> None:
-    first, second = registry.publish(trained, CARD), registry.publish(trained, CARD)
-    registry.promote(first)
-    registry.promote(second)
-    shutil.rmtree(registry.path(first))
-
-    assert refusal(registry.rollback) == f"Project 3 has no version {first!r}; it has: {second}."
-    assert registry.champion() == second
-
-
-def test_a_log_that_cannot_be_written_does_not_stop_a_promotion(
-    registry: Registry, trained: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    version = registry.publish(trained, CARD)
-    log = registry.path(version) / "promotions.jsonl"
-    log.mkdir()
-
-    registry.promote(version)
-
-    assert registry.champion() == version
-    assert registry.card(version).promotions == ()
-    assert f"{log} cannot be written (Is a directory), so this promotion is not logged there" in caplog.text
-
-
-@pytest.mark.parametrize("torn", [b'{"at": "2026', b"\xff\xfe\n", b"[1]\n", b'{"at": "2026"}\n', b"\n"])
-def test_a_torn_line_is_passed_over_and_the_next_one_is_whole(registry: Registry, trained: Path, torn: bytes) -> None:
-    first, second = registry.publish(trained, CARD), registry.publish(trained, CARD)
-    registry.promote(first)
-    with (registry.path(first) / "promotions.jsonl").open("ab") as file:
-        file.write(torn)
-    registry.promote(second)
-    registry.promote(first, by="hand")
-
-    assert log_of(registry, first) == [("judge", None, ""), ("hand", second, "")]
-
-
-def test_a_crash_between_the_log_and_the_pointer_does_not_mislead_a_rollback(registry: Registry, trained: Path) -> None:
-    first, second, third = (registry.publish(trained, CARD) for _ in range(3))
-    registry.promote(first)
-    registry.promote(second)
-    registry.promote(third)
-    (registry.folder / "champion").write_text(f"{second}\n")  # as if it had died before the pointer moved
-
-    assert registry.rollback() == first
 
 
 # Cards

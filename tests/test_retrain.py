@@ -14,10 +14,11 @@ import torch
 from huggingface_hub import ModelCard as HubCard
 from huggingface_hub import ModelCardData
 
+from preference.card import ModelCard
 from preference.errors import StudioKeyError, StudioUnreachable
 from preference.features import Extractors
 from preference.pairs import is_held_out
-from preference.registry import ModelCard, Registry
+from preference.registry import Registry
 from preference.reward_model import load_reward_model
 from preference.settings import Settings
 from preference.studio import LabelStudioProject

@@ -39,7 +39,8 @@ from preference.settings import Settings
 from preference.studio import LabelStudioProject
 from tests.conftest import REPOSITORY, SettingsFactory, save_tiny_base
 from tests.openai_double import OpenAIDouble
-from tests.studio_double import CALLS, KEY, LABEL_CONFIG, StudioDouble, publish_version, wait_until
+from tests.studio_double import CALLS, KEY, LABEL_CONFIG, StudioDouble, wait_until
+from tests.versions import publish_version
 
 PROMPT, ANSWER = "Tell nobody of pumpernickel:\n'it' is \"mine\" ü 🙂", "So be it, marzipan, says the answer's text."
 PASSWORD, SECRET = "password-of-ours", "webhook-of-ours"

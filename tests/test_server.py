@@ -21,7 +21,8 @@ from backend.server import DRAIN_SECONDS, tallies_folder
 from demo.stack import REPOSITORY, Process, free_port, wait_until
 from preference.feature_cache import FeatureCache
 from preference.registry import Registry
-from tests.studio_double import KEY, LABEL_CONFIG, StudioDouble, publish_version
+from tests.studio_double import KEY, LABEL_CONFIG, StudioDouble
+from tests.versions import publish_version
 
 WORKERS = 2
 IS_NIGHTLY = os.environ.get("PAIRLOOP_NIGHTLY") == "1"

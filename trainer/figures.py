@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from scipy.stats import pearsonr, spearmanr
 
+from preference.card import ModelCard
 from preference.pairs import PreferencePair, normalised
-from preference.registry import ModelCard
 from preference.reward_model import RewardModel
 from trainer.annotators import Judgement
 from trainer.intervals import Array, share

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from preference.registry import ModelCard
+from preference.card import ModelCard
 
 if TYPE_CHECKING:  # matplotlib reads fonts and its settings when it is imported, which only who draws needs to wait for
     from matplotlib.axes import Axes

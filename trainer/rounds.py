@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
 
+from preference.card import ModelCard
 from preference.errors import RegistryError, StudioUnreachable, TrainingError
-from preference.registry import ModelCard, Registry
+from preference.registry import Registry
 from preference.standing import tell_round
 from preference.studio import LabelStudioProject
 from trainer.unfinished import UnfinishedRound, busy, is_running, only_round

@@ -20,10 +20,10 @@ from typing import Any
 
 import numpy as np
 
+from preference.card import ModelCard
 from preference.controls import Side
 from preference.errors import PairloopError
 from preference.pairs import PreferencePair, normalised
-from preference.registry import ModelCard
 from preference.reward_model import RewardModel
 from trainer.annotators import Judgement, judgements_of, left_rate, said_by_task
 from trainer.figures import AT_LEAST, moment_of
