@@ -43,7 +43,7 @@ def predict_tasks(
     rewards = serving.model.score(prompts, answers).reshape(-1, 2).tolist()  # (num_answered, 2)
     scores = [serving.model.confidence(reward1, reward2) for reward1, reward2 in rewards]
     for (i, _, _, _), both, score in zip(answered, rewards, scores, strict=True):
-        results[i] = _prediction(Pairwise.suggestion(layout, both, suggest=settings.suggest), score, serving)
+        results[i] = _prediction(_shown(layout, both, settings), score, serving)
     serving.scores.extend(scores)
     # Tasks to be scored again come a page at a time, by their last scores: the page's own keep its control tasks in their place.
     others = scores if len(scores) >= LEAST_OTHERS else list(serving.scores.copy())  # other threads extend it
@@ -74,6 +74,10 @@ def still_wanted(
         and not is_annotated(now)
         and prediction["model_version"] not in (now.get("predictions_model_versions") or "")
     ]
+
+
+def _shown(layout: LabelingLayout, rewards: Sequence[float], settings: Settings) -> list[dict[str, Any]]:
+    return Pairwise.suggestion(layout, rewards, suggest=settings.suggest, show_rewards=settings.show_rewards)
 
 
 def _prediction(result: list[dict[str, Any]], score: float, serving: Serving) -> Prediction:

@@ -68,7 +68,8 @@ def _predictions(examined: Examined) -> str:
 
 
 def _format(examined: Examined) -> str:
-    result = Pairwise.suggestion(examined.layout, (0.5, -0.5), suggest=examined.installation.settings.suggest)
+    settings = examined.installation.settings
+    result = Pairwise.suggestion(examined.layout, (0.5, -0.5), suggest=settings.suggest, show_rewards=settings.show_rewards)
     problems = prediction_problems(examined.state["label_config"], {"result": result, "score": 0.73, "model_version": UNTRAINED})
     if problems:
         raise Amiss(

@@ -14,6 +14,7 @@ from backend.answering import Answering, Score
 from backend.champion import Champion, Serving
 from backend.connect import mend_version
 from backend.metrics import Metrics
+from backend.new_answers import ask_again
 from backend.predictions import LEAST_OTHERS, predict_tasks, still_wanted
 from backend.progress import Progress
 from backend.scheduling import Scheduler
@@ -87,6 +88,7 @@ class Visit:
             is_done = not has_new_version or self._score_open(is_left)
             is_done = is_done and stream.run(self._unanswered(), is_over=is_left, hand_on=self._score, moved=self._tell)
             is_done = is_done and not self._is_outdated and self._score_open(is_left)
+            is_done = is_done and not self._ask_again()
         finally:
             self._tell(is_last=True)
             if stream.num_cut:
@@ -95,6 +97,19 @@ class Visit:
                 seconds, counts = time.monotonic() - started, (stream.num_answered, self._num_scored)
                 logger.info("project %d: %d tasks answered, %d scored in %.1f s", self._project.id, *counts, seconds)
         return is_done
+
+    def _ask_again(self) -> int:
+        """How many tasks were made that are to be answered now."""
+        try:
+            num_made = ask_again(self._project, self._registry, self._layout)
+        except (StudioUnreachable, StudioKeyError):
+            raise
+        except StudioError as error:  # all else can be done without it
+            logger.warning("project %d: new answers were asked for, but: %s", self._project.id, error)
+            return 0
+        if num_made:
+            logger.info("project %d: new answers were asked for in %d tasks", self._project.id, num_made)
+        return num_made
 
     def _unanswered(self) -> Iterator[Task]:
         for page, num_more in self._project.unanswered_tasks(self._layout):

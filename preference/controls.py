@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from preference.layout import LabelingLayout, readable
+from preference.layout import LabelingLayout, Meaning, readable
 
 Side = Literal["left", "right"]
 Suggest = Literal["choice", "scores", "none"]
@@ -24,6 +24,7 @@ class Judgement:
     """What one result says of a comparison; empty where it says nothing."""
 
     outcome: Outcome | None = None
+    wants_new_answers: bool = False  # instead of a comparison
     strength: float | None = None  # by how much the chosen answer is better, 0..1
     written: str | None = None  # a better answer than those that were shown
     is_of_another_config: bool = False  # a control judged that the label config no longer has
@@ -33,8 +34,10 @@ class Pairwise:
     """The <Pairwise> control: which of two answers is better."""
 
     @staticmethod
-    def suggestion(layout: LabelingLayout, rewards: Sequence[float], *, suggest: Suggest = "choice") -> list[Region]:
-        """The regions that preselect the answer with the higher reward and show both rewards; fewer, or none, by `suggest`.
+    def suggestion(
+        layout: LabelingLayout, rewards: Sequence[float], *, suggest: Suggest = "choice", show_rewards: bool = True
+    ) -> list[Region]:
+        """The regions that preselect the answer with the higher reward and show both rewards; fewer, or none, by the settings.
 
         `to_name` is the first answer's tag: Label Studio's validation refuses the control's own name, which is what
         its editor writes, and preselects nothing for "answer1,answer2".
@@ -44,7 +47,7 @@ class Pairwise:
             return []
         regions = [_region(layout.control, layout.answer_tags[0], "pairwise", {"selected": side})] if suggest == "choice" else []
         for tag, reward in zip(layout.reward_tags, rewards, strict=True):
-            if tag is not None:
+            if show_rewards and tag is not None:
                 regions.append(_region(tag.name, tag.to_name, "number", {"number": round(reward, 3)}))
         return regions
 
@@ -79,8 +82,10 @@ class Pairwise:
         """
         regions = _regions(result)
         known = layout.control_names | {layout.control}
+        verdict = _verdict(layout, regions) or Pairwise.choice(layout, result)
         return Judgement(
-            outcome=_verdict(layout, regions) or Pairwise.choice(layout, result),
+            outcome=None if verdict == "new_answers" else verdict,
+            wants_new_answers=verdict == "new_answers",
             strength=_strength(layout, regions),
             written=_written(layout, regions),
             is_of_another_config=any(kind in _JUDGING and name not in known for name, kind, _ in regions),
@@ -101,11 +106,11 @@ def _regions(result: object) -> list[_Shaped]:
     return [(n, k, v) for n, k, v in shaped if isinstance(n, str) and isinstance(k, str) and isinstance(v, dict)]
 
 
-def _verdict(layout: LabelingLayout, regions: list[_Shaped]) -> Outcome | None:
+def _verdict(layout: LabelingLayout, regions: list[_Shaped]) -> Meaning | None:
     if layout.verdict is None:
         return None
     said = [text for name, kind, value in regions if name == layout.verdict.name for text in _texts(value, kind, "choices")]
-    return next((outcome for text in said if (outcome := layout.verdict.outcome(text))), None)
+    return next((meaning for text in said if (meaning := layout.verdict.meaning(text))), None)
 
 
 def _strength(layout: LabelingLayout, regions: list[_Shaped]) -> float | None:

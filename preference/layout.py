@@ -22,11 +22,19 @@ _MOST_CHARACTERS = 1_000_000
 _MOST_DEPTH = 100
 _FIELD = re.compile(r"\$(\w[\w.-]*)")
 _DEFAULT_RATING = 5  # label-studio's docs, tags/rating: maxRating
-_TIE = {
-    "tie", "tied", "draw", "equal", "equally good", "same", "the same", "about the same", "similar", "no difference",
-    "no preference", "both good", "both are good",
+Meaning = Literal["left", "right", "tie", "both_bad", "new_answers"]
+_WORDS: dict[Meaning, set[str]] = {
+    "left": {"left", "left is better", "left answer", "first", "first is better", "first answer", "answer 1", "answer 1 is better"},
+    "right": {
+        "right", "right is better", "right answer", "second", "second is better", "second answer", "answer 2", "answer 2 is better",
+    },
+    "tie": {
+        "tie", "tied", "draw", "equal", "equally good", "same", "the same", "about the same", "similar", "no difference",
+        "no preference", "both good", "both are good",
+    },
+    "both_bad": {"both bad", "both are bad", "equally bad", "both wrong", "both poor", "bad", "neither", "neither is good", "none"},
+    "new_answers": {"new answers", "two new answers", "fresh answers", "other answers", "regenerate"},
 }  # fmt: skip
-_BOTH_BAD = {"both bad", "both are bad", "equally bad", "both wrong", "both poor", "bad", "neither", "neither is good", "none"}
 
 
 @dataclass(frozen=True)
@@ -39,20 +47,20 @@ class Tag:
 
 @dataclass(frozen=True)
 class Verdict:
-    """A <Choices> beside the Pairwise that can say that no answer is better."""
+    """A <Choices> beside the Pairwise, for keys, and for what a click on an answer cannot say."""
 
     name: str
-    tie: frozenset[str] = frozenset()  # what results may hold for a tie: a choice's alias and its value
-    both_bad: frozenset[str] = frozenset()
+    choices: tuple[tuple[str, Meaning], ...] = ()  # what results may hold (a choice's value, and its alias), and what it means
 
-    def outcome(self, said: str) -> Literal["tie", "both_bad"] | None:
-        """What a choice means, whether this config lists it or an earlier one did; None where it is neither."""
-        if said in self.tie or said in self.both_bad:
-            return "tie" if said in self.tie else "both_bad"
+    def meaning(self, said: str) -> Meaning | None:
+        """What a choice means, whether this config lists it or an earlier one did; None where it is not known."""
+        listed = dict(self.choices).get(said)
         words = " ".join(re.sub(r"[\W_]+", " ", said).casefold().split())
-        if words in _TIE:
-            return "tie"
-        return "both_bad" if words in _BOTH_BAD else None
+        return listed or next((meaning for meaning, known in _WORDS.items() if words in known), None)
+
+    def texts(self, meaning: Meaning) -> list[str]:
+        """What results may hold for it."""
+        return [text for text, its in self.choices if its == meaning]
 
 
 @dataclass(frozen=True)
@@ -197,14 +205,13 @@ def _verdict(tags: list[Element]) -> Verdict | None:
     found = _named(tags, "verdict", "Choices")
     if found is None:
         return None
-    words = Verdict("verdict")
-    said: dict[str | None, set[str]] = {"tie": set(), "both_bad": set()}
+    words, choices = Verdict("verdict"), []
     for choice in found.iter("Choice"):
         # The value is what annotators read, the alias what results hold.
         texts = [text for text in (choice.get("value"), choice.get("alias")) if text]
-        outcome = next((outcome for text in texts if (outcome := words.outcome(text))), None)
-        said.get(outcome, set()).update(texts)
-    return Verdict("verdict", frozenset(said["tie"]), frozenset(said["both_bad"]))
+        meaning = next((meaning for text in texts if (meaning := words.meaning(text))), None)
+        choices += [(text, meaning) for text in texts if meaning is not None]
+    return Verdict("verdict", tuple(choices))
 
 
 def _strength(tags: list[Element]) -> Strength | None:

@@ -54,7 +54,7 @@ def pairs_of_task(
     importer.
 
     `dropped` counts by reason what gives no pair: `not ground truth`, `skipped`, `judged by another control` (the label config
-    changed), `empty`, `missing prompt`, `missing answer`, `identical answers`, `tie`, `both bad`, `written answer same as shown`.
+    changed), `new answers wanted`, `empty`, `missing prompt`, `missing answer`, `identical answers`, `tie`, `both bad`, `written answer same as shown`.
     An annotation of identical answers, or a tie, may still give a written pair.
     """
     prompt, (left, right) = layout.prompt(task["data"]), layout.answers(task["data"])
@@ -129,6 +129,12 @@ def read_pairs(path: Path) -> list[PreferencePair]:
         return [PreferencePair(**{k: v for k, v in json.loads(line).items() if k in names}) for line in file if line.strip()]
 
 
+def annotator_of(annotation: Task) -> int | None:
+    """The annotator's id, which some of Label Studio's answers wrap in the whole user."""
+    who = annotation.get("completed_by")
+    return who.get("id") if isinstance(who, dict) else who
+
+
 def _standing(
     task: Task, layout: LabelingLayout, dropped: Counter[str], *, prefer_ground_truth: bool
 ) -> list[tuple[Task, Judgement]]:
@@ -144,7 +150,8 @@ def _standing(
         if annotation.get("was_cancelled"):
             dropped["skipped"] += 1
         elif judgement.outcome is None and judgement.written is None:
-            dropped["judged by another control" if judgement.is_of_another_config else "empty"] += 1
+            of_another = "judged by another control" if judgement.is_of_another_config else "empty"
+            dropped["new answers wanted" if judgement.wants_new_answers else of_another] += 1
         else:
             standing.append((annotation, judgement))
     return standing
@@ -158,7 +165,7 @@ def _provenance(task: Task, annotation: Task, layout: LabelingLayout) -> dict[st
     return {
         "task_id": task.get("id"),
         "annotation_id": annotation.get("id"),
-        "annotator_id": _annotator(annotation),
+        "annotator_id": annotator_of(annotation),
         "suggested_version": seen.get("model_version"),
         "suggested_side": side,
         "suggested_confidence": float(score) if side is not None and isinstance(score, int | float) else None,
@@ -167,12 +174,6 @@ def _provenance(task: Task, annotation: Task, layout: LabelingLayout) -> dict[st
         "lead_seconds": float(lead) if isinstance(lead, int | float) else None,
         "judged_at": made.isoformat() if isinstance(made, datetime) else made,
     }
-
-
-def _annotator(annotation: Task) -> int | None:
-    """The annotator's id, which some of Label Studio's answers wrap in the whole user."""
-    who = annotation.get("completed_by")
-    return who.get("id") if isinstance(who, dict) else who
 
 
 def _votes(

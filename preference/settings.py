@@ -56,6 +56,9 @@ class Settings:
     label_studio_api_key: SecretStr = Field(
         SecretStr(""), description="A personal access token or a legacy token of Label Studio; needed to fill and to train."
     )
+    label_studio_public_url: WebAddress | None = Field(
+        None, description="Label Studio's address as browsers reach it, for links; without it, LABEL_STUDIO_URL."
+    )
     # Where versions live
     model_dir: Path = Field(
         Path("pairloop-models"), description="The folder that backend and trainer share: versions, features, converted weights."
@@ -145,6 +148,9 @@ class Settings:
         "choice",
         description="What annotators see of the reward model: its side and both rewards (`choice`), the rewards alone, or nothing.",
     )
+    show_rewards: bool = Field(
+        True, description="Whether annotators see the rewards; without them, `connect` makes a label config without their boxes."
+    )
     control_percent: float = Field(
         10,
         ge=0,
@@ -186,6 +192,11 @@ class Settings:
         return self.backend_url or f"http://{self.host}:{self.port}"
 
     @property
+    def label_studio_page(self) -> str:
+        """Label Studio's address as browsers reach it."""
+        return self.label_studio_public_url or self.label_studio_url
+
+    @property
     def num_torch_threads(self) -> int:
         """CPU threads for torch in this process."""
         return self.torch_threads or max(1, (os.cpu_count() or 2) // 2)
@@ -212,6 +223,10 @@ class Settings:
             settings = TypeAdapter(cls).validate_python(values)
         except ValidationError as error:
             problems = [_explain(problem, variables) for problem in error.errors()] + problems
+        if not problems and settings.suggest == "scores" and not settings.show_rewards:
+            problems = [
+                "SUGGEST=scores shows the rewards alone, and SHOW_REWARDS=false no rewards; take SUGGEST=none for neither"
+            ]
         if problems:
             raise SettingsError("\n".join(problems))
         return settings

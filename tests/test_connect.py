@@ -1,4 +1,5 @@
 import copy
+import dataclasses
 import tomllib
 from pathlib import Path
 
@@ -7,11 +8,13 @@ import pytest
 from backend.connect import connect, default_label_config, disconnect, mend_version
 from backend.wiring import Backend
 from preference.errors import LayoutError, StudioError, StudioNotFound
+from preference.layout import LabelingLayout
 from preference.registry import UNTRAINED, Registry, known_projects
 from preference.settings import Settings
 from preference.studio import LabelStudioProject
 from tests.conftest import REPOSITORY, SettingsFactory
-from tests.studio_double import KEY, LABEL_CONFIG, StudioDouble, publish_version
+from tests.studio_double import KEY, LABEL_CONFIG, StudioDouble
+from tests.versions import publish_version
 
 ADDRESS = "http://backend:9090"
 HOST = "backend:9090"
@@ -239,6 +242,18 @@ def test_a_project_without_a_label_config_gets_ours(studio: StudioDouble, settin
     assert house.connect()[0] == "set the label config"
     assert studio.projects[house.id]["label_config"] == LABEL_CONFIG == default_label_config()
     assert house.connect() == []
+
+
+def test_without_rewards_our_label_config_has_no_boxes_for_them(studio: StudioDouble, settings: Settings) -> None:
+    house = House(studio, dataclasses.replace(settings, show_rewards=False), label_config="<View/>")
+
+    house.connect()
+
+    held = studio.projects[house.id]["label_config"]
+    assert held == default_label_config(show_rewards=False) != LABEL_CONFIG
+    with_rewards, without = (LabelingLayout.from_label_config(text) for text in (LABEL_CONFIG, held))
+    assert without == dataclasses.replace(with_rewards, reward_tags=(None, None))
+    assert "Number" not in held and "Reward of" not in held
 
 
 def test_the_label_config_that_a_checkout_holds_is_packed_into_what_is_installed() -> None:

@@ -65,6 +65,11 @@ def test_both_rewards_are_shown_rounded_where_the_config_has_tags_for_them() -> 
     ]
 
 
+def test_rewards_that_are_not_to_be_shown_are_left_out() -> None:
+    shown = Pairwise.suggestion(REWARDED, [1.0, 2.0], show_rewards=False)
+    assert [region["value"] for region in shown] == [{"selected": "right"}]
+
+
 def test_a_config_with_one_reward_tag_shows_that_reward_alone() -> None:
     right_only = LabelingLayout("c", ("a", "b"), ("a", "b"), "p", (None, Tag("reward2", "b")))
     numbers = [r for r in Pairwise.suggestion(right_only, [1.0, 2.0]) if r["type"] == "number"]
@@ -157,6 +162,17 @@ def test_every_control_reads_its_suggestion_as_a_judgement(control: type[Pairwis
 def test_the_verdict_goes_before_the_side_that_stays_lit(order: int) -> None:
     result = [region("left"), said("verdict", "choices", {"choices": ["Tie"]})]
     assert Pairwise.judgement(FULL, result[::order]).outcome == "tie"
+
+
+def test_a_side_that_a_key_chose_goes_before_the_one_that_a_suggestion_lit() -> None:
+    result = [region("left", origin="prediction"), said("verdict", "choices", {"choices": ["right"]})]
+    assert Pairwise.judgement(FULL, result) == Judgement("right")
+
+
+def test_new_answers_are_no_judgement_whatever_is_lit() -> None:
+    result = [region("left"), said("verdict", "choices", {"choices": ["new_answers"]})]
+    assert Pairwise.judgement(FULL, result) == Judgement(wants_new_answers=True)
+    assert Pairwise.judgement(PLAIN, result).outcome == "left", "a config without a verdict has no such choice"
 
 
 def test_a_verdict_that_is_neither_leaves_the_side() -> None:

@@ -72,6 +72,7 @@ def test_what_compose_sets_makes_valid_settings(name: str) -> None:
     settings = Settings.from_environ(SERVICES[name]["environment"])
 
     assert settings.label_studio_url == "http://label-studio:8080"
+    assert settings.label_studio_page == "http://localhost:8080", "where the port of Label Studio is published"
     assert settings.model_dir == Path("/models")
     if name == "backend":
         assert (settings.host, settings.address) == ("0.0.0.0", f"http://backend:{settings.port}")

@@ -3,9 +3,7 @@
 The tests of this file share one stack and build on each other, in their order.
 """
 
-import os
 import re
-import shutil
 import subprocess
 import time
 from collections import Counter
@@ -19,18 +17,19 @@ import pytest
 
 from backend.answering import META_KEY
 from backend.connect import connect
+from backend.new_answers import META_KEY as NEW_ANSWERS
 from backend.outdated import remove_outdated
-from demo.stack import PASSWORD, REPOSITORY, USER, Stack, free_port, wait_until
+from demo.stack import REPOSITORY, Stack, free_port, wait_until
 from preference.errors import StudioKeyError
 from preference.layout import LabelingLayout
 from preference.pairs import pairs_of_task
 from preference.registry import UNTRAINED, Registry
 from preference.settings import Settings
 from preference.studio import LabelStudioProject, Task
+from tests.browser import logged_in, opened
 from trainer.judgements import read_judgements
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 LABEL_CONFIG = (REPOSITORY / "label_config.xml").read_text(encoding="utf-8")
 OLDER_CONFIG = """<View>
   <Pairwise name="pw" toName="first,second"/>
@@ -257,23 +256,10 @@ def test_fill_leaves_the_work_to_the_backend_that_is_at_it(stack: Stack, project
 
 
 def test_the_annotators_page_shows_both_answers_and_the_suggested_side(stack: Stack, project: LabelStudioProject) -> None:
-    if CHROMIUM is None:
-        if os.environ.get("CI"):
-            pytest.fail("CI must have Chromium; .ci/run installs it")
-        pytest.skip("Chromium is not installed (Debian: apt-get install chromium)")
-    from playwright.sync_api import sync_playwright
-
-    flags = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
-    with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=flags)
-        page = browser.new_page(viewport={"width": 1300, "height": 950})
+    with opened() as browser:
+        page = logged_in(browser, stack.url)
         errors: list[str] = []
         page.on("pageerror", lambda error: errors.append(str(error)))
-        page.goto(f"{stack.url}/user/login/")
-        page.fill("input[name=email]", USER)
-        page.fill("input[name=password]", PASSWORD)
-        page.click("button[type=submit]")
-        page.wait_for_url(re.compile(r"/(projects)?/?$"))
         with page.expect_response(re.compile(r"/api/dm/actions\?id=next_task")) as answer:
             page.goto(f"{stack.url}/projects/{project.id}/data?labeling=1")
         task: Task = answer.value.json()
@@ -293,8 +279,34 @@ def test_the_annotators_page_shows_both_answers_and_the_suggested_side(stack: St
         assert next(r for r in made["result"] if r["type"] == "pairwise")["value"] == {"selected": suggested}
         assert made["parent_prediction"] == task["predictions"][0]["id"]
         assert errors == []
-        browser.close()
     assert call(stack, "GET", f"/api/tasks/{task['id']}")["total_annotations"] == 1
+
+
+def test_an_annotator_gets_new_answers_to_a_prompt_and_the_old_ones_stay(
+    stack: Stack, project: LabelStudioProject, registry: Registry
+) -> None:
+    layout = LabelingLayout.from_label_config(LABEL_CONFIG)
+    task_id = project.import_tasks(
+        [{"data": {"prompt": "Name a poet.", "answer1": "No.", "answer2": "Why?", "source": "forum"}}]
+    )[0]
+    project.annotate(
+        task_id, [{"from_name": "verdict", "to_name": "prompt", "type": "choices", "value": {"choices": ["new_answers"]}}]
+    )
+    call(stack, "POST", f"/api/dm/actions?id=next_task&project={project.id}", json={})  # opens the label stream's next task
+
+    def new_tasks() -> list[int]:
+        later = project.all_tasks(above=task_id)
+        return [task["id"] for task in later if task["data"]["prompt"] == "Name a poet."]
+
+    eventually(stack, lambda: new_tasks() and answered(project, new_tasks(), layout), what="new answers")
+    (new_id,) = new_tasks()
+    eventually(
+        stack, lambda: project.tasks([new_id])[new_id]["predictions_model_versions"] == registry.champion(), what="their scores"
+    )
+    old, new = (project.tasks([each])[each] for each in (task_id, new_id))
+    assert (old["data"]["answer1"], old["data"]["answer2"], old["total_annotations"]) == ("No.", "Why?", 1)
+    assert old["meta"][NEW_ANSWERS] == {"in_task": new_id} and new["meta"][NEW_ANSWERS]["for_task"] == task_id
+    assert new["data"]["source"] == "forum" and new["data"]["answer1"] not in ("", "No.", "Why?")
 
 
 def test_start_training_makes_a_round_without_new_judgements(

@@ -273,6 +273,14 @@ def test_a_tie_from_before_the_verdict_was_taken_off_the_page_is_counted_apart()
     assert dropped == {"judged by another control": 1}
 
 
+def test_who_wants_new_answers_has_not_judged_but_may_have_written_one() -> None:
+    wants = {**TIE, "value": {"choices": ["new_answers"]}}
+    dropped: Counter[str] = Counter()
+    assert pairs_of_task(task(saying(wants)), FULL, dropped=dropped) == []
+    assert dropped == {"new answers wanted": 1}
+    assert {pair.kind for pair in pairs_of_task(task(saying(wants, WRITTEN)), FULL, dropped=dropped)} == {"written"}
+
+
 @pytest.mark.parametrize("result", [None, "left", 7, {}, [None], [[]], ["x"], [{"from_name": ["comparison"], "value": 3}]])
 def test_a_malformed_result_is_empty(result: object) -> None:
     dropped: Counter[str] = Counter()

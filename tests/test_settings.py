@@ -33,6 +33,7 @@ def test_every_field_is_read_from_the_variable_of_its_name_in_capitals() -> None
     values = {
         "label_studio_url": "https://studio.example",
         "label_studio_api_key": "k",
+        "label_studio_public_url": "https://studio.example/pages",
         "model_dir": "/models",
         "host": "0.0.0.0",
         "port": "1",
@@ -69,7 +70,8 @@ def test_every_field_is_read_from_the_variable_of_its_name_in_capitals() -> None
         "storing_connections": "5",
         "predict_seconds": "20.0",
         "fill_every_seconds": "0.5",
-        "suggest": "scores",
+        "suggest": "none",
+        "show_rewards": "False",
         "control_percent": "12.5",
         "recipe": "lora",
         "reward_base": "/base",
@@ -102,6 +104,13 @@ def test_label_studio_host_is_read_where_label_studio_url_is_not_set() -> None:
     assert Settings.from_environ(both).label_studio_url == "http://new:2"
 
 
+def test_links_for_people_lead_to_the_public_address_and_without_one_to_the_other() -> None:
+    inside = {"LABEL_STUDIO_URL": "http://label-studio:8080"}
+    assert Settings.from_environ(inside).label_studio_page == "http://label-studio:8080"
+    both = Settings.from_environ({**inside, "LABEL_STUDIO_PUBLIC_URL": "https://studio.example/"})
+    assert (both.label_studio_page, both.label_studio_url) == ("https://studio.example", "http://label-studio:8080")
+
+
 def test_all_wrong_variables_are_named_at_once_one_a_line() -> None:
     message = refusal(
         {
@@ -127,6 +136,12 @@ def test_all_wrong_variables_are_named_at_once_one_a_line() -> None:
 
 def test_a_wrong_value_is_reported_under_the_variable_that_held_it() -> None:
     assert refusal({"LABEL_STUDIO_HOST": "studio:80"}).startswith("LABEL_STUDIO_HOST='studio:80' is wrong: ")
+
+
+def test_rewards_that_are_all_that_is_suggested_cannot_be_hidden() -> None:
+    told = refusal({"SUGGEST": "scores", "SHOW_REWARDS": "false"})
+    assert told == "SUGGEST=scores shows the rewards alone, and SHOW_REWARDS=false no rewards; take SUGGEST=none for neither"
+    assert Settings.from_environ({"SUGGEST": "none", "SHOW_REWARDS": "false"}).show_rewards is False
 
 
 def test_half_of_the_basic_auth_settings_is_refused() -> None:

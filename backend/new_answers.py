@@ -1,0 +1,94 @@
+"""New answers where an annotator asked for them: a new task with the same prompt, which the filler answers like any other.
+
+Label Studio's interactive mode cannot do it: nothing in a <Pairwise> or a <Choices> calls /predict, and what /predict gives
+back fills controls, never the texts that are compared (label-studio 1.23.2). So it is asked for with a choice of the verdict.
+The task itself stays as it was judged, with its answers; each of the two tasks says in its meta which the other is.
+
+Covered: one new task for each task, however many annotators ask; a process that is killed between making and marking it.
+Not covered: a Label Studio that stores a task later than the next visit, after it did not acknowledge it: there are two then.
+So are requests older than a day when a project is looked at for the first time, and a Label Studio whose clock is set back.
+"""
+
+from collections.abc import Iterable
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from preference.controls import Pairwise
+from preference.durable import write_whole
+from preference.errors import StudioNotFound
+from preference.layout import LabelingLayout
+from preference.pairs import annotator_of
+from preference.registry import Registry
+from preference.studio import LabelStudioProject, Task
+
+META_KEY = "pairloop_new_answers"
+_OVERLAP = timedelta(minutes=1)  # transactions end out of order
+_AT_FIRST = timedelta(days=1)
+
+
+def ask_again(project: LabelStudioProject, registry: Registry, layout: LabelingLayout) -> int:
+    """How many tasks were made for those whose annotators want other answers; `registry` keeps how far was looked.
+
+    Raises:
+        StudioError: Label Studio cannot be read or written; the next visit goes on.
+    """
+    if layout.verdict is None or not layout.verdict.texts("new_answers"):
+        return 0
+    path = registry.folder / "new_answers"
+    looked_until = _read(path)
+    asked: dict[int, Task] = {}  # by task
+    latest = looked_until
+    for task in project.judged_since(looked_until):
+        latest = max(latest, task["updated_at"] - _OVERLAP)
+        if "in_task" not in _told(task) and (annotation := _asking(task, layout)) is not None:
+            asked[task["id"]] = annotation
+    num_made = _make(project, asked, layout) if asked else 0
+    if latest > looked_until:
+        with suppress(OSError):  # then as much is looked at again
+            write_whole(path, latest.isoformat(), is_durable=False)
+    return num_made
+
+
+def _make(project: LabelStudioProject, asked: dict[int, Task], layout: LabelingLayout) -> int:
+    since = min(datetime.fromisoformat(annotation["created_at"]) for annotation in asked.values())
+    # By a process that was killed before it could mark the old ones.
+    made = {_told(task).get("for_task"): task["id"] for task in project.tasks_made_since(since)}
+    old = project.tasks(list(asked))
+    new = [task_id for task_id in old if task_id not in made]
+    if new:
+        sent = [_unanswered(old[task_id], asked[task_id], layout) for task_id in new]
+        made |= dict(zip(new, project.import_tasks(sent), strict=True))
+    for task_id, task in old.items():
+        with suppress(StudioNotFound):  # deleted since
+            project.store_meta(task_id, {**(task.get("meta") or {}), META_KEY: {**_told(task), "in_task": made[task_id]}})
+    return len(new)
+
+
+def _asking(task: Task, layout: LabelingLayout) -> Task | None:
+    """The first annotation that asks."""
+    asking: Iterable[Task] = (
+        annotation
+        for annotation in task["annotations"]
+        if not annotation.get("was_cancelled") and Pairwise.judgement(layout, annotation.get("result")).wants_new_answers
+    )
+    return min(asking, key=lambda annotation: annotation["id"], default=None)
+
+
+def _unanswered(task: Task, annotation: Task, layout: LabelingLayout) -> Task:
+    told = {"for_task": task["id"], "annotation": annotation["id"], "annotator": annotator_of(annotation)}
+    return {"data": {**task["data"], **dict.fromkeys(layout.answer_fields, "")}, "meta": {META_KEY: told}}
+
+
+def _told(task: Task) -> dict[str, Any]:
+    """What a task's meta says of the other."""
+    told = (task.get("meta") or {}).get(META_KEY)
+    return told if isinstance(told, dict) else {}
+
+
+def _read(path: Path) -> datetime:
+    try:
+        return datetime.fromisoformat(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return datetime.now(UTC) - _AT_FIRST
