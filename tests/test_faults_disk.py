@@ -32,7 +32,8 @@ from tests.test_retrain import Lab, judged_tasks
 from tests.versions import publish_version
 from trainer.__main__ import main
 from trainer.rounds import Round
-from trainer.schedule import Watch, run_schedule
+from trainer.schedule import run_schedule
+from trainer.watch import Watch
 
 PAGE = 4096
 

@@ -33,8 +33,8 @@ from tests.versions import publish_version
 from trainer.judgements import read_judgements
 from trainer.retrain import retrain
 from trainer.rounds import Round, run_here
-from trainer.schedule import Watch
 from trainer.unfinished import UnfinishedRound
+from trainer.watch import Watch
 
 CPU = torch.device("cpu")
 AT_ONCE = 16

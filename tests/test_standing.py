@@ -14,7 +14,7 @@ from tests.conftest import SettingsFactory
 from tests.round_that_waits import CountedProject
 from tests.studio_double import KEY, StudioDouble
 from trainer.rounds import Round, RoundProcesses, run_here, write_outcome
-from trainer.schedule import Watch
+from trainer.watch import Watch
 
 
 @pytest.fixture

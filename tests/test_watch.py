@@ -15,8 +15,8 @@ from tests.cards import CARD
 from tests.conftest import SettingsFactory
 from tests.round_that_waits import CountedProject
 from trainer.rounds import Round
-from trainer.schedule import Watch
 from trainer.unfinished import MAX_ATTEMPTS, Snapshot, UnfinishedRound, only_round
+from trainer.watch import Watch
 
 
 class Lab:
@@ -230,7 +230,7 @@ def test_a_project_that_cannot_be_read_does_not_hold_up_the_next(lab: Lab) -> No
 
 
 def test_a_round_says_why_it_begins(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, logger="trainer.schedule")
+    caplog.set_level(logging.INFO, logger="trainer.watch")
     lab.projects[1].num_annotations = 10
     lab.watch.look()
     lab.registries[1].request("train")
@@ -246,7 +246,7 @@ def test_a_round_says_why_it_begins(lab: Lab, caplog: pytest.LogCaptureFixture) 
 
 
 def test_a_round_that_was_killed_is_taken_up_at_the_next_look(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, logger="trainer.schedule")
+    caplog.set_level(logging.INFO, logger="trainer.watch")
     UnfinishedRound(lab.registries[1]).begin()
 
     lab.watch.look()
