@@ -11,12 +11,10 @@ from typing import Any
 
 import click
 
+from preference.commands import PROJECT, add_shared_commands, begin, read_settings
 from preference.errors import PairloopError
 from preference.settings import Settings
 
-_project_option = click.option(
-    "--project", "project_id", type=click.IntRange(min=1), required=True, help="The id in the project's address."
-)
 _FILE = click.Path(path_type=Path, exists=True, dir_okay=False, readable=True)
 
 
@@ -30,10 +28,8 @@ def serve() -> None:
     """Run the backend under gunicorn."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # until gunicorn listens itself: loading takes seconds
     from backend.server import Server, tallies_folder
-    from preference.logs import set_up_logging
 
-    settings = _settings()
-    set_up_logging(settings)
+    settings = begin()
     if settings.host not in ("127.0.0.1", "localhost", "::1") and not settings.basic_auth_user:
         logging.getLogger("backend").critical(  # shown whatever LOG_LEVEL is
             "HOST=%s is open to the network without a password: whoever reaches port %d may have answers scored and start training; "
@@ -45,7 +41,7 @@ def serve() -> None:
 
 
 @main.command()
-@click.option("--project", "project_id", type=click.IntRange(min=1), help="The id in the project's address.")
+@click.option("--project", "project_id", metavar="ID", type=click.IntRange(min=1), help="The id in the project's address.")
 @click.option("--new", "title", metavar="TITLE", help="Make a new project of that title instead.")
 @click.option("--create", "title_of_before", hidden=True)  # what --new was called
 @click.option(
@@ -55,7 +51,7 @@ def serve() -> None:
 def connect(
     project_id: int | None, title: str | None, title_of_before: str | None, label_config: Any, prompts: Path | None
 ) -> None:
-    """Connect a project to the running backend, or mend its connection. Safe to run again."""
+    """Connect a project to the backend, or mend its connection. Safe to run again."""
     from backend.connect import connect as connect_project
     from preference.registry import Registry
     from preference.studio import LabelStudioProject
@@ -63,7 +59,7 @@ def connect(
     title = title or title_of_before
     if (project_id is None) == (title is None) or (label_config is not None and title is None):
         raise click.UsageError("Give --project ID, or --new TITLE (with --label-config FILE for one of your own).")
-    settings = _settings()
+    settings = read_settings()
     try:
         if title is not None:
             text = label_config.read() if label_config else None
@@ -72,25 +68,29 @@ def connect(
             project = LabelStudioProject(settings, project_id or 0, patience_seconds=20)
             project.read()  # fails before the backend is waited for
             _wait_for_backend(settings)
-        done = connect_project(project, Registry(settings.model_dir, project.id), settings)
+        registry = Registry(settings.model_dir, project.id)
+        done, champion = connect_project(project, registry, settings), registry.champion()
     except PairloopError as error:
         raise click.ClickException(str(error)) from None
     for sentence in done or ["there was nothing to do"]:
         click.echo(sentence)
-    click.echo(f"project {project.id} is connected: {settings.label_studio_url}/projects/{project.id}")
+    click.echo(f"project {project.id} is connected: {settings.label_studio_page}/projects/{project.id}")
+    if champion is None:
+        num_needed = max(settings.min_new_pairs, settings.min_pairs)
+        click.echo(f"nothing is suggested yet: pairloop-trainer trains its first reward model after {num_needed} judgements")
     if prompts is not None:
         _import(project.id, prompts)
 
 
 @main.command()
-@_project_option
+@PROJECT
 def disconnect(project_id: int) -> None:
     """Undo `connect`: remove the connection and its webhook. Tasks, predictions, annotations and versions stay."""
     from backend.connect import disconnect as disconnect_project
     from preference.registry import Registry
     from preference.studio import LabelStudioProject
 
-    settings = _settings()
+    settings = read_settings()
     try:
         project = LabelStudioProject(settings, project_id, patience_seconds=20)
         done = disconnect_project(project, Registry(settings.model_dir, project_id), settings)
@@ -103,13 +103,18 @@ def disconnect(project_id: int) -> None:
 
 @main.command()
 @click.option(
-    "--project", "project_ids", type=click.IntRange(min=1), multiple=True, help="Only this project; may be given again."
+    "--project",
+    "project_ids",
+    metavar="ID",
+    type=click.IntRange(min=1),
+    multiple=True,
+    help="Only this project; may be given again.",
 )
 @click.option(
     "--json", "as_json", is_flag=True, help="Print a list of {check, ok, found, mend}; ok is null where it was skipped."
 )
 def doctor(project_ids: Sequence[int], as_json: bool) -> None:
-    """Check everything that the loop needs, and say what to do where something is wrong; the exit status is 1 then."""
+    """Check everything, and say what to do about what is wrong. The exit status is 1 where something is."""
     from backend.doctor import as_rows, examine, print_findings
     from preference.backbone import quiet_transformers
 
@@ -123,19 +128,19 @@ def doctor(project_ids: Sequence[int], as_json: bool) -> None:
 
 
 @main.command()
-@_project_option
+@PROJECT
 def fill(project_id: int) -> None:
-    """Answer and score a project's open tasks now, and watch; where a backend is at it, watch that."""
+    """Answer and score a project's open tasks now, and watch. Where a backend is at it, watch that."""
     from backend.foreground import fill as fill_project
 
     _work(lambda project, settings, console: fill_project(project, settings, console=console), project_id)
 
 
 @main.command("import")
-@_project_option
+@PROJECT
 @click.argument("file", type=_FILE)
 def import_file(project_id: int, file: Path) -> None:
-    """Import prompts as tasks that are answered and scored already: the fastest way. FILE: .txt, .csv, .jsonl or .json."""
+    """Import prompts as tasks that are answered and scored. The fastest way. FILE: .txt, .csv, .jsonl or .json."""
     _import(project_id, file)
 
 
@@ -154,7 +159,7 @@ def _new_project(settings: Settings, title: str, *, label_config: str | None, pr
     from preference.layout import LabelingLayout
     from preference.studio import LabelStudioProject
 
-    label_config = label_config or default_label_config()
+    label_config = label_config or default_label_config(show_rewards=settings.show_rewards)
     layout = LabelingLayout.from_label_config(label_config)
     if prompts is not None:
         len(PromptFile(prompts, layout))
@@ -175,7 +180,7 @@ def _work(action: Any, project_id: int) -> None:
 
     from preference.studio import LabelStudioProject
 
-    settings, console = _settings(), Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+    settings, console = read_settings(), Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
     logging.basicConfig(level=logging.WARNING, handlers=[RichHandler(console=console, show_path=False)], format="%(message)s")
     try:
         LabelStudioProject(settings, project_id, patience_seconds=10).read()  # fails soon where the address or the key is wrong
@@ -206,13 +211,7 @@ def _is_up(url: str) -> bool:
     return True
 
 
-def _settings() -> Settings:
-    try:
-        return Settings.from_environ()
-    except PairloopError as error:
-        click.echo(str(error), err=True)
-        sys.exit(2)
-
+add_shared_commands(main)
 
 if __name__ == "__main__":
-    main()
+    main(prog_name="pairloop-backend")

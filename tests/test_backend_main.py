@@ -20,8 +20,8 @@ from preference.settings import Settings
 from tests.clinic import Clinic
 from tests.conftest import SettingsFactory
 from tests.filling_house import EMPTY, House
+from tests.importing_house import PROMPTS, Unsteady, held, holds_each_once
 from tests.studio_double import KEY, LABEL_CONFIG, StudioDouble, wait_until
-from tests.test_importing import PROMPTS, Unsteady, held, holds_each_once
 
 STOPPED = "stopped; the next run goes on from here"
 Invoke = Callable[..., Result]
@@ -136,7 +136,7 @@ def test_on_no_terminal_the_counts_and_the_last_state_of_the_bar_are_printed_onc
     lines = command.printed.splitlines()
     assert lines[0] == f"{prompt_file}: 700 prompts; reading those that project {house.project_id} holds"
     assert re.fullmatch(r"prompts imported \S+ +700/700 \d+\.\d answers/s, 0 s left 0:0\d:\d\d", lines[1]), lines[1]
-    assert [line for line in lines[2:] if line] == [f"1 {PROMPTS}", "699 imported"]
+    assert [line for line in lines[2:] if line] == [f"1 {PROMPTS}", "699 imported, 699 of them answered"]
 
 
 def test_on_a_terminal_the_bar_is_live(house: House, prompt_file: Path) -> None:
@@ -164,7 +164,7 @@ def test_on_a_terminal_the_bar_is_live(house: House, prompt_file: Path) -> None:
 
     text = "".join(seen)
     assert status == 0
-    assert "\x1b[2K" in text and "700/700" in text and text.rstrip().endswith("700 imported")
+    assert "\x1b[2K" in text and "700/700" in text and text.rstrip().endswith("700 imported, 700 of them answered")
 
 
 @pytest.mark.parametrize("name", ["[red]prompts.txt", "[/red] :smile: prompts.txt"])
@@ -368,6 +368,13 @@ def clinic(tmp_path: Path) -> Iterator[Clinic]:
         yield clinic
 
 
+def test_connect_names_the_project_s_page_as_browsers_reach_it(clinic: Clinic) -> None:
+    result = clinic.run("connect", "--project", clinic.id, LABEL_STUDIO_PUBLIC_URL="https://studio.example")
+
+    assert f"project {clinic.id} is connected: https://studio.example/projects/{clinic.id}" in result.output
+    assert clinic.studio.url not in result.output
+
+
 def test_one_command_makes_a_project_and_fills_it(clinic: Clinic, tmp_path: Path) -> None:
     (tmp_path / "prompts.txt").write_text("Why?\nWho?\n")
 
@@ -382,7 +389,8 @@ def test_one_command_makes_a_project_and_fills_it(clinic: Clinic, tmp_path: Path
         "switched uncertainty sampling on",
     ]
     assert f"project {made} is connected: {clinic.studio.url}/projects/{made}" in result.output
-    assert result.output.splitlines()[-1] == "2 imported"
+    assert "nothing is suggested yet: pairloop-trainer trains its first reward model after 50 judgements" in result.output
+    assert result.output.splitlines()[-1] == "2 imported, 2 of them answered"
     assert clinic.studio.projects[made]["label_config"] == LABEL_CONFIG
     datas = [task["data"] for task in clinic.studio.tasks.values()]
     assert {data["prompt"] for data in datas} == {"Why?", "Who?"} and all(data["answer1"] and data["answer2"] for data in datas)

@@ -356,9 +356,11 @@ def test_a_damaged_pointer_is_a_version_that_is_not_there_for_everybody(
     assert serving is not None and serving.version == version, "the old one serves on"
     assert (champions.of(7).problem is not None) is bool(pointer.strip())
     assert len([record for record in caplog.records if record.levelno == logging.ERROR]) == bool(pointer.strip())
-    shown = CliRunner().invoke(main, ["status"], env={"MODEL_DIR": str(lab.settings.model_dir)})
-    assert shown.exit_code == 0
-    assert version in shown.output
+    environ = {"MODEL_DIR": str(lab.settings.model_dir)}
+    status, versions = (CliRunner().invoke(main, [command], env=environ) for command in ("status", "versions"))
+    assert (status.exit_code, versions.exit_code) == (0, 0)
+    assert version in versions.output
+    assert ("is not among the versions; roll back, or promote another one" in status.output) is bool(pointer.strip())
 
     registry.promote(version)
     assert not champions.of(7).refresh()

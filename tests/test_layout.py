@@ -49,11 +49,18 @@ def test_our_own_label_config_is_read_whole() -> None:
         verdict=Verdict(
             "verdict",
             (
-                ("First is better", "left"), ("left", "left"), ("Second is better", "right"), ("right", "right"), ("Tie", "tie"),
-                ("tie", "tie"), ("Both bad", "both_bad"), ("both_bad", "both_bad"), ("New answers", "new_answers"),
+                ("First is better", "left"),
+                ("left", "left"),
+                ("Second is better", "right"),
+                ("right", "right"),
+                ("Tie", "tie"),
+                ("tie", "tie"),
+                ("Both bad", "both_bad"),
+                ("both_bad", "both_bad"),
+                ("New answers", "new_answers"),
                 ("new_answers", "new_answers"),
             ),
-        ),  # fmt: skip
+        ),
         strength=Strength("strength", 4),
         better_answer="better_answer",
     )

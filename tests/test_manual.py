@@ -23,10 +23,10 @@ from backend.version_checks import VERSION_CHECKS
 from preference.layout import LabelingLayout
 from preference.promotions import log_promotion
 from preference.registry import Registry
+from tests.cards import CARD
 from tests.conftest import REPOSITORY
 from tests.documents import PROGRAMS, page, pages, said, sentences
 from tests.test_docs import FIELDS, GROUPS, read
-from tests.test_schedule import CARD
 
 NAMES = [found.name for found in pages() if found.name.startswith("docs/")]
 
@@ -39,12 +39,16 @@ def test_a_page_of_the_manual_is_short_and_says_what_its_blocks_are(name: str) -
 
 @pytest.mark.parametrize("name", [name for name in NAMES if page(name).named("console")])
 def test_a_session_on_a_console_is_as_it_is_shown(name: str, tmp_path: Path) -> None:
-    add_version(tmp_path, "v1-20261119-030012", 120, "accuracy 0.702, longer-answer-wins has 0.553, and there was no champion")
+    add_version(
+        tmp_path, "v1-20261119-030012", 120, "accuracy 0.702, longer-answer-wins has 0.553, and there was no champion",
+        accuracy=(0.702, 0.611, 0.781),
+    )  # fmt: skip
     add_version(
         tmp_path, "v2-20261120-030014", 170, "accuracy 0.717, longer-answer-wins has 0.550, the champion has 0.700",
-        before="v1-20261119-030012",
+        accuracy=(0.717, 0.636, 0.786), before="v1-20261119-030012",
     )  # fmt: skip
     environ = dict.fromkeys([field.upper() for field in FIELDS], None) | {"MODEL_DIR": str(tmp_path), "DEVICE": "cpu"}
+    environ |= {"FORCE_COLOR": "1", "TERM": "dumb"}  # tables as on a terminal of 80 columns that has no bold letters
     for block in page(name).named("console"):
         for call in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
             line, _, expected = call.partition("\n")
@@ -53,18 +57,22 @@ def test_a_session_on_a_console_is_as_it_is_shown(name: str, tmp_path: Path) -> 
             arguments = words[len(given) + 1 :]
             result = CliRunner().invoke(GROUPS[words[len(given)]], arguments, env=environ | given)
             pattern = re.escape(expected.strip()).replace(re.escape("..."), ".*")
-            assert re.fullmatch(pattern, result.output.strip(), re.DOTALL), f"$ {line}\n{result.output}"
+            shown = re.sub(r" +$", "", result.output.strip(), flags=re.MULTILINE)
+            assert re.fullmatch(pattern, shown, re.DOTALL), f"$ {line}\n{shown}"
 
 
-def add_version(model_dir: Path, version: str, num_pairs: int, reason: str, *, before: str | None = None) -> None:
-    """Project 12 gets a version that was promoted when it was published."""
+def add_version(
+    model_dir: Path, version: str, num_pairs: int, reason: str, *, accuracy: tuple[float, float, float], before: str | None = None
+) -> None:
+    """Project 12 gets a version that was promoted when it was published. `accuracy`: with its interval's ends."""
     registry = Registry(model_dir, 12)
     folder = registry.folder / "versions" / version
     folder.mkdir(parents=True)
     at = datetime.strptime(version.partition("-")[2], "%Y%m%d-%H%M%S").replace(tzinfo=UTC)
     card = dataclasses.replace(
-        CARD, project_id=12, version=version, created_at=at.isoformat(), num_train_pairs=num_pairs, promoted=True, reason=reason
-    )
+        CARD, project_id=12, version=version, created_at=at.isoformat(), num_train_pairs=num_pairs, promoted=True, reason=reason,
+        metrics={"accuracy": accuracy[0], "interval": accuracy[1:]},
+    )  # fmt: skip
     written = {key: value for key, value in dataclasses.asdict(card).items() if key != "promotions"}
     (folder / "card.json").write_text(json.dumps(written))
     log_promotion(folder, {"at": at.isoformat(timespec="microseconds"), "by": "judge", "before": before, "reason": ""})

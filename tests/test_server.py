@@ -124,17 +124,6 @@ def assert_ended_well(server: Server) -> None:
     assert not list(server.log.parent.glob("pairloop-metrics-*"))
 
 
-def test_sigterm_while_it_still_loads_is_an_ordered_end(server: Server) -> None:
-    def listens() -> bool:
-        caught = re.search(r"^SigCgt:\t(\w+)$", Path(f"/proc/{server.pid}/status").read_text(), re.MULTILINE)
-        return bool(caught and int(caught[1], 16) >> (signal.SIGTERM - 1) & 1)
-
-    server.start()
-    wait_until(listens, timeout_seconds=60, what="its signal handler", check=server.check, every_seconds=0.01)
-    assert server.stop() == 0
-    assert "Traceback" not in server.log.read_text()
-
-
 def test_workers_that_end_are_replaced_their_counts_stay_and_a_second_signal_ends_at_once(
     server: Server, tiny_base: Path
 ) -> None:

@@ -10,11 +10,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from preference.errors import TrainingError
-from preference.heartbeat import beat
 from preference.registry import Registry
+from tests.cards import CARD
 from tests.conftest import REPOSITORY
 from tests.studio_double import KEY, StudioDouble
-from tests.test_schedule import CARD
 from trainer.__main__ import main
 from trainer.rounds import read_outcome
 from trainer.unfinished import only_round
@@ -42,132 +41,6 @@ def registry(tmp_path: Path) -> Registry:
     made.promote(made.publish(tmp_path / "trained", first))
     made.publish(tmp_path / "trained", dataclasses.replace(CARD, num_train_pairs=50, reason="accuracy 0.600 is below"))
     return made
-
-
-def test_status_shows_each_version_with_its_verdict_and_marks_the_champion(
-    invoke: Invoke, registry: Registry, tmp_path: Path
-) -> None:
-    first, second = registry.versions()
-
-    result = invoke("status")
-
-    assert result.exit_code == 0
-    assert result.output.splitlines() == [
-        f"trainer: not running on {tmp_path}",
-        f"project 3: champion {first}",
-        f"* {first}  frozen, 40 pairs, promoted: accuracy 0.700, and there was no champion",
-        f"    made champion {made_at(registry, first)} UTC by judge",
-        f"  {second}  frozen, 50 pairs, kept back: accuracy 0.600 is below",
-    ]
-
-
-def made_at(registry: Registry, version: str) -> str:
-    return str(registry.card(version).promotions[-1]["at"])[:16]
-
-
-def test_status_shows_who_promoted_and_why(invoke: Invoke, registry: Registry) -> None:
-    first, second = registry.versions()
-    invoke("promote", "--project", "3", second, "--reason", "people like it")
-    invoke("rollback", "--project", "3")
-
-    lines = invoke("status").output.splitlines()
-
-    assert lines[2].startswith(f"* {first}")
-    assert lines[4] == f"    made champion {made_at(registry, first)} UTC by rollback after {second}"
-    assert lines[6] == f"    made champion {made_at(registry, second)} UTC by hand after {first}: people like it"
-
-
-def test_status_of_a_project_without_a_version(invoke: Invoke, tmp_path: Path) -> None:
-    Registry(tmp_path, 3).create()
-
-    assert invoke("status").output.splitlines() == [f"trainer: not running on {tmp_path}", "project 3: champion none yet"]
-
-
-def test_status_shows_a_broken_card_and_goes_on(invoke: Invoke, registry: Registry) -> None:
-    first, second = registry.versions()
-    (registry.path(first) / "card.json").write_text("{", encoding="utf-8")
-
-    result = invoke("status")
-
-    assert result.exit_code == 0
-    assert f"  {first}  broken: {registry.path(first) / 'card.json'} is not a model card (JSONDecodeError)" in result.output
-    assert f"  {second}  frozen" in result.output
-
-
-def test_the_check_tells_by_its_exit_status_whether_a_trainer_runs(invoke: Invoke, tmp_path: Path) -> None:
-    result = invoke("status", "--check")
-    assert (result.exit_code, result.output) == (1, f"trainer: not running on {tmp_path}\n")
-
-    beat(tmp_path)
-
-    result = invoke("status", "--check")
-    assert (result.exit_code, result.output) == (0, f"trainer: running on {tmp_path}\n")
-
-
-def test_the_check_loads_neither_torch_nor_the_scheduler(tmp_path: Path) -> None:
-    """A health check runs every few seconds; loading them takes ten seconds of CPU time."""
-    program = """
-import sys
-from trainer.__main__ import main
-try:
-    main(["status", "--check"])
-except SystemExit as end:
-    print(end.code, [name for name in ("torch", "transformers", "apscheduler", "label_studio_sdk") if name in sys.modules])
-"""
-    environ = {**os.environ, "MODEL_DIR": str(tmp_path)}
-    found = subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, env=environ, capture_output=True, text=True)
-
-    assert found.stdout.splitlines() == [f"trainer: not running on {tmp_path}", "1 []"]
-
-
-def test_promote_moves_the_pointer_to_an_older_or_a_newer_version(invoke: Invoke, registry: Registry) -> None:
-    first, second = registry.versions()
-
-    for version in (second, first):
-        result = invoke("promote", "--project", "3", version)
-        assert result.exit_code == 0
-        assert result.output == f"project 3: {version} is the champion; backends load it within a second\n"
-        assert registry.champion() == version
-        assert [line.split()[1] for line in invoke("status").output.splitlines() if line.startswith("*")] == [version]
-
-
-def test_an_unknown_version_is_refused_and_the_known_ones_are_named(invoke: Invoke, registry: Registry) -> None:
-    first, second = registry.versions()
-
-    result = invoke("promote", "--project", "3", "v9-20250101-000000")
-
-    assert result.exit_code == 1
-    assert result.output == f"Error: Project 3 has no version 'v9-20250101-000000'; it has: {first}, {second}.\n"
-    assert registry.champion() == first
-
-
-@pytest.mark.parametrize("version", ["../../3/versions", "latest", ""])
-def test_what_is_no_version_name_is_refused(invoke: Invoke, registry: Registry, version: str) -> None:
-    result = invoke("promote", "--project", "3", version)
-
-    assert result.exit_code == 1
-    assert f"Project 3 has no version {version!r}" in result.output
-
-
-def test_rollback_serves_the_champion_before(invoke: Invoke, registry: Registry) -> None:
-    first, second = registry.versions()
-    invoke("promote", "--project", "3", second)
-
-    result = invoke("rollback", "--project", "3", "--reason", "too short")
-
-    assert result.exit_code == 0
-    assert result.output == f"project 3: {first} is the champion again; backends load it within a second\n"
-    assert registry.champion() == first
-    assert registry.card(first).promotions[-1]["reason"] == "too short"
-
-
-def test_rollback_without_a_champion_before_says_what_to_do(invoke: Invoke, registry: Registry) -> None:
-    first, second = registry.versions()
-
-    result = invoke("rollback", "--project", "3")
-
-    assert result.exit_code == 1
-    assert result.output == f"Error: Project 3 has no champion before {first} in its log; promote one of: {first}, {second}.\n"
 
 
 def test_the_report_is_the_champions_or_that_of_a_named_version(invoke: Invoke, registry: Registry) -> None:
@@ -222,13 +95,6 @@ def test_a_report_without_a_version_says_what_to_do(invoke: Invoke, tmp_path: Pa
     assert (result.exit_code, result.output) == (1, "Error: Project 3 has no version yet; `pairloop-trainer once` trains one.\n")
 
 
-def test_promote_needs_a_project(invoke: Invoke) -> None:
-    result = invoke("promote", "v1-20250101-000000")
-
-    assert result.exit_code == 2
-    assert "Missing option '--project'" in result.output
-
-
 def test_once_without_a_known_project_says_what_to_do(invoke: Invoke, tmp_path: Path) -> None:
     result = invoke("once")
 
@@ -279,6 +145,17 @@ def test_a_project_that_is_taken_comes_back_to_the_daemon_as_such(invoke: Invoke
         read_outcome(result.stdout)
 
 
+def test_a_round_by_hand_is_the_one_that_was_asked_for_unless_it_could_not_run(invoke: Invoke, registry: Registry) -> None:
+    registry.request("train")
+    with only_round(registry):
+        invoke("once", "--project", "3")
+    assert registry.is_requested("train")
+
+    invoke("once", "--project", "3")
+
+    assert not registry.is_requested("train")
+
+
 def test_a_device_that_is_not_there_is_refused(invoke: Invoke) -> None:
     import torch
 
@@ -291,7 +168,7 @@ def test_a_device_that_is_not_there_is_refused(invoke: Invoke) -> None:
 
 
 def test_wrong_settings_end_every_command_with_all_of_them(invoke: Invoke) -> None:
-    result = invoke("status", MIN_PAIRS="2", TRAIN_SCHEDULE="whenever")
+    result = invoke("run", MIN_PAIRS="2", TRAIN_SCHEDULE="whenever")
 
     assert result.exit_code == 2
     assert "TRAIN_SCHEDULE='whenever' is wrong: " in result.output

@@ -1,5 +1,6 @@
 """pairloop-trainer: retrains the reward model when there are new judgements, and promotes what is better."""
 
+import signal
 import sys
 from functools import cache
 from pathlib import Path
@@ -7,12 +8,11 @@ from typing import Literal
 
 import click
 
+from preference.card import ModelCard
+from preference.commands import ONLY_PROJECT, PROJECT, add_shared_commands, begin
 from preference.errors import PairloopError, StudioUnreachable
-from preference.logs import set_up_logging
-from preference.registry import ModelCard, Registry, known_projects
+from preference.registry import Registry, known_projects
 from preference.settings import Settings
-
-_project_option = click.option("--project", "project_id", type=click.IntRange(min=1), required=True, help="The project's id.")
 
 
 @click.group()
@@ -22,11 +22,12 @@ def main() -> None:
 
 @main.command()
 def run() -> None:
-    """Retrain on the schedule, on request and on enough new judgements, until stopped."""
+    """Run the trainer until it is stopped. It trains on its schedule, on request and on enough new judgements."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # until the schedule listens itself: loading takes seconds
     from trainer.rounds import RoundProcesses
     from trainer.schedule import run_schedule
 
-    settings = _settings()
+    settings = begin()
     rounds = RoundProcesses()
     try:
         run_schedule(settings, rounds, interrupt=rounds.interrupt)
@@ -35,14 +36,14 @@ def run() -> None:
 
 
 @main.command()
-@click.option("--project", "project_id", type=click.IntRange(min=1), help="Only this project.")
+@ONLY_PROJECT
 @click.option("--json", "as_json", is_flag=True, help="Say how each round ended as a line of JSON.")
 def once(project_id: int | None, as_json: bool) -> None:
-    """Run one round now for each known project; one that was killed is taken up."""
+    """Run one round now for each known project. One that was killed is taken up."""
     from preference.studio import LabelStudioProject
     from trainer.rounds import Round, run_here, write_outcome
 
-    settings = _settings()
+    settings = begin()
     registries = [Registry(settings.model_dir, project_id)] if project_id else list(known_projects(settings.model_dir))
     if not registries:
         raise click.ClickException(
@@ -52,8 +53,11 @@ def once(project_id: int | None, as_json: bool) -> None:
     failed = False
     for registry in registries:
         project = LabelStudioProject(settings, registry.project_id, patience_seconds=30)
+        is_asked_for = registry.is_requested("train")
         try:
             ended = run_here(registry, lambda: runner(settings)(project, registry))  # noqa: B023 - called before the next
+            if is_asked_for and isinstance(ended, Round):
+                registry.take_request("train")  # that was this round
         except PairloopError as error:
             raise click.ClickException(str(error)) from None
         failed = failed or (ended.outcome == "failed" if isinstance(ended, Round) else isinstance(ended, StudioUnreachable))
@@ -62,73 +66,18 @@ def once(project_id: int | None, as_json: bool) -> None:
 
 
 @main.command()
-@click.option("--check", is_flag=True, help="Only say whether a trainer is running; the exit status tells.")
-def status(check: bool) -> None:
-    """Show each project's versions and whether the trainer is running."""
-    from preference.heartbeat import is_alive
-
-    settings = _settings()
-    alive = is_alive(settings.model_dir)
-    click.echo(f"trainer: {'running' if alive else 'not running'} on {settings.model_dir}")
-    if check:
-        sys.exit(0 if alive else 1)
-    for registry in known_projects(settings.model_dir):
-        champion = registry.champion()
-        click.echo(f"project {registry.project_id}: champion {champion or 'none yet'}")
-        for version in registry.versions():
-            try:
-                card = registry.card(version)
-            except PairloopError as error:
-                click.echo(f"  {version}  broken: {error}")
-                continue
-            verdict = "promoted" if card.promoted else "kept back"
-            click.echo(
-                f"{'*' if version == champion else ' '} {version}  {card.recipe}, {card.num_train_pairs} pairs, {verdict}: {card.reason}"
-            )
-            for entry in card.promotions:
-                after = f" after {entry['before']}" if entry["before"] else ""
-                why = f": {entry['reason']}" if entry.get("reason") else ""
-                click.echo(f"    made champion {entry['at'][:16]} UTC by {entry['by']}{after}{why}")
-
-
-@main.command()
-@_project_option
-@click.argument("version")
-@click.option("--reason", default="", help="Why, for the log on its card.")
-def promote(project_id: int, version: str, reason: str) -> None:
-    """Serve VERSION, whatever the judge said of it."""
-    try:
-        Registry(_settings().model_dir, project_id).promote(version, by="hand", reason=reason)
-    except PairloopError as error:
-        raise click.ClickException(str(error)) from None
-    click.echo(f"project {project_id}: {version} is the champion; backends load it within a second")
-
-
-@main.command()
-@_project_option
-@click.option("--reason", default="", help="Why, for the log on its card.")
-def rollback(project_id: int, reason: str) -> None:
-    """Serve the version that was champion before the present one; once more goes further back."""
-    try:
-        version = Registry(_settings().model_dir, project_id).rollback(reason=reason)
-    except PairloopError as error:
-        raise click.ClickException(str(error)) from None
-    click.echo(f"project {project_id}: {version} is the champion again; backends load it within a second")
-
-
-@main.command()
-@_project_option
+@PROJECT
 @click.argument("version", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print the whole card as JSON.")
 @click.option("--mark-suspects", is_flag=True, help="Also mark the tasks of its most suspect labels in Label Studio, as meta.")
 def report(project_id: int, version: str | None, as_json: bool, mark_suspects: bool) -> None:
-    """Show the figures of VERSION; without it, of the champion, or of the latest where there is none."""
+    """Show a version's report card. Without VERSION, the champion's, or the latest's where there is none."""
     import dataclasses
     import json
 
     from trainer.tables import print_card
 
-    settings = _settings()
+    settings = begin()
     registry = Registry(settings.model_dir, project_id)
     try:
         version = version or registry.champion() or next(reversed(registry.versions()), None)
@@ -146,7 +95,7 @@ def report(project_id: int, version: str | None, as_json: bool, mark_suspects: b
 
 
 @main.command()
-@_project_option
+@PROJECT
 @click.option(
     "--format",
     "format_name",
@@ -165,7 +114,7 @@ def export(project_id: int, format_name: Literal["trl", "dpo", "sft", "csv"], pa
     from preference.studio import LabelStudioProject
     from trainer.export import check_path, export_judgements
 
-    settings = _settings()
+    settings = begin()
     project = LabelStudioProject(settings, project_id, patience_seconds=30)
     try:
         check_path(path, format_name=format_name, conversational=conversational)
@@ -219,15 +168,7 @@ def _round_runner(settings: Settings):  # type: ignore[no-untyped-def]
     return lambda project, registry: retrain(project, registry, settings, extractors=extractors, device=device)
 
 
-def _settings() -> Settings:
-    try:
-        settings = Settings.from_environ()
-    except PairloopError as error:
-        click.echo(str(error), err=True)
-        sys.exit(2)
-    set_up_logging(settings)
-    return settings
-
+add_shared_commands(main)
 
 if __name__ == "__main__":
-    main()
+    main(prog_name="pairloop-trainer")

@@ -7,13 +7,13 @@ import json
 import logging
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
 
 from preference.card import ModelCard
+from preference.commands import program_command
 from preference.errors import RegistryError, StudioUnreachable, TrainingError
 from preference.registry import Registry
 from preference.standing import tell_round
@@ -44,8 +44,9 @@ class Round:
 class RoundProcesses:
     """Runs rounds, each as `python -m trainer once --json`, with this process's environment, folder and stderr."""
 
-    def __init__(self, command: Sequence[str] = (sys.executable, "-m", "trainer", "once", "--json")) -> None:
-        self._command = command
+    def __init__(self, command: Sequence[str] = ()) -> None:
+        """`command`: another that runs a round, and takes --project."""
+        self._command = command or [*program_command("trainer"), "once", "--json"]
         self._process: subprocess.Popen[str] | None = None
         self._is_interrupted = False
 

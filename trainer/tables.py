@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
-from preference.registry import ModelCard
+from preference.card import ModelCard
+from preference.tables import print_sentence, print_table
 
 _RULES = {"longer": "the longer answer wins", "shorter": "the shorter answer wins", "style": "style only"}
 _MOVES = "how much more often they choose the model's side where it is suggested, among tasks on which it is as sure"
@@ -38,17 +37,13 @@ def sections(card: ModelCard) -> list[Section]:
 
 
 def print_card(card: ModelCard, console: Console | None = None) -> None:
-    """Prints a card's verdict and tables on the terminal."""
-    console = console or Console()
+    """Prints a card's verdict and tables."""
+    console = console or Console(highlight=False)
     said = "promoted" if card.promoted else "kept back"
-    console.print(Text(f"{card.version} of project {card.project_id}, {said}: {card.reason}"))
+    print_sentence(f"{card.version} of project {card.project_id}, {said}: {card.reason}", console)
     for section in sections(card):
-        table = Table(title=section.title, title_justify="left", title_style="bold")
-        for name in section.header:
-            table.add_column(Text(name), overflow="fold")
-        for row in section.rows:
-            table.add_row(*(Text(cell) for cell in row))
-        console.print(table)
+        console.print()
+        print_table(section.header, section.rows, title=section.title, console=console)
 
 
 def _accuracy(card: ModelCard) -> Section:
