@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from werkzeug.exceptions import HTTPException
 
 from backend.bodies import MAX_BYTES, PredictBody, SetupBody, VersionsQuery, read_body, read_event
+from backend.buttons import retry_header
 from backend.dashboard import Dashboard, wants_page
 from backend.health import Health
 from backend.openapi import describe
@@ -129,7 +130,9 @@ def create_app(backend: Backend) -> Flask:
 
     @app.errorhandler(HTTPException)
     def http_error(error: HTTPException) -> Response:
-        return _refusal(error.description or error.name, error.code or 500)
+        response = _refusal(error.description or error.name, error.code or 500)
+        response.headers.extend(retry_header(error))
+        return response
 
     @app.errorhandler(Exception)
     def unexpected(error: Exception) -> Response:  # a door: Label Studio's page opens without a prediction

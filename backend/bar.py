@@ -26,8 +26,11 @@ def bar(what: str, console: Console) -> Iterator[Show]:
         shown = progress.add_task(what, total=None, pace="")
 
         def show(done: int, total: int, *, answers_per_second: float) -> None:
-            left = f", {_span(2 * (total - done) / answers_per_second)} left" if answers_per_second else ""
-            progress.update(shown, completed=done, total=total, pace=f"{answers_per_second:.1f} answers/s{left}")
+            if answers_per_second:
+                pace = f"{answers_per_second:.1f} answers/s, {_span(2 * (total - done) / answers_per_second)} left"
+            else:  # loading a model takes a while, and longer for the first time
+                pace = "waiting for the first answers" if done < total else ""
+            progress.update(shown, completed=done, total=total, pace=pace)
 
         yield show
 

@@ -20,7 +20,8 @@ from urllib.parse import SplitResult, urlsplit
 from filelock import FileLock
 from flask import Request
 from itsdangerous import BadData, URLSafeTimedSerializer
-from werkzeug.exceptions import Forbidden
+from pydantic import ValidationError
+from werkzeug.exceptions import Forbidden, HTTPException, TooManyRequests
 
 from backend.bodies import ButtonBody
 from backend.training_requests import MOST_AN_HOUR, ask_for_round
@@ -63,7 +64,7 @@ class Signer:
         except BadData:
             shown = None
         if not isinstance(shown, list) or len(shown) != 2 or shown[0] != body.project:
-            raise Forbidden("The page is too old, or is not this server's; load it again, and press once more.")
+            raise Forbidden("That page was more than 12 hours old, or another server's; press once more on a fresh one.")
         return shown[1] if isinstance(shown[1], str) else None
 
     def message(self, text: str) -> str:
@@ -99,6 +100,7 @@ def press(body: ButtonBody, settings: Settings, *, champion: str | None) -> str:
     """What came of it, as a sentence. `champion`: the one that the page showed.
 
     Raises:
+        TooManyRequests: rounds were asked for too often.
         RegistryError: MODEL_DIR is full or not writable.
     """
     registry = Registry(settings.model_dir, body.project)
@@ -119,11 +121,26 @@ def press(body: ButtonBody, settings: Settings, *, champion: str | None) -> str:
         return "Nothing was rolled back: the log of promotions is damaged; use pairloop-trainer promote."
 
 
+def refusal(error: HTTPException | ValidationError | RegistryError) -> tuple[str, int]:
+    """Why a button did nothing, and the status that says so."""
+    if isinstance(error, HTTPException):
+        return error.description or error.name, error.code or 500
+    if isinstance(error, RegistryError):
+        return str(error), 503
+    return "What came is no form of this page; press the button here.", 400
+
+
+def retry_header(error: Exception) -> dict[str, str]:
+    """When to press again, as a header; empty where that is not known."""
+    return {"Retry-After": str(error.retry_after)} if isinstance(error, TooManyRequests) else {}
+
+
 def _train(registry: Registry, settings: Settings) -> str:
     if wait_seconds := ask_for_round(registry, time.time()):
-        return (
-            f"Not asked for: training was asked for {MOST_AN_HOUR} times within an hour, which is the most. "
-            f"Ask again in {math.ceil(wait_seconds / 60)} min, or run pairloop-trainer once."
+        raise TooManyRequests(
+            f"Training was asked for {MOST_AN_HOUR} times within an hour, which is the most. "
+            f"Ask again in {math.ceil(wait_seconds / 60)} min, or run pairloop-trainer once.",
+            retry_after=wait_seconds,
         )
     if not is_alive(settings.model_dir):
         return "Asked for, but no trainer is running: start pairloop-trainer run, and the round begins."

@@ -16,9 +16,10 @@ from typing import Any, TypeVar
 from flask import Request, Response, redirect
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from pydantic import TypeAdapter, ValidationError
+from werkzeug.exceptions import HTTPException
 
 from backend.bodies import ButtonBody, ProjectId, read_form
-from backend.buttons import Signer, check_origin, press
+from backend.buttons import Signer, check_origin, press, refusal, retry_header
 from backend.charts import Chart, learning_chart, length_chart, reliability_chart, strip, versions_chart
 from backend.loop import Loop, read_loop
 from backend.report_card import Report, ReportCard, Share, read_card
@@ -113,14 +114,38 @@ class Dashboard:
 
     def page(self, request: Request) -> Response:
         """The page for a browser; ?project=ID chooses, and without it the newest is shown."""
+        return self._page(request.args.get("project"), said=request.args.get("said", ""))
+
+    def pressed(self, request: Request) -> Response:
+        """Back to the page, which says what came of a button; where it is refused, the page itself, with the reason.
+
+        Raises:
+            HTTPException, ValidationError, RegistryError: it is refused, and no browser asks.
+        """
+        body: ButtonBody | None = None
+        try:
+            body = read_form(request, ButtonBody, max_bytes=_FORM_BYTES)
+            check_origin(request, self._settings)
+            return self._press(body)
+        except (HTTPException, ValidationError, RegistryError) as error:
+            if not wants_page(request):
+                raise
+            reason, status = refusal(error)
+            response = self._page(str(body.project) if body else None, refused=reason)
+            response.status_code = status
+            response.headers.extend(retry_header(error))
+            return response
+
+    def _page(self, project: str | None, *, said: str = "", refused: str = "") -> Response:
+        """The page. `said`: what came of a button, signed; `refused`: why one did nothing."""
         model_dir = self._settings.model_dir
         found, problems = standings(model_dir)
         champions = self._backend.champions.all().items()
         problems += [f"Project {project_id}: {champion.problem}" for project_id, champion in champions if champion.problem]
         signer = _tried(problems, lambda: Signer(model_dir), None)
-        wanted = _project_id(request.args.get("project"))
+        wanted = _project_id(project)
         chosen = next((standing for standing in found if standing.project_id == wanted), found[-1] if found else None)
-        if "project" in request.args and found and (chosen is None or chosen.project_id != wanted):
+        if project is not None and found and (chosen is None or chosen.project_id != wanted):
             problems.append("The project that was asked for is not known here; another one is shown.")
         shown = self._shown(chosen, problems) if chosen else None
         nonce = secrets.token_urlsafe(16)
@@ -129,13 +154,14 @@ class Dashboard:
             shown=shown,
             choices=[Choice(standing.project_id, self._name(standing)) for standing in found],
             problems=[" ".join(problem.split())[:600] for problem in problems],
-            said=signer.said(request.args.get("said", "")) if signer else "",
+            said=signer.said(said) if signer else "",
+            refused=refused,
             token=signer.token(shown.id, shown.champion) if signer and shown else None,
             is_ready=self._backend.scheduler.is_ready,
             num_waiting=_tried([], lambda: self._backend.metrics.num_jobs_waiting, None),
             engine=self._settings.generator_engine,
             has_key=bool(self._settings.label_studio_api_key.get_secret_value()),
-            label_studio_url=self._settings.label_studio_url,
+            label_studio=self._settings.label_studio_page,
             now=time.time(),
         )
         # Half an emoji in a damaged file is no UTF-8.
@@ -152,16 +178,7 @@ class Dashboard:
         }
         return response
 
-    def pressed(self, request: Request) -> Response:
-        """Back to the page, which says what came of a button.
-
-        Raises:
-            HTTPException: the request is no form of ours.
-            ValidationError: a field is missing or of another type.
-            RegistryError: MODEL_DIR is full or not writable.
-        """
-        check_origin(request, self._settings)
-        body = read_form(request, ButtonBody, max_bytes=_FORM_BYTES)
+    def _press(self, body: ButtonBody) -> Response:
         signer = Signer(self._settings.model_dir)
         champion = signer.champion_of(body)
         if body.project in (standing.project_id for standing in standings(self._settings.model_dir)[0]):
@@ -187,7 +204,7 @@ class Dashboard:
         return Shown(
             standing.project_id,
             self._name(standing),
-            f"{self._settings.label_studio_url}/projects/{standing.project_id}",
+            f"{self._settings.label_studio_page}/projects/{standing.project_id}",
             read_loop(registry, model_dir, filling=standing.filling),
             standing.champion,
             _tried(problems, lambda: _before(registry, versions), None),

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -90,8 +91,7 @@ def import_prompts(project: LabelStudioProject, settings: Settings, path: Path, 
             with bar("prompts imported", console) as show:
                 work.run(prompts, moved=lambda: _show_import(work, num_rows, started, show))
         finally:
-            for what, count in work.counts.items():
-                console.print(f"{count} {what}")
+            _print_counts(work.counts, console)
 
 
 def _fill_here(registry: Registry, settings: Settings, show: Show) -> None:
@@ -154,6 +154,14 @@ def _show_import(work: Import, num_rows: int, started: float, show: Show) -> Non
     imported = work.counts["imported"]
     skipped = sum(count for what, count in work.counts.items() if what.startswith("skipped"))
     show(imported + skipped, num_rows, answers_per_second=2 * imported / max(time.monotonic() - started, 1e-3))
+
+
+def _print_counts(counts: Counter[str], console: Console) -> None:
+    for what, count in counts.items():
+        if what == "imported":
+            num_unanswered = sum(number for reason, number in counts.items() if reason.startswith("unanswered"))
+            what = f"imported, {count - num_unanswered} of them answered"
+        console.print(f"{count} {what}")
 
 
 @contextmanager

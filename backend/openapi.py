@@ -68,8 +68,8 @@ _ROUTES = {
         ),
     ),
     "/buttons": _Route(
-        "post", "A button of the dashboard, whose page holds the token; leads back to it.", {303: {}},
-        refusals=(400, 401, 403, 413, 415, 500, 503), body=ButtonBody, body_type="application/x-www-form-urlencoded",
+        "post", "A button of the dashboard, whose page holds the token; leads back to it. A browser gets a refusal as that page.", {303: {}},
+        refusals=(400, 401, 403, 413, 415, 429, 500, 503), body=ButtonBody, body_type="application/x-www-form-urlencoded",
     ),
     "/health": _Route(
         "get", "Whether the backend is up; its state for those who are allowed to see it.", {200: _HEALTH}, refusals=(500,),

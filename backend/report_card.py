@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError, WrapValidator
 
-from preference.registry import ModelCard
+from preference.card import ModelCard
 
 _MOST_ROWS, _MOST_LETTERS = 400, 600
 _T = TypeVar("_T")

@@ -137,7 +137,7 @@ class Stack:
             check_port(name, port)
         if not (self.folder / "label-studio").exists():
             self.folder.mkdir(parents=True, exist_ok=True)
-            shutil.copytree(_migrated_data(), self.folder / "label-studio")
+            shutil.copytree(migrated_data(), self.folder / "label-studio")
         self.label_studio.start()
         self.label_studio.wait_until_up(timeout_seconds=300)
 
@@ -216,6 +216,17 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def migrated_data() -> Path:
+    """A data folder with its database migrated and no user; migrating takes about a minute, copying nothing."""
+    if not _LABEL_STUDIO.exists():
+        raise StackError("Label Studio is not installed; run `make install-label-studio`.")
+    _MIGRATED.parent.mkdir(exist_ok=True)
+    with FileLock(_MIGRATED.parent / ".lock", timeout=600):
+        if not _MIGRATED.exists():
+            _migrate()
+    return _MIGRATED
+
+
 _LABEL_STUDIO_ENVIRON = {
     "COLLECT_ANALYTICS": "false",
     "LATEST_VERSION_CHECK": "false",
@@ -232,17 +243,6 @@ def _label_studio_command(data: Path, port: int, token: str) -> list[str]:
         str(_LABEL_STUDIO), "start", "--no-browser", "--data-dir", str(data), "--port", str(port), "--internal-host", "127.0.0.1",
         "--username", USER, "--password", PASSWORD, "--user-token", token, "--enable-legacy-api-token",
     ]  # fmt: skip
-
-
-def _migrated_data() -> Path:
-    """A data folder with its database migrated and no user; migrating takes about a minute, copying nothing."""
-    if not _LABEL_STUDIO.exists():
-        raise StackError("Label Studio is not installed; run `make install-label-studio`.")
-    _MIGRATED.parent.mkdir(exist_ok=True)
-    with FileLock(_MIGRATED.parent / ".lock", timeout=600):
-        if not _MIGRATED.exists():
-            _migrate()
-    return _MIGRATED
 
 
 def _migrate() -> None:

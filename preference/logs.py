@@ -37,7 +37,7 @@ def set_up_logging(settings: Settings) -> None:
 def log_line(settings: Settings) -> logging.Formatter:
     """What makes a line of an event; in JSON a traceback is a field of it, in text it follows."""
     found = [value.get_secret_value() for value in vars(settings).values() if isinstance(value, SecretStr)]
-    for name in ("label_studio_url", "openai_base_url", "backend_url"):  # https://user:password@host
+    for name in ("label_studio_url", "label_studio_public_url", "openai_base_url", "backend_url"):  # https://user:password@host
         quoted = urlsplit(getattr(settings, name) or "").password or ""
         found += [quoted, unquote(quoted)]
     return (_JsonLine if settings.log_format == "json" else _TextLine)(found, is_debug=settings.log_level == "DEBUG")

@@ -26,6 +26,7 @@ def made_once(temporary: Path, base: Path) -> Path:
 def lived_in(model_dir: Path, base: Path, *, sizes: tuple[int, ...] = SIZES) -> Registry:
     """The registry of project 7 after a round for each size."""
     environ = {"MODEL_DIR": str(model_dir), "REWARD_BASE": str(base), "DEVICE": "cpu", "TORCH_THREADS": "1"}
+    environ |= {"LABEL_STUDIO_URL": "http://inside:1", "LABEL_STUDIO_PUBLIC_URL": "https://studio.example"}
     settings = Settings.from_environ({**environ, "MIN_PAIRS": "20", "HOLDOUT_FRACTION": "0.3"})
     lab = Lab(settings)
     for size in sizes:

@@ -38,7 +38,8 @@ def test_a_time_is_told_in_seconds_minutes_or_hours(num_left: int, answers_per_s
 def test_before_the_first_answer_nothing_is_foretold() -> None:
     text = shown(3, 10, answers_per_second=0)
 
-    assert " 3/10 0.0 answers/s 0:00:0" in text and "left" not in text
+    assert " 3/10 waiting for the first answers 0:00:0" in text and "left" not in text
+    assert " 10/10 0:00:0" in shown(10, 10, answers_per_second=0)
 
 
 def test_where_nothing_was_shown_it_still_ends() -> None:

@@ -1,6 +1,7 @@
 """The page at / without a browser: what it shows, whatever lies in MODEL_DIR, and who may press its buttons."""
 
 import base64
+import html
 import json
 import os
 import re
@@ -60,13 +61,13 @@ def client_on(model_dir: Path, **changes: Any) -> FlaskClient:
 class Page(HTMLParser):
     """What a browser makes of the page: its words, its tags, and each form's fields."""
 
-    def __init__(self, answer: TestResponse) -> None:
+    def __init__(self, answer: TestResponse, *, status: int = 200) -> None:
         super().__init__()
         self.answer, self.html = answer, answer.text
         self.words, self.tags, self.handlers = "", list[str](), list[str]()
         self.forms: list[dict[str, str]] = []
         self._is_hidden = False
-        assert answer.status_code == 200, answer.text
+        assert answer.status_code == status, answer.text
         assert answer.content_type == "text/html; charset=utf-8"
         self.feed(self.html)
         self.words = " ".join(self.words.split())
@@ -98,6 +99,13 @@ def page(client: FlaskClient, query: str = "", **headers: str) -> Page:
 
 def press(client: FlaskClient, form: dict[str, str], **headers: str) -> TestResponse:
     return client.post("/buttons", data=form, headers={"Sec-Fetch-Site": "same-origin", **headers})
+
+
+def refused(answer: TestResponse, status: int) -> tuple[str, Page]:
+    """Why a button did nothing, as the page says it at its top, and that page."""
+    shown = Page(answer, status=status)
+    (reason,) = re.findall(r'<p class="note bad" role="alert"><strong>Nothing was done</strong>(.*?)</p>', shown.html)
+    return html.unescape(reason), shown
 
 
 def said(client: FlaskClient, answer: TestResponse) -> str:
@@ -192,6 +200,7 @@ def test_without_a_project_it_says_what_to_type(tmp_path: Path) -> None:
     shown = page(client_on(tmp_path / "nothing"))
 
     assert "Nothing is connected yet" in shown.words
+    assert 'pairloop-backend connect --new "My preferences" --prompts prompts.txt' in shown.words
     assert "pairloop-backend connect --project 12" in shown.words
     assert shown.forms == []
     assert not (tmp_path / "nothing").exists() or list((tmp_path / "nothing").glob("projects")) == []
@@ -213,6 +222,15 @@ def test_the_champion_stands_there_with_its_report_card(house: Path) -> None:
     assert "nearly always picks left" in shown.words and "Krippendorff's alpha" in shown.words
     assert f"the suggested side was chosen {100 * card.report['suggestions']['value']:.1f} %" in shown.words
     assert "skipped 13" in shown.words
+
+
+def test_links_for_people_lead_where_browsers_reach_label_studio(house: Path) -> None:
+    inside, outside = {"label_studio_url": "http://label-studio:8080"}, {"label_studio_public_url": "https://studio.example"}
+
+    assert 'href="http://label-studio:8080/projects/7"' in page(client_on(house, **inside)).html
+    shown = page(client_on(house, **inside, **outside)).html
+    assert 'href="https://studio.example/projects/7"' in shown and "label-studio:8080" not in shown
+    assert 'href="https://studio.example/projects/7/data?task=' in shown, "a suspect's link, of the trainer"
 
 
 def test_rounds_stand_there_with_their_reasons_the_last_one_too_where_it_was_skipped(house: Path) -> None:
@@ -251,8 +269,8 @@ def test_projects_are_chosen_by_their_titles(models: Path) -> None:
 
     newest, chosen = page(client), page(client, "?project=7")
 
-    assert '<a href="?project=12" aria-current="page">Poems</a>' in newest.html
-    assert '<a href="?project=7" aria-current="page">Support answers, English</a>' in chosen.html
+    assert '<a href="./?project=12" aria-current="page">Poems</a>' in newest.html
+    assert '<a href="./?project=7" aria-current="page">Support answers, English</a>' in chosen.html
     for unknown in ("99", "x", "", "7.5", "-1", "9" * 30):
         assert page(client, f"?project={unknown}").answer.status_code == 200
     assert "is not known here" in page(client, "?project=99").words
@@ -488,7 +506,12 @@ def test_train_now_is_bound_by_the_webhook_s_limit(models: Path) -> None:
         assert press(client, form).status_code == 303
         assert registry.take_request("train")
 
-    assert "6 times within an hour, which is the most" in said(client, press(client, form))
+    answers = press(client, form, **BROWSER), press(client, form)
+    assert [3500 < int(answer.headers["Retry-After"]) <= 3600 for answer in answers] == [True, True]
+    reason, shown = refused(answers[0], 429)
+    assert "6 times within an hour, which is the most. Ask again in 60 min" in reason
+    assert shown.button("train")
+    assert answers[1].get_json() == {"error": reason}, "to a program"
     assert not registry.is_requested("train")
     event = client.post("/webhook", json={"action": "START_TRAINING", "project": {"id": PROJECT}})
     assert event.status_code == 429
@@ -616,10 +639,6 @@ def test_a_form_without_a_good_token_presses_nothing(models: Path, house: Path) 
     other = page(client, "?project=12").button("train")
     key = (models / "dashboard.key").read_bytes()
 
-    class Yesterday(TimestampSigner):
-        def get_timestamp(self) -> int:
-            return int(time.time()) - 24 * 3600
-
     old = URLSafeTimedSerializer(key, salt="pairloop-button", signer=Yesterday).dumps([PROJECT, None])
     foreign = URLSafeTimedSerializer(b"another key", salt="pairloop-button").dumps([PROJECT, None])
     message = parse_qs(urlsplit(press(client, {**form, "button": "fill"}).location).query)["said"][0]
@@ -649,6 +668,66 @@ def test_what_is_no_form_of_ours_is_refused_as_json(house: Path, body: bytes, ki
     answer = client_on(house).post("/buttons", data=body, content_type=kind)
 
     assert (answer.status_code, list(answer.get_json())) == (status, ["error"])
+
+
+class Yesterday(TimestampSigner):
+    def get_timestamp(self) -> int:
+        return int(time.time()) - 24 * 3600
+
+
+@pytest.mark.parametrize("is_old", [True, False])
+def test_a_button_of_an_old_page_leads_to_a_fresh_one_whose_buttons_work(models: Path, is_old: bool) -> None:
+    Registry(models, 12).create()  # the newest, which is shown where none is chosen
+    client, registry = client_on(models), Registry(models, PROJECT)
+    form = page(client, f"?project={PROJECT}").button("train")
+    key = (models / "dashboard.key").read_bytes()
+    token = URLSafeTimedSerializer(key, salt="pairloop-button", signer=Yesterday).dumps([PROJECT, registry.champion()])
+
+    answer = press(client, {**form, "token": token if is_old else "x"}, **BROWSER)
+
+    reason, shown = refused(answer, 403)
+    assert reason == "That page was more than 12 hours old, or another server's; press once more on a fresh one."
+    assert nothing_was_asked(models)
+    assert "The loop" in shown.words and shown.button("train")["project"] == str(PROJECT)
+    assert answer.headers["Cache-Control"] == "no-store" and "frame-ancestors 'none'" in answer.headers["Content-Security-Policy"]
+    assert press(client, shown.button("train"), **BROWSER).status_code == 303
+    assert registry.is_requested("train")
+
+
+def test_who_may_not_press_is_told_so_on_the_page(models: Path) -> None:
+    client = client_on(models)
+    form = page(client).button("train")
+
+    for headers, reason in (
+        ({"Sec-Fetch-Site": "cross-site"}, "The request comes from another site's page"),
+        ({"Host": "evil.example"}, "Without a password, buttons work at an IP address"),
+    ):
+        told, shown = refused(press(client, form, **{**BROWSER, **headers}), 403)
+        assert told.startswith(reason)
+        assert shown.button("train")
+    assert nothing_was_asked(models)
+
+
+def test_a_button_that_cannot_be_kept_is_refused_on_the_page(models: Path) -> None:
+    client = client_on(models)
+    form = page(client).button("fill")
+    key = models / "dashboard.key"
+    key.unlink()
+    key.mkdir()
+
+    reason, shown = refused(press(client, form, **BROWSER), 503)
+
+    assert "MODEL_DIR is not writable" in reason
+    assert shown.forms == []
+
+
+def test_a_form_of_another_release_is_refused_on_the_page(models: Path) -> None:
+    client = client_on(models)
+
+    reason, shown = refused(press(client, {"press": "train"}, **BROWSER), 400)
+
+    assert reason == "What came is no form of this page; press the button here."
+    assert shown.button("train")
 
 
 def test_every_process_on_one_folder_takes_the_others_tokens_and_the_key_is_its_user_s_alone(models: Path) -> None:

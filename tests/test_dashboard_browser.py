@@ -182,6 +182,47 @@ def test_a_button_leads_back_with_what_came_of_it(browser: Browser, server: Serv
         assert not Registry(server.model_dir, PROJECT).is_requested("fill"), "a page that is loaded again presses nothing"
 
 
+MAKE_OLD = "document.querySelectorAll('input[name=token]').forEach(field => field.value = 'of a day ago')"
+
+
+@pytest.mark.parametrize("has_scripts", [True, False])
+def test_a_button_of_an_old_page_leads_to_one_that_says_so_and_whose_buttons_work(
+    browser: Browser, server: Server, has_scripts: bool
+) -> None:
+    registry = Registry(server.model_dir, PROJECT)
+    context = browser.new_context(java_script_enabled=has_scripts, viewport={"width": 390, "height": 900}, color_scheme="dark")
+    shown = context.new_page()
+    shown.goto(server.url)
+    shown.evaluate(MAKE_OLD)
+    with shown.expect_response("**/buttons") as answer:
+        shown.get_by_role("button", name="Fill now").click()
+
+    assert answer.value.status == 403
+    expect(shown.get_by_role("alert")).to_contain_text("more than 12 hours old")
+    assert not registry.is_requested("fill")
+    if has_scripts:  # axe-core is one
+        assert_readable(shown, 390)
+    assert shown.url == (f"{server.url}/?project={PROJECT}" if has_scripts else f"{server.url}/buttons")
+    shown.get_by_role("button", name="Fill now").click()
+    expect(shown.get_by_role("status")).to_contain_text("Asked for")
+    expect(shown.get_by_role("alert")).to_have_count(0)
+    assert registry.take_request("fill")
+    context.close()
+
+
+def test_a_page_that_stays_open_renews_what_its_buttons_bring(browser: Browser, server: Server) -> None:
+    with opened(browser, "about:blank") as shown:
+        shown.clock.install()
+        shown.goto(server.url)
+        shown.evaluate(MAKE_OLD)
+        shown.clock.run_for(5100)
+        expect(shown.locator("input[name=token]").last).not_to_have_value("of a day ago")
+        shown.get_by_role("button", name="Fill now").click()
+
+        expect(shown.get_by_role("status")).to_contain_text("Asked for")
+    assert Registry(server.model_dir, PROJECT).take_request("fill")
+
+
 def test_without_scripts_the_page_is_whole_and_its_buttons_work(browser: Browser, server: Server) -> None:
     with opened(browser, server.url, java_script_enabled=False) as shown:
         shown.get_by_role("button", name="Fill now").click()

@@ -25,7 +25,7 @@ def test_sigterm_while_it_still_loads_is_an_ordered_end(command: str, tmp_path: 
     program, argument = command.split()
     environ = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "MODEL_DIR": str(tmp_path), "PORT": str(free_port())}
     environ |= {"GENERATOR_ENGINE": "echo", "TORCH_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    process = subprocess.Popen([PROGRAMS / program, argument], env=environ, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen([str(PROGRAMS / program), argument], env=environ, stderr=subprocess.PIPE, text=True)
     try:
         wait_until(lambda: catches(process.pid, signal.SIGTERM), seconds=60)
         process.terminate()
@@ -38,6 +38,6 @@ def test_sigterm_while_it_still_loads_is_an_ordered_end(command: str, tmp_path: 
 def test_a_round_is_ours_whatever_lies_in_the_folder_that_the_trainer_is_started_in(tmp_path: Path) -> None:
     (tmp_path / "trainer.py").write_text("print('hijacked')", encoding="utf-8")
     program = "import subprocess; from trainer.rounds import program_command; subprocess.run([*program_command('trainer'), 'once', '--help'])"
-    command = [PROGRAMS / "python", "-P", "-c", program]
+    command = [str(PROGRAMS / "python"), "-P", "-c", program]
     said = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100, check=True).stdout
     assert said.startswith("Usage: pairloop-trainer once") and "hijacked" not in said

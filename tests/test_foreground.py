@@ -343,7 +343,7 @@ def test_an_import_prints_what_became_of_the_prompts(house: House, tmp_path: Pat
 
     assert lines[0] == f"{path}: 121 prompts; reading those that project {house.project_id} holds"
     assert lines[1].startswith("prompts imported ") and " 121/121 " in lines[1] and " answers/s, 0 s left " in lines[1]
-    assert sorted(lines[2:]) == ["119 imported", "2 skipped, the project holds the prompt"]
+    assert sorted(lines[2:]) == ["119 imported, 119 of them answered", "2 skipped, the project holds the prompt"]
     assert len(house.studio.tasks) == 120
 
 
@@ -373,7 +373,7 @@ def test_what_was_imported_is_told_where_it_ends_too_soon(house: House, tmp_path
     with pytest.raises(StudioNotFound):
         import_prompts(house.project(), house.settings, path, console=screen.console)
 
-    assert screen.lines[-1] == "100 imported"
+    assert screen.lines[-1] == "100 imported, 100 of them answered"
 
 
 def test_no_thread_is_left(house: House, tmp_path: Path) -> None:

@@ -136,9 +136,10 @@ def test_what_is_hidden_is_what_the_settings_hold_secret() -> None:
     assert names == {name.lower() for name in SECRETS} - {"basic_auth_user"}
 
 
-def test_a_password_in_an_address_is_hidden_as_well() -> None:
-    settings = Settings.from_environ({"LABEL_STUDIO_URL": "http://bob:hunter%402secret@studio", "LOG_FORMAT": "text"})
-    line = log_line(settings)
+@pytest.mark.parametrize("variable", ["LABEL_STUDIO_URL", "LABEL_STUDIO_PUBLIC_URL", "OPENAI_BASE_URL", "BACKEND_URL"])
+def test_a_password_in_an_address_is_hidden_as_well(variable: str) -> None:
+    address = "http://bob:hunter%402secret@studio"
+    line = log_line(Settings.from_environ({variable: address, "LOG_FORMAT": "text"}))
 
-    for text in (settings.label_studio_url, "hunter@2secret"):
+    for text in (address, "hunter@2secret"):
         assert "hunter" not in line.format(logging.makeLogRecord({"msg": "not there: %s", "args": (text,)}))

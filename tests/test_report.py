@@ -12,8 +12,8 @@ from huggingface_hub import ModelCard as HubCard
 from huggingface_hub import ModelCardData
 from rich.console import Console
 
+from preference.card import ModelCard
 from preference.pairs import PreferencePair
-from preference.registry import ModelCard
 from tests.test_figures import CARD
 from tests.test_judge import KnowsRewards, holdout, model
 from tests.test_pictures import REPORT

@@ -10,8 +10,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from numpy.typing import ArrayLike
 
 from preference.backbone import title
+from preference.card import ModelCard
 from preference.pairs import PreferencePair
-from preference.registry import ModelCard
 from preference.reward_model import RewardModel
 from trainer.annotators import annotator_figures, judgements_of, left_rate
 from trainer.figures import confidences, history, length_matched, prequential, reliability, reward_and_length, suggestions
@@ -43,8 +43,8 @@ def report_figures(
     """The figures of ModelCard.report, as JSON can hold them; what there are too few data for is None.
 
     `holdout`: the comparisons that the verdict was found on, in that order; `votes`: all held-out pairs. `gaps`: Trained.gaps,
-    of `train`. `earlier`: the cards of all earlier versions that can be read. `project_url`: "LABEL_STUDIO_URL/projects/ID".
-    `load` gives an earlier version, or raises PairloopError. Scores nothing but, with the champion, the judgements that came
+    of `train`. `earlier`: the cards of all earlier versions that can be read. `project_url`: the project's
+    page in Label Studio. `load` gives an earlier version, or raises PairloopError. Scores nothing but, with the champion, the judgements that came
     after it, and, with the version that was served, those of the control group.
     """
     every = [*train, *votes]

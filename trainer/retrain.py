@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from preference.backbone import fingerprint, locate
+from preference.card import ModelCard
 from preference.durable import DISK_FULL
 from preference.errors import PairloopError, RegistryError, StudioUnreachable
 from preference.feature_cache import prune_features
@@ -24,7 +25,7 @@ from preference.features import Extractors
 from preference.layout import LabelingLayout
 from preference.pairs import PreferencePair, is_held_out, majority, num_votes, pairs_of_task, split_holdout
 from preference.probe import load_version, take_probe
-from preference.registry import ModelCard, Registry
+from preference.registry import Registry
 from preference.reward_model import RewardModel
 from preference.settings import Settings
 from preference.studio import LabelStudioProject
@@ -155,7 +156,7 @@ def _round(
     figures = report_figures(
         verdict, challenger, train=data.pairs, holdout=holdout, votes=votes, gaps=trained.gaps,
         champion=champion, champion_card=champion_card, earlier=earlier, dropped=card.dropped,
-        learning_curve=curve, project_url=f"{settings.label_studio_url}/projects/{project.id}",
+        learning_curve=curve, project_url=f"{settings.label_studio_page}/projects/{project.id}",
         load=partial(load_version, registry, extractor=extractors, device=device),
     )  # fmt: skip
     card = replace(card, report=figures)

@@ -29,7 +29,7 @@ def most_suspect(
     """The votes that models which did not see them contradict most, worst first; empty without such models.
 
     `gaps`: Trained.gaps, of these pairs. `temperature`: of the reward model; `probability` = sigmoid(gap / temperature), that
-    the label is right. `project_url`: "LABEL_STUDIO_URL/projects/ID". A label is suspect where the model is at least as sure
+    the label is right. `project_url`: the project's page in Label Studio. A label is suspect where the model is at least as sure
     that it is wrong as it is, on average, that a label is right, and .6 (confident learning: Northcutt et al., arXiv 1911.00068).
     """
     if gaps is None:
