@@ -11,19 +11,19 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from demo.stack import PASSWORD, USER
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+_CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 
 
 @contextmanager
-def opened() -> Iterator[Browser]:
+def chromium() -> Iterator[Browser]:
     """A browser; the test is skipped where there is none, and fails there in CI."""
-    if CHROMIUM is None:
+    if _CHROMIUM is None:
         if os.environ.get("CI"):
             pytest.fail("CI must have Chromium; .ci/run installs it")
         pytest.skip("Chromium is not installed (Debian: apt-get install chromium)")
     with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        browser = driver.chromium.launch(executable_path=_CHROMIUM, args=_FLAGS)
         try:
             yield browser
         finally:

@@ -1,6 +1,5 @@
 """The page at / in Chromium, from real gunicorn workers: light and dark, wide and narrow, by keyboard, without scripts."""
 
-import os
 import shutil
 import threading
 from collections.abc import Iterator
@@ -13,31 +12,24 @@ import httpx
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from flask import Flask
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 from werkzeug.serving import make_server
 
 from preference.registry import Registry
 from preference.standing import tell_waiting
+from tests.browser import chromium
 from tests.dashboard_house import PROJECT, made_once
 from tests.test_dashboard import HOSTILE, IS_NIGHTLY, app_on, change_card, hostile, page, press
 from tests.test_server import Server
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 LOOKS = [(scheme, width) for scheme in ("light", "dark") for width in (1300, 360)]
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    if CHROMIUM is None:
-        if os.environ.get("CI"):
-            pytest.fail("CI must have Chromium; .ci/run installs it")
-        pytest.skip("Chromium is not installed (Debian: apt-get install chromium)")
     expect.set_options(timeout=30_000)
-    with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

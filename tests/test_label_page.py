@@ -13,7 +13,7 @@ from preference.controls import Pairwise
 from preference.layout import LabelingLayout
 from preference.settings import Settings
 from preference.studio import LabelStudioProject
-from tests.browser import logged_in, opened
+from tests.browser import chromium, logged_in
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 SUBMIT = "[data-testid=bottombar-submit-button]"
@@ -32,7 +32,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 @pytest.fixture(scope="module")
 def page(stack: Stack) -> Iterator[Page]:
-    with opened() as browser:
+    with chromium() as browser:
         yield logged_in(browser, stack.url)
 
 

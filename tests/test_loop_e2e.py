@@ -26,7 +26,7 @@ from preference.pairs import pairs_of_task
 from preference.registry import UNTRAINED, Registry
 from preference.settings import Settings
 from preference.studio import LabelStudioProject, Task
-from tests.browser import logged_in, opened
+from tests.browser import chromium, logged_in
 from trainer.judgements import read_judgements
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
@@ -256,7 +256,7 @@ def test_fill_leaves_the_work_to_the_backend_that_is_at_it(stack: Stack, project
 
 
 def test_the_annotators_page_shows_both_answers_and_the_suggested_side(stack: Stack, project: LabelStudioProject) -> None:
-    with opened() as browser:
+    with chromium() as browser:
         page = logged_in(browser, stack.url)
         errors: list[str] = []
         page.on("pageerror", lambda error: errors.append(str(error)))
