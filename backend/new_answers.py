@@ -4,11 +4,14 @@ Label Studio's interactive mode cannot do it: nothing in a <Pairwise> or a <Choi
 back fills controls, never the texts that are compared (label-studio 1.23.2). So it is asked for with a choice of the verdict.
 The task itself stays as it was judged, with its answers; each of the two tasks says in its meta which the other is.
 
-Covered: one new task for each task, however many annotators ask; a process that is killed between making and marking it.
-Not covered: a Label Studio that stores a task later than the next visit, after it did not acknowledge it: there are two then.
-So are requests older than a day when a project is looked at for the first time, and a Label Studio whose clock is set back.
+Covered: one new task for each task, however many annotators ask; a process that is killed between making and marking it; a
+task that Label Studio refuses to make.
+Not covered: a Label Studio that stores a task later than the next visit, after it did not acknowledge it: there are two then;
+requests older than a day when a project is looked at for the first time; a Label Studio whose clock is set back, or more than a
+minute behind ours while judgements end out of order.
 """
 
+import logging
 from collections.abc import Iterable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -17,12 +20,13 @@ from typing import Any
 
 from preference.controls import Pairwise
 from preference.durable import write_whole
-from preference.errors import StudioNotFound
+from preference.errors import StudioError, StudioKeyError, StudioNotFound, StudioUnreachable
 from preference.layout import LabelingLayout
 from preference.pairs import annotator_of
 from preference.registry import Registry
 from preference.studio import LabelStudioProject, Task
 
+logger = logging.getLogger(__name__)
 META_KEY = "pairloop_new_answers"
 _OVERLAP = timedelta(minutes=1)  # transactions end out of order
 _AT_FIRST = timedelta(days=1)
@@ -41,29 +45,35 @@ def ask_again(project: LabelStudioProject, registry: Registry, layout: LabelingL
     asked: dict[int, Task] = {}  # by task
     latest = looked_until
     for task in project.judged_since(looked_until):
-        latest = max(latest, task["updated_at"] - _OVERLAP)
+        latest = max(latest, task["updated_at"])
         if "in_task" not in _told(task) and (annotation := _asking(task, layout)) is not None:
             asked[task["id"]] = annotation
-    num_made = _make(project, asked, layout) if asked else 0
-    if latest > looked_until:
+    num_made = _make(project, asked, layout, since=looked_until) if asked else 0
+    # What changed within a minute, such as an import of judged tasks, is looked at again for a minute, and not until more comes.
+    settled = max(latest - _OVERLAP, min(latest, datetime.now(UTC) - _OVERLAP))
+    if settled > looked_until:
         with suppress(OSError):  # then as much is looked at again
-            write_whole(path, latest.isoformat(), is_durable=False)
+            write_whole(path, settled.isoformat(), is_durable=False)
     return num_made
 
 
-def _make(project: LabelStudioProject, asked: dict[int, Task], layout: LabelingLayout) -> int:
-    since = min(datetime.fromisoformat(annotation["created_at"]) for annotation in asked.values())
-    # By a process that was killed before it could mark the old ones.
+def _make(project: LabelStudioProject, asked: dict[int, Task], layout: LabelingLayout, *, since: datetime) -> int:
+    # By a process that was killed before it could mark the old ones: what it looked at, it did not write down.
     made = {_told(task).get("for_task"): task["id"] for task in project.tasks_made_since(since)}
-    old = project.tasks(list(asked))
-    new = [task_id for task_id in old if task_id not in made]
-    if new:
-        sent = [_unanswered(old[task_id], asked[task_id], layout) for task_id in new]
-        made |= dict(zip(new, project.import_tasks(sent), strict=True))
+    old, num_made = project.tasks(list(asked)), 0
     for task_id, task in old.items():
+        if task_id not in made:
+            try:
+                (made[task_id],) = project.import_tasks([_unanswered(task, asked[task_id], layout)])
+            except (StudioUnreachable, StudioKeyError):
+                raise
+            except StudioError as error:  # of this task alone, such as one that lacks a field that the label config shows
+                logger.warning("project %d: task %d gets no new answers: %s", project.id, task_id, error)
+                continue
+            num_made += 1
         with suppress(StudioNotFound):  # deleted since
             project.store_meta(task_id, {**(task.get("meta") or {}), META_KEY: {**_told(task), "in_task": made[task_id]}})
-    return len(new)
+    return num_made
 
 
 def _asking(task: Task, layout: LabelingLayout) -> Task | None:
@@ -89,6 +99,6 @@ def _told(task: Task) -> dict[str, Any]:
 
 def _read(path: Path) -> datetime:
     try:
-        return datetime.fromisoformat(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+        return datetime.fromisoformat(path.read_text(encoding="utf-8")).astimezone(UTC)
+    except (OSError, ValueError):
         return datetime.now(UTC) - _AT_FIRST

@@ -24,10 +24,8 @@ _FIELD = re.compile(r"\$(\w[\w.-]*)")
 _DEFAULT_RATING = 5  # label-studio's docs, tags/rating: maxRating
 Meaning = Literal["left", "right", "tie", "both_bad", "new_answers"]
 _WORDS: dict[Meaning, set[str]] = {
-    "left": {"left", "left is better", "left answer", "first", "first is better", "first answer", "answer 1", "answer 1 is better"},
-    "right": {
-        "right", "right is better", "right answer", "second", "second is better", "second answer", "answer 2", "answer 2 is better",
-    },
+    "left": {"left", "left is better", "left answer", "first", "first is better"},
+    "right": {"right", "right is better", "right answer", "second", "second is better"},
     "tie": {
         "tie", "tied", "draw", "equal", "equally good", "same", "the same", "about the same", "similar", "no difference",
         "no preference", "both good", "both are good",

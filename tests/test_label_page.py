@@ -18,7 +18,7 @@ from tests.browser import chromium, logged_in
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 SUBMIT = "[data-testid=bottombar-submit-button]"
 LIT = """() => [...document.querySelectorAll(".answer .cursor-pointer")].map(
-    answer => getComputedStyle(answer).backgroundColor).map(colour => !colour.endsWith(", 0)"))"""
+    answer => getComputedStyle(answer).boxShadow !== "none")"""  # a background may be the mouse's
 LEFT, RIGHT, NONE = [True, False], [False, True], [False, False]
 
 
@@ -39,8 +39,8 @@ def page(stack: Stack) -> Iterator[Page]:
 class Tasks:
     """A project whose tasks suggest their first answer, and a page on which an annotator judges them one after another."""
 
-    def __init__(self, stack: Stack, page: Page, *, count: int, show_rewards: bool = True) -> None:
-        config = default_label_config(show_rewards=show_rewards)
+    def __init__(self, stack: Stack, page: Page, *, count: int, show_rewards: bool = True, config: str = "") -> None:
+        config = config or default_label_config(show_rewards=show_rewards)
         self.layout = LabelingLayout.from_label_config(config)
         self.project = LabelStudioProject.create(Settings.from_environ(stack.environ), title="Labels", label_config=config)
         texts = {"prompt": "Why do cats purr?", "answer1": "Nobody knows for sure. " * 9, "answer2": "They are happy. " * 9}
@@ -91,6 +91,17 @@ def test_keys_judge_and_what_is_lit_is_what_counts(stack: Stack, page: Page) -> 
 
     assert [judgement.outcome for judgement in found] == ["left", "right", "tie", "both_bad", None]
     assert [judgement.wants_new_answers for judgement in found] == [False] * 4 + [True]
+
+
+def test_a_translated_page_is_lit_by_its_keys_as_well(stack: Stack, page: Page) -> None:
+    config = default_label_config().replace("First is better", "Die erste ist besser").replace("Second is better", "Die zweite")
+    tasks = Tasks(stack, page, count=1, config=config)
+    tasks.open("labeling=1")
+    page.keyboard.press("2")
+    tasks.wait_for(RIGHT)
+    tasks.submit()
+
+    assert [judgement.outcome for judgement in tasks.judgements()] == ["right"]
 
 
 def test_a_key_that_is_pressed_again_gives_the_choice_back_to_the_mouse(stack: Stack, page: Page) -> None:

@@ -128,13 +128,19 @@ def test_these_words_are_both_bad(said: str) -> None:
 
 @pytest.mark.parametrize(
     ("said", "meaning"),
-    [("Left", "left"), ("First is better.", "left"), ("answer_2", "right"), ("RIGHT", "right"), ("New answers", "new_answers")],
+    [
+        ("Left", "left"),
+        ("First is better.", "left"),
+        ("right_answer", "right"),
+        ("RIGHT", "right"),
+        ("New answers", "new_answers"),
+    ],
 )
 def test_these_words_are_a_side_or_ask_for_new_answers(said: str, meaning: str) -> None:
     assert Verdict("verdict").meaning(said) == meaning
 
 
-@pytest.mark.parametrize("said", ["", "?", "Left out", "Not sure", "tie-dye", "not bad"])
+@pytest.mark.parametrize("said", ["", "?", "Left out", "Answer 1", "Not sure", "tie-dye", "not bad"])
 def test_other_words_are_no_verdict(said: str) -> None:
     assert Verdict("verdict").meaning(said) is None
 

@@ -99,6 +99,30 @@ def test_only_what_changed_since_the_last_look_is_read(house: House) -> None:
     assert look(house) == 0, "it goes a day back, and finds it done"
 
 
+def test_many_judgements_of_one_moment_are_not_read_again_for_ever(house: House) -> None:
+    past = time.time() - 120
+    house.studio.clock = lambda: past
+    for task in house.add(*[ANSWERED] * 501):
+        house.studio.annotate(task, CHOICE)
+    look(house)
+    num_before = len(house.studio.requests)
+
+    look(house)
+
+    assert house.studio.requests[num_before:] == ["GET /api/tasks/"]
+
+
+def test_a_task_that_label_studio_does_not_make_holds_up_no_other(house: House) -> None:
+    refused, task = house.add({**ANSWERED, "prompt": "Refused."}, ANSWERED)
+    for each in (refused, task):
+        house.studio.annotate(each, ASKS)
+    house.at(f"POST /api/projects/{house.project_id}/import", lambda: house.studio.failures.append(400))
+
+    assert look(house) == 1
+
+    assert (told(house, refused), list(told(house, task))) == (None, ["in_task"])
+
+
 def test_judged_skipped_and_open_tasks_ask_for_nothing(house: House) -> None:
     tied, chosen, skipped, _ = tasks = house.add(ANSWERED, ANSWERED, ANSWERED, {**ANSWERED, "prompt": "new_answers"})
     house.studio.annotate(tied, TIE)
@@ -164,4 +188,4 @@ def test_where_label_studio_refuses_the_new_task_all_else_is_filled(house: House
     assert house.visit().run(lambda: False, has_new_version=False)
 
     assert house.is_answered(empty)
-    assert any("new answers were asked for, but: " in message for message in warnings_of(caplog))
+    assert any("gets no new answers: " in message for message in warnings_of(caplog))
