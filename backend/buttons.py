@@ -111,12 +111,14 @@ def press(body: ButtonBody, settings: Settings, *, champion: str | None) -> str:
         if not settings.label_studio_api_key.get_secret_value():
             return "Asked for, but LABEL_STUDIO_API_KEY is not set, so this backend fills nothing."
         return "Asked for: the filler looks for tasks without answers now."
-    if registry.champion() != champion:
-        return "Nothing was rolled back: the champion has changed since the page was loaded. Look again."
     try:
+        if registry.champion() != champion:
+            return "Nothing was rolled back: the champion has changed since the page was loaded. Look again."
         return f"{registry.rollback(reason='on the dashboard')} is the champion again; backends load it within a second."
     except RegistryError as error:
         return f"Nothing was rolled back: {error}"
+    except OSError as error:
+        return f"Nothing was rolled back: {error.filename} cannot be read ({error.strerror})."
     except (ValueError, TypeError, KeyError, RecursionError):
         return "Nothing was rolled back: the log of promotions is damaged; use pairloop-trainer promote."
 

@@ -45,8 +45,11 @@ class ModelCard:
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
             names = {f.name for f in dataclasses.fields(cls)}
-            return cls(**{key: value for key, value in values.items() if key in names})
-        except (OSError, ValueError, TypeError, AttributeError) as error:
+            card = cls(**{key: value for key, value in values.items() if key in names})
+            if not isinstance(card.num_annotations, int):  # by which new judgements are counted
+                raise TypeError(card.num_annotations)
+            return card
+        except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
             raise RegistryError(
                 f"{path} is not a model card ({type(error).__name__}); restore it or promote another version."
             ) from error

@@ -18,7 +18,7 @@ import click
 from preference.cells import PROJECT_HEADER, VERSION_HEADER, forecast, project_row, version_row
 from preference.errors import PairloopError, RegistryError
 from preference.logs import set_up_logging
-from preference.overview import TrainerOverview, read_projects, read_trainer, read_versions
+from preference.overview import TrainerOverview, VersionOverview, read_projects, read_trainer, read_versions
 from preference.registry import Registry, known_projects
 from preference.settings import Settings
 
@@ -68,6 +68,19 @@ def begin() -> Settings:
     return settings
 
 
+@contextmanager
+def refusals() -> Iterator[None]:
+    """Makes what is refused while MODEL_DIR is read or written the one sentence that the command ends with."""
+    try:
+        yield
+    except PairloopError as error:
+        raise click.ClickException(str(error)) from None
+    except OSError as error:
+        if error.filename is None:  # no file: whoever read what we print has left
+            raise
+        raise click.ClickException(f"{error.filename} cannot be read ({error.strerror}); mend that.") from None
+
+
 @click.command()
 @ONLY_PROJECT
 @click.option("--check", is_flag=True, help="Only say whether a trainer is running; the exit status tells.")
@@ -77,9 +90,12 @@ def status(project_id: int | None, check: bool, as_json: bool) -> None:
     settings = begin()
     trainer = read_trainer(settings)
     if check:
-        _say_whether_running(trainer)
+        if as_json:
+            _print_json({"trainer": asdict(trainer)})
+        else:
+            _say_whether_running(trainer)
         sys.exit(0 if trainer.is_running else 1)
-    with _refusals():
+    with refusals():
         projects = read_projects(_registries(settings, project_id), trainer)
     if as_json:
         _print_json({"trainer": asdict(trainer), "projects": [asdict(project) for project in projects]})
@@ -97,13 +113,22 @@ def status(project_id: int | None, check: bool, as_json: bool) -> None:
 def versions(project_id: int | None, as_json: bool) -> None:
     """Show each version: its accuracy, verdict and promotions."""
     settings = begin()
-    with _refusals():
+    with refusals():
         registries = _some(_registries(settings, project_id), settings)
-        found = [version for registry in registries for version in read_versions(registry)]
+    found: list[VersionOverview] = []
+    problems = []
+    for registry in registries:
+        try:
+            with refusals():
+                found += list(read_versions(registry))
+        except click.ClickException as error:
+            problems.append(error.message)
     if as_json:
         _print_json([asdict(version) for version in found])
-        return
-    _print_table(VERSION_HEADER, [version_row(version) for version in found], num_notes=2)
+    elif found or not problems:
+        _print_table(VERSION_HEADER, [version_row(version) for version in found], num_notes=2)
+    if problems:
+        raise click.ClickException("\n".join(problems))
 
 
 @click.command()
@@ -112,22 +137,20 @@ def versions(project_id: int | None, as_json: bool) -> None:
 def train(project_id: int | None, now: bool) -> None:
     """Say when the next round begins; with --now, ask for one."""
     settings = begin()
-    with _refusals():
+    with refusals():
         registries = _some(_registries(settings, project_id), settings)
         trainer = read_trainer(settings)
-        if now:
-            said = _ask_for_rounds(registries, trainer, settings)
-        else:
-            said = [f"project {project.project}: {forecast(project, trainer)}" for project in read_projects(registries, trainer)]
+        for sentence in _ask_for_rounds(registries, trainer, settings) if now else ():
+            click.echo(sentence)  # at once: the next project may refuse
     only = "" if project_id is None else f" --project {project_id}"
     mend = f"start `pairloop-trainer run`, or train right here: `pairloop-trainer once{only}`"
     if now:
-        click.echo("\n".join(said))
         if not trainer.is_running:
             raise click.ClickException(f"No trainer is running on MODEL_DIR={settings.model_dir}, so that waits; {mend}.")
         return
     _say_whether_running(trainer)
-    click.echo("\n".join(said))
+    for project in read_projects(registries, trainer):
+        click.echo(f"project {project.project}: {forecast(project, trainer)}")
     click.echo(f"`pairloop-trainer train --now{only}` asks for a round now" if trainer.is_running else mend)
 
 
@@ -138,7 +161,7 @@ def train(project_id: int | None, now: bool) -> None:
 def promote(project_id: int, version: str, reason: str) -> None:
     """Serve VERSION, whatever the judge said of it."""
     settings = begin()
-    with _refusals():
+    with refusals():
         Registry(settings.model_dir, project_id).promote(version, by="hand", reason=reason)
     click.echo(f"project {project_id}: {version} is the champion; backends load it within a second")
 
@@ -149,7 +172,7 @@ def promote(project_id: int, version: str, reason: str) -> None:
 def rollback(project_id: int, reason: str) -> None:
     """Serve the version that was champion before. Once more goes further back."""
     settings = begin()
-    with _refusals():
+    with refusals():
         version = Registry(settings.model_dir, project_id).rollback(reason=reason)
     click.echo(f"project {project_id}: {version} is the champion again; backends load it within a second")
 
@@ -167,17 +190,6 @@ class _Elsewhere(click.Command):
 
     def invoke(self, ctx: click.Context) -> Any:
         os.execv(sys.executable, [*program_command(self._program), str(self.name), *ctx.args])  # noqa: S606
-
-
-@contextmanager
-def _refusals() -> Iterator[None]:
-    """Makes what is refused while MODEL_DIR is read or written the one sentence that the command ends with."""
-    try:
-        yield
-    except PairloopError as error:
-        raise click.ClickException(str(error)) from None
-    except OSError as error:
-        raise click.ClickException(f"{error.filename} cannot be read ({error.strerror}); mend its rights.") from None
 
 
 def _registries(settings: Settings, project_id: int | None) -> list[Registry]:
@@ -207,15 +219,14 @@ def _say_whether_running(trainer: TrainerOverview) -> None:
     click.echo(f"trainer: {'running' if trainer.is_running else 'not running'} on {trainer.model_dir}")
 
 
-def _ask_for_rounds(registries: list[Registry], trainer: TrainerOverview, settings: Settings) -> list[str]:
-    """Asks for a round of each project: what comes of it, a sentence a project.
+def _ask_for_rounds(registries: list[Registry], trainer: TrainerOverview, settings: Settings) -> Iterator[str]:
+    """Asks for a round of each project: what comes of it, a sentence a project, as soon as it was asked for.
 
     Not limited as requests by web are: who may run a command here may train as often as they like.
     """
     known = read_projects(list(known_projects(settings.model_dir)), trainer)
     training = next((project.project for project in known if project.training_since is not None), None)
     when = f"within {settings.look_every_seconds:g} s" if training is None else f"after the round of project {training}"
-    said = []
     for registry in registries:
         if registry.is_retired:
             raise RegistryError(
@@ -225,8 +236,7 @@ def _ask_for_rounds(registries: list[Registry], trainer: TrainerOverview, settin
         asked = "was asked for already" if registry.is_requested("train") else "is asked for"
         registry.request("train")
         taken = f"; the trainer takes that {when}" if trainer.is_running else ""
-        said.append(f"project {registry.project_id}: a round {asked}{taken}")
-    return said
+        yield f"project {registry.project_id}: a round {asked}{taken}"
 
 
 def _print_table(header: Sequence[str], rows: list[list[str]], *, num_notes: int) -> None:

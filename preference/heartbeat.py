@@ -1,5 +1,6 @@
 """Whether a trainer is running. A small file, so that a health check does not load torch to ask."""
 
+import os
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -12,6 +13,13 @@ def beat(model_dir: Path) -> None:
     """Marks this trainer as alive, where MODEL_DIR can be written; on one that cannot, no round would come to an end."""
     with suppress(OSError):
         (model_dir / _HEARTBEAT).touch()
+
+
+def rest(model_dir: Path) -> None:
+    """Marks this trainer as ended, which else would be known no sooner than 15 seconds later."""
+    with suppress(OSError):
+        ended = time.time() - _ALIVE_SECONDS
+        os.utime(model_dir / _HEARTBEAT, (ended, ended))
 
 
 def is_alive(model_dir: Path, *, now: float | None = None) -> bool:

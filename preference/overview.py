@@ -80,7 +80,7 @@ def read_trainer(settings: Settings) -> TrainerOverview:
         told = {}
     return TrainerOverview(
         alive,
-        str(settings.model_dir),
+        str(settings.model_dir.absolute()),
         _text(told.get("schedule")) or settings.train_schedule,
         _moment(told.get("at")),
         _count(told.get("min_new_pairs"), settings.min_new_pairs),
@@ -137,7 +137,7 @@ def _project(registry: Registry, trainer: TrainerOverview) -> ProjectOverview:
         if registry.is_retired:
             problem = f"it is disconnected; pairloop-backend connect --project {registry.project_id} connects it again"
     except OSError as error:
-        problem = f"{error.filename} cannot be read ({error.strerror}); mend its rights"
+        problem = f"{error.filename} cannot be read ({error.strerror}); mend that"
     waiting = _number(told.get("judgements"))  # below 0 where more were deleted than came
     return ProjectOverview(
         registry.project_id,
@@ -165,7 +165,10 @@ def _text(value: Any) -> str:
 
 
 def _number(value: Any) -> float | None:
-    return value if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) else None
+    try:
+        return value if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) else None
+    except OverflowError:  # a whole number that is larger than any float
+        return None
 
 
 def _count(value: Any, otherwise: _T) -> int | _T:

@@ -21,11 +21,12 @@ PROMOTIONS = "promotions.jsonl"
 
 def log_promotion(folder: Path, entry: dict[str, Any]) -> None:
     """Adds a line to the log in a version's folder; where that cannot be, the reason goes to the process's log."""
+    line = json.dumps(entry, ensure_ascii=False)  # in which a shell of another encoding may have put half a letter
     try:
         with (folder / PROMOTIONS).open("a+b") as file:
             if file.tell() and not _ends_a_line(file.fileno()):
                 file.write(b"\n")
-            file.write(json.dumps(entry, ensure_ascii=False).encode() + b"\n")
+            file.write(line.encode("utf-8", "replace") + b"\n")
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
@@ -85,6 +86,8 @@ def _ends_a_line(descriptor: int) -> bool:
 def _read(line: bytes) -> dict[str, Any] | None:
     try:
         entry = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
-    return entry if isinstance(entry, dict) and {"at", "by", "before"} <= entry.keys() else None
+    if not isinstance(entry, dict) or not {"at", "by", "before"} <= entry.keys():
+        return None
+    return entry if isinstance(entry["before"], str | None) else None

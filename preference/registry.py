@@ -37,6 +37,7 @@ UNTRAINED = "pairloop-untrained"  # what every place shows as the version while 
 RequestKind = Literal["train", "fill", "look"]
 _DISCONNECTED = "disconnected"
 _VERSION = re.compile(r"v(\d+)-\d{8}-\d{6}")
+_PROJECT = re.compile(r"[1-9][0-9]*")
 
 
 class Registry:
@@ -79,8 +80,11 @@ class Registry:
 
     @property
     def is_retired(self) -> bool:
-        """Whether it was disconnected, and not connected again."""
-        return (self.folder / _DISCONNECTED).exists()
+        """Whether it was disconnected, and not connected again; no, where its folder may not be looked into."""
+        try:
+            return (self.folder / _DISCONNECTED).exists()
+        except PermissionError:  # one such folder must not hide the others; who reads on in it says so
+            return False
 
     # Versions
 
@@ -279,7 +283,7 @@ class Registry:
 def known_projects(model_dir: Path) -> Iterator[Registry]:
     """The registry of every project that spoke with a backend on this folder and was not disconnected, by project id."""
     try:
-        ids = sorted(int(path.name) for path in (model_dir / "projects").iterdir() if path.name.isdigit())
+        ids = sorted(int(path.name) for path in (model_dir / "projects").iterdir() if _PROJECT.fullmatch(path.name))
     except FileNotFoundError:
         return
     for registry in (Registry(model_dir, project_id) for project_id in ids):

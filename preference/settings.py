@@ -193,8 +193,8 @@ class Settings:
 
     @property
     def label_studio_page(self) -> str:
-        """Label Studio's address as browsers reach it."""
-        return self.label_studio_public_url or self.label_studio_url
+        """Label Studio's address as browsers reach it, without user and password: pages and report cards show it to others."""
+        return re.sub(r"(?<=://)[^/?#]*@", "", self.label_studio_public_url or self.label_studio_url)
 
     @property
     def num_torch_threads(self) -> int:

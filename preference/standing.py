@@ -74,9 +74,14 @@ def _write(path: Path, told: dict[str, Any]) -> None:
     write_whole(path, json.dumps(told), is_durable=False)
 
 
+def _whole(digits: str) -> int | None:
+    """The number; None where it is larger than any that is told, and perhaps than any float."""
+    return int(digits) if len(digits) < 20 else None
+
+
 def _read(path: Path) -> dict[str, Any]:
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
+        told = json.loads(path.read_text(encoding="utf-8"), parse_int=_whole)
     except (OSError, ValueError, RecursionError):
         return {}
     return told if isinstance(told, dict) else {}

@@ -305,7 +305,16 @@ def test_versions_as_json_hold_the_same_for_programs(invoke: Invoke, registry: R
 # Whatever lies in MODEL_DIR
 
 
-@pytest.mark.parametrize("damage", ["{", "null", "[1]", '{"at": NaN, "judgements": 1e999, "outcome": 5, "training_since": "x"}'])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "{",
+        "null",
+        "[1]",
+        '{"at": NaN, "judgements": 1e999, "outcome": 5, "training_since": "x"}',
+        '{"at": 1%s, "judgements": 1%s, "training_since": 1%s}' % (("0" * 400,) * 3),
+    ],
+)
 def test_damaged_files_keep_no_command_from_saying_the_rest(
     invoke: Invoke, registry: Registry, damage: str, tmp_path: Path
 ) -> None:
@@ -345,10 +354,24 @@ def test_a_project_that_cannot_be_read_says_so_and_the_others_are_shown(
 
     whole, broken = rows(invoke("status"))
     assert (whole["champion"], whole["problem"]) == (registry.champion(), "-")
-    assert broken["problem"] == f"{tmp_path}/projects/12/champion cannot be read (Is a directory); mend its rights"
+    assert broken["problem"] == f"{tmp_path}/projects/12/champion cannot be read (Is a directory); mend that"
 
     result = invoke("versions", "--project", "12")
     assert (result.exit_code, result.stderr) == (1, f"Error: {broken['problem']}.\n")
+
+
+def test_a_project_that_cannot_be_read_hides_no_other_project_and_no_request(
+    invoke: Invoke, registry: Registry, tmp_path: Path
+) -> None:
+    (tmp_path / "projects" / "12").touch()
+
+    result = invoke("versions")
+    assert result.exit_code == 1 and result.stdout.count("\n3\tv") == 2
+    assert result.stderr == f"Error: {tmp_path}/projects/12/champion cannot be read (Not a directory); mend that.\n"
+    assert {version["project"] for version in json.loads(invoke("versions", "--json").stdout)} == {3}
+
+    result = invoke("train", "--now")
+    assert (result.exit_code, result.stdout) == (1, "project 3: a round is asked for\n")
 
 
 def test_a_champion_that_is_gone_is_a_problem(invoke: Invoke, registry: Registry) -> None:
@@ -514,6 +537,28 @@ def test_what_is_no_version_name_is_refused(invoke: Invoke, registry: Registry, 
 
     assert result.exit_code == 1
     assert f"Project 3 has no version {version!r}" in result.output
+
+
+def test_a_reason_in_another_encoding_than_the_terminals_is_kept_as_far_as_it_goes(invoke: Invoke, registry: Registry) -> None:
+    second = registry.versions()[1]
+
+    assert invoke("promote", "--project", "3", second, "--reason", "caf\udce9").exit_code == 0
+
+    assert (registry.champion(), registry.card(second).promotions[-1]["reason"]) == (second, "caf?")
+
+
+@pytest.mark.parametrize(
+    "line", ['{"at": "2099", "by": "hand", "before": 5}', '{"at": "2099", "by": "hand", "before": [1]}', "[" * 9999]
+)
+def test_a_damaged_log_of_promotions_is_no_trace(invoke: Invoke, registry: Registry, line: str) -> None:
+    first, second = registry.versions()
+    registry.promote(second)
+    with (registry.path(second) / "promotions.jsonl").open("a") as log:
+        log.write(line + "\n")
+
+    result = invoke("rollback", "--project", "3")
+
+    assert (result.exit_code, registry.champion()) == (0, first), result.output
 
 
 def test_promote_needs_a_project(invoke: Invoke) -> None:

@@ -10,6 +10,7 @@ from defusedxml.ElementTree import fromstring
 from demo.new_admin import PICTURE, PROMPTS, TITLE, FirstRun, first_run, picture
 from preference.backbone import EMBEDDED, locate
 
+IS_NIGHTLY = os.environ.get("PAIRLOOP_NIGHTLY") == "1"
 # ptyprocess forks; what it forks runs bash at once. Python 3.12 warns of any fork beside threads.
 FORKS = pytest.mark.filterwarnings("ignore:.*use of forkpty:DeprecationWarning")
 
@@ -18,7 +19,7 @@ FORKS = pytest.mark.filterwarnings("ignore:.*use of forkpty:DeprecationWarning")
 def run(tmp_path_factory: pytest.TempPathFactory, embedded_dir: Path) -> FirstRun:
     """Short answers, and an embedded model that was converted before, which takes half a minute; at night, neither."""
     folder = tmp_path_factory.mktemp("new-admin")
-    if os.environ.get("PAIRLOOP_NIGHTLY") == "1":
+    if IS_NIGHTLY:
         return first_run(folder, settings={})
     locate(EMBEDDED, embedded_dir)
     models = tmp_path_factory.mktemp("models")
@@ -32,7 +33,8 @@ def run(tmp_path_factory: pytest.TempPathFactory, embedded_dir: Path) -> FirstRu
 def test_from_label_studio_s_start_to_filled_tasks_in_one_command_and_two_minutes(run: FirstRun) -> None:
     assert run.exit_status == 0, run.lines
     assert len(run.answers) == len(PROMPTS) and run.is_filled, run.answers
-    assert run.seconds < 120
+    if IS_NIGHTLY:  # the promise itself; by day, machines may be as busy as they like
+        assert run.seconds < 120
 
 
 @FORKS

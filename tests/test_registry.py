@@ -251,7 +251,8 @@ def test_known_projects_come_by_number_and_other_folders_are_passed_over(tmp_pat
     assert list(known_projects(tmp_path)) == []
     for project_id in (10, 9, 2):
         Registry(tmp_path, project_id).create()
-    (tmp_path / "projects" / "lost+found").mkdir()
+    for name in ("lost+found", "²", "٣", "0", "009"):
+        (tmp_path / "projects" / name).mkdir()
     assert [registry.project_id for registry in known_projects(tmp_path)] == [2, 9, 10]
 
 

@@ -180,6 +180,7 @@ def test_a_trainer_keeps_others_out_and_ends_its_round_before_it_stops(settings_
         _, errors = process.communicate(timeout=60)
         assert (process.returncode, errors) == (0, "")
         assert (settings.model_dir / "ended").exists()
+        assert not is_alive(settings.model_dir), "others need not wait for that"
         assert "training_since" not in read_project(Registry(settings.model_dir, 1))
     finally:
         process.kill()

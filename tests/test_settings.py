@@ -109,6 +109,8 @@ def test_links_for_people_lead_to_the_public_address_and_without_one_to_the_othe
     assert Settings.from_environ(inside).label_studio_page == "http://label-studio:8080"
     both = Settings.from_environ({**inside, "LABEL_STUDIO_PUBLIC_URL": "https://studio.example/"})
     assert (both.label_studio_page, both.label_studio_url) == ("https://studio.example", "http://label-studio:8080")
+    guarded = Settings.from_environ({"LABEL_STUDIO_PUBLIC_URL": "https://bob:a@b@studio.example/x@y"})
+    assert guarded.label_studio_page == "https://studio.example/x@y"
 
 
 def test_all_wrong_variables_are_named_at_once_one_a_line() -> None:

@@ -109,6 +109,14 @@ def test_once_without_a_key_fails_and_names_the_variable(invoke: Invoke) -> None
     assert result.output.startswith("project 3: failed: LABEL_STUDIO_API_KEY is not set; ")
 
 
+def test_once_makes_no_project_known_that_label_studio_does_not_have(invoke: Invoke, tmp_path: Path) -> None:
+    with StudioDouble() as studio:
+        result = invoke("once", "--project", "99", LABEL_STUDIO_URL=studio.url, LABEL_STUDIO_API_KEY=KEY)
+
+    assert result.exit_code == 1 and "has no such thing in project 99" in result.output
+    assert not (tmp_path / "projects").exists()
+
+
 def test_once_says_it_as_json_to_programs(invoke: Invoke) -> None:
     result = invoke("once", "--json", "--project", "3")
 

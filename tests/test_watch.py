@@ -1,6 +1,7 @@
 """Which projects get a round, and when one that was killed is taken up."""
 
 import dataclasses
+import json
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from preference.errors import PairloopError, StudioKeyError, StudioUnreachable, TrainingError
 from preference.registry import Registry
 from preference.settings import Settings
+from preference.standing import read_project, tell_waiting
 from preference.studio import LabelStudioProject
 from tests.cards import CARD
 from tests.conftest import SettingsFactory
@@ -327,6 +329,27 @@ def test_a_round_that_another_process_runs_is_not_taken_up(lab: Lab) -> None:
 
     lab.watch.look()
     assert lab.rounds == [1]
+
+
+def test_a_round_that_was_killed_with_its_trainer_is_not_told_of_for_ever(lab: Lab) -> None:
+    tell_waiting(lab.registries[1], 12, project={"title": "Answers", "training_since": 1.0})
+    lab.projects[1].error = UNREACHABLE
+
+    lab.watch.look()
+
+    assert read_project(lab.registries[1]) == {"title": "Answers", "judgements": 12}
+
+
+def test_a_damaged_card_keeps_no_project_from_its_round(lab: Lab) -> None:
+    lab.registries[2].create()
+    card = lab.registries[1].path(lab.publish(lab.registries[1])) / "card.json"
+    card.write_text(json.dumps(json.loads(card.read_text()) | {"num_annotations": "many"}))
+    for number in (1, 2):
+        lab.projects[number].num_annotations = 10
+
+    lab.watch.look()
+
+    assert lab.rounds == [1, 2]
 
 
 def test_a_request_outlives_a_round_that_another_process_runs(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:

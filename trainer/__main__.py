@@ -2,6 +2,7 @@
 
 import signal
 import sys
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -9,8 +10,8 @@ from typing import Literal
 import click
 
 from preference.card import ModelCard
-from preference.commands import ONLY_PROJECT, PROJECT, add_shared_commands, begin
-from preference.errors import PairloopError, StudioUnreachable
+from preference.commands import ONLY_PROJECT, PROJECT, add_shared_commands, begin, refusals
+from preference.errors import PairloopError, StudioKeyError, StudioUnreachable
 from preference.registry import Registry, known_projects
 from preference.settings import Settings
 
@@ -44,7 +45,8 @@ def once(project_id: int | None, as_json: bool) -> None:
     from trainer.rounds import Round, run_here, write_outcome
 
     settings = begin()
-    registries = [Registry(settings.model_dir, project_id)] if project_id else list(known_projects(settings.model_dir))
+    with refusals():
+        registries = [Registry(settings.model_dir, project_id)] if project_id else list(known_projects(settings.model_dir))
     if not registries:
         raise click.ClickException(
             f"No project is known in MODEL_DIR={settings.model_dir}; connect one, or name it with --project."
@@ -53,8 +55,12 @@ def once(project_id: int | None, as_json: bool) -> None:
     failed = False
     for registry in registries:
         project = LabelStudioProject(settings, registry.project_id, patience_seconds=30)
-        is_asked_for = registry.is_requested("train")
+        with refusals():
+            is_asked_for, is_new = registry.is_requested("train"), not registry.folder.is_dir()
         try:
+            if is_new:
+                with suppress(StudioKeyError, StudioUnreachable):  # which the round says, too
+                    project.read()  # else a number that is no project's would be known from now on
             ended = run_here(registry, lambda: runner(settings)(project, registry))  # noqa: B023 - called before the next
             if is_asked_for and isinstance(ended, Round):
                 registry.take_request("train")  # that was this round
@@ -79,13 +85,11 @@ def report(project_id: int, version: str | None, as_json: bool, mark_suspects: b
 
     settings = begin()
     registry = Registry(settings.model_dir, project_id)
-    try:
+    with refusals():
         version = version or registry.champion() or next(reversed(registry.versions()), None)
         if version is None:
             raise click.ClickException(f"Project {project_id} has no version yet; `pairloop-trainer once` trains one.")
         card = registry.card(version)
-    except PairloopError as error:
-        raise click.ClickException(str(error)) from None
     if as_json:
         click.echo(json.dumps(dataclasses.asdict(card), indent=1, ensure_ascii=False))
     else:

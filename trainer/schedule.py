@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 
 from preference.durable import writing
 from preference.errors import SettingsError, TrainingError
-from preference.heartbeat import beat
+from preference.heartbeat import beat, rest
 from preference.settings import Settings
 from preference.standing import tell_next_round
 from trainer.watch import OpenProject, RunRound, Watch, open_project
@@ -119,6 +119,7 @@ def run_schedule(
         rounds.shutdown()  # until a running round has ended, the lock keeps a next trainer out
     finally:
         ended.set()
+        rest(settings.model_dir)
         lock.release()
         logger.info("trainer stopped")
 

@@ -9,7 +9,7 @@ from typing import Any
 from preference.errors import PairloopError, RegistryError
 from preference.registry import Registry, known_projects
 from preference.settings import Settings
-from preference.standing import tell_waiting
+from preference.standing import read_project, tell_waiting
 from preference.studio import LabelStudioProject
 from trainer.rounds import Round, new_judgements
 from trainer.unfinished import MAX_ATTEMPTS, UnfinishedRound, is_running
@@ -75,6 +75,7 @@ class Watch:
                     self._complaints[registry.project_id] = str(error)
 
     def _consider(self, registry: Registry, num_needed: int) -> None:
+        self._end_round_of_before(registry)
         project = self._open_project(self._settings, registry.project_id)
         state = project.read()
         num_annotations = int(state.get("total_annotations_number") or 0)
@@ -98,6 +99,14 @@ class Watch:
             unfinished.remove()
         if ended.outcome in ("skipped", "failed"):  # it would end the same with the next judgement
             self._counted[registry.project_id] = (len(registry.versions()), num_annotations)
+
+    def _end_round_of_before(self, registry: Registry) -> None:
+        """A trainer that was killed in a round left behind that one is running, and Label Studio may not answer for long."""
+        if registry.project_id in self._told:
+            return
+        known = read_project(registry)
+        if known.pop("training_since", None) is not None:
+            self._tell_waiting(registry, known.pop("judgements", 0), known)
 
     def _tell_waiting(self, registry: Registry, num_judgements: int, known: dict[str, Any]) -> None:
         if self._told.get(registry.project_id) == (num_judgements, known):
