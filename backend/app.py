@@ -8,7 +8,6 @@ Not covered: TLS, and rate limits for other routes; a proxy before this adds bot
 import hmac
 import importlib.metadata
 import logging
-import math
 import time
 from typing import Any
 
@@ -22,7 +21,7 @@ from backend.buttons import retry_header
 from backend.dashboard import Dashboard, wants_page
 from backend.health import Health
 from backend.openapi import describe
-from backend.training_requests import MOST_AN_HOUR, ask_for_round
+from backend.training_requests import ask_for_round, too_often
 from backend.wiring import Backend
 from preference.errors import LayoutError, RegistryError
 from preference.registry import Registry, known_projects
@@ -79,7 +78,7 @@ def create_app(backend: Backend) -> Flask:
         if kind == "fill":
             registry.request("fill")
         elif wait_seconds := ask_for_round(registry, time.time()):
-            return _too_often(wait_seconds)
+            raise too_often(wait_seconds)
         return {"status": "queued"}, 201
 
     @app.get("/versions")
@@ -147,17 +146,6 @@ def _refusal(message: str, status: int) -> Response:
     line = " ".join(message.split())
     response = jsonify({"error": line})
     response.status = f"{status} {line[:300].encode('ascii', 'replace').decode()}"
-    return response
-
-
-def _too_often(wait_seconds: int) -> Response:
-    minutes = math.ceil(wait_seconds / 60)
-    message = (
-        f"Training was asked for {MOST_AN_HOUR} times within an hour, which is the most; ask again in {minutes} min, "
-        "or run pairloop-trainer once."
-    )
-    response = _refusal(message, 429)
-    response.headers["Retry-After"] = str(wait_seconds)
     return response
 
 

@@ -8,7 +8,6 @@ Not covered: somebody who may read MODEL_DIR.
 """
 
 import ipaddress
-import math
 import os
 import secrets
 import tempfile
@@ -24,7 +23,7 @@ from pydantic import ValidationError
 from werkzeug.exceptions import Forbidden, HTTPException, TooManyRequests
 
 from backend.bodies import ButtonBody
-from backend.training_requests import MOST_AN_HOUR, ask_for_round
+from backend.training_requests import ask_for_round, too_often
 from preference.durable import writing
 from preference.errors import RegistryError
 from preference.heartbeat import is_alive
@@ -139,11 +138,7 @@ def retry_header(error: Exception) -> dict[str, str]:
 
 def _train(registry: Registry, settings: Settings) -> str:
     if wait_seconds := ask_for_round(registry, time.time()):
-        raise TooManyRequests(
-            f"Training was asked for {MOST_AN_HOUR} times within an hour, which is the most. "
-            f"Ask again in {math.ceil(wait_seconds / 60)} min, or run pairloop-trainer once.",
-            retry_after=wait_seconds,
-        )
+        raise too_often(wait_seconds)
     if not is_alive(settings.model_dir):
         return "Asked for, but no trainer is running: start pairloop-trainer run, and the round begins."
     return "Asked for: the trainer begins a round within seconds, or after the one that is running."

@@ -8,6 +8,7 @@ import json
 import math
 
 from filelock import FileLock
+from werkzeug.exceptions import TooManyRequests
 
 from preference.durable import write_whole, writing
 from preference.registry import Registry
@@ -39,3 +40,12 @@ def ask_for_round(registry: Registry, now: float) -> int:
         write_whole(path, json.dumps([*asked, now]), is_durable=False)
         registry.request("train")
     return 0
+
+
+def too_often(wait_seconds: int) -> TooManyRequests:
+    """What is answered where `ask_for_round` says to wait."""
+    return TooManyRequests(
+        f"Training was asked for {MOST_AN_HOUR} times within an hour, which is the most; "
+        f"ask again in {math.ceil(wait_seconds / 60)} min, or run pairloop-trainer once.",
+        retry_after=wait_seconds,
+    )

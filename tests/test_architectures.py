@@ -31,16 +31,15 @@ from transformers import (
     Qwen3Config,
 )
 
-from backend.generators import ENGINES, Generator
+from backend.generators import ENGINES
 from backend.scheduling import write_all
 from preference.backbone import load_tokenizer, load_weights, locate
 from preference.encoding import encode_prompt
 from preference.errors import ModelError
 from tests.conftest import SettingsFactory
 from tests.test_generators import Watched
-from tests.word_models import NUM_WORDS, SIZES, has_refilled, save_words, words_of
+from tests.word_models import NUM_WORDS, SIZES, MakeGenerator, has_refilled, maker, save_words, words_of
 
-MakeGenerator = Callable[..., Generator]
 OLD_SIZES: dict[str, Any] = {"vocab_size": NUM_WORDS, "eos_token_id": 1, "pad_token_id": 0, "bos_token_id": None}
 EXPERTS: dict[str, Any] = {"num_local_experts": 4, "num_experts_per_tok": 2}
 ALTERNATING = ["sliding_attention", "full_attention"] * 2
@@ -48,13 +47,7 @@ ALTERNATING = ["sliding_attention", "full_attention"] * 2
 
 @pytest.fixture
 def make(settings_for: SettingsFactory) -> MakeGenerator:
-    """Makes a generator of a folder; keyword arguments are settings."""
-
-    def make(folder: Path, **changes: Any) -> Generator:
-        fields = {"max_new_tokens": 8, "batch_prompts": 2, "dtype": "float32", **changes}
-        return ENGINES["huggingface"](settings_for(generator_model=str(folder), **fields))
-
-    return make
+    return maker(settings_for)
 
 
 ARCHITECTURES: dict[str, Callable[[], PreTrainedConfig]] = {

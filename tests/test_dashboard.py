@@ -509,7 +509,7 @@ def test_train_now_is_bound_by_the_webhook_s_limit(models: Path) -> None:
     answers = press(client, form, **BROWSER), press(client, form)
     assert [3500 < int(answer.headers["Retry-After"]) <= 3600 for answer in answers] == [True, True]
     reason, shown = refused(answers[0], 429)
-    assert "6 times within an hour, which is the most. Ask again in 60 min" in reason
+    assert "6 times within an hour, which is the most; ask again in 60 min" in reason
     assert shown.button("train")
     assert answers[1].get_json() == {"error": reason}, "to a program"
     assert not registry.is_requested("train")

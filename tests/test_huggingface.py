@@ -1,6 +1,5 @@
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,27 +16,19 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from backend.generators import ENGINES, Generator, Writing
+from backend.generators import Writing
 from backend.scheduling import write_all
 from preference.backbone import load_tokenizer, load_weights
 from preference.encoding import encode_prompt
 from preference.errors import ModelError
 from tests.conftest import SettingsFactory
 from tests.test_generators import PROMPTS, SEEDS, Watched
-from tests.word_models import NUM_WORDS, SIZES, has_refilled, save_words, words_of
-
-MakeGenerator = Callable[..., Generator]
+from tests.word_models import NUM_WORDS, SIZES, MakeGenerator, has_refilled, maker, save_words, words_of
 
 
 @pytest.fixture
 def make(settings_for: SettingsFactory) -> MakeGenerator:
-    """Makes a generator of a folder; keyword arguments are settings."""
-
-    def make(folder: Path, **changes: Any) -> Generator:
-        fields = {"max_new_tokens": 8, "batch_prompts": 2, "dtype": "float32", **changes}
-        return ENGINES["huggingface"](settings_for(generator_model=str(folder), **fields))
-
-    return make
+    return maker(settings_for)
 
 
 @pytest.fixture(scope="module")

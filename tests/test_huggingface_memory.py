@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import sys
 import weakref
-from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, ClassVar
@@ -20,25 +19,17 @@ from transformers import (
     LlamaForCausalLM,
 )
 
-from backend.generators import ENGINES, Generator, Writing
+from backend.generators import Generator, Writing
 from backend.scheduling import write_all
 from preference.errors import ModelError
 from tests.conftest import REPOSITORY, SettingsFactory
 from tests.test_generators import Watched
-from tests.word_models import NUM_WORDS, SIZES, save_words, words_of
-
-MakeGenerator = Callable[..., Generator]
+from tests.word_models import NUM_WORDS, SIZES, MakeGenerator, maker, save_words, words_of
 
 
 @pytest.fixture
 def make(settings_for: SettingsFactory) -> MakeGenerator:
-    """Makes a generator of a folder; keyword arguments are settings."""
-
-    def make(folder: Path, **changes: Any) -> Generator:
-        fields = {"max_new_tokens": 8, "batch_prompts": 2, "dtype": "float32", **changes}
-        return ENGINES["huggingface"](settings_for(generator_model=str(folder), **fields))
-
-    return make
+    return maker(settings_for)
 
 
 @pytest.fixture(scope="module")

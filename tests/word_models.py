@@ -1,7 +1,7 @@
 """Models of random weights whose tokens are words: for the tests of the huggingface engine."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,27 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from backend.generators import ENGINES, Generator
+from tests.conftest import SettingsFactory
 from tests.test_generators import Watched
+
+MakeGenerator = Callable[..., Generator]
 
 NUM_WORDS = 200
 SIZES: dict[str, Any] = {
     "vocab_size": NUM_WORDS, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 4, "num_attention_heads": 4,
     "num_key_value_heads": 2, "max_position_embeddings": 256, "eos_token_id": 1, "pad_token_id": 0, "bos_token_id": None,
 }  # fmt: skip
+
+
+def maker(settings_for: SettingsFactory) -> MakeGenerator:
+    """Makes a generator of a folder; keyword arguments are settings."""
+
+    def make(folder: Path, **changes: Any) -> Generator:
+        fields = {"max_new_tokens": 8, "batch_prompts": 2, "dtype": "float32", **changes}
+        return ENGINES["huggingface"](settings_for(generator_model=str(folder), **fields))
+
+    return make
 
 
 def save_words(folder: Path, config: PreTrainedConfig, *, ends: Sequence[int] = ()) -> Path:
