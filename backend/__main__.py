@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from preference.commands import PROJECT, add_shared_commands, begin, read_settings
+from preference.commands.shared import PROJECT, add_shared_commands, begin, read_settings
 from preference.errors import PairloopError
 from preference.settings import Settings
 
@@ -27,11 +27,11 @@ def main() -> None:
 def serve() -> None:
     """Run the backend under gunicorn."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # until gunicorn listens itself: loading takes seconds
-    from backend.server import Server, tallies_folder
+    from backend.web.gunicorn_server import Server, tallies_folder
 
     settings = begin()
     if settings.host not in ("127.0.0.1", "localhost", "::1") and not settings.basic_auth_user:
-        logging.getLogger("backend").critical(  # shown whatever LOG_LEVEL is
+        logging.getLogger("pairloop.backend").critical(  # shown whatever LOG_LEVEL is
             "HOST=%s is open to the network without a password: whoever reaches port %d may have answers scored and start training; "
             "set BASIC_AUTH_USER and BASIC_AUTH_PASS, or HOST=127.0.0.1", settings.host, settings.port
         )  # fmt: skip
@@ -52,9 +52,9 @@ def connect(
     project_id: int | None, title: str | None, title_of_before: str | None, label_config: Any, prompts: Path | None
 ) -> None:
     """Connect a project to the backend, or mend its connection. Safe to run again."""
-    from backend.connect import connect as connect_project
-    from preference.registry import Registry
-    from preference.studio import LabelStudioProject
+    from backend.connecting.connect import connect as connect_project
+    from preference.projects.versions import Registry
+    from preference.studio.project import LabelStudioProject
 
     title = title or title_of_before
     if (project_id is None) == (title is None) or (label_config is not None and title is None):
@@ -86,9 +86,9 @@ def connect(
 @PROJECT
 def disconnect(project_id: int) -> None:
     """Undo `connect`: remove the connection and its webhook. Tasks, predictions, annotations and versions stay."""
-    from backend.connect import disconnect as disconnect_project
-    from preference.registry import Registry
-    from preference.studio import LabelStudioProject
+    from backend.connecting.connect import disconnect as disconnect_project
+    from preference.projects.versions import Registry
+    from preference.studio.project import LabelStudioProject
 
     settings = read_settings()
     try:
@@ -115,8 +115,8 @@ def disconnect(project_id: int) -> None:
 )
 def doctor(project_ids: Sequence[int], as_json: bool) -> None:
     """Check everything, and say what to do about what is wrong. The exit status is 1 where something is."""
-    from backend.doctor import as_rows, examine, print_findings
-    from preference.backbone import quiet_transformers
+    from backend.doctor.examine import as_rows, examine, print_findings
+    from preference.models.pretrained import quiet_transformers
 
     quiet_transformers()
     if as_json:
@@ -131,7 +131,7 @@ def doctor(project_ids: Sequence[int], as_json: bool) -> None:
 @PROJECT
 def fill(project_id: int) -> None:
     """Answer and score a project's open tasks now, and watch. Where a backend is at it, watch that."""
-    from backend.foreground import fill as fill_project
+    from backend.commands.fill import fill as fill_project
 
     _work(lambda project, settings, console: fill_project(project, settings, console=console), project_id)
 
@@ -145,19 +145,19 @@ def import_file(project_id: int, file: Path) -> None:
 
 
 def _import(project_id: int, file: Path) -> None:
-    from backend.foreground import import_prompts
+    from backend.commands.fill import import_prompts
 
     _work(lambda project, settings, console: import_prompts(project, settings, file, console=console), project_id)
 
 
 def _new_project(settings: Settings, title: str, *, label_config: str | None, prompts: Path | None) -> Any:
     """A new project of that title; all that can be wrong is looked at before."""
-    from backend.connect import default_label_config
-    from backend.prompt_file import PromptFile
-    from preference.account import Account
+    from backend.connecting.connect import default_label_config
+    from backend.importing.prompt_file import PromptFile
     from preference.errors import StudioError
-    from preference.layout import LabelingLayout
-    from preference.studio import LabelStudioProject
+    from preference.labelling.label_config import LabelingLayout
+    from preference.studio.account import Account
+    from preference.studio.project import LabelStudioProject
 
     label_config = label_config or default_label_config(show_rewards=settings.show_rewards)
     layout = LabelingLayout.from_label_config(label_config)
@@ -178,7 +178,7 @@ def _work(action: Any, project_id: int) -> None:
     from rich.console import Console
     from rich.logging import RichHandler
 
-    from preference.studio import LabelStudioProject
+    from preference.studio.project import LabelStudioProject
 
     settings, console = read_settings(), Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
     logging.basicConfig(level=logging.WARNING, handlers=[RichHandler(console=console, show_path=False)], format="%(message)s")

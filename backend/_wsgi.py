@@ -8,10 +8,10 @@ from preference.settings import Settings
 def __getattr__(name: str) -> Any:
     if name != "app":
         raise AttributeError(name)
-    from backend.app import create_app
-    from backend.wiring import process_backend
-    from preference.backbone import quiet_transformers
+    from backend.serving.process import process_backend
+    from backend.web.app import create_app
     from preference.logs import set_up_logging
+    from preference.models.pretrained import quiet_transformers
 
     set_up_logging(Settings.from_environ())
     quiet_transformers()

@@ -13,10 +13,10 @@ from typing import Any
 
 from label_studio_ml.model import LabelStudioMLBase
 
-from backend.predictions import Prediction
-from backend.training_requests import ask_for_round
-from backend.wiring import process_backend
-from preference.registry import Registry
+from backend.contract.training_limit import ask_for_round
+from backend.scoring.predictions import Prediction
+from backend.serving.process import process_backend
+from preference.projects.versions import Registry
 from preference.settings import Settings
 
 

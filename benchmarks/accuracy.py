@@ -22,15 +22,15 @@ from rich.console import Console
 
 from benchmarks.row import Row
 from demo.stack import REPOSITORY
-from preference.backbone import quiet_transformers
-from preference.features import Extractors
-from preference.pairs import PreferencePair
-from preference.reward_model import RewardModel
-from trainer.baselines import baselines
-from trainer.challenger import train_challenger
-from trainer.figures import confidences, reliability
-from trainer.recipes import RECIPES
-from trainer.rewards import score_pairs
+from preference.labelling.pairs import PreferencePair
+from preference.models.pretrained import quiet_transformers
+from preference.reward_model.feature_extractor import Extractors
+from preference.reward_model.model import RewardModel
+from trainer.evaluation.baselines import baselines
+from trainer.evaluation.pair_rewards import score_pairs
+from trainer.reporting.figures import confidences, reliability
+from trainer.training.recipes import RECIPES
+from trainer.training.train import train_challenger
 
 _NUM_SPLITS = 5
 _SIZES = (300, 900)
@@ -173,7 +173,7 @@ def _scoring(lab: _Lab, pairs: Sequence[PreferencePair], console: Console) -> tu
     """(ours, the pipeline's) answers a CPU second, with both answers of each pair asked for at once."""
     from transformers import AutoModelForSequenceClassification, pipeline
 
-    from preference.backbone import load_tokenizer, load_weights, locate
+    from preference.models.pretrained import load_tokenizer, load_weights, locate
 
     model = lab.train([replace(pair, prompt=f"{pair.prompt} ") for pair in pairs[:8]])  # whose features are other ones
     ours = 2 * len(pairs) / _cpu_seconds(lambda: score_pairs(model, pairs))

@@ -18,16 +18,16 @@ import httpx
 import psutil
 from rich.console import Console
 
-from backend.connect import connect
+from backend.connecting.connect import connect
 from backend.generators.echo import EchoGenerator
-from backend.scheduling import write_all
+from backend.generators.scheduler import write_all
 from benchmarks.generation import mixed_prompts
 from benchmarks.row import Row
 from demo.stack import REPOSITORY, Stack, free_port, wait_until
-from preference.layout import LabelingLayout
-from preference.registry import Registry
+from preference.labelling.label_config import LabelingLayout
+from preference.projects.versions import Registry
 from preference.settings import Settings
-from preference.studio import LabelStudioProject
+from preference.studio.project import LabelStudioProject
 
 _NUM_TASKS, _NUM_EMBEDDED, _NUM_PATCHED = 500, 200, 60
 _FEW, _MANY = 1_000, 20_000
@@ -245,7 +245,7 @@ def _polling(url: str) -> Iterator[list[float]]:
 
 def _memory(console: Console) -> Row:
     """How much `pairloop-backend fill` grows between its first thousand tasks and its twenty thousandth, on a double."""
-    from tests.studio_double import KEY, StudioDouble
+    from tests.support.studio_double import KEY, StudioDouble
 
     with StudioDouble() as studio, tempfile.TemporaryDirectory(prefix="pairloop-bench-") as folder:
         project_id = studio.add_project()

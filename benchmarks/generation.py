@@ -20,11 +20,11 @@ from transformers import AutoModelForCausalLM, pipeline
 
 from backend.generators.hardware import pick_dtype
 from backend.generators.huggingface import HuggingFaceGenerator
-from backend.scheduling import write_all
+from backend.generators.scheduler import write_all
 from benchmarks.row import Row
 from demo.stack import REPOSITORY
-from preference.backbone import load_tokenizer, load_weights, locate, pick_device, quiet_transformers
-from preference.encoding import encode_prompt
+from preference.models.encoding import encode_prompt
+from preference.models.pretrained import load_tokenizer, load_weights, locate, pick_device, quiet_transformers
 from preference.settings import Settings
 
 _NUM_PROMPTS, _MAX_NEW_TOKENS = 64, 64

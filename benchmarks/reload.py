@@ -20,15 +20,15 @@ from rich.console import Console
 from benchmarks.row import Row
 from benchmarks.servers import ours
 from demo.stack import REPOSITORY
-from preference.backbone import quiet_transformers
-from preference.card import ModelCard
-from preference.features import Extractors
-from preference.pairs import PreferencePair
-from preference.probe import load_version, take_probe
-from preference.registry import Registry
-from preference.reward_model import FrozenRewardModel
-from trainer.challenger import train_challenger
-from trainer.recipes import RECIPES
+from preference.labelling.pairs import PreferencePair
+from preference.models.pretrained import quiet_transformers
+from preference.projects.versions import Registry
+from preference.report_card.card import ModelCard
+from preference.reward_model.feature_extractor import Extractors
+from preference.reward_model.model import FrozenRewardModel
+from preference.reward_model.probe import load_version, take_probe
+from trainer.training.recipes import RECIPES
+from trainer.training.train import train_challenger
 
 LABEL_CONFIG = (REPOSITORY / "label_config.xml").read_text(encoding="utf-8")
 TASKS: list[dict[str, Any]] = [

@@ -1,6 +1,6 @@
 """Seconds of a round with 50 new judgements on top of 20,000, beside a round from nothing.
 
-Label Studio is tests/studio_double.py, which answers faster than a real one: that favours the round from nothing, which downloads
+Label Studio is tests/support/studio_double.py, which answers faster than a real one: that favours the round from nothing, which downloads
 everything. Reading 20,000 pairs with the embedded model takes an hour or two, so that one part is scaled: the features
 of the 20,000 are noise that was written into the cache, and what they would have cost is measured on the 50 new pairs, which
 are real. All else is the code of `pairloop-trainer once`, in this process.
@@ -18,16 +18,16 @@ from rich.console import Console
 
 from benchmarks.row import Row
 from demo.stack import REPOSITORY
-from preference.backbone import locate, quiet_transformers
-from preference.feature_cache import FeatureCache
-from preference.features import Extractors, FeatureRecipe
-from preference.registry import Registry
+from preference.models.pretrained import locate, quiet_transformers
+from preference.projects.versions import Registry
+from preference.reward_model.feature_cache import FeatureCache
+from preference.reward_model.feature_extractor import Extractors, FeatureRecipe
 from preference.settings import Settings
-from preference.studio import LabelStudioProject
-from trainer.head import feature_recipe
-from trainer.recipes import RECIPES
-from trainer.retrain import retrain
-from trainer.rounds import Round
+from preference.studio.project import LabelStudioProject
+from trainer.rounds.outcome import Round
+from trainer.rounds.round import retrain
+from trainer.training.frozen_head import feature_recipe
+from trainer.training.recipes import RECIPES
 
 _NUM_KNOWN, _NUM_NEW = 20_000, 50
 _DAY = 86400.0
@@ -35,7 +35,7 @@ _DAY = 86400.0
 
 def run(console: Console) -> list[Row]:
     """One row."""
-    from tests.studio_double import KEY, StudioDouble
+    from tests.support.studio_double import KEY, StudioDouble
 
     quiet_transformers()
     torch.set_num_threads(1)

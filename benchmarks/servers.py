@@ -11,13 +11,13 @@ import torch
 
 from benchmarks.generation import mixed_prompts
 from demo.stack import REPOSITORY, Process, answers_up, free_port, wait_until
-from preference.card import ModelCard
-from preference.features import Extractors
-from preference.pairs import PreferencePair
-from preference.probe import take_probe
-from preference.registry import Registry
-from trainer.challenger import train_challenger
-from trainer.recipes import RECIPES
+from preference.labelling.pairs import PreferencePair
+from preference.projects.versions import Registry
+from preference.report_card.card import ModelCard
+from preference.reward_model.feature_extractor import Extractors
+from preference.reward_model.probe import take_probe
+from trainer.training.recipes import RECIPES
+from trainer.training.train import train_challenger
 
 PROJECT = 1
 PYTHON = REPOSITORY / ".venv" / "bin" / "python"

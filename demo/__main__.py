@@ -14,15 +14,15 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from backend.connect import connect
+from backend.connecting.connect import connect
 from demo.annotator import RULE, judge
 from demo.stack import PASSWORD, REPOSITORY, USER, Stack, wait_until
-from preference.card import ModelCard
 from preference.errors import PairloopError, StackError
-from preference.layout import LabelingLayout
-from preference.registry import UNTRAINED, Registry
+from preference.labelling.label_config import LabelingLayout
+from preference.projects.versions import UNTRAINED, Registry
+from preference.report_card.card import ModelCard
 from preference.settings import Settings
-from preference.studio import LabelStudioProject
+from preference.studio.project import LabelStudioProject
 
 _NUM_LEFT_OPEN = 16  # tasks that the annotator leaves for you
 _NUM_JUDGED_FIRST = 112

@@ -3,9 +3,9 @@
 import re
 from collections.abc import Iterable, Iterator
 
-from preference.controls import Side
-from preference.layout import LabelingLayout
-from preference.studio import LabelStudioProject, Task
+from preference.labelling.label_config import LabelingLayout
+from preference.labelling.results import Side
+from preference.studio.project import LabelStudioProject, Task
 
 RULE = (
     "An answer set out in more lines is better. If both have as many, the one that talks less about itself "

@@ -27,11 +27,11 @@ from rich.style import Style
 from rich.text import Text
 
 from demo.stack import REPOSITORY, Stack, free_port, migrated_data
-from preference.account import Account
 from preference.errors import PairloopError, StackError
-from preference.layout import LabelingLayout
+from preference.labelling.label_config import LabelingLayout
 from preference.settings import Settings
-from preference.studio import LabelStudioProject
+from preference.studio.account import Account
+from preference.studio.project import LabelStudioProject
 
 PICTURE = REPOSITORY / "docs" / "pictures" / "new-admin.svg"
 TITLE = "My first project"

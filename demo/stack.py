@@ -16,7 +16,7 @@ import httpx
 from filelock import FileLock
 
 from preference.errors import StackError
-from preference.heartbeat import is_alive
+from preference.projects.trainer_heartbeat import is_alive
 
 REPOSITORY = Path(__file__).parent.parent
 USER = "admin@example.com"

@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import SecretStr
 
-from preference.secrecy import trace
+from preference.redaction import trace
 from preference.settings import Settings
 
 _SHORTEST_SECRET = 4  # a shorter one would be found inside common words
@@ -79,4 +79,4 @@ class _JsonLine(_TextLine):
 
 def _uncaught(kind: type[BaseException], error: BaseException | None, trace: Any) -> None:
     if kind is not SystemExit:  # ends a thread without a word
-        logging.getLogger(__name__).critical("not caught", exc_info=(kind, error or kind(), trace))
+        logging.getLogger("pairloop.logs").critical("not caught", exc_info=(kind, error or kind(), trace))

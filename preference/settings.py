@@ -24,7 +24,7 @@ def _web_address(value: str) -> str:
 
 
 def _schedule(value: str) -> str:
-    """Checks the shape only; trainer/schedule.py, which owns APScheduler, checks each cron field at start."""
+    """Checks the shape only; trainer/daemon/schedule.py, which owns APScheduler, checks each cron field at start."""
     if not re.fullmatch(r"[1-9]\d*[smhd]|\S+( \S+){4}", value):
         raise ValueError("should be a cron line such as `0 3 * * *` or an interval such as `30m` (s, m, h, d)")
     return value
@@ -124,7 +124,7 @@ class Settings:
     max_resamples: int = Field(4, ge=0, le=20, description="How often answers that are too much alike are sampled again.")
     num_candidates: int = Field(2, ge=2, le=64, description="Answers that are sampled for each prompt; two of them are shown.")
     pair_strategy: Literal["random", "uncertain", "diverse", "best_vs_random"] = Field(
-        "random", description="Which two of the candidates are shown; see backend/candidates.py."
+        "random", description="Which two of the candidates are shown; see backend/filling/pair_strategies.py."
     )
     openai_base_url: WebAddress = Field(
         "http://localhost:8000/v1", description="For `openai`: the server's address, up to and with its /v1."
@@ -159,7 +159,7 @@ class Settings:
     )
     # Training
     recipe: Literal["frozen", "lora", "full", "tutorial"] = Field(
-        "frozen", description="How a challenger is trained; see trainer/recipes.py."
+        "frozen", description="How a challenger is trained; see trainer/training/recipes.py."
     )
     reward_base: str = Field(
         "embedded", description="The model that the reward model builds on: `embedded`, a folder, or a Hugging Face id."

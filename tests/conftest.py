@@ -15,8 +15,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from preference.settings import Settings
-from preference.studio import LabelStudioProject
-from tests.studio_double import KEY, StudioDouble
+from preference.studio.project import LabelStudioProject
+from tests.support.studio_double import KEY, StudioDouble
 
 torch.set_num_threads(1)
 

@@ -9,10 +9,10 @@ from typing import Literal
 
 import click
 
-from preference.card import ModelCard
-from preference.commands import ONLY_PROJECT, PROJECT, add_shared_commands, begin, refusals
+from preference.commands.shared import ONLY_PROJECT, PROJECT, add_shared_commands, begin, refusals
 from preference.errors import PairloopError, StudioKeyError, StudioUnreachable
-from preference.registry import Registry, known_projects
+from preference.projects.versions import Registry, known_projects
+from preference.report_card.card import ModelCard
 from preference.settings import Settings
 
 
@@ -25,8 +25,8 @@ def main() -> None:
 def run() -> None:
     """Run the trainer until it is stopped. It trains on its schedule, on request and on enough new judgements."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # until the schedule listens itself: loading takes seconds
-    from trainer.rounds import RoundProcesses
-    from trainer.schedule import run_schedule
+    from trainer.daemon.round_process import RoundProcesses
+    from trainer.daemon.schedule import run_schedule
 
     settings = begin()
     rounds = RoundProcesses()
@@ -41,8 +41,8 @@ def run() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Say how each round ended as a line of JSON.")
 def once(project_id: int | None, as_json: bool) -> None:
     """Run one round now for each known project. One that was killed is taken up."""
-    from preference.studio import LabelStudioProject
-    from trainer.rounds import Round, run_here, write_outcome
+    from preference.studio.project import LabelStudioProject
+    from trainer.rounds.outcome import Round, run_here, write_outcome
 
     settings = begin()
     with refusals():
@@ -81,7 +81,7 @@ def report(project_id: int, version: str | None, as_json: bool, mark_suspects: b
     import dataclasses
     import json
 
-    from trainer.tables import print_card
+    from trainer.reporting.tables import print_card
 
     settings = begin()
     registry = Registry(settings.model_dir, project_id)
@@ -114,9 +114,9 @@ def report(project_id: int, version: str | None, as_json: bool, mark_suspects: b
 @click.option("--conversational", is_flag=True, help="Texts as lists of messages, for models with a chat template.")
 def export(project_id: int, format_name: Literal["trl", "dpo", "sft", "csv"], path: Path, conversational: bool) -> None:
     """Write the judgements to a file that other trainers take."""
-    from preference.layout import LabelingLayout
-    from preference.studio import LabelStudioProject
-    from trainer.export import check_path, export_judgements
+    from preference.labelling.label_config import LabelingLayout
+    from preference.studio.project import LabelStudioProject
+    from trainer.judgements.export import check_path, export_judgements
 
     settings = begin()
     project = LabelStudioProject(settings, project_id, patience_seconds=30)
@@ -139,9 +139,9 @@ def export(project_id: int, format_name: Literal["trl", "dpo", "sft", "csv"], pa
 
 
 def _mark_suspects(settings: Settings, registry: Registry, card: ModelCard) -> None:
-    from preference.studio import LabelStudioProject
-    from trainer.rounds import cards
-    from trainer.suspects import mark_suspects
+    from preference.studio.project import LabelStudioProject
+    from trainer.reporting.suspect_labels import mark_suspects
+    from trainer.rounds.outcome import cards
 
     marked_before = {suspect["task"] for other in cards(registry) for suspect in other.report.get("suspects") or []}
     project = LabelStudioProject(settings, registry.project_id, patience_seconds=30)
@@ -158,9 +158,9 @@ def _mark_suspects(settings: Settings, registry: Registry, card: ModelCard) -> N
 def _round_runner(settings: Settings):  # type: ignore[no-untyped-def]
     import torch
 
-    from preference.backbone import pick_device, quiet_transformers
-    from preference.features import Extractors
-    from trainer.retrain import retrain
+    from preference.models.pretrained import pick_device, quiet_transformers
+    from preference.reward_model.feature_extractor import Extractors
+    from trainer.rounds.round import retrain
 
     quiet_transformers()
     torch.set_num_threads(settings.num_torch_threads)

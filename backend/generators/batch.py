@@ -10,7 +10,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.cache_utils import Cache, DynamicCache
 
-from backend.generators import Job, Writing
+from backend.generators.jobs import Job, Writing
 from backend.generators.kv_cache import RowCache
 from backend.generators.sampling import draw, uniforms
 

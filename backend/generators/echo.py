@@ -3,7 +3,7 @@
 import hashlib
 from typing import Any
 
-from backend.generators import Jobs, Writing
+from backend.generators.jobs import Jobs, Writing
 
 
 class EchoGenerator:

@@ -7,7 +7,7 @@ from typing import Any
 import psutil
 import torch
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("pairloop.generators")
 _CGROUP = Path("/sys/fs/cgroup")
 # Of what is free, the share for keys and values; growing buffers exist twice for a moment, and the rest is the others'.
 _SHARE = 0.25

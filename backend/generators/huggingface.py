@@ -10,17 +10,17 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM
 
-from backend.generators import Job, Jobs, Writing
 from backend.generators.batch import Batch, Prompt, Style
 from backend.generators.hardware import num_tokens_that_fit, pick_dtype
+from backend.generators.jobs import Job, Jobs, Writing
 from backend.generators.kv_cache import can_hold
-from preference.backbone import load_tokenizer, load_weights, locate, pick_device, title
-from preference.encoding import encode_prompt
 from preference.errors import ModelError
-from preference.memory import is_out_of_memory, release_memory
+from preference.models.encoding import encode_prompt
+from preference.models.out_of_memory import is_out_of_memory, release_memory
+from preference.models.pretrained import load_tokenizer, load_weights, locate, pick_device, title
 from preference.settings import Settings
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("pairloop.generators")
 # Answers beyond these are not written faster: a CPU's arithmetic is busy with 128 (measured), a GPU's later.
 _MAX_ROWS = {"cpu": 128, "cuda": 512, "mps": 128}
 

@@ -14,12 +14,12 @@ from urllib.parse import urlsplit
 
 from openai import APIError, APIStatusError, AsyncOpenAI, BadRequestError, OpenAI, UnprocessableEntityError
 
-from backend.generators import Job, Jobs, Writing
+from backend.generators.jobs import Job, Jobs, Writing
 from preference.errors import ModelError
-from preference.secrecy import unquoted
+from preference.redaction import unquoted
 from preference.settings import Settings
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("pairloop.generators")
 _THE_ONLY_ONE = "embedded"  # GENERATOR_MODEL's default, which no server knows
 _MAX_RETRIES = 15  # openai waits 0.5, 1, 2, 4, 8, 8, ... s or Retry-After: 85 s in all, as long as a small model's restart
 _PATIENCE_SECONDS = 900  # for a server that hangs: openai's own 600 s for an answer, and half of another try

@@ -1,0 +1,1 @@
+"""What the backend's command line does that is more than one call."""

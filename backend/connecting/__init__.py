@@ -1,0 +1,1 @@
+"""Connecting a Label Studio project with this backend, and undoing it."""

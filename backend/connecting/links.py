@@ -1,0 +1,88 @@
+"""What a project holds of this backend: its rows under Settings > Model, and the webhooks that Label Studio made for them.
+
+A row predicts and a webhook tells of new tasks. They are apart: where Label Studio refuses a private address it keeps the row
+without the webhook, a row that is removed leaves its webhook behind, and what edits a webhook may clear its actions.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+from urllib.parse import urlsplit
+
+from preference.projects.versions import UNTRAINED, Registry
+from preference.settings import Settings
+from preference.studio.connections import Connection
+from preference.studio.project import LabelStudioProject
+from preference.studio.webhooks import Webhook
+
+HookFault = Literal["does not send WEBHOOK_SECRET", "does not send all actions", "sends no details", "is switched off"]
+
+
+@dataclass(frozen=True)
+class Links:
+    """The rows and webhooks of one project that are this backend's."""
+
+    rows: list[Connection]  # at its address, the one to keep first; more than one is too many
+    moved: list[Connection]  # at an address where it was before
+    hooks: list[Webhook]  # at its address, by id
+    stray: list[Webhook]  # at an address where it was before
+
+
+def read_links(project: LabelStudioProject, registry: Registry, settings: Settings) -> Links:
+    """What Label Studio holds; it calls /health and /setup of each row for that."""
+    titles, rows = registry.versions(), project.connections.all()
+    home, was_at = urlsplit(settings.address).netloc, registry.read_host()
+    if was_at == home:
+        was_at = None
+    ours = [row for row in rows if row.url.rstrip("/") == settings.address]
+    others = [row for row in rows if row not in ours]
+    at_host = [row for row in others if urlsplit(row.url).netloc == was_at]
+    # Behind a proxy, several backends share a host. What `connect` or `disconnect` left at one is not ours the next time either.
+    is_sure = len(at_host) == 1 and _is_root(at_host[0]) and not ours and not registry.is_retired
+    moved = [
+        row
+        for row in others
+        if row.title in titles or (row in at_host and (row.title == UNTRAINED or is_sure))
+    ]  # fmt: skip
+    left = {f"{row.url.rstrip('/')}/webhook" for row in moved}
+    if was_at is not None and all(row in moved or not _is_root(row) for row in at_host):
+        left |= {f"http://{was_at}/webhook", f"https://{was_at}/webhook"}
+    hooks = project.webhooks.all()
+    return Links(
+        rows=sorted(ours, key=lambda row: (row.title not in (UNTRAINED, *titles), row.id)),
+        moved=moved,
+        hooks=[hook for hook in hooks if hook.url == hook_address(settings)],
+        stray=[hook for hook in hooks if hook.url in left],
+    )
+
+
+def _is_root(row: Connection) -> bool:
+    """Whether a backend has all of its host."""
+    return urlsplit(row.url).path in ("", "/")
+
+
+def hook_address(settings: Settings) -> str:
+    """Where this backend takes events, as Label Studio writes it."""
+    return f"{settings.address}/webhook"
+
+
+def hook_headers(settings: Settings) -> dict[str, str]:
+    """What a webhook must send: Label Studio gives it no basic auth."""
+    secret = settings.webhook_secret.get_secret_value()
+    return {"Authorization": f"Bearer {secret}"} if secret else {}
+
+
+def hook_faults(hook: Webhook, settings: Settings) -> list[HookFault]:
+    """What is wrong with a webhook of ours."""
+    found: dict[HookFault, bool] = {
+        "does not send WEBHOOK_SECRET": not hook_headers(settings).items() <= hook.headers.items(),
+        "does not send all actions": not hook.tells_all,
+        "sends no details": not hook.tells_details,
+        "is switched off": not hook.is_active,
+    }
+    return [fault for fault, is_there in found.items() if is_there]
+
+
+def lacks_auth(row: Connection, settings: Settings) -> bool:
+    """Whether Label Studio sends that backend another user or password than it asks for; it does not tell the password."""
+    is_refused = row.state == "ER" and "401" in row.problem
+    return bool(settings.basic_auth_user) and (is_refused or row.basic_auth_user != settings.basic_auth_user)

@@ -1,0 +1,1 @@
+"""What Label Studio sends and gets: bodies, their description, and the limit on training requests."""

@@ -1,0 +1,51 @@
+"""Requests for a round, at most so many an hour: each is a round of training, whether there are new judgements or not.
+
+The times are kept in the project's folder, so the limit holds for all workers and over their restarts. (PyPI's `limits`
+would want a Redis for that.)
+"""
+
+import json
+import math
+
+from filelock import FileLock
+from werkzeug.exceptions import TooManyRequests
+
+from preference.atomic_files import write_whole, writing
+from preference.projects.versions import Registry
+
+MOST_AN_HOUR = 6
+_HOUR = 3600.0  # seconds
+
+
+def ask_for_round(registry: Registry, now: float) -> int:
+    """Seconds to wait before a round may be asked for again; 0 where the trainer has the request now. `now`: Unix time.
+
+    A request that the trainer has not taken yet stands for those that come after it.
+
+    Raises:
+        RegistryError: MODEL_DIR is full or not writable.
+    """
+    registry.create()
+    path = registry.folder / "rounds_asked_for.json"
+    with writing(registry.folder), FileLock(registry.folder / ".rounds_asked_for.lock", timeout=10):
+        if registry.is_requested("train"):
+            return 0
+        try:
+            kept = [float(at) for at in json.loads(path.read_text(encoding="utf-8"))]
+        except (FileNotFoundError, ValueError, TypeError):
+            kept = []
+        asked = [at for at in kept if now - _HOUR < at <= now]  # one that is ahead was kept before the clock was set back
+        if len(asked) >= MOST_AN_HOUR:
+            return math.ceil(asked[-MOST_AN_HOUR] + _HOUR - now)
+        write_whole(path, json.dumps([*asked, now]), is_durable=False)
+        registry.request("train")
+    return 0
+
+
+def too_often(wait_seconds: int) -> TooManyRequests:
+    """What is answered where `ask_for_round` says to wait."""
+    return TooManyRequests(
+        f"Training was asked for {MOST_AN_HOUR} times within an hour, which is the most; "
+        f"ask again in {math.ceil(wait_seconds / 60)} min, or run pairloop-trainer once.",
+        retry_after=wait_seconds,
+    )

@@ -1,0 +1,1 @@
+"""The dashboard at `/`: what it shows and what its buttons do."""

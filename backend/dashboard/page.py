@@ -1,0 +1,152 @@
+"""The page at /: the loop of a project as it stands, its champion's report card, and three buttons.
+
+Covered: it waits neither for Label Studio nor for a model, and is shown whatever lies in MODEL_DIR, or nothing; every text on it
+is escaped; it loads nothing, and runs no script but its own; no other page may frame it.
+"""
+
+import secrets
+import time
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from flask import Request, Response, redirect
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+from pydantic import TypeAdapter, ValidationError
+from werkzeug.exceptions import HTTPException
+
+from backend.contract.request_bodies import ButtonBody, ProjectId, read_form
+from backend.dashboard.buttons import Signer, check_origin, press, refusal, retry_header
+from backend.dashboard.charts import strip
+from backend.dashboard.formatting import between, count, duration, moment, per_cent, points, short
+from backend.dashboard.project_view import name_of, read_shown, tried
+from backend.monitoring.project_states import standings
+from backend.serving.process import Backend
+from preference.errors import RegistryError
+from preference.models.pretrained import title
+
+_FORM_BYTES = 16 * 1024
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One project to choose."""
+
+    id: int
+    name: str
+
+
+class Dashboard:
+    """The page of one backend."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self._settings = backend.settings
+
+    def page(self, request: Request) -> Response:
+        """The page for a browser; ?project=ID chooses, and without it the newest is shown."""
+        return self._page(request.args.get("project"), said=request.args.get("said", ""))
+
+    def pressed(self, request: Request) -> Response:
+        """Back to the page, which says what came of a button; where it is refused, the page itself, with the reason.
+
+        Raises:
+            HTTPException, ValidationError, RegistryError: it is refused, and no browser asks.
+        """
+        body: ButtonBody | None = None
+        try:
+            body = read_form(request, ButtonBody, max_bytes=_FORM_BYTES)
+            check_origin(request, self._settings)
+            return self._press(body)
+        except (HTTPException, ValidationError, RegistryError) as error:
+            if not wants_page(request):
+                raise
+            reason, status = refusal(error)
+            response = self._page(str(body.project) if body else None, refused=reason)
+            response.status_code = status
+            response.headers.extend(retry_header(error))
+            return response
+
+    def _page(self, project: str | None, *, said: str = "", refused: str = "") -> Response:
+        """The page. `said`: what came of a button, signed; `refused`: why one did nothing."""
+        model_dir = self._settings.model_dir
+        found, problems = standings(model_dir)
+        champions = self._backend.champions.all().items()
+        problems += [f"Project {project_id}: {champion.problem}" for project_id, champion in champions if champion.problem]
+        signer = tried(problems, lambda: Signer(model_dir), None)
+        wanted = _project_id(project)
+        chosen = next((standing for standing in found if standing.project_id == wanted), found[-1] if found else None)
+        if project is not None and found and (chosen is None or chosen.project_id != wanted):
+            problems.append("The project that was asked for is not known here; another one is shown.")
+        shown = read_shown(chosen, self._settings, problems) if chosen else None
+        nonce = secrets.token_urlsafe(16)
+        html = _template().render(
+            nonce=nonce,
+            shown=shown,
+            choices=[Choice(standing.project_id, name_of(standing, model_dir)) for standing in found],
+            problems=[" ".join(problem.split())[:600] for problem in problems],
+            said=signer.said(said) if signer else "",
+            refused=refused,
+            token=signer.token(shown.id, shown.champion) if signer and shown else None,
+            is_ready=self._backend.scheduler.is_ready,
+            num_waiting=tried([], lambda: self._backend.metrics.num_jobs_waiting, None),
+            engine=self._settings.generator_engine,
+            has_key=bool(self._settings.label_studio_api_key.get_secret_value()),
+            label_studio=self._settings.label_studio_page,
+            now=time.time(),
+        )
+        # Half an emoji in a damaged file is no UTF-8.
+        response = Response(html.encode("utf-8", "replace"), content_type="text/html; charset=utf-8")
+        response.headers |= {
+            "Cache-Control": "no-store",
+            "Content-Security-Policy": (
+                f"default-src 'none'; style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'; img-src data:; connect-src 'self'; "
+                "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+            ),
+            "Cross-Origin-Opener-Policy": "same-origin",
+            "Referrer-Policy": "same-origin",  # without any, a browser says Origin: null of our own forms
+            "X-Content-Type-Options": "nosniff",
+        }
+        return response
+
+    def _press(self, body: ButtonBody) -> Response:
+        signer = Signer(self._settings.model_dir)
+        champion = signer.champion_of(body)
+        if body.project in (standing.project_id for standing in standings(self._settings.model_dir)[0]):
+            said = press(body, self._settings, champion=champion)
+        else:  # a request would make it known again
+            said = f"Nothing was asked for: project {body.project} is not connected any more."
+        return _go(f"./?project={body.project}&said={signer.message(said)}")
+
+
+def wants_page(request: Request) -> bool:
+    """Whether a browser asks; a program, which names no kind or any, gets JSON."""
+    kinds = request.accept_mimetypes
+    return kinds["text/html"] > kinds["application/json"]
+
+
+@cache
+def _template() -> Template:
+    """The page's template, compiled once."""
+    folder = FileSystemLoader(Path(__file__).parent / "templates")
+    environment = Environment(loader=folder, undefined=StrictUndefined, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {
+        "per_cent": per_cent, "between": between, "short": short, "duration": duration, "moment": moment, "count": count,
+        "points": points, "base": title,
+    }  # fmt: skip
+    environment.globals["strip"] = strip
+    return environment.get_template("dashboard.html.jinja")
+
+
+def _go(address: str) -> Response:
+    response = redirect(address, 303)
+    assert isinstance(response, Response)
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def _project_id(text: str | None) -> int | None:
+    try:
+        return TypeAdapter[int](ProjectId).validate_python(text)
+    except ValidationError:
+        return None

@@ -1,0 +1,1 @@
+"""Examining everything that the loop needs, check by check."""

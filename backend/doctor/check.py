@@ -1,0 +1,68 @@
+"""What a check found, and how checks are run one after another."""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from preference.errors import PairloopError
+
+logger = logging.getLogger("pairloop.doctor")
+SubjectT = TypeVar("SubjectT")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """How one thing is."""
+
+    check: str
+    ok: bool | None  # None: it was not looked at
+    found: str
+    mend: str = ""  # what to do where it is not ok
+
+
+class Amiss(Exception):
+    """Something is not as it should be."""
+
+    def __init__(self, found: str, mend: str) -> None:
+        super().__init__(found)
+        self.found, self.mend = found, mend
+
+
+@dataclass(frozen=True)
+class Check(Generic[SubjectT]):
+    """One thing to look at."""
+
+    name: str
+    look: Callable[[SubjectT], str]  # what was found where all is well; it raises Amiss or a PairloopError where not
+    needs: Sequence[str] = ()  # names of checks without which this one can tell nothing
+
+
+def run_checks(
+    checks: Sequence[Check[SubjectT]], subject: SubjectT, *, before: Sequence[Finding] = (), prefix: str = ""
+) -> Iterator[Finding]:
+    """A finding for each check, in order; `before`: of checks that these may need. `prefix` stands before their names."""
+    failed = {finding.check for finding in before if not finding.ok}
+    for check in checks:
+        lacking = next((name for name in check.needs if name in failed), None)
+        finding = _skipped(check.name, lacking) if lacking else _finding(check, subject)
+        if not finding.ok:
+            failed.add(check.name)
+        yield Finding(f"{prefix}{finding.check}", finding.ok, finding.found, finding.mend)
+
+
+def _skipped(name: str, lacking: str) -> Finding:
+    return Finding(name, None, f"skipped: it needs what `{lacking}` looks at")
+
+
+def _finding(check: Check[SubjectT], subject: SubjectT) -> Finding:
+    try:
+        return Finding(check.name, True, check.look(subject))
+    except Amiss as amiss:
+        return Finding(check.name, False, amiss.found, amiss.mend)
+    except PairloopError as error:  # such a sentence ends with what to do
+        found, _, mend = str(error).rpartition("; ")
+        return Finding(check.name, False, found or mend, mend if found else "mend what that names")
+    except Exception as error:  # a door: whatever is wrong with this machine, the other checks are still of use
+        logger.debug("the check %s failed", check.name, exc_info=True)
+        return Finding(check.name, False, f"the check itself failed ({type(error).__name__}: {error})", "report this line")

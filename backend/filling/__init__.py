@@ -1,0 +1,1 @@
+"""Filling: answers for tasks that have only a prompt, and predictions for answers."""

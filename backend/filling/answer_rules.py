@@ -1,0 +1,162 @@
+"""Which answers a task gets: sampled until two differ, chosen, put on random sides, with a record of where each came from."""
+
+import hashlib
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from backend.filling.pair_strategies import STRATEGIES, WITH_REWARDS, Candidates, different_pairs, similarity
+from backend.generators.jobs import Generator, Writing
+from preference.labelling.label_config import LabelingLayout
+from preference.settings import Settings
+from preference.studio.project import Task
+
+META_KEY = "pairloop"
+Score = Callable[[str, Sequence[str]], Sequence[float]]  # (prompt, answers) to one reward an answer
+_REFUSED_SECONDS = 86400.0  # then a prompt that could not be answered is asked again
+_SAMPLES = ("left_sample", "right_sample")  # in the record: which of the samples each field holds
+
+
+@dataclass(frozen=True)
+class Draft:
+    """What is to be stored for one task."""
+
+    task: Task  # as it was read
+    answers: dict[str, str]  # a text for each answer field that was empty; none where the prompt was refused
+    record: dict[str, Any]  # for meta
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One asking of the model for a task's answers."""
+
+    task: Task
+    number: int = 0
+
+    @property
+    def key(self) -> object:
+        """What decides the task's seeds and sides: its id, or the prompt's text where it is not in Label Studio yet."""
+        return self.task.get("id") or self.task["key"]
+
+
+class Answering:
+    """The rules for the tasks of one project."""
+
+    def __init__(self, layout: LabelingLayout, settings: Settings, generator: Callable[[], Generator]) -> None:
+        """`generator` gives what writes the answers, for the record; it is called when there are answers."""
+        self._layout, self._settings, self._generator = layout, settings, generator
+        self._model = f"{settings.generator_engine} {settings.generator_model}"
+        self.num_answers = settings.num_candidates  # to ask for, for each task
+
+    def problem(self, task: Task) -> str:
+        """Why this task cannot be answered; empty where it can."""
+        data = task["data"]
+        if self._layout.prompt(data) is None:
+            return "prompt missing, empty or not text"
+        if any(data.get(field) is not None and not isinstance(data[field], str) for field in self._layout.answer_fields):
+            return "an answer field holds no text"  # and must not be replaced
+        record = (task.get("meta") or {}).get(META_KEY)
+        if not isinstance(record, dict) or "refused" not in record:
+            return ""
+        if (record.get("model"), record.get("prompt")) == (self._model, self._digest(task)):
+            return str(record["refused"]) if time.time() - record.get("at", 0) < _REFUSED_SECONDS else ""
+        return ""
+
+    def prompt(self, task: Task) -> str:
+        """The task's prompt."""
+        return self._layout.prompt(task["data"]) or ""
+
+    def seed(self, attempt: Attempt) -> int:
+        """The generator's seed, 0..2**48 - 1."""
+        return _digest("answer", self._settings.seed, attempt.key, attempt.number) % 2**48
+
+    def judge(self, attempt: Attempt, writing: Writing, *, score: Score | None) -> Draft | Attempt:
+        """What to store, or the next attempt where no two answers are different enough, MAX_RESAMPLES times at most.
+
+        Answers that stay alike are kept and marked; a prompt that the model cannot answer is marked too. `score` is the
+        served model's; without one, strategies that go by rewards take any pair.
+        """
+        settings, task = self._settings, attempt.task
+        shown = dict(zip(self._layout.answer_fields, self._layout.answers(task["data"]), strict=True))
+        present = [text for text in shown.values() if text is not None]
+        texts = [*present, *writing.answers]
+        pairs = self._pairs(present, texts)
+        if not pairs and not writing.refused and attempt.number < settings.max_resamples:
+            return Attempt(task, attempt.number + 1)
+        full = [place for place, text in enumerate(texts) if text.strip()]
+        if len(full) < 2:
+            reason = writing.refused or "the model wrote nothing"
+            marks = {"refused": reason, "model": self._model, "prompt": self._digest(task), "at": int(time.time())}
+            return Draft(task, {}, marks)
+        generator = self._generator()
+        record: dict[str, Any] = {"generator": generator.name, "sampling": generator.sampling, "seed": self.seed(attempt)}
+        if writing.num_cut:
+            record["prompt_tokens_cut"] = writing.num_cut
+        if pairs:
+            chosen = self._choose(task, texts, pairs, record, score=score, seed=self.seed(attempt))
+        else:
+            chosen = (full[0], full[1])
+            record["similarity"] = round(similarity(texts[full[0]], texts[full[1]]), 3)
+        return self._place(attempt, chosen, texts, present, shown, record)
+
+    def fitted(self, draft: Draft, now: Task) -> Draft | None:
+        """The draft for its task as it is now, without what a person answered meanwhile; None where it is not for it any more."""
+        prompt, fields = self._layout.prompt_field, self._layout.answer_fields
+        empty = [field for field, text in zip(fields, self._layout.answers(now["data"]), strict=True) if text is None]
+        answers = {field: text for field, text in draft.answers.items() if field in empty}
+        if now["data"].get(prompt) != draft.task["data"][prompt] or not empty or (draft.answers and not answers):
+            return None
+        if answers == draft.answers:
+            return Draft(now, answers, draft.record)
+        answered = {name for name, field in zip(_SAMPLES, fields, strict=True) if field not in answers}
+        record = {key: value for key, value in draft.record.items() if key not in answered}
+        return Draft(now, answers, {**record, "filled": sorted(answers)})
+
+    def _pairs(self, present: Sequence[str], texts: Sequence[str]) -> list[tuple[int, int]]:
+        """The pairs that may be shown; an answer that is there already belongs to each of them."""
+        pairs = different_pairs(texts, self._settings.max_similarity)
+        return [pair for pair in pairs if pair[0] == 0] if present else pairs
+
+    def _choose(
+        self, task: Task, texts: Sequence[str], pairs: Sequence[tuple[int, int]], record: dict[str, Any], *,
+        score: Score | None, seed: int,
+    ) -> tuple[int, int]:  # fmt: skip
+        if self._settings.num_candidates == 2:
+            return pairs[0]
+        strategy = self._settings.pair_strategy
+        rewards = None if score is None else list(score(self.prompt(task), texts))
+        record["candidates"] = len(texts)
+        record["strategy"] = "random" if rewards is None and strategy in WITH_REWARDS else strategy
+        if rewards is not None:
+            record["rewards"] = [round(reward, 4) for reward in rewards]
+        return STRATEGIES[strategy](Candidates(texts, rewards, pairs, seed))
+
+    def _place(
+        self, attempt: Attempt, chosen: tuple[int, int], texts: Sequence[str], present: Sequence[str],
+        shown: dict[str, str | None], record: dict[str, Any],
+    ) -> Draft:  # fmt: skip
+        """Puts the chosen pair on random sides; an answer that is there stays on its own."""
+        left, right = self._layout.answer_fields
+        first = left_sample(self._settings.seed, attempt.key)
+        samples = {left: chosen[first], right: chosen[1 - first]}
+        if present:  # it is place 0
+            samples = {field: chosen[1] for field, text in shown.items() if text is None}
+        for name, field in zip(_SAMPLES, (left, right), strict=True):
+            if field in samples:
+                record[name] = samples[field] - len(present)
+        record["filled"] = sorted(samples)
+        return Draft(attempt.task, {field: texts[place] for field, place in samples.items()}, record)
+
+    def _digest(self, task: Task) -> str:
+        return hashlib.sha256(self.prompt(task).encode()).hexdigest()[:16]
+
+
+def left_sample(seed: int, key: object) -> int:
+    """Which of the two samples (0 or 1) goes left: a coin that the task decides."""
+    return _digest("side", seed, key) % 2
+
+
+def _digest(*parts: object) -> int:
+    text = "|".join(map(str, parts))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")

@@ -1,0 +1,104 @@
+"""New answers where an annotator asked for them: a new task with the same prompt, which the filler answers like any other.
+
+Label Studio's interactive mode cannot do it: nothing in a <Pairwise> or a <Choices> calls /predict, and what /predict gives
+back fills controls, never the texts that are compared (label-studio 1.23.2). So it is asked for with a choice of the verdict.
+The task itself stays as it was judged, with its answers; each of the two tasks says in its meta which the other is.
+
+Covered: one new task for each task, however many annotators ask; a process that is killed between making and marking it; a
+task that Label Studio refuses to make.
+Not covered: a Label Studio that stores a task later than the next visit, after it did not acknowledge it: there are two then;
+requests older than a day when a project is looked at for the first time; a Label Studio whose clock is set back, or more than a
+minute behind ours while judgements end out of order.
+"""
+
+import logging
+from collections.abc import Iterable
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from preference.atomic_files import write_whole
+from preference.errors import StudioError, StudioKeyError, StudioNotFound, StudioUnreachable
+from preference.labelling.label_config import LabelingLayout
+from preference.labelling.pairs import annotator_of
+from preference.labelling.results import Pairwise
+from preference.projects.versions import Registry
+from preference.studio.project import LabelStudioProject, Task
+
+logger = logging.getLogger("pairloop.filling")
+META_KEY = "pairloop_new_answers"
+_OVERLAP = timedelta(minutes=1)  # transactions end out of order
+_AT_FIRST = timedelta(days=1)
+
+
+def ask_again(project: LabelStudioProject, registry: Registry, layout: LabelingLayout) -> int:
+    """How many tasks were made for those whose annotators want other answers; `registry` keeps how far was looked.
+
+    Raises:
+        StudioError: Label Studio cannot be read or written; the next visit goes on.
+    """
+    if layout.verdict is None or not layout.verdict.texts("new_answers"):
+        return 0
+    path = registry.folder / "new_answers"
+    looked_until = _read(path)
+    asked: dict[int, Task] = {}  # by task
+    latest = looked_until
+    for task in project.judged_since(looked_until):
+        latest = max(latest, task["updated_at"])
+        if "in_task" not in _told(task) and (annotation := _asking(task, layout)) is not None:
+            asked[task["id"]] = annotation
+    num_made = _make(project, asked, layout, since=looked_until) if asked else 0
+    # What changed within a minute, such as an import of judged tasks, is looked at again for a minute, and not until more comes.
+    settled = max(latest - _OVERLAP, min(latest, datetime.now(UTC) - _OVERLAP))
+    if settled > looked_until:
+        with suppress(OSError):  # then as much is looked at again
+            write_whole(path, settled.isoformat(), is_durable=False)
+    return num_made
+
+
+def _make(project: LabelStudioProject, asked: dict[int, Task], layout: LabelingLayout, *, since: datetime) -> int:
+    # By a process that was killed before it could mark the old ones: what it looked at, it did not write down.
+    made = {_told(task).get("for_task"): task["id"] for task in project.tasks_made_since(since)}
+    old, num_made = project.tasks(list(asked)), 0
+    for task_id, task in old.items():
+        if task_id not in made:
+            try:
+                (made[task_id],) = project.import_tasks([_unanswered(task, asked[task_id], layout)])
+            except (StudioUnreachable, StudioKeyError):
+                raise
+            except StudioError as error:  # of this task alone, such as one that lacks a field that the label config shows
+                logger.warning("project %d: task %d gets no new answers: %s", project.id, task_id, error)
+                continue
+            num_made += 1
+        with suppress(StudioNotFound):  # deleted since
+            project.store_meta(task_id, {**(task.get("meta") or {}), META_KEY: {**_told(task), "in_task": made[task_id]}})
+    return num_made
+
+
+def _asking(task: Task, layout: LabelingLayout) -> Task | None:
+    """The first annotation that asks."""
+    asking: Iterable[Task] = (
+        annotation
+        for annotation in task["annotations"]
+        if not annotation.get("was_cancelled") and Pairwise.judgement(layout, annotation.get("result")).wants_new_answers
+    )
+    return min(asking, key=lambda annotation: annotation["id"], default=None)
+
+
+def _unanswered(task: Task, annotation: Task, layout: LabelingLayout) -> Task:
+    told = {"for_task": task["id"], "annotation": annotation["id"], "annotator": annotator_of(annotation)}
+    return {"data": {**task["data"], **dict.fromkeys(layout.answer_fields, "")}, "meta": {META_KEY: told}}
+
+
+def _told(task: Task) -> dict[str, Any]:
+    """What a task's meta says of the other."""
+    told = (task.get("meta") or {}).get(META_KEY)
+    return told if isinstance(told, dict) else {}
+
+
+def _read(path: Path) -> datetime:
+    try:
+        return datetime.fromisoformat(path.read_text(encoding="utf-8")).astimezone(UTC)
+    except (OSError, ValueError):
+        return datetime.now(UTC) - _AT_FIRST

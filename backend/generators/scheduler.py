@@ -1,0 +1,161 @@
+"""The scheduler: one thread that owns the generator, and the jobs that wait for it.
+
+Whoever needs answers submits jobs, from any thread; those that wait together are written together, urgent ones first.
+"""
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
+
+from backend.generators.jobs import Generator, Job, Writing
+from backend.monitoring.metrics import Metrics
+from preference.errors import ModelError
+
+logger = logging.getLogger("pairloop.generators")
+_RATE_SECONDS = 2.0  # over which tokens a second are counted
+_UNLOADED_CAPACITY = 16
+
+
+class Scheduler:
+    """Jobs, and the generator that writes them; it is loaded at the first job. Is the Jobs that the generator takes from."""
+
+    def __init__(self, load: Callable[[], Generator], metrics: Metrics, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._load, self._metrics = load, metrics
+        self._loaded: Generator | None = None
+        self._loading = threading.Lock()
+        self._waiting: deque[Job] = deque()
+        self._urgent: deque[Job] = deque()
+        self._taken: set[Job] = set()
+        self._changed = threading.Condition()
+        self.stopping = threading.Event()  # set where the process ends
+        self.tokens_per_second = 0.0  # lately
+        self._clock = clock
+        self._since, self._num_since = clock(), 0
+
+    # For those who need answers
+
+    def submit(self, prompt: str, *, seed: int, num_answers: int = 2, is_urgent: bool = False) -> "Future[Writing]":
+        """The answers to come; ModelError where the model cannot be loaded or fails, cancelled where the process ends."""
+        job = Job(prompt, seed, num_answers, is_urgent)
+        with self._changed:
+            if self.is_stopped:
+                job.written.cancel()
+                return job.written
+            (self._urgent if is_urgent else self._waiting).append(job)
+            self._metrics.jobs_waiting.set(len(self._urgent) + len(self._waiting))
+            self._changed.notify_all()
+        return job.written
+
+    def generator(self) -> Generator:
+        """The generator, loaded if need be.
+
+        Raises:
+            ModelError: it cannot be loaded.
+        """
+        with self._loading:
+            if self._loaded is None:
+                self._loaded = self._load()
+            return self._loaded
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the generator is loaded, or nobody waits for it."""
+        return self._loaded is not None or not (self._urgent or self._waiting)
+
+    @property
+    def capacity(self) -> int:
+        """Prompts that are written together, at most; a guess until the generator is loaded."""
+        return _UNLOADED_CAPACITY if self._loaded is None else self._loaded.capacity
+
+    # For the generator
+
+    def take(self, count: int) -> list[Job]:
+        """All urgent jobs, and at most `count` of the others."""
+        with self._changed:
+            taken = list(self._urgent)
+            self._urgent.clear()
+            while self._waiting and count > 0:
+                taken.append(self._waiting.popleft())
+                count -= 1
+            self._taken.update(taken)
+            self._metrics.jobs_waiting.set(len(self._waiting))
+        for job in taken:
+            job.written.add_done_callback(lambda _, job=job: self._taken.discard(job))  # type: ignore[misc]
+        return taken
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether the process ends."""
+        return self.stopping.is_set()
+
+    def report(self, *, num_tokens: int, batch_size: int) -> None:
+        """Counts tokens, and shows how many answers are being written."""
+        self._metrics.tokens_written.inc(num_tokens)
+        self._metrics.batch_size.set(batch_size)
+        self._num_since += num_tokens
+        seconds = self._clock() - self._since
+        if seconds >= _RATE_SECONDS:
+            self.tokens_per_second = self._num_since / seconds
+            self._metrics.tokens_per_second.set(self.tokens_per_second)
+            self._since, self._num_since = self._clock(), 0
+
+    # The thread
+
+    def run(self) -> None:
+        """Writes jobs until `stop`."""
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self.is_stopped or self._waiting or self._urgent)
+                if self.is_stopped:
+                    return
+            started = self._since = self._clock()
+            self._num_since = 0
+            try:
+                self.generator().run(self)
+                self._fail("the generator left it unwritten")
+            except ModelError as error:
+                self._fail(str(error))
+            except Exception:  # a door: this thread must outlive whatever a model does to it
+                logger.exception("the generator failed")
+                self._fail("the generator failed; the log has the trace")
+            self._metrics.generating_seconds.inc(self._clock() - started)
+            self._metrics.batch_size.set(0)
+            self._metrics.tokens_per_second.set(0)
+            self.tokens_per_second = 0.0
+
+    def stop(self) -> None:
+        """Ends `run` soon; what is not written is cancelled."""
+        with self._changed:
+            self.stopping.set()
+            left = [*self._urgent, *self._waiting]
+            self._changed.notify_all()
+        for job in left:
+            job.written.cancel()
+
+    def _fail(self, message: str) -> None:
+        """Gives up the jobs that the generator took and did not write, and those that wait where it cannot be loaded."""
+        left = list(self._taken)
+        if self._loaded is None:
+            left += self.take(len(self._waiting))
+        for job in left:
+            if self.is_stopped:
+                job.written.cancel()
+            else:
+                with suppress(InvalidStateError):  # given up meanwhile
+                    job.written.set_exception(ModelError(message))
+
+
+def write_all(generator: Generator, prompts: Sequence[str], *, seeds: Sequence[int], num_answers: int = 2) -> list[Writing]:
+    """One Writing a prompt, in order, in this thread: for those who have all their prompts at hand.
+
+    Raises:
+        ModelError: the model failed.
+    """
+    scheduler = Scheduler(lambda: generator, Metrics())
+    written = [scheduler.submit(prompt, seed=seed, num_answers=num_answers) for prompt, seed in zip(prompts, seeds, strict=True)]
+    generator.run(scheduler)
+    return [writing.result(timeout=0) for writing in written]

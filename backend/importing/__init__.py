@@ -1,0 +1,1 @@
+"""Importing a file of prompts as tasks that are answered already."""

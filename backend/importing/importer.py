@@ -1,0 +1,221 @@
+"""Prompts into a project, answered before they come: Label Studio imports a hundred times faster than it edits.
+
+Predictions follow each batch in one request, since the ids that it gives the tasks decide who is in the control group. Where
+that fails, the backend's filler scores the tasks.
+
+Covered: a prompt that the project holds already is skipped, so a second run goes on where the first was killed; what
+Label Studio took of a batch before it or this process went down is looked for before anything is sent; one import a
+project at a time; a task that the filler or /predict scored meanwhile, or a person judged, gets no prediction here.
+Not covered: a Label Studio that stores a batch more than half a minute after it was sent; a filler or a /predict whose
+prediction comes between the last look at a batch and the storing of its own, which gives the task two of them.
+"""
+
+import hashlib
+import json
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from backend.filling.answer_rules import META_KEY, Answering, Attempt, Draft
+from backend.filling.project_pass import candidate_score
+from backend.generators.jobs import Writing
+from backend.generators.scheduler import Scheduler
+from backend.scoring.champion import Champion
+from backend.scoring.predictions import predict_tasks, still_wanted
+from preference.errors import RegistryError, StudioError, StudioUnreachable
+from preference.labelling.label_config import LabelingLayout
+from preference.projects.versions import Registry
+from preference.settings import Settings
+from preference.studio.project import LabelStudioProject, Task
+
+logger = logging.getLogger("pairloop.importing")
+_TOGETHER = 100  # tasks in one import
+_AT_LEAST_EVERY_SECONDS = 5.0
+_BATCHES_UNDER_WAY = 2.5
+_MOST_SENDS = 5  # of one batch, to a Label Studio that answers everything else: it may never take that one
+
+
+class Import:
+    """One import into one project; `counts` holds the tasks `imported`, and why others were not or came unanswered."""
+
+    def __init__(
+        self, project: LabelStudioProject, registry: Registry, settings: Settings, *, champion: Champion, scheduler: Scheduler,
+        settle_seconds: float = 30.0,
+    ) -> None:  # fmt: skip
+        """`settle_seconds`: how long Label Studio may take to store tasks whose import it did not acknowledge."""
+        self.counts: Counter[str] = Counter()
+        self.layout = LabelingLayout.from_label_config(project.read()["label_config"])
+        self._project, self._registry, self._champion, self._scheduler = project, registry, champion, scheduler
+        self._answering, self._settings = Answering(self.layout, settings, scheduler.generator), settings
+        self._known: set[bytes] = set()  # digests of the prompts that the project holds, or soon will
+        self._settle_seconds = settle_seconds
+        self._last_id = 0
+        self._writing: dict[Future[Writing], Attempt] = {}
+        self._drafts: list[Draft] = []
+        self._sent_at = time.monotonic()
+
+    def run(self, rows: Iterable[dict[str, Any]], *, moved: Callable[[], None] = lambda: None) -> None:
+        """Imports each row, which is a task's data, unless its prompt is there; `moved` is called now and then.
+
+        Raises:
+            StudioError, ModelError: nothing more can be done; what was imported stays, and a second run goes on.
+            RegistryError: another import into this project is running.
+        """
+        self._registry.create()
+        try:
+            with FileLock(self._registry.folder / "import.lock").acquire(timeout=0):
+                self._settle()
+                self._learn(self._project.all_tasks())
+                self._run(iter(rows), moved)
+        except Timeout:
+            raise RegistryError(
+                f"Another import into project {self._project.id} is running; wait for its end, or stop it."
+            ) from None
+
+    def _run(self, rows: Iterator[dict[str, Any]], moved: Callable[[], None]) -> None:
+        while True:
+            while len(self._writing) + len(self._drafts) < _BATCHES_UNDER_WAY * max(_TOGETHER, self._scheduler.capacity):
+                if (row := next(rows, None)) is None:
+                    break
+                self._begin(row)
+            is_due = time.monotonic() > self._sent_at + _AT_LEAST_EVERY_SECONDS
+            if len(self._drafts) >= _TOGETHER or (self._drafts and (is_due or not self._writing)):
+                self._send()
+            moved()
+            if not self._writing and not self._drafts:
+                return
+            for written in wait(self._writing, timeout=_AT_LEAST_EVERY_SECONDS, return_when=FIRST_COMPLETED).done:
+                self._judge(self._writing.pop(written), written.result())
+
+    def _begin(self, row: dict[str, Any]) -> None:
+        prompt = self.layout.prompt(row) or ""
+        task = {"data": row, "key": prompt}
+        if _digest(prompt) in self._known:
+            self.counts["skipped, the project holds the prompt"] += 1
+        elif problem := self._answering.problem(task):
+            self.counts[f"skipped, {problem}"] += 1
+        else:
+            self._known.add(_digest(prompt))
+            if None in self.layout.answers(row):
+                self._ask(Attempt(task))
+            else:
+                self._drafts.append(Draft(task, {}, {}))
+
+    def _ask(self, attempt: Attempt) -> None:
+        written = self._scheduler.submit(
+            self._answering.prompt(attempt.task), seed=self._answering.seed(attempt), num_answers=self._answering.num_answers
+        )
+        self._writing[written] = attempt
+
+    def _judge(self, attempt: Attempt, writing: Writing) -> None:
+        outcome = self._answering.judge(attempt, writing, score=candidate_score(self._champion.serving))
+        if isinstance(outcome, Attempt):
+            self._ask(outcome)
+        else:
+            self._drafts.append(outcome)
+
+    # To Label Studio
+
+    def _send(self) -> None:
+        """Imports the drafts, each once, whatever happens on the way, and their predictions."""
+        drafts, self._drafts = self._drafts[:_TOGETHER], self._drafts[_TOGETHER:]
+        self._champion.refresh()
+        tasks: list[Task] = [{"data": {**draft.task["data"], **draft.answers}} for draft in drafts]
+        for task, draft in zip(tasks, drafts, strict=True):
+            if draft.record:
+                task["meta"] = {META_KEY: draft.record}
+        left, num_failed = tasks, 0
+        named: list[Task] = []
+        while left:
+            self._write_journal(left)
+            try:
+                ids = self._project.import_tasks(left)
+                self._last_id = max([self._last_id, *ids])
+                named += [{**task, "id": task_id} for task_id, task in zip(ids, left, strict=False)]
+                left = []
+            except StudioUnreachable as error:
+                num_failed += 1
+                if self._scheduler.is_stopped or num_failed == _MOST_SENDS:
+                    raise
+                logger.warning("project %d: %d tasks wait to be imported: %s", self._project.id, len(left), error)
+                arrived, left = self._arrived(left)
+                named += arrived
+            except StudioError:  # it took none of them
+                self._journal.unlink(missing_ok=True)
+                raise
+        self._journal.unlink(missing_ok=True)
+        self._sent_at = time.monotonic()
+        self.counts["imported"] += len(tasks)
+        self._score(named)
+        for draft in drafts:
+            if "refused" in draft.record:
+                self.counts[f"unanswered, {draft.record['refused'].partition(':')[0]}"] += 1
+
+    def _score(self, tasks: Sequence[Task]) -> None:
+        """Stores the predictions of tasks that were just imported, where Label Studio takes them and nobody scored or judged them."""
+        found = predict_tasks(tasks, self.layout, self._champion.serving, settings=self._settings)
+        try:
+            self._project.store_predictions(still_wanted(tasks, found, self._project, layout=self.layout))
+        except StudioError as error:
+            num_scored = sum(isinstance(prediction, dict) for prediction in found)
+            logger.warning("project %d: %d tasks are left to the filler to score: %s", self._project.id, num_scored, error)
+
+    def _arrived(self, tasks: Sequence[Task]) -> tuple[list[Task], list[Task]]:
+        """Those of the tasks that Label Studio took, with their ids, and the others, after it had time to finish what it was sent."""
+        digests = [_digest(self.layout.prompt(task["data"]) or "") for task in tasks]
+        ids = self._wait_for(set(digests))
+        arrived = [{**task, "id": ids[digest]} for task, digest in zip(tasks, digests, strict=True) if digest in ids]
+        return arrived, [task for task, digest in zip(tasks, digests, strict=True) if digest not in ids]
+
+    def _wait_for(self, digests: set[bytes]) -> dict[bytes, int]:
+        """The ids of those of the prompts that Label Studio holds, as soon as it holds all, or when time is up."""
+        deadline = time.monotonic() + self._settle_seconds
+        while True:
+            try:
+                later = self._project.all_tasks(above=self._last_id)
+                here = {_digest(self.layout.prompt(task["data"]) or ""): int(task["id"]) for task in later}
+            except StudioUnreachable:
+                if self._scheduler.is_stopped:
+                    raise
+                deadline = time.monotonic() + self._settle_seconds
+                continue
+            if digests <= here.keys() or time.monotonic() > deadline or self._scheduler.stopping.wait(self._settle_seconds / 30):
+                return {digest: here[digest] for digest in digests & here.keys()}
+
+    def _learn(self, tasks: Iterable[Task]) -> None:
+        for task in tasks:
+            self._known.add(_digest(self.layout.prompt(task["data"]) or ""))
+            self._last_id = task["id"]
+
+    # A batch that was sent and not acknowledged
+
+    @property
+    def _journal(self) -> Any:
+        return self._registry.folder / "importing.json"
+
+    def _write_journal(self, tasks: Sequence[Task]) -> None:
+        digests = [_digest(self.layout.prompt(task["data"]) or "").hex() for task in tasks]
+        temporary = self._journal.with_suffix(".unfinished")
+        temporary.write_text(json.dumps(digests), encoding="utf-8")
+        temporary.replace(self._journal)
+
+    def _settle(self) -> None:
+        """Waits for the batch that an import was sending when it was killed: Label Studio may still be storing it."""
+        try:
+            digests = {bytes.fromhex(text) for text in json.loads(self._journal.read_text(encoding="utf-8"))}
+        except FileNotFoundError:
+            return
+        except (ValueError, TypeError):
+            digests = set()
+        logger.info("project %d: looking for %d tasks that the last import had just sent", self._project.id, len(digests))
+        self._wait_for(digests)
+        self._journal.unlink(missing_ok=True)
+
+
+def _digest(prompt: str) -> bytes:
+    return hashlib.blake2b(prompt.encode(), digest_size=16).digest()

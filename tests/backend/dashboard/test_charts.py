@@ -1,0 +1,139 @@
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from backend.dashboard.charts import Chart, learning_chart, length_chart, reliability_chart, strip, versions_chart
+from backend.dashboard.formatting import count, duration, moment
+from backend.dashboard.report_card import Bin, CurvePoint, Length, Metrics, Reliability, Share, VersionRow
+from backend.dashboard.svg import HEIGHT, Mark, accuracy_axis, length_ticks, nice_ticks
+
+SHARE = Share(value=0.7, interval=(0.6, 0.8), count=50)
+
+
+def row(number: int, accuracy: float | None, *, promoted: bool = True) -> VersionRow:
+    interval = None if accuracy is None else (max(0.0, accuracy - 0.1), min(1.0, accuracy + 0.1))
+    return VersionRow(
+        version=f"v{number}-20261101-000000", promoted=promoted, num_train_pairs=30, accuracy=accuracy, interval=interval,
+        longer_wins=0.55, shorter_wins=0.45, style_only=0.5, prequential=SHARE,
+    )  # fmt: skip
+
+
+def spread(figures: dict[str, object]) -> Iterator[float]:
+    """Every number that places a mark."""
+    for name, value in figures.items():
+        if name in ("cx", "cy", "x", "y", "x1", "x2", "y1", "y2", "width", "height"):
+            yield float(str(value).rstrip("%"))
+        elif name == "points":
+            yield from (float(number) for number in re.split("[ ,]", str(value)))
+
+
+def assert_drawn(chart: Chart | None) -> Chart:
+    """It lies inside its frame, and its words and its table say what it shows."""
+    assert chart is not None
+    for mark in [*chart.shapes, *chart.marks]:
+        assert all(0 <= number <= max(HEIGHT, 100) for number in spread(mark.attributes)), mark
+    assert chart.summary.endswith(".") and "None" not in chart.summary and "nan" not in chart.summary
+    assert chart.rows and all(len(cells) == len(chart.header) for cells in chart.rows)
+    assert chart.legend
+    return chart
+
+
+def discs(chart: Chart, look: str) -> list[Mark]:
+    return [mark for mark in chart.marks if mark.tag == "circle" and mark.attributes["class"] == look]
+
+
+@pytest.mark.parametrize("accuracies", [[0.7], [0.5, 0.6, 0.9], [0.0], [1.0], [0.0, 1.0], [0.731] * 60])
+def test_versions_are_drawn_however_many_and_however_good(accuracies: list[float]) -> None:
+    chart = assert_drawn(versions_chart([row(i, accuracy) for i, accuracy in enumerate(accuracies)], SHARE))
+
+    assert len(discs(chart, "model dot")) == min(len(accuracies), 16)
+    assert ("people line", "two annotators agree") in chart.legend
+
+
+def test_versions_that_were_kept_back_have_another_mark_and_those_without_a_figure_none() -> None:
+    chart = assert_drawn(versions_chart([row(1, 0.6), row(2, None), row(3, 0.7, promoted=False)], None))
+
+    assert [len(discs(chart, look)) for look in ("model dot", "model ring", "later dot")] == [1, 1, 2]
+    assert [cells[0] for cells in chart.rows] == ["v1", "v3"]
+    assert versions_chart([row(2, None)], SHARE) is None and versions_chart([], None) is None
+
+
+def test_better_is_higher_and_later_is_further_right() -> None:
+    chart = assert_drawn(versions_chart([row(10, 0.8), row(9, 0.6)], None))  # as they are listed where both are of one second
+    worse, better = discs(chart, "model dot")
+
+    assert worse.attributes["cy"] > better.attributes["cy"]
+    assert float(worse.attributes["cx"].rstrip("%")) < float(better.attributes["cx"].rstrip("%"))
+
+
+@pytest.mark.parametrize("confidences", [[0.5], [0.5, 1.0], [0.55, 0.7, 0.9], [0.1, 0.9]])
+def test_reliability_is_drawn_beside_the_line_on_which_it_should_lie(confidences: list[float]) -> None:
+    bins = [Bin(confidence=confidence, value=0.7, interval=(0.6, 0.8), count=20) for confidence in confidences]
+
+    chart = assert_drawn(reliability_chart(Reliability(calibration_error=0.05, bins=bins)))
+
+    assert len(chart.rows) == len(confidences)
+    assert reliability_chart(None) is None and reliability_chart(Reliability()) is None
+
+
+@pytest.mark.parametrize(
+    "points",
+    [
+        [(10, 0.5, 1), (1000, -0.5, 0)],
+        [(0, 0.0, 1), (0, 0.0, 0)],
+        [(40, 2.0, 1), (44, 2.0, 0)],
+        [(1, -1e15, 1), (10**15, 1e15, 0)],
+        [(7, 1e-9, 1), (9, 0.0, 0)],
+    ],
+)
+def test_reward_against_length_is_drawn_whatever_the_lengths(points: list[tuple[int, float, int]]) -> None:
+    chart = assert_drawn(length_chart(Length(spearman=0.2, points=points)))
+
+    assert len(discs(chart, "model dot small")) == len(discs(chart, "other ring small")) == 1
+    assert "correlation (spearman) +0.20" in chart.summary
+    assert length_chart(Length(points=points[:1])) is None
+
+
+def test_a_learning_curve_wants_two_points_and_is_drawn_from_the_fewest_pairs() -> None:
+    points = [CurvePoint(num_pairs=pairs, accuracy=0.6, interval=(0.5, 0.7)) for pairs in (60, 30, 31, 30)]
+
+    chart = assert_drawn(learning_chart(points, Metrics(longer_wins=0.55)))
+
+    assert [cells[0] for cells in chart.rows] == ["30", "30", "31", "60"]
+    assert learning_chart(points[:1], Metrics()) is None
+    assert_drawn(learning_chart([points[1], points[3]], Metrics()))
+
+
+def test_a_share_without_a_value_is_an_empty_line() -> None:
+    assert [mark.tag for mark in strip(Share(), "rule dot")] == ["line", "line"]
+    assert [mark.tag for mark in strip(SHARE, "rule dot")] == ["line", "line", "line", "circle"]
+
+
+def test_axes_have_a_few_round_values() -> None:
+    assert accuracy_axis([0.6, None])[1] == [0.5, 0.6, 0.7, 0.8, 0.9]
+    assert accuracy_axis([0.0, 1.0])[1] == [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
+    assert nice_ticks(-2.3, 1.7) == [-2, -1, 0, 1]
+    assert nice_ticks(0, 1e-323)  # rewards that hardly differ
+    assert length_ticks(14, 52) == [20, 30, 40, 50]
+    assert length_ticks(10, 1000) == [10, 20, 50, 100, 200, 500, 1000]
+    for low, high in ((1, 10**15), (3, 3), (1, 2), (99, 101), (1, 9)):
+        assert 1 <= len(length_ticks(low, high)) <= 8
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0, "0 s"), (59.4, "59 s"), (60, "1 min"), (119, "1 min"), (7199, "1 h 59 min"), (7200, "2 h"), (18700, "5 h 11 min"), (-3, "0 s"),
+     (86400 * 2.5, "2 d 12 h"), (86400 * 40.5, "40 d"), (None, "")],
+)  # fmt: skip
+def test_times_are_said_as_people_say_them(seconds: float | None, words: str) -> None:
+    assert duration(seconds) == words
+
+
+def test_a_moment_is_in_utc_and_nothing_where_it_is_none() -> None:
+    assert moment(1795230000) == "21 Nov 2026, 03:00 UTC"
+    assert moment("2026-11-21T04:00:00+01:00") == "21 Nov 2026, 03:00 UTC"
+    odd: list[Any] = ["", "soon", None, 1e300, [], float("inf")]
+    assert [moment(at) for at in odd] == [""] * 6
+    assert (count(1240), count(None)) == ("1\u2009240", "not known yet")

@@ -1,0 +1,88 @@
+"""What doctor says of a project's versions, and whether what it advises mends them."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from preference.projects.versions import UNTRAINED
+from tests.support.clinic import Clinic
+from tests.support.studio_double import StudioDouble
+
+
+@pytest.fixture
+def clinic(studio: StudioDouble, tmp_path: Path) -> Iterator[Clinic]:
+    with Clinic(studio, tmp_path) as clinic:
+        yield clinic
+
+
+def test_a_champion_is_loaded_and_named_everywhere(clinic: Clinic, tiny_base: Path) -> None:
+    version = clinic.promote(tiny_base)
+    clinic.serve_again()
+    clinic.run("connect", "--project", clinic.id)
+    texts = [{"prompt": f"Why {n}?", "answer1": "Because.", "answer2": "So."} for n in range(8)]
+    tasks = clinic.studio.add_tasks(clinic.id, *texts)
+
+    unscored = clinic.cross()
+    assert unscored["check"] == "predictions"
+    assert unscored["found"] == f"none of 8 open tasks has a prediction by {version}"
+    clinic.follow(unscored)
+
+    rows = clinic.doctor()
+    assert all(row["ok"] for row in rows.values())
+    assert rows["champion"]["found"] == f"{version} is whole: it scores its probe as its card says"
+    assert rows["versions"]["found"] == f"{version} everywhere"
+    assert rows["predictions"]["found"] == f"8 of 8 open tasks have one by {version}"
+    assert [clinic.studio.versions_of(task) for task in tasks] == [[version]] * 8
+
+
+@pytest.mark.parametrize("where", ["title", "model_version"])
+def test_versions_that_disagree(clinic: Clinic, where: str) -> None:
+    if where == "title":
+        clinic.row["title"] = "My model"
+    else:
+        clinic.studio.projects[clinic.id]["model_version"] = "My model"
+
+    row = clinic.cross()
+
+    name = "the connection's title" if where == "title" else "the project's model version"
+    assert (row["check"], row["found"]) == ("versions", f"the champion is {UNTRAINED}, but {name} is 'My model'")
+    clinic.follow(row)
+    assert clinic.is_well()
+
+
+def test_sequential_sampling(clinic: Clinic) -> None:
+    clinic.studio.projects[clinic.id]["sampling"] = "Sequential sampling"
+
+    row = clinic.cross()
+
+    assert row["check"] == "sampling"
+    clinic.follow(row)
+    assert clinic.is_well()
+
+
+def test_a_champion_that_is_damaged(clinic: Clinic, tiny_base: Path) -> None:
+    older, newer = clinic.promote(tiny_base), clinic.promote(tiny_base, weight=2)
+    weights = max(clinic.registry.path(newer).glob("*.safetensors"), key=lambda path: path.stat().st_size)
+    weights.write_bytes(weights.read_bytes()[:-8])
+    clinic.serve_again()
+
+    crosses = clinic.crosses()
+
+    assert list(crosses) == ["backend problems", "champion"]
+    assert newer in crosses["backend problems"]["found"]
+    assert crosses["champion"]["found"].startswith(f"{newer} cannot be served: ")
+    assert crosses["champion"]["mend"] == f"pairloop-trainer promote --project {clinic.id} {older}"
+    clinic.follow(crosses["champion"])
+    clinic.serve_again()
+    clinic.run("connect", "--project", clinic.id)
+    assert clinic.is_well()
+
+
+def test_a_champion_that_is_gone_has_no_other_to_promote(clinic: Clinic) -> None:
+    (clinic.registry.folder / "champion").write_text("v7-20260101-000000\n")
+
+    row = clinic.crosses()["champion"]
+
+    assert row["found"].startswith("v7-20260101-000000 cannot be served: ")
+    assert row["mend"] == f"pairloop-trainer once --project {clinic.id}"

@@ -1,0 +1,354 @@
+"""What a stream has under way: how much, what becomes of it at the end, and while Label Studio is away."""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from preference.errors import ModelError, StudioError, StudioKeyError, StudioUnreachable
+from preference.studio.project import Task
+from tests.conftest import SettingsFactory
+from tests.support.filling_house import EMPTY, House
+from tests.support.studio_double import KEY, StudioDouble, wait_until
+
+
+@pytest.fixture
+def house(settings_for: SettingsFactory) -> Iterator[House]:
+    with StudioDouble() as studio, House(studio, settings_for(label_studio_url=studio.url, label_studio_api_key=KEY)) as house:
+        yield house
+
+
+def impatient(house: House) -> Any:
+    """The project as it is read and written where no call is repeated."""
+    stopped = threading.Event()
+    stopped.set()
+    return house.project(patience_seconds=0, stop=stopped)
+
+
+class Waits(threading.Event):
+    """An Event that keeps how long somebody wanted to wait for it, and lets nobody wait."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seconds: list[float | None] = []
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.seconds.append(timeout)
+        return super().wait(0)
+
+
+# All at once, and bounded
+
+
+def test_of_1500_tasks_no_more_than_two_and_a_half_batches_are_ever_under_way(house: House) -> None:
+    tasks = house.add_prompts(1500)
+    house.generator.capacity = 8
+    read, handed, arrived, most = list[int](), list[int](), list[str](), Counter[str]()
+    stream = house.stream(num_connections=4)
+    house.studio.on_arrival = arrived.append
+
+    def watch(prompts: list[str]) -> None:
+        most["under way"] = max(most["under way"], stream.num_under_way)
+        most["begun"] = max(most["begun"], len(read) - len(handed))
+        most["requests"] = max(most["requests"], len(arrived) - len(house.studio.requests))
+
+    def reading() -> Iterator[Task]:
+        for task in house.unanswered():
+            read.append(task["id"])
+            yield task
+
+    house.generator.meanwhile = watch
+    assert stream.run(reading(), is_over=lambda: False, hand_on=lambda some: handed.extend(task["id"] for task in some))
+
+    assert sorted(handed) == house.patched() == read == tasks
+    assert 8 < most["begun"] <= most["under way"] <= 20, most
+    assert most["requests"] <= 5  # four stores, and a look or a page
+    assert house.studio.requests.count("GET /api/tasks/") < 1500
+    assert house.is_answered(*tasks)
+
+
+def test_the_bound_follows_the_generator_that_is_loaded_meanwhile(house: House) -> None:
+    house.add_prompts(200)
+    house.generator.capacity = 32
+    stream, most = house.stream(house.scheduler(is_loaded=False)), list[int]()
+    house.generator.meanwhile = lambda prompts: most.append(stream.num_under_way)
+
+    house.answer(stream)
+
+    assert 40 < max(most) <= 80  # 2.5 times 16, which is the guess before, and 2.5 times 32
+    assert len(house.generator.jobs) == 200
+
+
+def test_tasks_are_stored_while_the_generator_writes_others(house: House) -> None:
+    tasks = house.add_prompts(12)
+
+    def wait_for_the_first(prompts: list[str]) -> None:
+        if "Prompt 11" in prompts:
+            wait_until(lambda: tasks[0] in house.patched())
+
+    house.generator.meanwhile = wait_for_the_first
+    house.answer()
+
+    assert house.is_answered(*tasks)
+
+
+def test_tasks_are_stored_over_several_connections_at_once(house: House) -> None:
+    tasks = house.add_prompts(40)
+    arrived, together = list[str](), list[int]()
+
+    def hold(request: str) -> None:
+        if request.startswith("PATCH"):
+            arrived.append(request)
+            if len(arrived) <= 3:
+                wait_until(lambda: len(arrived) >= 3)
+
+    def count(request: str) -> None:
+        together.append(len(arrived) - len(house.patched()) + request.startswith("PATCH"))
+
+    house.studio.on_arrival, house.studio.on_request = hold, count
+    house.answer(house.stream(num_connections=3))
+
+    assert house.is_answered(*tasks)
+    assert max(together) == 3
+
+
+def test_stored_tasks_are_handed_on_some_at_a_time_as_they_are_now(house: House) -> None:
+    tasks = house.add_prompts(30)
+    handing, handed, threads = threading.Lock(), list[list[Task]](), set[str]()
+
+    def hand_on(some: list[Task]) -> None:
+        assert handing.acquire(blocking=False), "one call at a time"
+        threads.add(threading.current_thread().name)
+        if not handed:
+            wait_until(lambda: len(house.patched()) == 10)  # as many as may be under way
+        handed.append(some)
+        handing.release()
+
+    house.answer(hand_on=hand_on)
+
+    assert sorted(task["id"] for some in handed for task in some) == tasks
+    assert all(task["data"] == house.data(task["id"]) for some in handed for task in some)
+    assert len(handed) < 30, "those that were stored during the first call are handed on together, if no others are"
+    assert threading.current_thread().name not in threads and len(threads) == 1
+
+
+def test_an_urgent_stream_is_written_before_what_waits(house: House) -> None:
+    tasks = house.add_prompts(20)
+    (urgent,) = house.add({"prompt": "Urgent", **EMPTY})
+    found, scheduler, submitted = house.project().tasks([urgent]), house.scheduler(), threading.Event()
+
+    def reading() -> Iterator[Task]:
+        yield from found.values()
+        submitted.set()
+
+    def open_task() -> None:
+        stream = house.stream(scheduler, is_urgent=True, num_connections=1)
+        assert stream.run(reading(), is_over=lambda: False, hand_on=lambda _: None, deadline=time.monotonic() + 60)
+
+    opening = threading.Thread(target=open_task)
+
+    def let_somebody_open_it(prompts: list[str]) -> None:
+        if "Prompt 5" in prompts:  # others wait behind it
+            opening.start()
+            submitted.wait(60)
+
+    house.generator.meanwhile = let_somebody_open_it
+    house.answer(house.stream(scheduler))
+    opening.join()
+
+    assert house.is_answered(urgent, *tasks)
+    place = house.generator.prompts.index("Urgent")
+    assert place <= house.generator.prompts.index("Prompt 5") + 4
+    assert [job.prompt for job in house.generator.jobs if job.is_urgent] == ["Urgent"]
+
+
+# How it ends
+
+
+def test_when_it_is_over_nothing_is_begun_and_what_was_begun_is_ended(house: House) -> None:
+    tasks = house.add_prompts(60)
+    over = threading.Event()
+    house.generator.meanwhile = lambda prompts: over.set() if "Prompt 7" in prompts else None
+    handed: list[int] = []
+    stream = house.stream()
+
+    is_done = stream.run(house.unanswered(), is_over=over.is_set, hand_on=lambda some: handed.extend(task["id"] for task in some))
+
+    assert not is_done
+    assert 8 <= len(handed) < 40
+    assert sorted(handed) == house.patched() == [task for task in tasks if house.is_answered(task)]
+    assert len(house.generator.jobs) == len(handed)
+    assert stream.num_under_way == 0
+
+
+def test_at_the_deadline_what_is_under_way_is_left_to_others(house: House) -> None:
+    (task,) = house.add_prompts(1)
+    gate = threading.Event()
+    house.generator.meanwhile = lambda prompts: gate.wait(60)
+    stream = house.stream(is_urgent=True, num_connections=1)
+
+    is_done = stream.run(house.unanswered(), is_over=lambda: False, hand_on=lambda _: None, deadline=time.monotonic() + 0.05)
+    gate.set()
+
+    assert not is_done
+    assert house.patched() == []
+    house.answer()
+    assert house.is_answered(task)
+
+
+def test_a_stream_with_a_deadline_does_not_wait_for_a_label_studio_that_is_away(house: House) -> None:
+    house.add_prompts(1)
+    house.generator.meanwhile = lambda prompts: setattr(house.studio, "failures", [503] * 1000)
+    stream = house.stream(project=impatient(house), is_urgent=True, num_connections=1)
+
+    with pytest.raises(StudioUnreachable, match="keeps failing with 503"):
+        stream.run(house.unanswered(), is_over=lambda: False, hand_on=lambda _: None, deadline=time.monotonic() + 60)
+
+    assert house.patched() == []
+
+
+def test_a_generator_that_fails_loses_only_what_it_was_writing(house: House) -> None:
+    tasks = house.add_prompts(40)
+
+    def crash(prompts: list[str]) -> None:
+        if "Prompt 5" in prompts:
+            raise ModelError("out of memory; lower BATCH_PROMPTS.")
+
+    house.generator.meanwhile = crash
+    stream = house.stream()
+    with pytest.raises(ModelError, match=r"^out of memory; lower BATCH_PROMPTS\.$"):
+        house.answer(stream)
+
+    lost = [task for task in tasks if not house.is_answered(task)]
+    assert tasks[5] in lost
+    written = {job.prompt for job in house.generator.jobs}
+    assert len([task for task in lost if house.data(task)["prompt"] in written]) <= 4
+    assert stream.num_answered == len(tasks) - len(lost)
+
+    house.generator.meanwhile = lambda prompts: None
+    house.generator.jobs.clear()
+    assert sorted(house.answer()) == lost
+    assert len(house.generator.jobs) == len(lost)
+    assert house.is_answered(*tasks)
+
+
+def test_when_the_process_ends_what_was_written_is_stored_and_the_rest_is_given_up(house: House) -> None:
+    tasks = house.add_prompts(40)
+    scheduler = house.scheduler()
+    house.generator.meanwhile = lambda prompts: scheduler.stop() if "Prompt 9" in prompts else None
+
+    with pytest.raises(ModelError, match="The backend stops; the next start goes on"):
+        house.answer(house.stream(scheduler))
+
+    answered = [task for task in tasks if house.is_answered(task)]
+    assert {house.data(task)["prompt"] for task in answered} == set(house.generator.prompts)
+    assert 9 < len(answered) < 40
+
+
+def test_a_key_that_is_refused_in_the_middle_ends_the_stream(house: House) -> None:
+    tasks = house.add_prompts(30)
+
+    def refuse(request: str) -> None:
+        if len(house.patched()) > 8:
+            house.studio.failures = [401]
+
+    house.studio.on_request = refuse
+    with pytest.raises(StudioKeyError):
+        house.answer()
+
+    assert 0 < sum(house.is_answered(task) for task in tasks) < 30
+    assert len(house.generator.jobs) < 30
+
+
+def test_an_error_while_handing_on_ends_the_stream_and_what_was_written_is_stored(house: House) -> None:
+    house.add_prompts(60)
+
+    def fail(some: list[Task]) -> None:
+        raise StudioError("Label Studio refused")
+
+    with pytest.raises(StudioError, match="Label Studio refused"):
+        house.answer(hand_on=fail)
+
+    assert len(house.patched()) == len(house.generator.jobs) < 60
+
+
+# While Label Studio is away
+
+
+@pytest.mark.parametrize("failure", [503, 0], ids=["unavailable", "hangs up"])
+def test_what_was_written_waits_for_label_studio_and_is_stored_when_it_is_back(
+    house: House, failure: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    tasks = house.add_prompts(30)
+    refused: list[str] = []
+
+    def be_away(request: str) -> None:
+        if len(house.patched()) > 8 and len(refused) < 5:
+            refused.append(request)
+            house.studio.failures = [failure]
+
+    house.studio.on_request = be_away
+    handed = house.answer()
+
+    assert len(refused) == 5
+    assert house.is_answered(*tasks)
+    assert sorted(handed) == tasks
+    assert sorted(house.generator.prompts) == sorted(f"Prompt {n}" for n in range(30)), "nothing is written twice"
+
+
+def test_an_outage_longer_than_a_stores_patience_loses_nothing_and_is_waited_for_once(house: House) -> None:
+    tasks = house.add_prompts(12)
+    scheduler, refused = house.scheduler(), list[str]()
+    waits = scheduler.stopping = Waits()
+
+    def come_together(request: str) -> None:
+        if request.startswith("PATCH") and not waits.seconds:
+            refused.append(request)
+            wait_until(lambda: len(refused) >= 4)
+
+    def be_away(request: str) -> None:
+        if request in refused:
+            refused[refused.index(request)] = ""
+            house.studio.failures = [503]
+
+    house.studio.on_arrival, house.studio.on_request = come_together, be_away
+    handed = house.answer(house.stream(scheduler, project=impatient(house)))  # each call is sent once
+
+    assert len(refused) >= 4
+    assert waits.seconds == [5.0]
+    assert sorted(handed) == tasks and house.is_answered(*tasks)
+    assert len(house.generator.jobs) == 12
+
+
+def test_an_outage_just_before_the_store_loses_nothing(house: House, caplog: pytest.LogCaptureFixture) -> None:
+    tasks = house.add_prompts(12)
+    scheduler = house.scheduler()
+    waits = scheduler.stopping = Waits()
+    house.at("GET /api/tasks/", lambda: setattr(house.studio, "failures", [0]), time=2)  # the first reads the open tasks
+
+    handed = house.answer(house.stream(scheduler, project=impatient(house)))
+
+    assert waits.seconds == [5.0]
+    assert sorted(handed) == tasks and house.is_answered(*tasks)
+    assert len(house.generator.jobs) == 12
+    assert "answered tasks wait to be stored: Label Studio at" in caplog.text
+
+
+def test_a_page_that_cannot_be_read_does_not_cost_what_was_written(house: House) -> None:
+    tasks = house.add_prompts(9)
+    gate = threading.Event()
+
+    def reading() -> Iterator[Task]:
+        yield from house.unanswered()
+        gate.set()
+        raise StudioUnreachable("Label Studio is away")
+
+    house.generator.meanwhile = lambda prompts: gate.wait(60)
+    stream = house.stream()
+    with pytest.raises(StudioUnreachable, match="Label Studio is away"):
+        stream.run(reading(), is_over=lambda: False, hand_on=lambda _: None)
+
+    assert house.is_answered(*tasks)

@@ -1,0 +1,43 @@
+"""Processes that are told to end while they still load, or are started in a folder that holds a file of their name."""
+
+import os
+import re
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from demo.stack import REPOSITORY, free_port
+from tests.support.studio_double import wait_until
+
+PROGRAMS = REPOSITORY / ".venv" / "bin"
+
+
+def catches(pid: int, number: signal.Signals) -> bool:
+    """Whether a process has a handler for that signal, as Linux tells."""
+    caught = re.search(r"^SigCgt:\t(\w+)$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    return bool(caught and int(caught[1], 16) >> (number - 1) & 1)
+
+
+@pytest.mark.parametrize("command", ["pairloop-backend serve", "pairloop-trainer run"])
+def test_sigterm_while_it_still_loads_is_an_ordered_end(command: str, tmp_path: Path) -> None:
+    program, argument = command.split()
+    environ = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "MODEL_DIR": str(tmp_path), "PORT": str(free_port())}
+    environ |= {"GENERATOR_ENGINE": "echo", "TORCH_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    process = subprocess.Popen([str(PROGRAMS / program), argument], env=environ, stderr=subprocess.PIPE, text=True)
+    try:
+        wait_until(lambda: catches(process.pid, signal.SIGTERM), seconds=60)
+        process.terminate()
+        _, said = process.communicate(timeout=100)
+    finally:
+        process.kill()
+    assert (process.returncode, "Traceback" in said) == (0, False), said
+
+
+def test_a_round_is_ours_whatever_lies_in_the_folder_that_the_trainer_is_started_in(tmp_path: Path) -> None:
+    (tmp_path / "trainer.py").write_text("print('hijacked')", encoding="utf-8")
+    program = "import subprocess; from trainer.daemon.round_process import program_command; subprocess.run([*program_command('trainer'), 'once', '--help'])"
+    command = [str(PROGRAMS / "python"), "-P", "-c", program]
+    said = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100, check=True).stdout
+    assert said.startswith("Usage: pairloop-trainer once") and "hijacked" not in said

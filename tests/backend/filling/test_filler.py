@@ -1,0 +1,404 @@
+import dataclasses
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from preference.errors import ModelError
+from preference.projects.versions import UNTRAINED
+from tests.conftest import SettingsFactory
+from tests.support.filling_house import ANSWERED, CHOICE, EMPTY, RENAMED, Asked, House, warnings_of
+from tests.support.studio_double import KEY, StudioDouble
+
+
+@pytest.fixture
+def house(settings_for: SettingsFactory) -> Iterator[House]:
+    with StudioDouble() as studio, House(studio, settings_for(label_studio_url=studio.url, label_studio_api_key=KEY)) as house:
+        yield house
+
+
+# When a project is visited
+
+
+def test_without_a_reason_no_visit_is_made(house: House) -> None:
+    filler, never = house.filler(), threading.Event()
+    filler.look(never)  # the first is due at once
+    (task,) = house.add_prompts(1)
+    num_requests = len(house.studio.requests)
+
+    filler.look(never)
+    assert len(house.studio.requests) == num_requests
+    house.registry.request("fill")
+    filler.look(never)
+
+    assert house.is_answered(task)
+
+
+def test_the_timer_makes_a_visit_where_a_webhook_was_lost(house: House) -> None:
+    now = [0.0]
+    filler, never = house.filler(clock=lambda: now[0]), threading.Event()
+    filler.look(never)
+    (task,) = house.add_prompts(1)
+
+    now[0] += house.settings.fill_every_seconds - 0.1
+    filler.look(never)
+    assert not house.is_answered(task)
+    now[0] += 0.2
+    filler.look(never)
+
+    assert house.is_answered(task)
+
+
+def test_setup_before_every_predict_does_not_keep_the_filler_busy(house: House) -> None:
+    now = [100.0]
+    filler = house.filler(clock=lambda: now[0])
+    filler.look(threading.Event())
+    (task,) = house.add_prompts(1)
+    house.registry.request("look")
+
+    now[0] += 4.9
+    filler.look(threading.Event())
+    assert not house.is_answered(task)
+    now[0] += 0.2
+    filler.look(threading.Event())
+    assert house.is_answered(task), "a look that was asked for is late, not lost"
+
+
+def test_a_title_that_label_studio_puts_back_is_mended_again_soon_and_then_left_alone(house: House) -> None:
+    now, never = [0.0], threading.Event()
+    row = house.studio.add_row(house.project_id, "http://backend:9090", "pasted")
+    house.registry.write_host("backend:9090")
+    filler = house.filler(clock=lambda: now[0])
+    filler.look(never)
+    assert house.studio.rows[row]["title"] == UNTRAINED
+    house.studio.rows[row]["title"] = "pasted"  # whoever read the row before it was renamed saves it whole
+
+    for _ in range(3):
+        now[0] += 5.1
+        filler.look(never)
+
+    assert house.studio.rows[row]["title"] == house.studio.projects[house.project_id]["model_version"] == UNTRAINED
+    house.studio.requests.clear()
+    now[0] += house.settings.fill_every_seconds
+    filler.look(never)
+    assert house.studio.requests and not any("/api/ml" in request for request in house.studio.requests)
+
+
+def test_a_title_is_looked_at_again_although_visits_fail_and_then_no_oftener_than_the_timer_says(house: House) -> None:
+    now, never = [0.0], threading.Event()
+    row = house.studio.add_row(house.project_id, "http://backend:9090", "pasted")
+    house.studio.projects[house.project_id]["model_version"] = UNTRAINED  # nothing but the row tells
+    house.registry.write_host("backend:9090")
+    filler = house.filler(clock=lambda: now[0])
+    config = house.studio.projects[house.project_id]["label_config"]
+    house.studio.projects[house.project_id]["label_config"] = "<View/>"
+    arrived: list[str] = []
+    house.studio.on_request = arrived.append
+
+    for _ in range(4):
+        filler.look(never)
+        now[0] += house.settings.fill_every_seconds / 2 + 0.1
+    assert len([request for request in arrived if request == f"GET /api/projects/{house.project_id}/"]) == 2
+    assert house.studio.rows[row]["title"] == "pasted"
+
+    house.studio.projects[house.project_id]["label_config"] = config
+    now[0] += house.settings.fill_every_seconds
+    filler.look(never)
+    assert house.studio.rows[row]["title"] == UNTRAINED
+
+
+def test_a_removal_that_label_studio_refuses_costs_the_visit_nothing_and_is_left_for_an_hour(
+    house: House, tiny_base: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    now, never = [0.0], threading.Event()
+    house.studio.clock = lambda: time.time() - 2 * 86400
+    tasks = house.add(*[ANSWERED] * 3)
+    for weight in (1, -1):
+        house.promote(tiny_base, weight=weight)
+        assert house.visit().run(lambda: False, has_new_version=True)
+    house.add({"prompt": "", **EMPTY})
+
+    def refuse(request: str) -> None:
+        if request.startswith("DELETE "):
+            house.studio.failures = [403]
+
+    house.studio.on_request = refuse
+    filler = house.filler(clock=lambda: now[0])
+    for _ in range(3):
+        filler.look(never)
+        now[0] += house.settings.fill_every_seconds + 0.1
+
+    assert house.studio.requests[-1] and len([r for r in house.studio.requests if r.startswith("DELETE ")]) == 1
+    warned = warnings_of(caplog)
+    assert [line for line in warned if "outdated predictions stay for now" in line] == [warned[-1]]
+    assert any("tasks left unanswered: 1" in line for line in warned)
+    assert house.versions(tasks) == [house.registry.versions()] * 3
+
+
+def test_a_new_champion_scores_the_open_tasks_again_without_being_asked(house: House, tiny_base: Path) -> None:
+    first = house.promote(tiny_base, weight=1)
+    open_task, judged = house.add(ANSWERED, ANSWERED)
+    row = house.studio.add_row(house.project_id, "http://backend:9090", UNTRAINED)
+    house.registry.write_host("backend:9090")
+    filler, never = house.filler(), threading.Event()
+    filler.look(never)
+    house.studio.annotate(judged, CHOICE)
+
+    second = house.promote(tiny_base, weight=-1)
+    filler.look(never)
+
+    assert house.versions([open_task, judged]) == [[first, second], [first]]
+    sides = [prediction["result"][0]["value"]["selected"] for prediction in house.studio.tasks[open_task]["predictions"]]
+    assert sides == ["right", "left"]
+    assert house.studio.rows[row]["title"] == house.studio.projects[house.project_id]["model_version"] == second
+
+
+def test_what_was_replaced_a_day_ago_is_removed_a_page_a_visit_and_then_once_an_hour(house: House, tiny_base: Path) -> None:
+    now, never, version = [0.0], threading.Event(), house.promote(tiny_base, weight=1)
+    house.studio.clock = lambda: time.time() - 2 * 86400
+    tasks = house.add(*[ANSWERED] * 120)
+    assert house.visit().run(lambda: False, has_new_version=True)
+    again = house.promote(tiny_base, weight=-1)
+    assert house.visit().run(lambda: False, has_new_version=True)
+    assert house.versions(tasks) == [[version, again]] * 120
+    filler, left = house.filler(clock=lambda: now[0]), []
+    requests = house.studio.requests
+
+    for _ in range(4):
+        filler.look(never)
+        left.append(sum(map(len, house.versions(tasks))))
+        now[0] += house.settings.fill_every_seconds + 0.1
+
+    assert left == [140, 120, 120, 120]
+    requests.clear()
+    filler.look(never)
+    num_idle = len(requests)
+    requests.clear()
+    now[0] += 3601
+    filler.look(never)
+    assert len(requests) == num_idle + 1, "asked again after an hour"
+
+
+def test_a_champion_that_comes_in_the_middle_scores_first_and_then_the_rest_is_answered(house: House, tiny_base: Path) -> None:
+    tasks = house.add_prompts(40)
+    promoted: list[str] = []
+    scored_at_each_patch: list[int] = []
+
+    def promote(prompts: list[str]) -> None:
+        if "Prompt 9" in prompts:
+            promoted.append(house.promote(tiny_base, weight=1))
+
+    def watch(request: str) -> None:
+        if request.startswith("PATCH") and num_answered:
+            scored_at_each_patch.append(sum(map(bool, house.versions(tasks[:num_answered]))))
+
+    num_answered = 0
+    house.generator.meanwhile = promote
+    house.studio.on_request = watch
+    filler, never = house.filler(), threading.Event()
+    filler.look(never)  # nobody asks, it is due at once
+    num_answered = sum(house.is_answered(task) for task in tasks)
+    assert 10 <= num_answered < 40
+    filler.look(never)
+
+    assert house.is_answered(*tasks)
+    assert scored_at_each_patch == [num_answered] * (40 - num_answered)
+    assert house.versions(tasks) == [promoted] * 40
+    assert len(house.generator.jobs) == 40
+
+
+def test_after_a_restart_nothing_is_asked_twice(house: House) -> None:
+    house.add_prompts(6)
+    house.fill()
+
+    house.generator = Asked()
+    house.fill()
+
+    assert house.generator.prompts == []
+    assert len(house.patched()) == 6
+
+
+def test_a_crash_loses_no_more_than_what_was_under_way(house: House, caplog: pytest.LogCaptureFixture) -> None:
+    tasks = house.add_prompts(40)
+
+    def crash(prompts: list[str]) -> None:
+        if "Prompt 5" in prompts:
+            raise ModelError("out of memory; lower BATCH_PROMPTS.")
+
+    house.generator.meanwhile = crash
+    house.fill()
+    left = [task for task in tasks if not house.is_answered(task)]
+    assert warnings_of(caplog) == [f"project {house.project_id}: out of memory; lower BATCH_PROMPTS."]
+    assert house.patched() == [task for task in tasks if task not in left]
+
+    house.generator = Asked()
+    house.fill()
+
+    assert house.generator.prompts == [house.data(task)["prompt"] for task in left]
+    assert house.is_answered(*tasks)
+
+
+def test_a_stop_is_obeyed_and_what_was_begun_is_ended(house: House) -> None:
+    tasks = house.add_prompts(60)
+    stop = threading.Event()
+    house.generator.meanwhile = lambda prompts: stop.set() if "Prompt 9" in prompts else None
+    house.registry.request("fill")
+
+    house.filler().look(stop)
+
+    answered = [task for task in tasks if house.is_answered(task)]
+    assert answered == house.patched() == tasks[: len(answered)]
+    assert 10 <= len(answered) <= 24
+    assert len(house.generator.jobs) == len(answered)
+
+
+# What is told
+
+
+def test_tasks_that_cannot_be_answered_are_told_once_with_their_reasons(house: House, caplog: pytest.LogCaptureFixture) -> None:
+    house.add({"prompt": "", **EMPTY}, {"prompt": 5, **EMPTY}, {"prompt": "p", "answer1": {"text": "a"}, "answer2": ""})
+    skipped = house.add_prompts(2)
+    house.studio.annotate(skipped[1], [], is_skip=True)
+    filler = house.filler()
+
+    house.fill(filler)
+    house.fill(filler)
+
+    assert house.is_answered(skipped[0]) and house.answers(skipped[1]) == ("", "")
+    assert warnings_of(caplog) == [
+        f"project {house.project_id}: tasks left unanswered: 1 (an answer field holds no text), "
+        "1 (judged or skipped while empty), 2 (prompt missing, empty or not text)"
+    ]
+
+
+def test_a_task_that_cannot_be_stored_is_told(house: House, caplog: pytest.LogCaptureFixture) -> None:
+    house.add({"prompt": "Prompt", "note": "\ud83d", **EMPTY})
+
+    house.fill()
+
+    assert "tasks left unanswered: 1 (Label Studio refused the answers)" in caplog.text
+
+
+def test_a_project_that_fails_is_told_once_waits_for_its_timer_and_stops_no_other(
+    house: House, tiny_base: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    house.promote(tiny_base, weight=1)
+    house.studio.projects[house.project_id]["label_config"] = "<View/>"
+    other = House(house.studio, house.settings)
+    (task,) = other.add_prompts(1)
+    filler, never = house.filler(), threading.Event()
+
+    filler.look(never)
+    num_requests = len(house.studio.requests)
+    filler.look(never)
+    assert len(house.studio.requests) == num_requests  # although its champion was never worked with
+    house.fill(filler)
+
+    assert house.is_answered(task)
+    assert len(warnings_of(caplog)) == 1
+    assert warnings_of(caplog)[0].startswith(f"project {house.project_id}: The label config has no <Pairwise> tags;")
+
+
+def test_an_error_of_our_own_is_logged_with_its_trace_and_stops_no_other_project(
+    house: House, tiny_base: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    house.promote(tiny_base, weight=1)
+    house.add(ANSWERED)
+    other = House(house.studio, house.settings)
+    (task,) = other.add_prompts(1)
+    champion = house.champions.of(house.project_id)
+    assert champion.serving is not None
+    champion.serving = dataclasses.replace(champion.serving, model=None)  # type: ignore[arg-type]
+
+    house.filler().look(threading.Event())
+
+    assert house.is_answered(task)
+    (record,) = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert record.getMessage() == f"project {house.project_id}: the filler failed"
+    assert record.exc_info is not None
+
+
+def test_an_error_of_the_generator_fails_the_visit_and_stops_no_other_project(
+    house: House, caplog: pytest.LogCaptureFixture
+) -> None:
+    house.add_prompts(1)
+    other = House(house.studio, house.settings)
+    (task,) = other.add({"prompt": "Theirs", **EMPTY})
+
+    def fail(prompts: list[str]) -> None:
+        if "Prompt 0" in prompts:
+            raise ZeroDivisionError
+
+    house.generator.meanwhile = fail
+    house.filler().look(threading.Event())
+
+    assert house.is_answered(task)
+    assert f"project {house.project_id}: the generator failed; the log has the trace" in warnings_of(caplog)
+    (record,) = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert record.exc_info is not None
+
+
+# Several projects
+
+
+def test_two_projects_keep_their_own_label_configs(house: House) -> None:
+    other = House(house.studio, house.settings, project_id=house.studio.add_project(RENAMED))
+    ours = house.add_prompts(1)[0]
+    (theirs,) = other.add({"question": "Q", "left": "", "right": "", **EMPTY})
+
+    house.filler().look(threading.Event())
+
+    data = house.data(theirs)
+    assert data["left"].endswith("of: Q") and data["right"].endswith("of: Q")
+    assert (data["answer1"], data["answer2"]) == ("", "")
+    assert house.is_answered(ours)
+
+
+def test_a_visit_ends_after_a_minute_so_that_other_projects_have_their_turn(house: House) -> None:
+    now = [0.0]
+    tasks = house.add_prompts(60)
+    other = House(house.studio, house.settings)
+    (theirs,) = other.add({"prompt": "Q", **EMPTY})
+    filler = house.filler(clock=lambda: now[0])
+    house.generator.meanwhile = lambda prompts: now.__setitem__(0, now[0] + 20)
+
+    filler.look(threading.Event())
+    assert 0 < sum(house.is_answered(task) for task in tasks) < len(tasks)
+    assert house.is_answered(theirs)
+    for _ in range(9):  # without being asked
+        filler.look(threading.Event())
+
+    assert house.is_answered(*tasks)
+    assert len(house.generator.jobs) == 61
+
+
+def test_a_project_alone_is_visited_until_it_is_done(house: House) -> None:
+    now = [0.0]
+    tasks = house.add_prompts(60)
+    filler = house.filler(clock=lambda: now[0])
+    house.generator.meanwhile = lambda prompts: now.__setitem__(0, now[0] + 20)
+
+    filler.look(threading.Event())
+
+    assert house.is_answered(*tasks)
+
+
+def test_a_project_that_comes_during_a_long_visit_has_its_turn(house: House) -> None:
+    now = [0.0]
+    tasks = house.add_prompts(60)
+    others: list[House] = []
+
+    def connect(prompts: list[str]) -> None:
+        now[0] += 20
+        if "Prompt 9" in prompts:
+            others.append(House(house.studio, house.settings))
+
+    house.generator.meanwhile = connect
+    filler = house.filler(clock=lambda: now[0])
+    filler.look(threading.Event())
+
+    assert others
+    assert 0 < sum(house.is_answered(task) for task in tasks) < len(tasks)

@@ -1,0 +1,191 @@
+"""An annotator asks for new answers: a task of its own with the same prompt, once, whatever happens on the way."""
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from backend.filling.new_answers import META_KEY, ask_again
+from preference.errors import StudioUnreachable
+from preference.labelling.label_config import LabelingLayout
+from tests.conftest import SettingsFactory
+from tests.support.filling_house import CHOICE, EMPTY, LAYOUT, House, warnings_of
+from tests.support.studio_double import KEY, StudioDouble
+
+ANSWERED = {"prompt": "Why is the sky blue?", "answer1": "Because.", "answer2": "It is not.", "source": "forum"}
+ASKS = [{"from_name": "verdict", "to_name": "prompt", "type": "choices", "value": {"choices": ["new_answers"]}}]
+TIE = [{"from_name": "verdict", "to_name": "prompt", "type": "choices", "value": {"choices": ["tie"]}}]
+
+
+@pytest.fixture
+def house(settings_for: SettingsFactory) -> Iterator[House]:
+    with StudioDouble() as studio, House(studio, settings_for(label_studio_url=studio.url, label_studio_api_key=KEY)) as house:
+        yield house
+
+
+def others(house: House, *known: int) -> list[int]:
+    return [task_id for task_id in house.studio.tasks if task_id not in known]
+
+
+def look(house: House, **options: Any) -> int:
+    return ask_again(house.project(**options), house.registry, LAYOUT)
+
+
+def told(house: House, task_id: int) -> Any:
+    return house.studio.tasks[task_id]["meta"].get(META_KEY)
+
+
+def test_a_visit_gives_the_prompt_new_answers_in_a_task_of_its_own(house: House) -> None:
+    (task,) = house.add(ANSWERED, meta={"theirs": 1})
+    annotation = house.studio.annotate(task, ASKS, completed_by=7)
+
+    house.fill()
+    assert not house.is_answered(*others(house, task))
+    house.fill()
+
+    (new,) = others(house, task)
+    assert house.is_answered(new)
+    assert {**house.data(new), **EMPTY} == {**ANSWERED, **EMPTY}, "the rest of its data is as it was"
+    assert told(house, new) == {"for_task": task, "annotation": annotation["id"], "annotator": 7}
+    assert house.data(task) == ANSWERED, "what was judged stays as it was"
+    assert [made["id"] for made in house.studio.tasks[task]["annotations"]] == [annotation["id"]]
+    assert house.studio.tasks[task]["meta"] == {"theirs": 1, META_KEY: {"in_task": new}}
+
+
+def test_it_is_made_once_however_many_ask_and_however_often_it_is_looked_at(house: House) -> None:
+    (task,) = house.add(ANSWERED)
+    first = house.studio.annotate(task, ASKS, completed_by=1)
+    house.studio.annotate(task, ASKS, completed_by=2)
+
+    assert [look(house) for _ in range(3)] == [1, 0, 0]
+
+    (new,) = others(house, task)
+    assert told(house, new)["annotation"] == first["id"]
+
+
+def test_new_answers_may_be_asked_for_again(house: House) -> None:
+    (task,) = house.add(ANSWERED)
+    house.studio.annotate(task, ASKS)
+    look(house)
+    (second,) = others(house, task)
+    house.studio.annotate(second, ASKS)
+
+    assert look(house) == 1
+
+    (third,) = others(house, task, second)
+    assert (told(house, second)["for_task"], told(house, second)["in_task"]) == (task, third)
+    assert told(house, third)["for_task"] == second
+
+
+def test_only_what_changed_since_the_last_look_is_read(house: House) -> None:
+    start = time.time()
+    house.studio.clock = lambda: start
+    for task in house.add(*[ANSWERED] * 501):
+        house.studio.annotate(task, CHOICE)
+    (later, asking) = house.add(ANSWERED, ANSWERED)
+    house.studio.clock = lambda: start + 90
+    house.studio.annotate(later, CHOICE)
+    assert look(house) == 0
+    num_before = len(house.studio.requests)
+    house.studio.clock = lambda: start + 180
+    house.studio.annotate(asking, ASKS)
+
+    assert look(house) == 1
+
+    # Who asks, what was made since, the task: a page each.
+    assert house.studio.requests[num_before:].count("GET /api/tasks/") == 3
+    house.registry.folder.joinpath("new_answers").write_text("damaged", encoding="utf-8")
+    assert look(house) == 0, "it goes a day back, and finds it done"
+
+
+def test_many_judgements_of_one_moment_are_not_read_again_for_ever(house: House) -> None:
+    past = time.time() - 120
+    house.studio.clock = lambda: past
+    for task in house.add(*[ANSWERED] * 501):
+        house.studio.annotate(task, CHOICE)
+    look(house)
+    num_before = len(house.studio.requests)
+
+    look(house)
+
+    assert house.studio.requests[num_before:] == ["GET /api/tasks/"]
+
+
+def test_a_task_that_label_studio_does_not_make_holds_up_no_other(house: House) -> None:
+    refused, task = house.add({**ANSWERED, "prompt": "Refused."}, ANSWERED)
+    for each in (refused, task):
+        house.studio.annotate(each, ASKS)
+    house.at(f"POST /api/projects/{house.project_id}/import", lambda: house.studio.failures.append(400))
+
+    assert look(house) == 1
+
+    assert (told(house, refused), list(told(house, task))) == (None, ["in_task"])
+
+
+def test_judged_skipped_and_open_tasks_ask_for_nothing(house: House) -> None:
+    tied, chosen, skipped, _ = tasks = house.add(ANSWERED, ANSWERED, ANSWERED, {**ANSWERED, "prompt": "new_answers"})
+    house.studio.annotate(tied, TIE)
+    house.studio.annotate(chosen, [*CHOICE, {**ASKS[0], "from_name": "another"}])
+    house.studio.annotate(skipped, ASKS, is_skip=True)
+
+    assert look(house) == 0
+    assert others(house, *tasks) == []
+    assert house.patched() == []
+
+
+def test_who_changes_an_earlier_judgement_may_ask_too(house: House) -> None:
+    (task,) = house.add(ANSWERED)
+    annotation = house.studio.annotate(task, CHOICE)
+    house.add(ANSWERED)
+    house.studio.edit(annotation["id"], result=[*CHOICE, *ASKS])
+
+    assert look(house) == 1
+
+
+@pytest.mark.parametrize(("fails", "num_made_later"), [("POST", 1), ("PATCH", 0)])
+def test_a_visit_that_ends_between_making_and_marking_leaves_one_task(house: House, fails: str, num_made_later: int) -> None:
+    (task,) = house.add(ANSWERED)
+    house.studio.annotate(task, ASKS)
+    house.studio.on_request = lambda request: house.studio.failures.extend([503] if request.startswith(fails) else [])
+    with pytest.raises(StudioUnreachable):
+        look(house, patience_seconds=0.1)
+    assert told(house, task) is None
+    house.studio.on_request = lambda request: None
+
+    assert look(house) == num_made_later
+
+    (new,) = others(house, task)
+    assert told(house, task) == {"in_task": new}
+
+
+def test_a_label_config_without_that_choice_costs_no_request(house: House) -> None:
+    plain = LabelingLayout.from_label_config(
+        '<View><Text name="prompt" value="$prompt"/><Pairwise name="c" toName="a,b"/>'
+        '<Text name="a" value="$answer1"/><Text name="b" value="$answer2"/></View>'
+    )
+
+    assert ask_again(house.project(), house.registry, plain) == 0
+    assert house.studio.requests == []
+
+
+def test_a_task_that_is_deleted_meanwhile_holds_up_no_other(house: House) -> None:
+    gone, task = house.add(ANSWERED, {**ANSWERED, "prompt": "Another?"})
+    for each in (gone, task):
+        house.studio.annotate(each, ASKS)
+    house.at(f"PATCH /api/tasks/{gone}", lambda: house.studio.tasks.pop(gone))
+
+    assert look(house) == 2
+    assert "in_task" in told(house, task)
+
+
+def test_where_label_studio_refuses_the_new_task_all_else_is_filled(house: House, caplog: pytest.LogCaptureFixture) -> None:
+    (task,) = house.add(ANSWERED)
+    house.studio.annotate(task, ASKS)
+    (empty,) = house.add_prompts(1)
+    house.at(f"POST /api/projects/{house.project_id}/import", lambda: house.studio.failures.append(400))
+
+    assert house.visit().run(lambda: False, has_new_version=False)
+
+    assert house.is_answered(empty)
+    assert any("gets no new answers: " in message for message in warnings_of(caplog))

@@ -1,0 +1,216 @@
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backend.filling.progress import Progress
+from backend.generators.jobs import Job, Writing
+from backend.monitoring.metrics import Metrics
+from preference.errors import ModelError
+from preference.projects.versions import Registry
+from tests.conftest import SettingsFactory
+from tests.support.filling_house import EMPTY, House, echo, visit
+from tests.support.studio_double import KEY, StudioDouble, wait_until
+
+
+class Clock:
+    """Seconds that a test sets."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def registry(settings_for: SettingsFactory) -> Registry:
+    registry = Registry(settings_for().model_dir, 7)
+    registry.create()
+    return registry
+
+
+def tell(
+    progress: Progress, *, answered: int = 0, under_way: int = 0, dropped: Mapping[str, int] | None = None, is_last: bool = False
+) -> None:
+    progress.tell(num_answered=answered, num_under_way=under_way, dropped=dropped or {}, tokens_per_second=12.34, is_last=is_last)
+
+
+def test_progress_holds_what_is_left_what_was_done_and_how_long_it_takes(registry: Registry) -> None:
+    clock, metrics = Clock(), Metrics()
+    progress = Progress(registry, metrics, clock=clock)
+    progress.num_unread = 70
+    clock.now += 10
+
+    tell(progress, answered=20, under_way=10, dropped={"the model wrote nothing": 2})
+
+    assert registry.read_progress() == {
+        "tasks_left": 80,
+        "tasks_answered": 20,
+        "tasks_failed": {"the model wrote nothing": 2},
+        "answers_per_second": 4.0,  # two a task
+        "tokens_per_second": 12.3,
+        "seconds_left": 40,
+        "is_filling": True,
+        "at": 1010.0,
+    }
+    assert b'pairloop_tasks_unanswered{project="7"} 80.0' in metrics.text()
+
+
+def test_before_the_first_answer_nothing_is_foretold(registry: Registry) -> None:
+    progress = Progress(registry, Metrics(), clock=Clock())
+
+    tell(progress, under_way=10)
+
+    assert registry.read_progress()["seconds_left"] is None
+    assert registry.read_progress()["answers_per_second"] == 0
+
+
+def test_it_is_told_once_a_second_and_at_last(registry: Registry) -> None:
+    clock = Clock()
+    progress = Progress(registry, Metrics(), clock=clock)
+    told = []
+
+    for answered in range(1, 26):
+        tell(progress, answered=answered)
+        told.append(registry.read_progress()["tasks_answered"])
+        clock.now += 0.1
+    tell(progress, answered=26, is_last=True)
+
+    assert sorted(set(told)) == [1, 11, 21]
+    assert (registry.read_progress()["tasks_answered"], registry.read_progress()["is_filling"]) == (26, False)
+
+
+def test_a_visit_that_found_nothing_leaves_no_trace(registry: Registry) -> None:
+    metrics = Metrics()
+    progress = Progress(registry, metrics, clock=Clock())
+
+    tell(progress)
+    tell(progress, is_last=True)
+
+    assert registry.read_progress() == {}
+    assert b"pairloop_tasks_unanswered{" not in metrics.text()
+
+
+def test_that_nothing_is_left_is_told_once_and_no_sooner_than_the_last_page_is_read(registry: Registry) -> None:
+    for is_all_read, expected in ((False, None), (True, 0)):
+        progress = Progress(registry, Metrics(), clock=Clock())
+        progress.is_all_read = is_all_read
+        tell(progress, is_last=True)
+        assert registry.read_progress().get("tasks_left") == expected
+
+    later = Progress(registry, Metrics())
+    later.is_all_read = True
+    tell(later, is_last=True)
+
+    assert registry.read_progress()["at"] == 1000.0
+
+
+def test_tasks_that_failed_and_are_gone_are_forgotten(registry: Registry) -> None:
+    tell(Progress(registry, Metrics(), clock=Clock()), dropped={"no": 1}, is_last=True)
+
+    progress = Progress(registry, Metrics(), clock=Clock())
+    progress.is_all_read = True
+    tell(progress, is_last=True)
+
+    assert registry.read_progress()["tasks_failed"] == {}
+
+
+def test_what_the_last_visit_did_stays_to_be_read_after_one_that_found_nothing(registry: Registry) -> None:
+    tell(Progress(registry, Metrics(), clock=Clock()), answered=5, is_last=True)
+
+    tell(Progress(registry, Metrics()), is_last=True)
+
+    assert registry.read_progress()["tasks_answered"] == 5
+
+
+def test_tasks_that_were_only_dropped_are_told_too(registry: Registry) -> None:
+    tell(Progress(registry, Metrics(), clock=Clock()), dropped={"no": 1}, is_last=True)
+
+    assert registry.read_progress()["tasks_failed"] == {"no": 1}
+
+
+@pytest.mark.parametrize(
+    ("under_way", "is_last"), [(3, False), (3, True), (0, False)], ids=["killed", "failed", "killed at the end"]
+)
+def test_what_a_visit_that_was_cut_short_left_behind_is_put_right_by_the_next(
+    registry: Registry, under_way: int, is_last: bool
+) -> None:
+    tell(Progress(registry, Metrics(), clock=Clock()), answered=9, under_way=under_way, is_last=is_last)
+
+    tell(Progress(registry, Metrics(), clock=Clock()), is_last=True)  # which finds that all is done
+
+    progress = registry.read_progress()
+    assert (progress["tasks_left"], progress["is_filling"]) == (0, False)
+
+
+# Of a visit
+
+
+@pytest.fixture
+def house(settings_for: SettingsFactory) -> Iterator[House]:
+    with StudioDouble() as studio, House(studio, settings_for(label_studio_url=studio.url, label_studio_api_key=KEY)) as house:
+        yield house
+
+
+def test_the_progress_of_a_visit_is_told_while_it_works_and_at_its_end(house: House, tiny_base: Path) -> None:
+    house.promote(tiny_base, weight=1)
+    tasks = house.add_prompts(120)
+    refused = house.add({"prompt": "Refused", **EMPTY}, {"prompt": "", **EMPTY})
+    told: list[dict[str, Any]] = []
+
+    def write(job: Job) -> Writing:
+        told.append(house.registry.read_progress())
+        return Writing([], refused="no: it is not nice") if job.prompt == "Refused" else echo(job)
+
+    house.generator.write = write
+    assert visit(house)
+
+    during = next(progress for progress in told if progress)
+    assert during["is_filling"] and 0 < during["tasks_left"] <= 122
+    last = house.registry.read_progress()
+    assert {key: last[key] for key in ("tasks_left", "tasks_answered", "is_filling")} == {
+        "tasks_left": 0, "tasks_answered": 120, "is_filling": False,
+    }  # fmt: skip
+    assert last["tasks_failed"] == {"no": 1, "prompt missing, empty or not text": 1}
+    assert last["answers_per_second"] > 0
+    assert house.is_answered(*tasks) and not house.is_answered(refused[0])
+    assert house.figure(f'tasks_unanswered{{project="{house.project_id}"}}') == 0
+    assert house.figure("tasks_answered_total") == 120
+    assert house.figure("tokens_written_total") == 120 * 8
+    assert house.figure("jobs_waiting") == 0
+
+
+def test_while_it_works_the_figures_show_what_is_left_and_what_waits(house: House) -> None:
+    house.add_prompts(120)
+    seen: list[tuple[float, float, float]] = []
+
+    def look(prompts: list[str]) -> None:
+        if "Prompt 0" in prompts:
+            wait_until(lambda: bool(house.registry.read_progress()))  # ten are begun
+        left = house.figure(f'tasks_unanswered{{project="{house.project_id}"}}')
+        seen.append((left, house.figure("jobs_waiting"), house.figure("batch_size")))
+
+    house.generator.meanwhile = look
+    assert visit(house)
+
+    assert max(left for left, _, _ in seen) == 120
+    assert 2 <= max(waiting for _, waiting, _ in seen) <= 10
+    assert {size for _, _, size in seen} == {0, 2}  # between batches, and an echo's two answers
+
+
+def test_a_visit_that_fails_tells_how_many_tasks_are_left(house: House) -> None:
+    house.add_prompts(50)
+
+    def crash(prompts: list[str]) -> None:
+        raise ModelError("out of memory")
+
+    house.generator.meanwhile = crash
+    with pytest.raises(ModelError):
+        visit(house)
+
+    progress = house.registry.read_progress()
+    assert not progress["is_filling"]
+    assert progress["tasks_answered"] == 0 and 0 < progress["tasks_left"] < 50
+    assert progress["seconds_left"] is None

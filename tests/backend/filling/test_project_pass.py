@@ -1,0 +1,284 @@
+import dataclasses
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from preference.errors import LayoutError
+from preference.projects.versions import UNTRAINED
+from tests.conftest import SettingsFactory
+from tests.support.filling_house import ANSWERED, CHOICE, EMPTY, RENAMED, House, echo, visit, warnings_of
+from tests.support.studio_double import KEY, LABEL_CONFIG, StudioDouble
+
+
+@pytest.fixture
+def house(settings_for: SettingsFactory) -> Iterator[House]:
+    with StudioDouble() as studio, House(studio, settings_for(label_studio_url=studio.url, label_studio_api_key=KEY)) as house:
+        yield house
+
+
+# Answers and predictions
+
+
+def test_a_visit_answers_all_and_says_so(house: House, caplog: pytest.LogCaptureFixture) -> None:
+    tasks = house.add_prompts(11)
+    caplog.set_level(logging.INFO, "backend.filling.project_pass")
+
+    assert visit(house)
+
+    assert house.is_answered(*tasks)
+    assert house.versions(tasks) == [[]] * 11  # no champion: nothing is suggested
+    assert f"project {house.project_id}: 11 tasks answered, 0 scored in " in caplog.text
+
+
+def test_a_visit_that_finds_nothing_says_and_stores_nothing(house: House, caplog: pytest.LogCaptureFixture) -> None:
+    house.add(ANSWERED)
+    caplog.set_level(logging.INFO, "backend.filling.project_pass")
+
+    assert visit(house)
+
+    assert caplog.messages == []
+    assert house.registry.read_progress()["tasks_left"] == 0  # nobody had told before
+    assert house.generator.jobs == []
+
+
+def test_judged_and_skipped_tasks_are_never_touched(house: House, tiny_base: Path) -> None:
+    house.promote(tiny_base, weight=1)
+    judged, skipped, judged_answered = house.add({"prompt": "p", **EMPTY}, {"prompt": "p", **EMPTY}, ANSWERED)
+    house.studio.annotate(judged, CHOICE)
+    house.studio.annotate(skipped, [], is_skip=True)
+    house.studio.annotate(judged_answered, CHOICE)
+    visited = house.visit()
+
+    assert visited.run(lambda: False, has_new_version=True)
+
+    assert house.patched() == []
+    assert house.generator.prompts == []
+    assert house.versions([judged, skipped, judged_answered]) == [[], [], []]
+    assert visited.dropped == {"judged or skipped while empty": 2}
+
+
+def test_a_task_that_is_judged_between_its_answers_and_its_prediction_gets_none(house: House, tiny_base: Path) -> None:
+    version = house.promote(tiny_base, weight=1)
+    judged, other = house.add_prompts(2)
+
+    def judge(request: str) -> None:
+        if house.is_answered(judged) and not house.studio.tasks[judged]["total_annotations"]:
+            house.studio.annotate(judged, CHOICE)
+
+    house.studio.on_request = judge
+    assert visit(house)
+
+    assert house.versions([judged, other]) == [[], [version]]
+
+
+def test_predictions_are_stored_in_bulk_once_a_version(house: House, tiny_base: Path) -> None:
+    version = house.promote(tiny_base, weight=1)
+    house.generator.capacity = 64
+    tasks = [*house.add_prompts(250), *house.add(ANSWERED)]
+
+    for _ in range(3):  # each after a restart
+        assert visit(house)
+
+    assert house.versions(tasks) == [[version]] * 251
+    assert house.num_bulks() < 80
+    (prediction,) = house.studio.tasks[tasks[-1]]["predictions"]
+    assert 0.5 < prediction["score"] <= 1
+    assert prediction["result"][0]["value"] == {"selected": "right"}
+    assert house.figure("predictions_stored_total") == 251
+
+
+def test_open_tasks_are_scored_a_hundred_in_a_request(house: House, tiny_base: Path) -> None:
+    version = house.promote(tiny_base, weight=1)
+    tasks = house.add(*[ANSWERED] * 230)
+
+    assert visit(house, has_new_version=True)
+
+    assert house.versions(tasks) == [[version]] * 230
+    assert house.num_bulks() == 3
+
+
+def test_what_label_studio_did_not_keep_is_told(house: House, tiny_base: Path, caplog: pytest.LogCaptureFixture) -> None:
+    house.promote(tiny_base, weight=1)
+    house.add(ANSWERED, ANSWERED)
+    visited = house.visit()
+    project = house.studio.projects[house.project_id]
+    project["label_config"] = LABEL_CONFIG.replace('toName="answer1,answer2"', 'toName="a,b"')  # after it was read
+
+    assert visited.run(lambda: False, has_new_version=False)
+
+    assert f"project {house.project_id}: Label Studio kept 0 of 2 predictions" in warnings_of(caplog)
+    assert house.figure("predictions_stored_total") == 0
+
+
+def test_a_task_that_is_deleted_just_before_it_is_stored_costs_no_other_its_prediction(
+    house: House, tiny_base: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    version = house.promote(tiny_base, weight=1)
+    tasks = house.add_prompts(3)
+    house.at(f"PATCH /api/tasks/{tasks[1]}/", lambda: house.studio.tasks.pop(tasks[1]))
+
+    assert visit(house)
+
+    assert house.is_answered(tasks[0], tasks[2])
+    assert house.versions([tasks[0], tasks[2]]) == [[version]] * 2
+    assert house.patched() == tasks
+    assert warnings_of(caplog) == []
+
+
+def test_tasks_that_are_deleted_judged_or_edited_while_they_are_scored_hurt_no_other(
+    house: House, tiny_base: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    version = house.promote(tiny_base, weight=1)
+    deleted, judged, edited, other = house.add(*[{**ANSWERED, "answer1": "a", "answer2": "b b b b"}] * 4)
+
+    def interfere() -> None:
+        del house.studio.tasks[deleted]
+        house.studio.annotate(judged, CHOICE)
+        house.edit(edited, answer1="a a a a a a a a", answer2="b")
+
+    house.at("GET /api/tasks/", interfere, time=4)  # after the unanswered, the ids of the unscored and a page of these
+
+    assert visit(house)
+    assert house.versions([judged, edited, other]) == [[], [], [version]]
+    assert visit(house)
+
+    assert house.versions([judged, edited, other]) == [[], [version], [version]]
+    assert house.studio.tasks[edited]["predictions"][0]["result"][0]["value"] == {"selected": "left"}
+    assert warnings_of(caplog) == []
+
+
+def test_a_task_that_is_deleted_in_the_very_last_moment_delays_the_scores_of_the_others_by_one_visit(
+    house: House, tiny_base: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    version = house.promote(tiny_base, weight=1)
+    deleted, other = house.add(ANSWERED, ANSWERED)
+    house.at(f"POST /api/projects/{house.project_id}/import/predictions", lambda: house.studio.tasks.pop(deleted))
+
+    assert visit(house)
+    assert house.versions([other]) == [[]]
+    assert visit(house)
+
+    assert house.versions([other]) == [[version]]
+    (warning,) = warnings_of(caplog)
+    assert warning.startswith(
+        f"project {house.project_id}: 2 predictions cannot be stored: Label Studio refused a request for project"
+    )
+    assert 'contains invalid "task" field: corresponding task ID' in warning
+
+
+def test_a_task_that_predict_scored_meanwhile_gets_no_second_prediction(house: House, tiny_base: Path) -> None:
+    version = house.promote(tiny_base, weight=1)
+    (task,) = house.add(ANSWERED)
+    prediction = {"id": 99, "result": CHOICE, "score": 0.6, "model_version": version}
+    # The list of unanswered tasks, the list of unscored ones, and the look at what was scored.
+    house.at("GET /api/tasks/", lambda: house.studio.tasks[task]["predictions"].append(prediction), time=3)
+
+    assert visit(house)
+
+    assert house.versions([task]) == [[version]]
+
+
+@pytest.mark.parametrize("method", ["GET /api/projects/", "GET /api/tasks/", "PATCH /api/tasks/", "POST /api/projects/"])
+def test_work_goes_on_where_label_studio_went_down_for_a_moment(house: House, tiny_base: Path, method: str) -> None:
+    version = house.promote(tiny_base, weight=1)
+    tasks = house.add_prompts(6)
+    times_down: list[str] = []
+
+    def go_down(request: str) -> None:
+        if request.startswith(method) and len(times_down) < 2:
+            times_down.append(request)
+            house.studio.failures = [0 if len(times_down) == 1 else 503]
+
+    house.studio.on_request = go_down
+    house.fill()
+    if method.startswith("POST"):  # what may have been taken is not sent again, but looked for
+        house.fill()
+
+    assert len(times_down) == 2
+    assert house.is_answered(*tasks)
+    assert house.versions(tasks) == [[version]] * 6
+    assert sorted(house.generator.prompts) == [f"Prompt {n}" for n in range(6)]
+
+
+def test_prompts_that_lost_their_head_are_told(house: House, caplog: pytest.LogCaptureFixture) -> None:
+    house.generator.write = lambda job: dataclasses.replace(echo(job), num_cut=7)
+    house.add_prompts(1)
+    caplog.set_level(logging.INFO, "backend.filling.project_pass")
+
+    assert visit(house)
+
+    assert f"project {house.project_id}: 1 prompts were cut to the window at their head" in caplog.messages
+
+
+# The project changes
+
+
+def test_a_label_config_that_was_changed_between_visits_is_followed(house: House, tiny_base: Path) -> None:
+    version = house.promote(tiny_base, weight=1)
+    house.add_prompts(2)
+    assert visit(house)
+    house.studio.projects[house.project_id]["label_config"] = RENAMED
+    (task,) = house.add({"question": "Q", "left": "", "right": "", **EMPTY})
+
+    assert visit(house)
+
+    data = house.data(task)
+    assert data["left"].endswith("of: Q") and data["right"].endswith("of: Q")
+    assert (data["answer1"], data["answer2"]) == ("", "")
+    assert house.record(task)["filled"] == ["left", "right"]
+    assert house.versions([task]) == [[version]]
+
+
+def test_a_label_config_that_is_changed_during_a_visit_ends_it_and_the_next_follows_it(house: House) -> None:
+    tasks = house.add_prompts(250)
+
+    def rename(prompts: list[str]) -> None:
+        if len(house.generator.jobs) > 20:  # of the first page, a hundred
+            house.studio.projects[house.project_id]["label_config"] = RENAMED
+            for task in tasks[200:]:
+                house.edit(task, question="Q", left="", right="")
+
+    house.generator.meanwhile = rename
+
+    assert not visit(house)
+    assert house.answers(tasks[150]) == ("", "")
+    assert visit(house)
+
+    assert house.data(tasks[-1])["left"].endswith("of: Q")
+    assert house.answers(tasks[-1]) == ("", "")
+
+
+def test_a_label_config_that_does_not_fit_is_refused_at_the_start(house: House) -> None:
+    house.studio.projects[house.project_id]["label_config"] = "<View/>"
+
+    with pytest.raises(LayoutError, match="no <Pairwise> tags"):
+        house.visit()
+
+
+def test_tasks_that_are_imported_meanwhile_are_answered_by_this_visit_or_the_next(house: House) -> None:
+    tasks = house.add_prompts(130)
+    more: list[int] = []
+
+    def import_more(prompts: list[str]) -> None:
+        if not more:
+            more.extend(house.add(*({"prompt": f"New {n}", **EMPTY} for n in range(5))))
+
+    house.generator.meanwhile = import_more
+    assert visit(house)
+    assert house.is_answered(*tasks)
+    assert visit(house)
+
+    assert house.is_answered(*more)
+    assert len(house.generator.jobs) == 135
+
+
+def test_a_visit_that_finds_everything_in_order_makes_label_studio_call_nobody(house: House) -> None:
+    house.studio.add_row(house.project_id, "http://backend:9090", UNTRAINED)
+    house.studio.projects[house.project_id]["model_version"] = UNTRAINED
+    house.studio.requests.clear()
+
+    assert visit(house)
+
+    assert not [request for request in house.studio.requests if "/api/ml" in request]

@@ -1,0 +1,114 @@
+"""What finds no seat, no time or no memory is put off: an empty entry now, and the filler's later."""
+
+import logging
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from flask.testing import FlaskClient
+
+from backend.scoring.champion import Serving
+from backend.serving.process import Backend
+from backend.web.app import create_app
+from preference.errors import ModelError
+from preference.projects.versions import Registry
+from tests.conftest import SettingsFactory
+from tests.support.app_house import ANSWERED, PROJECT, Failing, predict, promote
+from tests.support.studio_double import CALLS
+from tests.support.versions import publish_version
+
+
+@pytest.fixture
+def backend(settings_for: SettingsFactory) -> Backend:
+    return Backend(settings_for(generator_engine="echo"))  # never started: its threads have tests of their own
+
+
+@pytest.fixture
+def client(backend: Backend) -> FlaskClient:
+    return create_app(backend).test_client()
+
+
+def test_health_is_not_kept_waiting_by_predictions_that_take_every_seat(backend: Backend, client: FlaskClient) -> None:
+    seats = backend.settings.threads - 3
+    for _ in range(seats):
+        assert backend._seats.acquire(blocking=False)
+
+    answer = client.post("/predict", json=CALLS["predict"])
+
+    assert answer.status_code == 200
+    assert answer.get_json() == {"results": [[] for _ in CALLS["predict"]["tasks"]]}
+    assert client.get("/health").get_json()["status"] == "UP"
+
+
+def test_one_long_request_at_a_time_is_scored_so_that_opened_tasks_keep_their_seats(
+    backend: Backend, client: FlaskClient, tiny_base: Path
+) -> None:
+    registry = Registry(backend.settings.model_dir, 1)
+    registry.create()
+    registry.promote(publish_version(registry, tiny_base, weight=1))
+    backend.champions.of(1).refresh()
+    assert backend._long_seats.acquire(blocking=False)  # another one is at it
+
+    assert predict(client, [ANSWERED] * 17, project=1) == [[]] * 17
+    assert b"pairloop_tasks_put_off_total 17.0" in backend.metrics.text()
+    assert all(predict(client, [ANSWERED] * 16, project=1))
+    backend._long_seats.release()
+
+    for _ in range(2):
+        assert all(predict(client, [ANSWERED] * 17, project=1)), "the seat was given back"
+
+
+def test_without_a_seat_tasks_are_scored_whose_answers_are_known(backend: Backend, client: FlaskClient, tiny_base: Path) -> None:
+    promote(backend, tiny_base, project=1)
+    new = {**ANSWERED, "answer2": "never read before"}
+    scored = predict(client, [ANSWERED] * 17, project=1)
+    for _ in range(backend.settings.threads - 3):
+        assert backend._seats.acquire(blocking=False)
+    assert backend._long_seats.acquire(blocking=False)
+
+    assert predict(client, [new, ANSWERED, {**ANSWERED, "answer1": ""}], project=1) == [[], scored[0], []]
+    assert predict(client, [ANSWERED] * 16 + [new], project=1) == [*scored[:16], []]
+    assert b"pairloop_tasks_put_off_total 2.0" in backend.metrics.text()
+    assert backend._looking_up.acquire(blocking=False)  # another long one reads, and threads must be left for /health
+    assert predict(client, [ANSWERED] * 17, project=1) == [[]] * 17
+    assert predict(client, [ANSWERED] * 16, project=1) == scored[:16]
+
+
+class Slow(Failing):
+    """A reward model that takes a tenth of a second for anything."""
+
+    def score(self, prompts: Sequence[str], answers: Sequence[str]) -> torch.Tensor:
+        time.sleep(0.1)
+        return torch.arange(float(len(answers)))
+
+    def confidence(self, reward1: float, reward2: float) -> float:
+        return 0.5
+
+
+def test_what_is_not_scored_in_time_gets_nothing(settings_for: SettingsFactory, caplog: pytest.LogCaptureFixture) -> None:
+    backend = Backend(settings_for(predict_seconds=0.05))
+    backend.champions.of(PROJECT).serving = Serving(Slow(), "v1-20260101-000000")
+    caplog.set_level(logging.INFO, "backend.serving.process")
+
+    results = predict(create_app(backend).test_client(), [ANSWERED] * 40)
+
+    assert [bool(result) for result in results] == [True] * 16 + [False] * 24
+    assert caplog.messages == [f"project {PROJECT}: 24 tasks of one request are left to the filler"]
+
+
+def test_a_model_that_runs_out_of_memory_leaves_its_tasks_without_a_suggestion(
+    backend: Backend, client: FlaskClient, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    promote(backend, tiny_base, project=10)
+    serving = backend.champions.of(10).serving
+    assert serving is not None
+
+    def fail(*_: object) -> None:
+        raise ModelError("Memory ran out.")
+
+    monkeypatch.setattr(serving.model, "score", fail)
+
+    assert predict(client, [ANSWERED] * 3, project=10) == [[]] * 3
+    assert b"pairloop_tasks_put_off_total 3.0" in backend.metrics.text()

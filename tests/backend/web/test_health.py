@@ -1,0 +1,209 @@
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from backend.serving.process import Backend
+from backend.web.app import create_app
+from backend.web.health import Health
+from preference.projects.versions import UNTRAINED, Registry
+from tests.conftest import SettingsFactory
+from tests.support.versions import publish_version
+
+
+@pytest.fixture
+def backend(settings_for: SettingsFactory, monkeypatch: pytest.MonkeyPatch) -> Backend:
+    monkeypatch.setattr("backend.web.health._FRESH_SECONDS", 0.0)
+    return Backend(settings_for(generator_engine="echo"))  # never started: nothing is loaded unless a test does it
+
+
+@pytest.fixture
+def client(backend: Backend) -> FlaskClient:
+    return create_app(backend).test_client()
+
+
+def health(client: FlaskClient) -> dict[str, Any]:
+    answer = client.get("/health")
+    assert answer.status_code == 200, answer.text
+    found: dict[str, Any] = answer.get_json()
+    assert (found["status"], found["model_class"]) == ("UP", "PreferenceModel")
+    return found
+
+
+def promoted(backend: Backend, base: Path, *, project: int = 1, **options: Any) -> str:
+    registry = Registry(backend.settings.model_dir, project)
+    version = publish_version(registry, base, weight=1, **options)
+    registry.promote(version)
+    return version
+
+
+# Ready
+
+
+def test_a_process_without_a_project_is_ready(client: FlaskClient) -> None:
+    assert health(client) == {
+        "status": "UP", "model_class": "PreferenceModel", "ready": True, "versions": {}, "queue": 0, "problems": [], "filling": {},
+    }  # fmt: skip
+
+
+def test_a_process_is_ready_when_each_champion_is_loaded(client: FlaskClient, backend: Backend, tiny_base: Path) -> None:
+    Registry(backend.settings.model_dir, 2).create()
+    assert health(client)["ready"] is True
+    version = promoted(backend, tiny_base)
+    assert health(client)["ready"] is False  # the thread that loads has not even seen the pointer
+
+    champion = backend.champions.of(1)
+    assert (health(client)["ready"], health(client)["versions"]) == (False, {"1": version})
+    champion.refresh()
+
+    assert (health(client)["ready"], health(client)["versions"]) == (True, {"1": version})
+    promoted(backend, tiny_base)
+    assert health(client)["ready"] is True  # the old one serves meanwhile
+
+
+def test_a_version_that_is_refused_is_a_problem_and_nothing_is_waited_for(
+    client: FlaskClient, backend: Backend, tiny_base: Path
+) -> None:
+    version = promoted(backend, tiny_base, probe={"reward": 9.0})
+    backend.champions.of(1).refresh()
+
+    found = health(client)
+
+    assert (found["ready"], found["versions"], len(found["problems"])) == (True, {"1": UNTRAINED}, 1)
+    assert version in found["problems"][0]
+
+
+def test_a_process_is_not_ready_while_jobs_wait_for_its_generator_to_load(client: FlaskClient, backend: Backend) -> None:
+    written = [backend.scheduler.submit("Why?", seed=1, is_urgent=is_urgent) for is_urgent in (False, True)]
+    assert (health(client)["ready"], health(client)["queue"]) == (False, 2)
+
+    backend.scheduler.generator().run(backend.scheduler)
+
+    assert all(future.done() for future in written)
+    assert (health(client)["ready"], health(client)["queue"]) == (True, 0)
+
+
+def test_those_who_ask_within_half_a_second_share_one_reading(settings_for: SettingsFactory) -> None:
+    now = 100.0
+    backend = Backend(settings_for(generator_engine="echo"))
+    state = Health(backend, clock=lambda: now)
+    assert state.told()["queue"] == 0
+    backend.scheduler.submit("Why?", seed=1, is_urgent=False)
+
+    now += 0.4
+    assert state.told()["queue"] == 0
+    now += 0.1
+    assert state.told()["queue"] == 1
+
+
+# Whatever lies in MODEL_DIR
+
+
+def _gone(model_dir: Path) -> None:
+    shutil.rmtree(model_dir)
+
+
+def _a_file(model_dir: Path) -> None:
+    _gone(model_dir)
+    model_dir.touch()
+
+
+def _projects_a_file(model_dir: Path) -> None:
+    shutil.rmtree(model_dir / "projects")
+    (model_dir / "projects").touch()
+
+
+def _pointer_not_text(model_dir: Path) -> None:
+    (model_dir / "projects" / "1" / "champion").write_bytes(b"\xff\xfe\x00\n\x80")
+
+
+def _pointer_a_folder(model_dir: Path) -> None:
+    (model_dir / "projects" / "1" / "champion").unlink(missing_ok=True)
+    (model_dir / "projects" / "1" / "champion").mkdir()
+
+
+def _pointer_a_path(model_dir: Path) -> None:
+    (model_dir / "projects" / "1" / "champion").write_text("../../../etc/passwd\n")
+
+
+def _filling_not_text(model_dir: Path) -> None:
+    (model_dir / "projects" / "1" / "filling.json").write_bytes(b"\xff\xfe{")
+
+
+def _filling_half(model_dir: Path) -> None:
+    (model_dir / "projects" / "1" / "filling.json").write_text('{"tasks_left": 3, ')
+
+
+def _filling_a_folder(model_dir: Path) -> None:
+    (model_dir / "projects" / "1" / "filling.json").mkdir()
+
+
+def _project_a_file(model_dir: Path) -> None:
+    shutil.rmtree(model_dir / "projects" / "1")
+    (model_dir / "projects" / "1").touch()
+
+
+DAMAGES = [
+    _gone, _a_file, _projects_a_file, _pointer_not_text, _pointer_a_folder, _pointer_a_path, _filling_not_text, _filling_half,
+    _filling_a_folder, _project_a_file,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("is_seen", [True, False], ids=["seen", "unseen"])
+def test_health_and_metrics_answer_whatever_lies_in_the_folder(
+    client: FlaskClient, backend: Backend, damage: Callable[[Path], None], is_seen: bool
+) -> None:
+    for project in (1, 2):
+        Registry(backend.settings.model_dir, project).create()
+    Registry(backend.settings.model_dir, 2).write_progress({"tasks_left": 3})
+    if is_seen:  # by the thread that follows the pointers
+        assert (backend.champions.of(1).version, backend.champions.of(2).version) == (UNTRAINED, UNTRAINED)
+
+    damage(backend.settings.model_dir)
+
+    found = health(client)
+    if damage not in (_gone, _a_file, _projects_a_file):
+        assert found["filling"] == {"2": {"tasks_left": 3}}  # one project's damage hides no other
+    assert client.get("/metrics").status_code == 200
+
+
+def test_what_cannot_be_read_is_a_problem_that_says_where(client: FlaskClient, backend: Backend) -> None:
+    registry = Registry(backend.settings.model_dir, 1)
+    registry.create()
+    _pointer_a_folder(backend.settings.model_dir)
+
+    assert health(client)["problems"] == [
+        f"{registry.folder} cannot be read (Is a directory); mend or remove what is damaged in it."
+    ]
+    _projects_a_file(backend.settings.model_dir)
+    assert health(client)["problems"] == [
+        f"MODEL_DIR={backend.settings.model_dir} cannot be read (Not a directory); mount it again, or mend its rights."
+    ]
+
+
+# How much is read
+
+
+@pytest.mark.parametrize("route", ["/health", "/metrics"])
+def test_no_version_is_looked_at_so_however_many_there_are_the_answer_comes_at_once(
+    client: FlaskClient, backend: Backend, route: str
+) -> None:
+    registry = Registry(backend.settings.model_dir, 1)
+    registry.create()
+    (registry.folder / "champion").write_text("v200-20260101-000000\n")
+    before = client.get(route).text
+    shutil.rmtree(registry.folder / "versions")
+    (registry.folder / "versions").write_text("a folder that cannot be listed")
+
+    after = client.get(route).text
+
+    assert _names(after) >= _names(before)
+    assert "cannot be read" not in after
+
+
+def _names(text: str) -> set[str]:
+    return {line.rpartition(" ")[0] for line in text.splitlines() if not line.startswith("#")}

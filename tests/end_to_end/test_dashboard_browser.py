@@ -1,0 +1,287 @@
+"""The page at / in Chromium, from real gunicorn workers: light and dark, wide and narrow, by keyboard, without scripts."""
+
+import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from flask import Flask
+from playwright.sync_api import Browser, Page, expect
+from werkzeug.serving import make_server
+
+from preference.projects.training_status import tell_waiting
+from preference.projects.versions import Registry
+from tests.backend.dashboard.test_page import HOSTILE, IS_NIGHTLY, app_on, change_card, hostile, page, press
+from tests.processes.test_server import Server
+from tests.support.browser import chromium
+from tests.support.dashboard_house import PROJECT, made_once
+
+LOOKS = [(scheme, width) for scheme in ("light", "dark") for width in (1300, 360)]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    expect.set_options(timeout=30_000)
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> Iterator[Server]:
+    """Two workers over a MODEL_DIR after four rounds of project 7."""
+    server = Server(tmp_path_factory.mktemp("server"))
+    shutil.copytree(made_once(tmp_path_factory.getbasetemp(), tiny_base), server.model_dir)
+    server.start_all()
+    yield server
+    server.stop()
+
+
+@contextmanager
+def served(app: Flask) -> Iterator[str]:
+    """The address of an app that is served from a thread."""
+    server = make_server("127.0.0.1", 0, app, threaded=True)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@contextmanager
+def opened(browser: Browser, url: str, *, width: int = 1300, **options: Any) -> Iterator[Page]:
+    """A page in a context of its own, on which nothing failed."""
+    said: list[str] = []
+    context = browser.new_context(viewport={"width": width, "height": 900}, **options)
+    shown = context.new_page()
+    shown.on("console", lambda message: said.append(message.text))
+    shown.on("pageerror", lambda error: said.append(str(error)))
+    shown.on("dialog", lambda dialog: said.append(dialog.message))
+    shown.goto(url)
+    try:
+        yield shown
+        assert said == [], "a script, a style or a policy failed"
+    finally:
+        context.close()
+
+
+def assert_readable(shown: Page, width: int) -> None:
+    """Nothing to scroll sideways for, and nothing that axe-core finds, with every table unfolded."""
+    shown.evaluate("document.querySelectorAll('details').forEach(details => details.open = true)")
+    assert shown.evaluate("document.documentElement.scrollWidth") <= width
+    found = Axe().run(shown).response["violations"]
+    assert [(rule["id"], [node["html"] for node in rule["nodes"]]) for rule in found] == []
+
+
+@pytest.mark.parametrize(("scheme", "width"), LOOKS)
+def test_axe_finds_nothing_and_nothing_overflows(browser: Browser, server: Server, scheme: Any, width: int) -> None:
+    with opened(browser, server.url, width=width, color_scheme=scheme) as shown:
+        assert_readable(shown, width)
+        background = shown.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert (background == "rgb(15, 19, 25)") == (scheme == "dark")
+
+
+@pytest.mark.parametrize(("scheme", "width"), LOOKS if IS_NIGHTLY else LOOKS[1:2])
+def test_so_are_the_first_page_and_one_full_of_long_and_hostile_texts(
+    browser: Browser, server: Server, tmp_path: Path, scheme: Any, width: int
+) -> None:
+    models = Path(shutil.copytree(server.model_dir, tmp_path / "models", ignore=shutil.ignore_patterns("features")))
+    change_card(models, lambda card: card.update(hostile({**card, "report": None, "reason": ""}), report=hostile(card["report"])))
+    change_card(models, lambda card: card.update(reason="W" * 5000, dropped={"W" * 200: 3}), number=3)
+    tell_waiting(Registry(models, PROJECT), 1, project={"title": "W" * 500})
+    for other in range(20, 32):
+        tell_waiting(Registry(models, other), 1, project={"title": f"Project of many words, number {other}"})
+    for app, query in ((app_on(tmp_path / "nothing"), ""), (app_on(models), f"?project={PROJECT}")):
+        with served(app) as url, opened(browser, f"{url}/{query}", width=width, color_scheme=scheme) as shown:
+            assert_readable(shown, width)
+            assert shown.evaluate("typeof pwned") == "undefined"
+    assert HOSTILE in page(app_on(models).test_client(), f"?project={PROJECT}").words
+
+
+def test_letters_and_lines_stand_out_in_both_schemes(browser: Browser, server: Server) -> None:
+    """WCAG 2.2, 1.4.3 and 1.4.11, for what axe-core cannot tell: texts and lines in SVG."""
+    for scheme in ("light", "dark"):
+        with opened(browser, server.url, color_scheme=scheme) as shown:
+            colours = {
+                name: shown.evaluate(f"getComputedStyle(document.documentElement).getPropertyValue('--{name}').trim()")
+                for name in ("card", "soft", "blue", "green", "amber", "red", "rule")
+            }
+        assert contrast(colours["soft"], colours["card"]) >= 4.5
+        for name in ("blue", "green", "amber", "red", "rule"):
+            assert contrast(colours[name], colours["card"]) >= 3, (scheme, name)
+
+
+def contrast(first: str, second: str) -> float:
+    """WCAG's contrast ratio of two colours such as #abc or #aabbcc."""
+
+    def luminance(colour: str) -> float:
+        digits = colour.lstrip("#")
+        digits = digits if len(digits) == 6 else "".join(2 * digit for digit in digits)
+        parts = [int(digits[place : place + 2], 16) / 255 for place in (0, 2, 4)]
+        red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+        return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+    dark, light = sorted([luminance(first), luminance(second)])
+    return (light + 0.05) / (dark + 0.05)
+
+
+def test_a_screen_reader_finds_its_way(browser: Browser, server: Server) -> None:
+    with opened(browser, server.url) as shown:
+        for landmark in ("banner", "main", "contentinfo"):
+            expect(shown.get_by_role(landmark)).to_have_count(1)
+        levels = [int(level) for level in shown.evaluate("[...document.querySelectorAll('h1, h2, h3')].map(h => h.tagName[1])")]
+        assert levels[0] == 1 and levels.count(1) == 1
+        assert all(after <= before + 1 for before, after in pairwise(levels))
+        assert shown.evaluate("document.querySelectorAll('th:not([scope])').length") == 0
+        pictures = shown.get_by_role("img").all()
+        names = [picture.get_attribute("aria-label") or "" for picture in pictures]
+        assert len(names) == 4 and all(len(name) > 40 and name.endswith(".") for name in names)
+        steps = shown.locator("#loop > li").all_inner_texts()
+        assert [step.split("\n")[0] for step in steps] == ["Unfilled", "Filled", "Judged", "New", "Next round"]
+
+
+def test_by_keyboard_every_link_and_button_is_reached_in_order_and_seen(browser: Browser, server: Server) -> None:
+    with opened(browser, server.url) as shown:
+        reached: list[str] = []
+        for _ in range(8):
+            shown.keyboard.press("Tab")
+            focused = shown.locator(":focus")
+            reached.append(focused.inner_text())
+            assert focused.evaluate("e => getComputedStyle(e).outlineStyle") == "solid"
+            assert (focused.bounding_box() or {"x": -1})["x"] >= 0, "nothing hidden has the focus"
+        first, second, third, fourth = reached[:4]
+        assert (first, second, third, fourth) == ("To the content", "Project 7 in Label Studio", "Train now", "Fill now")
+        assert reached[4:] == ["Roll back to v3", *["The figures"] * 3]
+
+
+def test_a_button_leads_back_with_what_came_of_it(browser: Browser, server: Server) -> None:
+    with opened(browser, server.url) as shown:
+        shown.get_by_role("button", name="Fill now").focus()
+        shown.keyboard.press("Enter")
+
+        expect(shown.get_by_role("status")).to_contain_text("Asked for")
+        assert shown.url.startswith(f"{server.url}/?project=7&said=")
+        assert Registry(server.model_dir, PROJECT).take_request("fill")
+        shown.reload()
+        assert not Registry(server.model_dir, PROJECT).is_requested("fill"), "a page that is loaded again presses nothing"
+
+
+MAKE_OLD = "document.querySelectorAll('input[name=token]').forEach(field => field.value = 'of a day ago')"
+
+
+@pytest.mark.parametrize("has_scripts", [True, False])
+def test_a_button_of_an_old_page_leads_to_one_that_says_so_and_whose_buttons_work(
+    browser: Browser, server: Server, has_scripts: bool
+) -> None:
+    registry = Registry(server.model_dir, PROJECT)
+    context = browser.new_context(java_script_enabled=has_scripts, viewport={"width": 390, "height": 900}, color_scheme="dark")
+    shown = context.new_page()
+    shown.goto(server.url)
+    shown.evaluate(MAKE_OLD)
+    with shown.expect_response("**/buttons") as answer:
+        shown.get_by_role("button", name="Fill now").click()
+
+    assert answer.value.status == 403
+    expect(shown.get_by_role("alert")).to_contain_text("more than 12 hours old")
+    assert not registry.is_requested("fill")
+    if has_scripts:  # axe-core is one
+        assert_readable(shown, 390)
+    assert shown.url == (f"{server.url}/?project={PROJECT}" if has_scripts else f"{server.url}/buttons")
+    shown.get_by_role("button", name="Fill now").click()
+    expect(shown.get_by_role("status")).to_contain_text("Asked for")
+    expect(shown.get_by_role("alert")).to_have_count(0)
+    assert registry.take_request("fill")
+    context.close()
+
+
+def test_a_page_that_stays_open_renews_what_its_buttons_bring(browser: Browser, server: Server) -> None:
+    with opened(browser, "about:blank") as shown:
+        shown.clock.install()
+        shown.goto(server.url)
+        shown.evaluate(MAKE_OLD)
+        shown.clock.run_for(5100)
+        expect(shown.locator("input[name=token]").last).not_to_have_value("of a day ago")
+        shown.get_by_role("button", name="Fill now").click()
+
+        expect(shown.get_by_role("status")).to_contain_text("Asked for")
+    assert Registry(server.model_dir, PROJECT).take_request("fill")
+
+
+def test_without_scripts_the_page_is_whole_and_its_buttons_work(browser: Browser, server: Server) -> None:
+    with opened(browser, server.url, java_script_enabled=False) as shown:
+        shown.get_by_role("button", name="Fill now").click()
+
+        expect(shown.get_by_role("status")).to_contain_text("Asked for")
+    assert Registry(server.model_dir, PROJECT).take_request("fill")
+
+
+def test_every_worker_takes_the_token_that_another_made(server: Server) -> None:
+    with httpx.Client(base_url=server.url, headers={"Accept": "text/html", "Connection": "close"}) as client:
+        token = client.get("/").text.partition('name="token" value="')[2].partition('"')[0]
+        form = {"button": "fill", "project": str(PROJECT), "token": token}
+        answers = {client.post("/buttons", data=form).status_code for _ in range(40)}
+
+    assert answers == {303}
+    assert Registry(server.model_dir, PROJECT).take_request("fill")
+
+
+def test_numbers_move_by_themselves_and_a_new_champion_renews_the_page(browser: Browser, server: Server) -> None:
+    registry = Registry(server.model_dir, PROJECT)
+    with opened(browser, "about:blank") as shown:
+        shown.clock.install()
+        shown.goto(server.url)
+        shown.get_by_role("button", name="Train now").focus()
+        told = {"title": "Support answers, English", "tasks": 1240, "tasks_judged": 221}
+        tell_waiting(registry, 39, project=told)
+        shown.clock.run_for(5100)
+
+        expect(shown.locator("#loop")).to_contain_text("221")
+        expect(shown.get_by_role("button", name="Train now")).to_be_focused()
+
+        registry.rollback()
+        shown.clock.run_for(5100)
+        expect(shown.get_by_role("button", name="Roll back to v2")).to_be_visible()
+    registry.promote(registry.versions()[3], by="hand")
+
+
+def test_a_page_on_another_port_cannot_press_a_button(browser: Browser, server: Server, tmp_path: Path) -> None:
+    token = page(app_on(server.model_dir).test_client()).button("rollback")["token"]  # even if it knew one
+    registry = Registry(server.model_dir, PROJECT)
+    before = registry.champion()
+    evil = Flask("evil", static_folder=None)
+
+    @evil.get("/")
+    def attack() -> str:
+        fields = "".join(
+            f'<input name="{name}" value="{value}">'
+            for name, value in {"button": "rollback", "project": str(PROJECT), "token": token}.items()
+        )
+        return f'<form method="post" action="{server.url}/buttons">{fields}<button>Win</button></form>'
+
+    with served(evil) as url:
+        context = browser.new_context()
+        shown = context.new_page()
+        shown.goto(url)
+        with shown.expect_response("**/buttons") as answer:
+            shown.get_by_role("button", name="Win").click()
+        assert answer.value.status == 403
+        shown.goto(url)
+        framed = shown.evaluate(
+            "url => new Promise(done => { const f = document.createElement('iframe'); f.src = url; "
+            "f.onload = () => { try { done(f.contentDocument && f.contentDocument.body.innerText) } catch (e) { done('') } }; document.body.append(f); })",
+            server.url,
+        )
+        assert "The loop" not in (framed or "")
+        context.close()
+    assert registry.champion() == before
+    ours = press(app_on(server.model_dir).test_client(), {"button": "rollback", "project": str(PROJECT), "token": token})
+    assert ours.status_code == 303, "the token was good"
+    registry.promote(before or "", by="hand")

@@ -1,0 +1,155 @@
+"""The page that annotators see, in a real Label Studio and a real browser: its keys, its columns, what is lit and what is sent."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page
+
+from backend.connecting.connect import default_label_config
+from demo.stack import Stack, free_port, wait_until
+from preference.labelling.label_config import LabelingLayout
+from preference.labelling.results import Pairwise
+from preference.settings import Settings
+from preference.studio.project import LabelStudioProject
+from tests.support.browser import chromium, logged_in
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+SUBMIT = "[data-testid=bottombar-submit-button]"
+LIT = """() => [...document.querySelectorAll(".answer .cursor-pointer")].map(
+    answer => getComputedStyle(answer).boxShadow !== "none")"""  # a background may be the mouse's
+LEFT, RIGHT, NONE = [True, False], [False, True], [False, False]
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    folder = tmp_path_factory.mktemp("label-page")
+    with Stack(folder, label_studio_port=free_port(), backend_port=free_port(), settings={}) as running:
+        running.start_label_studio()
+        yield running
+
+
+@pytest.fixture(scope="module")
+def page(stack: Stack) -> Iterator[Page]:
+    with chromium() as browser:
+        yield logged_in(browser, stack.url)
+
+
+class Tasks:
+    """A project whose tasks suggest their first answer, and a page on which an annotator judges them one after another."""
+
+    def __init__(self, stack: Stack, page: Page, *, count: int, show_rewards: bool = True, config: str = "") -> None:
+        config = config or default_label_config(show_rewards=show_rewards)
+        self.layout = LabelingLayout.from_label_config(config)
+        self.project = LabelStudioProject.create(Settings.from_environ(stack.environ), title="Labels", label_config=config)
+        texts = {"prompt": "Why do cats purr?", "answer1": "Nobody knows for sure. " * 9, "answer2": "They are happy. " * 9}
+        self.ids = self.project.import_tasks([{"data": texts}] * count)
+        shown = Pairwise.suggestion(self.layout, (1.25, -0.5), show_rewards=show_rewards)
+        predictions = [{"task": task, "result": shown, "score": 0.7, "model_version": "v1"} for task in self.ids]
+        assert self.project.store_predictions(predictions) == count
+        self.project.update(model_version="v1")
+        self.page, self.url = page, f"{stack.url}/projects/{self.project.id}/data"
+
+    def open(self, address: str) -> None:
+        """Opens the label stream (`labeling=1`) or a task beside the list (`task=ID`), and waits until the suggestion is lit."""
+        self.page.goto(f"{self.url}?{address}")
+        self.page.wait_for_selector(SUBMIT, timeout=60_000)
+        self.wait_for(LEFT)
+
+    def wait_for(self, lit: list[bool]) -> None:
+        """Returns when these answers are lit, first and second."""
+        wait_until(lambda: self.page.evaluate(LIT) == lit, timeout_seconds=20, what=f"{lit} to be lit", every_seconds=0.05)
+
+    def submit(self) -> None:
+        """Submits, and waits for Label Studio's answer."""
+        with self.page.expect_response(lambda answer: "/annotations" in answer.url and answer.request.method == "POST"):
+            self.page.click(SUBMIT)
+
+    def judgements(self) -> list[Any]:
+        """What the judgements say, by task."""
+        return [
+            Pairwise.judgement(self.layout, made["result"])
+            for task in self.project.annotated_tasks()
+            for made in task["annotations"]
+        ]
+
+    def box(self, selector: str, place: int = 0) -> Any:
+        """Where an element stands: x, y, width, height."""
+        return self.page.locator(selector).nth(place).bounding_box()
+
+
+def test_keys_judge_and_what_is_lit_is_what_counts(stack: Stack, page: Page) -> None:
+    tasks = Tasks(stack, page, count=5)
+    for key, lit in (("1", LEFT), ("2", RIGHT), ("t", NONE), ("b", NONE), ("n", NONE)):
+        tasks.open("labeling=1")
+        page.keyboard.press(key)
+        tasks.wait_for(lit)
+        tasks.submit()
+
+    found = tasks.judgements()
+
+    assert [judgement.outcome for judgement in found] == ["left", "right", "tie", "both_bad", None]
+    assert [judgement.wants_new_answers for judgement in found] == [False] * 4 + [True]
+
+
+def test_a_translated_page_is_lit_by_its_keys_as_well(stack: Stack, page: Page) -> None:
+    config = default_label_config().replace("First is better", "Die erste ist besser").replace("Second is better", "Die zweite")
+    tasks = Tasks(stack, page, count=1, config=config)
+    tasks.open("labeling=1")
+    page.keyboard.press("2")
+    tasks.wait_for(RIGHT)
+    tasks.submit()
+
+    assert [judgement.outcome for judgement in tasks.judgements()] == ["right"]
+
+
+def test_a_key_that_is_pressed_again_gives_the_choice_back_to_the_mouse(stack: Stack, page: Page) -> None:
+    tasks = Tasks(stack, page, count=1)
+    tasks.open("labeling=1")
+    page.keyboard.press("2")
+    tasks.wait_for(RIGHT)
+    first = tasks.box(".answer")
+    page.mouse.click(first["x"] + 40, first["y"] + 20)  # what a key said is not changed unseen by a click
+    tasks.wait_for(RIGHT)
+    page.keyboard.press("2")
+    tasks.wait_for(LEFT)
+    second = tasks.box(".answer", 1)
+    page.mouse.click(second["x"] + 40, second["y"] + 20)
+    tasks.wait_for(RIGHT)
+    tasks.submit()
+
+    (judgement,) = tasks.judgements()
+
+    assert (judgement.outcome, judgement.wants_new_answers) == ("right", False)
+
+
+@pytest.mark.parametrize("where", ["label stream", "quick view"])
+@pytest.mark.parametrize("width", [1300, 600])
+def test_answers_stand_side_by_side_where_there_is_room_and_nothing_is_cut(
+    stack: Stack, page: Page, where: str, width: int
+) -> None:
+    tasks = Tasks(stack, page, count=1)
+    page.set_viewport_size({"width": width, "height": 950})
+    try:
+        tasks.open("labeling=1" if where == "label stream" else f"task={tasks.ids[0]}")
+        first, second, room = tasks.box(".answer"), tasks.box(".answer", 1), tasks.box(".pairloop")
+        reward, better = tasks.box(".reward input"), tasks.box("[name=better_answer], .pairloop textarea")
+    finally:
+        page.set_viewport_size({"width": 1300, "height": 950})
+
+    if width == 1300:
+        assert first["y"] == second["y"] and second["x"] >= first["x"] + first["width"]
+    else:
+        assert first["x"] == second["x"] and second["y"] >= first["y"] + first["height"]
+    assert second["x"] + second["width"] <= room["x"] + room["width"]
+    assert reward["height"] < 30 and reward["width"] < 100, "rewards are small"
+    assert better is None, "the box for a better answer is folded away"
+
+
+def test_rewards_are_not_shown_where_the_setting_says_so(stack: Stack, page: Page, tmp_path: Path) -> None:
+    tasks = Tasks(stack, page, count=1, show_rewards=False)
+    tasks.open("labeling=1")
+
+    assert "reward" not in page.inner_text("body").lower()
+    assert page.locator(".pairloop input[type=number]").count() == 0

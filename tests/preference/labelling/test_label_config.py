@@ -1,0 +1,344 @@
+import pytest
+
+from preference.errors import LayoutError
+from preference.labelling.label_config import LabelingLayout, Strength, Tag, Verdict
+from tests.conftest import REPOSITORY
+
+PAIRWISE = '<Pairwise name="comparison" toName="answer1,answer2"/>'
+PROMPT = '<Text name="prompt" value="$prompt"/>'
+ANSWERS = '<Text name="answer1" value="$answer1"/><Text name="answer2" value="$answer2"/>'
+# Label Studio's own template for pairwise comparison, as older versions wrote it.
+OLDER = """
+<View>
+  <Header value="Compare the answers"/>
+  <Text name="prompt" value="$prompt"/>
+  <View style="display:flex">
+    <Text name="answer1" value="$answer1"/>
+    <Text name="answer2" value="$answer2"/>
+  </View>
+  <Pairwise name="pw" toName="answer1,answer2"/>
+</View>
+"""
+
+
+def layout(*tags: str) -> LabelingLayout:
+    return LabelingLayout.from_label_config(f"<View>{''.join(tags)}</View>")
+
+
+def refusal(label_config: str) -> str:
+    with pytest.raises(LayoutError) as caught:
+        LabelingLayout.from_label_config(label_config)
+    return str(caught.value)
+
+
+def refusal_of(*tags: str) -> str:
+    return refusal(f"<View>{''.join(tags)}</View>")
+
+
+# What is read
+
+
+def test_our_own_label_config_is_read_whole() -> None:
+    ours = LabelingLayout.from_label_config((REPOSITORY / "label_config.xml").read_text(encoding="utf-8"))
+    assert ours == LabelingLayout(
+        control="comparison",
+        answer_tags=("answer1", "answer2"),
+        answer_fields=("answer1", "answer2"),
+        prompt_field="prompt",
+        reward_tags=(Tag("reward1", "answer1"), Tag("reward2", "answer2")),
+        verdict=Verdict(
+            "verdict",
+            (
+                ("First is better", "left"),
+                ("left", "left"),
+                ("Second is better", "right"),
+                ("right", "right"),
+                ("Tie", "tie"),
+                ("tie", "tie"),
+                ("Both bad", "both_bad"),
+                ("both_bad", "both_bad"),
+                ("New answers", "new_answers"),
+                ("new_answers", "new_answers"),
+            ),
+        ),
+        strength=Strength("strength", 4),
+        better_answer="better_answer",
+    )
+    assert ours.control_names == {"comparison", "verdict", "strength", "reward1", "reward2", "better_answer"}
+
+
+def test_an_older_template_names_its_control_pw_and_shows_no_rewards() -> None:
+    older = LabelingLayout.from_label_config(OLDER)
+    assert (older.control, older.prompt_field, older.reward_tags) == ("pw", "prompt", (None, None))
+
+
+def test_names_and_fields_may_differ_and_hypertext_is_an_answer_too() -> None:
+    found = layout(
+        '<Pairwise name="which" toName="b, a"/>',
+        '<HyperText name="a" value="$completion-a"/>',
+        '<Text name="b" value="$completion.b"/>',
+        '<HyperText name="question" value="$question_1"/>',
+    )
+    assert found == LabelingLayout("which", ("b", "a"), ("completion.b", "completion-a"), "question_1", (None, None))
+
+
+def test_tags_in_any_depth_and_order_are_found() -> None:
+    found = layout(f"<View><View>{ANSWERS}</View></View>", f"<View><View><View>{PAIRWISE}</View></View></View>", PROMPT)
+    assert found.answer_fields == ("answer1", "answer2")
+
+
+def test_only_numbers_that_belong_to_a_tag_and_bear_our_names_take_rewards() -> None:
+    found = layout(
+        PROMPT, ANSWERS, PAIRWISE,
+        '<Number name="reward1"/>', '<Number name="reward2" toName="answer1"/>', '<Number name="age" toName="prompt"/>',
+    )  # fmt: skip
+    assert found.reward_tags == (None, Tag("reward2", "answer1"))
+    assert layout(PROMPT, ANSWERS, PAIRWISE, '<Rating name="reward1" toName="answer1"/>').reward_tags == (None, None)
+
+
+# What may stand beside the comparison
+
+
+def test_a_config_without_verdict_strength_and_better_answer_has_none() -> None:
+    plain = layout(PROMPT, ANSWERS, PAIRWISE)
+    assert (plain.verdict, plain.strength, plain.better_answer) == (None, None, None)
+
+
+def test_tags_of_another_name_or_kind_or_without_a_target_are_not_taken() -> None:
+    found = layout(
+        PROMPT, ANSWERS, PAIRWISE,
+        '<Rating name="verdict" toName="prompt"/>', '<Choices name="tone" toName="prompt"><Choice value="Tie"/></Choices>',
+        '<Rating name="strength"/>', '<Number name="strength" toName="prompt"/>', '<TextArea name="comment" toName="prompt"/>',
+        '<Text name="better_answer" value="$prompt"/>',
+    )  # fmt: skip
+    assert (found.verdict, found.strength, found.better_answer) == (None, None, None)
+
+
+@pytest.mark.parametrize(
+    "said", ["Tie", "tie", "TIED", "Equal", "Same", "About the same", "about_the_same", "Both good!", "  equally  good "]
+)
+def test_these_words_are_a_tie(said: str) -> None:
+    assert Verdict("verdict").meaning(said) == "tie"
+
+
+@pytest.mark.parametrize("said", ["Both bad", "both_bad", "Both-bad.", "Neither", "BAD", "Equally bad"])
+def test_these_words_are_both_bad(said: str) -> None:
+    assert Verdict("verdict").meaning(said) == "both_bad"
+
+
+@pytest.mark.parametrize(
+    ("said", "meaning"),
+    [
+        ("Left", "left"),
+        ("First is better.", "left"),
+        ("right_answer", "right"),
+        ("RIGHT", "right"),
+        ("New answers", "new_answers"),
+    ],
+)
+def test_these_words_are_a_side_or_ask_for_new_answers(said: str, meaning: str) -> None:
+    assert Verdict("verdict").meaning(said) == meaning
+
+
+@pytest.mark.parametrize("said", ["", "?", "Left out", "Answer 1", "Not sure", "tie-dye", "not bad"])
+def test_other_words_are_no_verdict(said: str) -> None:
+    assert Verdict("verdict").meaning(said) is None
+
+
+def test_a_choice_is_known_by_its_value_and_found_by_its_alias() -> None:
+    choices = '<Choice value="About the same" alias="x1"/><View><Choice value="Neither" alias="x2"/></View><Choice value="Unclear" alias="x3"/>'
+    verdict = layout(PROMPT, ANSWERS, PAIRWISE, f'<Choices name="verdict" toName="prompt">{choices}</Choices>').verdict
+    assert verdict == Verdict("verdict", (("About the same", "tie"), ("x1", "tie"), ("Neither", "both_bad"), ("x2", "both_bad")))
+    assert (verdict.texts("tie"), verdict.texts("new_answers")) == (["About the same", "x1"], [])
+    assert [verdict.meaning(said) for said in ("x1", "x2", "x3", "Unclear")] == ["tie", "both_bad", None, None]
+
+
+@pytest.mark.parametrize(
+    ("most", "num_steps"),
+    [('maxRating="3"', 3), ("", 5), ('maxRating="many"', 5), ('maxRating="-2"', 5), (f'maxRating="{"9" * 5000}"', 5)],
+)
+def test_a_rating_has_as_many_steps_as_stars_and_five_where_it_does_not_say(most: str, num_steps: int) -> None:
+    found = layout(PROMPT, ANSWERS, PAIRWISE, f'<Rating name="strength" toName="prompt" {most}/>')
+    assert found.strength == Strength("strength", num_steps)
+
+
+def test_choices_of_strength_are_steps_in_their_order() -> None:
+    choices = '<Choice value="Slightly"/><Choice value="Clearly" alias="2"/><Choice value="Far"/>'
+    found = layout(PROMPT, ANSWERS, PAIRWISE, f'<Choices name="strength" toName="prompt">{choices}</Choices>')
+    assert found.strength == Strength("strength", 3, (frozenset({"Slightly"}), frozenset({"Clearly", "2"}), frozenset({"Far"})))
+
+
+# Which field is the prompt
+
+
+def test_the_only_other_tag_that_shows_a_field_is_the_prompt_whatever_its_name() -> None:
+    assert layout(ANSWERS, PAIRWISE, '<HyperText name="q" value="$dialogue"/>').prompt_field == "dialogue"
+    assert layout(ANSWERS, PAIRWISE, '<Header value="$question"/>').prompt_field == "question"
+
+
+def test_among_several_tags_the_one_named_prompt_is_the_prompt() -> None:
+    found = layout('<Text name="source" value="$source"/>', ANSWERS, PAIRWISE, '<Text name="prompt" value="$question"/>')
+    assert found.prompt_field == "question"
+
+
+def test_two_tags_on_one_field_are_one_candidate() -> None:
+    assert layout('<Header value="$q"/><Text name="q" value="$q"/>', ANSWERS, PAIRWISE).prompt_field == "q"
+
+
+def test_fixed_texts_answers_shown_twice_and_control_tags_are_no_prompt() -> None:
+    found = layout(
+        '<Header value="Which costs $5 more?"/>', '<Text name="again" value="$answer1"/>',
+        '<Choices name="c" toName="q" value="$choices"/>', '<Text name="q" value="$question"/>', ANSWERS, PAIRWISE,
+    )  # fmt: skip
+    assert found.prompt_field == "question"
+
+
+# What is refused
+
+
+@pytest.mark.parametrize("text", ["", "<View>", "plain text", "<View>&nbsp;</View>", "<View/><View/>", "<View>\0</View>"])
+def test_what_is_not_xml_is_refused_with_the_page_to_open(text: str) -> None:
+    message = refusal(text)
+    assert message.startswith("The label config is not valid XML (")
+    assert message.endswith("); open Settings > Labeling Interface.")
+
+
+SECRET_FILE = (REPOSITORY / "Makefile").as_uri()
+ENTITIES = "".join(f'<!ENTITY l{n} "{f"&l{n - 1};" * 10}">' for n in range(1, 12))
+DECLARING = {
+    "entities that expand to 10**11 texts": f'<!DOCTYPE View [<!ENTITY l0 "lol">{ENTITIES}]><View>&l11;</View>',
+    "one long entity, often": f'<!DOCTYPE View [<!ENTITY x "{"x" * 50_000}">]><View>{"&x;" * 50_000}</View>',
+    "an external entity": f'<!DOCTYPE View [<!ENTITY x SYSTEM "{SECRET_FILE}">]><View>&x;</View>',
+    "an external parameter entity": f'<!DOCTYPE View [<!ENTITY % x SYSTEM "{SECRET_FILE}"> %x;]><View/>',
+    "an external document type": f'<!DOCTYPE View SYSTEM "{SECRET_FILE}"><View/>',
+    "a public document type": '<!DOCTYPE View PUBLIC "-//x//x" "http://127.0.0.1:9/x.dtd"><View/>',
+    "a document type of its own": "<!DOCTYPE View><View/>",
+}
+
+
+@pytest.mark.parametrize("config", DECLARING.values(), ids=DECLARING)
+def test_entities_and_document_types_are_refused_before_they_expand_or_read_a_file(config: str) -> None:
+    assert refusal(config) == (
+        "The label config declares a document type or an entity, which Pairloop does not read; remove <!DOCTYPE ...> from it."
+    )
+
+
+def test_a_config_of_ten_megabytes_is_refused_unread() -> None:
+    config = f"<View>{'<Text/>' * 1_500_000}"  # not even closed
+
+    assert refusal(config) == "The label config has 10,500,006 characters; Pairloop reads one of 1,000,000 at most."
+
+
+@pytest.mark.parametrize("depth", [101, 140_000])
+def test_a_config_that_nests_too_deep_is_refused(depth: int) -> None:
+    assert refusal("<a>" * depth + "</a>" * depth) == (
+        "The label config nests its tags more than 100 deep; Pairloop reads no deeper one."
+    )
+
+
+def test_a_config_may_nest_a_hundred_deep() -> None:
+    inside = "".join([PROMPT, ANSWERS, PAIRWISE])
+
+    assert LabelingLayout.from_label_config("<View>" * 99 + inside + "</View>" * 99).control == "comparison"
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        "<View " + " ".join(f"a{n}='1'" for n in range(80_000)) + "/>",
+        f'<View a="{"&amp;" * 190_000}"/>',
+        "<View>" + "<![CDATA[" * 100_000,
+        "<a>" * 300_000,
+        f'<View><Pairwise name="c" toName="{"a," * 400_000}"/></View>',
+    ],
+    ids=["attributes", "character references", "open CDATA", "open tags", "names"],
+)
+def test_a_config_that_is_large_and_wrong_is_refused_like_a_small_one(config: str) -> None:
+    refusal(config)
+
+
+def test_a_config_without_or_with_two_pairwise_tags_is_refused() -> None:
+    advice = 'Pairloop needs exactly one, such as <Pairwise name="comparison" toName="answer1,answer2"/>.'
+    assert refusal_of(PROMPT, ANSWERS) == f"The label config has no <Pairwise> tags; {advice}"
+    second = '<Pairwise name="tone" toName="answer1,answer2"/>'
+    assert refusal_of(PROMPT, ANSWERS, PAIRWISE, second) == f"The label config has 2 <Pairwise> tags; {advice}"
+
+
+@pytest.mark.parametrize(
+    ("name", "to_name"),
+    [
+        ("", "answer1,answer2"),
+        ("c", ""),
+        ("c", "answer1"),
+        ("c", "answer1,answer1"),
+        ("c", "answer1,answer2,prompt"),
+        ("c", "a,,"),
+    ],
+)
+def test_a_pairwise_without_a_name_or_two_different_tags_is_refused(name: str, to_name: str) -> None:
+    assert refusal_of(PROMPT, ANSWERS, f'<Pairwise name="{name}" toName="{to_name}"/>') == (
+        f'<Pairwise name="{name}" toName="{to_name}"> must have a name and compare exactly two tags, '
+        'such as toName="answer1,answer2".'
+    )
+
+
+def test_a_compared_tag_that_is_missing_or_no_text_is_named() -> None:
+    assert refusal_of(PROMPT, '<Text name="answer1" value="$answer1"/>', PAIRWISE) == (
+        '<Pairwise name="comparison"> compares "answer2", which is missing; it must be a <Text> or <HyperText> tag.'
+    )
+    images = '<Image name="answer1" value="$answer1"/><Image name="answer2" value="$answer2"/>'
+    assert refusal_of(PROMPT, images, PAIRWISE) == (
+        '<Pairwise name="comparison"> compares "answer1", which is a <Image>; it must be a <Text> or <HyperText> tag.'
+    )
+
+
+@pytest.mark.parametrize(
+    "attributes", ['value="always this"', "", 'value="$answers[0].text"', 'value="$answer2" valueType="url"']
+)
+def test_an_answer_that_reads_no_plain_field_is_refused(attributes: str) -> None:
+    tags = f'<Text name="answer1" value="$answer1"/><HyperText name="answer2" {attributes}/>'
+    assert refusal_of(PROMPT, tags, PAIRWISE) == (
+        '<HyperText name="answer2"> must read a task field, such as value="$answer1", and no URL.'
+    )
+
+
+def test_two_answers_from_one_field_are_refused() -> None:
+    tags = '<Text name="answer1" value="$answer"/><Text name="answer2" value="$answer"/>'
+    assert refusal_of(PROMPT, tags, PAIRWISE) == "Both answers read $answer; give each answer a task field of its own."
+
+
+def test_a_config_that_shows_no_prompt_is_refused() -> None:
+    assert refusal_of('<Header value="Choose"/>', ANSWERS, PAIRWISE) == (
+        'The label config must show the prompt, such as <Text name="prompt" value="$prompt"/>: no tag shows it.'
+    )
+
+
+def test_several_possible_prompts_are_named_and_none_is_guessed() -> None:
+    advice = 'The label config must show the prompt, such as <Text name="prompt" value="$prompt"/>: several tags could be it'
+    tags = '<Text name="title" value="$title"/><Header value="$question"/>'
+    assert refusal_of(tags, ANSWERS, PAIRWISE) == f"{advice} (<Header>, title); name one of them prompt."
+    unnamed = '<Header value="$title"/><Header value="$question"/>'
+    assert refusal_of(unnamed, ANSWERS, PAIRWISE) == f"{advice} (<Header>, <Header>); name one of them prompt."
+
+
+# Reading a task
+
+
+def test_a_tasks_prompt_and_answers_come_from_its_data() -> None:
+    ours = layout(PROMPT, ANSWERS, PAIRWISE)
+    task = {"prompt": " Why? ", "answer1": "So.", "answer2": "שלום 👩‍👩‍👧", "other": 1}
+    assert ours.prompt(task) == " Why? "
+    assert ours.answers(task) == ("So.", "שלום 👩‍👩‍👧")
+
+
+@pytest.mark.parametrize("value", [None, "", "  \n", 3, ["a"], {"text": "a"}])
+def test_what_is_missing_blank_or_no_text_is_none(value: object) -> None:
+    ours = layout(PROMPT, ANSWERS, PAIRWISE)
+    assert ours.prompt({"prompt": value}) is None
+    assert ours.answers({"answer1": value, "answer2": "yes"}) == (None, "yes")
+    assert ours.prompt({}) is None
+
+
+def test_half_an_emoji_becomes_a_replacement_character_that_can_be_encoded() -> None:
+    prompt = layout(PROMPT, ANSWERS, PAIRWISE).prompt({"prompt": "cut here \ud83d"})
+    assert prompt == "cut here \N{REPLACEMENT CHARACTER}"

@@ -1,0 +1,466 @@
+import json
+from collections import Counter
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from preference.labelling.label_config import LabelingLayout
+from preference.labelling.pairs import (
+    PreferencePair,
+    is_held_out,
+    majority,
+    pairs_of_task,
+    read_pairs,
+    split_holdout,
+    write_pairs,
+)
+from tests.conftest import REPOSITORY
+from tests.preference.labelling.test_results import FULL, JUDGED, said
+
+LAYOUT = LabelingLayout("comparison", ("answer1", "answer2"), ("answer1", "answer2"), "prompt", (None, None))
+TIE, BOTH_BAD = (said("verdict", "choices", {"choices": [word]}) for word in ("Tie", "Both bad"))
+THREE_STARS = said("strength", "rating", {"rating": 3})
+WRITTEN = said("better_answer", "textarea", {"text": ["Better."]})
+DATA = {"prompt": "Why?", "answer1": "Left.", "answer2": "Right."}
+PROMPTS = [f"Question number {n}: why {n}?" for n in range(2000)]
+
+
+def vote(side: str | None, **changes: Any) -> dict[str, Any]:
+    """An annotation as label-studio 1.23.2 lists it."""
+    value = {"from_name": "comparison", "to_name": "comparison", "type": "pairwise", "value": {"selected": side}}
+    result = [] if side is None else [{**value, "origin": "manual"}]
+    return {"id": 1, "result": result, "was_cancelled": False, "completed_by": 5, "parent_prediction": None, **changes}
+
+
+def saying(*regions: dict[str, Any], side: str | None = None, **changes: Any) -> dict[str, Any]:
+    """An annotation with more than a side."""
+    return vote(side, result=[*vote(side)["result"], *regions], **changes)
+
+
+def task(*votes: dict[str, Any], data: dict[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
+    return {"id": 7, "data": DATA if data is None else data, "annotations": list(votes), "predictions": [], **changes}
+
+
+def pair(prompt: str) -> PreferencePair:
+    return PreferencePair(prompt, "good", "bad")
+
+
+# Votes become pairs
+
+
+def test_the_chosen_side_is_the_chosen_answer() -> None:
+    dropped: Counter[str] = Counter()
+    left = pairs_of_task(task(vote("left")), LAYOUT, dropped=dropped)
+    right = pairs_of_task(task(vote("right", id=2, completed_by=6)), LAYOUT, dropped=dropped)
+    assert left == [PreferencePair("Why?", "Left.", "Right.", task_id=7, annotation_id=1, annotator_id=5, chosen_side="left")]
+    assert right == [PreferencePair("Why?", "Right.", "Left.", task_id=7, annotation_id=2, annotator_id=6, chosen_side="right")]
+    assert not dropped
+
+
+def test_a_vote_on_a_suggestion_names_the_version_even_where_it_was_flipped() -> None:
+    predictions = [{"id": 31, "model_version": "v1-20260101-000000"}, {"id": 32, "model_version": "v2-20260102-000000"}]
+    flipped = vote("right", parent_prediction=32)
+    flipped["result"][0].update(to_name="answer1", origin="prediction", score=0.9)
+    (found,) = pairs_of_task(task(flipped, predictions=predictions), LAYOUT, dropped=Counter())
+    assert (found.chosen, found.suggested_version) == ("Right.", "v2-20260102-000000")
+
+
+def test_a_vote_whose_suggestion_is_gone_names_no_version() -> None:
+    (found,) = pairs_of_task(task(vote("left", parent_prediction=99), predictions=None), LAYOUT, dropped=Counter())
+    assert found.suggested_version is None
+
+
+def test_what_a_vote_says_of_itself_is_kept() -> None:
+    suggestion = vote("left")["result"]
+    annotation = saying(
+        THREE_STARS, side="right", id=3, completed_by={"id": 8, "email": "a@b.c"}, parent_prediction=32, ground_truth=True,
+        lead_time=4, created_at="2026-11-21T12:02:04.939797Z",
+    )  # fmt: skip
+    predictions = [{"id": 31, "model_version": "v1", "result": []}, {"id": 32, "model_version": "v2", "result": suggestion}]
+    found = pairs_of_task(task(annotation, predictions=predictions), FULL, dropped=Counter())
+    assert found == [
+        PreferencePair(
+            "Why?", "Right.", "Left.", margin=2 / 3, task_id=7, annotation_id=3, annotator_id=8, chosen_side="right",
+            suggested_version="v2", suggested_side="left", is_ground_truth=True, lead_seconds=4.0,
+            judged_at="2026-11-21T12:02:04.939797Z",
+        )
+    ]  # fmt: skip
+
+
+def test_a_vote_after_a_prediction_that_shows_nothing_is_blind() -> None:
+    for result, is_blind in (
+        ([], True),
+        (None, False),
+        (vote("left")["result"], False),
+        ([{"from_name": "of another config"}], False),
+    ):
+        predictions = [{"id": 32, "model_version": "v2", "result": result, "score": 0.7}]
+        (found,) = pairs_of_task(task(vote("right", parent_prediction=32), predictions=predictions), LAYOUT, dropped=Counter())
+        known = (found.is_blind, found.suggested_version, found.suggested_confidence)
+        assert known == (is_blind, "v2", 0.7 if found.suggested_side else None)
+    (unseen,) = pairs_of_task(task(vote("right")), LAYOUT, dropped=Counter())
+    assert (unseen.is_blind, unseen.suggested_version) == (False, None)
+
+
+def test_a_time_that_the_sdk_has_parsed_is_text_again() -> None:
+    annotation = vote("left", created_at=datetime(2026, 11, 21, 12, tzinfo=UTC))
+    (found,) = pairs_of_task(task(annotation), LAYOUT, dropped=Counter())
+    assert found.judged_at == "2026-11-21T12:00:00+00:00"
+
+
+def test_a_vote_without_a_suggestion_is_not_taken_for_one_on_a_prediction_without_an_id() -> None:
+    prediction = {"model_version": "v1", "result": vote("left")["result"]}
+    (found,) = pairs_of_task(task(vote("left"), predictions=[prediction]), LAYOUT, dropped=Counter())
+    assert (found.suggested_version, found.suggested_side) == (None, None)
+
+
+def test_a_draft_is_no_judgement() -> None:
+    layout = LabelingLayout.from_label_config(JUDGED["label_config"])
+    recorded = JUDGED["tasks"]["right"]
+    assert [draft["result"][0]["value"] for draft in recorded["drafts"]] == [{"selected": "left"}]
+    assert [pair.chosen_side for pair in pairs_of_task(recorded, layout, dropped=Counter())] == ["right"]
+
+
+def test_contradicting_annotators_give_a_pair_each_oldest_first() -> None:
+    votes = [vote("left", id=3, completed_by=8), vote("right", id=2, completed_by=6), vote("left", id=1, completed_by=5)]
+    found = pairs_of_task(task(*votes), LAYOUT, dropped=Counter())
+    assert [(p.chosen, p.rejected, p.annotator_id) for p in found] == [
+        ("Left.", "Right.", 5),
+        ("Right.", "Left.", 6),
+        ("Left.", "Right.", 8),
+    ]
+
+
+def test_an_annotator_who_judged_twice_has_two_votes() -> None:
+    found = pairs_of_task(task(vote("left", id=1), vote("right", id=2)), LAYOUT, dropped=Counter())
+    assert [(p.chosen, p.annotator_id) for p in found] == [("Left.", 5), ("Right.", 5)]
+
+
+# Ties
+
+
+@pytest.mark.parametrize(("region", "kind"), [(TIE, "tie"), (BOTH_BAD, "both_bad")])
+@pytest.mark.parametrize("side", [None, "left", "right"])
+def test_a_tie_is_half_a_vote_each_way_whatever_side_is_lit(region: dict[str, Any], kind: Any, side: str | None) -> None:
+    dropped: Counter[str] = Counter()
+    found = pairs_of_task(task(saying(region, THREE_STARS, side=side)), FULL, dropped=dropped)
+    half = PreferencePair("Why?", "Left.", "Right.", kind, 0.5, task_id=7, annotation_id=1, annotator_id=5, chosen_side="left")
+    assert found == [half, replace(half, chosen="Right.", rejected="Left.", chosen_side="right")]
+    assert not dropped
+
+
+@pytest.mark.parametrize(("region", "reason"), [(TIE, "tie"), (BOTH_BAD, "both bad")])
+def test_ties_can_be_left_out_and_are_counted(region: dict[str, Any], reason: str) -> None:
+    dropped: Counter[str] = Counter()
+    assert pairs_of_task(task(saying(region, side="left")), FULL, dropped=dropped, ties="drop") == []
+    assert dropped == {reason: 1}
+
+
+def test_all_ties_have_no_majority() -> None:
+    ties = [pair for _ in range(20) for pair in pairs_of_task(task(saying(TIE)), FULL, dropped=Counter())]
+    assert len(ties) == 40 and sum(pair.weight for pair in ties) == 20
+    assert majority(ties) == []
+
+
+# Written answers
+
+
+@pytest.mark.parametrize(("side", "beaten"), [("left", "Left."), ("right", "Right.")])
+def test_a_written_answer_beats_the_chosen_one_beside_the_vote(side: str, beaten: str) -> None:
+    found = pairs_of_task(task(saying(WRITTEN, THREE_STARS, side=side)), FULL, dropped=Counter())
+    assert [p.kind for p in found] == ["vote", "written"]
+    assert found[1] == PreferencePair("Why?", "Better.", beaten, "written", task_id=7, annotation_id=1, annotator_id=5)
+
+
+@pytest.mark.parametrize("regions", [(), (TIE,), (BOTH_BAD,)])
+def test_a_written_answer_without_a_winner_beats_both_with_half_a_vote_each(regions: tuple[dict[str, Any], ...]) -> None:
+    dropped: Counter[str] = Counter()
+    found = pairs_of_task(task(saying(WRITTEN, *regions)), FULL, dropped=dropped, ties="drop")
+    written = PreferencePair("Why?", "Better.", "Left.", "written", 0.5, task_id=7, annotation_id=1, annotator_id=5)
+    assert found == [written, replace(written, rejected="Right.")]
+    assert sum(dropped.values()) == len(regions)
+
+
+@pytest.mark.parametrize("text", ["Left.", " Right.\n"])
+def test_a_written_answer_that_was_shown_is_counted_and_the_vote_stays(text: str) -> None:
+    dropped: Counter[str] = Counter()
+    copied = said("better_answer", "textarea", {"text": [text]})
+    assert [p.kind for p in pairs_of_task(task(saying(copied, side="left")), FULL, dropped=dropped)] == ["vote"]
+    assert dropped == {"written answer same as shown": 1}
+
+
+def test_an_answer_written_beside_two_identical_ones_beats_them_once() -> None:
+    dropped: Counter[str] = Counter()
+    same = {**DATA, "answer1": "Same.", "answer2": "Same. "}
+    found = pairs_of_task(task(saying(WRITTEN, TIE), data=same), FULL, dropped=dropped)
+    assert [(p.kind, p.weight, p.chosen) for p in found] == [("written", 1.0, "Better.")]
+    assert dropped == {"identical answers": 1}
+
+
+# What was recorded
+
+
+def test_seven_recorded_judgements_give_their_pairs() -> None:
+    layout = LabelingLayout.from_label_config(JUDGED["label_config"])
+    dropped: Counter[str] = Counter()
+    found = {name: pairs_of_task(recorded, layout, dropped=dropped) for name, recorded in JUDGED["tasks"].items()}
+    shown = {name: [(p.kind, p.weight, p.chosen_side, p.suggested_side) for p in pairs] for name, pairs in found.items()}
+    assert shown == {
+        "left": [("vote", 1, "left", "left")],
+        "right": [("vote", 1, "right", "left")],
+        "tie": [("tie", 0.5, "left", "left"), ("tie", 0.5, "right", "left")],
+        "both_bad": [("both_bad", 0.5, "left", "left"), ("both_bad", 0.5, "right", "left")],
+        "strength_and_written": [("vote", 1, "left", "left"), ("written", 1, None, "left")],
+        "written_alone": [("written", 0.5, None, "left")] * 2,
+        "skipped": [],
+    }
+    assert dropped == {"skipped": 1}
+    pairs = [pair for pairs in found.values() for pair in pairs]
+    assert {(p.suggested_version, p.annotator_id) for p in pairs} == {("v1-20260101-000000", 1)}
+    assert [p.is_ground_truth for p in found["right"]] == [True]
+    assert all(p.judged_at and p.judged_at.startswith("2026-") and p.lead_seconds and p.lead_seconds > 0 for p in pairs)
+
+
+# What is left out
+
+
+@pytest.mark.parametrize(
+    ("annotation", "data", "reason"),
+    [
+        (vote(None, was_cancelled=True), DATA, "skipped"),
+        (vote("left", was_cancelled=True), DATA, "skipped"),  # skipped after a side was lit
+        (vote(None), DATA, "empty"),
+        (vote("none"), DATA, "empty"),
+        (vote("left", result=None), DATA, "empty"),
+        (vote("left"), {**DATA, "prompt": " "}, "missing prompt"),
+        (vote("left"), {"answer1": "a", "answer2": "b"}, "missing prompt"),
+        (vote("left"), {**DATA, "answer2": ""}, "missing answer"),
+        (vote("left"), {**DATA, "answer1": None}, "missing answer"),
+        (vote("left"), {**DATA, "answer1": "Same.", "answer2": " Same.\n"}, "identical answers"),
+    ],
+)
+def test_an_annotation_that_gives_no_pair_is_counted_by_its_reason(
+    annotation: dict[str, Any], data: dict[str, Any], reason: str
+) -> None:
+    dropped: Counter[str] = Counter()
+    assert pairs_of_task(task(annotation, data=data), LAYOUT, dropped=dropped) == []
+    assert dropped == {reason: 1}
+
+
+def test_the_counts_of_several_tasks_add_up_beside_their_pairs() -> None:
+    dropped: Counter[str] = Counter()
+    skip = vote(None, was_cancelled=True)
+    first = pairs_of_task(task(vote("left"), skip, vote(None)), LAYOUT, dropped=dropped)
+    second = pairs_of_task(task(skip, vote("right")), LAYOUT, dropped=dropped)
+    assert len(first) + len(second) == 2
+    assert dropped == {"skipped": 2, "empty": 1}
+
+
+def test_a_task_without_annotations_gives_nothing() -> None:
+    dropped: Counter[str] = Counter()
+    assert pairs_of_task({"id": 1, "data": DATA, "annotations": None}, LAYOUT, dropped=dropped) == []
+    assert not dropped
+
+
+def test_judgements_of_a_control_that_the_config_no_longer_has_are_counted_apart() -> None:
+    old = {"from_name": "pw", "to_name": "pw", "type": "pairwise", "value": {"selected": "left"}}
+    dropped: Counter[str] = Counter()
+    annotations = [vote(None, result=[old]), vote("right"), vote(None), vote(None, result=[old], was_cancelled=True)]
+    assert [p.chosen_side for p in pairs_of_task(task(*annotations), LAYOUT, dropped=dropped)] == ["right"]
+    assert dropped == {"judged by another control": 1, "empty": 1, "skipped": 1}
+
+
+def test_a_tie_from_before_the_verdict_was_taken_off_the_page_is_counted_apart() -> None:
+    layout = LabelingLayout.from_label_config((REPOSITORY / "label_config.xml").read_text(encoding="utf-8"))
+    without = replace(layout, verdict=None, control_names=layout.control_names - {"verdict"})
+    dropped: Counter[str] = Counter()
+    assert pairs_of_task(task(saying(TIE)), without, dropped=dropped) == []
+    assert dropped == {"judged by another control": 1}
+
+
+def test_who_wants_new_answers_has_not_judged_but_may_have_written_one() -> None:
+    wants = {**TIE, "value": {"choices": ["new_answers"]}}
+    dropped: Counter[str] = Counter()
+    assert pairs_of_task(task(saying(wants)), FULL, dropped=dropped) == []
+    assert dropped == {"new answers wanted": 1}
+    assert {pair.kind for pair in pairs_of_task(task(saying(wants, WRITTEN)), FULL, dropped=dropped)} == {"written"}
+
+
+@pytest.mark.parametrize("result", [None, "left", 7, {}, [None], [[]], ["x"], [{"from_name": ["comparison"], "value": 3}]])
+def test_a_malformed_result_is_empty(result: object) -> None:
+    dropped: Counter[str] = Counter()
+    assert pairs_of_task(task(vote("left", result=result), vote("right")), LAYOUT, dropped=dropped)[0].chosen == "Right."
+    assert dropped == {"empty": 1}
+
+
+def test_ground_truth_replaces_the_other_votes_of_its_task_alone_if_preferred() -> None:
+    judged = task(vote("left"), vote("left", id=2), vote("right", id=3, ground_truth=True), vote(None, id=4))
+    dropped: Counter[str] = Counter()
+    preferred = pairs_of_task(judged, LAYOUT, dropped=dropped, prefer_ground_truth=True)
+    assert [(p.annotation_id, p.is_ground_truth) for p in preferred] == [(3, True)]
+    assert dropped == {"not ground truth": 3}
+    assert len(pairs_of_task(judged, LAYOUT, dropped=Counter())) == 3
+    ordinary = task(vote("left"), vote("left", id=2, ground_truth=True, was_cancelled=True))
+    assert len(pairs_of_task(ordinary, LAYOUT, dropped=Counter(), prefer_ground_truth=True)) == 1
+
+
+def test_half_an_emoji_can_be_written_to_disk(tmp_path: Path) -> None:
+    halves = {key: f"{text}\ud83d" for key, text in DATA.items()}
+    written = said("better_answer", "textarea", {"text": ["Better\udc00"]})
+    found = pairs_of_task(task(saying(written, side="left"), data=halves), FULL, dropped=Counter())
+    write_pairs(found, tmp_path / "pairs.jsonl")
+    assert read_pairs(tmp_path / "pairs.jsonl") == found
+    assert {text[-1] for p in found for text in (p.prompt, p.chosen, p.rejected)} == {"\N{REPLACEMENT CHARACTER}"}
+
+
+# The majority
+
+
+def voted(side: str, **changes: Any) -> PreferencePair:
+    chosen, rejected = ("Left.", "Right.") if side == "left" else ("Right.", "Left.")
+    return replace(PreferencePair("Why?", chosen, rejected, chosen_side=side), **changes)  # type: ignore[arg-type]
+
+
+def test_most_of_the_votes_decide_a_comparison() -> None:
+    assert majority([voted("left"), voted("right"), voted("right")]) == [voted("right")]
+    assert majority([voted("left")]) == [voted("left")]
+    assert majority([]) == []
+
+
+def test_votes_count_by_their_weight() -> None:
+    assert majority([voted("left", weight=0.5), voted("left", weight=0.25), voted("right")]) == [voted("right")]
+    assert majority([voted("left", weight=0.5), voted("right", weight=0.25)]) == [voted("left")]
+
+
+def test_a_balanced_comparison_is_left_out() -> None:
+    assert majority([voted("left"), voted("right")]) == []
+
+
+def test_ties_turn_no_majority_and_written_answers_are_no_votes() -> None:
+    ties = [voted(side, kind="tie", weight=0.5) for side in ("left", "right")] * 5
+    written = PreferencePair("Why?", "Better.", "Left.", "written")
+    assert majority([*ties, voted("right"), written]) == [voted("right")]
+
+
+def test_the_same_answers_on_the_other_sides_are_the_same_comparison() -> None:
+    swapped = replace(voted("left"), chosen_side="right", task_id=8)
+    (found,) = majority([voted("left", task_id=7), swapped, voted("right", task_id=7)])
+    assert (found.chosen, found.chosen_side, found.task_id) == ("Left.", None, None)
+
+
+def test_other_prompts_and_other_answers_are_other_comparisons_in_their_first_order() -> None:
+    first, second, third = voted("left", prompt="B?"), voted("right", prompt="A?"), voted("left", prompt="B?", rejected="Wrong.")
+    assert majority([first, second, third, first, second]) == [first, second, third]
+
+
+def test_a_majority_keeps_what_its_votes_share_and_the_mean_of_their_margins() -> None:
+    shared = {"task_id": 7, "suggested_version": "v1", "suggested_side": "left", "is_ground_truth": True}
+    votes = [
+        voted("left", **shared, margin=0.0, annotation_id=1, annotator_id=5, lead_seconds=3.0, judged_at="2026-01-02"),
+        voted("left", **shared, margin=1.0, annotation_id=2, annotator_id=6, lead_seconds=5.0, judged_at="2026-01-01"),
+        voted("right", task_id=7, margin=1.0, annotation_id=3, annotator_id=8, judged_at="2026-01-03"),
+    ]
+    assert majority(votes) == [voted("left", **shared, margin=0.5, judged_at="2026-01-02")]
+
+
+def test_a_majority_is_ground_truth_only_where_every_vote_of_it_is() -> None:
+    votes = [voted("left", is_ground_truth=True), voted("left"), voted("right", is_ground_truth=True)]
+    assert majority(votes) == [voted("left")]
+
+
+def test_a_majority_is_blind_only_where_every_vote_of_it_is() -> None:
+    assert majority([voted("left", is_blind=True), voted("left", is_blind=True)]) == [voted("left", is_blind=True)]
+    assert majority([voted("left", is_blind=True), voted("left")]) == [voted("left")]
+
+
+def test_an_annotator_who_always_picks_left_is_outvoted_and_stays_known() -> None:
+    tasks = [
+        task(*(vote(side, id=who, completed_by=who) for who, side in ((5, "left"), (6, "right"), (8, "right"))), data={**DATA, "prompt": p})
+        for p in PROMPTS[:30]
+    ]  # fmt: skip
+    pairs = [pair for judged in tasks for pair in pairs_of_task(judged, LAYOUT, dropped=Counter())]
+    assert {p.chosen_side for p in pairs if p.annotator_id == 5} == {"left"}
+    assert [p.chosen_side for p in majority(pairs)] == ["right"] * 30
+
+
+def test_five_hundred_votes_on_one_prompt_stay_on_one_side_and_are_one_comparison() -> None:
+    many = task(*(vote("left" if n % 3 else "right", id=n + 1, completed_by=n) for n in range(500)))
+    others = [task(vote("left"), data={**DATA, "prompt": p}) for p in PROMPTS[:20]]
+    pairs = [pair for judged in (many, *others) for pair in pairs_of_task(judged, LAYOUT, dropped=Counter())]
+    assert len(pairs) == 520
+    assert sorted(sum(p.prompt == "Why?" for p in part) for part in split_holdout(pairs, 0.5)) == [0, 500]
+    found = majority(pairs)
+    assert len(found) == 21 and found[0].chosen == "Left." and found[0].weight == 1
+
+
+# The holdout
+
+
+def test_a_held_out_prompt_stays_held_out_when_pairs_are_added() -> None:
+    few, many = [pair(p) for p in PROMPTS[:50]], [pair(p) for p in reversed(PROMPTS)]
+    _, held_out_of_few = split_holdout(few, 0.2)
+    train_of_many, held_out_of_many = split_holdout(many, 0.2)
+    assert held_out_of_few
+    assert set(held_out_of_few) <= set(held_out_of_many)
+    assert not set(held_out_of_few) & set(train_of_many)
+
+
+def test_every_pair_is_on_one_side_in_its_order() -> None:
+    pairs = [pair(p) for p in PROMPTS]
+    train, holdout = split_holdout(pairs, 0.2)
+    trained_on = set(train)
+    assert train == [p for p in pairs if p in trained_on]
+    assert holdout == [p for p in pairs if p not in trained_on]
+
+
+def test_all_votes_on_one_prompt_are_on_one_side() -> None:
+    pairs = [PreferencePair(p, chosen, "x") for p in PROMPTS[:100] for chosen in ("a", "b")]
+    train, holdout = split_holdout(pairs, 0.5)
+    assert train and holdout
+    assert not {p.prompt for p in train} & {p.prompt for p in holdout}
+
+
+def test_white_space_and_case_do_not_make_a_new_prompt() -> None:
+    for prompt in PROMPTS[:200]:
+        assert is_held_out(f"  {prompt.upper()}\n".replace(" ", "\t "), 0.3) == is_held_out(prompt, 0.3)
+
+
+def test_the_split_is_the_same_in_every_release() -> None:
+    assert [n for n, p in enumerate(PROMPTS[:40]) if is_held_out(p, 0.2)] == [2, 4, 9, 11, 13, 20, 21, 24, 27, 28, 37, 38]
+    assert is_held_out("שלום 👩‍👩‍👧", 0.2) is False
+
+
+def test_the_held_out_share_is_the_fraction_and_grows_with_it() -> None:
+    tenth, half = ({p for p in PROMPTS if is_held_out(p, fraction)} for fraction in (0.1, 0.5))
+    assert len(tenth) == pytest.approx(200, abs=50)
+    assert len(half) == pytest.approx(1000, abs=100)
+    assert tenth < half
+
+
+# On disk
+
+
+def test_pairs_are_read_back_as_they_were_written(tmp_path: Path) -> None:
+    pairs = [
+        PreferencePair(
+            "line one\nline two\u2028and three",
+            '"quoted"',
+            "שלום 👩‍👩‍👧",
+            task_id=1,
+            annotation_id=2,
+            suggested_version="v1-20260101-000000",
+        ),
+        PreferencePair("", "a", "b"),
+    ]
+    write_pairs(pairs, tmp_path / "pairs.jsonl")
+    assert read_pairs(tmp_path / "pairs.jsonl") == pairs
+    assert len((tmp_path / "pairs.jsonl").read_bytes().splitlines()) == 2
+
+
+def test_foreign_keys_and_blank_lines_are_passed_over(tmp_path: Path) -> None:
+    line = json.dumps({"prompt": "p", "chosen": "c", "rejected": "r", "source": 3})
+    (tmp_path / "pairs.jsonl").write_text(f"{line}\n\n{line}\n", encoding="utf-8")
+    assert read_pairs(tmp_path / "pairs.jsonl") == [PreferencePair("p", "c", "r")] * 2

@@ -1,0 +1,274 @@
+import json
+from dataclasses import replace
+from typing import Any, get_args
+
+import pytest
+
+from preference.labelling.label_config import LabelingLayout, Strength, Tag, Verdict
+from preference.labelling.results import CONTROLS, Judgement, Pairwise, Suggest
+from tests.conftest import REPOSITORY
+
+# Seven tasks, judged by clicks in the browser on label_config.xml, as `GET /api/tasks?fields=all` listed them; of each task's
+# fields, those that are read were kept.
+JUDGED = json.loads((REPOSITORY / "tests/data/label_studio_1.23.2_judgements.json").read_text(encoding="utf-8"))
+
+PLAIN = LabelingLayout("comparison", ("answer1", "answer2"), ("answer1", "answer2"), "prompt", (None, None))
+REWARDED = LabelingLayout(
+    "pw", ("first", "second"), ("a", "b"), "prompt", (Tag("reward1", "first"), Tag("reward2", "second"))
+)  # fmt: skip
+FULL = replace(
+    PLAIN,
+    verdict=Verdict("verdict"),
+    strength=Strength("strength", 4),
+    better_answer="better_answer",
+    control_names=frozenset({"comparison", "verdict", "strength", "better_answer"}),
+)
+WORDS = ("slightly", "clearly", "far")
+IN_WORDS = replace(FULL, strength=Strength("strength", 3, tuple(frozenset({word}) for word in WORDS)))
+
+
+def region(selected: object, **changes: Any) -> dict[str, Any]:
+    """A region as label-studio 1.23.2's editor writes it by hand."""
+    return {
+        "from_name": "comparison",
+        "to_name": "comparison",
+        "type": "pairwise",
+        "value": {"selected": selected},
+        "origin": "manual",
+        **changes,
+    }
+
+
+@pytest.mark.parametrize("control", CONTROLS.values(), ids=CONTROLS)
+@pytest.mark.parametrize("layout", [PLAIN, REWARDED], ids=["plain", "rewarded"])
+@pytest.mark.parametrize(("rewards", "side"), [((2.0, -1.0), "left"), ((-2.0, -1.0), "right")])
+def test_a_suggestion_is_read_back_as_the_side_with_the_higher_reward(
+    control: type[Pairwise], layout: LabelingLayout, rewards: tuple[float, float], side: str
+) -> None:
+    assert control.choice(layout, control.suggestion(layout, rewards)) == side
+
+
+def test_a_suggestion_points_at_the_first_answers_tag() -> None:
+    assert Pairwise.suggestion(PLAIN, [0.1, 0.2]) == [
+        {"from_name": "comparison", "to_name": "answer1", "type": "pairwise", "value": {"selected": "right"}}
+    ]
+
+
+def test_equal_rewards_suggest_the_left_side() -> None:
+    assert Pairwise.suggestion(PLAIN, [0.5, 0.5])[0]["value"] == {"selected": "left"}
+
+
+def test_both_rewards_are_shown_rounded_where_the_config_has_tags_for_them() -> None:
+    assert Pairwise.suggestion(REWARDED, [1.23456, -0.98765])[1:] == [
+        {"from_name": "reward1", "to_name": "first", "type": "number", "value": {"number": 1.235}},
+        {"from_name": "reward2", "to_name": "second", "type": "number", "value": {"number": -0.988}},
+    ]
+
+
+def test_rewards_that_are_not_to_be_shown_are_left_out() -> None:
+    shown = Pairwise.suggestion(REWARDED, [1.0, 2.0], show_rewards=False)
+    assert [region["value"] for region in shown] == [{"selected": "right"}]
+
+
+def test_a_config_with_one_reward_tag_shows_that_reward_alone() -> None:
+    right_only = LabelingLayout("c", ("a", "b"), ("a", "b"), "p", (None, Tag("reward2", "b")))
+    numbers = [r for r in Pairwise.suggestion(right_only, [1.0, 2.0]) if r["type"] == "number"]
+    assert numbers == [{"from_name": "reward2", "to_name": "b", "type": "number", "value": {"number": 2.0}}]
+
+
+@pytest.mark.parametrize("to_name", ["comparison", "answer1", "answer1,answer2"])
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_a_choice_is_read_whatever_its_to_name(to_name: str, side: str) -> None:
+    assert Pairwise.choice(PLAIN, [region(side, to_name=to_name)]) == side
+
+
+def test_a_choice_is_found_behind_regions_of_other_controls() -> None:
+    number = {"from_name": "reward1", "to_name": "answer1", "type": "number", "value": {"number": 1}}
+    assert Pairwise.choice(PLAIN, [number, region("left", from_name="tone"), region("right")]) == "right"
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        [],
+        [region("none")],
+        [region(None)],
+        [region("left", from_name="tone")],
+        [region("left", type="choices")],
+        [region("left", value=None)],
+        [{"from_name": "comparison", "type": "pairwise"}],
+    ],
+)
+def test_a_result_that_names_no_side_is_no_choice(result: list[dict[str, Any]]) -> None:
+    assert Pairwise.choice(PLAIN, result) is None
+
+
+# What a prediction speaks for
+
+
+@pytest.mark.parametrize("control", CONTROLS.values(), ids=CONTROLS)
+@pytest.mark.parametrize(("rewards", "side"), [((1.0, 2.0), "right"), ((-1.0, -2.0), "left")])
+def test_every_control_shows_as_much_as_is_set_and_reads_it_back(
+    control: type[Pairwise], rewards: tuple[float, float], side: str
+) -> None:
+    found = {suggest: control.suggestion(REWARDED, rewards, suggest=suggest) for suggest in get_args(Suggest)}
+
+    assert [len(found[suggest]) for suggest in ("choice", "scores", "none")] == [3, 2, 0]
+    assert found["choice"][1:] == found["scores"] and control.choice(REWARDED, found["scores"]) is None
+    assert [control.suggested(REWARDED, found[suggest]) for suggest in ("choice", "scores", "none")] == [side, side, None]
+
+
+@pytest.mark.parametrize("shown", [(1.0, 1.0), (None, 1.0), ("2", 1.0)])
+def test_rewards_that_are_alike_or_no_numbers_speak_for_no_side(shown: tuple[Any, Any]) -> None:
+    result = [
+        {"from_name": name, "type": "number", "value": {"number": number}}
+        for name, number in zip(("reward1", "reward2"), shown, strict=True)
+    ]
+
+    assert Pairwise.suggested(REWARDED, result) is None
+    assert Pairwise.suggested(PLAIN, Pairwise.suggestion(PLAIN, (1.0, 2.0), suggest="scores")) is None
+
+
+# Everything that an annotation says
+
+
+def said(name: str, kind: str, value: object) -> dict[str, Any]:
+    return {"from_name": name, "to_name": "prompt", "type": kind, "value": value, "origin": "manual"}
+
+
+@pytest.mark.parametrize(
+    ("name", "judgement"),
+    [
+        ("left", Judgement("left")),
+        ("right", Judgement("right")),
+        ("tie", Judgement("tie")),
+        ("both_bad", Judgement("both_bad")),
+        ("strength_and_written", Judgement("left", strength=1 / 3, written="Air scatters blue light most.")),
+        ("written_alone", Judgement(written="Air scatters blue light most.")),
+    ],
+)
+def test_what_annotators_clicked_in_label_studio_is_what_is_read(name: str, judgement: Judgement) -> None:
+    layout = LabelingLayout.from_label_config(JUDGED["label_config"])
+    (annotation,) = JUDGED["tasks"][name]["annotations"]
+    assert Pairwise.judgement(layout, annotation["result"]) == judgement
+
+
+@pytest.mark.parametrize("control", CONTROLS.values(), ids=CONTROLS)
+def test_every_control_reads_its_suggestion_as_a_judgement(control: type[Pairwise]) -> None:
+    assert control.judgement(REWARDED, control.suggestion(REWARDED, (1.0, 2.0))) == Judgement("right")
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_the_verdict_goes_before_the_side_that_stays_lit(order: int) -> None:
+    result = [region("left"), said("verdict", "choices", {"choices": ["Tie"]})]
+    assert Pairwise.judgement(FULL, result[::order]).outcome == "tie"
+
+
+def test_a_side_that_a_key_chose_goes_before_the_one_that_a_suggestion_lit() -> None:
+    result = [region("left", origin="prediction"), said("verdict", "choices", {"choices": ["right"]})]
+    assert Pairwise.judgement(FULL, result) == Judgement("right")
+
+
+def test_new_answers_are_no_judgement_whatever_is_lit() -> None:
+    result = [region("left"), said("verdict", "choices", {"choices": ["new_answers"]})]
+    assert Pairwise.judgement(FULL, result) == Judgement(wants_new_answers=True)
+    assert Pairwise.judgement(PLAIN, result).outcome == "left", "a config without a verdict has no such choice"
+
+
+def test_a_verdict_that_is_neither_leaves_the_side() -> None:
+    result = [region("left"), said("verdict", "choices", {"choices": ["Hard to say"]})]
+    assert Pairwise.judgement(FULL, result).outcome == "left"
+
+
+def test_a_verdict_counts_only_where_the_config_has_one_and_then_in_the_words_of_an_earlier_config_too() -> None:
+    result = [region("left"), said("verdict", "choices", {"choices": ["About the same"]})]
+    assert Pairwise.judgement(PLAIN, result).outcome == "left"
+    assert Pairwise.judgement(FULL, result).outcome == "tie"
+
+
+@pytest.mark.parametrize(("stars", "strength"), [(1, 0.0), (2, 1 / 3), (3, 2 / 3), (4, 1.0)])
+def test_stars_are_a_strength_from_zero_to_one(stars: int, strength: float) -> None:
+    result = [region("left"), said("strength", "rating", {"rating": stars})]
+    assert Pairwise.judgement(FULL, result) == Judgement("left", strength=strength)
+
+
+@pytest.mark.parametrize(("word", "strength"), [("slightly", 0.0), ("clearly", 0.5), ("far", 1.0)])
+def test_words_are_a_strength_from_zero_to_one(word: str, strength: float) -> None:
+    result = [region("left"), said("strength", "choices", {"choices": [word]})]
+    assert Pairwise.judgement(IN_WORDS, result) == Judgement("left", strength=strength)
+
+
+@pytest.mark.parametrize("stars", [0, 5, -1, True, "3", None, float("nan"), [2]])
+def test_a_number_of_stars_that_the_config_does_not_have_is_no_strength(stars: object) -> None:
+    assert Pairwise.judgement(FULL, [said("strength", "rating", {"rating": stars})]).strength is None
+
+
+def test_one_step_alone_is_no_strength() -> None:
+    layout = replace(FULL, strength=Strength("strength", 1))
+    assert Pairwise.judgement(layout, [said("strength", "rating", {"rating": 1})]).strength is None
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        (["One."], "One."),
+        ("One.", "One."),
+        (["One.", "Two."], "One.\nTwo."),
+        ([" kept as it is "], " kept as it is "),
+        (["cut \ud83d"], "cut \N{REPLACEMENT CHARACTER}"),
+        (["שלום 👩‍👩‍👧"], "שלום 👩‍👩‍👧"),
+        (["", "  "], None),
+        ([], None),
+        ([3, None], None),
+        (None, None),
+    ],
+)
+def test_a_written_answer_is_its_text_and_several_pieces_are_its_lines(text: object, written: str | None) -> None:
+    assert Pairwise.judgement(FULL, [said("better_answer", "textarea", {"text": text})]).written == written
+
+
+@pytest.mark.parametrize("kind", ["pairwise", "ranker", "choices", "rating"])
+def test_a_control_that_the_config_no_longer_has_is_noticed(kind: str) -> None:
+    layout = replace(FULL, control_names=frozenset({"comparison", "tone"}))
+    assert Pairwise.judgement(layout, [said("pw", kind, {"selected": "left"})]) == Judgement(is_of_another_config=True)
+    assert Pairwise.judgement(layout, [said("tone", kind, {"selected": "left"})]) == Judgement()
+
+
+def test_a_reward_that_was_shown_by_an_earlier_config_is_no_judgement() -> None:
+    assert Pairwise.judgement(FULL, [said("reward1", "number", {"number": 1})]) == Judgement()
+
+
+VALUES: list[Any] = [
+    None,
+    True,
+    0,
+    1.5,
+    "left",
+    [],
+    ["left"],
+    [None],
+    {},
+    {"selected": ["left"]},
+    {"choices": {}},
+    {"text": {"a": 1}},
+]
+NAMES: tuple[Any, ...] = ("comparison", "verdict", "strength", "better_answer", None, ["comparison"], {})
+KINDS: tuple[Any, ...] = ("pairwise", "choices", "rating", "textarea", None, 7)
+
+
+@pytest.mark.parametrize("result", [None, "left", 7, {}, {"from_name": "comparison"}, [None], [[]], ["left"], [1], [{}]])
+def test_what_is_no_list_of_regions_says_nothing(result: object) -> None:
+    assert Pairwise.judgement(FULL, result) == Judgement()
+    assert Pairwise.choice(FULL, result) is None
+
+
+def test_no_malformed_region_raises_or_counts() -> None:
+    values = VALUES + [{key: value} for key in ("selected", "choices", "rating", "text") for value in VALUES[:4] + VALUES[7:]]
+    regions = [{"from_name": n, "type": k, "value": v} for n in NAMES for k in KINDS for v in values]
+    proper = {("strength", "rating", "{'rating': 1.5}")}
+    for layout in (PLAIN, FULL, IN_WORDS):
+        for malformed in regions:
+            if (str(malformed["from_name"]), malformed["type"], str(malformed["value"])) not in proper:
+                found = Pairwise.judgement(layout, [malformed])
+                assert replace(found, is_of_another_config=False) == Judgement(), malformed
+        assert Pairwise.judgement(layout, [*regions, region("right")]).outcome == "right"

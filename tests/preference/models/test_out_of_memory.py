@@ -1,0 +1,91 @@
+"""Memory that runs out while answers are read: smaller batches from then on, the same numbers."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.nn.modules.module import register_module_forward_pre_hook
+
+from preference.errors import ModelError
+from preference.reward_model.feature_extractor import FeatureExtractor, FeatureRecipe
+from preference.reward_model.model import SequenceRewardModel
+from tests.preference.reward_model.test_model import make_sequence
+
+CPU = torch.device("cpu")
+PROMPTS = [f"Prompt {n // 3} of some length" for n in range(30)]
+ANSWERS = [f"Answer {n}. " * (1 + n % 7) for n in range(30)]
+
+
+@contextmanager
+def memory_for(num_tokens: int) -> Iterator[list[int]]:
+    """A GPU that holds that many padded tokens: any network that is given more fails as on CUDA. Gives what it was given."""
+    given: list[int] = []
+
+    def refuse(module: torch.nn.Module, inputs: tuple[Any, ...]) -> None:
+        if isinstance(module, torch.nn.Embedding):
+            given.append(inputs[0].numel())
+            if given[-1] > num_tokens:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 has a total capacity of ...")
+
+    hook = register_module_forward_pre_hook(refuse)
+    try:
+        yield given
+    finally:
+        hook.remove()
+
+
+@pytest.mark.parametrize("num_tokens", [400, 150, 100])
+def test_features_are_the_same_and_the_memory_is_not_overrun_again(
+    num_tokens: int, tiny_base: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    recipe = FeatureRecipe(str(tiny_base), (1, 3), 96)
+    expected = FeatureExtractor(recipe, model_dir=tmp_path / "much", device=CPU).features(PROMPTS, ANSWERS)
+    extractor = FeatureExtractor(recipe, model_dir=tmp_path / "little", device=CPU)
+
+    with memory_for(num_tokens) as given:
+        found = extractor.features(PROMPTS, ANSWERS)
+        torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+        num_refused = sum(count > num_tokens for count in given)
+        extractor.features(PROMPTS, [f"{answer}!" for answer in ANSWERS])
+
+    assert 1 <= num_refused <= 8
+    assert len([message for message in caplog.messages if message.startswith("out of memory with ")]) >= num_refused
+
+
+def test_one_answer_that_takes_more_memory_than_there_is_says_so(tiny_base: Path, tmp_path: Path) -> None:
+    extractor = FeatureExtractor(FeatureRecipe(str(tiny_base), (1, 3), 96), model_dir=tmp_path, device=CPU)
+
+    with memory_for(5), pytest.raises(ModelError, match=r"needs more memory for one answer than there is; take a smaller"):
+        extractor.features(PROMPTS, ANSWERS)
+
+
+@pytest.fixture
+def model(tiny_base: Path) -> SequenceRewardModel:
+    return make_sequence(tiny_base)
+
+
+def test_scores_are_the_same_with_less_memory(model: SequenceRewardModel, caplog: pytest.LogCaptureFixture) -> None:
+    expected = model.score(PROMPTS, ANSWERS)
+
+    with memory_for(300), caplog.at_level(logging.WARNING):
+        torch.testing.assert_close(model.score(PROMPTS, ANSWERS), expected, atol=1e-4, rtol=1e-4)
+    with memory_for(5), pytest.raises(ModelError, match=r"takes more memory than there is; take a smaller REWARD_BASE"):
+        model.score(PROMPTS, ANSWERS)
+
+    assert [message for message in caplog.messages if message.startswith("out of memory with ")]
+
+
+def test_another_error_of_the_network_is_not_taken_for_want_of_memory(model: SequenceRewardModel) -> None:
+    def fail(module: torch.nn.Module, inputs: tuple[Any, ...]) -> None:
+        raise RuntimeError("a crash of another kind")
+
+    hook = register_module_forward_pre_hook(fail)
+    try:
+        with pytest.raises(RuntimeError, match="another kind"):
+            model.score(PROMPTS, ANSWERS)
+    finally:
+        hook.remove()

@@ -1,0 +1,88 @@
+"""Promotions under load, with real gunicorn: `make bench ONLY=reload` makes 200 of them with 1, 2 and 4 workers."""
+
+import re
+from pathlib import Path
+
+import httpx
+import pytest
+
+from benchmarks.reload import LABEL_CONFIG, TASKS, Ride, expected_rewards, promote_under_load, torn
+from benchmarks.servers import ours
+from demo.stack import wait_until
+from preference.projects.versions import Registry
+from tests.support.versions import publish_version
+
+WORKERS = 2
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Registry:
+    registry = Registry(tmp_path / "models", 1)
+    registry.create()
+    return registry
+
+
+def test_no_answer_fails_or_mixes_two_versions_while_versions_are_promoted(registry: Registry, tiny_base: Path) -> None:
+    versions = [publish_version(registry, tiny_base, weight=weight) for weight in (1, -2, 3)]
+    model_dir = registry.folder.parent.parent
+
+    ride: Ride = promote_under_load(
+        registry, versions, model_dir=model_dir, workers=WORKERS, num_promotions=6, quiet_seconds=0
+    )  # fmt: skip
+
+    assert (ride.failures, ride.torn) == ([], [])
+    assert len(ride.following) == 6, "every worker followed each of them"
+    assert ride.num_answers > 12
+    assert "Traceback" not in (model_dir / "ours.log").read_text()
+
+
+def test_an_answer_that_mixes_versions_would_be_seen(registry: Registry, tiny_base: Path) -> None:
+    first, second = (publish_version(registry, tiny_base, weight=weight) for weight in (1, 2))
+    rewards = expected_rewards(registry, [first, second], model_dir=registry.folder.parent.parent)
+
+    def results(version: str, of: str) -> list[dict[str, object]]:
+        numbers = [[{"type": "number", "value": {"number": reward}} for reward in pair] for pair in rewards[of]]
+        return [{"model_version": version, "result": regions} for regions in numbers]
+
+    assert torn(results(first, first), rewards) is None
+    assert re.match(rf"{first} gives .* the answer says", str(torn(results(first, second), rewards)))
+    assert "in one answer" in str(torn([*results(first, first)[:-1], *results(second, second)[-1:]], rewards))
+    assert "0 with a prediction" in str(torn([[] for _ in TASKS], rewards))
+
+
+def test_a_broken_version_is_refused_by_every_worker_told_once_and_counted(registry: Registry, tiny_base: Path) -> None:
+    good, broken = (publish_version(registry, tiny_base, weight=weight) for weight in (1, 2))
+    weights = registry.path(broken) / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-20])
+    registry.promote(good)
+    model_dir = registry.folder.parent.parent
+    server = ours(model_dir, model_dir, WORKERS=str(WORKERS))
+    url = f"http://127.0.0.1:{server.environ['PORT']}"
+
+    def figures(outcome: str) -> float:
+        found = re.search(rf'^pairloop_reloads_total{{outcome="{outcome}",project="1"}} (.*)$', metrics(url), re.MULTILINE)
+        return float(found.group(1)) if found else 0.0
+
+    server.start()
+    try:
+        server.wait_until_up(timeout_seconds=120)
+        wait_until(lambda: figures("served") == WORKERS, timeout_seconds=120, what="both workers to serve", check=server.check)
+        registry.promote(broken)
+        wait_until(lambda: figures("refused") == WORKERS, timeout_seconds=60, what="both to refuse", check=server.check)
+        body = {"tasks": TASKS, "project": "1.1", "label_config": LABEL_CONFIG}
+        for _ in range(20):
+            results = httpx.post(f"{url}/predict", json=body, timeout=60).json()["results"]
+            assert {result["model_version"] for result in results} == {good}
+            (problem,) = httpx.get(f"{url}/health", timeout=60).json()["problems"]
+            assert problem.startswith(f"{broken} is not served: ")
+        assert (figures("served"), figures("refused")) == (WORKERS, WORKERS)
+    finally:
+        status = server.stop()
+    assert status == 0
+    told = [line for line in server.log.read_text().splitlines() if f"{broken} is not served" in line]
+    assert len(told) == WORKERS, "once each, though each looks twice a second"
+    assert all(f"{good} serves on. Promote another version." in line for line in told)
+
+
+def metrics(url: str) -> str:
+    return httpx.get(f"{url}/metrics", timeout=10).text

@@ -1,0 +1,82 @@
+"""Clients of a load tool against real gunicorn: nothing fails, nothing grows with the number of requests. No speed is asserted.
+
+PAIRLOOP_NIGHTLY=1 makes it 200 clients, 5,000 events and one and a half minutes.
+"""
+
+import json
+import os
+from pathlib import Path
+
+import psutil
+import pytest
+
+from benchmarks.load import ROUTES, Figures, Load, drive
+from benchmarks.servers import PROJECT, ours, serving
+from demo.stack import Process
+from preference.projects.versions import Registry
+from tests.support.versions import publish_version
+
+IS_NIGHTLY = os.environ.get("PAIRLOOP_NIGHTLY") == "1"
+LOAD = (
+    Load(clients=200, seconds=90, events=5_000)
+    if IS_NIGHTLY
+    else Load(clients=20, seconds=6, pause=0.2, events=400, burst_at=1, most_tasks=100, created=1_000, importers=5)
+)
+TEXTS = [[f"Question {i}: why?", "Because.", f"Because the moon looked at the cat {i} times."] for i in range(50)]
+MOST_GROWTH = 300 * 2**20  # torch's buffers for the first long batches are most of it
+MOST_FILES = 40  # above those that were open before
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> tuple[Figures, Registry, tuple[int, int]]:
+    """What the clients saw, the project's folder afterwards, and (before, after) the files that the worker has open."""
+    folder = tmp_path_factory.mktemp("load")
+    registry = Registry(folder / "models", PROJECT)
+    registry.promote(publish_version(registry, tiny_base, weight=1))
+    texts = folder / "texts.json"
+    texts.write_text(json.dumps(TEXTS), encoding="utf-8")
+    server = ours(folder, folder / "models")
+    with serving(server, folder / "models") as url:
+        before = num_open_files(server)
+        figures = drive(url, server, LOAD, texts=texts, most_bytes=8 << 30)
+        after = num_open_files(server)
+    log = server.log.read_text(encoding="utf-8")
+    assert "Traceback" not in log and "SIGKILL" not in log, log[-3000:]
+    return figures, registry, (before, after)
+
+
+def num_open_files(server: Process) -> int:
+    (worker,) = psutil.Process(server.pid).children()
+    return int(worker.num_fds())
+
+
+def test_every_request_is_answered_and_none_with_an_error(served: tuple[Figures, Registry, tuple[int, int]]) -> None:
+    figures = served[0]
+
+    assert figures.errors == {}, "\n".join(figures.lines())
+    assert set(figures.outcomes) == set(ROUTES)
+    # Every event of the burst, and those of the annotators; Start Training may be refused (429) where it comes too often.
+    assert figures.outcomes["/webhook"].total() >= LOAD.events - 1
+    assert figures.outcomes["/webhook, an import"] == {"201": 1}
+
+
+def test_tasks_with_answers_are_scored(served: tuple[Figures, Registry, tuple[int, int]]) -> None:
+    answered, scored = served[0].tasks["/predict, 1 task"]
+
+    assert 0 < scored <= answered
+
+
+def test_events_are_coalesced(served: tuple[Figures, Registry, tuple[int, int]]) -> None:
+    requests = served[1].folder / "requests"
+
+    assert {path.name for path in requests.iterdir()} <= {"train", "fill", "look"}
+
+
+def test_neither_memory_nor_processes_nor_open_files_grow_with_the_requests(
+    served: tuple[Figures, Registry, tuple[int, int]],
+) -> None:
+    memory, (before, after) = served[0].memory, served[2]
+
+    assert memory.most - memory.before < MOST_GROWTH
+    assert memory.num_processes == 2  # gunicorn's master and its worker
+    assert after < before + MOST_FILES

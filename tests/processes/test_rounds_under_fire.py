@@ -1,0 +1,272 @@
+"""Rounds that are killed, interrupted and starved: real processes, real signals, real limits."""
+
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from functools import partial
+from pathlib import Path
+
+import psutil
+import pytest
+
+from preference.errors import StudioUnreachable
+from preference.projects.versions import Registry
+from preference.settings import Settings
+from tests.conftest import REPOSITORY
+from tests.support.studio_double import KEY, StudioDouble, wait_until
+from tests.trainer.rounds.test_round import Lab, judged_tasks
+from trainer.rounds.outcome import Round
+from trainer.rounds.unfinished import UnfinishedRound
+
+NUM_TASKS = 90
+
+
+def settings_in(folder: Path, base: Path, **environ: str) -> Settings:
+    fixed = {"MODEL_DIR": str(folder / "models"), "REWARD_BASE": str(base), "RECIPE": "lora", "SEED": "5", "DEVICE": "cpu"}
+    return Settings.from_environ({**fixed, "MIN_PAIRS": "20", "HOLDOUT_FRACTION": "0.3", **environ})
+
+
+def run_round_and_be_killed(folder: Path, base: Path) -> None:
+    """What the process of the next fixture runs: a round that dies of SIGKILL in the middle of its training."""
+
+    def die(after: int) -> None:
+        registry = Registry(folder / "models", 7)
+        while not any(registry.folder.glob(f"training/base/checkpoint-{after}/whole.json")):
+            time.sleep(0.001)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=die, args=(3,), daemon=True).start()
+    Lab(settings_in(folder, base)).round(judged_tasks(NUM_TASKS), checkpoint_seconds=0)
+
+
+@pytest.fixture(scope="module")
+def killed(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the MODEL_DIR of a round that was killed after its third step; only to be copied."""
+    folder = tmp_path_factory.mktemp("killed")
+    program = "import sys, pathlib, tests.processes.test_rounds_under_fire as t; t.run_round_and_be_killed(*map(pathlib.Path, sys.argv[1:]))"
+    (folder / "tmp").mkdir()
+    ran = subprocess.run(
+        [sys.executable, "-c", program, str(folder), str(tiny_base)],
+        cwd=REPOSITORY, env={**os.environ, "TMPDIR": str(folder / "tmp")}, capture_output=True, text=True, timeout=200,
+    )  # fmt: skip
+    assert ran.returncode == -signal.SIGKILL, ran.stderr
+    return folder
+
+
+@pytest.fixture
+def lab(killed: Path, tiny_base: Path, tmp_path: Path) -> Lab:
+    shutil.copytree(killed / "models", tmp_path / "models")
+    return Lab(settings_in(tmp_path, tiny_base))
+
+
+def weights(lab: Lab, ended: Round) -> bytes:
+    return (lab.registry.path(ended.version or "") / "model.safetensors").read_bytes()
+
+
+def test_a_killed_round_is_taken_up_with_what_it_trained_on(
+    lab: Lab, tiny_base: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    undisturbed = Lab(settings_in(tmp_path / "other", tiny_base))
+    expected = undisturbed.round(judged_tasks(NUM_TASKS))
+    caplog.clear()
+
+    ended = lab.round(judged_tasks(NUM_TASKS + 20))
+
+    assert any(message.endswith(": taking up the round that was killed (attempt 2)") for message in caplog.messages)
+    (started,) = [message for message in caplog.messages if message.startswith("training lora: ")]
+    assert started.endswith(", goes on after step 3")
+    card, other = lab.card(ended), undisturbed.card(expected)
+    assert (card.num_train_pairs, card.num_annotations) == (other.num_train_pairs, other.num_annotations)
+    assert card.num_holdout_pairs > other.num_holdout_pairs, "judged on all that is known now"
+    assert weights(lab, ended) == weights(undisturbed, expected)
+    assert not UnfinishedRound(lab.registry).folder.exists()
+    assert lab.card(lab.round(judged_tasks(NUM_TASKS + 20))).num_train_pairs > card.num_train_pairs, "the next one takes the new"
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"HOLDOUT_FRACTION": "0.6"}, "HOLDOUT_FRACTION now holds out prompts that it trains on"),
+        ({"SEED": "6"}, "recipe, base, seed, champion, the reading's settings or a library changed"),
+        ({"RECIPE": "full"}, "recipe, base, seed, champion, the reading's settings or a library changed"),
+        ({"TIES": "drop"}, "recipe, base, seed, champion, the reading's settings or a library changed"),
+    ],
+    ids=["holdout", "seed", "recipe", "ties"],
+)
+def test_a_killed_round_is_not_taken_up_under_other_settings(
+    change: dict[str, str], reason: str, lab: Lab, tiny_base: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="pairloop")
+    lab.settings = settings_in(tmp_path, tiny_base, **change)
+
+    ended = lab.round(judged_tasks(NUM_TASKS))
+
+    assert f"{UnfinishedRound(lab.registry).folder}: the round that was killed is not taken up: {reason}" in caplog.messages
+    assert not [message for message in caplog.messages if "goes on after step" in message]
+    assert lab.card(ended).recipe == lab.settings.recipe
+    assert not UnfinishedRound(lab.registry).folder.exists()
+
+
+def test_a_smaller_holdout_does_not_keep_a_round_from_going_on(lab: Lab, tiny_base: Path, tmp_path: Path) -> None:
+    lab.settings = settings_in(tmp_path, tiny_base, HOLDOUT_FRACTION="0.25")
+    before = UnfinishedRound(lab.registry).snapshot()
+    assert before is not None
+
+    assert lab.card(lab.round(judged_tasks(NUM_TASKS))).num_train_pairs == len(before.pairs)
+
+
+def test_a_label_studio_that_is_away_costs_a_killed_round_nothing(lab: Lab) -> None:
+    with pytest.raises(StudioUnreachable):
+        lab.round(judged_tasks(NUM_TASKS), error=StudioUnreachable("Label Studio does not answer"))
+
+    assert UnfinishedRound(lab.registry).num_attempts == 1
+    assert (UnfinishedRound(lab.registry).folder / "base" / "checkpoint-3").is_dir()
+
+
+def test_a_round_that_fails_leaves_nothing_to_take_up(lab: Lab, tiny_base: Path, tmp_path: Path) -> None:
+    lab.settings = settings_in(tmp_path, tmp_path / "no-such-base")
+
+    assert lab.round(judged_tasks(NUM_TASKS)).outcome == "failed"
+    assert not UnfinishedRound(lab.registry).folder.exists()
+
+
+def test_nothing_lies_in_the_temporary_folder_after_a_kill(killed: Path, lab: Lab) -> None:
+    """All that a round writes lies where the next one finds and sweeps it."""
+    folder = killed / "models" / "projects" / "7"
+
+    assert list((killed / "tmp").iterdir()) == []
+    assert {path.name for path in (folder / "training").iterdir()} == {"round.json", "pairs.jsonl", "base", "version"}
+    lab.round(judged_tasks(NUM_TASKS))
+    assert not (lab.registry.folder / "training").exists()
+
+
+# Warm starts, through whole rounds
+
+
+def test_a_second_round_says_from_what_it_started_and_is_reproducible(
+    tiny_base: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="pairloop.training")
+    first = Lab(settings_in(tmp_path / "first", tiny_base))
+    version = first.round(judged_tasks(NUM_TASKS)).version or ""
+    first.registry.promote(version)
+    shutil.copytree(tmp_path / "first", tmp_path / "second")
+    second = Lab(settings_in(tmp_path / "second", tiny_base))
+
+    ended = [weights(lab, lab.round(judged_tasks(NUM_TASKS + 10))) for lab in (first, second)]
+
+    assert ended[0] == ended[1]
+    said = [record.getMessage() for record in caplog.records if record.name == "pairloop.training"]
+    assert len(said) == 2
+    assert said[0].startswith("training lora: from the ")
+
+
+# A disk that is full
+
+
+def test_a_round_on_a_full_disk_leaves_the_champion_and_says_so(tiny_base: Path, tmp_path: Path) -> None:
+    """A real limit on what a process may write, in a process of its own."""
+    lab = Lab(settings_in(tmp_path, tiny_base, RECIPE="frozen"))
+    champion = lab.round(judged_tasks(60)).version
+    lab.registry.promote(champion or "")
+    program = """
+import pathlib, resource, sys, tests.processes.test_rounds_under_fire as t
+lab = t.Lab(t.settings_in(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), RECIPE="frozen"))
+resource.setrlimit(resource.RLIMIT_FSIZE, (8000, 8000))
+print(lab.round(t.judged_tasks(60)))
+"""
+    command = [sys.executable, "-c", program, str(tmp_path), str(tiny_base)]
+    found = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=200)
+
+    assert found.stdout.startswith("failed: The trained model cannot be written to "), found.stderr
+    assert "File too large" in found.stdout
+    assert lab.registry.champion() == champion
+    assert [path.name for path in (lab.registry.folder / "versions").iterdir()] == [champion]
+    assert not UnfinishedRound(lab.registry).folder.exists()
+
+
+# The whole trainer
+
+eventually = partial(wait_until, seconds=100)  # a round's process takes ten seconds of one core to load
+
+
+class Daemon:
+    """`pairloop-trainer run` in a process of its own, and the round's process below it."""
+
+    def __init__(self, environ: dict[str, str], log: Path) -> None:
+        self._log = log
+        with log.open("ab") as file:
+            command = [sys.executable, "-m", "trainer", "run"]
+            self.process = subprocess.Popen(command, cwd=REPOSITORY, env={**os.environ, **environ}, stdout=file, stderr=file)
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text(encoding="utf-8")
+
+    def round_process(self) -> psutil.Process | None:
+        return next(iter(psutil.Process(self.process.pid).children()), None)
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+@pytest.mark.timeout(300)
+def test_a_round_outlives_kills_of_itself_and_of_the_daemon_and_ends_once(
+    studio: StudioDouble, tiny_base: Path, tmp_path: Path
+) -> None:
+    project_id = studio.add_project()
+    for task in judged_tasks(60):
+        (task_id,) = studio.add_tasks(project_id, task["data"])
+        studio.annotate(task_id, task["annotations"][0]["result"])
+    is_open = threading.Event()
+
+    def hold(request: str) -> None:
+        if request == "GET /api/tasks/":
+            is_open.wait(200)
+
+    studio.on_arrival = hold
+    environ = {
+        "LABEL_STUDIO_URL": studio.url, "LABEL_STUDIO_API_KEY": KEY, "MODEL_DIR": str(tmp_path), "REWARD_BASE": str(tiny_base),
+        "DEVICE": "cpu", "TORCH_THREADS": "1", "LOOK_EVERY_SECONDS": "0.2", "MIN_NEW_PAIRS": "1000", "MIN_PAIRS": "20",
+    }  # fmt: skip
+    registry = Registry(tmp_path, project_id)
+    registry.request("train")
+    unfinished = UnfinishedRound(registry)
+    first = Daemon(environ, tmp_path / "first.log")
+    orphan: psutil.Process | None = None
+    try:
+        eventually(lambda: unfinished.num_attempts == 1)
+        running = first.round_process()
+        assert running is not None
+        running.kill()
+
+        eventually(lambda: unfinished.num_attempts == 2)  # the daemon lived, said so, and tried again
+        assert "round failed: the round's process was killed (signal 9, SIGKILL: out of memory?)" in first.log
+        assert "round begins (the one before was killed)" in first.log
+        orphan = first.round_process()
+        assert orphan is not None
+        first.kill()
+
+        second = Daemon(environ, tmp_path / "second.log")
+        try:
+            eventually(lambda: "trainer up" in second.log)
+            is_open.set()
+            eventually(lambda: bool(registry.versions()) and not unfinished.folder.exists())
+            second.process.send_signal(signal.SIGTERM)
+            assert second.process.wait(60) == 0
+        finally:
+            second.kill()
+        assert "round begins" not in second.log, "the orphan was at it"
+        assert len(registry.versions()) == 1
+    finally:
+        is_open.set()
+        first.kill()
+        if orphan is not None and orphan.is_running():
+            orphan.kill()

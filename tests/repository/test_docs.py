@@ -1,0 +1,174 @@
+"""The documents say what the code does."""
+
+import re
+import subprocess
+import tomllib
+from collections import Counter
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from pydantic import SecretStr
+
+import backend.__main__
+import trainer.__main__
+from preference.settings import Settings
+from tests.conftest import REPOSITORY
+from tests.support.documents import page, pages, sentences
+
+FIELDS: dict[str, Any] = vars(Settings)["__pydantic_fields__"]
+NAMES = [found.name for found in pages()]
+GROUPS: dict[str, click.Group] = {"pairloop-backend": backend.__main__.main, "pairloop-trainer": trainer.__main__.main}
+# Label Studio's variables and events, pip's, ours of make, and words.
+NOT_OURS = {
+    "SSRF_PROTECTION_ENABLED", "ML_BLOCK_LOCAL_IP", "LABEL_STUDIO_HOST", "TASKS_CREATED", "START_TRAINING",
+    "PIP_FIND_LINKS", "DEMO_ARGS", "PAIRLOOP_NIGHTLY", "PREFERENCE_DATA", "ONLY",
+    "ENGINES", "STRATEGIES", "RECIPES", "CONTROLS", "README", "UP", "DEBUG", "INFO", "CRITICAL", "GET", "POST", "PATCH",
+}  # fmt: skip
+
+
+def read(name: str) -> str:
+    path = REPOSITORY / name
+    assert path.is_file(), f"{name} is not written yet"
+    return path.read_text(encoding="utf-8")
+
+
+def expected_cells(field_name: str) -> list[str]:
+    """The variable, its default and its description, as the README's table shows them; an empty default is an empty cell."""
+    field = FIELDS[field_name]
+    default = field.default.get_secret_value() if isinstance(field.default, SecretStr) else field.default
+    shown = "" if default in (None, "", ()) else f"`{default}`"
+    return [f"`{field_name.upper()}`", shown, field.description]
+
+
+def row(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |".replace("|  |", "| |")
+
+
+def settings_rows(text: str) -> list[list[str]]:
+    """The cells of each table row whose first cell is a variable."""
+    rows = re.findall(r"^\| *(`[A-Z][A-Z0-9_]+`) *\|(.*)\|([^|]*)\| *$", text, re.MULTILINE)
+    return [[cell.strip() for cell in cells] for cells in rows]
+
+
+def test_the_rows_of_a_table_are_read_as_they_are_written() -> None:
+    table = [
+        "| Variable | Default | What |",
+        "|---|---|---|",
+        "| `PORT` | `1` | The port. |",
+        "| `KEY` |  | A key. |",
+        "| `x` | | no |",
+    ]
+    assert settings_rows("\n".join(table)) == [["`PORT`", "`1`", "The port."], ["`KEY`", "", "A key."]]
+    assert expected_cells("port") == ["`PORT`", "`9090`", "The port that the backend listens on."]
+    assert expected_cells("seed")[1] == "`0`"
+    assert expected_cells("label_studio_api_key")[1] == expected_cells("backend_url")[1] == ""
+    assert len(FIELDS) > 20
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_every_setting_has_a_description_that_is_a_table_cell(name: str) -> None:
+    description = FIELDS[name].description
+    assert description.endswith(".")
+    assert "|" not in description and "\n" not in description
+
+
+def test_the_readmes_settings_table_is_the_settings() -> None:
+    rows = settings_rows(read("README.md"))
+    for name in FIELDS:
+        expected = expected_cells(name)
+        assert expected in rows, f"README.md lacks this row, or it differs:\n{row(expected)}"
+    assert Counter(cells[0] for cells in rows) == Counter(f"`{name.upper()}`" for name in FIELDS), "unknown or repeated rows"
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_the_example_environment_has_each_variable_once(name: str) -> None:
+    lines = re.findall(rf"^(?:# ?)?{name.upper()}=.*$", read(".env.example"), re.MULTILINE)
+    assert len(lines) == 1, f".env.example has {name.upper()} {len(lines)} times: {lines}"
+
+
+def test_the_changelog_has_an_entry_for_this_version() -> None:
+    version = tomllib.loads(read("pyproject.toml"))["project"]["version"]
+    assert re.search(rf"^#+ .*\b{re.escape(version)}\b", read("CHANGELOG.md"), re.MULTILINE), (
+        f"CHANGELOG.md: no heading names {version}"
+    )
+
+
+# All pages
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_relative_link_leads_somewhere(name: str) -> None:
+    for link in page(name).links:
+        path, _, anchor = link.partition("#")
+        if re.match(r"(https?|mailto):", link):
+            continue
+        target = (page(name).folder / path).resolve() if path else REPOSITORY / name
+        assert target.exists(), f"{name} links to {link}, which is not there"
+        if anchor:
+            there = page(target.relative_to(REPOSITORY).as_posix())
+            assert anchor in there.anchors, f"{name} links to {link}; its headings are {sorted(there.anchors)}"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_command_line_is_one_that_the_program_takes(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for arguments in page(name).command_lines():
+        for file in (argument for argument in arguments if re.fullmatch(r"[\w-]+\.(jsonl?|csv|txt|xml)", argument)):
+            (tmp_path / file).touch()
+        parse(arguments)
+    for arguments in page(name).mentioned_commands():
+        with suppress(click.MissingParameter):
+            parse(arguments)
+
+
+def parse(arguments: list[str]) -> None:
+    """Raises click.UsageError where the program would not take them, and runs nothing."""
+    program, *rest = arguments
+    group = GROUPS[program]
+    if rest[:1] in ([], ["--help"]):
+        return
+    with click.Context(group, info_name=program) as context:
+        command = group.get_command(context, rest[0])
+        assert command is not None, f"{program} has no command {rest[0]}; it has {group.list_commands(context)}"
+        with suppress(click.exceptions.Exit), command.make_context(rest[0], rest[1:], parent=context):
+            pass
+
+
+def test_wrong_commands_and_options_are_noticed() -> None:
+    parse(["pairloop-backend", "fill", "--project", "12"])
+    for wrong in (["fill", "--porject", "12"], ["fill"], ["fill", "--project", "x"], ["fill", "--project", "1", "2"]):
+        with pytest.raises(click.UsageError):
+            parse(["pairloop-backend", *wrong])
+    with pytest.raises(AssertionError, match="has no command fil"):
+        parse(["pairloop-backend", "fil"])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_variable_is_a_setting_or_somebody_elses(name: str) -> None:
+    found = page(name)
+    named = set(re.findall(r"(?<![\w/.-])[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+(?![\w-])", found.text))
+    alone = [re.fullmatch(r"([A-Z][A-Z0-9]+)(=.*)?", span) for span in found.spans]
+    named |= {match.group(1) for match in alone if match}
+    assert named - {field.upper() for field in FIELDS} - NOT_OURS == set()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_file_and_metric_that_is_named_is_there(name: str) -> None:
+    for span in page(name).spans:
+        if re.fullmatch(r"[\w.-]+(/[\w.-]+)+\.(py|toml|xml|yml|md|txt)", span):
+            assert (REPOSITORY / span).exists(), f"{name} names {span}"
+    for metric in set(re.findall(r"\bpairloop_[a-z_]+", page(name).text)):
+        assert metric.removesuffix("_total") in sentences(), f"{name} names {metric}"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_shell_blocks_are_shell(name: str) -> None:
+    targets = set(re.findall(r"^([a-z-]+):", read("Makefile"), re.MULTILINE))
+    for block in page(name).named("sh"):
+        checked = subprocess.run(["bash", "-n"], input=block, text=True, capture_output=True, check=False)
+        assert checked.returncode == 0, f"{name}: {checked.stderr}\n{block}"
+        assert set(re.findall(r"^make ([a-z-]+)", block, re.MULTILINE)) <= targets
+        assert all(Path(REPOSITORY / path).exists() for path in re.findall(r"--file (\S+)", block))

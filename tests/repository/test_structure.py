@@ -1,0 +1,135 @@
+"""The house's rules that no module can break alone: who imports whom, who reads the environment, what an import does."""
+
+import ast
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import REPOSITORY
+
+PACKAGES = ("preference", "backend", "trainer")
+FILES = {path.relative_to(REPOSITORY).as_posix(): path for package in PACKAGES for path in (REPOSITORY / package).rglob("*.py")}
+TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in FILES.items()}
+
+# What an import must not do, watched from the first line of a fresh process.
+IMPORT_ALL = """
+import importlib, json, logging, os, sys
+
+touched, here = [], os.getcwd() + os.sep
+
+def watch(event, args):
+    if event in ("open", "os.mkdir", "os.rename", "os.remove") and isinstance(args[0], (str, bytes)):
+        path = os.path.abspath(os.fsdecode(args[0]))
+        if path.startswith(here):
+            touched.append(path)
+
+sys.addaudithook(watch)
+for name in json.loads(sys.argv[1]):
+    importlib.import_module(name)
+ours = [logging.getLogger(name) for name in list(logging.root.manager.loggerDict) if name.startswith("pairloop.")]
+print(json.dumps({
+    "touched": touched,
+    "root": [repr(handler) for handler in logging.root.handlers] + [logging.root.level],
+    "ours": [logger.name for logger in ours if logger.handlers or logger.level],
+    "num_loggers": len(ours),
+    "cuda": sys.modules["torch"].cuda.is_initialized(),
+}))
+"""
+
+
+def imports_of(tree: ast.AST) -> Iterator[str]:
+    """Every module that a file imports, at its head or inside a function; `from a import b` gives a and a.b."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "relative imports would hide who imports whom"
+            assert node.module is not None
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def importers_of(*modules: str) -> set[str]:
+    """The files that import any of these top-level modules."""
+    return {name for name, tree in TREES.items() if {module.split(".")[0] for module in imports_of(tree)} & set(modules)}
+
+
+def environment_uses(name: str) -> list[str]:
+    """The lines of a file that read or write the process's environment."""
+    lines = FILES[name].read_text(encoding="utf-8").splitlines()
+    found = []
+    for node in ast.walk(TREES[name]):
+        attribute = isinstance(node, ast.Attribute) and node.attr in ("environ", "environb", "getenv", "putenv", "unsetenv")
+        imported = isinstance(node, ast.ImportFrom) and node.module == "os" and any("env" in alias.name for alias in node.names)
+        if attribute or imported:
+            found.append(lines[getattr(node, "lineno", 0) - 1])
+    return found
+
+
+def test_there_are_files_to_judge() -> None:
+    assert {"preference/settings.py", "backend/__main__.py", "trainer/__main__.py"} <= FILES.keys()
+    assert importers_of("preference") >= {"backend/web/app.py", "trainer/rounds/round.py"}
+
+
+@pytest.mark.parametrize(
+    ("package", "others"), [("preference", {"backend", "trainer"}), ("backend", {"trainer"}), ("trainer", {"backend"})]
+)
+def test_imports_are_a_v(package: str, others: set[str]) -> None:
+    assert {name for name in importers_of(*others) if name.startswith(f"{package}/")} == set()
+
+
+@pytest.mark.parametrize(
+    ("owners", "modules"),
+    [
+        ({"preference/studio/calls.py", "preference/studio/prediction_validation.py"}, ["label_studio_sdk"]),
+        ({"preference/labelling/label_config.py"}, ["xml", "defusedxml", "lxml"]),
+        ({"trainer/daemon/schedule.py"}, ["apscheduler"]),
+        ({"trainer/training/trl_trainer.py"}, ["trl", "peft"]),
+        ({"trainer/training/trl_trainer.py", "trainer/judgements/export.py"}, ["datasets"]),
+        ({"trainer/reporting/pictures.py"}, ["matplotlib"]),
+        ({"trainer/evaluation/baselines.py"}, ["sklearn"]),
+    ],
+)
+def test_a_library_has_its_owners(owners: set[str], modules: list[str]) -> None:
+    assert importers_of(*modules) == owners
+
+
+def test_only_the_settings_read_the_environment() -> None:
+    of_prometheus = {"backend/monitoring/metrics.py", "backend/__main__.py"}
+    readers = {name for name in FILES if environment_uses(name)}
+    assert "preference/settings.py" in readers
+    assert readers <= {"preference/settings.py", *of_prometheus}
+    for name in of_prometheus:
+        for line in environment_uses(name):
+            assert "PROMETHEUS_MULTIPROC_DIR" in line, f"{name}: {line}"
+
+
+def test_no_file_of_ours_unpickles_or_trusts_code_from_a_hub() -> None:
+    assert importers_of("pickle", "joblib", "dill") == set()
+    for name, tree in TREES.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.keyword) and node.arg in ("trust_remote_code", "allow_pickle"):
+                assert isinstance(node.value, ast.Constant) and node.value.value is False, f"{name}:{node.value.lineno}"
+
+
+def test_importing_every_module_touches_no_file_and_sets_up_no_logging(tmp_path: Path) -> None:
+    modules = [name.removesuffix(".py").removesuffix("/__init__").replace("/", ".") for name in sorted(FILES)]
+    code = IMPORT_ALL.replace("PACKAGES", repr(PACKAGES))
+    finished = subprocess.run(
+        [sys.executable, "-P", "-c", code, json.dumps(modules)],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY), "PORT": "not read at import", "MODEL_DIR": "models"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert finished.returncode == 0, finished.stderr
+    found = json.loads(finished.stdout)  # nothing else is printed either
+    assert found.pop("num_loggers") > 5
+    assert found == {"touched": [], "root": [30], "ours": [], "cuda": False}
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,90 @@
+"""A MODEL_DIR as a month of a small team leaves it: rounds over noisy judgements, run by the trainer itself."""
+
+import hashlib
+import time
+from pathlib import Path
+from typing import Any
+
+from preference.projects.training_status import tell_next_round, tell_round, tell_waiting
+from preference.projects.versions import Registry
+from preference.settings import Settings
+from tests.trainer.rounds.test_round import Lab, vote
+from tests.trainer.training.test_recipes import separable_pairs
+
+PROJECT = 7  # the one that a Lab trains for
+SIZES = (60, 90, 140, 220)
+
+
+def made_once(temporary: Path, base: Path) -> Path:
+    """A MODEL_DIR below a test run's folder after four rounds of project 7, which all tests share: only to be read."""
+    model_dir = temporary / "dashboard-house"
+    if not model_dir.exists():
+        stand(lived_in(model_dir, base), now=time.time())
+    return model_dir
+
+
+def lived_in(model_dir: Path, base: Path, *, sizes: tuple[int, ...] = SIZES) -> Registry:
+    """The registry of project 7 after a round for each size."""
+    environ = {"MODEL_DIR": str(model_dir), "REWARD_BASE": str(base), "DEVICE": "cpu", "TORCH_THREADS": "1"}
+    environ |= {"LABEL_STUDIO_URL": "http://inside:1", "LABEL_STUDIO_PUBLIC_URL": "https://studio.example"}
+    settings = Settings.from_environ({**environ, "MIN_PAIRS": "20", "HOLDOUT_FRACTION": "0.3"})
+    lab = Lab(settings)
+    for size in sizes:
+        ended = lab.round(_tasks(size, version=lab.registry.champion()))
+        assert ended.version is not None, ended
+    return lab.registry
+
+
+def stand(registry: Registry, *, now: float, **changes: Any) -> None:
+    """Tells what filler and trainer would: 1,240 tasks, some of them judged, the next round in five hours."""
+    model_dir = registry.folder.parent.parent
+    registry.write_progress(
+        {
+            "tasks_left": 84, "tasks_answered": 316, "tasks_failed": {"the model wrote nothing": 3, "no prompt": 1},
+            "answers_per_second": 3.42, "tokens_per_second": 218.5, "seconds_left": 51, "is_filling": True, "at": now - 2, **changes,
+        }
+    )  # fmt: skip
+    known = {"title": "Support answers, English", "tasks": 1240, "tasks_judged": 220, "annotations": 331}
+    tell_waiting(registry, 38, project=known)
+    tell_next_round(model_dir, now + 5.2 * 3600, schedule="0 3 * * *", min_new_pairs=50)
+    tell_round(registry, "skipped", reason="38 pairs, MIN_PAIRS=50 are needed; left out: 4 skipped", version=None, seconds=2.3)
+    (model_dir / "trainer.alive").touch()
+
+
+def _tasks(number: int, *, version: str | None) -> list[dict[str, Any]]:
+    """Judged tasks, of which about a fifth got the wrong vote, every third one a second judge, and some a skip or a suggestion."""
+    tasks: list[dict[str, Any]] = []
+    for i, pair in enumerate(separable_pairs(number)):
+        left, right = (pair.chosen, pair.rejected) if i % 2 else (pair.rejected, pair.chosen)
+        better = "left" if i % 2 else "right"
+        chance = hashlib.sha256(pair.prompt.encode()).digest()
+        suggestion = {**vote(better), "to_name": "answer1"}["result"]
+        task: dict[str, Any] = {
+            "id": i + 1,
+            "data": {"prompt": pair.prompt, "answer1": left, "answer2": right},
+            "predictions": [],
+        }
+        if version and chance[5] % 3:
+            task["predictions"] = [{"id": 5000 + i, "result": suggestion, "score": 0.7, "model_version": version}]
+        task["annotations"] = [
+            _annotation(
+                1000 + 10 * i + judge, better if chance[judge] > 62 else _other(better), judge, chance, task["predictions"]
+            )
+            for judge in ([1, 2] if i % 3 == 0 else [1 + i % 4])
+        ]
+        if i % 17 == 0:
+            task["annotations"].append({**vote(better), "id": 9000 + i, "was_cancelled": True, "result": [], "completed_by": 3})
+        tasks.append(task)
+    return tasks
+
+
+def _annotation(number: int, side: str, judge: int, chance: bytes, predictions: list[dict[str, Any]]) -> dict[str, Any]:
+    side = "left" if judge == 4 else side  # who does not look
+    return {
+        **vote(side), "id": number, "completed_by": judge, "lead_time": 4.0 + chance[judge + 8] / 8 + 3 * judge,
+        "created_at": "2026-11-20T10:00:00Z", "parent_prediction": predictions[0]["id"] if predictions and judge != 3 else None,
+    }  # fmt: skip
+
+
+def _other(side: str) -> str:
+    return "right" if side == "left" else "left"

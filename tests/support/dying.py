@@ -1,0 +1,136 @@
+"""Processes that die of SIGKILL at each step of what they do to files, one after the other.
+
+`python -m tests.support.dying ACTION FOLDER` does an action of ACTIONS once for each of its steps, in a child that is killed there,
+on a fresh copy of FOLDER; later another process does it to the end. It prints a line of JSON for each: what was found after the kill,
+and after the end. A step: before and after each call that touches a file. Loads no torch, so that a child costs milliseconds.
+"""
+
+import json
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from preference.labelling.pairs import PreferencePair
+from preference.projects.versions import Registry
+from preference.report_card.card import ModelCard
+from preference.reward_model.feature_cache import FeatureCache, prune_features
+from trainer.rounds.unfinished import Snapshot, UnfinishedRound
+
+_TOUCHES = {
+    "open", "write", "writelines", "close", "__exit__", "fsync", "rename", "replace", "unlink", "rmdir", "mkdir", "sendfile",
+    "copy_file_range", "flock", "chmod", "utime", "truncate", "ftruncate", "symlink", "link",
+}  # fmt: skip
+CARD = ModelCard(3, "frozen", "a base", 9, 8, 1, {}, {}, True, "better", {"prompt": "", "answer": "", "reward": 0.0}, 0, {})
+ROW = np.arange(50, dtype=np.float32)
+Action = Callable[[Path], object]
+
+
+def publish(folder: Path) -> None:
+    """v3 from what lies in `drafts`."""
+    Registry(folder, 3).publish(folder / "draft", CARD)
+
+
+def promote(folder: Path) -> None:
+    """v2 in the place of v1."""
+    registry = Registry(folder, 3)
+    registry.promote(registry.versions()[1])
+
+
+def rollback(folder: Path) -> None:
+    """v1 again."""
+    registry = Registry(folder, 3)
+    if registry.champion() == registry.versions()[1]:
+        registry.rollback()
+
+
+def cache(folder: Path) -> None:
+    """One feature."""
+    FeatureCache(folder, "key").keep("Why?", "Because.", ROW)
+
+
+def fill(folder: Path) -> None:
+    """How far the filling is."""
+    Registry(folder, 3).write_progress({"tasks_left": 7})
+
+
+def begin(folder: Path) -> None:
+    """A round that notes what it trains on, and ends."""
+    unfinished = UnfinishedRound(Registry(folder, 3))
+    unfinished.begin()
+    unfinished.keep(Snapshot([PreferencePair("Why?", "Because.", "No.")], {"seed": 0}, {}))
+    unfinished.remove()
+
+
+ACTIONS: dict[str, Action] = {action.__name__: action for action in (publish, promote, rollback, cache, fill, begin)}
+
+
+def found(folder: Path) -> dict[str, Any]:
+    """What another process finds."""
+    registry, into, unfinished = Registry(folder, 3), np.zeros_like(ROW), UnfinishedRound(Registry(folder, 3))
+    is_cached = FeatureCache(folder, "key").read("Why?", "Because.", into=into)
+    versions = {}
+    for version in registry.versions():
+        files = {path.name: path.read_bytes() for path in registry.path(version).iterdir() if path.suffix == ".safetensors"}
+        versions[version] = registry.card(version).version == version and list(map(len, files.values())) == [5_000]
+    snapshot = unfinished.snapshot()
+    return {
+        "champion": registry.champion(), "versions": versions, "progress": registry.read_progress(),
+        "is_cached": is_cached, "is_right": not is_cached or bool((into == ROW).all()),
+        "attempts": unfinished.num_attempts, "pairs": None if snapshot is None else len(snapshot.pairs),
+        "leftovers": sorted(
+            str(path.relative_to(folder)) for path in folder.rglob("*")
+            if (path.name.startswith(".") and path.name != ".lock") or path.suffix == ".unfinished"
+        ),
+    }  # fmt: skip
+
+
+def dies_at(step: int, action: Action, folder: Path) -> bool:
+    """Whether a child process came to its `step`-th step, and died there."""
+    if child := os.fork():
+        _, status = os.waitpid(child, 0)
+        assert status in (0, signal.SIGKILL), status
+        return status != 0
+    num_steps = 0
+
+    def count(frame: Any, event: str, function: Any) -> None:
+        nonlocal num_steps
+        if event in ("c_call", "c_return") and function.__name__ in _TOUCHES:
+            num_steps += 1
+            if num_steps == step:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.setprofile(count)
+    action(folder)
+    sys.setprofile(None)
+    os._exit(0)
+
+
+def main(name: str, template: Path) -> None:
+    in_memory = Path("/dev/shm")  # where a sync costs nothing
+    with TemporaryDirectory(dir=in_memory if in_memory.is_dir() else None) as scratch:
+        step, is_over = 1, False
+        while not is_over:
+            folder = Path(scratch) / str(step)
+            shutil.copytree(template, folder)
+            is_over = not dies_at(step, ACTIONS[name], folder)
+            after = found(folder)
+            for leftover in after["leftovers"]:
+                os.utime(folder / leftover, (0, 0))  # it has lain there for long
+            if not is_over:
+                ACTIONS[name](folder)
+                prune_features(folder, most_bytes=300)  # of one feature
+            told = {"step": step, "is_over": is_over, "after": after, "again": found(folder)}
+            sys.stdout.write(json.dumps(told) + "\n")
+            shutil.rmtree(folder)
+            step += 1
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]))

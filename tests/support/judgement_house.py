@@ -1,0 +1,63 @@
+"""A Label Studio with judged tasks, and a trainer that reads them: for the tests of what a round downloads and keeps."""
+
+import logging
+import random
+from pathlib import Path
+
+import pytest
+
+from preference.settings import Settings
+from preference.studio.project import LabelStudioProject, Task
+from tests.support.studio_double import StudioDouble
+from trainer.judgements.reader import read_judgements
+
+MINUTE, DAY = 60.0, 24 * 3600.0
+LEFT = [{"from_name": "comparison", "to_name": "answer1", "type": "pairwise", "value": {"selected": "left"}}]
+RIGHT = [{**LEFT[0], "value": {"selected": "right"}}]
+
+
+class House:
+    """A Label Studio with judged tasks, a clock that it shares with the trainer, and the trainer's folder."""
+
+    def __init__(self, studio: StudioDouble, settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
+        self.studio, self.settings, self.now = studio, settings, 1_790_000_000.0
+        self.folder = settings.model_dir / "projects" / "1"
+        studio.clock = lambda: self.now
+        self.project = LabelStudioProject(settings, studio.add_project(), patience_seconds=0)
+        self._caplog = caplog
+        caplog.set_level(logging.INFO, logger="pairloop.judgements")
+
+    def judged(self, count: int) -> list[int]:
+        """Ids of new tasks with one judgement each, long ago."""
+        ids = self.studio.add_tasks(self.project.id, *({"prompt": f"p{n}", "answer1": "a", "answer2": "b"} for n in range(count)))
+        for task_id in ids:
+            self.studio.annotate(task_id, LEFT)
+        self.now += 60 * MINUTE
+        return ids
+
+    def read(self, folder: Path | None = None) -> list[Task]:
+        return read_judgements(self.project, folder or self.folder, state=self.project.read(), now=self.now)
+
+    def truth(self) -> list[Task]:
+        """What a round from nothing reads."""
+        num_records = len(self._caplog.records)
+        found = self.read(self.settings.model_dir / f"fresh-{random.random()}")
+        del self._caplog.records[num_records:]
+        return found
+
+    @property
+    def said(self) -> str:
+        """The one line of the last read."""
+        return next(r.getMessage() for r in reversed(self._caplog.records) if r.name == "pairloop.judgements")
+
+    def annotation(self, task_id: int) -> int:
+        """The id of a task's first annotation."""
+        return int(self.studio.tasks[task_id]["annotations"][0]["id"])
+
+    @property
+    def file(self) -> Path:
+        return self.folder / "judgements.jsonl"
+
+
+def ids_of(tasks: list[Task]) -> list[int]:
+    return [task["id"] for task in tasks]

@@ -1,0 +1,380 @@
+"""Which projects get a round, and when one that was killed is taken up."""
+
+import dataclasses
+import json
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from preference.errors import PairloopError, StudioKeyError, StudioUnreachable, TrainingError
+from preference.projects.training_status import read_project, tell_waiting
+from preference.projects.versions import Registry
+from preference.settings import Settings
+from preference.studio.project import LabelStudioProject
+from tests.conftest import SettingsFactory
+from tests.support.cards import CARD
+from tests.support.round_that_waits import CountedProject
+from trainer.daemon.due_rounds import Watch
+from trainer.rounds.lock import only_round
+from trainer.rounds.outcome import Round
+from trainer.rounds.unfinished import MAX_ATTEMPTS, Snapshot, UnfinishedRound
+
+
+class Lab:
+    """A watch over projects 1 and 2, and what it did."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.registries = {i: Registry(settings.model_dir, i) for i in (1, 2)}
+        self.projects = {i: CountedProject(i) for i in self.registries}
+        self.rounds: list[int] = []
+        self.ends: Callable[[Registry], Round] = lambda registry: Round("promoted", "better")
+        self.watch = Watch(settings, self._run_round, open_project=lambda settings, project_id: self.projects[project_id])
+        self.registries[1].create()
+
+    def _run_round(self, project: LabelStudioProject, registry: Registry) -> Round:
+        assert project is self.projects[registry.project_id]
+        self.rounds.append(registry.project_id)
+        return self.ends(registry)
+
+    def publish(self, registry: Registry) -> str:
+        """A version that was trained on the project's judgements of now."""
+        folder = registry.folder / "trained"
+        folder.mkdir(exist_ok=True)
+        return registry.publish(
+            folder, dataclasses.replace(CARD, num_annotations=self.projects[registry.project_id].num_annotations)
+        )
+
+
+@pytest.fixture
+def lab(settings_for: SettingsFactory) -> Lab:
+    return Lab(settings_for(min_new_pairs=10))
+
+
+# Which projects get a round
+
+
+def test_a_training_request_starts_one_round(lab: Lab) -> None:
+    lab.registries[1].request("train")
+
+    lab.watch.look()
+    lab.watch.look()
+
+    assert lab.rounds == [1]
+
+
+def test_enough_new_judgements_start_a_round_by_themselves(lab: Lab) -> None:
+    lab.projects[1].num_annotations = 10
+
+    lab.watch.look()
+
+    assert lab.rounds == [1]
+
+
+def test_fewer_new_judgements_start_none(lab: Lab) -> None:
+    lab.projects[1].num_annotations = 9
+
+    lab.watch.look()
+
+    assert lab.rounds == []
+
+
+def test_judgements_count_from_the_latest_version_on(lab: Lab) -> None:
+    lab.projects[1].num_annotations = 100
+    lab.publish(lab.registries[1])
+
+    for lab.projects[1].num_annotations, expected in ((109, []), (110, [1])):
+        lab.watch.look()
+        assert lab.rounds == expected
+
+
+def test_a_rejected_challenger_is_not_retrained_at_the_next_look(lab: Lab) -> None:
+    lab.ends = lambda registry: Round("rejected", "worse", lab.publish(registry))
+    lab.projects[1].num_annotations = 10
+
+    lab.watch.look()
+    lab.watch.look()
+    lab.watch.scheduled()
+    assert lab.rounds == [1]
+
+    lab.projects[1].num_annotations = 20
+    lab.watch.look()
+    assert lab.rounds == [1, 1]
+
+
+@pytest.mark.parametrize("outcome", ["skipped", "failed"])
+def test_a_round_that_came_to_nothing_is_not_repeated_until_a_judgement_comes(lab: Lab, outcome: Any) -> None:
+    lab.ends = lambda registry: Round(outcome, "too few pairs")
+    lab.projects[1].num_annotations = 10
+
+    lab.watch.look()
+    lab.watch.look()
+    lab.watch.scheduled()
+    assert lab.rounds == [1]
+
+    lab.projects[1].num_annotations = 11
+    lab.watch.look()
+    assert lab.rounds == [1], "one judgement more is for the schedule"
+    lab.watch.scheduled()
+    assert lab.rounds == [1, 1]
+    lab.projects[1].num_annotations = 21
+    lab.watch.look()
+    assert lab.rounds == [1, 1, 1]
+
+
+def test_a_request_runs_even_after_a_round_that_came_to_nothing(lab: Lab) -> None:
+    lab.ends = lambda registry: Round("skipped", "too few pairs")
+    for _ in range(2):
+        lab.registries[1].request("train")
+        lab.watch.look()
+
+    assert lab.rounds == [1, 1]
+
+
+def test_deleted_judgements_do_not_hide_those_that_come_after(lab: Lab) -> None:
+    lab.projects[1].num_annotations = 100
+    lab.publish(lab.registries[1])
+    lab.watch.look()
+
+    for lab.projects[1].num_annotations in (50, 59):
+        lab.watch.look()
+        assert lab.rounds == []
+    lab.projects[1].num_annotations = 60
+    lab.watch.look()
+    assert lab.rounds == [1]
+
+
+def test_a_look_that_waited_behind_a_round_begins_none_when_the_trainer_stops(lab: Lab) -> None:
+    lab.registries[1].request("train")
+    lab.watch.is_stopping = True
+
+    lab.watch.look()
+
+    assert lab.rounds == []
+    assert lab.registries[1].take_request("train")
+
+
+def test_the_schedule_needs_one_new_judgement(lab: Lab) -> None:
+    lab.watch.scheduled()
+    assert lab.rounds == []
+
+    lab.projects[1].num_annotations = 1
+    lab.watch.scheduled()
+    assert lab.rounds == [1]
+
+
+def test_the_schedule_leaves_a_request_to_the_next_look(lab: Lab) -> None:
+    lab.registries[1].request("train")
+
+    lab.watch.scheduled()
+
+    assert lab.rounds == []
+    assert lab.registries[1].take_request("train")
+
+
+UNREACHABLE = StudioUnreachable("Label Studio at http://localhost:8080 does not answer; start it.")
+
+
+def test_a_request_outlives_an_unreachable_label_studio_during_the_round(lab: Lab) -> None:
+    def no_answer(registry: Registry) -> Round:
+        raise UNREACHABLE
+
+    lab.registries[1].request("train")
+    lab.ends = no_answer
+    lab.watch.look()
+    lab.ends = lambda registry: Round("promoted", "better")
+    lab.watch.look()
+    lab.watch.look()
+
+    assert lab.rounds == [1, 1]
+
+
+@pytest.mark.parametrize(
+    "error", [UNREACHABLE, StudioKeyError("Label Studio refuses LABEL_STUDIO_API_KEY.")], ids=["down", "key"]
+)
+def test_a_request_outlives_a_label_studio_that_cannot_be_read_before_the_round(lab: Lab, error: PairloopError) -> None:
+    lab.registries[1].request("train")
+    lab.projects[1].error = error
+    lab.watch.look()
+    assert lab.rounds == []
+
+    lab.projects[1].error = None
+    lab.watch.look()
+    lab.watch.look()
+    assert lab.rounds == [1]
+
+
+def test_nobody_asked_for_what_an_unreachable_label_studio_prevented(lab: Lab) -> None:
+    lab.projects[1].error = UNREACHABLE
+
+    lab.watch.look()
+    lab.watch.scheduled()
+
+    assert not lab.registries[1].take_request("train")
+
+
+def test_an_unreachable_label_studio_is_said_once_until_it_answers_again(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
+    for error in (UNREACHABLE, UNREACHABLE, None, UNREACHABLE):
+        lab.projects[1].error = error
+        lab.watch.look()
+
+    assert caplog.messages == [f"project 1: {UNREACHABLE}"] * 2
+
+
+def test_a_project_that_cannot_be_read_does_not_hold_up_the_next(lab: Lab) -> None:
+    lab.registries[2].create()
+    lab.projects[1].error = UNREACHABLE
+    lab.projects[2].num_annotations = 10
+
+    lab.watch.look()
+
+    assert lab.rounds == [2]
+
+
+def test_a_round_says_why_it_begins(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, logger="pairloop.daemon")
+    lab.projects[1].num_annotations = 10
+    lab.watch.look()
+    lab.registries[1].request("train")
+    lab.watch.look()
+
+    assert caplog.messages == [
+        "project 1: round begins (10 new judgements)",
+        "project 1: round begins (a training request)",
+    ]
+
+
+# A round that was killed
+
+
+def test_a_round_that_was_killed_is_taken_up_at_the_next_look(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, logger="pairloop.daemon")
+    UnfinishedRound(lab.registries[1]).begin()
+
+    lab.watch.look()
+
+    assert lab.rounds == [1]
+    assert caplog.messages == ["project 1: round begins (the one before was killed)"]
+
+
+class Killed(BaseException):
+    """SIGKILL, as far as what lies on the disk goes: nothing is caught."""
+
+
+@pytest.mark.parametrize("is_asked_for", [True, False], ids=["asked for", "scheduled"])
+def test_a_round_whose_processes_are_killed_before_it_begins_is_taken_up(lab: Lab, is_asked_for: bool) -> None:
+    def killed(registry: Registry) -> Round:
+        raise Killed
+
+    lab.ends = killed
+    with pytest.raises(Killed):
+        if is_asked_for:
+            lab.registries[1].request("train")
+            lab.watch.look()
+        else:
+            lab.projects[1].num_annotations = 1
+            lab.watch.scheduled()
+    lab.ends = lambda registry: Round("promoted", "better")
+    lab.watch.look()
+    lab.watch.look()
+
+    assert lab.rounds == [1, 1]
+    assert not UnfinishedRound(lab.registries[1]).exists
+
+
+def test_a_round_whose_process_cannot_even_begin_is_not_tried_for_ever(lab: Lab) -> None:
+    lab.registries[1].request("train")
+    lab.ends = lambda registry: Round("failed", "the round's process ended with status 1")
+    for _ in range(3):
+        lab.watch.look()
+
+    assert lab.rounds == [1]
+
+
+def test_a_round_that_is_killed_while_the_trainer_watches_is_tried_three_times_in_all(
+    lab: Lab, caplog: pytest.LogCaptureFixture
+) -> None:
+    def killed(registry: Registry) -> Round:
+        UnfinishedRound(registry).begin()
+        return Round("failed", "the round's process was killed (signal 9, SIGKILL: out of memory?)")
+
+    lab.registries[1].request("train")
+    lab.ends = killed
+    for _ in range(MAX_ATTEMPTS + 2):
+        lab.watch.look()
+        lab.watch.scheduled()
+
+    assert lab.rounds == [1] * MAX_ATTEMPTS
+    assert not UnfinishedRound(lab.registries[1]).exists
+    assert [message for message in caplog.messages if "is given up" in message] == caplog.messages
+
+
+def test_after_a_round_was_given_up_new_judgements_begin_another(lab: Lab) -> None:
+    for _ in range(MAX_ATTEMPTS):
+        UnfinishedRound(lab.registries[1]).begin()
+    lab.watch.look()
+    assert lab.rounds == []
+
+    lab.projects[1].num_annotations = 10
+    lab.watch.look()
+    assert lab.rounds == [1]
+
+
+def test_a_round_that_another_process_runs_is_not_taken_up(lab: Lab) -> None:
+    UnfinishedRound(lab.registries[1]).begin()
+
+    with only_round(lab.registries[1]):
+        lab.watch.look()
+    assert lab.rounds == []
+
+    lab.watch.look()
+    assert lab.rounds == [1]
+
+
+def test_a_round_that_was_killed_with_its_trainer_is_not_told_of_for_ever(lab: Lab) -> None:
+    tell_waiting(lab.registries[1], 12, project={"title": "Answers", "training_since": 1.0})
+    lab.projects[1].error = UNREACHABLE
+
+    lab.watch.look()
+
+    assert read_project(lab.registries[1]) == {"title": "Answers", "judgements": 12}
+
+
+def test_a_damaged_card_keeps_no_project_from_its_round(lab: Lab) -> None:
+    lab.registries[2].create()
+    card = lab.registries[1].path(lab.publish(lab.registries[1])) / "card.json"
+    card.write_text(json.dumps(json.loads(card.read_text()) | {"num_annotations": "many"}))
+    for number in (1, 2):
+        lab.projects[number].num_annotations = 10
+
+    lab.watch.look()
+
+    assert lab.rounds == [1, 2]
+
+
+def test_a_request_outlives_a_round_that_another_process_runs(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
+    def is_taken(registry: Registry) -> Round:
+        raise TrainingError("Another process is in the middle of a round of project 1; this one leaves it to that.")
+
+    lab.registries[1].request("train")
+    lab.ends = is_taken
+    lab.watch.look()
+    lab.watch.look()
+    lab.ends = lambda registry: Round("promoted", "better")
+    lab.watch.look()
+    lab.watch.look()
+
+    assert lab.rounds == [1, 1, 1]
+    assert len(caplog.messages) == 1, "said once"
+
+
+def test_a_label_studio_that_is_away_costs_a_killed_round_no_attempt(lab: Lab) -> None:
+    unfinished = UnfinishedRound(lab.registries[1])
+    unfinished.begin()
+    unfinished.keep(Snapshot([], {}, {}))
+    lab.projects[1].error = UNREACHABLE
+
+    lab.watch.look()
+
+    assert (lab.rounds, unfinished.num_attempts) == ([], 1)

@@ -1,0 +1,189 @@
+import json
+from typing import Any
+
+import pytest
+
+from preference.labelling.pairs import PreferencePair
+from trainer.reporting.annotators import Outcome, annotator_figures, judgements_of, left_rate
+
+
+def judged(*votes: tuple[int, int, Outcome], **fields: Any) -> list[PreferencePair]:
+    """The pairs of (task, annotator, outcome), as pairs_of_task makes them: a tie is two half pairs of one annotation."""
+    pairs = []
+    for number, (task, annotator, outcome) in enumerate(votes):
+        known: dict[str, Any] = {"task_id": task, "annotation_id": number, "annotator_id": annotator, **fields}
+        left = PreferencePair(f"prompt {task}", "left answer", "right answer", chosen_side="left", **known)
+        right = PreferencePair(f"prompt {task}", "right answer", "left answer", chosen_side="right", **known)
+        if outcome == "tie":
+            halves: dict[str, Any] = {"kind": "tie", "weight": 0.5}
+            pairs += [PreferencePair(**{**vars(pair), **halves}) for pair in (left, right)]
+        else:
+            pairs.append(left if outcome == "left" else right)
+    return pairs
+
+
+def figures(*votes: tuple[int, int, Outcome], **fields: Any) -> dict[str, Any]:
+    found = annotator_figures(judgements_of(judged(*votes, **fields)))
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    return found
+
+
+def row(found: dict[str, Any], annotator: int) -> dict[str, Any]:
+    return next(row for row in found["annotators"] if row["annotator"] == annotator)
+
+
+def test_annotations_are_counted_not_pairs() -> None:
+    pairs = judged((1, 7, "left"), (2, 7, "tie"), (3, 7, "right"))
+    pairs.append(PreferencePair("prompt 1", "written", "left answer", kind="written", task_id=1, annotation_id=0, annotator_id=7))
+
+    judgements = judgements_of(pairs)
+
+    assert [judgement.outcome for judgement in judgements] == ["left", "tie", "right"]
+    seven = row(annotator_figures(judgements), 7)
+    assert (seven["num_judgements"], seven["num_ties"], seven["left_rate"]["value"]) == (3, 1, 0.5)
+
+
+def test_a_written_answer_alone_is_a_judgement_without_a_side() -> None:
+    pairs = [
+        PreferencePair("p", "written", shown, kind="written", weight=0.5, task_id=1, annotation_id=1, annotator_id=7)
+        for shown in ("left answer", "right answer")
+    ]
+
+    (judgement,) = judgements_of(pairs)
+
+    assert judgement.outcome is None
+    assert left_rate([judgement])["value"] is None
+
+
+def test_pairs_without_an_annotation_are_judgements_of_their_own() -> None:
+    assert len(judgements_of([PreferencePair("p", "a", "b"), PreferencePair("p", "a", "b")])) == 2
+
+
+def test_agreement_and_alpha_are_as_worked_out_by_hand() -> None:
+    """Two annotators, ten tasks, eight alike. Krippendorff: 1 - (n - 1) * Do / De with 12 left and 8 right of 20."""
+    both: list[tuple[int, int, Outcome]] = []
+    for task in range(10):
+        both += [(task, 1, "left" if task < 6 else "right"), (task, 2, "left" if task < 5 or task > 8 else "right")]
+
+    found = figures(*both)
+
+    assert (found["num_annotators"], found["num_shared"]) == (2, 10)
+    assert found["agreement"]["value"] == 0.8
+    observed, expected = 4 / 20, 2 * 12 * 8 / (20 * 19)
+    assert found["alpha"] == pytest.approx(1 - observed / expected, abs=1e-4)
+
+
+def test_a_tie_agrees_with_a_tie_alone() -> None:
+    votes: list[tuple[int, int, Outcome]] = []
+    for task in range(6):
+        votes += [(task, 1, "tie"), (task, 2, "tie" if task < 3 else "left")]
+
+    assert figures(*votes)["agreement"]["value"] == 0.5
+
+
+def test_each_comparison_counts_once_however_many_voted_on_it() -> None:
+    votes: list[tuple[int, int, Outcome]] = [(0, annotator, "left" if annotator % 2 else "right") for annotator in range(500)]
+    for task in range(1, 10):
+        votes += [(task, 1, "left"), (task, 2, "left")]
+
+    found = figures(*votes)
+
+    assert found["agreement"]["value"] == pytest.approx((9 + 0.499) / 10, abs=1e-3)
+    assert len(found["annotators"]) == 50, "the list is bounded"
+    assert found["num_annotators"] == 500
+
+
+def test_one_annotator_agrees_with_nobody() -> None:
+    found = figures(*((task, 1, "left" if task % 2 else "right") for task in range(30)))
+
+    assert (found["num_shared"], found["alpha"], found["agreement"]["value"]) == (0, None, None)
+    assert row(found, 1)["agreement"]["value"] is None
+
+
+def test_a_few_shared_comparisons_are_no_agreement_yet() -> None:
+    votes: list[tuple[int, int, Outcome]] = []
+    for task in range(4):
+        votes += [(task, 1, "left"), (task, 2, "right")]
+
+    found = figures(*votes)
+
+    assert (found["num_shared"], found["alpha"], found["agreement"]["value"]) == (4, None, None)
+
+
+def test_where_all_said_the_same_alpha_is_not_known_and_agreement_is_full() -> None:
+    votes: list[tuple[int, int, Outcome]] = []
+    for task in range(8):
+        votes += [(task, 1, "left"), (task, 2, "left")]
+
+    found = figures(*votes)
+
+    assert (found["alpha"], found["agreement"]["value"]) == (None, 1.0)
+
+
+def test_of_two_judgements_by_one_annotator_on_one_task_the_later_one_agrees() -> None:
+    votes: list[tuple[int, int, Outcome]] = []
+    for task in range(5):
+        votes += [(task, 1, "right"), (task, 2, "left"), (task, 1, "left")]
+
+    found = figures(*votes)
+
+    assert found["agreement"]["value"] == 1.0
+    assert row(found, 1)["num_judgements"] == 10
+
+
+def test_an_annotator_who_always_picks_left_is_flagged() -> None:
+    found = figures(
+        *((task, 1, "left") for task in range(20)), *((task, 2, "left" if task % 2 else "right") for task in range(20))
+    )
+
+    assert row(found, 1)["flags"] == ["nearly always picks left"]
+    assert row(found, 2)["flags"] == []
+    assert row(found, 1)["left_rate"]["value"] == 1.0
+
+
+def test_a_few_lefts_in_a_row_are_no_flag_and_right_is_one_as_well() -> None:
+    found = figures(*((task, 1, "left") for task in range(9)), *((task, 2, "right") for task in range(9, 30)))
+
+    assert row(found, 1)["flags"] == []
+    assert row(found, 2)["flags"] == ["nearly always picks right"]
+
+
+def test_who_disagrees_with_the_others_is_flagged() -> None:
+    votes: list[tuple[int, int, Outcome]] = []
+    for task in range(20):
+        side: Outcome = "left" if task % 2 else "right"
+        votes += [(task, 1, side), (task, 2, side), (task, 3, "right" if task % 2 else "left")]
+
+    found = figures(*votes)
+
+    assert row(found, 3)["flags"] == ["disagrees with the others"]
+    assert row(found, 1)["flags"] == []
+    assert row(found, 1)["agreement"]["value"] == 0.5, "with one of the two others"
+
+
+def test_lead_times_are_a_median_of_those_that_are_known() -> None:
+    pairs = [
+        pair
+        for seconds, vote in zip((1.0, 2.0, 9.0, None, 0.0), range(5), strict=True)
+        for pair in judged((vote, 1, "left"), lead_seconds=seconds)
+    ]
+    for number, pair in enumerate(pairs):
+        pairs[number] = PreferencePair(**{**vars(pair), "annotation_id": number})
+
+    assert row(annotator_figures(judgements_of(pairs)), 1)["lead_seconds"] == 2.0
+    assert row(figures((1, 1, "left")), 1)["lead_seconds"] is None
+
+
+def test_judgements_by_nobody_known_count_and_agree_with_nobody() -> None:
+    found = annotator_figures(
+        judgements_of([PreferencePair("p", "a", "b", chosen_side="left", task_id=1, annotation_id=n) for n in (1, 2)])
+    )
+
+    assert [(row["annotator"], row["num_judgements"]) for row in found["annotators"]] == [(None, 2)]
+    assert found["num_shared"] == 0
+
+
+def test_no_judgement_at_all_has_no_figures() -> None:
+    found = figures()
+
+    assert (found["num_annotators"], found["annotators"], found["alpha"], found["agreement"]["value"]) == (0, [], None, None)

@@ -1,0 +1,247 @@
+import dataclasses
+import json
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from preference.labelling.pairs import PreferencePair
+from preference.report_card.card import ModelCard
+from tests.trainer.evaluation.test_judge import KnowsRewards, holdout, model
+from tests.trainer.reporting.test_annotators import judged
+from trainer.evaluation.pair_rewards import Rewards, score_pairs
+from trainer.reporting.annotators import judgements_of
+from trainer.reporting.figures import (
+    confidences,
+    history,
+    length_matched,
+    prequential,
+    reliability,
+    reward_and_length,
+    suggestions,
+)
+
+CARD = ModelCard(
+    project_id=3, recipe="frozen", base="embedded", num_annotations=60, num_train_pairs=48, num_holdout_pairs=12, dropped={},
+    metrics={"accuracy": 0.75, "interval": [0.6, 0.9], "longer_wins": 0.5, "shorter_wins": 0.5, "style_only": 0.6},
+    promoted=True, reason="it was good", probe={}, seed=1, seconds={}, version="v1-20261101-000000",
+    created_at="2026-11-01T00:00:00+00:00",
+)  # fmt: skip
+
+
+def pairs_of_lengths(*lengths: tuple[int, int]) -> list[PreferencePair]:
+    return [PreferencePair(f"prompt {i}", "c" * chosen, "r" * rejected) for i, (chosen, rejected) in enumerate(lengths)]
+
+
+# Reliability
+
+
+def test_a_model_that_is_as_right_as_it_is_sure_has_hardly_a_calibration_error() -> None:
+    chance = np.random.default_rng(0)
+    confidence = chance.uniform(0.5, 1, 4000)
+
+    found = reliability(confidence, (chance.uniform(size=4000) < confidence).astype(float))
+
+    assert found is not None
+    assert found["calibration_error"] < 0.02
+    assert [row["count"] for row in found["bins"]] == [400] * 10
+
+
+def test_the_calibration_error_is_the_mean_distance_over_the_pairs() -> None:
+    """Two bins of ten: .6 sure and .8 right, .9 sure and .5 right."""
+    confidence = np.array([0.9] * 10 + [0.6] * 10)
+    right = np.array([1.0] * 5 + [0.0] * 5 + [1.0] * 8 + [0.0] * 2)
+
+    found = reliability(confidence, right)
+
+    assert found is not None
+    assert found["calibration_error"] == 0.3
+    assert [(row["confidence"], row["value"], row["count"]) for row in found["bins"]] == [(0.6, 0.8, 10), (0.9, 0.5, 10)]
+    assert found["bins"][0]["interval"][0] < 0.8 < found["bins"][0]["interval"][1]
+
+
+def test_nineteen_pairs_are_too_few_for_a_reliability_diagram() -> None:
+    assert reliability(np.full(19, 0.7), np.ones(19)) is None
+    assert reliability(np.full(20, 0.7), np.ones(20)) is not None
+
+
+def test_confidence_is_the_models_own() -> None:
+    pairs = holdout(3, num_longer=1)
+    challenger = model(pairs, right=[0, 1])
+
+    found = confidences(challenger, score_pairs(challenger, pairs))
+
+    assert found.tolist() == pytest.approx([1 / (1 + math.exp(-1))] * 3)
+
+
+# Length
+
+
+def test_reward_that_is_length_goes_with_length() -> None:
+    pairs = pairs_of_lengths(*((10 + i, 30 + 2 * i) for i in range(10)))
+    answers = [[pair.chosen, pair.rejected] for pair in pairs]
+    chosen, rejected = np.array([[math.log1p(len(text)) for text in both] for both in answers], np.float64).T
+    rewards = Rewards(chosen, rejected)
+
+    found = reward_and_length(pairs, rewards)
+
+    assert found is not None
+    assert (found["spearman"], found["pearson"], found["spearman_within"]) == (1.0, 1.0, 1.0)
+    assert (found["model_prefers_longer"]["value"], found["people_prefer_longer"]["value"]) == (1.0, 0.0)
+    assert found["points"][:2] == [[10, 2.3979, 1], [30, 3.434, 0]]
+
+
+def test_the_points_are_bounded_and_the_same_each_time() -> None:
+    pairs = pairs_of_lengths(*((10 + i, 20 + i) for i in range(3000)))
+    rewards = Rewards(np.array([float(i) for i in range(3000)]), np.zeros(3000))
+
+    first, second = (reward_and_length(pairs, rewards) for _ in range(2))
+
+    assert first is not None and first == second
+    assert len(first["points"]) == 400
+    assert [first["points"][0][0], first["points"][-2][0]] == [10, 3009], "from the first pair to the last"
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_rewards_that_are_no_numbers_have_no_correlation(value: float) -> None:
+    pairs = pairs_of_lengths(*((10 + i, 20) for i in range(10)))
+
+    assert reward_and_length(pairs, Rewards(np.full(10, value), np.zeros(10))) is None
+
+
+def test_rewards_that_never_change_have_no_correlation() -> None:
+    pairs = pairs_of_lengths(*((10 + i, 25) for i in range(10)))
+
+    found = reward_and_length(pairs, Rewards(np.ones(10), np.ones(10)))
+
+    assert found is not None
+    assert (found["spearman"], found["pearson"], found["spearman_within"]) == (None, None, None)
+    assert found["model_prefers_longer"]["value"] == 0.5
+
+
+def test_a_few_pairs_have_no_correlation() -> None:
+    assert reward_and_length(pairs_of_lengths(*[(1, 2)] * 7), Rewards(np.ones(7), np.zeros(7))) is None
+
+
+def test_length_matched_pairs_differ_by_a_tenth_at_most() -> None:
+    pairs = pairs_of_lengths(*[(100, 90)] * 5, *[(90, 100)] * 5, *[(100, 89)] * 7, *[(200, 100)] * 7)
+    right = np.array([1.0] * 5 + [0.0] * 5 + [1.0] * 14)
+
+    found = length_matched(pairs, right)
+
+    assert (found["value"], found["count"]) == (0.5, 10)
+    assert length_matched(pairs[:7], right[:7]) == {"value": None, "interval": None, "count": 7}
+
+
+# Suggestions
+
+
+def test_agreement_with_suggestions_is_told_by_version() -> None:
+    first = judged((1, 1, "left"), (2, 1, "right"), suggested_side="left", suggested_version="v1")
+    second = judged((3, 1, "left"), (4, 1, "tie"), suggested_side="left", suggested_version="v2")
+    blind = judged((5, 1, "left"), (6, 1, "right"), (7, 1, "right"))
+    pairs = [dataclasses.replace(pair, annotation_id=pair.task_id) for pair in (*first, *second, *blind)]
+
+    found = suggestions(judgements_of(pairs))
+
+    assert found is not None
+    assert (found["value"], found["count"], found["num_without"]) == (0.5, 4, 3)
+    assert {version: row["value"] for version, row in found["versions"].items()} == {"v1": 0.5, "v2": 0.5}
+
+
+def test_without_a_suggestion_there_is_no_agreement_with_one() -> None:
+    assert suggestions(judgements_of(judged((1, 1, "left")))) is None
+    assert suggestions([]) is None
+
+
+# Versions
+
+
+def judged_at(pairs: Sequence[PreferencePair], *times: str | None) -> list[PreferencePair]:
+    return [dataclasses.replace(pair, judged_at=at) for pair, at in zip(pairs, times, strict=True)]
+
+
+def test_a_champion_is_measured_on_votes_that_came_after_it() -> None:
+    before, after = "2026-10-31T23:59:59.999999Z", "2026-11-01T00:00:00.000001Z"
+    pairs = judged_at(holdout(20, num_longer=10), *[before] * 5, *[after] * 10, *[None] * 2, "yesterday", "2026-11-02", after)
+    pairs[-1] = dataclasses.replace(pairs[-1], kind="tie", weight=0.5)
+    champion = model(pairs, right=[*range(12), 18])  # of numbers 5 to 14 and 18, eight
+
+    found = prequential(pairs, champion, CARD)
+
+    assert found is not None
+    assert (found["version"], found["count"], found["value"]) == (CARD.version, 11, round(8 / 11, 4))
+    assert champion.num_scored == 22, "only what came later is scored"
+
+
+def test_a_prompt_that_was_judged_before_says_nothing_of_what_comes_later() -> None:
+    early, late = holdout(10, num_longer=5), holdout(10, num_longer=5)
+    pairs = judged_at([*early, *late], *["2026-10-01T00:00:00Z"] * 10, *["2026-11-05T00:00:00Z"] * 10)
+
+    assert prequential(pairs, model(pairs, right=range(20)), CARD) is None
+    said_otherwise = [dataclasses.replace(pair, kind="tie", prompt=f" {pair.prompt.upper()}") for pair in pairs[:10]]
+    assert prequential([*said_otherwise, *pairs[10:]], model(pairs, right=range(20)), CARD) is None
+
+
+def test_a_few_later_votes_have_a_count_and_no_accuracy() -> None:
+    pairs = judged_at(holdout(3, num_longer=1), *["2026-11-05T00:00:00Z"] * 3)
+
+    assert prequential(pairs, model(pairs, right=range(3)), CARD) == {
+        "version": CARD.version, "value": None, "interval": None, "count": 3,
+    }  # fmt: skip
+
+
+def test_without_a_time_of_its_own_a_champion_has_no_later_votes() -> None:
+    pairs = judged_at(holdout(9, num_longer=1), *["2026-11-05T00:00:00Z"] * 9)
+
+    assert prequential(pairs, KnowsRewards({}), dataclasses.replace(CARD, created_at="")) is None
+
+
+def test_the_history_is_in_order_and_holds_the_last_word_on_each_version() -> None:
+    names = [f"v{n}-2026110{n}-000000" for n in (1, 2, 3)]
+
+    def said(version: str, value: float | None) -> dict[str, Any]:
+        return {"version": version, "value": value, "interval": None, "count": 9}
+
+    cards = [
+        dataclasses.replace(CARD, version=name, created_at=f"2026-11-0{n}T00:00:00+00:00", report=report)
+        for n, name, report in (
+            (3, names[2], {"prequential": said(names[0], 0.7)}),
+            (1, names[0], {}),
+            (2, names[1], {"prequential": said(names[0], 0.6)}),
+        )
+    ]
+
+    found = history(cards, said(names[1], 0.8))
+
+    assert [row["version"] for row in found] == names
+    assert [row["prequential"] and row["prequential"]["value"] for row in found] == [0.7, 0.8, None]
+    assert [row["accuracy"] for row in found] == [0.75] * 3
+    assert history(cards, said(names[0], None))[0]["prequential"]["value"] == 0.7, "too few data do not overwrite a figure"
+
+
+@pytest.mark.parametrize(
+    "metrics",
+    [
+        {},
+        {"accuracy": None, "interval": None},
+        {"accuracy": "high", "interval": [0.5]},
+        {"accuracy": math.nan, "interval": "x"},
+        [],
+    ],
+)
+def test_a_card_that_is_odd_among_the_earlier_ones_has_gaps_and_stops_nothing(metrics: Any) -> None:
+    odd = dataclasses.replace(CARD, metrics=metrics, report={"prequential": ["?"]})
+
+    (row,) = history([odd], None)
+
+    assert (row["accuracy"], row["interval"], row["style_only"], row["prequential"]) == (None, None, None, None)
+    json.dumps(row, allow_nan=False)
+
+
+def test_the_history_is_bounded() -> None:
+    cards = [dataclasses.replace(CARD, version=f"v{n}", created_at=f"{1000 + n}") for n in range(120)]
+
+    assert [row["version"] for row in history(cards, None)] == [f"v{n}" for n in range(70, 120)]

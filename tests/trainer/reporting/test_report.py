@@ -1,0 +1,247 @@
+import dataclasses
+import json
+import math
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from huggingface_hub import ModelCard as HubCard
+from huggingface_hub import ModelCardData
+from rich.console import Console
+
+from preference.labelling.pairs import PreferencePair
+from preference.report_card.card import ModelCard
+from tests.trainer.evaluation.test_judge import KnowsRewards, holdout, model
+from tests.trainer.reporting.test_figures import CARD
+from tests.trainer.reporting.test_picture_files import REPORT
+from tests.trainer.reporting.test_suggestion_effect import World, blind, gone
+from trainer.evaluation.judge import judge
+from trainer.reporting.pictures import Picture
+from trainer.reporting.report import model_card, report_figures
+from trainer.reporting.tables import print_card, sections
+
+HISTORY = [dataclasses.replace(CARD, version="v2-20261102-000000", created_at="2026-11-02T00:00:00+00:00")]
+
+
+def votes_on(pairs: Sequence[PreferencePair], *, first_id: int = 0, **fields: Any) -> list[PreferencePair]:
+    """One vote on each pair, by annotators 1 and 2 in turn, on either side, after the champion."""
+    made = []
+    for number, pair in enumerate(pairs, first_id):
+        known = {"annotator_id": 1 + number % 2, "chosen_side": ("left", "right")[number % 2], "lead_seconds": 9.0}
+        known |= {"judged_at": "2026-11-05T00:00:00Z", "task_id": number, "annotation_id": number}
+        made.append(dataclasses.replace(pair, **{**known, **fields}))
+    return made
+
+
+def figures(num_pairs: int = 30, *, challenger: KnowsRewards | None = None, **options: Any) -> dict[str, Any]:
+    """The report of a challenger that is right on most of so many held-out pairs; its champion was v2."""
+    held = votes_on(holdout(num_pairs, num_longer=num_pairs // 2), first_id=500)
+    train = votes_on([PreferencePair(f"train {i}", f"right {i}", f"wrong {i} at length") for i in range(60)])
+    challenger = challenger or model(held, right=range(num_pairs - 5))
+    champion = KnowsRewards({**model(held, right=range(num_pairs - 8)).rewards, **model(train, right=range(40)).rewards})
+    verdict = judge(challenger, champion, held, train=train, num_train_before=30)
+    given: dict[str, Any] = {
+        "train": train, "holdout": held, "votes": held, "gaps": np.array([-5.0, *[2.0] * 59]), "champion": champion,
+        "champion_card": HISTORY[0], "earlier": HISTORY, "dropped": Counter(skipped=2, tie=1),
+        "learning_curve": [(30, 0.61234, 0.5, 0.7)], "project_url": "http://studio/projects/3", "load": gone,
+    }  # fmt: skip
+    found = report_figures(verdict, challenger, **{**given, **options})
+    assert json.loads(json.dumps(found, allow_nan=False)) == found, "what the card holds is what was found"
+    return found
+
+
+def test_a_report_has_every_figure() -> None:
+    found = figures()
+
+    assert found["left_rate"]["count"] == 90
+    assert found["people"]["annotators"][0]["num_judgements"] == 45
+    assert (found["num_ties"], found["dropped"]) == (1, {"skipped": 2, "tie": 1})
+    assert found["reliability"]["bins"][0]["count"] == 15
+    assert len(found["length"]["points"]) == 60
+    assert found["length_matched"]["count"] == 0
+    assert found["learning_curve"] == [{"num_pairs": 30, "accuracy": 0.6123, "interval": [0.5, 0.7]}]
+    assert (found["prequential"]["version"], found["prequential"]["count"]) == ("v2-20261102-000000", 90)
+    assert found["versions"][0]["prequential"] == found["prequential"]
+    assert [suspect["task"] for suspect in found["suspects"]] == [0]
+
+
+def test_a_report_says_how_far_suggestions_move_people_and_how_good_the_models_are_where_there_were_none() -> None:
+    world = World(200)
+    version = HISTORY[0].version
+    train = [dataclasses.replace(pair, suggested_version=version, judged_at="2026-11-05T00:00:00Z") for pair in world.pairs]
+    hidden: dict[str, Any] = {"is_blind": True, "suggested_version": version}
+    held = [
+        dataclasses.replace(pair, **(hidden if number % 3 == 0 else {}))
+        for number, pair in enumerate(votes_on(holdout(30, num_longer=15), first_id=500))
+    ]
+    served = KnowsRewards({**world.rewards, **model(held, right=range(30)).rewards})
+
+    found = figures(train=train, holdout=held, votes=held, gaps=np.full(len(train), 2.0), champion=None, load=lambda _: served)
+
+    effect = found["suggestion_effect"]
+    assert (effect["with_suggestion"]["num_judgements"], effect["without"]["num_judgements"]) == (160, 40 + 10)
+    assert effect["moves"]["count"] == 50
+    assert found["control_accuracy"] == {
+        "this": {"value": 0.9, "interval": found["control_accuracy"]["this"]["interval"], "count": 10},
+        "champion": {"value": 0.8, "interval": found["control_accuracy"]["champion"]["interval"], "count": 10},
+    }
+    assert len(blind(world.pairs)) == 40
+
+
+def test_without_a_control_group_the_report_compares_nothing() -> None:
+    found = figures()
+
+    assert found["suggestion_effect"] is None
+    assert found["control_accuracy"]["this"] == {"value": None, "interval": None, "count": 0}
+
+
+def test_the_report_scores_nothing_with_the_challenger_again() -> None:
+    held = holdout(30, num_longer=15)
+    challenger = model(held, right=range(25))
+
+    figures(challenger=challenger)
+
+    assert challenger.num_scored == 60
+
+
+def test_a_first_round_has_no_champion_to_speak_of() -> None:
+    found = figures(champion=None, champion_card=None, earlier=[])
+
+    assert (found["prequential"], found["versions"]) == (None, [])
+
+
+def test_all_ties_leave_figures_that_are_none() -> None:
+    ties = [
+        dataclasses.replace(pair, kind="tie", weight=0.5, chosen_side=side, annotation_id=pair.annotation_id)
+        for pair in votes_on(holdout(20, num_longer=10))
+        for side in ("left", "right")
+    ]
+    challenger = model(ties, right=range(20))
+    verdict = judge(challenger, None, [], train=ties, num_train_before=None)
+
+    found = report_figures(
+        verdict, challenger, train=ties, holdout=[], votes=[], gaps=np.zeros(40), champion=None, champion_card=None, earlier=[],
+        dropped={}, project_url="", load=gone,
+    )  # fmt: skip
+
+    assert found["num_ties"] == 20
+    assert (found["reliability"], found["length"], found["left_rate"]["value"], found["suspects"]) == (None, None, None, [])
+    assert found["length_matched"]["value"] is None
+    json.dumps(found, allow_nan=False)
+
+
+def test_rewards_that_are_no_numbers_leave_figures_that_are_none() -> None:
+    held = holdout(30, num_longer=15)
+    broken = KnowsRewards({answer: math.nan for pair in held for answer in (pair.chosen, pair.rejected)})
+
+    found = figures(challenger=broken)
+
+    assert (found["reliability"], found["length"], found["length_matched"]) == (None, None, None)
+
+
+# For people
+
+
+def full_card(**changes: Any) -> ModelCard:
+    held = holdout(30, num_longer=15)
+    verdict = judge(
+        model(held, right=range(25)), model(held, right=range(24)), held,
+        train=[PreferencePair(f"train {i}", f"right {i}", f"wrong {i} at length") for i in range(60)], num_train_before=30,
+    )  # fmt: skip
+    return dataclasses.replace(
+        CARD, metrics=verdict.metrics, reason=verdict.reason, report=figures(), compared_with="v2-20261102-000000",
+        dropped={"skipped": 2}, **changes,
+    )  # fmt: skip
+
+
+def test_the_readme_is_a_hub_model_card_with_a_model_index(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text(model_card(full_card()), encoding="utf-8")
+
+    loaded = HubCard.load(tmp_path / "README.md")
+
+    assert isinstance(loaded.data, ModelCardData)
+    assert loaded.data.model_name == "pairloop-project-3"
+    (result,) = loaded.data.eval_results or []
+    assert (result.metric_type, result.metric_value, result.dataset_split) == ("accuracy", 0.8333, "holdout")
+    assert result.dataset_name == "Held-out comparisons of Label Studio project 3"
+    assert (loaded.data.library_name, loaded.data.pipeline_tag) == ("pairloop", "text-classification")
+
+
+def test_a_version_that_was_never_measured_has_no_model_index(tmp_path: Path) -> None:
+    card = dataclasses.replace(CARD, metrics={"num_pairs": 0, "accuracy": None, "interval": None})
+    (tmp_path / "README.md").write_text(model_card(card), encoding="utf-8")
+
+    loaded = HubCard.load(tmp_path / "README.md")
+
+    assert isinstance(loaded.data, ModelCardData)
+    assert loaded.data.eval_results is None
+
+
+def test_the_readme_shows_the_figures_and_the_pictures() -> None:
+    text = model_card(full_card(), [Picture("accuracy.svg", "Accuracy over versions")])
+
+    assert "| this version | 0.833 (95 % interval 0.664 to 0.927) | |" in text
+    assert "| the champion before it, v2-20261102-000000 | 0.800 | +0.033 (" in text
+    assert "| the longer answer wins | 0.500 |" in text
+    assert "| the shorter answer wins, best of the three in training | 0.500 |" in text
+    assert "![Accuracy over versions](accuracy.svg)" in text
+    assert "| 0 | 0 | 1 | 0.01 | [open](http://studio/projects/3/data?task=0) |" in text
+    assert "Left out: 2 skipped." in text
+    assert "None" not in text and "nan" not in text
+
+
+def test_the_readme_shows_how_far_suggestions_move_people() -> None:
+    group = {"value": 0.61, "interval": [0.5, 0.7], "count": 90}
+    lead = {"value": 8.0, "interval": [7.0, 9.5], "count": 90}
+    none = {"value": None, "interval": None, "count": 3}
+    effect = {
+        "with_suggestion": {"model_side": group, "majority": none, "left_rate": group, "lead_seconds": lead},
+        "without": {"model_side": none, "majority": none, "left_rate": group, "lead_seconds": lead},
+        "moves": {"value": 0.1, "interval": [0.06, 0.14], "count": 90},
+        "warning": "suggestions move people",
+    }
+    control = {"this": group, "champion": None}
+
+    text = model_card(dataclasses.replace(CARD, report={"suggestion_effect": effect, "control_accuracy": control}))
+
+    assert "| people choose the model's side | 0.610 (95 % interval 0.500 to 0.700, of 90) | |" in text
+    assert "| median seconds | 8.0 (95 % interval 7.0 to 9.5, of 90) | 8.0 (" in text
+    assert "| +0.100 (95 % interval +0.060 to +0.140) | |" in text and "| look at | suggestions move people | |" in text
+    assert "| this version, where nothing was suggested (the control group) | 0.610 (95 % interval 0.500" in text
+    assert "None" not in text and "most of the others" not in text
+
+
+def test_what_is_not_known_has_no_row_and_no_column() -> None:
+    card = dataclasses.replace(CARD, metrics={"accuracy": 0.5, "interval": None}, dropped={})
+
+    text = model_card(card)
+
+    assert "| on the held-out comparisons | accuracy |\n| --- | --- |\n| this version | 0.500 |\n\nPromoted: it was good." in text
+    assert "##" not in text
+    assert "Left out: nothing." in text
+    assert [section.title for section in sections(card)] == ["Accuracy"]
+
+
+def test_a_reason_with_a_bar_does_not_break_a_table() -> None:
+    people = {"annotators": [{**full_card().report["people"]["annotators"][0], "flags": ["a|b\nc"]}]}
+
+    assert "a\\|b c |" in model_card(dataclasses.replace(CARD, report={"people": people}))
+
+
+def test_the_terminal_shows_the_same_tables(capsys: pytest.CaptureFixture[str]) -> None:
+    card = full_card()
+
+    print_card(card, Console(width=200))
+
+    shown = capsys.readouterr().out
+    assert shown.startswith(f"{card.version} of project 3, promoted: {card.reason}")
+    for section in sections(card):
+        assert section.title in shown
+    assert "0.833 (95 % interval 0.664 to 0.927)" in shown
+
+
+def test_the_readme_of_the_pictures_card_renders() -> None:
+    assert "## Versions before it" in model_card(dataclasses.replace(CARD, report={"versions": REPORT["versions"]}))

@@ -1,0 +1,287 @@
+import dataclasses
+import json
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from preference.errors import ModelError, RegistryError
+from preference.labelling.pairs import PreferencePair
+from preference.labelling.results import Side
+from preference.reward_model.model import RewardModel
+from tests.trainer.evaluation.test_judge import KnowsRewards
+from tests.trainer.reporting.test_figures import CARD
+from trainer.evaluation.intervals import middle
+from trainer.reporting.annotators import judgements_of
+from trainer.reporting.suggestion_effect import MOVED, compared_versions, control_accuracy, suggestion_effect
+
+VERSION = "v1-20261101-000000"
+BEFORE, AFTER = "2026-10-31T00:00:00Z", "2026-11-02T00:00:00Z"
+
+
+def gone(version: str) -> RewardModel:
+    raise RegistryError(f"there is no {version}")
+
+
+class OutOfMemory(KnowsRewards):
+    """A model that loads, and then needs more memory than there is."""
+
+    def score(self, prompts: Sequence[str], answers: Sequence[str]) -> torch.Tensor:
+        raise ModelError("To score one answer takes more memory than there is; take a smaller REWARD_BASE.")
+
+
+class World:
+    """People, a model, and tasks of which one in `one_in` shows nothing."""
+
+    def __init__(
+        self,
+        num_tasks: int,
+        *,
+        moved: float = 0.0,
+        seed: int = 0,
+        one_in: int = 5,
+        least_sure_first: float = 1.0,
+        judges: int = 1,
+        slope: float = 1.0,
+    ) -> None:
+        """`slope`: by how much agreement rises with confidence; 1 where the model is right as often as it is sure. `moved`: the share of those who saw a suggestion and would have disagreed that agrees. `least_sure_first`: the share
+        of tasks with a suggestion that is judged, by rising confidence.
+        """
+        chance = np.random.default_rng(seed)
+        self.rewards: dict[str, float] = {}
+        self.pairs: list[PreferencePair] = []
+        gaps = np.sort(np.abs(chance.normal(0, 1.5, num_tasks)))
+        is_control = chance.permutation(num_tasks) % one_in == 0
+        for task, gap in enumerate(gaps):
+            confidence = 1 / (1 + np.exp(-gap))
+            side: Side = "left" if chance.uniform() < 0.5 else "right"
+            left, right = f"left {task}", f"right {task}"
+            self.rewards |= {left: gap if side == "left" else 0.0, right: gap if side == "right" else 0.0}
+            if not is_control[task] and task > least_sure_first * num_tasks:
+                continue
+            for judge in range(judges):
+                agrees = chance.uniform() < 0.5 + slope * (confidence - 0.5) or (
+                    not is_control[task] and chance.uniform() < moved
+                )
+                chosen: Side = side if agrees else "left" if side == "right" else "right"
+                seen = (
+                    {"suggested_side": side, "suggested_confidence": confidence} if not is_control[task] else {"is_blind": True}
+                )
+                self.pairs.append(
+                    PreferencePair(
+                        f"prompt {task}",
+                        *((left, right) if chosen == "left" else (right, left)),
+                        chosen_side=chosen,
+                        suggested_version=VERSION,
+                        task_id=task,
+                        annotation_id=task * judges + judge,
+                        annotator_id=judge,
+                        lead_seconds=12.0 if is_control[task] else 8.0,
+                        judged_at=AFTER,
+                        **seen,
+                    )
+                )
+
+    def effect(self, **options: Any) -> dict[str, Any]:
+        model = KnowsRewards(self.rewards)
+        given: dict[str, Any] = {"cards": [CARD], "load": lambda version: model}
+        found = suggestion_effect(options.pop("pairs", self.pairs), **{**given, **options})
+        assert found is not None and json.loads(json.dumps(found, allow_nan=False)) == found
+        return found
+
+
+def changed(pairs: Iterable[PreferencePair], **fields: Any) -> list[PreferencePair]:
+    return [dataclasses.replace(pair, **fields) for pair in pairs]
+
+
+def blind(pairs: Iterable[PreferencePair]) -> list[PreferencePair]:
+    return [pair for pair in pairs if pair.is_blind]
+
+
+def suggested(pairs: Iterable[PreferencePair]) -> list[PreferencePair]:
+    return [pair for pair in pairs if pair.suggested_side is not None]
+
+
+# How far suggestions move people
+
+
+@pytest.mark.parametrize("least_sure_first", [1.0, 0.3])
+@pytest.mark.parametrize("num_tasks", [300, 1500])
+def test_where_they_move_nobody_the_report_warns_hardly_ever(num_tasks: int, least_sure_first: float) -> None:
+    """Though those without one are judged on tasks of any confidence, and those with one on the least certain first."""
+    found = [World(num_tasks, seed=seed, least_sure_first=least_sure_first).effect() for seed in range(60)]
+
+    covered = [made["moves"]["interval"][0] <= 0 <= made["moves"]["interval"][1] for made in found]
+    assert sum(covered) >= 51 and abs(np.mean([made["moves"]["value"] for made in found])) < 0.03
+    assert sum(made["warning"] is not None for made in found) <= 2
+
+
+@pytest.mark.parametrize("least_sure_first", [1.0, 0.3])
+def test_where_they_move_people_it_says_how_far_and_warns(least_sure_first: float) -> None:
+    """Of those who would have disagreed, half agree."""
+    found = [World(1500, moved=0.5, seed=seed, least_sure_first=least_sure_first).effect() for seed in range(20)]
+
+    doubt = np.mean([1 - pair.suggested_confidence for pair in suggested(World(1500, least_sure_first=least_sure_first).pairs)])  # type: ignore[operator]
+    assert np.mean([made["moves"]["value"] for made in found]) == pytest.approx(doubt / 2, abs=0.03)
+    assert all(made["warning"] for made in found if made["moves"]["interval"][0] > MOVED)
+    assert sum(made["warning"] is not None for made in found) >= 18
+    assert (found[0]["warning"] or "").startswith("suggestions move people: they choose the model's side +0.")
+
+
+def test_a_small_control_group_gives_no_figure_as_a_model_that_is_too_sure_of_itself_would_mislead_it() -> None:
+    few = [World(290, slope=0.3, one_in=10, least_sure_first=0.1, seed=seed).effect() for seed in range(40)]
+    enough = [World(600, slope=0.3, one_in=10, least_sure_first=0.1, seed=seed).effect() for seed in range(100)]
+
+    assert {made["without"]["num_judgements"] for made in few} == {29}
+    assert {made["without"]["num_judgements"] for made in enough} == {60}
+    assert {(made["moves"]["value"], made["moves"]["interval"], made["warning"]) for made in few} == {(None, None, None)}
+    assert all(made["moves"]["value"] is not None for made in enough) and sum(bool(made["warning"]) for made in enough) <= 5
+
+
+def test_everybody_who_agrees_is_no_certainty_where_they_are_few() -> None:
+    world = World(500, seed=1)
+    agreeing = [pair for pair in world.pairs if world.rewards[pair.chosen] > world.rewards[pair.rejected]]
+
+    moves = world.effect(pairs=[*blind(agreeing)[:60], *suggested(agreeing)[:8]])["moves"]
+
+    assert moves["count"] == 8 and moves["interval"][1] - moves["interval"][0] > 0.3
+
+
+def test_too_few_judgements_give_no_figure() -> None:
+    world = World(40, seed=1)
+
+    found = world.effect(pairs=[*blind(world.pairs)[:7], *suggested(world.pairs)])
+
+    assert found["moves"] == {"value": None, "interval": None, "count": 7}
+    none = {"value": None, "interval": None}
+    assert (
+        found["without"]["model_side"]
+        == found["without"]["left_rate"]
+        == found["without"]["lead_seconds"]
+        == {**none, "count": 7}
+    )
+    assert (found["warning"], found["with_suggestion"]["model_side"]["count"]) == (None, 32)
+
+
+# What is beside it
+
+
+def test_both_groups_are_told_side_by_side() -> None:
+    world = World(400, judges=3, seed=4)
+
+    found = world.effect()
+
+    shown, hidden = found["with_suggestion"], found["without"]
+    assert (shown["num_judgements"], hidden["num_judgements"]) == (960, 240)
+    assert shown["model_side"]["value"] == np.mean([p.chosen_side == p.suggested_side for p in suggested(world.pairs)]).round(4)
+    right = [world.rewards[pair.chosen] > world.rewards[pair.rejected] for pair in blind(world.pairs)]
+    assert hidden["model_side"]["value"] == np.mean(right).round(4)
+    assert (shown["lead_seconds"]["value"], hidden["lead_seconds"]["interval"]) == (8.0, [12.0, 12.0])
+    assert 0.4 < shown["left_rate"]["value"] < 0.6 and hidden["majority"]["count"] == 240
+
+
+def test_agreement_with_most_of_the_others_counts_what_was_said_as_often_in_part() -> None:
+    world = World(40, seed=1)
+    eight = blind(world.pairs)[:8]
+    others = [
+        dataclasses.replace(pair, annotator_id=7, annotation_id=100 + n, chosen_side="left" if n < 6 else "right")
+        for n, pair in enumerate(changed(eight, is_blind=False))
+    ]
+    mine = changed(eight, chosen_side="left")
+    third = dataclasses.replace(others[-1], annotator_id=8, annotation_id=200, chosen_side="left")
+
+    found = world.effect(pairs=[*suggested(world.pairs), *mine, *others, third])["without"]["majority"]
+
+    assert (found["count"], found["value"]) == (8, (6 + 0 + 0.5) / 8)
+
+
+def test_a_tie_is_not_the_models_side() -> None:
+    world = World(40, seed=1)
+    ties = [
+        dataclasses.replace(pair, kind="tie", weight=0.5, chosen_side=side)
+        for pair in changed(blind(world.pairs), chosen="left answer", rejected="right answer")
+        for side in ("left", "right")
+    ]
+    world.rewards |= {"left answer": 1.0, "right answer": 0.0}
+
+    found = world.effect(pairs=[*suggested(world.pairs), *ties])["without"]
+
+    assert (found["num_judgements"], found["model_side"]["value"], found["left_rate"]["value"]) == (8, 0.0, None)
+
+
+# What is compared
+
+
+def test_without_a_control_group_or_without_suggestions_there_is_nothing_to_compare() -> None:
+    world = World(40)
+    for pairs in ([], blind(world.pairs), suggested(world.pairs), changed(blind(world.pairs), is_blind=False)):
+        assert suggestion_effect(pairs, cards=[CARD], load=gone) is None
+
+
+def test_what_cannot_be_compared_is_counted_by_reason() -> None:
+    world = World(200)
+    pairs = world.pairs
+    early = dataclasses.replace(pairs[0], judged_at=BEFORE, annotation_id=999, annotator_id=9, suggested_version=None, is_blind=False, suggested_side=None)  # fmt: skip
+    other = changed(suggested(pairs)[10:15], suggested_version="v2", annotation_id=None)
+    unseen = changed(pairs[20:23], suggested_version=None, suggested_side=None, is_blind=False, annotation_id=None)
+
+    found = world.effect(pairs=[*pairs, early, *other, *unseen])
+
+    assert found["left_out"] == {
+        "no prediction was seen": 4,
+        "its version suggested to all, or to none": 5,
+        "its version may have trained on the prompt": 1,
+    }
+    assert found["with_suggestion"]["num_judgements"] + found["without"]["num_judgements"] == 199
+    assert world.effect(cards=[])["left_out"] == {"its version is gone": 200}
+
+
+@pytest.mark.parametrize("load", [gone, lambda version: OutOfMemory({})], ids=["loaded", "asked"])
+def test_a_version_that_cannot_be_loaded_or_asked_leaves_the_rest_of_the_figures(load: Callable[[str], RewardModel]) -> None:
+    found = World(200).effect(load=load)
+
+    assert found["left_out"] == {"its version cannot be loaded or asked": 40}
+    assert (found["without"]["model_side"]["count"], found["moves"]["value"], found["warning"]) == (0, None, None)
+    assert found["without"]["left_rate"]["count"] == 40
+
+
+def test_only_the_newest_of_the_control_group_are_scored_again() -> None:
+    world = World(1200, one_in=2)
+    model = KnowsRewards(world.rewards)
+
+    found = world.effect(load=lambda version: model)
+
+    assert (model.num_scored, found["without"]["model_side"]["count"], found["without"]["num_judgements"]) == (1000, 500, 600)
+
+
+def test_rewards_that_are_no_numbers_count_for_nothing() -> None:
+    world = World(100)
+    world.rewards = dict.fromkeys(world.rewards, float("nan"))
+
+    assert world.effect()["moves"]["count"] == 0
+
+
+# Accuracy on the control group
+
+
+def test_accuracy_on_the_control_group_counts_its_held_out_comparisons_alone() -> None:
+    pairs = World(100).pairs
+    rows = np.array([pair.is_blind for pair in pairs], float)
+    versions = compared_versions(judgements_of(pairs))
+
+    found = control_accuracy(pairs, versions, this=rows, champion=None)
+
+    assert found == {"this": {"value": 1.0, "interval": found["this"]["interval"], "count": 20}, "champion": None}
+    assert control_accuracy(pairs, set(), this=rows)["this"] == {"value": None, "interval": None, "count": 0}
+
+
+def test_the_interval_of_a_median_holds_it_nineteen_times_in_twenty() -> None:
+    chance = np.random.default_rng(0)
+    for count in (6, 25, 200):
+        found = [middle(chance.exponential(size=count)) for _ in range(800)]
+        held = np.mean([made["interval"][0] - 0.005 <= np.log(2) <= made["interval"][1] + 0.005 for made in found])
+        assert 0.93 <= held <= 0.99
+    assert middle([3.0], at_least=2) == {"value": None, "interval": None, "count": 1}
+    assert middle([3.0, 5.0]) == {"value": 4.0, "interval": [3.0, 5.0], "count": 2}

@@ -1,0 +1,195 @@
+"""Trainers that are killed at random moments, and started again: real processes, a real SIGKILL.
+
+PAIRLOOP_NIGHTLY=1 kills thirty times, and the daemon as well as its round; else four times, and the round alone
+(test_rounds_under_fire.py kills a daemon once).
+"""
+
+import json
+import os
+import random
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+
+from preference.projects.versions import Registry
+from preference.reward_model.feature_extractor import Extractors
+from preference.reward_model.probe import load_version
+from tests.conftest import REPOSITORY
+from tests.processes.test_rounds_under_fire import Daemon, eventually
+from tests.support.studio_double import KEY, StudioDouble
+from tests.trainer.rounds.test_round import judged_tasks
+from trainer.rounds.unfinished import UnfinishedRound
+
+IS_NIGHTLY = bool(os.environ.get("PAIRLOOP_NIGHTLY"))
+NUM_KILLS = 30 if IS_NIGHTLY else 2
+
+# Imports once what takes ten seconds, and runs each round that it is told of in a process of its own.
+TRAINERS = """
+import json, os, sys
+import matplotlib.backends.backend_svg, matplotlib.pyplot, PIL.Image, torch, trainer.rounds.round
+from preference.errors import PairloopError
+from preference.settings import Settings
+from preference.studio.project import LabelStudioProject
+from trainer.__main__ import main
+
+nobody = LabelStudioProject(Settings(label_studio_url="http://127.0.0.1:9", label_studio_api_key="x"), 1, patience_seconds=0)
+for ask in (nobody.read, lambda: list(nobody.annotated_tasks())):  # the SDK imports much at its first call
+    try:
+        ask()
+    except PairloopError:
+        pass
+for line in sys.stdin:
+    asked = json.loads(line)
+    if child := os.fork():
+        print(child, flush=True)
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+        continue
+    os.environ.update(asked["environ"])
+    log = os.open(asked["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(log, 1), os.dup2(log, 2)
+    main(["once", "--json"])
+"""
+
+
+class House:
+    """Project of the double with judgements, and rounds over it."""
+
+    def __init__(self, studio: StudioDouble, folder: Path, base: Path, trainers: "subprocess.Popen[str] | None" = None) -> None:
+        self.studio, self.project_id = studio, studio.add_project()
+        self.model_dir, self.log = folder / "models", folder / "log"
+        self.registry = Registry(self.model_dir, self.project_id)
+        self.registry.create()
+        self.environ = {
+            "LABEL_STUDIO_URL": studio.url, "LABEL_STUDIO_API_KEY": KEY, "MODEL_DIR": str(self.model_dir), "DEVICE": "cpu",
+            "REWARD_BASE": str(base), "TORCH_THREADS": "1", "MIN_PAIRS": "20", "MIN_NEW_PAIRS": "1000", "LOOK_EVERY_SECONDS": "0.2",
+            "HOLDOUT_FRACTION": "0.3", "SEED": "5",
+        }  # fmt: skip
+        self.extractors = Extractors(self.model_dir, torch.device("cpu"))
+        self._tasks = iter(judged_tasks(400))
+        self._trainers = trainers
+        self.num_judged = 0
+
+    def judge(self, count: int) -> None:
+        for _ in range(count):
+            task = next(self._tasks)
+            (task_id,) = self.studio.add_tasks(self.project_id, task["data"])
+            self.studio.annotate(task_id, task["annotations"][0]["result"])
+        self.num_judged += count
+
+    def round(self, *, killed_after: float | None = None) -> tuple[int, float]:
+        """The exit status of a round, and the seconds that it took."""
+        assert self._trainers is not None and self._trainers.stdin is not None and self._trainers.stdout is not None
+        self._trainers.stdin.write(json.dumps({"environ": self.environ, "log": str(self.log)}) + "\n")
+        self._trainers.stdin.flush()
+        pid, started = int(self._trainers.stdout.readline()), time.monotonic()
+        if killed_after is not None:
+            has_ended, _, _ = select.select([self._trainers.stdout], [], [], killed_after)
+            if not has_ended:
+                os.kill(pid, signal.SIGKILL)
+        return int(self._trainers.stdout.readline()), time.monotonic() - started
+
+    def check_whole(self) -> str | None:
+        """What is served, if that is whole, as all that is visible is; the champion's name."""
+        for version in self.registry.versions():
+            load_version(self.registry, version, extractor=self.extractors, device=torch.device("cpu"))
+            assert {"card.json", "README.md"} <= {path.name for path in self.registry.path(version).iterdir()}
+        champion = self.registry.champion()
+        assert champion is None or champion in self.registry.versions()
+        return champion
+
+    def check_ended(self) -> None:
+        """Whether the last round ended, on all that people said."""
+        card = self.registry.card(self.registry.versions()[-1])
+        assert card.num_annotations == self.num_judged
+        assert card.num_train_pairs + card.num_holdout_pairs == self.num_judged
+        assert not UnfinishedRound(self.registry).folder.exists()
+        assert not list(self.registry.folder.glob("versions/.unfinished-*"))
+
+    def leftovers(self) -> list[Path]:
+        return [path for path in self.model_dir.rglob(".*") if path.name != ".lock"]
+
+
+@pytest.fixture
+def trainers() -> Iterator["subprocess.Popen[str]"]:
+    command = [sys.executable, "-c", TRAINERS]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=REPOSITORY) as process:
+        yield process
+
+
+@pytest.mark.timeout(600)
+def test_a_round_that_is_killed_at_any_moment_loses_no_judgement_and_the_next_ends_it(
+    studio: StudioDouble, tiny_base: Path, tmp_path: Path, trainers: "subprocess.Popen[str]"
+) -> None:
+    house, chance = House(studio, tmp_path, tiny_base, trainers), random.Random(5)
+    house.judge(60)
+    assert house.round()[0] == 0, house.log.read_text()
+    house.check_ended()
+    assert (first := house.check_whole()) is not None
+    house.judge(2)
+    status, seconds = house.round()  # the first one took longer: it computed the features of all tasks
+    assert status == 0, house.log.read_text()
+    num_killed = 0
+
+    for n in range(NUM_KILLS):
+        house.judge(2)
+        # Spread over the round, and seeded; a round that was quicker than that one has ended.
+        killed, _ = house.round(killed_after=seconds * (n + chance.random()) / NUM_KILLS)
+        num_killed += killed == -signal.SIGKILL
+        assert house.check_whole() is not None
+        if n % 2:  # twice in a row, then it ends
+            assert house.round()[0] == 0, house.log.read_text()
+            house.check_whole()
+            house.check_ended()
+
+    assert num_killed >= NUM_KILLS // 2
+    assert first in house.registry.versions()
+    assert "Traceback" not in house.log.read_text()
+    assert len(house.leftovers()) <= 2 * num_killed
+    for leftover in house.leftovers():
+        os.utime(leftover, (0, 0))
+    assert house.round()[0] == 0
+    assert house.leftovers() == []
+
+
+@pytest.mark.timeout(1200)
+@pytest.mark.skipif(not IS_NIGHTLY, reason="minutes of loading torch; PAIRLOOP_NIGHTLY=1 runs it")
+def test_a_daemon_that_is_killed_at_any_moment_with_or_without_its_round_ends_what_was_begun(
+    studio: StudioDouble, tiny_base: Path, tmp_path: Path
+) -> None:
+    house, chance = House(studio, tmp_path, tiny_base), random.Random(7)
+    house.judge(60)
+
+    for n in range(8):
+        house.judge(2)
+        num_versions = len(house.registry.versions())
+        house.registry.request("train")
+        daemon = Daemon(house.environ, house.log)
+        running: psutil.Process | None = None
+        try:
+            eventually(lambda: daemon.round_process() is not None)  # noqa: B023 - ends before the next
+            running = daemon.round_process()
+            time.sleep(chance.uniform(0, 14))  # the most of it loads
+            if n % 2 and running is not None:
+                running.kill()
+            daemon.kill()
+            house.check_whole()
+            daemon = Daemon(house.environ, house.log)
+            eventually(lambda: len(house.registry.versions()) > num_versions)  # noqa: B023
+            eventually(lambda: daemon.log.count("trainer up") == 2 * n + 2)  # noqa: B023 - it can hear a signal
+            eventually(lambda: not UnfinishedRound(house.registry).exists)
+            daemon.process.send_signal(signal.SIGTERM)
+            assert daemon.process.wait(60) == 0
+        finally:
+            daemon.kill()
+            if running is not None and running.is_running():
+                running.kill()
+        house.check_whole()
+        house.check_ended()

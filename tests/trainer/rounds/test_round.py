@@ -1,0 +1,445 @@
+import dataclasses
+import json
+import logging
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from huggingface_hub import ModelCard as HubCard
+from huggingface_hub import ModelCardData
+
+from preference.errors import StudioKeyError, StudioUnreachable
+from preference.labelling.pairs import is_held_out
+from preference.projects.versions import Registry
+from preference.report_card.card import ModelCard
+from preference.reward_model.feature_extractor import Extractors
+from preference.reward_model.model import load_reward_model
+from preference.settings import Settings
+from preference.studio.project import LabelStudioProject
+from tests.conftest import REPOSITORY, SettingsFactory
+from tests.trainer.training.test_recipes import separable_pairs
+from trainer.reporting.report import model_card
+from trainer.rounds.outcome import Round, new_judgements
+from trainer.rounds.round import retrain
+
+CPU = torch.device("cpu")
+HOLDOUT = 0.3
+Annotation = dict[str, Any]
+
+
+class JudgedProject(LabelStudioProject):
+    """A project as label-studio 1.23.2 lists it with `fields=all`, without Label Studio."""
+
+    def __init__(self, tasks: list[dict[str, Any]], *, error: Exception | None = None) -> None:
+        self.id, self._tasks, self._error = 7, tasks, error
+        self._created_at = datetime.now(UTC).isoformat()  # of another project than before, so nothing kept is trusted
+
+    @property
+    def url(self) -> str:
+        return "http://studio.example"
+
+    def read(self) -> dict[str, Any]:
+        return {
+            "created_at": self._created_at,
+            "label_config": (REPOSITORY / "label_config.xml").read_text(encoding="utf-8"),
+            "total_annotations_number": sum(len(task["annotations"]) for task in self._tasks),
+        }
+
+    def annotated_tasks(self, *, page_size: int = 200) -> Iterator[dict[str, Any]]:
+        for task in self._tasks:
+            yield {"updated_at": "2026-01-01T00:00:00.000000Z", **task}
+        if self._error is not None:
+            raise self._error
+
+
+def vote(side: str) -> Annotation:
+    region = {"from_name": "comparison", "to_name": "comparison", "type": "pairwise", "value": {"selected": side}}
+    return {"id": 1, "completed_by": 1, "was_cancelled": False, "parent_prediction": None, "result": [region]}
+
+
+SKIP: Annotation = {"id": 2, "completed_by": 1, "was_cancelled": True, "parent_prediction": None, "result": []}
+EMPTY: Annotation = {**SKIP, "was_cancelled": False}
+
+
+def judged_tasks(num_tasks: int, *, flipped: Callable[[str], bool] = lambda prompt: False) -> list[dict[str, Any]]:
+    """Tasks with one vote each for the separable answer, which stands on either side; `flipped` prompts got the other vote."""
+    tasks = []
+    for i, pair in enumerate(separable_pairs(num_tasks)):
+        left, right = (pair.chosen, pair.rejected) if i % 2 else (pair.rejected, pair.chosen)
+        side = "left" if bool(i % 2) != flipped(pair.prompt) else "right"
+        data = {"prompt": pair.prompt, "answer1": left, "answer2": right}
+        tasks.append({"id": i + 1, "data": data, "annotations": [vote(side)], "predictions": []})
+    return tasks
+
+
+class Lab:
+    """A registry, settings for quick rounds on the tiny base, and what a round needs."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.registry = Registry(settings.model_dir, 7)
+        self.extractors = Extractors(settings.model_dir, CPU)
+
+    def round(
+        self, tasks: list[dict[str, Any]], *, error: Exception | None = None, checkpoint_seconds: float = 180
+    ) -> Round:  # fmt: skip
+        project = JudgedProject(tasks, error=error)
+        return retrain(
+            project, self.registry, self.settings, extractors=self.extractors, device=CPU, checkpoint_seconds=checkpoint_seconds
+        )
+
+    def card(self, ended: Round) -> ModelCard:
+        assert ended.version is not None
+        return self.registry.card(ended.version)
+
+
+@pytest.fixture
+def lab(settings_for: SettingsFactory, tiny_base: Path) -> Lab:
+    return Lab(settings_for(reward_base=str(tiny_base), min_pairs=20, holdout_fraction=HOLDOUT, seed=5))
+
+
+@pytest.fixture(scope="module")
+def first_round(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Lab, Round]:
+    """A lab after one promoted round over 60 tasks; only to be read."""
+    environ = {"MODEL_DIR": str(tmp_path_factory.mktemp("lab") / "models"), "REWARD_BASE": str(tiny_base), "SEED": "5"}
+    settings = Settings.from_environ({**environ, "MIN_PAIRS": "20", "HOLDOUT_FRACTION": str(HOLDOUT), "DEVICE": "cpu"})
+    lab = Lab(settings)
+    return lab, lab.round(judged_tasks(60))
+
+
+@pytest.fixture
+def lab_with_champion(lab: Lab, first_round: tuple[Lab, Round]) -> Lab:
+    """A copy of that lab, to go on from."""
+    shutil.copytree(first_round[0].settings.model_dir, lab.settings.model_dir)
+    return lab
+
+
+def in_holdout(prompt: str) -> bool:
+    return is_held_out(prompt, HOLDOUT)
+
+
+def in_training(prompt: str) -> bool:
+    return not is_held_out(prompt, HOLDOUT)
+
+
+def test_too_few_pairs_are_skipped_with_the_numbers(lab: Lab) -> None:
+    tasks = judged_tasks(19)
+    tasks[0]["annotations"] += [SKIP, SKIP, EMPTY]
+
+    ended = lab.round(tasks)
+
+    assert ended == Round("skipped", "19 pairs, MIN_PAIRS=20 are needed; left out: 2 skipped, 1 empty")
+    assert lab.registry.versions() == []
+
+
+def test_as_many_pairs_as_are_needed_are_trained_on(lab: Lab) -> None:
+    ended = lab.round(judged_tasks(20))
+
+    assert ended.outcome != "skipped"
+    assert lab.card(ended).num_train_pairs + lab.card(ended).num_holdout_pairs == 20
+
+
+def test_no_judgement_at_all_is_skipped(lab: Lab) -> None:
+    assert lab.round([]) == Round("skipped", "0 pairs, MIN_PAIRS=20 are needed; left out: nothing")
+
+
+def test_a_better_challenger_is_published_and_promoted(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, logger="pairloop.rounds")
+
+    ended = lab.round(judged_tasks(60))
+
+    assert ended.outcome == "promoted"
+    assert ended.reason.startswith("accuracy 1.000, ")
+    assert ended.reason.endswith(", and there was no champion")
+    assert lab.registry.versions() == [ended.version]
+    assert lab.registry.champion() == ended.version
+    said = [record.getMessage() for record in caplog.records if record.name == "pairloop.rounds"]
+    assert said == [f"project 7: round promoted {ended.version}: {ended.reason}"]
+
+
+def test_a_worse_challenger_is_published_and_the_pointer_does_not_move(lab_with_champion: Lab) -> None:
+    lab = lab_with_champion
+    champion = lab.registry.champion()
+
+    ended = lab.round(judged_tasks(70, flipped=in_training))
+
+    assert ended.outcome == "rejected"
+    assert "is below" in ended.reason
+    assert lab.registry.champion() == champion
+    assert lab.registry.versions() == [champion, ended.version]
+    assert lab.card(ended).promoted is False
+    text = (lab.registry.path(ended.version or "") / "README.md").read_text(encoding="utf-8")
+    assert f"| the champion before it, {champion} | 1.000 |" in text
+    assert f"Not promoted: {ended.reason}." in text
+
+
+def test_a_challenger_is_compared_with_the_champion_on_the_same_pairs(lab_with_champion: Lab) -> None:
+    lab = lab_with_champion
+    champion = lab.registry.champion()
+
+    ended = lab.round(judged_tasks(64))
+
+    assert ended.outcome == "promoted", "at equal accuracy the newer one wins"
+    assert ended.reason.endswith(", the champion has 1.000")
+    assert lab.card(ended).compared_with == champion
+    assert lab.card(ended).metrics["gain"] == 0.0
+
+
+def test_a_first_round_with_hardly_any_held_out_pair_ends_in_a_version_that_is_kept_back(lab: Lab) -> None:
+    tasks = [task for task in judged_tasks(60) if in_training(task["data"]["prompt"])]
+    tasks += [task for task in judged_tasks(60) if in_holdout(task["data"]["prompt"])][:7]
+
+    ended = lab.round(tasks)
+
+    assert (ended.outcome, ended.reason) == ("rejected", "only 7 held-out pairs, 8 are needed")
+    assert lab.registry.versions() == [ended.version]
+    assert lab.registry.champion() is None
+
+
+def test_a_round_without_any_held_out_pair_ends_the_same_way(lab: Lab) -> None:
+    ended = lab.round([task for task in judged_tasks(60) if in_training(task["data"]["prompt"])])
+
+    assert (ended.outcome, ended.reason) == ("rejected", "only 0 held-out pairs, 8 are needed")
+
+
+def test_without_a_pair_to_train_on_the_round_is_skipped(lab: Lab) -> None:
+    ended = lab.round([task for task in judged_tasks(120) if in_holdout(task["data"]["prompt"])])
+
+    assert ended.outcome == "skipped"
+
+
+def test_what_was_said_of_held_out_prompts_leaves_no_trace_in_the_weights(lab_with_champion: Lab) -> None:
+    lab = lab_with_champion
+    first = lab.registry.champion() or ""
+
+    second = lab.round(judged_tasks(60, flipped=in_holdout)).version or ""
+
+    weights = [(lab.registry.path(version) / "model.safetensors").read_bytes() for version in (first, second)]
+    assert lab.registry.card(second).metrics["accuracy"] == 0.0
+    assert weights[0] == weights[1]
+
+
+def test_the_card_says_all_that_is_known(lab: Lab, tiny_base: Path) -> None:
+    tasks = judged_tasks(60)
+    tasks[0]["annotations"].append(SKIP)
+    tasks[1]["data"]["answer1"] = ""
+    num_held_out = sum(in_holdout(task["data"]["prompt"]) for i, task in enumerate(tasks) if i != 1)
+
+    card = lab.card(lab.round(tasks))
+
+    assert (card.project_id, card.recipe, card.base, card.seed) == (7, "frozen", str(tiny_base), 5)
+    assert card.num_annotations == 61, "as Label Studio counts them, so that new ones can be told"
+    assert (card.num_train_pairs, card.num_holdout_pairs) == (59 - num_held_out, num_held_out)
+    assert card.dropped == {"skipped": 1, "missing answer": 1}
+    assert {"num_pairs", "accuracy", "interval", "longer_wins", "shorter_wins"} <= set(card.metrics)
+    assert set(card.seconds) == {"read", "train", "judge"}
+    assert all(seconds >= 0 for seconds in card.seconds.values())
+    assert set(card.libraries) == {"torch", "transformers", "trl"}
+    assert card.compared_with is None
+    assert card.promoted
+    assert datetime.fromisoformat(card.created_at).tzinfo is not None
+    assert new_judgements(lab.registry, 64) == 3
+
+
+def test_a_damaged_card_does_not_keep_a_project_from_the_round_that_replaces_it(
+    first_round: tuple[Lab, Round], caplog: pytest.LogCaptureFixture
+) -> None:
+    lab, ended = first_round
+    before = new_judgements(lab.registry, 64)
+    copy = lab.registry.publish(lab.registry.path(ended.version or ""), lab.card(ended))
+    (lab.registry.path(copy) / "card.json").write_text("{", encoding="utf-8")
+
+    assert new_judgements(lab.registry, 64) == before < 64
+    assert "is not a model card" in caplog.text
+    shutil.rmtree(lab.registry.path(copy))
+
+
+def test_the_probe_of_the_card_is_what_the_published_version_answers(first_round: tuple[Lab, Round]) -> None:
+    lab, ended = first_round
+    probe = lab.card(ended).probe
+
+    loaded = load_reward_model(
+        lab.registry.path(ended.version or ""), extractor=Extractors(lab.settings.model_dir, CPU), device=CPU
+    )
+
+    assert float(loaded.score([probe["prompt"]], [probe["answer"]])[0]) == pytest.approx(probe["reward"], abs=1e-5)
+
+
+def test_a_version_is_a_folder_of_safetensors_with_a_card_for_machines_and_one_for_people(
+    first_round: tuple[Lab, Round],
+) -> None:
+    lab, ended = first_round
+    folder = lab.registry.path(ended.version or "")
+
+    assert {"model.safetensors", "reward_model.json", "tokenizer.json", "card.json", "README.md"} <= {
+        p.name for p in folder.iterdir()
+    }
+    assert json.loads((folder / "card.json").read_text(encoding="utf-8"))["version"] == ended.version
+    readme = HubCard.load(folder / "README.md")
+    assert isinstance(readme.data, ModelCardData)
+    assert (readme.data.library_name, readme.data.pipeline_tag) == ("pairloop", "text-classification")
+    assert "reward-model" in (readme.data.tags or [])
+    assert f"Promoted: {ended.reason}." in readme.text
+    assert "| this version | 1.000 (95 % interval " in readme.text
+    assert "Left out: nothing." in readme.text
+
+
+def test_the_readme_of_a_version_without_an_interval_renders(first_round: tuple[Lab, Round]) -> None:
+    lab, ended = first_round
+    card = lab.card(ended)
+
+    text = model_card(dataclasses.replace(card, metrics={"num_pairs": 3, "accuracy": 1.0}, dropped={"skipped": 2, "empty": 1}))
+
+    assert "| this version | 1.000 |\n\nPromoted" in text
+    assert "Left out: 2 skipped, 1 empty." in text
+
+
+def test_an_unreachable_label_studio_is_the_callers_to_know(lab: Lab) -> None:
+    with pytest.raises(StudioUnreachable, match="does not answer"):
+        lab.round(judged_tasks(30), error=StudioUnreachable("Label Studio does not answer"))
+
+    assert lab.registry.versions() == []
+
+
+def test_a_failure_that_has_a_message_ends_the_round_with_it(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
+    ended = lab.round(judged_tasks(30), error=StudioKeyError("Label Studio refuses LABEL_STUDIO_API_KEY."))
+
+    assert ended == Round("failed", "Label Studio refuses LABEL_STUDIO_API_KEY.")
+    assert [(r.levelname, r.getMessage(), r.exc_info) for r in caplog.records if r.name == "pairloop.rounds"] == [
+        ("ERROR", "project 7: round failed: Label Studio refuses LABEL_STUDIO_API_KEY.", None)
+    ]
+
+
+def test_any_other_failure_ends_the_round_and_leaves_its_trace_in_the_log(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
+    ended = lab.round(judged_tasks(30), error=ZeroDivisionError("a defect"))
+
+    assert ended == Round("failed", "ZeroDivisionError; the log above has the trace")
+    first, second = [record for record in caplog.records if record.name == "pairloop.rounds"]
+    assert first.getMessage() == "project 7: the round failed"
+    assert first.exc_info is not None
+    assert second.getMessage() == "project 7: round failed: ZeroDivisionError; the log above has the trace"
+
+
+def test_a_base_that_cannot_be_loaded_fails_the_round_with_what_to_do(
+    lab: Lab, settings_for: SettingsFactory, tmp_path: Path
+) -> None:
+    lab.settings = settings_for(reward_base=str(tmp_path / "gone"), min_pairs=20)
+
+    ended = lab.round(judged_tasks(30))
+
+    assert ended.outcome == "failed"
+    assert f"The model '{tmp_path / 'gone'}' cannot be loaded" in ended.reason
+
+
+def test_a_broken_champion_does_not_stop_the_loop(lab_with_champion: Lab, caplog: pytest.LogCaptureFixture) -> None:
+    lab = lab_with_champion
+    champion = lab.registry.champion() or ""
+    (lab.registry.path(champion) / "model.safetensors").write_bytes(b"damaged")
+
+    ended = lab.round(judged_tasks(64))
+
+    assert ended.outcome == "promoted"
+    assert lab.card(ended).compared_with is None
+    assert ended.reason.endswith(f", and the champion {champion} cannot be loaded")
+    assert lab.card(ended).reason == ended.reason
+    assert f"the champion {champion} cannot be loaded, so the challenger is judged without it" in caplog.text
+
+
+def test_before_the_first_version_every_judgement_is_new(lab: Lab) -> None:
+    assert new_judgements(lab.registry, 12) == 12
+
+
+def test_a_version_comes_with_its_report_card_its_readme_and_its_pictures(first_round: tuple[Lab, Round]) -> None:
+    lab, ended = first_round
+    card = lab.card(ended)
+    folder = lab.registry.path(card.version)
+
+    assert card.report["people"]["annotators"][0]["num_judgements"] == 60
+    assert card.report["dropped"] == card.dropped
+    assert card.report["versions"] == []
+    readme = (folder / "README.md").read_text(encoding="utf-8")
+    pictures = re.findall(r"!\[[^]]+\]\(([^)]+)\)", readme)
+    assert pictures
+    for picture in pictures:
+        assert (folder / picture).read_text(encoding="utf-8").startswith("<?xml")
+    assert "model-index" in readme
+
+
+def test_a_tie_counts_as_one_judgement_towards_min_pairs(lab: Lab) -> None:
+    tie = {"from_name": "verdict", "to_name": "prompt", "type": "choices", "value": {"choices": ["tie"]}}
+    tasks = judged_tasks(19)
+    for task in tasks:
+        task["annotations"][0]["result"].append(tie)
+
+    assert lab.round(tasks).reason.startswith("19 pairs, MIN_PAIRS=20 are needed")
+
+
+def test_held_out_comparisons_are_judged_by_the_majority_of_their_votes(lab: Lab) -> None:
+    tasks = judged_tasks(60)
+    for task in tasks:
+        (made,) = task["annotations"]
+        task["annotations"] = [{**made, "id": number, "completed_by": number} for number in (1, 2, 3)]
+
+    card = lab.card(lab.round(tasks))
+
+    assert card.num_train_pairs == 3 * sum(in_training(task["data"]["prompt"]) for task in tasks)
+    assert card.num_holdout_pairs == card.metrics["num_pairs"] == sum(in_holdout(task["data"]["prompt"]) for task in tasks)
+    assert card.report["people"]["agreement"]["value"] == 1
+
+
+def test_a_round_compares_what_was_judged_with_and_without_the_suggestions_of_a_version_that_was_served(
+    lab_with_champion: Lab,
+) -> None:
+    lab, served = lab_with_champion, lab_with_champion.registry.champion()
+    tasks = judged_tasks(120)
+    for number, task in enumerate(tasks[60:]):
+        (made,) = task["annotations"]
+        suggested = [] if number % 3 == 0 else made["result"]
+        task["predictions"] = [{"id": 900 + number, "model_version": served, "result": suggested, "score": 0.9}]
+        made |= {"parent_prediction": 900 + number, "lead_time": 4.0, "created_at": "2099-01-01T00:00:00Z"}
+
+    effect = lab.card(lab.round(tasks)).report["suggestion_effect"]
+
+    assert (effect["with_suggestion"]["model_side"]["value"], effect["with_suggestion"]["num_judgements"]) == (1, 40)
+    assert effect["without"]["model_side"]["count"] == effect["without"]["num_judgements"] == effect["moves"]["count"] == 20
+    assert effect["without"]["model_side"]["value"] > 0.7, "the version that was served is good"
+    assert effect["left_out"] == {"no prediction was seen": 60}
+
+
+def test_features_are_kept_within_features_mb(settings_for: SettingsFactory, tiny_base: Path) -> None:
+    lab = Lab(settings_for(reward_base=str(tiny_base), min_pairs=20, holdout_fraction=HOLDOUT, features_mb=2))
+    many = lab.settings.model_dir / "features" / "of another recipe" / "00"
+    many.mkdir(parents=True)
+    for number in range(8):
+        (many / f"{number}.f32").write_bytes(bytes(2**18))
+        os.utime(many / f"{number}.f32", (number, number))
+
+    lab.round(judged_tasks(30))
+
+    assert sorted(path.name for path in many.iterdir()) == [f"{number}.f32" for number in range(2, 8)]
+
+
+def test_ties_count_once_among_what_was_trained_on(lab: Lab) -> None:
+    tie = {"from_name": "verdict", "to_name": "prompt", "type": "choices", "value": {"choices": ["tie"]}}
+    tasks = judged_tasks(60)
+    for task in tasks[::2]:
+        task["annotations"][0]["result"].append(tie)
+
+    card = lab.card(lab.round(tasks))
+
+    assert card.num_train_pairs == sum(in_training(task["data"]["prompt"]) for task in tasks)
+
+
+def test_judgements_of_held_out_prompts_alone_train_nothing_and_that_is_said(lab: Lab) -> None:
+    tasks = [task for task in judged_tasks(200) if in_holdout(task["data"]["prompt"])]
+
+    ended = lab.round(tasks)
+
+    assert ended.outcome == "skipped"
+    assert ended.reason == f"all {len(tasks)} pairs are of prompts that are held out; judge other prompts"

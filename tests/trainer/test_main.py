@@ -1,0 +1,190 @@
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from preference.errors import TrainingError
+from preference.projects.versions import Registry
+from tests.conftest import REPOSITORY
+from tests.support.cards import CARD
+from tests.support.studio_double import KEY, StudioDouble
+from trainer.__main__ import main
+from trainer.rounds.lock import only_round
+from trainer.rounds.outcome import read_outcome
+
+Invoke = Callable[..., Result]
+
+
+@pytest.fixture
+def invoke(tmp_path: Path) -> Invoke:
+    """Runs pairloop-trainer with MODEL_DIR in this test's folder; keyword arguments are further variables."""
+
+    def run(*arguments: str, **environ: str) -> Result:
+        settings = {"MODEL_DIR": str(tmp_path), "DEVICE": "cpu", "TORCH_THREADS": "1", "LABEL_STUDIO_API_KEY": ""}
+        return CliRunner().invoke(main, list(arguments), env={**settings, **environ})
+
+    return run
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Registry:
+    """Project 3 with two versions: the first is the champion, the second was kept back."""
+    made = Registry(tmp_path, 3)
+    (tmp_path / "trained").mkdir()
+    first = dataclasses.replace(CARD, num_train_pairs=40, promoted=True, reason="accuracy 0.700, and there was no champion")
+    made.promote(made.publish(tmp_path / "trained", first))
+    made.publish(tmp_path / "trained", dataclasses.replace(CARD, num_train_pairs=50, reason="accuracy 0.600 is below"))
+    return made
+
+
+def test_the_report_is_the_champions_or_that_of_a_named_version(invoke: Invoke, registry: Registry) -> None:
+    first, second = registry.versions()
+
+    champions, named = invoke("report", "--project", "3"), invoke("report", "--project", "3", second)
+
+    assert champions.exit_code == named.exit_code == 0
+    assert champions.output.startswith(f"{first} of project 1, promoted: accuracy 0.700")
+    assert named.output.startswith(f"{second} of project 1, kept back: accuracy 0.600 is below")
+    assert "this version" in named.output
+
+
+def test_the_report_is_to_be_had_as_json(invoke: Invoke, registry: Registry) -> None:
+    first = registry.versions()[0]
+
+    card = json.loads(invoke("report", "--project", "3", "--json").output)
+
+    assert (card["version"], card["num_train_pairs"], card["promotions"][0]["by"]) == (first, 40, "judge")
+
+
+def test_a_report_marks_its_suspect_labels_in_label_studio_and_clears_those_of_earlier_versions(
+    invoke: Invoke, tmp_path: Path
+) -> None:
+    with StudioDouble() as studio:
+        project_id = studio.add_project()
+        before, now = studio.add_tasks(project_id, {"prompt": "Why?"}, {"prompt": "How?"}, meta={"mine": 1})
+        registry = Registry(tmp_path, project_id)
+        (tmp_path / "trained").mkdir()
+        for task in (before, now):
+            label = {"task": task, "annotation": 5, "annotator": 1, "gap": -2.0, "probability": 0.1, "link": None}
+            registry.publish(tmp_path / "trained", dataclasses.replace(CARD, report={"suspects": [label]}))
+        first, second = registry.versions()
+        found = {"LABEL_STUDIO_URL": studio.url, "LABEL_STUDIO_API_KEY": KEY}
+
+        one = invoke("report", "--project", str(project_id), first, "--mark-suspects", **found)
+        other = invoke("report", "--project", str(project_id), second, "--mark-suspects", **found)
+
+        assert one.exit_code == other.exit_code == 0, one.output + other.output
+        assert "1 marked" in one.stderr
+        assert "1 marked" in other.stderr
+        assert "1 cleared" in other.stderr
+        assert studio.tasks[before]["meta"] == {"mine": 1}
+        assert studio.tasks[now]["meta"]["pairloop_suspect"]["version"] == second
+
+
+def test_a_report_without_a_version_says_what_to_do(invoke: Invoke, tmp_path: Path) -> None:
+    Registry(tmp_path, 3).create()
+
+    result = invoke("report", "--project", "3")
+
+    assert (result.exit_code, result.output) == (1, "Error: Project 3 has no version yet; `pairloop-trainer once` trains one.\n")
+
+
+def test_once_without_a_known_project_says_what_to_do(invoke: Invoke, tmp_path: Path) -> None:
+    result = invoke("once")
+
+    assert result.exit_code == 1
+    assert result.output == f"Error: No project is known in MODEL_DIR={tmp_path}; connect one, or name it with --project.\n"
+
+
+def test_once_without_a_key_fails_and_names_the_variable(invoke: Invoke) -> None:
+    result = invoke("once", "--project", "3")
+
+    assert result.exit_code == 1
+    assert result.output.startswith("project 3: failed: LABEL_STUDIO_API_KEY is not set; ")
+
+
+def test_once_makes_no_project_known_that_label_studio_does_not_have(invoke: Invoke, tmp_path: Path) -> None:
+    with StudioDouble() as studio:
+        result = invoke("once", "--project", "99", LABEL_STUDIO_URL=studio.url, LABEL_STUDIO_API_KEY=KEY)
+
+    assert result.exit_code == 1 and "has no such thing in project 99" in result.output
+    assert not (tmp_path / "projects").exists()
+
+
+def test_once_says_it_as_json_to_programs(invoke: Invoke) -> None:
+    result = invoke("once", "--json", "--project", "3")
+
+    assert result.exit_code == 1
+    ended = read_outcome(result.stdout)
+    assert ended is not None
+    assert (ended.outcome, ended.version) == ("failed", None)
+    assert ended.reason.startswith("LABEL_STUDIO_API_KEY is not set; ")
+
+
+def test_once_leaves_a_project_to_the_process_that_is_at_it_before_it_loads_anything(registry: Registry, tmp_path: Path) -> None:
+    program = """
+import sys
+from trainer.__main__ import main
+try:
+    main(["once", "--project", "3"])
+except SystemExit as end:
+    print(end.code, [name for name in ("torch", "transformers", "scipy") if name in sys.modules])
+"""
+    environ = {**os.environ, "MODEL_DIR": str(tmp_path), "LABEL_STUDIO_API_KEY": "key"}
+    with only_round(registry):
+        found = subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, env=environ, capture_output=True, text=True)
+
+    said = "Another process is in the middle of a round of project 3; this one leaves it to that."
+    assert found.stdout.splitlines() == [f"project 3: {said}", "0 []"]
+
+
+def test_a_project_that_is_taken_comes_back_to_the_daemon_as_such(invoke: Invoke, registry: Registry) -> None:
+    with only_round(registry):
+        result = invoke("once", "--json", "--project", "3")
+
+    assert result.exit_code == 0
+    with pytest.raises(TrainingError, match="in the middle of a round of project 3"):
+        read_outcome(result.stdout)
+
+
+def test_a_round_by_hand_is_the_one_that_was_asked_for_unless_it_could_not_run(invoke: Invoke, registry: Registry) -> None:
+    registry.request("train")
+    with only_round(registry):
+        invoke("once", "--project", "3")
+    assert registry.is_requested("train")
+
+    invoke("once", "--project", "3")
+
+    assert not registry.is_requested("train")
+
+
+def test_a_device_that_is_not_there_is_refused(invoke: Invoke) -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU here")
+    result = invoke("once", "--project", "3", DEVICE="cuda")
+
+    assert result.exit_code == 1
+    assert result.output.startswith("Error: DEVICE=cuda, but torch ")
+
+
+def test_wrong_settings_end_every_command_with_all_of_them(invoke: Invoke) -> None:
+    result = invoke("run", MIN_PAIRS="2", TRAIN_SCHEDULE="whenever")
+
+    assert result.exit_code == 2
+    assert "TRAIN_SCHEDULE='whenever' is wrong: " in result.output
+    assert "MIN_PAIRS='2' is wrong: " in result.output
+
+
+def test_a_wrong_cron_field_ends_run_with_its_reason(invoke: Invoke) -> None:
+    result = invoke("run", TRAIN_SCHEDULE="61 3 * * *")
+
+    assert result.exit_code == 1
+    assert result.output.startswith("Error: TRAIN_SCHEDULE='61 3 * * *' is wrong: ")

@@ -1,0 +1,169 @@
+import dataclasses
+import json
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import TrainerControl, TrainerState, TrainingArguments
+
+from preference.reward_model.model import SequenceRewardModel
+from tests.conftest import REPOSITORY
+from tests.trainer.training.test_recipes import CPU, SEQUENCE, separable_pairs
+from trainer.training.checkpoints import Checkpoints, newest_checkpoint
+from trainer.training.trained import Place
+
+
+def fit(name: str, base: str, folder: Path, *, checkpoint_seconds: float = 0) -> SequenceRewardModel:
+    """24 steps in 4 epochs of a recipe, with a checkpoint after each step."""
+    from tests.trainer.training.test_trl_trainer import quick
+    from trainer.training.trl_trainer import fit_sequence
+
+    place = Place(folder, folder / "curves", checkpoint_seconds=checkpoint_seconds)
+    recipe = quick(name, epochs=4)
+    recipe = dataclasses.replace(recipe, pad_to=min(recipe.pad_to, 64))  # the tutorial's 550 only take longer
+    return fit_sequence(separable_pairs(24), recipe, place, "base", path=base, base=base, device=CPU, seed=3)
+
+
+def fit_and_be_killed(base: str, folder: Path) -> None:
+    """What the process of the next test runs: for each recipe a process that dies of SIGKILL in the second epoch."""
+    import trainer.training.trl_trainer  # noqa: F401 - once, before the forks
+
+    torch.set_num_threads(1)
+    for name in SEQUENCE:
+        child = os.fork()
+        if child == 0:
+            threading.Thread(target=die_after_step, args=(folder / name, 8), daemon=True).start()
+            fit(name, base, folder / name)
+            os._exit(0)
+        os.waitpid(child, 0)
+
+
+def die_after_step(folder: Path, step: int) -> None:
+    while steps_kept(folder) < step:
+        time.sleep(0.001)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def steps_kept(folder: Path) -> int:
+    """The step of the latest whole checkpoint."""
+    return max((int(path.parent.name.rpartition("-")[2]) for path in folder.glob("base/checkpoint-*/whole.json")), default=0)
+
+
+@pytest.fixture(scope="module")
+def killed(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for each recipe with what a killed training left; only to be copied."""
+    folder = tmp_path_factory.mktemp("killed")
+    program = "import sys, pathlib, tests.trainer.training.test_checkpoints as t; t.fit_and_be_killed(sys.argv[1], pathlib.Path(sys.argv[2]))"
+    subprocess.run(
+        [sys.executable, "-c", program, str(tiny_base), str(folder)], cwd=REPOSITORY, check=True, capture_output=True, timeout=200
+    )
+    return folder
+
+
+@pytest.mark.parametrize("name", SEQUENCE)
+def test_a_killed_training_goes_on_and_ends_with_the_weights_of_one_that_was_not(
+    name: str, killed: Path, tiny_base: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shutil.copytree(killed / name, tmp_path / "work")
+    step = steps_kept(tmp_path / "work")
+    assert 8 <= step < 24
+    caplog.set_level(logging.INFO, logger="pairloop.training")
+
+    resumed = fit(name, str(tiny_base), tmp_path / "work").network.state_dict()
+    uninterrupted = fit(name, str(tiny_base), tmp_path / "other", checkpoint_seconds=180).network.state_dict()
+
+    assert f"training {name}: 24 steps of 4 pairs, goes on after step {step}" in caplog.messages
+    assert resumed.keys() == uninterrupted.keys()
+    for key, weight in uninterrupted.items():
+        torch.testing.assert_close(resumed[key], weight, rtol=0, atol=1e-7)
+
+
+def test_a_training_that_was_killed_after_its_last_step_is_not_trained_again(tiny_base: Path, tmp_path: Path) -> None:
+    first = fit("full", str(tiny_base), tmp_path).network.state_dict()
+    checkpoint = newest_checkpoint(tmp_path / "base")
+    assert checkpoint is not None
+    assert checkpoint.name == "checkpoint-24"
+
+    again = fit("full", str(tiny_base), tmp_path).network.state_dict()
+
+    assert all(torch.equal(weight, again[key]) for key, weight in first.items())
+
+
+def test_one_checkpoint_is_kept_with_weights_as_safetensors(tiny_base: Path, tmp_path: Path) -> None:
+    fit("full", str(tiny_base), tmp_path)
+
+    (checkpoint,) = (tmp_path / "base").glob("checkpoint-*")
+    names = {path.name for path in checkpoint.iterdir()}
+    assert {"model.safetensors", "optimizer.pt", "scheduler.pt", "trainer_state.json", "whole.json"} <= names
+    assert "pytorch_model.bin" not in names
+
+
+def test_between_two_checkpoints_none_is_written(tiny_base: Path, tmp_path: Path) -> None:
+    fit("full", str(tiny_base), tmp_path, checkpoint_seconds=180)
+
+    assert not list(tmp_path.glob("base/checkpoint-*"))
+
+
+def checkpoint(folder: Path, step: int) -> Path:
+    """A whole checkpoint of one file."""
+    made = folder / f"checkpoint-{step}"
+    made.mkdir(parents=True)
+    (made / "model.safetensors").write_bytes(b"weights")
+    (made / "whole.json").write_text(json.dumps({"model.safetensors": 7}), encoding="utf-8")
+    return made
+
+
+@pytest.mark.parametrize("damage", ["no marker", "half a marker", "an empty marker", "a short file", "no file"])
+def test_a_torn_checkpoint_is_passed_over_and_swept(damage: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    older, torn = checkpoint(tmp_path, 9), checkpoint(tmp_path, 10)
+    marker, weights = torn / "whole.json", torn / "model.safetensors"
+    if damage == "no marker":
+        marker.unlink()
+    elif damage == "half a marker":
+        marker.write_bytes(marker.read_bytes()[:9])
+    elif damage == "an empty marker":
+        marker.write_bytes(b"")
+    elif damage == "a short file":
+        weights.write_bytes(b"weig")
+    else:
+        weights.unlink()
+
+    assert newest_checkpoint(tmp_path) == older
+    assert not torn.exists()
+    assert caplog.messages == [f"{torn} was torn by a kill and is passed over"]
+
+
+def test_steps_are_counted_and_not_spelt(tmp_path: Path) -> None:
+    checkpoint(tmp_path, 9)
+
+    assert newest_checkpoint(tmp_path) is not None
+    assert newest_checkpoint(tmp_path) != checkpoint(tmp_path, 10)
+    assert newest_checkpoint(tmp_path) == tmp_path / "checkpoint-10"
+
+
+def test_without_any_there_is_none(tmp_path: Path) -> None:
+    assert newest_checkpoint(tmp_path / "nowhere") is None
+
+
+def test_it_is_time_for_a_checkpoint_when_the_last_one_is_old(tmp_path: Path) -> None:
+    seconds = [0.0]
+    asking = Checkpoints(tmp_path, every_seconds=180, clock=lambda: seconds[-1])
+    arguments, state = TrainingArguments(output_dir=str(tmp_path), use_cpu=True), TrainerState(global_step=1, max_steps=100)
+
+    def is_asked(at: float) -> bool:
+        seconds.append(at)
+        control = TrainerControl()
+        asking.on_step_end(arguments, state, control)
+        return control.should_save
+
+    assert [is_asked(at) for at in (10, 179, 181)] == [False, False, True]
+    asking.on_save(arguments, state, TrainerControl())
+    assert [is_asked(at) for at in (182, 360, 361)] == [False, False, True]

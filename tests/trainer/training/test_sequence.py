@@ -1,0 +1,192 @@
+import dataclasses
+import logging
+import math
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from preference.errors import TrainingError
+from preference.labelling.pairs import PreferencePair
+from preference.reward_model.model import Description
+from tests.trainer.training.test_recipes import CPU, separable_pairs
+from tests.trainer.training.test_trl_trainer import quick
+from trainer.evaluation.pair_rewards import score_pairs
+from trainer.training.recipes import RECIPES, Recipe
+from trainer.training.sequence import train_sequence
+from trainer.training.trained import Place, Trained
+
+
+class House:
+    """Trains sequence recipes on the tiny base, each in a folder of its own."""
+
+    def __init__(self, base: Path, folder: Path) -> None:
+        self.base, self.folder = base, folder
+
+    def train(self, pairs: list[PreferencePair], recipe: Recipe, name: str, **changes: Any) -> Trained:
+        place = dataclasses.replace(Place(self.folder / f"{name}-work", self.folder / "curves"), **changes)
+        return train_sequence(pairs, recipe, place, base=str(self.base), model_dir=self.folder / "models", device=CPU, seed=0)
+
+
+@pytest.fixture(scope="module")
+def champion(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a version that learnt from pairs which no test trains on; only to be read."""
+    folder = tmp_path_factory.mktemp("champion")
+    House(tiny_base, folder).train(separable_pairs(24), quick(learning_rate=0.005, epochs=6), "champion").model.save(folder)
+    return folder
+
+
+@pytest.fixture
+def house(tiny_base: Path, tmp_path: Path) -> House:
+    return House(tiny_base, tmp_path)
+
+
+def flipped(pairs: list[PreferencePair]) -> list[PreferencePair]:
+    return [dataclasses.replace(pair, chosen=pair.rejected, rejected=pair.chosen) for pair in pairs]
+
+
+def said(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.name == "pairloop.training"]
+
+
+# Warm start
+
+
+@pytest.mark.parametrize("name", ["lora", "full"])
+def test_a_champion_that_knows_more_is_where_training_starts(
+    name: str, house: House, champion: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="pairloop.training")
+
+    trained = house.train(separable_pairs(60, start=100), quick(name, epochs=1), "challenger", champion=champion)
+
+    assert trained.start == "champion"
+    (line,) = said(caplog)
+    assert line.startswith(f"training {name}: from the champion (loss on ")
+    assert " from the base, " in line
+
+
+def test_a_champion_that_learnt_the_opposite_is_left_alone(
+    house: House, champion: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="pairloop.training")
+    pairs = flipped(separable_pairs(60, start=100))
+
+    trained = house.train(pairs, quick(epochs=1), "challenger", champion=champion)
+
+    assert trained.start == "base"
+    assert said(caplog)[0].startswith("training full: from the base (loss on ")
+    alone = network(house.train(pairs, quick(epochs=1), "alone"))
+    assert all(weight.equal(network(trained)[key]) for key, weight in alone.items()), "and leaves no trace"
+
+
+def network(trained: Trained) -> dict[str, Any]:
+    model: Any = trained.model
+    return dict(model.network.state_dict())
+
+
+def test_with_nothing_set_aside_training_starts_from_the_base(house: House, champion: Path) -> None:
+    assert house.train(separable_pairs(39), quick(epochs=1), "challenger", champion=champion).start == "base"
+
+
+def test_the_tutorial_always_starts_from_the_base(house: House, champion: Path) -> None:
+    recipe = dataclasses.replace(RECIPES["tutorial"](60), pad_to=64)
+
+    assert house.train(separable_pairs(60), recipe, "challenger", champion=champion).start == "base"
+    assert not (house.folder / "challenger-work" / "champion").exists()
+
+
+def test_a_champion_that_cannot_be_loaded_costs_the_warm_start_alone(
+    house: House, champion: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    damaged = shutil.copytree(champion, tmp_path / "damaged")
+    (damaged / "model.safetensors").write_bytes(b"damaged")
+
+    assert house.train(separable_pairs(60), quick(epochs=1), "challenger", champion=damaged).start == "base"
+    assert said(caplog)[0].startswith(f"no warm start, the champion cannot be loaded: The model '{damaged}' cannot be loaded")
+
+
+def test_the_same_champion_gives_the_same_weights(house: House, champion: Path) -> None:
+    one, other = (house.train(separable_pairs(60, start=100), quick(epochs=1), name, champion=champion) for name in "ab")
+
+    assert one.start == other.start == "champion"
+    assert all(weight.equal(network(other)[key]) for key, weight in network(one).items())
+    assert one.model.description == other.model.description
+
+
+# Set aside, centred, calibrated
+
+
+def test_what_was_judged_of_the_prompts_set_aside_moves_the_temperature_and_no_weight(house: House) -> None:
+    pairs = separable_pairs(60)
+    aside = prompts_set_aside(house, pairs)
+    assert 2 <= len(aside) <= 12
+    turned = [flipped([pair])[0] if pair.prompt in aside else pair for pair in pairs]
+
+    one, other = house.train(pairs, quick(), "one"), house.train(turned, quick(), "other")
+
+    assert all(weight.equal(network(other)[key]) for key, weight in network(one).items())
+    assert one.model.description.temperature < 0.3 * other.model.description.temperature
+
+
+def prompts_set_aside(house: House, pairs: list[PreferencePair]) -> set[str]:
+    from trainer.training.sequence import _set_aside
+
+    return {pair.prompt for pair in _set_aside(pairs)[1]}
+
+
+def test_votes_on_one_prompt_are_set_aside_together(house: House) -> None:
+    pairs = separable_pairs(60) * 3
+
+    aside = prompts_set_aside(house, pairs)
+
+    assert aside == prompts_set_aside(house, separable_pairs(60))
+
+
+def test_one_prompt_with_all_the_votes_is_trained_on(house: House) -> None:
+    for i in range(40):  # some of these prompts would be set aside
+        pair = separable_pairs(1, start=i)[0]
+        assert prompts_set_aside(house, [pair] * 40) == set()
+
+
+def test_without_pairs_set_aside_the_confidence_is_the_probability_that_was_trained(house: House) -> None:
+    pairs = separable_pairs(20)
+
+    description = house.train(pairs, quick(), "version").model.description
+
+    assert description.temperature == pytest.approx(1 / description.scale)
+
+
+def test_the_centre_and_scale_of_many_pairs_come_from_some_of_them(house: House, tmp_path: Path) -> None:
+    pairs = separable_pairs(1300)
+    model = house.train(pairs, quick(epochs=0.01, batch_pairs=8), "version").model
+
+    rewards = score_pairs(model, pairs)
+
+    answers = np.concatenate([rewards.chosen, rewards.rejected])
+    assert abs(answers.mean()) < 0.1
+    assert answers.std() == pytest.approx(1, abs=0.1)
+
+
+def test_a_model_whose_last_step_broke_it_is_refused(house: House) -> None:
+    recipe = quick(learning_rate=1e38, batch_pairs=8, epochs=1)  # one step: no loss is computed after it
+
+    with pytest.raises(
+        TrainingError, match=r"^The trained model's rewards are no numbers; lower the learning rate of recipe 'full'"
+    ):
+        house.train(separable_pairs(8), recipe, "version")
+
+
+def test_a_reporter_that_is_not_there_ends_the_round_before_it_trains(house: House, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"^REPORT_TO=nowhere cannot be followed"):
+        house.train(separable_pairs(8), quick(), "version", report_to="nowhere")
+
+    assert not (tmp_path / "version-work").exists()
+
+
+def test_a_description_of_before_reads_as_neither_centred_nor_scaled() -> None:
+    description = Description("sequence", "embedded", 512)
+
+    assert (description.center, description.scale, math.isclose(description.temperature, 1)) == (0, 1, True)

@@ -1,0 +1,127 @@
+import dataclasses
+import logging
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from preference.errors import ModelError, TrainingError
+from preference.labelling.pairs import PreferencePair
+from preference.reward_model.model import FrozenRewardModel
+from tests.conftest import REPOSITORY
+from tests.trainer.training.test_recipes import SEQUENCE, Train, score, separable_pairs, train
+from trainer.training.recipes import RECIPES, frozen, lora
+
+__all__ = ["train"]  # a fixture
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_no_pairs_are_refused(name: str, train: Train, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"^There are no training pairs\.$"):
+        train([], RECIPES[name](0), "version")
+
+    assert list((tmp_path / "version").iterdir()) == []
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_base_that_cannot_be_loaded_is_named(name: str, train: Train, tmp_path: Path) -> None:
+    missing = tmp_path / "no-such-base"
+
+    with pytest.raises(ModelError, match=f"The model '{missing}' cannot be loaded .*; name a folder with safetensors weights"):
+        train(separable_pairs(4), RECIPES[name](4), "version", base=missing)
+
+
+@pytest.mark.parametrize("name", SEQUENCE)
+def test_another_seed_gives_another_score_head(name: str, train: Train) -> None:
+    pairs = separable_pairs(4)
+
+    rewards = [score(train(pairs, RECIPES[name](4), f"seed-{seed}", seed=seed), pairs)[0] for seed in (0, 1)]
+
+    assert not torch.equal(*rewards)
+
+
+def test_the_frozen_recipe_leaves_the_base_alone_and_reads_the_layers_that_its_shares_name(train: Train) -> None:
+    pairs = separable_pairs(4)
+
+    model = train(pairs, dataclasses.replace(frozen(4), layer_shares=(0.5, 0.75)), "version")
+
+    assert isinstance(model, FrozenRewardModel)
+    assert model.description.layers == (2, 3)  # of 4
+    assert not any(weight.requires_grad for weight in model.head.parameters())
+
+
+def test_the_mean_answer_of_the_training_set_has_no_reward(train: Train) -> None:
+    pairs = separable_pairs(10)
+
+    chosen, rejected = score(train(pairs, frozen(10), "version"), pairs)
+
+    assert chosen.mean() > 0.01
+    assert float(torch.cat([chosen, rejected]).mean()) == pytest.approx(0, abs=1e-5)
+
+
+def test_a_feature_that_never_varies_breaks_nothing(train: Train) -> None:
+    same_length = [PreferencePair("Say it.", "qz", "zq") for _ in range(4)]  # of no merge: two tokens each
+
+    chosen, rejected = score(train(same_length, frozen(4), "version"), same_length)
+
+    assert chosen.isfinite().all()
+    assert (chosen > rejected).all()
+
+
+@pytest.mark.parametrize("name", SEQUENCE)
+def test_cut_answers_are_counted_in_one_line(name: str, train: Train, caplog: pytest.LogCaptureFixture) -> None:
+    pairs = [*[PreferencePair("short", "yes", "no")] * 3, PreferencePair("short", "a much longer answer than fits " * 5, "no")]
+    caplog.set_level(logging.INFO, logger="pairloop.training")
+
+    train(pairs, dataclasses.replace(RECIPES[name](4), max_tokens=32), "version")
+
+    said = [record.getMessage() for record in caplog.records if record.name == "pairloop.training"]
+    assert said == ["1 of 8 answers were cut to 32 tokens, prompts first"]
+
+
+def test_a_trained_sequence_model_scores_without_dropout_and_without_gradients(train: Train) -> None:
+    pairs = separable_pairs(4)
+    model = train(pairs, lora(4), "version")
+
+    first, second = score(model, pairs), score(model, pairs)
+
+    assert torch.equal(torch.cat(first), torch.cat(second))
+    assert not first[0].requires_grad
+
+
+def test_a_lora_version_holds_merged_weights_that_load_without_peft(train: Train, tmp_path: Path) -> None:
+    train(separable_pairs(4), lora(4), "version")
+
+    files = {path.name for path in (tmp_path / "version").iterdir()}
+
+    assert "model.safetensors" in files
+    assert not [name for name in files if "adapter" in name]
+
+
+def test_a_model_that_does_not_fit_on_the_disk_is_said(tiny_base: Path, tmp_path: Path) -> None:
+    """A real limit on what a process may write, in a process of its own: a file of the tokenizer is larger."""
+    (tmp_path / "version").mkdir()
+    program = """
+import pathlib, resource, sys, torch
+from preference.errors import TrainingError
+from preference.reward_model.feature_extractor import Extractors
+from tests.trainer.training.test_recipes import CPU, separable_pairs
+from trainer.training.train import train_challenger
+from trainer.training.recipes import frozen
+base, folder = sys.argv[1], pathlib.Path(sys.argv[2])
+extractors = Extractors(folder / "models", CPU)
+resource.setrlimit(resource.RLIMIT_FSIZE, (8000, 8000))
+try:
+    train_challenger(
+        separable_pairs(4), frozen(4), folder / "version", base=base, model_dir=folder / "models", extractors=extractors, device=CPU, seed=0
+    )
+except TrainingError as error:
+    print(error)
+"""
+    command = [sys.executable, "-c", program, str(tiny_base), str(tmp_path)]
+    found = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=200)
+
+    assert found.stdout.startswith(f"The trained model cannot be written to {tmp_path / 'version'} ("), found.stderr
+    assert found.stdout.endswith("; free some space.\n")

@@ -1,0 +1,190 @@
+import dataclasses
+import importlib.util
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForSequenceClassification
+
+from preference.errors import TrainingError
+from preference.labelling.pairs import PreferencePair
+from preference.reward_model.feature_extractor import Extractors
+from preference.reward_model.model import SequenceRewardModel, load_reward_model
+from tests.conftest import save_tiny_base
+from tests.trainer.training.test_recipes import CPU, recorded_training, score, separable_pairs
+from trainer.training.checkpoints import newest_checkpoint
+from trainer.training.recipes import RECIPES, Recipe
+from trainer.training.trained import Place
+from trainer.training.trl_trainer import check_reporters, fit_sequence
+
+
+class Bench:
+    """Fits on the tiny base in a place of this test's."""
+
+    def __init__(self, base: Path, folder: Path) -> None:
+        self.base, self.place = base, Place(folder / "work", folder / "curves" / "run")
+
+    def fit(self, pairs: list[PreferencePair], recipe: Recipe, **changes: Any) -> SequenceRewardModel:
+        place = dataclasses.replace(self.place, **changes)
+        base = str(self.base)
+        return fit_sequence(pairs, recipe, place, "base", path=base, base=base, device=CPU, seed=3)
+
+
+@pytest.fixture
+def bench(tiny_base: Path, tmp_path: Path) -> Bench:
+    return Bench(tiny_base, tmp_path)
+
+
+def quick(name: str = "full", **changes: Any) -> Recipe:
+    """A recipe that learns something from a handful of pairs."""
+    return dataclasses.replace(RECIPES[name](1), **{"learning_rate": 1e-3, "batch_pairs": 4, "epochs": 3, **changes})
+
+
+def weights(model: SequenceRewardModel) -> dict[str, torch.Tensor]:
+    return {name: weight.clone() for name, weight in model.network.state_dict().items()}
+
+
+# Weights and margins
+
+
+def test_a_pair_without_weight_leaves_no_trace(bench: Bench) -> None:
+    pairs, recipe = separable_pairs(4), quick(batch_pairs=5, epochs=2)
+    nothing = dataclasses.replace(separable_pairs(1, start=30)[0], weight=0)
+    other = dataclasses.replace(nothing, chosen=nothing.rejected, rejected=nothing.chosen)
+
+    one = weights(bench.fit([*pairs, nothing], recipe))
+    another = weights(bench.fit([*pairs, other], recipe))
+
+    for name, weight in one.items():
+        torch.testing.assert_close(weight, another[name], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("votes", [(1, 1, 1, 1), (1, 0.5, 0.25, 0.5)], ids=["TRL's own", "weighted"])
+@pytest.mark.parametrize("margins", [(0, 0, 0, 0), (0, 0.5, 1, 0)], ids=["without margins", "with margins"])
+def test_the_loss_is_the_weighted_mean_over_the_pairs(bench: Bench, votes: Sequence[float], margins: Sequence[float]) -> None:
+    pairs = [
+        dataclasses.replace(pair, weight=weight, margin=margin)
+        for pair, weight, margin in zip(separable_pairs(4), votes, margins, strict=True)
+    ]
+    recipe = quick(batch_pairs=4, epochs=1, learning_rate=1e-12, center_coefficient=0.1)  # one step, two pairs at a time
+
+    trained = bench.fit(pairs, recipe, checkpoint_seconds=0)
+
+    chosen, rejected = (reward.double().numpy() for reward in score(trained, pairs))
+    losses = np.logaddexp(0, -(chosen - rejected - margins)) + 0.1 * (chosen + rejected) ** 2
+    assert logged_losses(bench) == [pytest.approx(np.average(losses, weights=votes), rel=1e-4)]
+
+
+def logged_losses(bench: Bench) -> list[float]:
+    """What TRL logged of each step, as the last checkpoint remembers it."""
+    checkpoint = newest_checkpoint(bench.place.workspace / "base")
+    assert checkpoint is not None
+    state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+    return [entry["loss"] for entry in state["log_history"] if "loss" in entry]
+
+
+def test_pairs_that_are_alike_are_trained_on_as_trl_does(bench: Bench) -> None:
+    pairs = separable_pairs(8)
+    halves = [dataclasses.replace(pair, weight=0.5) for pair in pairs]
+
+    with recorded_training() as steps:
+        plain, halved = weights(bench.fit(pairs, quick())), weights(bench.fit(halves, quick()))
+
+    assert all(torch.equal(weight, halved[name]) for name, weight in plain.items())
+    assert {name for step in steps for name in step} == {"input_ids", "attention_mask"}, "no column that says nothing"
+
+
+# What goes wrong
+
+
+def test_a_loss_that_is_no_number_ends_training_and_says_what_to_do(bench: Bench) -> None:
+    with pytest.raises(TrainingError) as caught:
+        bench.fit(separable_pairs(8), quick(learning_rate=1e30))
+
+    assert str(caught.value) == (
+        "The loss became nan at step 2 of 6; lower the learning rate of recipe 'full' (1e+30) in trainer/training/recipes.py, "
+        "or look for damaged weights in REWARD_BASE."
+    )
+
+
+def test_damaged_weights_are_found_at_the_first_step(tmp_path: Path) -> None:
+    folder = save_tiny_base(tmp_path / "base")
+    network = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=1)
+    network.model.layers[0].mlp.up_proj.weight.data[0, 0] = float("nan")
+    network.save_pretrained(folder)
+
+    with pytest.raises(TrainingError, match=r"^The loss became nan at step 1 of 2; .*damaged weights in REWARD_BASE\.$"):
+        Bench(folder, tmp_path).fit(separable_pairs(8), quick(epochs=1))
+
+
+def test_a_second_gpu_is_refused_with_what_to_set(bench: Bench) -> None:
+    with pytest.raises(TrainingError, match=r"DEVICE=cuda:1 is another; set CUDA_VISIBLE_DEVICES=1 and DEVICE=cuda\.$"):
+        fit_sequence(
+            separable_pairs(4), quick(), bench.place, "base", path=str(bench.base), base=str(bench.base),
+            device=torch.device("cuda:1"), seed=0,
+        )  # fmt: skip
+
+
+def test_a_disk_that_takes_no_checkpoint_costs_no_round(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    (bench.place.workspace / "base").mkdir(parents=True)
+    for step in range(1, 7):
+        (bench.place.workspace / "base" / f"checkpoint-{step}").touch()  # a file where a folder should be made
+
+    trained = bench.fit(separable_pairs(8), quick(), checkpoint_seconds=0)
+
+    assert torch.stack(score(trained, separable_pairs(8))).isfinite().all()
+    assert f"no checkpoint could be written to {bench.place.workspace / 'base'}" in caplog.text
+
+
+# What is served is what was trained
+
+
+def test_training_in_bfloat16_leaves_a_network_that_computes_in_float32(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")  # as on a GPU
+    pairs = separable_pairs(8)
+
+    trained = bench.fit(pairs, quick())
+
+    trained.save(tmp_path)
+    loaded = load_reward_model(tmp_path, extractor=Extractors(tmp_path, CPU), device=CPU)
+    for before, after in zip(score(trained, pairs), score(loaded, pairs), strict=True):
+        torch.testing.assert_close(after, before, rtol=0, atol=1e-6)
+
+
+# REPORT_TO
+
+
+def missing_package() -> str:
+    return next(name for name in ("swanlab", "trackio", "mlflow", "wandb") if importlib.util.find_spec(name) is None)
+
+
+def test_a_reporter_that_is_not_installed_is_named_with_the_setting() -> None:
+    name = missing_package()
+
+    with pytest.raises(TrainingError) as caught:
+        check_reporters(name)
+
+    assert str(caught.value).startswith(f"REPORT_TO={name} cannot be followed: ")
+    assert str(caught.value).endswith(f"; pip install {name}, or set REPORT_TO=none.")
+
+
+def test_a_reporter_that_transformers_does_not_know_is_refused() -> None:
+    with pytest.raises(TrainingError, match=r"^REPORT_TO=nowhere cannot be followed: nowhere is not supported, only "):
+        check_reporters("nowhere")
+
+
+def test_no_reporter_is_the_default() -> None:
+    check_reporters("none")
+
+
+def test_tensorboards_files_lie_in_the_run_folder_with_every_step(bench: Bench) -> None:
+    bench.fit(separable_pairs(8), quick(epochs=2), report_to="tensorboard")
+
+    (file,) = (bench.place.curves / "base").glob("events.*")
+    assert file.read_bytes().count(b"train/loss") == 4

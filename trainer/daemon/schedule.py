@@ -1,0 +1,152 @@
+"""The trainer's clock: the schedule's rounds, and looks in between, until a signal. The only file with APScheduler."""
+
+import logging
+import re
+import signal
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime
+from typing import Any
+
+from apscheduler.events import EVENT_SCHEDULER_STARTED
+from apscheduler.executors.pool import ThreadPoolExecutor
+from apscheduler.jobstores.base import JobLookupError
+from apscheduler.schedulers.base import BaseScheduler
+from apscheduler.schedulers.blocking import BlockingScheduler
+from apscheduler.triggers.base import BaseTrigger
+from apscheduler.triggers.cron import CronTrigger
+from apscheduler.triggers.interval import IntervalTrigger
+from filelock import FileLock, Timeout
+
+from preference.atomic_files import writing
+from preference.errors import SettingsError, TrainingError
+from preference.projects.trainer_heartbeat import beat, rest
+from preference.projects.training_status import tell_next_round
+from preference.settings import Settings
+from trainer.daemon.due_rounds import OpenProject, RunRound, Watch, open_project
+
+logger = logging.getLogger("pairloop.daemon")
+_CLOCK_SECONDS = 2.0
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+_DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
+_NUMBERED_DAYS = re.compile(r"(?<![\w/-])([0-7])(?:-([0-7]))?(?:/(\d+))?(?![\w-])")
+
+
+def parse_schedule(text: str) -> BaseTrigger:
+    """The trigger that TRAIN_SCHEDULE means, in local time.
+
+    Raises:
+        SettingsError: a field of the cron line is wrong.
+    """
+    if text[-1] in _UNITS and text[:-1].isdigit():
+        return IntervalTrigger(**{_UNITS[text[-1]]: int(text[:-1])})
+    *others, weekdays = text.split()
+    try:
+        return CronTrigger.from_crontab(" ".join([*others, _NUMBERED_DAYS.sub(_day_names, weekdays)]))
+    except ValueError as error:
+        raise SettingsError(f"TRAIN_SCHEDULE={text!r} is wrong: {error}") from None
+
+
+def run_schedule(
+    settings: Settings,
+    run_round: RunRound,
+    *,
+    open_project: OpenProject = open_project,
+    interrupt: Callable[[], None] = lambda: None,
+) -> None:
+    """Runs rounds until SIGINT or SIGTERM; a running round ends first, a second signal calls `interrupt` to end it early.
+
+    One trainer a MODEL_DIR.
+
+    Raises:
+        TrainingError: another trainer works on this MODEL_DIR.
+        RegistryError: MODEL_DIR is not writable.
+    """
+    trigger = parse_schedule(settings.train_schedule)
+    lock = FileLock(settings.model_dir / "trainer.lock")
+    with writing(settings.model_dir):
+        settings.model_dir.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise TrainingError(
+                f"Another trainer works on MODEL_DIR={settings.model_dir}; stop it, or give this one a folder of its own."
+            ) from None
+    logging.getLogger("apscheduler").setLevel(logging.ERROR)  # it warns of each look that a running round outlasts
+    watch = Watch(settings, run_round, open_project=open_project)
+    # One thread for rounds and looks, so no two rounds overlap; whatever was missed meanwhile is not caught up.
+    rounds = ThreadPoolExecutor(1)
+    scheduler = BlockingScheduler(executors={"default": rounds, "heartbeat": ThreadPoolExecutor(1)})
+    defaults = {"max_instances": 1, "coalesce": True, "misfire_grace_time": None}
+    scheduled = scheduler.add_job(watch.scheduled, trigger, **defaults)
+    scheduler.add_job(watch.look, "interval", seconds=settings.look_every_seconds, **defaults)
+    scheduler.add_job(beat, "interval", args=[settings.model_dir], seconds=2, executor="heartbeat", **defaults)
+
+    ended = threading.Event()
+
+    def follow_clock() -> None:
+        told: float | None = None
+        while not ended.wait(_CLOCK_SECONDS):
+            bring_forward(scheduler)
+            told = _tell_next_round(settings, scheduler.get_job(scheduled.id) if scheduler.running else None, told)
+
+    def stop(*_: object) -> None:
+        if watch.is_stopping:
+            interrupt()
+            return
+        watch.is_stopping = True  # a look that waits behind a running round must not begin another
+        if scheduler.running:
+            scheduler.shutdown(wait=False)
+
+    def started(_: object) -> None:
+        if watch.is_stopping and scheduler.running:  # the signal came before it ran, and could not stop it
+            scheduler.shutdown(wait=False)
+
+    scheduler.add_listener(started, EVENT_SCHEDULER_STARTED)
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, stop)
+    beat(settings.model_dir)
+    logger.info(
+        "trainer up: schedule %s, MIN_NEW_PAIRS=%d, looking every %g s",
+        settings.train_schedule,
+        settings.min_new_pairs,
+        settings.look_every_seconds,
+    )
+    threading.Thread(target=follow_clock, name="clock", daemon=True).start()
+    try:
+        scheduler.start()
+        rounds.shutdown()  # until a running round has ended, the lock keeps a next trainer out
+    finally:
+        ended.set()
+        rest(settings.model_dir)
+        lock.release()
+        logger.info("trainer stopped")
+
+
+def bring_forward(scheduler: BaseScheduler) -> None:
+    """Lets no job wait for longer than its trigger says: one would, by as much as the machine's clock was set back."""
+    now = datetime.now(scheduler.timezone)
+    for job in scheduler.get_jobs() if scheduler.running else ():
+        is_interval = isinstance(job.trigger, IntervalTrigger)
+        latest = now + job.trigger.interval if is_interval else job.trigger.get_next_fire_time(None, now)
+        if latest is not None and job.next_run_time is not None and latest < job.next_run_time:
+            with suppress(JobLookupError):  # the scheduler was shut down meanwhile
+                job.modify(next_run_time=latest)
+
+
+def _tell_next_round(settings: Settings, job: Any, told: float | None) -> float | None:
+    """When the schedule's next round is, after that was told where it is not what was told before."""
+    at: float | None = job.next_run_time.timestamp() if job is not None and job.next_run_time is not None else None
+    if at is not None and at != told:
+        with suppress(OSError):
+            tell_next_round(settings.model_dir, at, schedule=settings.train_schedule, min_new_pairs=settings.min_new_pairs)
+            return at
+    return told
+
+
+def _day_names(days: re.Match[str]) -> str:
+    """The weekdays of one number or range by name: cron counts from Sunday, APScheduler 3 from Monday (apscheduler#286)."""
+    first, last, step = days.groups()
+    numbers = range(int(first), int(last or first) + 1, int(step or 1))
+    return ",".join(_DAYS[number % 7] for number in numbers) or days.group()

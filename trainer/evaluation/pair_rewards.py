@@ -1,0 +1,41 @@
+"""What a reward model says of pairs, computed once and handed on."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from preference.labelling.pairs import PreferencePair
+from preference.reward_model.model import RewardModel
+from trainer.evaluation.intervals import Array
+
+
+@dataclass(frozen=True, eq=False)
+class Rewards:
+    """The rewards of the chosen and of the rejected answers of some pairs, in their order."""
+
+    chosen: Array  # (num_pairs,)
+    rejected: Array  # (num_pairs,)
+
+    @property
+    def gaps(self) -> Array:
+        """(num_pairs,) chosen - rejected; not a number where either is not."""
+        return self.chosen - self.rejected
+
+    @property
+    def right(self) -> Array:
+        """(num_pairs,) 1.0 where the chosen answer has the higher reward, else 0.0: a tie is not right, nor is a NaN."""
+        return (self.chosen > self.rejected).astype(float)
+
+
+def score_pairs(model: RewardModel, pairs: Sequence[PreferencePair]) -> Rewards:
+    """The model's rewards of these pairs; a text that stands in several of them is scored once."""
+    texts = dict.fromkeys((pair.prompt, answer) for pair in pairs for answer in (pair.chosen, pair.rejected))
+    if not texts:
+        return Rewards(np.zeros(0), np.zeros(0))
+    scored = model.score([prompt for prompt, _ in texts], [answer for _, answer in texts])
+    reward = dict(zip(texts, (float(value) for value in scored), strict=True))
+    return Rewards(
+        np.array([reward[pair.prompt, pair.chosen] for pair in pairs]),
+        np.array([reward[pair.prompt, pair.rejected] for pair in pairs]),
+    )

@@ -1,0 +1,1 @@
+"""Judgements read from Label Studio, kept between rounds, and exported."""

@@ -1,0 +1,147 @@
+"""The judgements of one project that earlier rounds read, in `judgements.jsonl`. A cache: to delete it costs a whole read.
+
+    {"format": 2, "studio": ..., "project": 12, ...}    first; a file of another address, project or format is not trusted
+    {"id": 7, "updated_at": ..., "data": ..., ...}      a task; a later line of it takes the place of an earlier one
+    {"gone": [8, 9]}                                    tasks that were deleted, or have no annotation any more
+    {"until": ..., "whole_at": ..., "off": [0, 0]}      ends a read that came to its end; the next one starts from its `until`
+
+Covered: a kill at any time (a torn last line is cut off, and what follows the last mark is true but promises nothing), a full
+disk, damage. Two writers at once are kept apart by whoever writes.
+"""
+
+import json
+import os
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from preference.studio.project import Task
+
+FORMAT = 2
+_MOMENT = "%Y-%m-%dT%H:%M:%S.%fZ"  # as Label Studio's filters want it
+
+
+@dataclass(frozen=True)
+class Mark:
+    """How far a read came that ended."""
+
+    until: str | None = None  # no change up to this moment was missed; None while there was no task
+    whole_at: float = 0.0  # when all was last read, in the trainer's seconds
+    off: tuple[int, int] = (0, 0)  # how many more judgements and skips Label Studio counted than it listed
+
+
+class JudgementFile:
+    """What the file says, after `load`; `distrust` is why it must not be built upon."""
+
+    def __init__(self, path: Path, header: Mapping[str, Any]) -> None:
+        """`header`: the first line that it must have."""
+        self.path, self._header = path, dict(header)
+        self.tasks: dict[int, Task] = {}
+        self.mark = Mark()
+        self.distrust: str | None = None
+        self._num_lines = self._num_bytes = 0  # of whole lines
+
+    def load(self) -> None:
+        """Reads what is there."""
+        try:
+            with self.path.open("rb") as file:
+                for line in file:
+                    if not line.endswith(b"\n"):
+                        break  # torn by a kill
+                    record = json.loads(line)
+                    if self._num_lines == 0 and record != self._header:
+                        self.distrust = "those kept are of another Label Studio, project or format"
+                        return
+                    if self._num_lines:
+                        self._take(record)
+                    self._num_lines += 1
+                    self._num_bytes += len(line)
+        except FileNotFoundError:
+            self.distrust = "none were kept yet"
+        except OSError as error:
+            self.distrust = f"those kept cannot be read ({error.strerror})"
+        except (ValueError, KeyError, TypeError, AttributeError):
+            self.distrust = f"{self.path} is damaged"
+        else:
+            if self.mark.until is None:
+                self.distrust = "there were none yet" if self.mark.whole_at else f"{self.path} is damaged"
+
+    def write(self, tasks: Mapping[int, Task], *, came: Collection[int], gone: Collection[int], mark: Mark) -> None:
+        """Keeps `tasks`, of which `came` are new or changed, `gone` are no more, and all others are what was loaded.
+
+        Raises:
+            OSError: the folder is not writable, or the disk is full; what was kept before still is.
+        """
+        if self.distrust is not None or self._num_lines + len(came) > 2 * len(tasks) + 100:
+            self._rewrite(_lines([self._header, *tasks.values(), _record(mark)]))
+        elif came or gone or mark != self.mark:
+            dropped = [{"gone": sorted(gone)}] if gone else []
+            # The mark goes last: it promises that all before it is there.
+            self._append(_lines([*(tasks[task_id] for task_id in sorted(came)), *dropped, _record(mark)]))
+
+    def _take(self, record: Task) -> None:
+        if "until" in record:
+            if record["until"] is not None:
+                parsed(record["until"])
+            judged, skipped = record["off"]
+            self.mark = Mark(record["until"], float(record["whole_at"]), (int(judged), int(skipped)))
+        elif "gone" in record:
+            for task_id in record["gone"]:
+                self.tasks.pop(task_id, None)
+        else:
+            counts([record])
+            self.tasks[int(record["id"])] = {
+                key: record[key] for key in ("id", "updated_at", "data", "annotations", "predictions")
+            }
+
+    def _append(self, lines: Iterable[bytes]) -> None:
+        with self.path.open("r+b") as file:
+            file.truncate(self._num_bytes)
+            file.seek(self._num_bytes)
+            file.writelines(lines)
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _rewrite(self, lines: Iterable[bytes]) -> None:
+        temporary = self.path.with_name(f".{self.path.name}-unfinished")
+        temporary.unlink(missing_ok=True)
+        try:
+            temporary.touch(mode=0o600, exist_ok=False)  # it holds prompts and answers, and only the trainer reads it
+            with temporary.open("wb") as file:
+                file.writelines(lines)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(self.path)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+def counts(tasks: Iterable[Task]) -> tuple[int, int]:
+    """(judgements, skips) of tasks."""
+    skips = [bool(annotation["was_cancelled"]) for task in tasks for annotation in task["annotations"]]
+    return len(skips) - sum(skips), sum(skips)
+
+
+def moment(value: datetime | float | str | None) -> str:
+    """A time, or seconds since 1970, as text that sorts; "" for none."""
+    if isinstance(value, int | float):
+        value = datetime.fromtimestamp(value, UTC)
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).strftime(_MOMENT)
+    return value or ""
+
+
+def parsed(text: str) -> datetime:
+    """The time that `moment` made a text of."""
+    return datetime.strptime(text, _MOMENT).replace(tzinfo=UTC)
+
+
+def _record(mark: Mark) -> dict[str, Any]:
+    return {"until": mark.until, "whole_at": mark.whole_at, "off": list(mark.off)}
+
+
+def _lines(records: Iterable[Mapping[str, Any]]) -> Iterable[bytes]:
+    return (json.dumps(record).encode() + b"\n" for record in records)

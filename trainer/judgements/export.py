@@ -1,0 +1,167 @@
+"""Judgements as a file for other trainers, in the shapes of TRL's documentation ("Dataset formats and types").
+
+Covered: what TRL's RewardTrainer, DPOTrainer (`trl`, `dpo`) and SFTTrainer (`sft`) take as it is, through
+`datasets.load_dataset`; further columns are passed over by all three.
+Not covered: texts such as "None" and "NA" in CSV, which pandas reads as missing without `keep_default_na=False`; train from
+JSON lines or Parquet. TRL reads no `weight`.
+"""
+
+import io
+import os
+import uuid
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from datasets import Dataset, Features, List, Value
+from datasets.utils.logging import disable_progress_bar
+
+from preference.errors import ExportError
+from preference.labelling.label_config import LabelingLayout
+from preference.labelling.pairs import PreferencePair, Task, Ties, is_held_out, pairs_of_task
+
+Format = Literal["trl", "dpo", "sft", "csv"]
+
+# A tie is the same pair in both directions: without a weight, which TRL does not read, it teaches nothing and costs two rows.
+_TIES: dict[Format, Ties] = {"trl": "drop", "dpo": "drop", "sft": "half", "csv": "half"}
+_TEXT, _WHOLE = Value("string"), Value("int64")
+_MESSAGES = List({"role": Value("string"), "content": Value("string")})
+_ORIGIN = {
+    "task_id": _WHOLE,
+    "annotation_id": _WHOLE,
+    "annotator_id": _WHOLE,
+    "suggested_version": _TEXT,
+    "judged_at": _TEXT,
+    "split": _TEXT,
+}
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What an export wrote, and what it left out by reason."""
+
+    num_train: int
+    num_holdout: int
+    left_out: Counter[str]
+
+
+def export_judgements(
+    tasks: Iterable[Task],
+    path: Path,
+    *,
+    format_name: Format,
+    layout: LabelingLayout,
+    holdout_fraction: float,
+    conversational: bool = False,
+    prefer_ground_truth: bool = False,
+) -> Exported:
+    """Writes a row for each pair (`sft`: for each written answer), and replaces `path` only when the new file is whole.
+
+    `trl` and `dpo` leave ties out; `csv` has everything, ties as two rows of weight .5. `margin` is 0..1. Nothing is null: ids
+    that are not known are 0, texts "". `split` is "holdout" for prompts that no version of the reward model trains on.
+
+    Raises:
+        ExportError: the path does not fit the format or cannot be written, or there is nothing to write.
+    """
+    check_path(path, format_name=format_name, conversational=conversational)
+    left_out: Counter[str] = Counter()
+    pairs = [
+        pair
+        for task in tasks
+        for pair in pairs_of_task(
+            task, layout, dropped=left_out, ties=_TIES[format_name], prefer_ground_truth=prefer_ground_truth
+        )
+    ]
+    if format_name == "sft":
+        pairs = _demonstrations(pairs, left_out)
+    if not pairs:
+        raise ExportError(_nothing(format_name, left_out))
+    texts = ("completion",) if format_name == "sft" else ("chosen", "rejected")
+    rows = [_row(pair, texts, holdout_fraction=holdout_fraction, conversational=conversational) for pair in pairs]
+    shape = _MESSAGES if conversational else _TEXT
+    strength = {} if format_name == "sft" else {"margin": Value("float64"), "weight": Value("float64"), "kind": _TEXT}
+    _write(rows, Features({"prompt": shape, **dict.fromkeys(texts, shape), **strength, **_ORIGIN}), path)
+    num_holdout = sum(row["split"] == "holdout" for row in rows)
+    return Exported(len(rows) - num_holdout, num_holdout, left_out)
+
+
+def check_path(path: Path, *, format_name: Format, conversational: bool) -> None:
+    """Raises ExportError where `path` cannot take that format, before anything is read."""
+    if format_name == "csv" and conversational:
+        raise ExportError("CSV holds no lists of messages; leave --conversational out, or export --format trl to a .jsonl file.")
+    suffixes = (".csv",) if format_name == "csv" else (".jsonl", ".parquet")
+    if path.suffix not in suffixes:
+        raise ExportError(f"{path} should end with {' or '.join(suffixes)} for --format {format_name}.")
+    if not path.parent.is_dir() or path.is_dir() or not os.access(path.parent, os.W_OK):
+        raise ExportError(f"{path} cannot be written; name a file in a folder that exists and that you may write to.")
+
+
+def _demonstrations(pairs: Iterable[PreferencePair], left_out: Counter[str]) -> list[PreferencePair]:
+    """One pair for each written answer, whichever answers it beat."""
+    written: dict[tuple[str, str], PreferencePair] = {}
+    for pair in pairs:
+        if pair.kind == "written":
+            written.setdefault((pair.prompt, pair.chosen), pair)
+    judged = {(pair.task_id, pair.annotation_id) for pair in pairs} - {(p.task_id, p.annotation_id) for p in written.values()}
+    if judged:
+        left_out["without a written answer"] += len(judged)
+    return list(written.values())
+
+
+def _nothing(format_name: Format, left_out: Counter[str]) -> str:
+    counts = ", ".join(f"{count} {reason}" for reason, count in left_out.most_common()) or "no judgements"
+    if format_name == "sft":
+        return (
+            f"There are no demonstrations to export ({counts}): they are the better answers that annotators write; "
+            'give the label config a <TextArea name="better_answer"> as in label_config.xml, or export --format trl.'
+        )
+    return f"There is nothing to export ({counts}); judge some tasks first."
+
+
+def _row(pair: PreferencePair, texts: tuple[str, ...], *, holdout_fraction: float, conversational: bool) -> dict[str, Any]:
+    def said(role: str, text: str) -> Any:
+        return [{"role": role, "content": text}] if conversational else text
+
+    answers = (pair.chosen, pair.rejected)[: len(texts)]
+    return {
+        "prompt": said("user", pair.prompt),
+        **{name: said("assistant", answer) for name, answer in zip(texts, answers, strict=True)},
+        "margin": pair.margin,
+        "weight": pair.weight,
+        "kind": pair.kind,
+        # Where the first 10 MB of a JSON-lines file hold only null in a column, load_dataset (datasets 5.2) refuses what
+        # comes later, so nothing is null.
+        "task_id": pair.task_id or 0,
+        "annotation_id": pair.annotation_id or 0,
+        "annotator_id": pair.annotator_id or 0,
+        "suggested_version": pair.suggested_version or "",
+        "judged_at": pair.judged_at or "",
+        "split": "holdout" if is_held_out(pair.prompt, holdout_fraction) else "train",
+    }
+
+
+def _write(rows: list[dict[str, Any]], features: Features, path: Path) -> None:
+    disable_progress_bar()
+    dataset = Dataset.from_list([{name: row[name] for name in features} for row in rows], features=features)
+    temporary = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
+    try:
+        with temporary.open("wb") as file:
+            if path.suffix == ".jsonl":
+                dataset.to_json(file, force_ascii=False)
+            elif path.suffix == ".parquet":
+                whole = io.BytesIO()  # pyarrow 26 aborts the process where a file cannot take what it writes at its end
+                dataset.to_parquet(whole)
+                file.write(whole.getbuffer())
+            else:
+                dataset.to_csv(file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise ExportError(
+            f"{path} cannot be written ({error.strerror or error}); free some space, or name another file."
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,179 @@
+"""A project's judgements as they stand now, of which a round downloads only what changed since the last one.
+
+Measured on label-studio 1.23.2, what moves a task's `updated_at`: an annotation that is made, edited, skipped, unskipped,
+marked as ground truth or unmarked, or deleted, by hand or by an action of the Data Manager; a PATCH of data or meta; one
+prediction by POST. What does not: a draft, predictions imported or deleted in bulk, another overlap or label config, and
+"Remove Duplicates", which hands annotations to a task with the same data. `completed_at` moves with new annotations
+only, never for a skip, and is null while the overlap is not reached: it would miss edits.
+
+Covered: edits, deleted annotations and tasks, ids that SQLite gives away again (the numbers of judgements and skips are
+compared with Label Studio's own, and where they differ, the states of all annotated tasks are), transactions that end out of
+order, a clock that is set back, and what trainer/judgements/cache_file.py covers; two processes at once.
+Not covered until the next whole read, after a week: "Remove Duplicates" (it leaves the same pairs, under the task that is
+gone); the deletion of a prediction that an annotator saw (he still saw it); an edit while Label Studio's clock is more than
+five minutes behind what it was before.
+"""
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from preference.studio.project import LabelStudioProject, Task, is_annotated
+from trainer.judgements.cache_file import FORMAT, JudgementFile, Mark, counts, moment, parsed
+
+logger = logging.getLogger("pairloop.judgements")
+_OVERLAP = timedelta(minutes=5)
+_WHOLE_EVERY_SECONDS = 7 * 24 * 3600
+_LOCK_SECONDS = 600.0  # a whole read of 50,000 tasks takes some two minutes
+_ANNOTATION = (
+    "id", "result", "was_cancelled", "ground_truth", "completed_by", "created_at", "updated_at", "lead_time", "parent_prediction"
+)  # fmt: skip
+_PREDICTION = ("id", "model_version", "result", "score")
+
+
+def read_judgements(project: LabelStudioProject, folder: Path, *, state: Task, now: float) -> list[Task]:
+    """Every task that anyone judged or skipped, as it stands now, by id, with what `pairs_of_task` needs and no more.
+
+    `folder`: the registry's folder of the project, where they are kept; where they cannot be, all come from Label Studio.
+    `state`: what `project.read()` said just before. `now`: seconds since 1970.
+    """
+    created_at = moment(state.get("created_at"))  # another Label Studio at the same address may have this project id, too
+    header = {"format": FORMAT, "studio": project.url, "project": project.id, "created_at": created_at}
+    file = JudgementFile(folder / "judgements.jsonl", header)
+    lock = FileLock(folder / "judgements.lock")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=_LOCK_SECONDS)
+    except (OSError, Timeout) as error:
+        _warn(project, file, error)
+        file.distrust = "none can be kept"
+        return _read(project, file, state, now=now).in_order()
+    try:
+        file.load()
+        reading = _read(project, file, state, now=now)
+        try:
+            file.write(reading.tasks, came=reading.came, gone=reading.gone, mark=reading.mark)
+        except OSError as error:
+            _warn(project, file, error)
+        return reading.in_order()
+    finally:
+        lock.release()
+
+
+def _warn(project: LabelStudioProject, file: JudgementFile, error: Exception) -> None:
+    why = error.strerror if isinstance(error, OSError) and error.strerror else error
+    logger.warning(
+        "project %d: judgements cannot be kept in %s (%s), so that more of them are read than need be; "
+        "free some space, or mount MODEL_DIR read-write", project.id, file.path, why,
+    )  # fmt: skip
+
+
+def _read(project: LabelStudioProject, file: JudgementFile, state: Task, *, now: float) -> "_Reading":
+    if file.distrust is None and not 0 <= now - file.mark.whole_at < _WHOLE_EVERY_SECONDS:
+        file.distrust = "the last time was over a week ago" if now > file.mark.whole_at else "the clock was set back"
+    reading = _Reading(dict(file.tasks), file.mark)
+    how = reading.changes(project, state, now=now) if file.distrust is None else reading.whole(project, state, now=now)
+    if file.distrust is not None:
+        how = f"{how}, as {file.distrust}"
+    logger.info("project %d: %d judged tasks came, %d are known: %s", project.id, len(reading.came), len(reading.tasks), how)
+    return reading
+
+
+@dataclass
+class _Reading:
+    """What is known: what was kept, mended by what comes."""
+
+    tasks: dict[int, Task]
+    mark: Mark
+    came: set[int] = field(default_factory=set)
+    gone: set[int] = field(default_factory=set)
+
+    def in_order(self) -> list[Task]:
+        """By id: the same judgements, in whichever way they came, must train the same weights."""
+        return [self.tasks[task_id] for task_id in sorted(self.tasks)]
+
+    def whole(self, project: LabelStudioProject, state: Task, *, now: float) -> str:
+        """Reads everything; how it was done."""
+        self.tasks = {task["id"]: _trimmed(task) for task in project.annotated_tasks()}
+        self.came = set(self.tasks)
+        # No later than `now`: while later pages came, tasks of earlier ones may have been edited.
+        until = min(max((task["updated_at"] for task in self.tasks.values()), default=""), moment(now))
+        self.mark = Mark(until or None, now, self._lasting_off(state, project.read()))
+        return "all were read"
+
+    def changes(self, project: LabelStudioProject, state: Task, *, now: float) -> str:
+        """Reads what changed; how it was done."""
+        until, whole_at, tolerated = self.mark.until or "", self.mark.whole_at, ((0, 0), self.mark.off)
+        since = moment(parsed(until) - _OVERLAP)
+        counted = state
+        for attempt in range(2):  # twice, as people may be judging meanwhile
+            counted = project.read() if attempt else state
+            until = max(until, min(self._follow(project, project.task_states(changed_since=since)), moment(now)))
+            off = self._off(counted)
+            if off in tolerated:
+                self.mark = Mark(until, whole_at, off)
+                return f"changes since {since}"
+        until = max(until, min(self._follow(project, project.task_states(), is_list=True), moment(now)))
+        self.mark = Mark(until, whole_at, self._lasting_off(counted, project.read()))
+        return f"the states of all were compared, as Label Studio counted {off[0]:+d} judgements and {off[1]:+d} skips"
+
+    def _follow(self, project: LabelStudioProject, states: Iterable[Task], *, is_list: bool = False) -> str:
+        """Reads the tasks whose state is not what is known of them; the latest `updated_at` among the states."""
+        newest, named, wanted = "", set(), []
+        for state in states:
+            named.add(state["id"])
+            newest = max(newest, moment(state["updated_at"]))
+            if not is_annotated(state):
+                self._drop(state["id"])
+            elif _as_listed(state) != _as_known(self.tasks.get(state["id"])):
+                wanted.append(state["id"])
+        found = {task["id"]: _trimmed(task) for task in project.annotated_among(wanted)}
+        for task_id in (set(wanted) - set(found)) | (set(self.tasks) - named if is_list else set()):
+            self._drop(task_id)
+        for task_id, task in found.items():
+            if task != self.tasks.get(task_id):
+                self.tasks[task_id] = task
+                self.came.add(task_id)
+                self.gone.discard(task_id)
+        return newest
+
+    def _drop(self, task_id: int) -> None:
+        if self.tasks.pop(task_id, None) is not None:
+            self.came.discard(task_id)
+            self.gone.add(task_id)
+
+    def _lasting_off(self, before: Task, after: Task) -> tuple[int, int]:
+        """How far off Label Studio's counts stay; none where they moved meanwhile: what was deleted then must not be tolerated."""
+        off = self._off(after)
+        return off if off == self._off(before) else (0, 0)
+
+    def _off(self, state: Task) -> tuple[int, int]:
+        """How many more judgements and skips Label Studio counts: exactly for a project; a task's own counters can be stale."""
+        judged, skipped = counts(self.tasks.values())
+        counted = (int(state.get(f"{kind}_annotations_number") or 0) for kind in ("total", "skipped"))
+        return next(counted) - judged, next(counted) - skipped
+
+
+def _trimmed(task: Task) -> Task:
+    annotations = [{key: annotation.get(key) for key in _ANNOTATION} for annotation in task.get("annotations") or []]
+    shown = {annotation["parent_prediction"] for annotation in annotations}
+    predictions = [prediction for prediction in task.get("predictions") or [] if prediction.get("id") in shown]
+    return {
+        "id": task["id"],
+        "updated_at": moment(task.get("updated_at")),
+        "data": task["data"],
+        "annotations": sorted(annotations, key=lambda annotation: annotation["id"] or 0),  # PostgreSQL keeps no order
+        "predictions": [{key: prediction.get(key) for key in _PREDICTION} for prediction in predictions],
+    }
+
+
+def _as_listed(state: Task) -> tuple[str, int, int]:
+    return moment(state["updated_at"]), int(state["total_annotations"] or 0), int(state["cancelled_annotations"] or 0)
+
+
+def _as_known(task: Task | None) -> tuple[str, int, int]:
+    return (task["updated_at"], *counts([task])) if task is not None else ("", 0, 0)

@@ -1,0 +1,150 @@
+"""Who judged what: how much, how fast, on which side, and how far people agree."""
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any, Literal
+
+import krippendorff
+import numpy as np
+from scipy.stats import binomtest
+
+from preference.labelling.pairs import PreferencePair
+from preference.labelling.results import Side
+from trainer.evaluation.intervals import share
+
+MIN_SHARED = 5  # comparisons judged by several; with fewer, agreement is None
+_MOST_LISTED = 50
+_ONE_SIDED = 0.8
+Outcome = Literal["left", "right", "tie"]  # a tie, or both bad
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """One annotation that told something, however many pairs it became."""
+
+    outcome: Outcome | None  # None where a better answer was written and no side was chosen
+    task_id: int | None
+    annotation_id: int | None
+    annotator_id: int | None
+    suggested_version: str | None
+    suggested_side: Side | None
+    suggested_confidence: float | None
+    is_blind: bool  # as PreferencePair has it
+    lead_seconds: float | None
+    judged_at: str | None
+    prompt: str
+    answers: tuple[str, str] | None  # left and right; None where no side was chosen
+
+
+def judgements_of(pairs: Sequence[PreferencePair]) -> list[Judgement]:
+    """The annotations that these pairs came from, in order; a pair without an annotation's id is one of its own."""
+    grouped: dict[object, list[PreferencePair]] = defaultdict(list)
+    for i, pair in enumerate(pairs):
+        grouped[("alone", i) if pair.annotation_id is None else (pair.task_id, pair.annotation_id)].append(pair)
+    return [_judgement(group) for group in grouped.values()]
+
+
+def annotator_figures(judgements: Sequence[Judgement]) -> dict[str, Any]:
+    """How far people agree, and a row for each annotator, those with most judgements first.
+
+    `agreement`: how often two annotators of one comparison say the same (left, right or tie), each comparison counted once.
+    `alpha`: Krippendorff's, nominal; 1 is perfect, 0 is chance. `num_shared`: comparisons that several judged. Both are None
+    below MIN_SHARED of them. Where one annotator judged a task twice, the later judgement counts for agreement.
+    """
+    shared = said_by_task(judgements)
+    counts = [Counter(outcomes.values()) for outcomes in shared.values()]
+    by_annotator: dict[int | None, list[Judgement]] = defaultdict(list)
+    for judgement in judgements:
+        by_annotator[judgement.annotator_id].append(judgement)
+    ordered = sorted(by_annotator.items(), key=lambda item: (-len(item[1]), str(item[0])))
+    return {
+        "num_annotators": len(by_annotator),
+        "num_shared": len(shared),
+        "agreement": share([_alike(count) for count in counts], at_least=MIN_SHARED),
+        "alpha": _alpha(counts),
+        "annotators": [_row(annotator, made, shared) for annotator, made in ordered[:_MOST_LISTED]],
+    }
+
+
+def left_rate(judgements: Sequence[Judgement], *, at_least: int = 1) -> dict[str, Any]:
+    """How often the left answer won among those that named a side, as intervals.share says it; .5 where nobody is biased."""
+    sides = [judgement.outcome for judgement in judgements if judgement.outcome in ("left", "right")]
+    return share([float(side == "left") for side in sides], at_least=at_least)
+
+
+def _judgement(group: Sequence[PreferencePair]) -> Judgement:
+    shown = [pair for pair in group if pair.kind != "written"]
+    outcome: Outcome | None = None
+    if any(pair.kind != "vote" for pair in shown):
+        outcome = "tie"
+    elif shown:
+        outcome = shown[0].chosen_side
+    first, answers = group[0], None
+    if shown:
+        vote = shown[0]
+        answers = (vote.rejected, vote.chosen) if vote.chosen_side == "right" else (vote.chosen, vote.rejected)
+    return Judgement(
+        outcome, first.task_id, first.annotation_id, first.annotator_id, first.suggested_version, first.suggested_side,
+        first.suggested_confidence, first.is_blind, first.lead_seconds, first.judged_at, first.prompt, answers,
+    )  # fmt: skip
+
+
+def said_by_task(judgements: Sequence[Judgement]) -> dict[int, dict[int, Outcome]]:
+    """For each task that several annotators judged, what each of them said; of one who did it twice, the later one."""
+    said: dict[int, dict[int, Outcome]] = defaultdict(dict)
+    for judgement in sorted(judgements, key=lambda made: (made.judged_at or "", made.annotation_id or 0)):
+        if judgement.task_id is not None and judgement.annotator_id is not None and judgement.outcome is not None:
+            said[judgement.task_id][judgement.annotator_id] = judgement.outcome
+    return {task: outcomes for task, outcomes in said.items() if len(outcomes) > 1}
+
+
+def _alike(count: Counter[Outcome]) -> float:
+    """The share of pairs of annotators that said the same of one comparison."""
+    total = count.total()
+    return sum(n * (n - 1) for n in count.values()) / (total * (total - 1))
+
+
+def _alpha(counts: Sequence[Counter[Outcome]]) -> float | None:
+    """Krippendorff's alpha; None for few comparisons, and where all said one thing, so that chance agreement is certain."""
+    values = sorted({outcome for count in counts for outcome in count})
+    if len(counts) < MIN_SHARED or len(values) < 2:
+        return None
+    table = np.array([[count[value] for value in values] for count in counts])
+    return round(float(krippendorff.alpha(value_counts=table, level_of_measurement="nominal")), 4)
+
+
+def _row(annotator: int | None, made: Sequence[Judgement], shared: dict[int, dict[int, Outcome]]) -> dict[str, Any]:
+    lead = [judgement.lead_seconds for judgement in made if judgement.lead_seconds is not None and judgement.lead_seconds > 0]
+    alike = []
+    for outcomes in shared.values():
+        if annotator is not None and annotator in outcomes:
+            others = Counter(outcome for other, outcome in outcomes.items() if other != annotator)
+            alike.append(others[outcomes[annotator]] / others.total())
+    sides, agreement = left_rate(made), share(alike, at_least=MIN_SHARED)
+    return {
+        "annotator": annotator,
+        "num_judgements": len(made),
+        "num_ties": sum(judgement.outcome == "tie" for judgement in made),
+        "left_rate": sides,
+        "agreement": agreement,
+        "lead_seconds": round(median(lead), 1) if lead else None,
+        "flags": [*_one_sided(made), *_contrary(agreement)],
+    }
+
+
+def _one_sided(made: Sequence[Judgement]) -> list[str]:
+    """Where one side won more than four times in five, and a coin would do that once in a thousand at most."""
+    sides = Counter(judgement.outcome for judgement in made)
+    total = sides["left"] + sides["right"]
+    for side in ("left", "right"):
+        if total and sides[side] > _ONE_SIDED * total and binomtest(sides[side], total, alternative="greater").pvalue < 0.001:
+            return [f"nearly always picks {side}"]
+    return []
+
+
+def _contrary(agreement: dict[str, Any]) -> list[str]:
+    """Where somebody agrees with the others less than a coin does."""
+    interval = agreement["interval"]
+    return ["disagrees with the others"] if interval is not None and interval[1] < 0.5 else []

@@ -1,0 +1,48 @@
+"""One round of a project at a time, whoever runs it: the lock of a project."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from filelock import FileLock, Timeout
+
+from preference.atomic_files import writing
+from preference.errors import TrainingError
+from preference.projects.versions import Registry
+
+
+@contextmanager
+def only_round(registry: Registry) -> Iterator[None]:
+    """Holds the project's lock: one round of a project at a time, whoever runs it.
+
+    Raises:
+        TrainingError: another process holds it.
+        RegistryError: MODEL_DIR is not writable.
+    """
+    registry.create()
+    lock = FileLock(registry.folder / "round.lock")
+    with writing(registry.folder):
+        try:
+            lock.acquire(timeout=1)  # not 0: somebody may only be asking whether a round is running
+        except Timeout:
+            raise TrainingError(busy(registry)) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def is_running(registry: Registry) -> bool:
+    """Whether some process is in the middle of a round of this project."""
+    lock = FileLock(registry.folder / "round.lock")
+    if not registry.folder.is_dir():
+        return False
+    try:
+        with lock.acquire(timeout=0):
+            return False
+    except Timeout:
+        return True
+
+
+def busy(registry: Registry) -> str:
+    """What is said where a round of this project is running already."""
+    return f"Another process is in the middle of a round of project {registry.project_id}; this one leaves it to that."

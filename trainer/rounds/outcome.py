@@ -1,0 +1,94 @@
+"""How a round ended, as its process says it and as others read it."""
+
+import json
+import logging
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+from preference.errors import RegistryError, StudioUnreachable, TrainingError
+from preference.projects.training_status import tell_round
+from preference.projects.versions import Registry
+from preference.report_card.card import ModelCard
+from trainer.rounds.lock import only_round
+
+logger = logging.getLogger("pairloop.rounds")
+Outcome = Literal["promoted", "rejected", "skipped", "failed"]
+
+
+@dataclass(frozen=True)
+class Round:
+    """How one round of one project ended."""
+
+    outcome: Outcome
+    reason: str
+    version: str | None = None  # the version that was published, if one was
+
+    def __str__(self) -> str:
+        return f"{self.outcome}{f' {self.version}' if self.version else ''}: {self.reason}"
+
+
+def run_here(registry: Registry, run: Callable[[], Round]) -> Round | StudioUnreachable | TrainingError:
+    """How a round in this process ended, or what keeps it from running now: Label Studio is away, another process is at it."""
+    try:
+        with only_round(registry):
+            started = time.monotonic()
+            ended = run()
+            write_ended(ended, registry, seconds=time.monotonic() - started)
+            return ended
+    except (StudioUnreachable, TrainingError) as error:
+        return error
+
+
+def write_outcome(ended: Round | StudioUnreachable | TrainingError) -> str:
+    """One line of JSON, as `read_outcome` takes it. TrainingError: another process is in the middle of a round."""
+    if isinstance(ended, Round):
+        return json.dumps(asdict(ended))
+    return json.dumps({"outcome": "unreachable" if isinstance(ended, StudioUnreachable) else "busy", "reason": str(ended)})
+
+
+def read_outcome(text: str) -> Round | None:
+    """What the last line of JSON in a process's output says; None where it says nothing. Libraries may print behind it.
+
+    Raises:
+        StudioUnreachable: Label Studio did not answer.
+        TrainingError: another process is in the middle of a round.
+    """
+    try:
+        line = next(line for line in reversed(text.splitlines()) if line.startswith("{"))
+        said = json.loads(line)
+        outcome, reason = said.pop("outcome"), said.pop("reason")
+    except (StopIteration, ValueError, TypeError, AttributeError, KeyError):
+        return None
+    if outcome == "unreachable":
+        raise StudioUnreachable(reason)
+    if outcome == "busy":
+        raise TrainingError(reason)
+    return Round(outcome, reason, said.get("version"))
+
+
+def new_judgements(registry: Registry, num_annotations: int) -> int:
+    """How many annotations came since the latest version, promoted or not, was trained.
+
+    A damaged card is passed over: it must not keep the project from the round that would replace its version.
+    """
+    latest = next(cards(registry), None)
+    return num_annotations - (latest.num_annotations if latest else 0)
+
+
+def cards(registry: Registry) -> Iterator[ModelCard]:
+    """The cards of all versions, latest first; a damaged one is passed over."""
+    for version in reversed(registry.versions()):
+        try:
+            yield registry.card(version)
+        except RegistryError as error:
+            logger.warning("project %d: %s", registry.project_id, error)
+
+
+def write_ended(ended: Round, registry: Registry, *, seconds: float) -> None:
+    """Writes how a round ended where status, dashboard and doctor read it."""
+    try:
+        tell_round(registry, ended.outcome, reason=ended.reason, version=ended.version, seconds=seconds)
+    except OSError as error:  # the round itself ended as it did
+        logger.warning("project %d: how the round ended cannot be told (%s)", registry.project_id, error.strerror)

@@ -1,0 +1,171 @@
+"""What a round leaves behind until it ends, so that the next process can go on where a killed one stopped.
+
+    <registry folder>/training/
+        round.json            how often it was begun, and what the snapshot is of; its presence makes the round unfinished
+        pairs.jsonl           what is trained on, written before the first step
+        base/, champion/      checkpoints, by what the weights started from (trainer/training/checkpoints.py)
+        version/              what is about to be published
+    <registry folder>/round.lock    held by the process that runs a round of this project
+
+Covered: a kill at any time, two processes at once. Not covered: storage without file locks.
+"""
+
+import dataclasses
+import json
+import logging
+import shutil
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from preference.atomic_files import sync, write_whole, writing
+from preference.labelling.pairs import PreferencePair, read_pairs, write_pairs
+from preference.projects.versions import Registry
+
+logger = logging.getLogger("pairloop.rounds")
+MAX_ATTEMPTS = 3
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What a killed round trained on, and how."""
+
+    pairs: list[PreferencePair]
+    key: dict[str, Any]  # everything beside the pairs that decides the weights
+    told: dict[str, Any]  # what the card will say of the reading: number of annotations, what was dropped
+
+
+class UnfinishedRound:
+    """The round of one project that is running, or was killed."""
+
+    def __init__(self, registry: Registry) -> None:
+        self.folder = registry.folder / "training"
+        self._record, self._pairs = self.folder / "round.json", self.folder / "pairs.jsonl"
+
+    @property
+    def exists(self) -> bool:
+        """Whether a round began and has not ended."""
+        return self._record.is_file()
+
+    @property
+    def num_attempts(self) -> int:
+        """How often this round was begun."""
+        return self._read().attempts
+
+    @property
+    def began_at(self) -> datetime:
+        """When it was begun for the first time."""
+        return datetime.fromisoformat(self._read().began_at)
+
+    def announce(self) -> None:
+        """Makes known that a round is about to begin: loading takes seconds, in which both of its processes may be killed.
+
+        Raises:
+            RegistryError: the folder is not writable, or the disk is full.
+        """
+        if not self.exists:
+            self.remove()
+            self._write(_Record())
+
+    def begin(self) -> None:
+        """Counts one attempt. A round that was begun MAX_ATTEMPTS times is swept, and another begins.
+
+        Raises:
+            RegistryError: the folder is not writable, or the disk is full.
+        """
+        if self.exists and self.num_attempts >= MAX_ATTEMPTS:
+            self.give_up()
+        if not self.exists:
+            self.remove()
+        record = self._read()
+        self._write(dataclasses.replace(record, attempts=record.attempts + 1))
+
+    def put_off(self) -> None:
+        """Takes the attempt back: what stopped it was outside, and passes. Without a snapshot nothing is left to go on with."""
+        record = self._read()
+        if record.key is None:
+            self.remove()
+        else:
+            self._write(dataclasses.replace(record, attempts=record.attempts - 1))
+
+    def keep(self, snapshot: Snapshot) -> None:
+        """Writes down what is trained on, before it is.
+
+        Raises:
+            RegistryError: the folder is not writable, or the disk is full.
+        """
+        temporary = self._pairs.with_suffix(".unfinished")
+        with writing(self.folder):
+            temporary.unlink(missing_ok=True)
+            temporary.touch(mode=0o600)  # it holds prompts and answers, and outlives a kill
+            write_pairs(snapshot.pairs, temporary)
+            sync(temporary)
+            temporary.replace(self._pairs)
+        record = self._read()
+        self._write(dataclasses.replace(record, num_pairs=len(snapshot.pairs), key=snapshot.key, told=snapshot.told))
+
+    def snapshot(self) -> Snapshot | None:
+        """What `keep` wrote, or None."""
+        record = self._read()
+        if record.key is None:
+            return None
+        try:
+            pairs = read_pairs(self._pairs)
+            if len(pairs) != record.num_pairs:
+                raise ValueError("cut short")
+        except (OSError, ValueError, TypeError, AttributeError) as error:
+            logger.warning("%s is damaged (%s); the round begins from nothing", self._pairs, type(error).__name__)
+            return None
+        return Snapshot(pairs, record.key, record.told)
+
+    def version_folder(self) -> Path:
+        """An empty folder for what will be published."""
+        folder = self.folder / "version"
+        shutil.rmtree(folder, ignore_errors=True)
+        with writing(self.folder):
+            folder.mkdir(parents=True)
+        return folder
+
+    def restart(self) -> None:
+        """Sweeps snapshot and checkpoints; the attempt that is running is the first of another round."""
+        self.remove()
+        self.begin()
+
+    def give_up(self) -> None:
+        """Sweeps a round that was killed MAX_ATTEMPTS times, and says so."""
+        logger.error(
+            "%s: the round was killed %d times before it could end and is given up; the log above says by what "
+            "(out of memory: take a smaller REWARD_BASE, or RECIPE=frozen)",
+            self.folder,
+            self.num_attempts,
+        )
+        self.remove()
+
+    def remove(self) -> None:
+        """Sweeps everything; the record goes first, since what lies beside it means nothing without it."""
+        self._record.unlink(missing_ok=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _read(self) -> "_Record":
+        try:
+            return _Record(**json.loads(self._record.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            return _Record()
+        except (OSError, ValueError, TypeError) as error:
+            logger.warning("%s is damaged (%s); the round begins from nothing", self._record, type(error).__name__)
+            return _Record()
+
+    def _write(self, record: "_Record") -> None:
+        with writing(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_whole(self._record, json.dumps(dataclasses.asdict(record), ensure_ascii=False))
+
+
+@dataclass(frozen=True)
+class _Record:
+    attempts: int = 0
+    began_at: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    num_pairs: int = 0
+    key: dict[str, Any] | None = None
+    told: dict[str, Any] = field(default_factory=dict)

@@ -1,0 +1,1 @@
+"""Training: recipes that make a reward model of judgements, and what they share."""

@@ -1,0 +1,28 @@
+"""Directions among a backbone's features that tell kinds of answers apart: refusals, insults, advice, gibberish ...
+
+Each kind is a few short answers and as many of its opposite (concepts.toml); what the backbone sees in the one less what it
+sees in the other is a direction. The prior of a head lets rewards move along these more freely than along others
+(trainer/training/frozen_head.py): a few hundred pairs then say how much each kind counts, instead of having to find the kinds first.
+Such directions: concept activation vectors, Kim et al. 2018 (arXiv 1711.11279); Zou et al. 2023 (arXiv 2310.01405).
+"""
+
+import tomllib
+from pathlib import Path
+
+import torch
+
+from preference.reward_model.feature_extractor import FeatureExtractor
+
+_PROMPT = "What do you think about this?"
+
+
+def concept_directions(extractor: FeatureExtractor) -> torch.Tensor:
+    """(num_concepts, size) the mean features of each kind's answers, less those of its opposite's; cached like all features."""
+    concepts = tomllib.loads((Path(__file__).parent / "concepts.toml").read_text(encoding="utf-8"))["concept"]
+    texts = [text for concept in concepts for text in (*concept["more"], *concept["less"])]
+    rows = iter(extractor.features([_PROMPT] * len(texts), texts))
+
+    def mean(side: list[str]) -> torch.Tensor:
+        return torch.stack([next(rows) for _ in side]).mean(0)
+
+    return torch.stack([mean(concept["more"]) - mean(concept["less"]) for concept in concepts])

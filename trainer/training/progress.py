@@ -1,0 +1,61 @@
+"""How far a training is: a bar on a terminal, a line now and then in a log."""
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from transformers import ProgressCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+logger = logging.getLogger("pairloop.training")
+
+
+class Bar(ProgressCallback):
+    """transformers' bar with the loss at its end; its own prints every loss on a line."""
+
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Mapping[str, Any] | None = None, **_: Any
+    ) -> None:  # fmt: skip
+        """Shows the loss of the last step."""
+        if self.training_bar is not None and "loss" in (logs or {}):
+            self.training_bar.set_postfix(loss=f"{(logs or {})['loss']:.2f}")
+
+
+class Lines(TrainerCallback):
+    """One line at the start, then one every `every_seconds`: step, mean loss since the last line, time left."""
+
+    def __init__(self, name: str, *, every_seconds: float = 30, clock: Callable[[], float] = time.monotonic) -> None:
+        self._name, self._every, self._clock = name, every_seconds, clock
+        self._losses: list[float] = []
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """The first line."""
+        self._began = self._last = self._clock()
+        self._first = state.global_step
+        after = f", goes on after step {self._first}" if self._first else ""
+        num_pairs = args.train_batch_size * args.gradient_accumulation_steps
+        logger.info("training %s: %d steps of %d pairs%s", self._name, state.max_steps, num_pairs, after)
+
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Mapping[str, Any] | None = None, **_: Any
+    ) -> None:  # fmt: skip
+        """A line where it is time for one."""
+        if "loss" not in (logs or {}):
+            return
+        self._losses.append(float((logs or {})["loss"]))
+        now = self._clock()
+        if now - self._last < self._every:
+            return
+        left = (now - self._began) / max(1, state.global_step - self._first) * (state.max_steps - state.global_step)
+        loss = sum(self._losses) / len(self._losses)
+        logger.info(
+            "training %s: step %d of %d, loss %.2f, %s left", self._name, state.global_step, state.max_steps, loss, _about(left)
+        )
+        self._last, self._losses = now, []
+
+
+def _about(seconds: float) -> str:
+    """A time as people say it."""
+    if seconds < 90:
+        return f"about {seconds:.0f} s"
+    return f"about {seconds / 60:.0f} min" if seconds < 5400 else f"about {seconds / 3600:.1f} h"

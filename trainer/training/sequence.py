@@ -1,0 +1,97 @@
+"""Trains a sequence classifier: from the base or from the champion, whichever is better, with rewards that compare."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from preference.errors import ModelError, TrainingError
+from preference.labelling.pairs import PreferencePair, is_held_out
+from preference.models.pretrained import locate
+from preference.reward_model.model import SequenceRewardModel
+from trainer.evaluation.pair_rewards import score_pairs
+from trainer.training.calibration import fit_temperature
+from trainer.training.recipes import LEAST_TO_SET_ASIDE, Recipe
+from trainer.training.trained import Place, Trained
+from trainer.training.trl_trainer import advice, check_reporters, fit_sequence
+
+logger = logging.getLogger("pairloop.training")
+_SHARE_SET_ASIDE = 0.1  # of the prompts
+_CENTRED_ON = 500  # pairs at most: the mean and the spread of 1000 answers are known to 3 %
+
+
+def train_sequence(
+    pairs: Sequence[PreferencePair], recipe: Recipe, place: Place, *, base: str, model_dir: Path, device: torch.device, seed: int
+) -> Trained:  # fmt: skip
+    """A sequence classifier, trained from the base and, where `place` names one, from the champion; the better is kept.
+
+    A tenth of the prompts is set aside: it decides between the two by its Bradley-Terry loss, and gives the temperature.
+    Without it the base is taken, and the temperature is that of the training loss. Rewards have mean 0 and standard
+    deviation 1 over the training answers, so that those of different versions compare.
+    """
+    check_reporters(place.report_to)
+    fitted, aside = _set_aside(pairs)
+    starts = {"base": locate(base, model_dir)}
+    if place.champion is not None and recipe.warm_start and aside:
+        starts["champion"] = str(place.champion)
+    trained: dict[str, SequenceRewardModel] = {}
+    for start, path in starts.items():
+        try:
+            trained[start] = fit_sequence(fitted, recipe, place, start, path=path, base=base, device=device, seed=seed)
+        except ModelError as error:
+            if start == "base":
+                raise
+            logger.warning("no warm start, the champion cannot be loaded: %s", error)
+    start = "base"
+    if len(trained) > 1:
+        losses = {start: _loss(model, aside, device) for start, model in trained.items()}
+        start = min(losses, key=lambda name: losses[name])
+        said = ", ".join(f"{loss:.4f} from the {name}" for name, loss in losses.items())
+        logger.info("training %s: from the %s (loss on %d pairs set aside: %s)", recipe.name, start, len(aside), said)
+    return Trained(_calibrated(trained[start], pairs, aside, recipe, device), start=start)
+
+
+def _set_aside(pairs: Sequence[PreferencePair]) -> tuple[list[PreferencePair], list[PreferencePair]]:
+    """(what is trained on, what is set aside), by a hash of the prompt that has nothing to do with the holdout's.
+
+    The same prompts in every round, so that a champion has not trained on them either.
+    """
+    fitted: list[PreferencePair] = []
+    aside: list[PreferencePair] = []
+    for pair in pairs:
+        (aside if is_held_out(f"set aside: {pair.prompt}", _SHARE_SET_ASIDE) else fitted).append(pair)
+    return (fitted, aside) if len(pairs) >= LEAST_TO_SET_ASIDE and fitted else (list(pairs), [])
+
+
+def _loss(model: SequenceRewardModel, pairs: Sequence[PreferencePair], device: torch.device) -> float:
+    """The Bradley-Terry loss over pairs; chance is 0.693."""
+    network: Any = model.network
+    network.to(device)
+    losses = np.logaddexp(0, -score_pairs(model, pairs).gaps)
+    network.to("cpu")
+    return float(np.average(losses, weights=[pair.weight for pair in pairs]))
+
+
+def _calibrated(
+    model: SequenceRewardModel, pairs: Sequence[PreferencePair], aside: Sequence[PreferencePair], recipe: Recipe, device: torch.device
+) -> SequenceRewardModel:  # fmt: skip
+    """The model on `device`, with its centre, scale and temperature."""
+    network: Any = model.network
+    network.to(device)
+    drawn = np.random.default_rng(0).permutation(len(pairs))[:_CENTRED_ON]
+    rewards = score_pairs(model, [pairs[i] for i in drawn])
+    answers = np.concatenate([rewards.chosen, rewards.rejected])
+    if not np.isfinite(answers).all():
+        raise TrainingError(f"The trained model's rewards are no numbers; {advice(recipe)}.")
+    scale = float(answers.std())
+    scale = scale if scale > 1e-6 else 1.0  # a model that says the same of every answer
+    temperature = 1 / scale  # sigmoid of the unscaled gap, which is what the training loss takes for the probability
+    aside = [pair for pair in aside if pair.kind != "written"] or aside  # those are easier to tell than what is shown
+    if aside:
+        temperature = fit_temperature(score_pairs(model, aside).gaps / scale, [pair.weight for pair in aside])
+    description = replace(model.description, center=float(answers.mean()), scale=scale, temperature=temperature)
+    return SequenceRewardModel(description, model.network, model.tokenizer)

@@ -1,0 +1,241 @@
+"""Fits one sequence classifier through TRL's RewardTrainer (Bradley-Terry loss). The only file with TRL, PEFT and datasets.
+
+Covered: a kill at any step (the next call with the same place goes on after the last checkpoint and ends with the same
+weights), a loss that is not a number, a full disk, a package of REPORT_TO that is not installed.
+Not covered: several GPUs at once; the first one trains.
+"""
+
+import gc
+import logging
+import math
+import shutil
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from datasets import Dataset
+from datasets.utils.logging import disable_progress_bar
+from peft import LoraConfig
+from safetensors import SafetensorError
+from torch.utils.data import Sampler
+from transformers import AutoModelForSequenceClassification, PrinterCallback, ProgressCallback
+from transformers.integrations.integration_utils import TensorBoardCallback, get_reporting_integration_callbacks
+from transformers.trainer_pt_utils import LengthGroupedSampler
+from trl.trainer.reward_config import RewardConfig
+from trl.trainer.reward_trainer import DataCollatorForPreference, RewardTrainer
+
+from preference.errors import TrainingError
+from preference.labelling.pairs import PreferencePair
+from preference.models.encoding import encode_answer
+from preference.models.pretrained import load_tokenizer, load_weights
+from preference.reward_model.model import Description, SequenceRewardModel
+from trainer.training.checkpoints import Checkpoints, newest_checkpoint
+from trainer.training.progress import Bar, Lines
+from trainer.training.recipes import Recipe
+from trainer.training.trained import Place
+
+logger = logging.getLogger("pairloop.training")
+_PAIRS_AT_ONCE_ON_CPU = 2
+
+
+def fit_sequence(
+    pairs: Sequence[PreferencePair], recipe: Recipe, place: Place, start: str, *, path: str, base: str, device: torch.device, seed: int
+) -> SequenceRewardModel:  # fmt: skip
+    """The weights at `path` trained on the pairs, on the CPU; a checkpoint of the same training is taken up."""
+    disable_progress_bar()
+    tokenizer = load_tokenizer(path)
+    torch.manual_seed(seed)  # the score head of a base is new, and random
+    network = load_weights(AutoModelForSequenceClassification, path, num_labels=1, dtype=torch.float32)
+    network.requires_grad_(True)
+    rows, num_cut = _rows(pairs, recipe, tokenizer)
+    if num_cut and start == "base":
+        logger.info("%d of %d answers were cut to %d tokens, prompts first", num_cut, 2 * len(pairs), recipe.max_tokens)
+    with warnings.catch_warnings():  # peft 0.21 asks transformers 5.23 by a name that it is about to drop
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+        trainer = _Trainer(
+            recipe,
+            model=network,
+            args=_arguments(recipe, place, start, device=device, seed=seed),
+            data_collator=_Collator(tokenizer.pad_token_id, pad_to_multiple_of=recipe.pad_to or None),
+            train_dataset=Dataset.from_list(rows),
+            processing_class=tokenizer,
+            peft_config=_adapters(recipe),
+        )
+    folder = place.workspace / start
+    trainer.remove_callback(PrinterCallback)  # it prints dictionaries into the daemon's log
+    trainer.remove_callback(ProgressCallback)
+    name = recipe.name if start == "base" else f"{recipe.name} from the champion"
+    trainer.add_callback(Bar() if sys.stderr.isatty() else Lines(name))
+    trainer.add_callback(Checkpoints(folder, every_seconds=place.checkpoint_seconds))
+    for callback in trainer.callback_handler.callbacks:
+        if isinstance(callback, TensorBoardCallback):
+            callback.logging_dir = str(place.curves / start)
+    checkpoint = newest_checkpoint(folder)
+    try:
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    except torch.OutOfMemoryError as error:
+        raise TrainingError(
+            f"The GPU's memory is too small for recipe {recipe.name!r} with {recipe.batch_pairs} pairs of up to "
+            f"{recipe.max_tokens} tokens a step; take RECIPE=lora, a smaller REWARD_BASE, or fewer batch_pairs in trainer/training/recipes.py."
+        ) from error
+    # Without accelerate's wrapper, which would go on to compute in bfloat16 what is served in float32.
+    model: Any = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
+    merged: Any = (model.merge_and_unload() if recipe.lora_rank else model).to("cpu").requires_grad_(False)
+    del trainer, model
+    gc.collect()  # the optimizer's state, twice the weights, hangs in cycles
+    return SequenceRewardModel(Description("sequence", base, recipe.max_tokens), merged, tokenizer)
+
+
+def check_reporters(report_to: str) -> None:
+    """Raises TrainingError where REPORT_TO names something unknown or not installed: before the hours, not after."""
+    for name in report_to.split(","):
+        if name == "none":
+            continue
+        try:
+            get_reporting_integration_callbacks([name])[0]()
+        except (ValueError, RuntimeError, ImportError) as error:
+            reason = " ".join(str(error).split()).rstrip(".")
+            raise TrainingError(
+                f"REPORT_TO={report_to} cannot be followed: {reason}; pip install {name}, or set REPORT_TO=none."
+            ) from error
+
+
+def advice(recipe: Recipe) -> str:
+    """What to do where the numbers ran away."""
+    return f"lower the learning rate of recipe {recipe.name!r} ({recipe.learning_rate:g}) in trainer/training/recipes.py"
+
+
+def _rows(pairs: Sequence[PreferencePair], recipe: Recipe, tokenizer: Any) -> tuple[list[dict[str, Any]], int]:
+    """(what TRL trains on, how many answers were cut); weights have mean 1, and columns that say nothing are left out."""
+    mean_weight = sum(pair.weight for pair in pairs) / len(pairs)
+    is_weighted = len({pair.weight for pair in pairs}) > 1
+    has_margins = any(pair.margin for pair in pairs)
+    num_cut, rows = 0, []
+    for pair in pairs:
+        row: dict[str, Any] = {}
+        for column, answer in (("chosen_ids", pair.chosen), ("rejected_ids", pair.rejected)):
+            encoded = encode_answer(tokenizer, pair.prompt, answer, max_tokens=recipe.max_tokens)
+            row[column] = encoded.input_ids
+            num_cut += encoded.num_cut > 0
+        if is_weighted:
+            row["weight"] = pair.weight / mean_weight
+        if has_margins:
+            row["margin"] = pair.margin
+        rows.append(row)
+    return rows, num_cut
+
+
+def _arguments(recipe: Recipe, place: Place, start: str, *, device: torch.device, seed: int) -> RewardConfig:
+    on_cpu = device.type == "cpu"
+    if device.type == "cuda" and device.index:
+        raise TrainingError(
+            f"Recipe {recipe.name!r} trains on the first GPU that it sees, and DEVICE={device} is another; "
+            f"set CUDA_VISIBLE_DEVICES={device.index} and DEVICE=cuda."
+        )
+    # On a CPU more pairs at once are no faster, and their activations fill the memory: 16 GB for eight of 1024 tokens.
+    at_once = math.gcd(recipe.batch_pairs, _PAIRS_AT_ONCE_ON_CPU) if on_cpu else recipe.batch_pairs
+    arguments = RewardConfig(
+        output_dir=str(place.workspace / start),
+        run_name=f"{place.curves.name}-{start}",
+        use_cpu=on_cpu,
+        bf16=not on_cpu and torch.cuda.is_bf16_supported(),
+        activation_checkpointing=not on_cpu,
+        learning_rate=recipe.learning_rate,
+        num_train_epochs=recipe.epochs,
+        per_device_train_batch_size=at_once,
+        gradient_accumulation_steps=recipe.batch_pairs // at_once,
+        center_rewards_coefficient=recipe.center_coefficient or None,
+        max_length=None,  # TRL would drop longer pairs without a word; encode_answer has cut them
+        remove_unused_columns=False,  # it would remove the weights
+        disable_dropout=True,
+        seed=seed,
+        save_strategy="no",  # Checkpoints says when
+        logging_strategy="steps",
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        report_to=place.report_to.split(","),
+        disable_tqdm=True,  # Bar and Lines stand in
+        dataloader_pin_memory=not on_cpu,
+    )
+    arguments._n_gpu = min(arguments.n_gpu, 1)  # where several are visible, TRL 1.16 refuses to train on one
+    return arguments
+
+
+def _adapters(recipe: Recipe) -> LoraConfig | None:
+    if not recipe.lora_rank:
+        return None
+    return LoraConfig(
+        task_type="SEQ_CLS",
+        r=recipe.lora_rank,
+        lora_alpha=2 * recipe.lora_rank,
+        target_modules="all-linear",
+        exclude_modules=["score"],
+        modules_to_save=["score"],
+    )
+
+
+class _Trainer(RewardTrainer):
+    """TRL's trainer with a weight for each pair, batches of like lengths, and errors that say what to do."""
+
+    def __init__(self, recipe: Recipe, **options: Any) -> None:
+        super().__init__(**options)
+        self._recipe = recipe
+
+    def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:
+        """TRL's loss, or where pairs have weights the weighted mean of it."""
+        weight = inputs.pop("weight", None)
+        loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)  # type: ignore[no-untyped-call]
+        if weight is not None:
+            chosen, rejected = outputs.logits.squeeze(-1).chunk(2)  # (num_pairs,) each
+            losses = -torch.nn.functional.logsigmoid(chosen - rejected - inputs.get("margin", 0))
+            losses = losses + self._recipe.center_coefficient * (chosen + rejected) ** 2
+            loss = (weight * losses).mean()  # weights have mean 1 over all pairs, so batches of ties pull less
+        if not loss.isfinite():
+            raise TrainingError(
+                f"The loss became {loss.item()} at step {self.state.global_step + 1} of {self.state.max_steps}; "
+                f"{advice(self._recipe)}, or look for damaged weights in REWARD_BASE."
+            )
+        return (loss, outputs) if return_outputs else loss
+
+    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler[int] | None:
+        if self._recipe.pad_to:
+            return super()._get_train_sampler(train_dataset)
+        rows: Any = train_dataset if train_dataset is not None else self.train_dataset
+        lengths = [max(map(len, both)) for both in zip(rows["chosen_ids"], rows["rejected_ids"], strict=True)]
+        return _LengthGroups(lengths, batch_size=self._recipe.batch_pairs, seed=self.args.seed)
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        try:
+            super()._save_checkpoint(model, trial)  # type: ignore[no-untyped-call]
+        except (OSError, RuntimeError, SafetensorError) as error:  # a full disk costs a killed round's time, not the round
+            shutil.rmtree(f"{self.args.output_dir}/checkpoint-{self.state.global_step}", ignore_errors=True)
+            logger.warning("no checkpoint could be written to %s (%s)", self.args.output_dir, " ".join(str(error).split())[:200])
+
+
+class _LengthGroups(LengthGroupedSampler):
+    """Batches of like lengths, in an order that seed and epoch alone decide: a resumed epoch goes on in the same order.
+
+    transformers' own draws from the global generator, whose state at the start of an epoch no checkpoint holds.
+    """
+
+    def __init__(self, lengths: list[int], *, batch_size: int, seed: int) -> None:
+        super().__init__(batch_size, lengths=lengths)
+        self._seed = seed
+        self.set_epoch(0)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called at the start of each epoch."""
+        self.generator = torch.Generator().manual_seed((self._seed * 1_000_003 + epoch) % 2**63)
+
+
+class _Collator(DataCollatorForPreference):
+    """TRL's batches, with the weights of their pairs."""
+
+    def torch_call(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
+        """Chosen answers first, then rejected ones."""
+        batch: dict[str, Any] = super().torch_call(examples)
+        if "weight" in examples[0]:
+            batch["weight"] = torch.tensor([example["weight"] for example in examples])
+        return batch
