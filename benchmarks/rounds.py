@@ -25,7 +25,7 @@ from preference.reward_model.feature_extractor import Extractors, FeatureRecipe
 from preference.settings import Settings
 from preference.studio.project import LabelStudioProject
 from trainer.rounds.outcome import Round
-from trainer.rounds.round import retrain
+from trainer.rounds.round import run_round
 from trainer.training.frozen_head import feature_recipe
 from trainer.training.recipes import RECIPES
 
@@ -60,7 +60,7 @@ def run(console: Console) -> list[Row]:
 
         def train() -> float:
             started = time.perf_counter()
-            ended: Round = retrain(project, registry, settings, extractors=extractors, device=torch.device("cpu"))
+            ended: Round = run_round(project, registry, settings, extractors=extractors, device=torch.device("cpu"))
             if ended.outcome not in ("promoted", "rejected"):
                 raise SystemExit(f"rounds: {ended}")
             return time.perf_counter() - started

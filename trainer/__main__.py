@@ -160,7 +160,7 @@ def _round_runner(settings: Settings):  # type: ignore[no-untyped-def]
 
     from preference.models.pretrained import pick_device, quiet_transformers
     from preference.reward_model.feature_extractor import Extractors
-    from trainer.rounds.round import retrain
+    from trainer.rounds.round import run_round
 
     quiet_transformers()
     torch.set_num_threads(settings.num_torch_threads)
@@ -169,7 +169,7 @@ def _round_runner(settings: Settings):  # type: ignore[no-untyped-def]
     except PairloopError as error:
         raise click.ClickException(str(error)) from None
     extractors = Extractors(settings.model_dir, device)
-    return lambda project, registry: retrain(project, registry, settings, extractors=extractors, device=device)
+    return lambda project, registry: run_round(project, registry, settings, extractors=extractors, device=device)
 
 
 add_shared_commands(main)

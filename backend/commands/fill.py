@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 from rich.console import Console
 
 from backend.commands.progress_bar import Show, bar
-from backend.filling.project_pass import Visit
+from backend.filling.project_pass import ProjectPass
 from backend.generators.engines import ENGINES
 from backend.generators.scheduler import Scheduler
 from backend.importing.importer import Import
@@ -102,7 +102,7 @@ def _fill_here(registry: Registry, settings: Settings, show: Show) -> None:
         def visit() -> None:
             is_done = False
             while not is_done and not scheduler.is_stopped:
-                visit = Visit(project, registry, settings, champion=champion, scheduler=scheduler, metrics=metrics)
+                visit = ProjectPass(project, registry, settings, champion=champion, scheduler=scheduler, metrics=metrics)
                 is_done = visit.run(lambda: scheduler.is_stopped, has_new_version=False)
 
         visiting = pool.submit(visit)

@@ -12,7 +12,7 @@ from backend.dashboard.svg import (
     LEFT,
     RIGHT,
     TOP,
-    Mark,
+    SvgElement,
     accuracy_axis,
     circle,
     dot,
@@ -39,8 +39,8 @@ class Chart:
     summary: str
     header: tuple[str, ...]
     rows: list[tuple[str, ...]]
-    shapes: list[Mark] = field(default_factory=list)  # drawn first, in a box of 100 by HEIGHT that is stretched
-    marks: list[Mark] = field(default_factory=list)
+    shapes: list[SvgElement] = field(default_factory=list)  # drawn first, in a box of 100 by HEIGHT that is stretched
+    marks: list[SvgElement] = field(default_factory=list)
     legend: list[tuple[str, str]] = field(default_factory=list)  # the class of its mark, and words
 
 
@@ -73,7 +73,7 @@ def versions_chart(rows: Sequence[VersionRow], agreement: Share | None) -> Chart
     if people and people.value is not None:
         low, high = people.interval or (people.value, people.value)
         chart.shapes.append(
-            Mark("rect", {"class": "people band", "x": 0, "width": 100, "y": y(high), "height": y(low) - y(high)})
+            SvgElement("rect", {"class": "people band", "x": 0, "width": 100, "y": y(high), "height": y(low) - y(high)})
         )
         chart.marks.append(line("people line", 0, y(people.value), 100, y(people.value)))
         chart.legend.append(("people line", "two annotators agree"))
@@ -186,7 +186,7 @@ def learning_chart(points: Sequence[CurvePoint], metrics: Metrics) -> Chart | No
     return chart
 
 
-def strip(share: Share, look: str) -> list[Mark]:
+def strip(share: Share, look: str) -> list[SvgElement]:
     """A share and its interval on a line from 0 to 1, 18 pixels high, with a tick at one half."""
     found = [line("grid", 0, 9, 100, 9), line("half", 50, 2, 50, 16)]
     if share.value is not None:

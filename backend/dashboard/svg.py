@@ -16,7 +16,7 @@ Scale = Callable[[float | None], float]
 
 
 @dataclass(frozen=True)
-class Mark:
+class SvgElement:
     """One SVG element. Lines and shapes of many points lie in a box of 100 by HEIGHT that is stretched; all else is placed in it."""
 
     tag: str
@@ -66,42 +66,42 @@ def length_ticks(low: int, high: int) -> list[int]:
     return ticks[:: math.ceil(len(ticks) / 7)]
 
 
-def gridlines(y: Scale, ticks: Sequence[float], *, form: str = "{:.0%}") -> list[Mark]:
+def gridlines(y: Scale, ticks: Sequence[float], *, form: str = "{:.0%}") -> list[SvgElement]:
     """A line across for each value, with the value on its left end."""
     words = [form.format(tick) if tick else form.format(tick).lstrip("+") for tick in ticks]
-    texts = [Mark("text", {"x": 0, "y": y(tick) - 4}, word) for tick, word in zip(ticks, words, strict=True)]
+    texts = [SvgElement("text", {"x": 0, "y": y(tick) - 4}, word) for tick, word in zip(ticks, words, strict=True)]
     return [*(line("grid", 0, y(tick), 100, y(tick)) for tick in ticks), *texts]
 
 
-def dot(look: str, x: float, y: float, ends: tuple[float, float] | None) -> list[Mark]:
+def dot(look: str, x: float, y: float, ends: tuple[float, float] | None) -> list[SvgElement]:
     """A disc, with a line through it from one end of its interval to the other."""
     interval = [line(f"{look.split()[0]} interval", x, ends[0], x, ends[1])] if ends else []
     return [*interval, circle(look, x, y, 5)]
 
 
-def circle(look: str, x: float, y: float, radius: float) -> Mark:
+def circle(look: str, x: float, y: float, radius: float) -> SvgElement:
     """A disc or a ring; `x` in per cent."""
-    return Mark("circle", {"class": look, "cx": f"{x:.2f}%", "cy": y, "r": radius})
+    return SvgElement("circle", {"class": look, "cx": f"{x:.2f}%", "cy": y, "r": radius})
 
 
-def line(look: str, x1: float, y1: float, x2: float, y2: float) -> Mark:
+def line(look: str, x1: float, y1: float, x2: float, y2: float) -> SvgElement:
     """A line; `x1`, `x2` in per cent."""
-    return Mark("line", {"class": look, "x1": f"{x1:.2f}%", "y1": y1, "x2": f"{x2:.2f}%", "y2": y2})
+    return SvgElement("line", {"class": look, "x1": f"{x1:.2f}%", "y1": y1, "x2": f"{x2:.2f}%", "y2": y2})
 
 
-def label(x: float, y: float, text: str) -> Mark:
+def label(x: float, y: float, text: str) -> SvgElement:
     """A text whose middle is at `x`, in per cent."""
-    return Mark("text", {"x": f"{x:.2f}%", "y": y, "text-anchor": "middle"}, text)
+    return SvgElement("text", {"x": f"{x:.2f}%", "y": y, "text-anchor": "middle"}, text)
 
 
-def polyline(look: str, places: Iterable[tuple[float, float]]) -> Mark:
+def polyline(look: str, places: Iterable[tuple[float, float]]) -> SvgElement:
     """A line through places; for `shapes`."""
-    return Mark("polyline", {"class": look, "points": _points(places)})
+    return SvgElement("polyline", {"class": look, "points": _points(places)})
 
 
-def polygon(look: str, places: Iterable[tuple[float, float]]) -> Mark:
+def polygon(look: str, places: Iterable[tuple[float, float]]) -> SvgElement:
     """What lies between places; for `shapes`."""
-    return Mark("polygon", {"class": look, "points": _points(places)})
+    return SvgElement("polygon", {"class": look, "points": _points(places)})
 
 
 def _points(places: Iterable[tuple[float, float]]) -> str:

@@ -21,7 +21,7 @@ class Finding:
     mend: str = ""  # what to do where it is not ok
 
 
-class Amiss(Exception):
+class CheckFailed(Exception):
     """Something is not as it should be."""
 
     def __init__(self, found: str, mend: str) -> None:
@@ -58,7 +58,7 @@ def _skipped(name: str, lacking: str) -> Finding:
 def _finding(check: Check[SubjectT], subject: SubjectT) -> Finding:
     try:
         return Finding(check.name, True, check.look(subject))
-    except Amiss as amiss:
+    except CheckFailed as amiss:
         return Finding(check.name, False, amiss.found, amiss.mend)
     except PairloopError as error:  # such a sentence ends with what to do
         found, _, mend = str(error).rpartition("; ")

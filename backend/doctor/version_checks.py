@@ -3,7 +3,7 @@
 import torch
 
 from backend.connecting.connect import UNCERTAINTY
-from backend.doctor.check import Amiss, Check
+from backend.doctor.check import Check, CheckFailed
 from backend.doctor.project_checks import Examined
 from preference.errors import PairloopError
 from preference.labelling.results import Pairwise
@@ -17,7 +17,7 @@ _SOME = 8  # open tasks; fewer may all be of the control group, which waits unti
 
 def _sampling(examined: Examined) -> str:
     if examined.state.get("sampling") != UNCERTAINTY:
-        raise Amiss(f"{examined.state.get('sampling')}, so the least certain tasks do not come first", examined.connect)
+        raise CheckFailed(f"{examined.state.get('sampling')}, so the least certain tasks do not come first", examined.connect)
     return UNCERTAINTY
 
 
@@ -34,7 +34,7 @@ def _champion(examined: Examined) -> str:
         before = registry.champion_before()
         other = before if before in others else next(reversed(others), None)
         command = f"promote --project {registry.project_id} {other}" if other else f"once --project {registry.project_id}"
-        raise Amiss(f"{version} cannot be served: {error}", f"pairloop-trainer {command}") from None
+        raise CheckFailed(f"{version} cannot be served: {error}", f"pairloop-trainer {command}") from None
     return f"{version} is whole: it scores its probe as its card says"
 
 
@@ -47,7 +47,7 @@ def _versions(examined: Examined) -> str:
     }
     others = [f"{where} is {version!r}" for where, version in said.items() if version != champion]
     if others:
-        raise Amiss(
+        raise CheckFailed(
             f"the champion is {champion}, but {' and '.join(others)}",
             f"wait while a new champion scores the open tasks; where it stays so: {examined.connect}",
         )
@@ -61,7 +61,7 @@ def _predictions(examined: Examined) -> str:
         return f"none yet, {num_open} open tasks"
     num_unscored, num_unanswered = project.num_open(unscored_by=version), project.num_unanswered(examined.layout)
     if num_unscored == num_open > num_unanswered and num_open >= _SOME:
-        raise Amiss(
+        raise CheckFailed(
             f"none of {num_open} open tasks has a prediction by {version}", f"pairloop-backend fill --project {project.id}"
         )
     return f"{num_open - num_unscored} of {num_open} open tasks have one by {version}"
@@ -72,7 +72,7 @@ def _format(examined: Examined) -> str:
     result = Pairwise.suggestion(examined.layout, (0.5, -0.5), suggest=settings.suggest, show_rewards=settings.show_rewards)
     problems = prediction_problems(examined.state["label_config"], {"result": result, "score": 0.73, "model_version": UNTRAINED})
     if problems:
-        raise Amiss(
+        raise CheckFailed(
             f"Label Studio would refuse a prediction: {'; '.join(problems)}",
             "compare the label config with Pairloop's label_config.xml: names and toName of its tags",
         )

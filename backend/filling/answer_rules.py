@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from backend.filling.pair_strategies import STRATEGIES, WITH_REWARDS, Candidates, different_pairs, similarity
-from backend.generators.jobs import Generator, Writing
+from backend.generators.jobs import Generator, WrittenAnswers
 from preference.labelling.label_config import LabelingLayout
 from preference.settings import Settings
 from preference.studio.project import Task
@@ -40,7 +40,7 @@ class Attempt:
         return self.task.get("id") or self.task["key"]
 
 
-class Answering:
+class AnswerRules:
     """The rules for the tasks of one project."""
 
     def __init__(self, layout: LabelingLayout, settings: Settings, generator: Callable[[], Generator]) -> None:
@@ -71,7 +71,7 @@ class Answering:
         """The generator's seed, 0..2**48 - 1."""
         return _digest("answer", self._settings.seed, attempt.key, attempt.number) % 2**48
 
-    def judge(self, attempt: Attempt, writing: Writing, *, score: Score | None) -> Draft | Attempt:
+    def judge(self, attempt: Attempt, writing: WrittenAnswers, *, score: Score | None) -> Draft | Attempt:
         """What to store, or the next attempt where no two answers are different enough, MAX_RESAMPLES times at most.
 
         Answers that stay alike are kept and marked; a prompt that the model cannot answer is marked too. `score` is the

@@ -16,7 +16,7 @@ from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from backend.filling.answer_rules import META_KEY, Answering, Attempt, Draft, Score
+from backend.filling.answer_rules import META_KEY, AnswerRules, Attempt, Draft, Score
 from backend.generators.scheduler import Scheduler
 from backend.monitoring.metrics import Metrics
 from preference.errors import ModelError, StudioError, StudioKeyError, StudioNotFound, StudioUnreachable
@@ -36,7 +36,7 @@ class AnswerStream:
         self,
         project: LabelStudioProject,
         layout: LabelingLayout,
-        answering: Answering,
+        answering: AnswerRules,
         scheduler: Scheduler,
         *,
         metrics: Metrics,

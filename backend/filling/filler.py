@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from filelock import FileLock, Timeout
 
 from backend.filling.outdated_predictions import remove_outdated
-from backend.filling.project_pass import Visit
+from backend.filling.project_pass import ProjectPass
 from backend.generators.scheduler import Scheduler
 from backend.monitoring.metrics import Metrics
 from backend.scoring.champion import Champions
@@ -106,13 +106,13 @@ class Filler:
         """Seconds until the timer runs out: 0 where there is more to do; after a failure all of them, for asking at once cures none."""
         until = self._clock() + _VISIT_SECONDS
         project = LabelStudioProject(self._settings, registry.project_id, stop=stop)
-        visit: Visit | None = None
+        visit: ProjectPass | None = None
 
         def is_over() -> bool:
             return stop.is_set() or (self._clock() > until and self._has_others())
 
         try:
-            visit = Visit(
+            visit = ProjectPass(
                 project,
                 registry,
                 self._settings,

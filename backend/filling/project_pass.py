@@ -11,13 +11,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
 from backend.connecting.connect import mend_version
-from backend.filling.answer_rules import Answering, Score
+from backend.filling.answer_rules import AnswerRules, Score
 from backend.filling.answer_stream import AnswerStream
 from backend.filling.new_answers import ask_again
 from backend.filling.progress import Progress
 from backend.generators.scheduler import Scheduler
 from backend.monitoring.metrics import Metrics
-from backend.scoring.champion import Champion, Serving
+from backend.scoring.champion import Champion, ServedVersion
 from backend.scoring.predictions import LEAST_OTHERS, predict_tasks, still_wanted
 from preference.errors import StudioError, StudioKeyError, StudioUnreachable
 from preference.labelling.label_config import LabelingLayout
@@ -30,7 +30,7 @@ _SCORED_TOGETHER = 100
 _LONGEST_REST_SECONDS = 0.5
 
 
-class Visit:
+class ProjectPass:
     """One project, with what is needed to fill it. `dropped` counts, by reason, the tasks left as they are."""
 
     def __init__(
@@ -57,7 +57,7 @@ class Visit:
         self._is_outdated = False  # whether the label config was changed since
         self._shown_version = state.get("model_version")
         self._stream = AnswerStream(
-            project, self._layout, Answering(self._layout, settings, scheduler.generator), scheduler,
+            project, self._layout, AnswerRules(self._layout, settings, scheduler.generator), scheduler,
             metrics=metrics, num_connections=settings.storing_connections, score=lambda: candidate_score(champion.serving),
         )  # fmt: skip
         self._progress = Progress(registry, metrics)
@@ -174,7 +174,7 @@ class Visit:
         )  # fmt: skip
 
 
-def candidate_score(serving: Serving | None) -> Score | None:
+def candidate_score(serving: ServedVersion | None) -> Score | None:
     """What gives candidate answers their rewards; None without a served model."""
     if serving is None:
         return None

@@ -10,7 +10,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.cache_utils import Cache, DynamicCache
 
-from backend.generators.jobs import Job, Writing
+from backend.generators.jobs import Job, WrittenAnswers
 from backend.generators.kv_cache import RowCache
 from backend.generators.sampling import draw, uniforms
 
@@ -18,7 +18,7 @@ _PREFILL_TOKENS = 4096  # padded tokens that are read in one pass, at most
 
 
 @dataclass(frozen=True)
-class Style:
+class SamplingOptions:
     """How answers are written."""
 
     temperature: float
@@ -46,14 +46,20 @@ class Prompt:
         """Keeps the k-th answer; the last one finishes the job."""
         self.answers[k] = text
         if len(self.answers) == self.job.num_answers:
-            self.job.finish(Writing([text for _, text in sorted(self.answers.items())], num_cut=self.num_cut))
+            self.job.finish(WrittenAnswers([text for _, text in sorted(self.answers.items())], num_cut=self.num_cut))
 
 
 class Batch:
     """Prompts that wait, and at most `max_rows` answers in the making. Used by one thread."""
 
     def __init__(
-        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, style: Style, *, max_rows: int, max_tokens: int
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        style: SamplingOptions,
+        *,
+        max_rows: int,
+        max_tokens: int,
     ) -> None:
         """`max_tokens`: of all rows together, each counted as long as the longest will be; a single prompt may pass it."""
         self._model, self._tokenizer, self._style = model, tokenizer, style

@@ -3,7 +3,7 @@
 import hashlib
 from typing import Any
 
-from backend.generators.jobs import Jobs, Writing
+from backend.generators.jobs import Jobs, WrittenAnswers
 
 
 class EchoGenerator:
@@ -20,7 +20,7 @@ class EchoGenerator:
             for job in taken:
                 answers = [f"Echo {_letters(job.seed, k)} of: {job.prompt[:40]}" for k in range(job.num_answers)]
                 jobs.report(num_tokens=4 * len(answers), batch_size=len(answers))
-                job.finish(Writing(answers))
+                job.finish(WrittenAnswers(answers))
 
 
 def _letters(seed: int, k: int) -> str:

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM
 
-from backend.generators.batch import Batch, Prompt, Style
+from backend.generators.batch import Batch, Prompt, SamplingOptions
 from backend.generators.hardware import num_tokens_that_fit, pick_dtype
-from backend.generators.jobs import Job, Jobs, Writing
+from backend.generators.jobs import Job, Jobs, WrittenAnswers
 from backend.generators.kv_cache import can_hold
 from preference.errors import ModelError
 from preference.models.encoding import encode_prompt
@@ -46,7 +46,7 @@ class HuggingFaceGenerator:
             raise ModelError(
                 f"{path} reads {window} tokens at most; MAX_NEW_TOKENS={settings.max_new_tokens} leaves no room for a prompt."
             )
-        self._style = Style(
+        self._style = SamplingOptions(
             temperature=settings.temperature, top_k=settings.top_k, top_p=settings.top_p,
             max_new_tokens=settings.max_new_tokens, stop_tokens=_stop_tokens(self._model, self._tokenizer),
             stop_texts=settings.stop,
@@ -108,7 +108,7 @@ class HuggingFaceGenerator:
         """After the memory ran out: half as many tokens from now on, or, where one prompt alone was too much, not that one."""
         in_use = [prompt for batch in batches for prompt in batch.in_use]
         if sum(batch.num_sharing for batch in batches) == 1:
-            in_use[0].job.finish(Writing([], refused="writing it needs more memory than there is"))
+            in_use[0].job.finish(WrittenAnswers([], refused="writing it needs more memory than there is"))
             return
         num_tokens = min(self._max_tokens, sum(batch.num_tokens for batch in batches))
         self._max_tokens = num_tokens // 2

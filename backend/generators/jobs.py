@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 
 @dataclass(frozen=True)
-class Writing:
+class WrittenAnswers:
     """The answers to one prompt."""
 
     answers: list[str]  # num_answers of them, one may be empty; none where `refused` says why
@@ -23,9 +23,9 @@ class Job:
     seed: int  # the same prompt and seed give the same answers, whatever else is written beside
     num_answers: int = 2
     is_urgent: bool = False  # somebody waits for it before a screen
-    written: "Future[Writing]" = field(default_factory=Future, repr=False)
+    written: "Future[WrittenAnswers]" = field(default_factory=Future, repr=False)
 
-    def finish(self, writing: Writing) -> None:
+    def finish(self, writing: WrittenAnswers) -> None:
         """Hands the answers over; nothing happens where the job was given up meanwhile."""
         with suppress(InvalidStateError):
             self.written.set_result(writing)

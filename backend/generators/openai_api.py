@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from openai import APIError, APIStatusError, AsyncOpenAI, BadRequestError, OpenAI, UnprocessableEntityError
 
-from backend.generators.jobs import Job, Jobs, Writing
+from backend.generators.jobs import Job, Jobs, WrittenAnswers
 from preference.errors import ModelError
 from preference.redaction import unquoted
 from preference.settings import Settings
@@ -103,7 +103,9 @@ class OpenAIGenerator:
         except (APIError, TimeoutError, ValueError) as error:
             if not isinstance(error, APIStatusError) or error.status_code not in _REFUSALS:
                 raise self._failure(error, job.prompt) from error
-            writing = Writing([], refused=f"the server refused the prompt ({error.status_code}): {_reason(error, job.prompt)}")
+            writing = WrittenAnswers(
+                [], refused=f"the server refused the prompt ({error.status_code}): {_reason(error, job.prompt)}"
+            )
         job.finish(writing)
 
     async def _choices(self, client: AsyncOpenAI, job: Job, jobs: Jobs) -> list[Any]:
@@ -163,13 +165,13 @@ class OpenAIGenerator:
     def _text(self, choice: Any) -> str:
         return (choice.message.content if self._is_chat else choice.text) or ""
 
-    def _writing(self, choices: list[Any]) -> Writing:
+    def _writing(self, choices: list[Any]) -> WrittenAnswers:
         answers = []
         for text in map(self._text, choices):  # some servers leave the stop text in, and they were told four of them at most
             answers.append(min((text.split(stop, 1)[0] for stop in self._settings.stop), key=len, default=text).strip())
         if not any(answers) and any(choice.finish_reason == "content_filter" for choice in choices):
-            return Writing([], refused="the server refused the prompt: its content filter let no answer through")
-        return Writing(answers)
+            return WrittenAnswers([], refused="the server refused the prompt: its content filter let no answer through")
+        return WrittenAnswers(answers)
 
     def _failure(self, error: Exception, prompt: str = "") -> ModelError:
         match getattr(error, "status_code", None):

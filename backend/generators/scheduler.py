@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 
-from backend.generators.jobs import Generator, Job, Writing
+from backend.generators.jobs import Generator, Job, WrittenAnswers
 from backend.monitoring.metrics import Metrics
 from preference.errors import ModelError
 
@@ -38,7 +38,7 @@ class Scheduler:
 
     # For those who need answers
 
-    def submit(self, prompt: str, *, seed: int, num_answers: int = 2, is_urgent: bool = False) -> "Future[Writing]":
+    def submit(self, prompt: str, *, seed: int, num_answers: int = 2, is_urgent: bool = False) -> "Future[WrittenAnswers]":
         """The answers to come; ModelError where the model cannot be loaded or fails, cancelled where the process ends."""
         job = Job(prompt, seed, num_answers, is_urgent)
         with self._changed:
@@ -149,7 +149,9 @@ class Scheduler:
                     job.written.set_exception(ModelError(message))
 
 
-def write_all(generator: Generator, prompts: Sequence[str], *, seeds: Sequence[int], num_answers: int = 2) -> list[Writing]:
+def write_all(
+    generator: Generator, prompts: Sequence[str], *, seeds: Sequence[int], num_answers: int = 2
+) -> list[WrittenAnswers]:
     """One Writing a prompt, in order, in this thread: for those who have all their prompts at hand.
 
     Raises:

@@ -21,9 +21,9 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from backend.filling.answer_rules import META_KEY, Answering, Attempt, Draft
+from backend.filling.answer_rules import META_KEY, AnswerRules, Attempt, Draft
 from backend.filling.project_pass import candidate_score
-from backend.generators.jobs import Writing
+from backend.generators.jobs import WrittenAnswers
 from backend.generators.scheduler import Scheduler
 from backend.scoring.champion import Champion
 from backend.scoring.predictions import predict_tasks, still_wanted
@@ -51,11 +51,11 @@ class Import:
         self.counts: Counter[str] = Counter()
         self.layout = LabelingLayout.from_label_config(project.read()["label_config"])
         self._project, self._registry, self._champion, self._scheduler = project, registry, champion, scheduler
-        self._answering, self._settings = Answering(self.layout, settings, scheduler.generator), settings
+        self._answering, self._settings = AnswerRules(self.layout, settings, scheduler.generator), settings
         self._known: set[bytes] = set()  # digests of the prompts that the project holds, or soon will
         self._settle_seconds = settle_seconds
         self._last_id = 0
-        self._writing: dict[Future[Writing], Attempt] = {}
+        self._writing: dict[Future[WrittenAnswers], Attempt] = {}
         self._drafts: list[Draft] = []
         self._sent_at = time.monotonic()
 
@@ -112,7 +112,7 @@ class Import:
         )
         self._writing[written] = attempt
 
-    def _judge(self, attempt: Attempt, writing: Writing) -> None:
+    def _judge(self, attempt: Attempt, writing: WrittenAnswers) -> None:
         outcome = self._answering.judge(attempt, writing, score=candidate_score(self._champion.serving))
         if isinstance(outcome, Attempt):
             self._ask(outcome)

@@ -26,7 +26,7 @@ LoadVersion = Callable[[Registry, str], RewardModel]
 
 
 @dataclass(frozen=True)
-class Serving:
+class ServedVersion:
     """A reward model and the name of its version."""
 
     model: RewardModel
@@ -42,7 +42,7 @@ class Champion:
         self, registry: Registry, load: LoadVersion, metrics: Metrics, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         """`clock` gives seconds."""
-        self.serving: Serving | None = None
+        self.serving: ServedVersion | None = None
         self.problem: str | None = None  # why the version that the pointer names is not served
         self._registry, self._load, self._metrics, self._clock = registry, load, metrics, clock
         self._refused: str | None = None
@@ -67,7 +67,7 @@ class Champion:
         if pointed == self._refused and self._clock() < self._next_try:
             return False
         try:
-            self.serving = Serving(self._load(self._registry, pointed), pointed)
+            self.serving = ServedVersion(self._load(self._registry, pointed), pointed)
         except Exception as error:  # a door: a damaged version may raise anything, and the others must be followed on
             self._refuse(pointed, error)
             return False

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from backend.scoring.champion import Serving
+from backend.scoring.champion import ServedVersion
 from preference.labelling.control_group import is_control, priority
 from preference.labelling.label_config import LabelingLayout
 from preference.labelling.results import Pairwise
@@ -15,7 +15,7 @@ LEAST_OTHERS = 8  # scores among which a control task finds its place
 
 
 def predict_tasks(
-    tasks: Sequence[dict[str, Any]], layout: LabelingLayout, serving: Serving | None, *, settings: Settings,
+    tasks: Sequence[dict[str, Any]], layout: LabelingLayout, serving: ServedVersion | None, *, settings: Settings,
     only_known: bool = False, least_others: int = LEAST_OTHERS,
 ) -> list[Prediction | list[Any]]:  # fmt: skip
     """One entry a task, in order: its prediction, or `[]` where an answer or the model is missing.
@@ -80,5 +80,5 @@ def _shown(layout: LabelingLayout, rewards: Sequence[float], settings: Settings)
     return Pairwise.suggestion(layout, rewards, suggest=settings.suggest, show_rewards=settings.show_rewards)
 
 
-def _prediction(result: list[dict[str, Any]], score: float, serving: Serving) -> Prediction:
+def _prediction(result: list[dict[str, Any]], score: float, serving: ServedVersion) -> Prediction:
     return {"result": result, "score": score, "model_version": serving.version}

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import torch
 
-from backend.filling.answer_rules import Answering
+from backend.filling.answer_rules import AnswerRules
 from backend.filling.answer_stream import AnswerStream
 from backend.filling.filler import Filler
 from backend.filling.project_pass import candidate_score
@@ -167,7 +167,7 @@ class Backend:
             self.settings, project_id, patience_seconds=_STUDIO_SECONDS, timeout_seconds=_STUDIO_SECONDS, stop=self._stop
         )
         stream = AnswerStream(
-            project, layout, Answering(layout, self.settings, self.scheduler.generator), self.scheduler,
+            project, layout, AnswerRules(layout, self.settings, self.scheduler.generator), self.scheduler,
             metrics=self.metrics, num_connections=1, score=lambda: candidate_score(self.champions.of(project_id).serving),
             is_urgent=True,
         )  # fmt: skip

@@ -44,7 +44,7 @@ class Tag:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class VerdictControl:
     """A <Choices> beside the Pairwise, for keys, and for what a click on an answer cannot say."""
 
     name: str
@@ -79,7 +79,7 @@ class LabelingLayout:
     answer_fields: tuple[str, str]  # their keys in task data
     prompt_field: str  # the prompt's key in task data
     reward_tags: tuple[Tag | None, Tag | None]  # <Number> tags `reward1`, `reward2`, where the config has them
-    verdict: Verdict | None = None  # the <Choices> named `verdict`
+    verdict: VerdictControl | None = None  # the <Choices> named `verdict`
     strength: Strength | None = None  # the <Rating> or the <Choices> named `strength`
     better_answer: str | None = None  # the name of the <TextArea> `better_answer`
     control_names: frozenset[str] = field(default=frozenset(), compare=False)  # every tag that results can come from
@@ -199,17 +199,17 @@ def _number(tags: list[Element], name: str) -> Tag | None:
     return None if found is None else Tag(name, found.get("toName", ""))
 
 
-def _verdict(tags: list[Element]) -> Verdict | None:
+def _verdict(tags: list[Element]) -> VerdictControl | None:
     found = _named(tags, "verdict", "Choices")
     if found is None:
         return None
-    words, choices = Verdict("verdict"), []
+    words, choices = VerdictControl("verdict"), []
     for choice in found.iter("Choice"):
         # The value is what annotators read, the alias what results hold.
         texts = [text for text in (choice.get("value"), choice.get("alias")) if text]
         meaning = next((meaning for text in texts if (meaning := words.meaning(text))), None)
         choices += [(text, meaning) for text in texts if meaning is not None]
-    return Verdict("verdict", tuple(choices))
+    return VerdictControl("verdict", tuple(choices))
 
 
 def _strength(tags: list[Element]) -> Strength | None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from preference.labelling.label_config import LabelingLayout
-from preference.labelling.results import Judgement, Pairwise, Side
+from preference.labelling.results import Pairwise, ParsedResult, Side
 
 Kind = Literal["vote", "tie", "both_bad", "written"]
 Ties = Literal["half", "drop"]
@@ -137,7 +137,7 @@ def annotator_of(annotation: Task) -> int | None:
 
 def _standing(
     task: Task, layout: LabelingLayout, dropped: Counter[str], *, prefer_ground_truth: bool
-) -> list[tuple[Task, Judgement]]:
+) -> list[tuple[Task, ParsedResult]]:
     """The annotations that count, oldest first, each with what it says."""
     annotations = sorted(task.get("annotations") or [], key=lambda annotation: annotation.get("id") or 0)
     true = [annotation for annotation in annotations if annotation.get("ground_truth") and not annotation.get("was_cancelled")]
@@ -177,7 +177,7 @@ def _provenance(task: Task, annotation: Task, layout: LabelingLayout) -> dict[st
 
 
 def _votes(
-    make: partial[PreferencePair], judgement: Judgement, left: str, right: str, *, ties: Ties, dropped: Counter[str]
+    make: partial[PreferencePair], judgement: ParsedResult, left: str, right: str, *, ties: Ties, dropped: Counter[str]
 ) -> list[PreferencePair]:
     outcome = judgement.outcome
     if outcome is None:
@@ -196,7 +196,7 @@ def _votes(
 
 
 def _written(
-    make: partial[PreferencePair], judgement: Judgement, left: str, right: str, *, dropped: Counter[str]
+    make: partial[PreferencePair], judgement: ParsedResult, left: str, right: str, *, dropped: Counter[str]
 ) -> list[PreferencePair]:
     written, shown = judgement.written, {left.strip(): left, right.strip(): right}
     if written is None:

@@ -20,7 +20,7 @@ _JUDGING = ("pairwise", "ranker", "choices", "rating")
 
 
 @dataclass(frozen=True)
-class Judgement:
+class ParsedResult:
     """What one result says of a comparison; empty where it says nothing."""
 
     outcome: Outcome | None = None
@@ -75,7 +75,7 @@ class Pairwise:
         return "left" if left > right else "right"
 
     @staticmethod
-    def judgement(layout: LabelingLayout, result: object) -> Judgement:
+    def judgement(layout: LabelingLayout, result: object) -> ParsedResult:
         """What an annotation's result says; never raises, whatever JSON it is given.
 
         The verdict goes before the side, because choosing Tie leaves a preselected side lit.
@@ -83,7 +83,7 @@ class Pairwise:
         regions = _regions(result)
         known = layout.control_names | {layout.control}
         verdict = _verdict(layout, regions) or Pairwise.choice(layout, result)
-        return Judgement(
+        return ParsedResult(
             outcome=None if verdict == "new_answers" else verdict,
             wants_new_answers=verdict == "new_answers",
             strength=_strength(layout, regions),

@@ -31,7 +31,7 @@ from tests.support.studio_double import KEY, StudioDouble
 from tests.support.versions import publish_version
 from tests.trainer.rounds.test_round import Lab, judged_tasks
 from trainer.__main__ import main
-from trainer.daemon.due_rounds import Watch
+from trainer.daemon.due_rounds import DueRounds
 from trainer.daemon.schedule import run_schedule
 from trainer.rounds.outcome import Round
 
@@ -296,7 +296,7 @@ def test_a_model_dir_that_becomes_read_only_under_a_trainer_is_said_once_and_the
         rounds.append(1)
         return Round("skipped", "few")
 
-    watch = Watch(settings, run_round)
+    watch = DueRounds(settings, run_round)
     disk.make_read_only()
     for _ in range(3):
         watch.look()

@@ -26,7 +26,7 @@ from backend.contract.request_bodies import EventBody, PredictBody, SetupBody
 from backend.generators.jobs import Jobs
 from backend.generators.scheduler import Scheduler
 from backend.monitoring.metrics import Metrics
-from backend.scoring.champion import Serving
+from backend.scoring.champion import ServedVersion
 from backend.serving.process import Backend
 from backend.web.app import create_app
 from preference.errors import ModelError, StudioError
@@ -111,7 +111,7 @@ def assert_unsaid(*texts: str) -> None:
 
 def test_no_route_tells_what_it_was_sent_whatever_fails(settings: Settings, log: Lines) -> None:
     backend = Backend(settings)
-    backend.champions.of(10).serving = Serving(Failing(), "v1-20260101-000000")
+    backend.champions.of(10).serving = ServedVersion(Failing(), "v1-20260101-000000")
     client = create_app(backend).test_client()
     task = {"id": 7, "data": DATA}
     predict = {**CALLS["predict"], **SENT_ALONG, "tasks": [task]}

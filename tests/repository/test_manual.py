@@ -115,7 +115,7 @@ def test_the_manual_has_every_check_of_doctor_and_each_thing_that_it_can_find() 
     shown = "\n".join(manual.spans).replace("...", "\0")
     for path in {inspect.getfile(check.look) for check in checks}:
         calls = [node for node in ast.walk(ast.parse(read(path))) if isinstance(node, ast.Call)]
-        for call in (call for call in calls if isinstance(call.func, ast.Name) and call.func.id == "Amiss"):
+        for call in (call for call in calls if isinstance(call.func, ast.Name) and call.func.id == "CheckFailed"):
             pieces = [piece.strip(" :;,()") for piece in (said(call.args[0]) or "").split("\0")]
             lacking = [piece for piece in pieces if len(piece) > 4 and piece not in shown]
             assert not lacking, f"docs/doctor.md does not have {lacking}, which {path} can say"

@@ -10,12 +10,12 @@ from typing import Any, Self
 import pytest
 import torch
 
-from backend.filling.answer_rules import META_KEY, Answering
+from backend.filling.answer_rules import META_KEY, AnswerRules
 from backend.filling.answer_stream import AnswerStream
 from backend.filling.filler import Filler
-from backend.filling.project_pass import Visit
+from backend.filling.project_pass import ProjectPass
 from backend.generators.echo import EchoGenerator
-from backend.generators.jobs import Job, Jobs, Writing
+from backend.generators.jobs import Job, Jobs, WrittenAnswers
 from backend.generators.scheduler import Scheduler, write_all
 from backend.monitoring.metrics import Metrics
 from backend.scoring.champion import Champions
@@ -33,7 +33,7 @@ ANSWERED = {"prompt": "p", "answer1": "short", "answer2": "a much longer answer"
 RENAMED = LABEL_CONFIG.replace("$answer1", "$left").replace("$answer2", "$right").replace("$prompt", "$question")
 
 
-def echo(job: Job) -> Writing:
+def echo(job: Job) -> WrittenAnswers:
     """What the echo engine writes."""
     return write_all(EchoGenerator(), [job.prompt], seeds=[job.seed], num_answers=job.num_answers)[0]
 
@@ -42,7 +42,7 @@ class Asked:
     """A generator that keeps what it was asked, and lets something happen while it writes some jobs together."""
 
     def __init__(
-        self, meanwhile: Callable[[list[str]], object] = lambda prompts: None, *, write: Callable[[Job], Writing] = echo
+        self, meanwhile: Callable[[list[str]], object] = lambda prompts: None, *, write: Callable[[Job], WrittenAnswers] = echo
     ) -> None:
         """`meanwhile` gets the prompts that are being written together."""
         self.name, self.capacity = "echo", 4
@@ -111,7 +111,7 @@ class House:
         self, scheduler: Scheduler | None = None, *, project: LabelStudioProject | None = None, **options: Any
     ) -> AnswerStream:
         scheduler = scheduler or self.scheduler()
-        answering = Answering(LAYOUT, self.settings, scheduler.generator)
+        answering = AnswerRules(LAYOUT, self.settings, scheduler.generator)
         options = {"num_connections": 4, "metrics": self.metrics, **options}
         return AnswerStream(project or self.project(), LAYOUT, answering, scheduler, **options)
 
@@ -126,14 +126,14 @@ class House:
         assert (stream or self.stream()).run(self.unanswered(), **options)
         return handed
 
-    def visit(self, **changes: Any) -> Visit:
+    def visit(self, **changes: Any) -> ProjectPass:
         """A visit of a new process."""
         parts: dict[str, Any] = {
             "champion": self.champions.of(self.project_id),
             "metrics": self.metrics,
             "scheduler": self.scheduler(),
         }
-        return Visit(self.project(), self.registry, self.settings, **{**parts, **changes})
+        return ProjectPass(self.project(), self.registry, self.settings, **{**parts, **changes})
 
     def filler(self, *, clock: Callable[[], float] = time.monotonic) -> Filler:
         """The filler of a new process."""

@@ -32,7 +32,7 @@ def open_project(settings: Settings, project_id: int) -> LabelStudioProject:
     return LabelStudioProject(settings, project_id, patience_seconds=20)
 
 
-class Watch:
+class DueRounds:
     """Decides which projects get a round now."""
 
     def __init__(self, settings: Settings, run_round: RunRound, *, open_project: OpenProject = open_project) -> None:

@@ -24,7 +24,7 @@ from preference.errors import SettingsError, TrainingError
 from preference.projects.trainer_heartbeat import beat, rest
 from preference.projects.training_status import tell_next_round
 from preference.settings import Settings
-from trainer.daemon.due_rounds import OpenProject, RunRound, Watch, open_project
+from trainer.daemon.due_rounds import DueRounds, OpenProject, RunRound, open_project
 
 logger = logging.getLogger("pairloop.daemon")
 _CLOCK_SECONDS = 2.0
@@ -74,7 +74,7 @@ def run_schedule(
                 f"Another trainer works on MODEL_DIR={settings.model_dir}; stop it, or give this one a folder of its own."
             ) from None
     logging.getLogger("apscheduler").setLevel(logging.ERROR)  # it warns of each look that a running round outlasts
-    watch = Watch(settings, run_round, open_project=open_project)
+    watch = DueRounds(settings, run_round, open_project=open_project)
     # One thread for rounds and looks, so no two rounds overlap; whatever was missed meanwhile is not caught up.
     rounds = ThreadPoolExecutor(1)
     scheduler = BlockingScheduler(executors={"default": rounds, "heartbeat": ThreadPoolExecutor(1)})

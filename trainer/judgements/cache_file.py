@@ -24,7 +24,7 @@ _MOMENT = "%Y-%m-%dT%H:%M:%S.%fZ"  # as Label Studio's filters want it
 
 
 @dataclass(frozen=True)
-class Mark:
+class SyncPoint:
     """How far a read came that ended."""
 
     until: str | None = None  # no change up to this moment was missed; None while there was no task
@@ -39,7 +39,7 @@ class JudgementFile:
         """`header`: the first line that it must have."""
         self.path, self._header = path, dict(header)
         self.tasks: dict[int, Task] = {}
-        self.mark = Mark()
+        self.mark = SyncPoint()
         self.distrust: str | None = None
         self._num_lines = self._num_bytes = 0  # of whole lines
 
@@ -68,7 +68,7 @@ class JudgementFile:
             if self.mark.until is None:
                 self.distrust = "there were none yet" if self.mark.whole_at else f"{self.path} is damaged"
 
-    def write(self, tasks: Mapping[int, Task], *, came: Collection[int], gone: Collection[int], mark: Mark) -> None:
+    def write(self, tasks: Mapping[int, Task], *, came: Collection[int], gone: Collection[int], mark: SyncPoint) -> None:
         """Keeps `tasks`, of which `came` are new or changed, `gone` are no more, and all others are what was loaded.
 
         Raises:
@@ -86,7 +86,7 @@ class JudgementFile:
             if record["until"] is not None:
                 parsed(record["until"])
             judged, skipped = record["off"]
-            self.mark = Mark(record["until"], float(record["whole_at"]), (int(judged), int(skipped)))
+            self.mark = SyncPoint(record["until"], float(record["whole_at"]), (int(judged), int(skipped)))
         elif "gone" in record:
             for task_id in record["gone"]:
                 self.tasks.pop(task_id, None)
@@ -139,7 +139,7 @@ def parsed(text: str) -> datetime:
     return datetime.strptime(text, _MOMENT).replace(tzinfo=UTC)
 
 
-def _record(mark: Mark) -> dict[str, Any]:
+def _record(mark: SyncPoint) -> dict[str, Any]:
     return {"until": mark.until, "whole_at": mark.whole_at, "off": list(mark.off)}
 
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from preference.studio.project import LabelStudioProject, Task, is_annotated
-from trainer.judgements.cache_file import FORMAT, JudgementFile, Mark, counts, moment, parsed
+from trainer.judgements.cache_file import FORMAT, JudgementFile, SyncPoint, counts, moment, parsed
 
 logger = logging.getLogger("pairloop.judgements")
 _OVERLAP = timedelta(minutes=5)
@@ -88,7 +88,7 @@ class _Reading:
     """What is known: what was kept, mended by what comes."""
 
     tasks: dict[int, Task]
-    mark: Mark
+    mark: SyncPoint
     came: set[int] = field(default_factory=set)
     gone: set[int] = field(default_factory=set)
 
@@ -102,7 +102,7 @@ class _Reading:
         self.came = set(self.tasks)
         # No later than `now`: while later pages came, tasks of earlier ones may have been edited.
         until = min(max((task["updated_at"] for task in self.tasks.values()), default=""), moment(now))
-        self.mark = Mark(until or None, now, self._lasting_off(state, project.read()))
+        self.mark = SyncPoint(until or None, now, self._lasting_off(state, project.read()))
         return "all were read"
 
     def changes(self, project: LabelStudioProject, state: Task, *, now: float) -> str:
@@ -115,10 +115,10 @@ class _Reading:
             until = max(until, min(self._follow(project, project.task_states(changed_since=since)), moment(now)))
             off = self._off(counted)
             if off in tolerated:
-                self.mark = Mark(until, whole_at, off)
+                self.mark = SyncPoint(until, whole_at, off)
                 return f"changes since {since}"
         until = max(until, min(self._follow(project, project.task_states(), is_list=True), moment(now)))
-        self.mark = Mark(until, whole_at, self._lasting_off(counted, project.read()))
+        self.mark = SyncPoint(until, whole_at, self._lasting_off(counted, project.read()))
         return f"the states of all were compared, as Label Studio counted {off[0]:+d} judgements and {off[1]:+d} skips"
 
     def _follow(self, project: LabelStudioProject, states: Iterable[Task], *, is_list: bool = False) -> str:

@@ -38,12 +38,12 @@ from trainer.rounds.outcome import Round, cards
 from trainer.rounds.unfinished import Snapshot, UnfinishedRound
 from trainer.training.recipes import LEAST_TO_SET_ASIDE, RECIPES
 from trainer.training.train import train_challenger
-from trainer.training.trained import Place
+from trainer.training.trained import Workspace
 
 logger = logging.getLogger("pairloop.rounds")
 
 
-def retrain(
+def run_round(
     project: LabelStudioProject, registry: Registry, settings: Settings, *, extractors: Extractors, device: torch.device,
     checkpoint_seconds: float = 180,
 ) -> Round:  # fmt: skip
@@ -113,7 +113,7 @@ def _round(
     trained = train_challenger(
         data.pairs, recipe, folder, base=settings.reward_base, model_dir=settings.model_dir,
         extractors=extractors, device=device, seed=settings.seed,
-        place=Place(
+        place=Workspace(
             unfinished.folder, registry.folder / "curves" / f"{unfinished.began_at:%Y%m%d-%H%M%S}",
             champion=warm_start, report_to=settings.report_to, checkpoint_seconds=checkpoint_seconds,
         ),

@@ -25,14 +25,14 @@ from preference.reward_model.style_features import NUM_STYLE
 from trainer.training.calibration import fit_temperature
 from trainer.training.concepts import concept_directions
 from trainer.training.recipes import Recipe
-from trainer.training.trained import Trained
+from trainer.training.trained import TrainingResult
 
 logger = logging.getLogger("pairloop.training")
 Array = NDArray[np.float64]
 _NUM_FOLDS = 5
 
 
-def train_head(pairs: Sequence[PreferencePair], recipe: Recipe, extractor: FeatureExtractor) -> Trained:
+def train_head(pairs: Sequence[PreferencePair], recipe: Recipe, extractor: FeatureExtractor) -> TrainingResult:
     """A head over the extractor's features, and the gap that each pair has by a head which did not see its prompt.
 
     The head is the mean of one with each prior of the recipe: a few hundred pairs cannot tell which prior is best, and the one
@@ -79,7 +79,7 @@ def train_head(pairs: Sequence[PreferencePair], recipe: Recipe, extractor: Featu
         temperature=temperature,
     )
     logger.debug("trained a head on %d pairs (temperature %.2f)", len(pairs), temperature)
-    return Trained(FrozenRewardModel(description, head, extractor), gaps)
+    return TrainingResult(FrozenRewardModel(description, head, extractor), gaps)
 
 
 def feature_recipe(recipe: Recipe, *, base: str, path: str) -> FeatureRecipe:

@@ -16,7 +16,7 @@ from preference.reward_model.model import SequenceRewardModel
 from trainer.evaluation.pair_rewards import score_pairs
 from trainer.training.calibration import fit_temperature
 from trainer.training.recipes import LEAST_TO_SET_ASIDE, Recipe
-from trainer.training.trained import Place, Trained
+from trainer.training.trained import TrainingResult, Workspace
 from trainer.training.trl_trainer import advice, check_reporters, fit_sequence
 
 logger = logging.getLogger("pairloop.training")
@@ -25,8 +25,8 @@ _CENTRED_ON = 500  # pairs at most: the mean and the spread of 1000 answers are 
 
 
 def train_sequence(
-    pairs: Sequence[PreferencePair], recipe: Recipe, place: Place, *, base: str, model_dir: Path, device: torch.device, seed: int
-) -> Trained:  # fmt: skip
+    pairs: Sequence[PreferencePair], recipe: Recipe, place: Workspace, *, base: str, model_dir: Path, device: torch.device, seed: int
+) -> TrainingResult:  # fmt: skip
     """A sequence classifier, trained from the base and, where `place` names one, from the champion; the better is kept.
 
     A tenth of the prompts is set aside: it decides between the two by its Bradley-Terry loss, and gives the temperature.
@@ -52,7 +52,7 @@ def train_sequence(
         start = min(losses, key=lambda name: losses[name])
         said = ", ".join(f"{loss:.4f} from the {name}" for name, loss in losses.items())
         logger.info("training %s: from the %s (loss on %d pairs set aside: %s)", recipe.name, start, len(aside), said)
-    return Trained(_calibrated(trained[start], pairs, aside, recipe, device), start=start)
+    return TrainingResult(_calibrated(trained[start], pairs, aside, recipe, device), start=start)
 
 
 def _set_aside(pairs: Sequence[PreferencePair]) -> tuple[list[PreferencePair], list[PreferencePair]]:

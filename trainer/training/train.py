@@ -13,7 +13,7 @@ from preference.labelling.pairs import PreferencePair
 from preference.models.pretrained import locate
 from preference.reward_model.feature_extractor import Extractors
 from trainer.training.recipes import Recipe
-from trainer.training.trained import Place, Trained
+from trainer.training.trained import TrainingResult, Workspace
 
 logger = logging.getLogger("pairloop.training")
 
@@ -28,8 +28,8 @@ def train_challenger(
     extractors: Extractors,
     device: torch.device,
     seed: int,
-    place: Place | None = None,
-) -> Trained:
+    place: Workspace | None = None,
+) -> TrainingResult:
     """A reward model trained on `pairs` and saved into the existing `folder`; same pairs, seed and champion, same weights.
 
     Without `place`, nothing is resumed and nothing starts from a champion. A warm start is for sequence recipes: the loss of
@@ -52,7 +52,7 @@ def train_challenger(
         with ExitStack() as stack:
             if place is None:
                 scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-                place = Place(scratch, scratch / "curves")
+                place = Workspace(scratch, scratch / "curves")
             trained = train_sequence(pairs, recipe, place, base=base, model_dir=model_dir, device=device, seed=seed)
     try:
         trained.model.save(folder)

@@ -10,7 +10,7 @@ from preference.reward_model.model import RewardModel
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainingResult:
     """A trained and saved reward model, and what training it told about its pairs."""
 
     model: RewardModel
@@ -20,7 +20,7 @@ class Trained:
 
 
 @dataclass(frozen=True)
-class Place:
+class Workspace:
     """Where a sequence recipe works, and what beside the base it starts from."""
 
     workspace: Path  # checkpoints; what a killed training left there is taken up

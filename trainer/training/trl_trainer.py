@@ -34,14 +34,14 @@ from preference.reward_model.model import Description, SequenceRewardModel
 from trainer.training.checkpoints import Checkpoints, newest_checkpoint
 from trainer.training.progress import Bar, Lines
 from trainer.training.recipes import Recipe
-from trainer.training.trained import Place
+from trainer.training.trained import Workspace
 
 logger = logging.getLogger("pairloop.training")
 _PAIRS_AT_ONCE_ON_CPU = 2
 
 
 def fit_sequence(
-    pairs: Sequence[PreferencePair], recipe: Recipe, place: Place, start: str, *, path: str, base: str, device: torch.device, seed: int
+    pairs: Sequence[PreferencePair], recipe: Recipe, place: Workspace, start: str, *, path: str, base: str, device: torch.device, seed: int
 ) -> SequenceRewardModel:  # fmt: skip
     """The weights at `path` trained on the pairs, on the CPU; a checkpoint of the same training is taken up."""
     disable_progress_bar()
@@ -127,7 +127,7 @@ def _rows(pairs: Sequence[PreferencePair], recipe: Recipe, tokenizer: Any) -> tu
     return rows, num_cut
 
 
-def _arguments(recipe: Recipe, place: Place, start: str, *, device: torch.device, seed: int) -> RewardConfig:
+def _arguments(recipe: Recipe, place: Workspace, start: str, *, device: torch.device, seed: int) -> RewardConfig:
     on_cpu = device.type == "cpu"
     if device.type == "cuda" and device.index:
         raise TrainingError(

@@ -7,7 +7,7 @@ import pytest
 from backend.dashboard.charts import Chart, learning_chart, length_chart, reliability_chart, strip, versions_chart
 from backend.dashboard.formatting import count, duration, moment
 from backend.dashboard.report_card import Bin, CurvePoint, Length, Metrics, Reliability, Share, VersionRow
-from backend.dashboard.svg import HEIGHT, Mark, accuracy_axis, length_ticks, nice_ticks
+from backend.dashboard.svg import HEIGHT, SvgElement, accuracy_axis, length_ticks, nice_ticks
 
 SHARE = Share(value=0.7, interval=(0.6, 0.8), count=50)
 
@@ -40,7 +40,7 @@ def assert_drawn(chart: Chart | None) -> Chart:
     return chart
 
 
-def discs(chart: Chart, look: str) -> list[Mark]:
+def discs(chart: Chart, look: str) -> list[SvgElement]:
     return [mark for mark in chart.marks if mark.tag == "circle" and mark.attributes["class"] == look]
 
 

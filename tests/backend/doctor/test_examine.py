@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from backend.doctor.check import Amiss, Check, Finding, run_checks
+from backend.doctor.check import Check, CheckFailed, Finding, run_checks
 from backend.doctor.examine import examine, print_findings
 from preference.projects.versions import UNTRAINED
 from tests.support.clinic import Clinic
@@ -100,7 +100,7 @@ def test_a_check_that_fails_itself_is_a_cross_and_the_others_go_on() -> None:
         raise ZeroDivisionError("of its own")
 
     def is_amiss(_: None) -> str:
-        raise Amiss("wrong", "right it")
+        raise CheckFailed("wrong", "right it")
 
     checks = [Check("first", fails), Check("second", is_amiss, needs=["earlier"]), Check("third", is_amiss), Check("fourth", fails, needs=["third"])]  # fmt: skip
 

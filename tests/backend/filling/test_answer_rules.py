@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from backend.filling.answer_rules import Answering, Attempt, Draft, Score, left_sample
+from backend.filling.answer_rules import AnswerRules, Attempt, Draft, Score, left_sample
 from backend.filling.pair_strategies import similarity
 from backend.generators.echo import EchoGenerator
-from backend.generators.jobs import Jobs, Writing
+from backend.generators.jobs import Jobs, WrittenAnswers
 from backend.generators.scheduler import write_all
 from preference.labelling.label_config import LabelingLayout
 from preference.settings import Settings
@@ -35,7 +35,7 @@ class Scripted:
             self.asked[job.prompt] += 1
             self.seeds.append(job.seed)
             answers = [] if self._refused else self._write(job.prompt, self.asked[job.prompt])
-            job.finish(Writing(answers, self._num_cut, self._refused))
+            job.finish(WrittenAnswers(answers, self._num_cut, self._refused))
 
 
 def task(task_id: int = 1, /, **data: Any) -> Task:
@@ -46,7 +46,7 @@ def draft(
     tasks: Sequence[Task], generator: Any, settings: Settings, *, score: Score | None = None
 ) -> tuple[list[Draft], Counter[str]]:
     """A draft for each task that can be answered, and how many cannot, by reason."""
-    answering = Answering(LAYOUT, settings, lambda: generator)
+    answering = AnswerRules(LAYOUT, settings, lambda: generator)
     drafts, dropped = [], Counter[str]()
     for one in tasks:
         if problem := answering.problem(one):
@@ -63,7 +63,7 @@ def draft(
 
 def seed_of(settings: Settings, task_id: int, number: int) -> int:
     """The generator's seed for a task, the first time (0) or a later one."""
-    return Answering(LAYOUT, settings, EchoGenerator).seed(Attempt(task(task_id), number))
+    return AnswerRules(LAYOUT, settings, EchoGenerator).seed(Attempt(task(task_id), number))
 
 
 # Sides, seeds and the record

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from backend.generators.jobs import Job, Writing
+from backend.generators.jobs import Job, WrittenAnswers
 from tests.conftest import SettingsFactory
 from tests.support.filling_house import CHOICE, EMPTY, House, echo, warnings_of
 from tests.support.studio_double import KEY, StudioDouble
@@ -74,10 +74,10 @@ def test_answers_that_are_alike_are_written_again_with_other_seeds(house: House)
     tasks = house.add_prompts(6)
     times: Counter[str] = Counter()
 
-    def write(job: Job) -> Writing:
+    def write(job: Job) -> WrittenAnswers:
         times[job.prompt] += 1
         is_alike = job.prompt in ("Prompt 1", "Prompt 4") and times[job.prompt] < 3
-        return Writing(["The same.", "the same. "]) if is_alike else echo(job)
+        return WrittenAnswers(["The same.", "the same. "]) if is_alike else echo(job)
 
     house.generator.write = write
     house.answer()
@@ -91,7 +91,7 @@ def test_answers_that_are_alike_are_written_again_with_other_seeds(house: House)
 def test_answers_that_stay_alike_are_stored_and_marked(house: House) -> None:
     house.settings = dataclasses.replace(house.settings, max_resamples=2)
     (task,) = house.add_prompts(1)
-    house.generator.write = lambda job: Writing(["The same.", "the same."])
+    house.generator.write = lambda job: WrittenAnswers(["The same.", "the same."])
 
     house.answer()
 
@@ -224,7 +224,11 @@ def test_a_prompt_that_the_model_does_not_answer_is_marked_once_and_the_others_g
 ) -> None:
     tasks = house.add_prompts(9)
     data, words = dict(house.data(tasks[2])), "The prompt 'Prompt 2' is indecent"
-    refusal = Writing([], refused=f"the server refused the prompt (400): {words}") if why == "refused" else Writing(["", " \n"])
+    refusal = (
+        WrittenAnswers([], refused=f"the server refused the prompt (400): {words}")
+        if why == "refused"
+        else WrittenAnswers(["", " \n"])
+    )
     house.generator.write = lambda job: refusal if job.prompt == "Prompt 2" else echo(job)
     reason = "the server refused the prompt (400)" if why == "refused" else "the model wrote nothing"
     streams = [house.stream() for _ in range(2)]
@@ -249,7 +253,7 @@ def test_a_prompt_that_the_model_does_not_answer_is_marked_once_and_the_others_g
 
 def test_a_refusal_however_long_makes_one_short_metric_label(house: House) -> None:
     house.add_prompts(3)
-    house.generator.write = lambda job: Writing([], refused="no " * 200 + job.prompt)
+    house.generator.write = lambda job: WrittenAnswers([], refused="no " * 200 + job.prompt)
     stream = house.stream()
 
     house.answer(stream)
@@ -261,7 +265,7 @@ def test_a_refusal_however_long_makes_one_short_metric_label(house: House) -> No
 @pytest.mark.parametrize("change", ["prompt", "model", "age"])
 def test_a_marked_prompt_is_asked_again_where_the_answer_may_be_another(house: House, change: str) -> None:
     (task,) = house.add_prompts(1)
-    house.generator.write = lambda job: Writing([], refused="no")
+    house.generator.write = lambda job: WrittenAnswers([], refused="no")
     house.answer()
     assert house.record(task)["refused"] == "no"
 
@@ -283,7 +287,7 @@ def test_a_marked_prompt_is_asked_again_where_the_answer_may_be_another(house: H
 def test_a_refused_task_that_a_person_edited_meanwhile_is_not_marked(house: House) -> None:
     (task,) = house.add_prompts(1)
     house.generator.meanwhile = once(lambda: house.edit(task, prompt="Edited"))
-    house.generator.write = lambda job: Writing([], refused="no")
+    house.generator.write = lambda job: WrittenAnswers([], refused="no")
 
     house.answer()
 

@@ -30,10 +30,9 @@ from tests.support.filling_house import EMPTY, House
 from tests.support.studio_double import CUT, LABEL_CONFIG, StudioDouble, wait_until
 from tests.support.versions import publish_version
 from tests.trainer.rounds.test_round import judged_tasks
-from trainer.daemon.due_rounds import Watch
+from trainer.daemon.due_rounds import DueRounds
 from trainer.judgements.reader import read_judgements
 from trainer.rounds.outcome import Round, run_here
-from trainer.rounds.round import retrain
 from trainer.rounds.unfinished import UnfinishedRound
 
 CPU = torch.device("cpu")
@@ -269,8 +268,8 @@ def read_and_train(number: int, fault: Fault, at: int, *, folder: Path, caplog: 
         registry = Registry(settings.model_dir, case.project_id)
         rounds: list[Round] = []
 
-        def run_round(project: LabelStudioProject, registry: Registry) -> Round:
-            run = partial(retrain, project, registry, settings, extractors=Extractors(settings.model_dir, CPU), device=CPU)
+        def round_of(project: LabelStudioProject, registry: Registry) -> Round:
+            run = partial(run_round, project, registry, settings, extractors=Extractors(settings.model_dir, CPU), device=CPU)
             ended = run_here(registry, run)
             if isinstance(ended, StudioUnreachable | TrainingError):
                 raise ended
@@ -292,7 +291,7 @@ def read_and_train(number: int, fault: Fault, at: int, *, folder: Path, caplog: 
                     fault.end(case)
                     registry.request("train")
 
-        watch = Watch(settings, run_round)
+        watch = DueRounds(settings, round_of)
         judge(20)
         if is_second:
             look()

@@ -8,7 +8,7 @@ from typing import Any, get_args
 import pytest
 
 from backend.filling.pair_strategies import STRATEGIES, WITH_REWARDS, Candidates, different_pairs, similarity
-from backend.generators.jobs import Writing
+from backend.generators.jobs import WrittenAnswers
 from preference.settings import Settings
 from tests.conftest import SettingsFactory
 from tests.support.filling_house import House, visit
@@ -125,7 +125,7 @@ def test_the_pair_that_is_shown_is_the_strategys_by_the_served_models_rewards(
     serving = house.champions.of(house.project_id).serving
     assert serving is not None
     tasks = house.add_prompts(12)
-    house.generator.write = lambda job: Writing(CANDIDATES[: job.num_answers])
+    house.generator.write = lambda job: WrittenAnswers(CANDIDATES[: job.num_answers])
 
     assert visit(house)
 
@@ -164,7 +164,7 @@ def test_candidates_for_a_half_answered_task_are_compared_with_its_answer(house:
     house.settings = dataclasses.replace(house.settings, num_candidates=5, pair_strategy="uncertain")
     house.promote(tiny_base, weight=1)
     (task,) = house.add({"prompt": "Why?", "answer1": "", "answer2": CANDIDATES[0]})
-    house.generator.write = lambda job: Writing(CANDIDATES)
+    house.generator.write = lambda job: WrittenAnswers(CANDIDATES)
 
     assert visit(house)
 

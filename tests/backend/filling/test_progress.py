@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from backend.filling.progress import Progress
-from backend.generators.jobs import Job, Writing
+from backend.generators.jobs import Job, WrittenAnswers
 from backend.monitoring.metrics import Metrics
 from preference.errors import ModelError
 from preference.projects.versions import Registry
@@ -160,9 +160,9 @@ def test_the_progress_of_a_visit_is_told_while_it_works_and_at_its_end(house: Ho
     refused = house.add({"prompt": "Refused", **EMPTY}, {"prompt": "", **EMPTY})
     told: list[dict[str, Any]] = []
 
-    def write(job: Job) -> Writing:
+    def write(job: Job) -> WrittenAnswers:
         told.append(house.registry.read_progress())
-        return Writing([], refused="no: it is not nice") if job.prompt == "Refused" else echo(job)
+        return WrittenAnswers([], refused="no: it is not nice") if job.prompt == "Refused" else echo(job)
 
     house.generator.write = write
     assert visit(house)

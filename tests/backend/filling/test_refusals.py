@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from flask.testing import FlaskClient
 
-from backend.scoring.champion import Serving
+from backend.scoring.champion import ServedVersion
 from backend.serving.process import Backend
 from backend.web.app import create_app
 from tests.conftest import SettingsFactory
@@ -140,7 +140,7 @@ def test_people_keep_their_suggestions_on_a_folder_that_can_no_longer_be_written
 def test_an_error_of_our_own_is_one_line_without_its_words_and_the_log_has_the_trace(
     client: FlaskClient, backend: Backend, caplog: pytest.LogCaptureFixture
 ) -> None:
-    backend.champions.of(PROJECT).serving = Serving(Failing(), "v1-20260101-000000")
+    backend.champions.of(PROJECT).serving = ServedVersion(Failing(), "v1-20260101-000000")
 
     line = assert_refused(client.post("/predict", json=CALLS["predict"]), 500)
 

@@ -8,12 +8,12 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
-from backend.generators.batch import Batch, Prompt, Style
-from backend.generators.jobs import Job, Writing
+from backend.generators.batch import Batch, Prompt, SamplingOptions
+from backend.generators.jobs import Job, WrittenAnswers
 from preference.models.pretrained import load_tokenizer, load_weights
 
 MakeBatch = Callable[..., Batch]
-STYLE = Style(
+STYLE = SamplingOptions(
     temperature=1.0, top_k=50, top_p=1.0, max_new_tokens=12, stop_tokens=torch.arange(0, 400, 12), stop_texts=()
 )  # fmt: skip
 
@@ -33,7 +33,7 @@ def make(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> MakeBatc
     """Makes a batch that writes in STYLE; keyword arguments are the batch's own, or change the style."""
 
     def make(*, max_rows: int = 8, max_tokens: int = 10**9, **changes: Any) -> Batch:
-        style = Style(**{**vars(STYLE), **changes})
+        style = SamplingOptions(**{**vars(STYLE), **changes})
         return Batch(model, tokenizer, style, max_rows=max_rows, max_tokens=max_tokens)
 
     return make
@@ -48,14 +48,14 @@ def prompts_of(*lengths: int, num_answers: int = 1) -> list[Prompt]:
     ]
 
 
-def write(batch: Batch, prompts: Sequence[Prompt]) -> list[Writing]:
+def write(batch: Batch, prompts: Sequence[Prompt]) -> list[WrittenAnswers]:
     batch.add(prompts)
     while batch.prompts:
         batch.advance()
     return [prompt.job.written.result(0) for prompt in prompts]
 
 
-def alone(make: MakeBatch, prompts: Sequence[Prompt], **options: Any) -> list[Writing]:
+def alone(make: MakeBatch, prompts: Sequence[Prompt], **options: Any) -> list[WrittenAnswers]:
     """What each prompt gets where nothing is beside it."""
     return [write(make(**options), [prompt])[0] for prompt in map(fresh, prompts)]
 
@@ -151,7 +151,7 @@ def test_prompts_that_are_longer_than_one_pass_are_written_together(tokenizer: P
     config = LlamaConfig(
         vocab_size=400, hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1, max_position_embeddings=8192
     )  # fmt: skip
-    style = Style(**{**vars(STYLE), "stop_tokens": torch.tensor([])})
+    style = SamplingOptions(**{**vars(STYLE), "stop_tokens": torch.tensor([])})
     batch = Batch(LlamaForCausalLM(config).eval(), tokenizer, style, max_rows=8, max_tokens=10**9)
     batch.add(prompts_of(4200, 4100))
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from backend.generators.engines import ENGINES
-from backend.generators.jobs import Generator, Writing
+from backend.generators.jobs import Generator, WrittenAnswers
 from backend.generators.scheduler import Scheduler, write_all
 from backend.monitoring.metrics import Metrics
 from tests.conftest import SettingsFactory
@@ -51,7 +51,7 @@ class Watched(Scheduler):
         self.reports: list[tuple[int, int]] = []
         self.meanwhile: Callable[[], object] = lambda: None
 
-    def ask(self, prompts: Sequence[str], **options: Any) -> "list[Future[Writing]]":
+    def ask(self, prompts: Sequence[str], **options: Any) -> "list[Future[WrittenAnswers]]":
         asked = []
         for seed, prompt in enumerate(prompts):
             written = self.submit(prompt, seed=seed, **options)

@@ -16,7 +16,7 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from backend.generators.jobs import Writing
+from backend.generators.jobs import WrittenAnswers
 from backend.generators.scheduler import write_all
 from preference.errors import ModelError
 from preference.models.encoding import encode_prompt
@@ -134,7 +134,7 @@ def test_a_system_prompt_is_a_turn_or_a_paragraph_before_the_prompt(
     refusal = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
     (strict / "chat_template.jinja").write_text(refusal + template)
 
-    def told(folder: Path, before: str = "", **changes: Any) -> list[Writing]:
+    def told(folder: Path, before: str = "", **changes: Any) -> list[WrittenAnswers]:
         return write_all(make(folder, **changes), [before + prompt for prompt in PROMPTS], seeds=SEEDS)
 
     assert told(tiny_chat_base, system_prompt="Be kind.") == told(fixed) != told(tiny_chat_base)

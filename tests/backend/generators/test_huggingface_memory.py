@@ -19,7 +19,7 @@ from transformers import (
     LlamaForCausalLM,
 )
 
-from backend.generators.jobs import Generator, Writing
+from backend.generators.jobs import Generator, WrittenAnswers
 from backend.generators.scheduler import write_all
 from preference.errors import ModelError
 from tests.backend.generators.test_engines import Watched
@@ -123,7 +123,7 @@ def test_a_prompt_that_never_fits_is_refused_and_the_others_are_written(make_hun
 
     writings = write_all(make_hungry(room=250), prompts, seeds=range(6), num_answers=2)
 
-    refused = Writing([], refused="writing it needs more memory than there is")
+    refused = WrittenAnswers([], refused="writing it needs more memory than there is")
     expected = write_all(make_hungry(), prompts, seeds=range(6), num_answers=2)
     assert writings == [refused if k in (1, 3) else expected[k] for k in range(6)]
 
@@ -152,7 +152,7 @@ def test_an_urgent_prompt_takes_the_memory_of_those_that_rest(
 ) -> None:
     prompts, (urgent,) = words_of(*[20] * 8), words_of(230)  # 16 * (20 + 64) tokens, and 2 * (230 + 115)
     generator = make_hungry(room=1500, max_new_tokens=24)
-    jobs, done, came = Watched(generator), list[str](), list[Future[Writing]]()
+    jobs, done, came = Watched(generator), list[str](), list[Future[WrittenAnswers]]()
 
     def come_in_between() -> None:
         if len(jobs.sizes) == 3:

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from backend.generators.jobs import Generator, Writing
+from backend.generators.jobs import Generator, WrittenAnswers
 from backend.generators.openai_api import OpenAIGenerator
 from backend.generators.scheduler import Scheduler
 from backend.monitoring.metrics import Metrics
@@ -56,7 +56,7 @@ def scheduling(generator: Generator, metrics: Metrics | None = None) -> Iterator
         assert not thread.is_alive()
 
 
-def write(generator: Generator, *prompts: str, seed: int = 1, num_answers: int = 2) -> list[Writing]:
+def write(generator: Generator, *prompts: str, seed: int = 1, num_answers: int = 2) -> list[WrittenAnswers]:
     with scheduling(generator) as scheduler:
         waiting = [scheduler.submit(prompt, seed=seed, num_answers=num_answers) for prompt in prompts]
         return [future.result(SECONDS) for future in waiting]
@@ -75,7 +75,7 @@ def failure(generator: Generator) -> str:
 def test_one_call_gives_all_answers_where_the_server_has_n(server: OpenAIDouble, make: MakeGenerator, endpoint: str) -> None:
     generator = make(openai_endpoint=endpoint, temperature=0.5, top_p=0.9, max_new_tokens=7)
 
-    assert write(generator, "a", num_answers=3) == [Writing(["a/1", "a/2", "a/3"])]
+    assert write(generator, "a", num_answers=3) == [WrittenAnswers(["a/1", "a/2", "a/3"])]
     (request,) = server.requests
     assert request.pop("messages" if endpoint == "chat" else "prompt")
     asked = {"model": "tiny", "seed": 1, "n": 3, "temperature": 0.5, "top_p": 0.9, "max_tokens": 7}
@@ -90,14 +90,16 @@ def test_each_answer_is_asked_for_where_the_server_lacks_n(
     caplog.set_level(logging.INFO)
     generator = make(openai_concurrency=1)
 
-    assert write(generator, "a", "b", "c", num_answers=3) == [Writing([f"{prompt}/{k}" for k in (1, 2, 3)]) for prompt in "abc"]
+    assert write(generator, "a", "b", "c", num_answers=3) == [
+        WrittenAnswers([f"{prompt}/{k}" for k in (1, 2, 3)]) for prompt in "abc"
+    ]
     assert sum("n" in request for request in server.requests) == 1
     assert len(server.requests) == 9 + (n == "refused")
     assert caplog.text.count("gives one answer a call") == 1
 
 
 def test_one_answer_is_asked_for_without_n(server: OpenAIDouble, make: MakeGenerator) -> None:
-    assert write(make(), "a", num_answers=1) == [Writing(["a/1"])]
+    assert write(make(), "a", num_answers=1) == [WrittenAnswers(["a/1"])]
     assert "n" not in server.requests[0]
 
 
@@ -121,14 +123,14 @@ def test_answers_end_at_each_stop_text_though_the_server_is_told_four(server: Op
     server.write = lambda prompt, seed: f" {prompt} one FIVE two TWO three"
     stop = ("ONE", "TWO", "THREE", "FOUR", "FIVE")
 
-    assert write(make(stop=stop), "a") == [Writing(["a one", "a one"])]
+    assert write(make(stop=stop), "a") == [WrittenAnswers(["a one", "a one"])]
     assert server.requests[0]["stop"] == ["ONE", "TWO", "THREE", "FOUR"]
 
 
 def test_no_text_is_an_empty_answer(server: OpenAIDouble, make: MakeGenerator) -> None:
     server.write = lambda prompt, seed: None if seed == 1 else "\n text \n"
 
-    assert write(make(), "a") == [Writing(["", "text"])]
+    assert write(make(), "a") == [WrittenAnswers(["", "text"])]
 
 
 def test_tokens_are_counted_by_the_server_or_as_words(server: OpenAIDouble, make: MakeGenerator) -> None:
@@ -237,7 +239,7 @@ def test_a_server_that_fails_for_a_while_is_asked_again(server: OpenAIDouble, ma
     generator = make()
     server.failures = list(failures)
 
-    assert write(generator, "a") == [Writing(["a/1", "a/2"])]
+    assert write(generator, "a") == [WrittenAnswers(["a/1", "a/2"])]
     assert len(server.requests) == len(failures) + 1
 
 
@@ -298,8 +300,8 @@ def test_answers_that_the_content_filter_holds_back_are_a_refusal(server: OpenAI
 
     refused, cut = write(make(), "a", "b")
 
-    assert refused == Writing([], refused="the server refused the prompt: its content filter let no answer through")
-    assert cut == Writing(["cut sho", "cut sho"])
+    assert refused == WrittenAnswers([], refused="the server refused the prompt: its content filter let no answer through")
+    assert cut == WrittenAnswers(["cut sho", "cut sho"])
 
 
 def test_a_key_that_the_server_refuses_is_not_shown(
@@ -341,7 +343,7 @@ def test_embedded_means_the_only_model_that_the_server_has(server: OpenAIDouble,
     generator = make(generator_model="embedded")
 
     assert generator.name == "tiny"
-    assert write(generator, "a") == [Writing(["a/1", "a/2"])]
+    assert write(generator, "a") == [WrittenAnswers(["a/1", "a/2"])]
 
 
 @pytest.mark.parametrize(
@@ -360,7 +362,7 @@ def test_embedded_on_a_server_of_several_models_asks_for_a_name(
 
 def test_a_server_without_a_list_of_models_is_believed_to_have_the_named_one(server: OpenAIDouble, make: MakeGenerator) -> None:
     server.failures = [404]
-    assert write(make(), "a") == [Writing(["a/1", "a/2"])]
+    assert write(make(), "a") == [WrittenAnswers(["a/1", "a/2"])]
 
     server.failures = [404]
     with pytest.raises(ModelError, match="lists no model; set GENERATOR_MODEL"):

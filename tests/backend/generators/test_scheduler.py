@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from backend.generators.echo import EchoGenerator
-from backend.generators.jobs import Generator, Job, Jobs, Writing
+from backend.generators.jobs import Generator, Job, Jobs, WrittenAnswers
 from backend.generators.scheduler import Scheduler, write_all
 from backend.monitoring.metrics import Metrics
 from preference.errors import ModelError
@@ -27,7 +27,7 @@ class Writer:
         self.num_runs = 0
         self.is_open, self.is_at_it = threading.Event(), threading.Event()
         self.is_open.set()
-        self._work = work or (lambda job: job.finish(Writing([job.prompt.upper()] * job.num_answers)))
+        self._work = work or (lambda job: job.finish(WrittenAnswers([job.prompt.upper()] * job.num_answers)))
 
     def run(self, jobs: Jobs) -> None:
         self.num_runs += 1
@@ -54,7 +54,7 @@ def running(load: Callable[[], Generator], metrics: Metrics | None = None, **opt
         assert not thread.is_alive()
 
 
-def failure(written: "Future[Writing]") -> str:
+def failure(written: "Future[WrittenAnswers]") -> str:
     with pytest.raises(ModelError) as raised:
         written.result(SECONDS)
     return str(raised.value)
@@ -106,7 +106,7 @@ def test_a_job_that_comes_while_others_are_written_is_taken_in_the_same_run() ->
         assert writer.is_at_it.wait(SECONDS)
         later = scheduler.submit("b", seed=0)
         writer.is_open.set()
-        assert later.result(SECONDS) == Writing(["B", "B"])
+        assert later.result(SECONDS) == WrittenAnswers(["B", "B"])
 
     assert writer.num_runs == 1
 
@@ -191,7 +191,7 @@ def test_a_generator_that_cannot_be_loaded_fails_all_that_wait_and_is_tried_agai
         is_open.set()
         assert {failure(job) for job in (first, *written)} == {"There are no weights, try 1."}
         assert failure(scheduler.submit("c", seed=0)) == "There are no weights, try 2."
-        assert scheduler.submit("d", seed=0).result(SECONDS) == Writing(["D", "D"])
+        assert scheduler.submit("d", seed=0).result(SECONDS) == WrittenAnswers(["D", "D"])
 
 
 def test_whatever_loading_raises_fails_the_jobs_and_not_the_thread(caplog: pytest.LogCaptureFixture) -> None:
@@ -205,7 +205,7 @@ def test_whatever_loading_raises_fails_the_jobs_and_not_the_thread(caplog: pytes
 
     with running(load) as scheduler:
         assert failure(scheduler.submit("a", seed=0)) == "the generator failed; the log has the trace"
-        assert scheduler.submit("b", seed=0).result(SECONDS) == Writing(["B", "B"])
+        assert scheduler.submit("b", seed=0).result(SECONDS) == WrittenAnswers(["B", "B"])
 
     assert "a damaged file" in caplog.text
 
@@ -217,7 +217,7 @@ def test_a_model_that_fails_fails_what_it_had_taken_and_writes_what_comes_next()
     def work(job: Job) -> None:
         if job.prompt == "b":
             raise ModelError("The model cannot read 'b'.")
-        job.finish(Writing([job.prompt]))
+        job.finish(WrittenAnswers([job.prompt]))
 
     writer = Writer(work, capacity=3)
     writer.is_open.clear()
@@ -227,9 +227,9 @@ def test_a_model_that_fails_fails_what_it_had_taken_and_writes_what_comes_next()
         a, b, c, d, e = (scheduler.submit(prompt, seed=0) for prompt in "abcde")  # three are taken, then two
         writer.is_open.set()
 
-        assert a.result(SECONDS) == Writing(["a"])
+        assert a.result(SECONDS) == WrittenAnswers(["a"])
         assert failure(b) == failure(c) == "The model cannot read 'b'."
-        assert (d.result(SECONDS), e.result(SECONDS)) == (Writing(["d"]), Writing(["e"]))
+        assert (d.result(SECONDS), e.result(SECONDS)) == (WrittenAnswers(["d"]), WrittenAnswers(["e"]))
 
     assert writer.num_runs == 2
 
@@ -238,11 +238,11 @@ def test_whatever_a_generator_raises_fails_its_jobs_and_is_logged_with_the_trace
     def work(job: Job) -> None:
         if job.prompt == "b":
             raise IndexError("index out of range in self")
-        job.finish(Writing([job.prompt]))
+        job.finish(WrittenAnswers([job.prompt]))
 
     with running(lambda: Writer(work)) as scheduler:
         assert failure(scheduler.submit("b", seed=0)) == "the generator failed; the log has the trace"
-        assert scheduler.submit("c", seed=0).result(SECONDS) == Writing(["c"])
+        assert scheduler.submit("c", seed=0).result(SECONDS) == WrittenAnswers(["c"])
 
     (record,) = [record for record in caplog.records if record.levelno >= logging.ERROR]
     assert record.exc_info and "index out of range in self" in caplog.text
@@ -257,7 +257,7 @@ def test_a_job_that_was_given_up_harms_nobody() -> None:
     def work(job: Job) -> None:
         if job.prompt == "c":
             raise ModelError("It failed.")
-        job.finish(Writing([job.prompt]))
+        job.finish(WrittenAnswers([job.prompt]))
 
     writer = Writer(work, capacity=3)
     writer.is_open.clear()
@@ -268,14 +268,14 @@ def test_a_job_that_was_given_up_harms_nobody() -> None:
         assert taken.cancel() and waiting.cancel()
         writer.is_open.set()
         assert failure(failing) == failure(other) == "It failed."
-        assert scheduler.submit("e", seed=0).result(SECONDS) == Writing(["e"])
+        assert scheduler.submit("e", seed=0).result(SECONDS) == WrittenAnswers(["e"])
 
 
 def test_whoever_gives_up_the_rest_when_one_job_fails_harms_nobody() -> None:
     def work(job: Job) -> None:
         if job.prompt != "e" and not job.written.cancelled():
             raise ModelError("It failed.")
-        job.finish(Writing(["e"]))
+        job.finish(WrittenAnswers(["e"]))
 
     writer = Writer(work, capacity=4)
     writer.is_open.clear()
@@ -284,7 +284,7 @@ def test_whoever_gives_up_the_rest_when_one_job_fails_harms_nobody() -> None:
         for job in written:
             job.add_done_callback(lambda _: [other.cancel() for other in written])
         writer.is_open.set()
-        assert scheduler.submit("e", seed=0).result(SECONDS) == Writing(["e"])
+        assert scheduler.submit("e", seed=0).result(SECONDS) == WrittenAnswers(["e"])
 
     assert sum(job.cancelled() for job in written) == 3
 
@@ -342,7 +342,7 @@ def test_tokens_seconds_and_what_is_under_way_are_counted() -> None:
     def work(job: Job) -> None:
         now[0] += 1.5
         sizes.append(figure(metrics, "batch_size"))
-        job.finish(Writing([job.prompt]))
+        job.finish(WrittenAnswers([job.prompt]))
 
     writer = Writer(work, capacity=2)
     with running(lambda: writer, metrics, clock=lambda: now[0]) as scheduler:
@@ -378,7 +378,7 @@ def test_the_rate_is_counted_over_two_seconds_and_is_zero_where_nothing_is_writt
     def work(job: Job) -> None:
         rates.append((scheduler.tokens_per_second, figure(metrics, "tokens_per_second")))
         now[0] += 0.8  # each job reports ten tokens
-        job.finish(Writing([job.prompt]))
+        job.finish(WrittenAnswers([job.prompt]))
 
     with running(lambda: Writer(work, capacity=1), metrics, clock=lambda: now[0]) as scheduler:
         written = [scheduler.submit("a", seed=0) for _ in range(8)]

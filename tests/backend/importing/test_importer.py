@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from backend.generators.jobs import Job, Writing
+from backend.generators.jobs import Job, WrittenAnswers
 from preference.studio.project import Task
 from tests.conftest import SettingsFactory
 from tests.support.filling_house import CHOICE, EMPTY, Asked, House, echo, warnings_of
@@ -187,7 +187,7 @@ def test_a_refused_prompt_comes_unanswered_with_the_mark_and_is_counted(
 ) -> None:
     if weight:
         house.promote(tiny_base, weight=weight)
-    refusal = Writing([], refused="the server refuses it: 400 maximum context length")
+    refusal = WrittenAnswers([], refused="the server refuses it: 400 maximum context length")
     house.generator = Asked(write=lambda job: refusal if job.prompt == "Prompt 1" else echo(job))
 
     counts = bring(house, rows(3))
@@ -201,7 +201,7 @@ def test_a_refused_prompt_comes_unanswered_with_the_mark_and_is_counted(
 
 
 def test_a_refused_prompt_keeps_the_answer_that_it_came_with(house: House) -> None:
-    house.generator = Asked(write=lambda job: Writing([], refused="no"))
+    house.generator = Asked(write=lambda job: WrittenAnswers([], refused="no"))
 
     assert bring(house, [{"prompt": "Why?", "answer1": "Mine.", "answer2": ""}]) == {"imported": 1, "unanswered, no": 1}
 
@@ -209,7 +209,7 @@ def test_a_refused_prompt_keeps_the_answer_that_it_came_with(house: House) -> No
 
 
 def test_a_prompt_that_the_model_answers_with_nothing_is_asked_again_and_then_marked(house: House) -> None:
-    house.generator = Asked(write=lambda job: Writing(["", " "]))
+    house.generator = Asked(write=lambda job: WrittenAnswers(["", " "]))
 
     assert bring(house, rows(1)) == {"imported": 1, "unanswered, the model wrote nothing": 1}
 
@@ -225,8 +225,8 @@ def test_an_answer_field_that_holds_no_text_is_not_overwritten(house: House) -> 
 
 
 def test_answers_that_are_nearly_the_same_are_sampled_again(house: House) -> None:
-    def write(job: Job) -> Writing:
-        return Writing(["It is quite so.", "It is quite so!"]) if len(house.generator.jobs) < 3 else echo(job)
+    def write(job: Job) -> WrittenAnswers:
+        return WrittenAnswers(["It is quite so.", "It is quite so!"]) if len(house.generator.jobs) < 3 else echo(job)
 
     house.generator = Asked(write=write)
 
@@ -238,7 +238,7 @@ def test_answers_that_are_nearly_the_same_are_sampled_again(house: House) -> Non
 
 
 def test_answers_that_stay_nearly_the_same_are_kept_and_marked(house: House) -> None:
-    house.generator = Asked(write=lambda job: Writing(["It is quite so.", "It is quite so!"]))
+    house.generator = Asked(write=lambda job: WrittenAnswers(["It is quite so.", "It is quite so!"]))
 
     assert bring(house, rows(1)) == {"imported": 1}
 
@@ -256,7 +256,7 @@ def test_the_pair_that_is_shown_is_the_strategys_by_the_served_models_rewards(
     )
     with House(studio, settings) as house:
         house.promote(tiny_base, weight=1)  # the longer, the better
-        house.generator = Asked(write=lambda job: Writing([letter * n for n, letter in enumerate("abcd", 2)]))
+        house.generator = Asked(write=lambda job: WrittenAnswers([letter * n for n, letter in enumerate("abcd", 2)]))
 
         bring(house, rows(1))
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from flask.testing import FlaskClient
 
-from backend.scoring.champion import Serving
+from backend.scoring.champion import ServedVersion
 from backend.serving.process import Backend
 from backend.web.app import create_app
 from preference.errors import ModelError
@@ -89,7 +89,7 @@ class Slow(Failing):
 
 def test_what_is_not_scored_in_time_gets_nothing(settings_for: SettingsFactory, caplog: pytest.LogCaptureFixture) -> None:
     backend = Backend(settings_for(predict_seconds=0.05))
-    backend.champions.of(PROJECT).serving = Serving(Slow(), "v1-20260101-000000")
+    backend.champions.of(PROJECT).serving = ServedVersion(Slow(), "v1-20260101-000000")
     caplog.set_level(logging.INFO, "backend.serving.process")
 
     results = predict(create_app(backend).test_client(), [ANSWERED] * 40)

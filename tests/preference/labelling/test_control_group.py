@@ -11,7 +11,7 @@ from scipy.stats import binomtest, chi2_contingency, chisquare, kstest
 
 from backend.filling.answer_rules import left_sample
 from backend.importing.importer import Import
-from backend.scoring.champion import Champion, Serving
+from backend.scoring.champion import Champion, ServedVersion
 from backend.scoring.predictions import LEAST_OTHERS, predict_tasks
 from backend.serving.process import Backend
 from preference.labelling.control_group import is_control, priority
@@ -44,11 +44,11 @@ class ReadsRewards(KnowsRewards):
         return torch.tensor([self.weight * float(answer) for answer in answers])
 
 
-def predicted(*tasks: Task, serving: Serving | None = None, **options: Any) -> list[Any]:
+def predicted(*tasks: Task, serving: ServedVersion | None = None, **options: Any) -> list[Any]:
     """What is answered for these tasks; by default of a process that has just started, of which half of all tasks are controls."""
     changes = {key: options.pop(key) for key in ("suggest", "control_percent") if key in options}
     settings = Settings(**{"control_percent": 50, **changes})
-    return predict_tasks(tasks, LAYOUT, serving or Serving(ReadsRewards(), "v1"), settings=settings, **options)
+    return predict_tasks(tasks, LAYOUT, serving or ServedVersion(ReadsRewards(), "v1"), settings=settings, **options)
 
 
 CONTROL = [number for number in range(1, 1000) if is_control(number, 50)]
@@ -139,7 +139,7 @@ def test_a_control_task_costs_the_model_nothing() -> None:
         def knows(self, prompt: str, answer: str) -> bool:
             return False
 
-    serving = Serving(Refuses(), "v1")
+    serving = ServedVersion(Refuses(), "v1")
     serving.scores.extend([0.6] * LEAST_OTHERS)
 
     found = predicted(told(CONTROL[0]), told(OTHER[0]), serving=serving, only_known=True)
@@ -148,7 +148,7 @@ def test_a_control_task_costs_the_model_nothing() -> None:
 
 
 def test_while_too_few_scores_are_known_it_waits_for_the_filler() -> None:
-    serving = Serving(ReadsRewards(), "v1")
+    serving = ServedVersion(ReadsRewards(), "v1")
     few = [told(number, right=1) for number in OTHER[: LEAST_OTHERS - 1]]
 
     assert predicted(told(CONTROL[0]), *few, serving=serving)[0] == []
@@ -157,7 +157,7 @@ def test_while_too_few_scores_are_known_it_waits_for_the_filler() -> None:
 
 
 def test_its_place_is_among_those_that_are_scored_beside_it_and_else_among_the_latest() -> None:
-    serving = Serving(ReadsRewards(), "v1")
+    serving = ServedVersion(ReadsRewards(), "v1")
     serving.scores.extend([0.99] * 500)
     beside = [told(number, right=0.1) for number in OTHER[:300]]
 
@@ -308,7 +308,7 @@ def test_a_page_that_is_opened_shows_it_nothing(house: House, tiny_base: Path) -
 
 
 def test_threads_that_score_at_once_do_not_fall_over_each_other() -> None:
-    serving = Serving(ReadsRewards(), "v1")
+    serving = ServedVersion(ReadsRewards(), "v1")
     errors: list[BaseException] = []
 
     def score() -> None:

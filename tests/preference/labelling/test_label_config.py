@@ -1,7 +1,7 @@
 import pytest
 
 from preference.errors import LayoutError
-from preference.labelling.label_config import LabelingLayout, Strength, Tag, Verdict
+from preference.labelling.label_config import LabelingLayout, Strength, Tag, VerdictControl
 from tests.conftest import REPOSITORY
 
 PAIRWISE = '<Pairwise name="comparison" toName="answer1,answer2"/>'
@@ -46,7 +46,7 @@ def test_our_own_label_config_is_read_whole() -> None:
         answer_fields=("answer1", "answer2"),
         prompt_field="prompt",
         reward_tags=(Tag("reward1", "answer1"), Tag("reward2", "answer2")),
-        verdict=Verdict(
+        verdict=VerdictControl(
             "verdict",
             (
                 ("First is better", "left"),
@@ -118,12 +118,12 @@ def test_tags_of_another_name_or_kind_or_without_a_target_are_not_taken() -> Non
     "said", ["Tie", "tie", "TIED", "Equal", "Same", "About the same", "about_the_same", "Both good!", "  equally  good "]
 )
 def test_these_words_are_a_tie(said: str) -> None:
-    assert Verdict("verdict").meaning(said) == "tie"
+    assert VerdictControl("verdict").meaning(said) == "tie"
 
 
 @pytest.mark.parametrize("said", ["Both bad", "both_bad", "Both-bad.", "Neither", "BAD", "Equally bad"])
 def test_these_words_are_both_bad(said: str) -> None:
-    assert Verdict("verdict").meaning(said) == "both_bad"
+    assert VerdictControl("verdict").meaning(said) == "both_bad"
 
 
 @pytest.mark.parametrize(
@@ -137,18 +137,20 @@ def test_these_words_are_both_bad(said: str) -> None:
     ],
 )
 def test_these_words_are_a_side_or_ask_for_new_answers(said: str, meaning: str) -> None:
-    assert Verdict("verdict").meaning(said) == meaning
+    assert VerdictControl("verdict").meaning(said) == meaning
 
 
 @pytest.mark.parametrize("said", ["", "?", "Left out", "Answer 1", "Not sure", "tie-dye", "not bad"])
 def test_other_words_are_no_verdict(said: str) -> None:
-    assert Verdict("verdict").meaning(said) is None
+    assert VerdictControl("verdict").meaning(said) is None
 
 
 def test_a_choice_is_known_by_its_value_and_found_by_its_alias() -> None:
     choices = '<Choice value="About the same" alias="x1"/><View><Choice value="Neither" alias="x2"/></View><Choice value="Unclear" alias="x3"/>'
     verdict = layout(PROMPT, ANSWERS, PAIRWISE, f'<Choices name="verdict" toName="prompt">{choices}</Choices>').verdict
-    assert verdict == Verdict("verdict", (("About the same", "tie"), ("x1", "tie"), ("Neither", "both_bad"), ("x2", "both_bad")))
+    assert verdict == VerdictControl(
+        "verdict", (("About the same", "tie"), ("x1", "tie"), ("Neither", "both_bad"), ("x2", "both_bad"))
+    )
     assert (verdict.texts("tie"), verdict.texts("new_answers")) == (["About the same", "x1"], [])
     assert [verdict.meaning(said) for said in ("x1", "x2", "x3", "Unclear")] == ["tie", "both_bad", None, None]
 

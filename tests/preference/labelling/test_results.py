@@ -4,8 +4,8 @@ from typing import Any, get_args
 
 import pytest
 
-from preference.labelling.label_config import LabelingLayout, Strength, Tag, Verdict
-from preference.labelling.results import CONTROLS, Judgement, Pairwise, Suggest
+from preference.labelling.label_config import LabelingLayout, Strength, Tag, VerdictControl
+from preference.labelling.results import CONTROLS, Pairwise, ParsedResult, Suggest
 from tests.conftest import REPOSITORY
 
 # Seven tasks, judged by clicks in the browser on label_config.xml, as `GET /api/tasks?fields=all` listed them; of each task's
@@ -18,7 +18,7 @@ REWARDED = LabelingLayout(
 )  # fmt: skip
 FULL = replace(
     PLAIN,
-    verdict=Verdict("verdict"),
+    verdict=VerdictControl("verdict"),
     strength=Strength("strength", 4),
     better_answer="better_answer",
     control_names=frozenset({"comparison", "verdict", "strength", "better_answer"}),
@@ -139,15 +139,15 @@ def said(name: str, kind: str, value: object) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("name", "judgement"),
     [
-        ("left", Judgement("left")),
-        ("right", Judgement("right")),
-        ("tie", Judgement("tie")),
-        ("both_bad", Judgement("both_bad")),
-        ("strength_and_written", Judgement("left", strength=1 / 3, written="Air scatters blue light most.")),
-        ("written_alone", Judgement(written="Air scatters blue light most.")),
+        ("left", ParsedResult("left")),
+        ("right", ParsedResult("right")),
+        ("tie", ParsedResult("tie")),
+        ("both_bad", ParsedResult("both_bad")),
+        ("strength_and_written", ParsedResult("left", strength=1 / 3, written="Air scatters blue light most.")),
+        ("written_alone", ParsedResult(written="Air scatters blue light most.")),
     ],
 )
-def test_what_annotators_clicked_in_label_studio_is_what_is_read(name: str, judgement: Judgement) -> None:
+def test_what_annotators_clicked_in_label_studio_is_what_is_read(name: str, judgement: ParsedResult) -> None:
     layout = LabelingLayout.from_label_config(JUDGED["label_config"])
     (annotation,) = JUDGED["tasks"][name]["annotations"]
     assert Pairwise.judgement(layout, annotation["result"]) == judgement
@@ -155,7 +155,7 @@ def test_what_annotators_clicked_in_label_studio_is_what_is_read(name: str, judg
 
 @pytest.mark.parametrize("control", CONTROLS.values(), ids=CONTROLS)
 def test_every_control_reads_its_suggestion_as_a_judgement(control: type[Pairwise]) -> None:
-    assert control.judgement(REWARDED, control.suggestion(REWARDED, (1.0, 2.0))) == Judgement("right")
+    assert control.judgement(REWARDED, control.suggestion(REWARDED, (1.0, 2.0))) == ParsedResult("right")
 
 
 @pytest.mark.parametrize("order", [1, -1])
@@ -166,12 +166,12 @@ def test_the_verdict_goes_before_the_side_that_stays_lit(order: int) -> None:
 
 def test_a_side_that_a_key_chose_goes_before_the_one_that_a_suggestion_lit() -> None:
     result = [region("left", origin="prediction"), said("verdict", "choices", {"choices": ["right"]})]
-    assert Pairwise.judgement(FULL, result) == Judgement("right")
+    assert Pairwise.judgement(FULL, result) == ParsedResult("right")
 
 
 def test_new_answers_are_no_judgement_whatever_is_lit() -> None:
     result = [region("left"), said("verdict", "choices", {"choices": ["new_answers"]})]
-    assert Pairwise.judgement(FULL, result) == Judgement(wants_new_answers=True)
+    assert Pairwise.judgement(FULL, result) == ParsedResult(wants_new_answers=True)
     assert Pairwise.judgement(PLAIN, result).outcome == "left", "a config without a verdict has no such choice"
 
 
@@ -189,13 +189,13 @@ def test_a_verdict_counts_only_where_the_config_has_one_and_then_in_the_words_of
 @pytest.mark.parametrize(("stars", "strength"), [(1, 0.0), (2, 1 / 3), (3, 2 / 3), (4, 1.0)])
 def test_stars_are_a_strength_from_zero_to_one(stars: int, strength: float) -> None:
     result = [region("left"), said("strength", "rating", {"rating": stars})]
-    assert Pairwise.judgement(FULL, result) == Judgement("left", strength=strength)
+    assert Pairwise.judgement(FULL, result) == ParsedResult("left", strength=strength)
 
 
 @pytest.mark.parametrize(("word", "strength"), [("slightly", 0.0), ("clearly", 0.5), ("far", 1.0)])
 def test_words_are_a_strength_from_zero_to_one(word: str, strength: float) -> None:
     result = [region("left"), said("strength", "choices", {"choices": [word]})]
-    assert Pairwise.judgement(IN_WORDS, result) == Judgement("left", strength=strength)
+    assert Pairwise.judgement(IN_WORDS, result) == ParsedResult("left", strength=strength)
 
 
 @pytest.mark.parametrize("stars", [0, 5, -1, True, "3", None, float("nan"), [2]])
@@ -230,12 +230,12 @@ def test_a_written_answer_is_its_text_and_several_pieces_are_its_lines(text: obj
 @pytest.mark.parametrize("kind", ["pairwise", "ranker", "choices", "rating"])
 def test_a_control_that_the_config_no_longer_has_is_noticed(kind: str) -> None:
     layout = replace(FULL, control_names=frozenset({"comparison", "tone"}))
-    assert Pairwise.judgement(layout, [said("pw", kind, {"selected": "left"})]) == Judgement(is_of_another_config=True)
-    assert Pairwise.judgement(layout, [said("tone", kind, {"selected": "left"})]) == Judgement()
+    assert Pairwise.judgement(layout, [said("pw", kind, {"selected": "left"})]) == ParsedResult(is_of_another_config=True)
+    assert Pairwise.judgement(layout, [said("tone", kind, {"selected": "left"})]) == ParsedResult()
 
 
 def test_a_reward_that_was_shown_by_an_earlier_config_is_no_judgement() -> None:
-    assert Pairwise.judgement(FULL, [said("reward1", "number", {"number": 1})]) == Judgement()
+    assert Pairwise.judgement(FULL, [said("reward1", "number", {"number": 1})]) == ParsedResult()
 
 
 VALUES: list[Any] = [
@@ -258,7 +258,7 @@ KINDS: tuple[Any, ...] = ("pairwise", "choices", "rating", "textarea", None, 7)
 
 @pytest.mark.parametrize("result", [None, "left", 7, {}, {"from_name": "comparison"}, [None], [[]], ["left"], [1], [{}]])
 def test_what_is_no_list_of_regions_says_nothing(result: object) -> None:
-    assert Pairwise.judgement(FULL, result) == Judgement()
+    assert Pairwise.judgement(FULL, result) == ParsedResult()
     assert Pairwise.choice(FULL, result) is None
 
 
@@ -270,5 +270,5 @@ def test_no_malformed_region_raises_or_counts() -> None:
         for malformed in regions:
             if (str(malformed["from_name"]), malformed["type"], str(malformed["value"])) not in proper:
                 found = Pairwise.judgement(layout, [malformed])
-                assert replace(found, is_of_another_config=False) == Judgement(), malformed
+                assert replace(found, is_of_another_config=False) == ParsedResult(), malformed
         assert Pairwise.judgement(layout, [*regions, region("right")]).outcome == "right"

@@ -13,7 +13,7 @@ from preference.studio.project import LabelStudioProject
 from tests.conftest import SettingsFactory
 from tests.support.round_that_waits import CountedProject
 from tests.support.studio_double import KEY, StudioDouble
-from trainer.daemon.due_rounds import Watch
+from trainer.daemon.due_rounds import DueRounds
 from trainer.daemon.round_process import RoundProcesses
 from trainer.rounds.outcome import Round, run_here, write_outcome
 
@@ -76,7 +76,7 @@ def test_where_it_cannot_be_told_the_round_ends_as_it_did(registry: Registry, ca
 
 def test_the_daemon_tells_how_many_judgements_wait(registry: Registry, settings_for: SettingsFactory) -> None:
     project = CountedProject(3)
-    watch = Watch(settings_for(min_new_pairs=10), refuse, open_project=lambda settings, project_id: project)
+    watch = DueRounds(settings_for(min_new_pairs=10), refuse, open_project=lambda settings, project_id: project)
     told = []
     for project.num_annotations in (0, 4, 4, 7):
         watch.look()
@@ -93,7 +93,7 @@ def test_the_daemon_tells_the_project_s_title_and_counts_and_when_they_change(
         settings = settings_for(label_studio_url=studio.url, label_studio_api_key=KEY)
         registry = Registry(settings.model_dir, number)
         registry.create()
-        watch = Watch(settings, refuse)
+        watch = DueRounds(settings, refuse)
 
         watch.look()
         first = read_project(registry)
@@ -107,7 +107,7 @@ def test_the_daemon_tells_the_project_s_title_and_counts_and_when_they_change(
 def test_after_a_round_only_newer_judgements_wait(registry: Registry, settings_for: SettingsFactory) -> None:
     project = CountedProject(3, 12)
     rounds = RoundProcesses([sys.executable, "-c", f"print({write_outcome(Round('skipped', 'few'))!r})"])
-    watch = Watch(settings_for(min_new_pairs=10), rounds, open_project=lambda settings, project_id: project)
+    watch = DueRounds(settings_for(min_new_pairs=10), rounds, open_project=lambda settings, project_id: project)
     watch.look()
     assert read_waiting(registry) == 12
 
@@ -125,7 +125,7 @@ def test_a_folder_that_fails_keeps_no_project_from_its_round(registry: Registry,
         rounds.append(registry.project_id)
         return Round("skipped", "few")
 
-    Watch(settings_for(min_new_pairs=10), run, open_project=lambda settings, project_id: CountedProject(3, 12)).look()
+    DueRounds(settings_for(min_new_pairs=10), run, open_project=lambda settings, project_id: CountedProject(3, 12)).look()
 
     assert rounds == [3]
 

@@ -16,7 +16,7 @@ from preference.studio.project import LabelStudioProject
 from tests.conftest import SettingsFactory
 from tests.support.cards import CARD
 from tests.support.round_that_waits import CountedProject
-from trainer.daemon.due_rounds import Watch
+from trainer.daemon.due_rounds import DueRounds
 from trainer.rounds.lock import only_round
 from trainer.rounds.outcome import Round
 from trainer.rounds.unfinished import MAX_ATTEMPTS, Snapshot, UnfinishedRound
@@ -30,7 +30,7 @@ class Lab:
         self.projects = {i: CountedProject(i) for i in self.registries}
         self.rounds: list[int] = []
         self.ends: Callable[[Registry], Round] = lambda registry: Round("promoted", "better")
-        self.watch = Watch(settings, self._run_round, open_project=lambda settings, project_id: self.projects[project_id])
+        self.watch = DueRounds(settings, self._run_round, open_project=lambda settings, project_id: self.projects[project_id])
         self.registries[1].create()
 
     def _run_round(self, project: LabelStudioProject, registry: Registry) -> Round:

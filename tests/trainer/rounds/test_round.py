@@ -26,7 +26,7 @@ from tests.conftest import REPOSITORY, SettingsFactory
 from tests.trainer.training.test_recipes import separable_pairs
 from trainer.reporting.report import model_card
 from trainer.rounds.outcome import Round, new_judgements
-from trainer.rounds.round import retrain
+from trainer.rounds.round import run_round
 
 CPU = torch.device("cpu")
 HOLDOUT = 0.3
@@ -90,7 +90,7 @@ class Lab:
         self, tasks: list[dict[str, Any]], *, error: Exception | None = None, checkpoint_seconds: float = 180
     ) -> Round:  # fmt: skip
         project = JudgedProject(tasks, error=error)
-        return retrain(
+        return run_round(
             project, self.registry, self.settings, extractors=self.extractors, device=CPU, checkpoint_seconds=checkpoint_seconds
         )
 

@@ -18,7 +18,7 @@ from preference.reward_model.model import SequenceRewardModel
 from tests.conftest import REPOSITORY
 from tests.trainer.training.test_recipes import CPU, SEQUENCE, separable_pairs
 from trainer.training.checkpoints import Checkpoints, newest_checkpoint
-from trainer.training.trained import Place
+from trainer.training.trained import Workspace
 
 
 def fit(name: str, base: str, folder: Path, *, checkpoint_seconds: float = 0) -> SequenceRewardModel:
@@ -26,7 +26,7 @@ def fit(name: str, base: str, folder: Path, *, checkpoint_seconds: float = 0) ->
     from tests.trainer.training.test_trl_trainer import quick
     from trainer.training.trl_trainer import fit_sequence
 
-    place = Place(folder, folder / "curves", checkpoint_seconds=checkpoint_seconds)
+    place = Workspace(folder, folder / "curves", checkpoint_seconds=checkpoint_seconds)
     recipe = quick(name, epochs=4)
     recipe = dataclasses.replace(recipe, pad_to=min(recipe.pad_to, 64))  # the tutorial's 550 only take longer
     return fit_sequence(separable_pairs(24), recipe, place, "base", path=base, base=base, device=CPU, seed=3)

@@ -21,7 +21,7 @@ from trainer.training.calibration import fit_temperature
 from trainer.training.concepts import concept_directions
 from trainer.training.frozen_head import feature_recipe, train_head
 from trainer.training.recipes import Recipe, frozen
-from trainer.training.trained import Trained
+from trainer.training.trained import TrainingResult
 
 CPU = torch.device("cpu")
 _TEXT = "the cat sat on a mat and looked at moon short answer number model people prefer question house tree road boat"
@@ -77,7 +77,7 @@ def rewards_of(model: RewardModel, pairs: Sequence[PreferencePair]) -> torch.Ten
     return model.score([*prompts, *prompts], [pair.chosen for pair in pairs] + [pair.rejected for pair in pairs])
 
 
-def weight_of(trained: Trained) -> torch.Tensor:
+def weight_of(trained: TrainingResult) -> torch.Tensor:
     assert isinstance(trained.model, FrozenRewardModel)
     return trained.model.head.weight
 

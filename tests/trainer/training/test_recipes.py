@@ -17,7 +17,7 @@ from preference.reward_model.model import RewardModel, SequenceRewardModel, load
 from tests.conftest import save_tiny_base
 from trainer.training.recipes import RECIPES, Recipe
 from trainer.training.train import train_challenger
-from trainer.training.trained import Place
+from trainer.training.trained import Workspace
 
 CPU = torch.device("cpu")
 Inputs = dict[str, torch.Tensor]
@@ -81,7 +81,7 @@ def train(tiny_base: Path, tmp_path: Path) -> Train:
 
     def run(
         pairs: Sequence[PreferencePair], recipe: Recipe, name: str, *,
-        base: Path = tiny_base, seed: int = 0, place: Place | None = None,
+        base: Path = tiny_base, seed: int = 0, place: Workspace | None = None,
     ) -> RewardModel:  # fmt: skip
         (tmp_path / name).mkdir()
         model_dir = tmp_path / "models"

@@ -16,7 +16,7 @@ from tests.trainer.training.test_trl_trainer import quick
 from trainer.evaluation.pair_rewards import score_pairs
 from trainer.training.recipes import RECIPES, Recipe
 from trainer.training.sequence import train_sequence
-from trainer.training.trained import Place, Trained
+from trainer.training.trained import TrainingResult, Workspace
 
 
 class House:
@@ -25,8 +25,8 @@ class House:
     def __init__(self, base: Path, folder: Path) -> None:
         self.base, self.folder = base, folder
 
-    def train(self, pairs: list[PreferencePair], recipe: Recipe, name: str, **changes: Any) -> Trained:
-        place = dataclasses.replace(Place(self.folder / f"{name}-work", self.folder / "curves"), **changes)
+    def train(self, pairs: list[PreferencePair], recipe: Recipe, name: str, **changes: Any) -> TrainingResult:
+        place = dataclasses.replace(Workspace(self.folder / f"{name}-work", self.folder / "curves"), **changes)
         return train_sequence(pairs, recipe, place, base=str(self.base), model_dir=self.folder / "models", device=CPU, seed=0)
 
 
@@ -82,7 +82,7 @@ def test_a_champion_that_learnt_the_opposite_is_left_alone(
     assert all(weight.equal(network(trained)[key]) for key, weight in alone.items()), "and leaves no trace"
 
 
-def network(trained: Trained) -> dict[str, Any]:
+def network(trained: TrainingResult) -> dict[str, Any]:
     model: Any = trained.model
     return dict(model.network.state_dict())
 

@@ -18,7 +18,7 @@ from tests.conftest import save_tiny_base
 from tests.trainer.training.test_recipes import CPU, recorded_training, score, separable_pairs
 from trainer.training.checkpoints import newest_checkpoint
 from trainer.training.recipes import RECIPES, Recipe
-from trainer.training.trained import Place
+from trainer.training.trained import Workspace
 from trainer.training.trl_trainer import check_reporters, fit_sequence
 
 
@@ -26,7 +26,7 @@ class Bench:
     """Fits on the tiny base in a place of this test's."""
 
     def __init__(self, base: Path, folder: Path) -> None:
-        self.base, self.place = base, Place(folder / "work", folder / "curves" / "run")
+        self.base, self.place = base, Workspace(folder / "work", folder / "curves" / "run")
 
     def fit(self, pairs: list[PreferencePair], recipe: Recipe, **changes: Any) -> SequenceRewardModel:
         place = dataclasses.replace(self.place, **changes)
