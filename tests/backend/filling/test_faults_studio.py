@@ -33,6 +33,7 @@ from tests.trainer.rounds.test_round import judged_tasks
 from trainer.daemon.due_rounds import DueRounds
 from trainer.judgements.reader import read_judgements
 from trainer.rounds.outcome import Round, run_here
+from trainer.rounds.round import run_round
 from trainer.rounds.unfinished import UnfinishedRound
 
 CPU = torch.device("cpu")
