@@ -13,6 +13,7 @@ import click
 
 from preference.commands.shared import PROJECT, add_shared_commands, begin, read_settings
 from preference.errors import PairloopError
+from preference.projects.versions import Versions
 from preference.settings import Settings
 
 _FILE = click.Path(path_type=Path, exists=True, dir_okay=False, readable=True)
@@ -53,7 +54,7 @@ def connect(
 ) -> None:
     """Connect a project to the backend, or mend its connection. Safe to run again."""
     from backend.connecting.connect import connect as connect_project
-    from preference.projects.versions import Registry
+    from preference.projects.folder import ProjectFolder
     from preference.studio.project import LabelStudioProject
 
     title = title or title_of_before
@@ -68,8 +69,8 @@ def connect(
             project = LabelStudioProject(settings, project_id or 0, patience_seconds=20)
             project.read()  # fails before the backend is waited for
             _wait_for_backend(settings)
-        registry = Registry(settings.model_dir, project.id)
-        done, champion = connect_project(project, registry, settings), registry.champion()
+        folder = ProjectFolder(settings.model_dir, project.id)
+        done, champion = connect_project(project, folder, settings), Versions(folder).champion()
     except PairloopError as error:
         raise click.ClickException(str(error)) from None
     for sentence in done or ["there was nothing to do"]:
@@ -87,13 +88,13 @@ def connect(
 def disconnect(project_id: int) -> None:
     """Undo `connect`: remove the connection and its webhook. Tasks, predictions, annotations and versions stay."""
     from backend.connecting.connect import disconnect as disconnect_project
-    from preference.projects.versions import Registry
+    from preference.projects.folder import ProjectFolder
     from preference.studio.project import LabelStudioProject
 
     settings = read_settings()
     try:
         project = LabelStudioProject(settings, project_id, patience_seconds=20)
-        done = disconnect_project(project, Registry(settings.model_dir, project_id), settings)
+        done = disconnect_project(project, ProjectFolder(settings.model_dir, project_id), settings)
     except PairloopError as error:
         raise click.ClickException(str(error)) from None
     for sentence in done or ["there was nothing to remove"]:

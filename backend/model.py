@@ -16,7 +16,7 @@ from label_studio_ml.model import LabelStudioMLBase
 from backend.contract.training_limit import ask_for_round
 from backend.scoring.predictions import Prediction
 from backend.serving.process import process_backend
-from preference.projects.versions import Registry
+from preference.projects.folder import ProjectFolder
 from preference.settings import Settings
 
 
@@ -42,5 +42,5 @@ class PreferenceModel(LabelStudioMLBase):  # type: ignore[misc]
         event = event or next((argument for argument in _ if isinstance(argument, str)), "")
         data = data or next((argument for argument in _ if isinstance(argument, dict)), {})
         if event in self.TRAIN_EVENTS:
-            ask_for_round(Registry(Settings.from_environ().model_dir, int(data["project"]["id"])), time.time())
+            ask_for_round(ProjectFolder(Settings.from_environ().model_dir, int(data["project"]["id"])), time.time())
         return {}

@@ -25,7 +25,7 @@ from benchmarks.generation import mixed_prompts
 from benchmarks.row import Row
 from demo.stack import REPOSITORY, Stack, free_port, wait_until
 from preference.labelling.label_config import LabelingLayout
-from preference.projects.versions import Registry
+from preference.projects.folder import ProjectFolder
 from preference.settings import Settings
 from preference.studio.project import LabelStudioProject
 
@@ -131,7 +131,7 @@ class _Bench:
 
     def _connected(self, title: str) -> LabelStudioProject:
         project = self._project(title)
-        connect(project, Registry(self._settings.model_dir, project.id), self._settings)
+        connect(project, ProjectFolder(self._settings.model_dir, project.id), self._settings)
         return project
 
     def _task(self, prompt: str) -> dict[str, Any]:
@@ -139,17 +139,17 @@ class _Bench:
 
     def _fill(self, project: LabelStudioProject, count: int) -> float:
         """Seconds from the import of that many prompts until the backend has stored answers for all."""
-        registry = Registry(self._settings.model_dir, project.id)
+        folder = ProjectFolder(self._settings.model_dir, project.id)
         prompts = (mixed_prompts(100) * count)[:count]
         started = time.time()
         project.import_tasks([self._task(f"{prompt} ({i})") for i, prompt in enumerate(prompts)])
 
         def is_done() -> bool:
-            progress = registry.read_progress()
+            progress = folder.read_progress()
             return progress.get("at", 0) > started and not progress["is_filling"] and progress["tasks_answered"] >= count
 
         wait_until(is_done, timeout_seconds=900, what="every task to be answered", check=self._stack.backend.check)
-        return float(registry.read_progress()["at"]) - started
+        return float(folder.read_progress()["at"]) - started
 
     def _patch_rate(self, project: LabelStudioProject, connections: int) -> float:
         ids = project.import_tasks([self._task(f"Prompt {i}") for i in range(_NUM_PATCHED)])
@@ -247,20 +247,20 @@ def _memory(console: Console) -> Row:
     """How much `pairloop-backend fill` grows between its first thousand tasks and its twenty thousandth, on a double."""
     from tests.support.studio_double import KEY, StudioDouble
 
-    with StudioDouble() as studio, tempfile.TemporaryDirectory(prefix="pairloop-bench-") as folder:
+    with StudioDouble() as studio, tempfile.TemporaryDirectory(prefix="pairloop-bench-") as scratch:
         project_id = studio.add_project()
         studio.add_tasks(project_id, *({"prompt": f"Prompt {i}", "answer1": "", "answer2": ""} for i in range(_MANY)))
         environ = {
-            **os.environ, "LABEL_STUDIO_URL": studio.url, "LABEL_STUDIO_API_KEY": KEY, "MODEL_DIR": folder,
+            **os.environ, "LABEL_STUDIO_URL": studio.url, "LABEL_STUDIO_API_KEY": KEY, "MODEL_DIR": scratch,
             "GENERATOR_ENGINE": "echo", "STORING_CONNECTIONS": "32",
         }  # fmt: skip
         command = [str(REPOSITORY / ".venv" / "bin" / "pairloop-backend"), "fill", "--project", str(project_id)]
         child = subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL)
-        process, registry = psutil.Process(child.pid), Registry(Path(folder), project_id)
+        process, folder = psutil.Process(child.pid), ProjectFolder(Path(scratch), project_id)
         sizes: list[tuple[int, int]] = []
         while child.poll() is None:
             try:
-                sizes.append((registry.read_progress().get("tasks_answered", 0), process.memory_info().rss))
+                sizes.append((folder.read_progress().get("tasks_answered", 0), process.memory_info().rss))
             except psutil.NoSuchProcess:
                 break
             time.sleep(0.5)

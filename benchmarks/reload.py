@@ -22,7 +22,8 @@ from benchmarks.servers import ours
 from demo.stack import REPOSITORY
 from preference.labelling.pairs import PreferencePair
 from preference.models.pretrained import quiet_transformers
-from preference.projects.versions import Registry
+from preference.projects.folder import ProjectFolder
+from preference.projects.versions import Versions
 from preference.report_card.card import ModelCard
 from preference.reward_model.feature_extractor import Extractors
 from preference.reward_model.model import FrozenRewardModel
@@ -59,8 +60,8 @@ def run(console: Console) -> list[Row]:
     for workers in (1, 2, 4):
         with tempfile.TemporaryDirectory(prefix="pairloop-bench-") as scratch:
             model_dir = Path(scratch) / "models"
-            registry, versions = _published(model_dir, num_versions=20)
-            ride = promote_under_load(registry, versions, model_dir=model_dir, workers=workers, num_promotions=200)
+            folder, versions = _published(model_dir, num_versions=20)
+            ride = promote_under_load(folder, versions, model_dir=model_dir, workers=workers, num_promotions=200)
         quiet, swapping = (float(np.quantile(seconds, 0.99)) for seconds in (ride.quiet, ride.swapping))
         what = f"200 promotions, {workers} worker{'s' * (workers > 1)}"
         console.print(f"reload: {what}: {ride.num_answers} answers, failures {ride.failures[:3]}, torn {ride.torn[:3]}")
@@ -74,36 +75,42 @@ def run(console: Console) -> list[Row]:
 
 
 def promote_under_load(
-    registry: Registry, versions: Sequence[str], *, model_dir: Path, workers: int, num_promotions: int, quiet_seconds: float = 10
+    folder: ProjectFolder,
+    versions: Sequence[str],
+    *,
+    model_dir: Path,
+    workers: int,
+    num_promotions: int,
+    quiet_seconds: float = 10,
 ) -> Ride:
     """Runs real gunicorn over `model_dir`, keeps asking it, and promotes one version after another, round and round.
 
     Raises:
         StackError: the server did not start, or ended.
     """
-    ride, rewards = Ride(), expected_rewards(registry, versions, model_dir=model_dir)
+    ride, rewards = Ride(), expected_rewards(folder, versions, model_dir=model_dir)
     server = ours(model_dir, model_dir, WORKERS=str(workers), LOG_LEVEL="WARNING")
     url = f"http://127.0.0.1:{server.environ['PORT']}"
-    registry.promote(versions[0])
+    Versions(folder).promote(versions[0])
     stop, into = threading.Event(), [ride.quiet]
     clients = [
-        threading.Thread(target=_ask, args=(url, ride, rewards, stop, into), kwargs={"project_id": registry.project_id})
+        threading.Thread(target=_ask, args=(url, ride, rewards, stop, into), kwargs={"project_id": folder.project_id})
         for _ in range(_NUM_CLIENTS)
     ]
     server.start()
     try:
         server.wait_until_up(timeout_seconds=300)
-        _follow(url, registry.project_id, versions[0], num_answers=_ANSWERS_IN_A_ROW * workers, limit_seconds=120)
+        _follow(url, folder.project_id, versions[0], num_answers=_ANSWERS_IN_A_ROW * workers, limit_seconds=120)
         for client in clients:
             client.start()
         until = time.monotonic() + quiet_seconds
         while time.monotonic() < until:  # asked as often as later, so that nothing but the promotions differs
-            _follow(url, registry.project_id, versions[0], num_answers=_ANSWERS_IN_A_ROW * workers)
+            _follow(url, folder.project_id, versions[0], num_answers=_ANSWERS_IN_A_ROW * workers)
         into[0] = ride.swapping
         before = 0.0
         for n, version in enumerate(itertools.islice(itertools.cycle([*versions[1:], versions[0]]), num_promotions)):
-            registry.promote(version)
-            ride.following.append(_follow(url, registry.project_id, version, num_answers=_ANSWERS_IN_A_ROW * workers))
+            Versions(folder).promote(version)
+            ride.following.append(_follow(url, folder.project_id, version, num_answers=_ANSWERS_IN_A_ROW * workers))
             if n == num_promotions // 10:  # every worker has met most versions and allocated what it needs
                 before = _memory_mb(server.pid)
         ride.growth_mb = _memory_mb(server.pid) - before
@@ -116,14 +123,16 @@ def promote_under_load(
     return ride
 
 
-def expected_rewards(registry: Registry, versions: Sequence[str], *, model_dir: Path) -> Mapping[str, list[tuple[float, float]]]:
+def expected_rewards(
+    folder: ProjectFolder, versions: Sequence[str], *, model_dir: Path
+) -> Mapping[str, list[tuple[float, float]]]:
     """Each version's own rewards for the answers of TASKS."""
     extractors, device = Extractors(model_dir, torch.device("cpu")), torch.device("cpu")
     prompts = [task["data"]["prompt"] for task in TASKS for _ in range(2)]
     answers = [task["data"][name] for task in TASKS for name in ("answer1", "answer2")]
     found = {}
     for version in versions:
-        rewards = load_version(registry, version, extractor=extractors, device=device).score(prompts, answers).reshape(-1, 2)
+        rewards = load_version(folder, version, extractor=extractors, device=device).score(prompts, answers).reshape(-1, 2)
         found[version] = [(left, right) for left, right in rewards.tolist()]
     return found
 
@@ -182,13 +191,13 @@ def _memory_mb(pid: int) -> float:
     return sum(worker.memory_info().rss for worker in psutil.Process(pid).children(recursive=True)) / 2**20
 
 
-def _published(model_dir: Path, *, num_versions: int) -> tuple[Registry, list[str]]:
+def _published(model_dir: Path, *, num_versions: int) -> tuple[ProjectFolder, list[str]]:
     """Versions of one trained model, each with weights a tenth larger than the last one's, so that no two agree on a reward."""
     converted = REPOSITORY / ".cache" / "bench-models" / "embedded"
     converted.mkdir(parents=True, exist_ok=True)
     model_dir.mkdir()
     (model_dir / "embedded").symlink_to(converted)
-    registry, extractors = Registry(model_dir, 1), Extractors(model_dir, torch.device("cpu"))
+    folder, extractors = ProjectFolder(model_dir, 1), Extractors(model_dir, torch.device("cpu"))
     pairs = [PreferencePair(task["data"]["prompt"], task["data"]["answer2"], task["data"]["answer1"]) for task in TASKS]
     with tempfile.TemporaryDirectory() as scratch:
         model = train_challenger(
@@ -201,5 +210,5 @@ def _published(model_dir: Path, *, num_versions: int) -> tuple[Registry, list[st
             model.head.weight.mul_(1.1)
             model.save(Path(scratch))
             card = ModelCard(1, "frozen", "embedded", 8, 8, 0, {}, {}, True, "made by a benchmark", take_probe(model), 0, {})
-            versions.append(registry.publish(Path(scratch), card))
-    return registry, versions
+            versions.append(Versions(folder).publish(Path(scratch), card))
+    return folder, versions

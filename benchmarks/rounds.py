@@ -19,7 +19,7 @@ from rich.console import Console
 from benchmarks.row import Row
 from demo.stack import REPOSITORY
 from preference.models.pretrained import locate, quiet_transformers
-from preference.projects.versions import Registry
+from preference.projects.folder import ProjectFolder
 from preference.reward_model.feature_cache import FeatureCache
 from preference.reward_model.feature_extractor import Extractors, FeatureRecipe
 from preference.settings import Settings
@@ -39,16 +39,16 @@ def run(console: Console) -> list[Row]:
 
     quiet_transformers()
     torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory(prefix="pairloop-bench-") as folder, StudioDouble() as studio:
-        model_dir = Path(folder)
+    with tempfile.TemporaryDirectory(prefix="pairloop-bench-") as scratch, StudioDouble() as studio:
+        model_dir = Path(scratch)
         converted = REPOSITORY / ".cache" / "bench-models" / "embedded"
         converted.mkdir(parents=True, exist_ok=True)
         (model_dir / "embedded").symlink_to(converted)
         settings = Settings.from_environ({
-            "MODEL_DIR": folder, "LABEL_STUDIO_URL": studio.url, "LABEL_STUDIO_API_KEY": KEY, "FEATURES_MB": "100000"
+            "MODEL_DIR": scratch, "LABEL_STUDIO_URL": studio.url, "LABEL_STUDIO_API_KEY": KEY, "FEATURES_MB": "100000"
         })  # fmt: skip
         project_id = studio.add_project()
-        project, registry = LabelStudioProject(settings, project_id), Registry(model_dir, project_id)
+        project, folder = LabelStudioProject(settings, project_id), ProjectFolder(model_dir, project_id)
         extractors = Extractors(model_dir, torch.device("cpu"))
 
         def judge(first: int, count: int) -> None:
@@ -60,7 +60,7 @@ def run(console: Console) -> list[Row]:
 
         def train() -> float:
             started = time.perf_counter()
-            ended: Round = run_round(project, registry, settings, extractors=extractors, device=torch.device("cpu"))
+            ended: Round = run_round(project, folder, settings, extractors=extractors, device=torch.device("cpu"))
             if ended.outcome not in ("promoted", "rejected"):
                 raise SystemExit(f"rounds: {ended}")
             return time.perf_counter() - started

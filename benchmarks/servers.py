@@ -12,7 +12,8 @@ import torch
 from benchmarks.generation import mixed_prompts
 from demo.stack import REPOSITORY, Process, answers_up, free_port, wait_until
 from preference.labelling.pairs import PreferencePair
-from preference.projects.versions import Registry
+from preference.projects.folder import ProjectFolder
+from preference.projects.versions import Versions
 from preference.report_card.card import ModelCard
 from preference.reward_model.feature_extractor import Extractors
 from preference.reward_model.probe import take_probe
@@ -28,10 +29,10 @@ app = init_app(PreferenceModel, model_dir={jobs!r})
 """
 
 
-def trained(folder: Path) -> tuple[Path, Path]:
+def trained(scratch: Path) -> tuple[Path, Path]:
     """(a MODEL_DIR with a champion over the embedded model, a file of texts that its features know)."""
     torch.set_num_threads(1)
-    model_dir, version = folder / "models", folder / "version"
+    model_dir, version = scratch / "models", scratch / "version"
     model_dir.mkdir()
     version.mkdir()
     converted = REPOSITORY / ".cache" / "bench-models" / "embedded"
@@ -50,9 +51,9 @@ def trained(folder: Path) -> tuple[Path, Path]:
     card = ModelCard(
         PROJECT, "frozen", "embedded", 0, len(texts), 0, {}, {}, True, "made by a benchmark", take_probe(model), 0, {}
     )
-    registry = Registry(model_dir, PROJECT)
-    registry.promote(registry.publish(version, card))
-    path = folder / "texts.json"
+    folder = ProjectFolder(model_dir, PROJECT)
+    Versions(folder).promote(Versions(folder).publish(version, card))
+    path = scratch / "texts.json"
     path.write_text(json.dumps(texts), encoding="utf-8")
     return model_dir, path
 

@@ -19,7 +19,8 @@ from demo.annotator import RULE, judge
 from demo.stack import PASSWORD, REPOSITORY, USER, Stack, wait_until
 from preference.errors import PairloopError, StackError
 from preference.labelling.label_config import LabelingLayout
-from preference.projects.versions import UNTRAINED, Registry
+from preference.projects.folder import ProjectFolder
+from preference.projects.versions import UNTRAINED, Versions
 from preference.report_card.card import ModelCard
 from preference.settings import Settings
 from preference.studio.project import LabelStudioProject
@@ -108,8 +109,8 @@ class Demo:
         label_config = (REPOSITORY / "label_config.xml").read_text(encoding="utf-8")
         self.project = LabelStudioProject.create(self.settings, title="Pairloop demo", label_config=label_config)
         self.layout = LabelingLayout.from_label_config(label_config)
-        self.registry = Registry(self.settings.model_dir, self.project.id)
-        for sentence in connect(self.project, self.registry, self.settings):
+        self.folder = ProjectFolder(self.settings.model_dir, self.project.id)
+        for sentence in connect(self.project, self.folder, self.settings):
             self.console.print(sentence)
 
     def fill(self) -> None:
@@ -132,8 +133,8 @@ class Demo:
             self._judge(batch)
             with self.console.status("waiting for the trainer's schedule to notice, retrain and judge"):
                 self._wait(self._is_judged_by_trainer, 180, "the trainer's round")
-            for version in self.registry.versions():
-                card = self.registry.card(version)
+            for version in Versions(self.folder).all():
+                card = Versions(self.folder).card(version)
                 verdict = "promoted" if card.promoted else "kept back"
                 self.console.print(f"{version} {verdict}: {card.reason}", highlight=False)
             if (promoted := self._champion_card()) is not None:
@@ -187,8 +188,8 @@ class Demo:
         return sum(version in (task.get("predictions_model_versions") or "") for task in tasks)
 
     def _champion_card(self) -> ModelCard | None:
-        version = self.registry.champion()
-        return self.registry.card(version) if version else None
+        version = Versions(self.folder).champion()
+        return Versions(self.folder).card(version) if version else None
 
     def _judge(self, task_ids: list[int]) -> None:
         tasks = self.project.tasks(task_ids)
@@ -200,8 +201,8 @@ class Demo:
 
     def _is_judged_by_trainer(self) -> bool:
         """Whether the latest version, promoted or not, has seen every judgement so far."""
-        versions = self.registry.versions()
-        num_seen = self.registry.card(versions[-1]).num_annotations if versions else 0
+        versions = Versions(self.folder).all()
+        num_seen = Versions(self.folder).card(versions[-1]).num_annotations if versions else 0
         return num_seen >= self.counts["left"] + self.counts["right"]
 
     def _served_version(self) -> str:

@@ -20,6 +20,7 @@ from demo.__main__ import DEMO_SETTINGS, Demo
 from demo.annotator import judge
 from demo.stack import PASSWORD, REPOSITORY, USER, Stack, free_port, wait_until
 from preference.errors import PairloopError, StackError
+from preference.projects.versions import Versions
 
 FOLDER = REPOSITORY / "docs" / "pictures"
 _WIDTH = 1300
@@ -68,10 +69,14 @@ def open_tasks(demo: Demo) -> None:
     for side in judge(demo.project, demo.layout, [task for task in tasks if not task["total_annotations"]]):
         demo.counts[side or "skipped"] += 1
     num_judged = demo.counts["left"] + demo.counts["right"]
-    _wait(demo, lambda: demo.registry.card(demo.registry.versions()[-1]).num_annotations >= num_judged, "the trainer's round")
+    _wait(
+        demo,
+        lambda: Versions(demo.folder).card(Versions(demo.folder).all()[-1]).num_annotations >= num_judged,
+        "the trainer's round",
+    )
     fields = demo.layout.prompt_field, *demo.layout.answer_fields
     ids = demo.project.import_tasks([{"data": dict(zip(fields, texts, strict=True))} for texts in _TASKS])
-    champion = demo.registry.champion()
+    champion = Versions(demo.folder).champion()
     _wait(demo, lambda: {task["predictions_model_versions"] for task in demo.project.tasks(ids).values()} == {champion}, "scores")
 
 

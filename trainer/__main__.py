@@ -11,7 +11,8 @@ import click
 
 from preference.commands.shared import ONLY_PROJECT, PROJECT, add_shared_commands, begin, refusals
 from preference.errors import PairloopError, StudioKeyError, StudioUnreachable
-from preference.projects.versions import Registry, known_projects
+from preference.projects.folder import ProjectFolder, known_projects
+from preference.projects.versions import Versions
 from preference.report_card.card import ModelCard
 from preference.settings import Settings
 
@@ -46,28 +47,28 @@ def once(project_id: int | None, as_json: bool) -> None:
 
     settings = begin()
     with refusals():
-        registries = [Registry(settings.model_dir, project_id)] if project_id else list(known_projects(settings.model_dir))
-    if not registries:
+        folders = [ProjectFolder(settings.model_dir, project_id)] if project_id else list(known_projects(settings.model_dir))
+    if not folders:
         raise click.ClickException(
             f"No project is known in MODEL_DIR={settings.model_dir}; connect one, or name it with --project."
         )
     runner = cache(_round_runner)  # loads torch, once there is a project that no other process is at
     failed = False
-    for registry in registries:
-        project = LabelStudioProject(settings, registry.project_id, patience_seconds=30)
+    for folder in folders:
+        project = LabelStudioProject(settings, folder.project_id, patience_seconds=30)
         with refusals():
-            is_asked_for, is_new = registry.is_requested("train"), not registry.folder.is_dir()
+            is_asked_for, is_new = folder.is_requested("train"), not folder.path.is_dir()
         try:
             if is_new:
                 with suppress(StudioKeyError, StudioUnreachable):  # which the round says, too
                     project.read()  # else a number that is no project's would be known from now on
-            ended = run_here(registry, lambda: runner(settings)(project, registry))  # noqa: B023 - called before the next
+            ended = run_here(folder, lambda: runner(settings)(project, folder))  # noqa: B023 - called before the next
             if is_asked_for and isinstance(ended, Round):
-                registry.take_request("train")  # that was this round
+                folder.take_request("train")  # that was this round
         except PairloopError as error:
             raise click.ClickException(str(error)) from None
         failed = failed or (ended.outcome == "failed" if isinstance(ended, Round) else isinstance(ended, StudioUnreachable))
-        click.echo(write_outcome(ended) if as_json else f"project {registry.project_id}: {ended}")
+        click.echo(write_outcome(ended) if as_json else f"project {folder.project_id}: {ended}")
     sys.exit(1 if failed else 0)
 
 
@@ -84,18 +85,18 @@ def report(project_id: int, version: str | None, as_json: bool, mark_suspects: b
     from trainer.reporting.tables import print_card
 
     settings = begin()
-    registry = Registry(settings.model_dir, project_id)
+    folder = ProjectFolder(settings.model_dir, project_id)
     with refusals():
-        version = version or registry.champion() or next(reversed(registry.versions()), None)
+        version = version or Versions(folder).champion() or next(reversed(Versions(folder).all()), None)
         if version is None:
             raise click.ClickException(f"Project {project_id} has no version yet; `pairloop-trainer once` trains one.")
-        card = registry.card(version)
+        card = Versions(folder).card(version)
     if as_json:
         click.echo(json.dumps(dataclasses.asdict(card), indent=1, ensure_ascii=False))
     else:
         print_card(card)
     if mark_suspects:
-        _mark_suspects(settings, registry, card)
+        _mark_suspects(settings, folder, card)
 
 
 @main.command()
@@ -138,13 +139,13 @@ def export(project_id: int, format_name: Literal["trl", "dpo", "sft", "csv"], pa
     click.echo(f"project {project_id}: {rows} are in {path}; left out: {left_out}")
 
 
-def _mark_suspects(settings: Settings, registry: Registry, card: ModelCard) -> None:
+def _mark_suspects(settings: Settings, folder: ProjectFolder, card: ModelCard) -> None:
     from preference.studio.project import LabelStudioProject
     from trainer.reporting.suspect_labels import mark_suspects
     from trainer.rounds.outcome import cards
 
-    marked_before = {suspect["task"] for other in cards(registry) for suspect in other.report.get("suspects") or []}
-    project = LabelStudioProject(settings, registry.project_id, patience_seconds=30)
+    marked_before = {suspect["task"] for other in cards(folder) for suspect in other.report.get("suspects") or []}
+    project = LabelStudioProject(settings, folder.project_id, patience_seconds=30)
     try:
         counts = mark_suspects(
             project, card.report.get("suspects") or [], version=card.version, marked_before=marked_before - {None}
@@ -152,7 +153,7 @@ def _mark_suspects(settings: Settings, registry: Registry, card: ModelCard) -> N
     except PairloopError as error:
         raise click.ClickException(str(error)) from None
     said = ", ".join(f"{count} {what}" for what, count in counts.items()) or "no suspect labels"
-    click.echo(f"project {registry.project_id}: {said} (task meta pairloop_suspect)", err=True)
+    click.echo(f"project {folder.project_id}: {said} (task meta pairloop_suspect)", err=True)
 
 
 def _round_runner(settings: Settings):  # type: ignore[no-untyped-def]
@@ -169,7 +170,7 @@ def _round_runner(settings: Settings):  # type: ignore[no-untyped-def]
     except PairloopError as error:
         raise click.ClickException(str(error)) from None
     extractors = Extractors(settings.model_dir, device)
-    return lambda project, registry: run_round(project, registry, settings, extractors=extractors, device=device)
+    return lambda project, folder: run_round(project, folder, settings, extractors=extractors, device=device)
 
 
 add_shared_commands(main)

@@ -24,7 +24,7 @@ from backend.scoring.champion import Champion, Champions
 from preference.errors import ModelError, RegistryError
 from preference.labelling.label_config import LabelingLayout
 from preference.models.pretrained import pick_device, quiet_transformers
-from preference.projects.versions import Registry, known_projects
+from preference.projects.folder import ProjectFolder, known_projects
 from preference.settings import Settings
 from preference.studio.project import LabelStudioProject
 
@@ -40,8 +40,8 @@ def fill(project: LabelStudioProject, settings: Settings, *, console: Console, s
         StudioError, ModelError: nothing more can be done.
         RegistryError: another process fills, and leaves out this project, which is disconnected.
     """
-    registry = Registry(settings.model_dir, project.id)
-    registry.create()
+    folder = ProjectFolder(settings.model_dir, project.id)
+    folder.create()
     layout = LabelingLayout.from_label_config(project.read()["label_config"])
     num_open = project.num_unanswered(layout)
     console.print(f"project {project.id}: {num_open} tasks lack an answer")
@@ -50,25 +50,25 @@ def fill(project: LabelStudioProject, settings: Settings, *, console: Console, s
         while True:
             try:
                 with FileLock(settings.model_dir / "filler.lock").acquire(timeout=0):
-                    _fill_here(registry, settings, show)
+                    _fill_here(folder, settings, show)
                 break
             except Timeout:
                 if not num_open:
                     break
-                if registry.is_retired:
+                if folder.is_disconnected:
                     raise RegistryError(
                         f"Project {project.id} is disconnected, so the backend that fills on MODEL_DIR={settings.model_dir} leaves it "
                         f"out; connect it again (pairloop-backend connect --project {project.id}), or stop that backend meanwhile."
                     ) from None
             if not is_told:
                 console.print("a backend fills on this MODEL_DIR already: this is how far it is")
-                registry.request("fill")
+                folder.request("fill")
                 is_told = True
-            if _is_followed_to_the_end(registry, asked, show, settings.model_dir, stall_seconds):
+            if _is_followed_to_the_end(folder, asked, show, settings.model_dir, stall_seconds):
                 break
-            if registry.read_progress().get("at", 0) < asked:
+            if folder.read_progress().get("at", 0) < asked:
                 num_open = project.num_unanswered(layout)  # a filler that finds them answered by hand tells nothing
-    failed = registry.read_progress().get("tasks_failed") if num_open else None
+    failed = folder.read_progress().get("tasks_failed") if num_open else None
     if failed:
         reasons = ", ".join(f"{count} ({reason})" for reason, count in sorted(failed.items()))
         console.print(f"tasks left unanswered: {reasons}")
@@ -80,9 +80,9 @@ def import_prompts(project: LabelStudioProject, settings: Settings, path: Path, 
     Raises:
         PromptFileError, StudioError, ModelError, RegistryError: nothing more can be done; a second run goes on.
     """
-    registry = Registry(settings.model_dir, project.id)
-    with _generating(registry, settings) as (champion, scheduler, _):
-        work = Import(project, registry, settings, champion=champion, scheduler=scheduler)
+    folder = ProjectFolder(settings.model_dir, project.id)
+    with _generating(folder, settings) as (champion, scheduler, _):
+        work = Import(project, folder, settings, champion=champion, scheduler=scheduler)
         prompts = PromptFile(path, work.layout)
         num_rows = len(prompts)
         console.print(f"{path}: {num_rows} prompts; reading those that project {project.id} holds")
@@ -94,37 +94,37 @@ def import_prompts(project: LabelStudioProject, settings: Settings, path: Path, 
             _print_counts(work.counts, console)
 
 
-def _fill_here(registry: Registry, settings: Settings, show: Show) -> None:
+def _fill_here(folder: ProjectFolder, settings: Settings, show: Show) -> None:
     started = round(time.time(), 1)  # as progress tells it
-    with _generating(registry, settings) as (champion, scheduler, metrics), ThreadPoolExecutor(1) as pool:
-        project = LabelStudioProject(settings, registry.project_id, stop=scheduler.stopping)
+    with _generating(folder, settings) as (champion, scheduler, metrics), ThreadPoolExecutor(1) as pool:
+        project = LabelStudioProject(settings, folder.project_id, stop=scheduler.stopping)
 
         def visit() -> None:
             is_done = False
             while not is_done and not scheduler.is_stopped:
-                visit = ProjectPass(project, registry, settings, champion=champion, scheduler=scheduler, metrics=metrics)
+                visit = ProjectPass(project, folder, settings, champion=champion, scheduler=scheduler, metrics=metrics)
                 is_done = visit.run(lambda: scheduler.is_stopped, has_new_version=False)
 
         visiting = pool.submit(visit)
         try:
             while not visiting.done():
-                _show_progress(registry, started, show)
+                _show_progress(folder, started, show)
                 champion.refresh()  # the visit leaves where another version is promoted, and the next scores by that
                 time.sleep(_EVERY_SECONDS)
         finally:
             scheduler.stop()  # after Ctrl-C the visit ends what it is storing
-        _show_progress(registry, started, show)
+        _show_progress(folder, started, show)
         visiting.result()
 
 
-def _is_followed_to_the_end(registry: Registry, since: float, show: Show, model_dir: Path, stall_seconds: float) -> bool:
+def _is_followed_to_the_end(folder: ProjectFolder, since: float, show: Show, model_dir: Path, stall_seconds: float) -> bool:
     """Shows how far another process is for some seconds; whether it has done all.
 
     Raises:
         ModelError: it has given up.
     """
     for _ in range(4):
-        progress = _show_progress(registry, since, show)
+        progress = _show_progress(folder, since, show)
         if progress and not progress["is_filling"]:
             if progress["tasks_left"] == 0:
                 return True
@@ -136,13 +136,13 @@ def _is_followed_to_the_end(registry: Registry, since: float, show: Show, model_
 
 def _is_at_rest(model_dir: Path, seconds: float) -> bool:
     """Whether nothing was told of any project for that long: between two turns of one come those of the others."""
-    told = [progress for registry in known_projects(model_dir) if (progress := registry.read_progress())]
+    told = [progress for folder in known_projects(model_dir) if (progress := folder.read_progress())]
     return all(not progress["is_filling"] and time.time() > progress["at"] + seconds for progress in told)
 
 
-def _show_progress(registry: Registry, since: float, show: Show) -> dict[str, Any]:
+def _show_progress(folder: ProjectFolder, since: float, show: Show) -> dict[str, Any]:
     """The progress of a filling that went on since then; empty before."""
-    progress = registry.read_progress()
+    progress = folder.read_progress()
     if progress.get("at", 0) < since:
         return {}
     done = progress["tasks_answered"] + sum(progress["tasks_failed"].values())
@@ -165,11 +165,11 @@ def _print_counts(counts: Counter[str], console: Console) -> None:
 
 
 @contextmanager
-def _generating(registry: Registry, settings: Settings) -> Iterator[tuple[Champion, Scheduler, Metrics]]:
+def _generating(folder: ProjectFolder, settings: Settings) -> Iterator[tuple[Champion, Scheduler, Metrics]]:
     """The served model, and a scheduler whose thread runs for the time of the `with`."""
     torch.set_num_threads(settings.num_torch_threads)
     quiet_transformers()
-    champion = Champions(settings.model_dir, device=pick_device(settings.device)).of(registry.project_id)
+    champion = Champions(settings.model_dir, device=pick_device(settings.device)).of(folder.project_id)
     champion.refresh()
     metrics = Metrics()
     scheduler = Scheduler(lambda: ENGINES[settings.generator_engine](settings), metrics)

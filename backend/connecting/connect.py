@@ -1,7 +1,7 @@
 """A project's connection to this backend: made by `pairloop-backend connect`, mended in the background ever after.
 
 Label Studio keeps its score column and uncertainty sampling working only where the backend's title,
-project.model_version and the predictions' model_version are one string: the registry's version.
+project.model_version and the predictions' model_version are one string: the champion's name.
 """
 
 import re
@@ -14,7 +14,8 @@ from urllib.parse import urlsplit
 from backend.connecting.links import HookFault, Links, hook_address, hook_faults, hook_headers, lacks_auth, read_links
 from preference.errors import StudioError, StudioNotFound
 from preference.labelling.label_config import LabelingLayout
-from preference.projects.versions import UNTRAINED, Registry
+from preference.projects.folder import ProjectFolder
+from preference.projects.versions import UNTRAINED, Versions
 from preference.settings import Settings
 from preference.studio.connections import Connection
 from preference.studio.project import LabelStudioProject
@@ -30,7 +31,7 @@ _MENDED: dict[HookFault, str] = {
 }
 
 
-def connect(project: LabelStudioProject, registry: Registry, settings: Settings) -> list[str]:
+def connect(project: LabelStudioProject, folder: ProjectFolder, settings: Settings) -> list[str]:
     """Makes or mends the whole connection, and asks for a filling; a sentence for each thing that was done.
 
     Raises:
@@ -43,24 +44,24 @@ def connect(project: LabelStudioProject, registry: Registry, settings: Settings)
         done.append("set the label config")
     else:
         LabelingLayout.from_label_config(state["label_config"])
-    registry.create()
-    version = registry.champion() or UNTRAINED
-    links = read_links(project, registry, settings)
+    folder.create()
+    version = Versions(folder).champion() or UNTRAINED
+    links = read_links(project, folder, settings)
     done += _mend_row(project, links, settings, version)
     done += _mend_webhook(project, settings)
     done += _remove(project, links, only_old=True)
     if state.get("sampling") != UNCERTAINTY:
         project.update(sampling=UNCERTAINTY)
         done.append("switched uncertainty sampling on")
-    ours = next(iter(read_links(project, registry, settings).rows), None)
+    ours = next(iter(read_links(project, folder, settings).rows), None)
     if ours is not None and _set_version(project, ours, version):
         done.append(f"set title and model version to {version}")
-    registry.recall()
-    registry.request("fill")
+    folder.reconnect()
+    folder.request("fill")
     return done
 
 
-def disconnect(project: LabelStudioProject, registry: Registry, settings: Settings) -> list[str]:
+def disconnect(project: LabelStudioProject, folder: ProjectFolder, settings: Settings) -> list[str]:
     """Undoes the same, and has both processes forget the project; a sentence for each thing that was removed.
 
     Tasks, answers, predictions and annotations stay, and so do the versions in MODEL_DIR. Of a project that was deleted in
@@ -72,15 +73,15 @@ def disconnect(project: LabelStudioProject, registry: Registry, settings: Settin
     try:
         state = project.read()
     except StudioNotFound:
-        if not registry.folder.is_dir():  # a wrong number
+        if not folder.path.is_dir():  # a wrong number
             raise
-        registry.retire()
+        folder.disconnect()
         return [f"Label Studio has no project {project.id} any more, or does not show it to this key; nothing looks after it now"]
-    done = _remove(project, read_links(project, registry, settings), only_old=False)
+    done = _remove(project, read_links(project, folder, settings), only_old=False)
     if state.get("sampling") == UNCERTAINTY:
         project.update(sampling=_SEQUENTIAL)
         done.append("switched back to sequential sampling")
-    registry.retire()  # last: a /setup that comes before the row is gone makes it known again
+    folder.disconnect()  # last: a /setup that comes before the row is gone makes it known again
     return done
 
 
@@ -98,7 +99,7 @@ def default_label_config(*, show_rewards: bool = True) -> str:
 
 
 def mend_version(
-    project: LabelStudioProject, registry: Registry, version: str, *, host: str | None, is_thorough: bool = False
+    project: LabelStudioProject, folder: ProjectFolder, version: str, *, host: str | None, is_thorough: bool = False
 ) -> bool:
     """Whether the backend's title or project.model_version had to be set to `version`.
 
@@ -111,7 +112,7 @@ def mend_version(
     """
     if not is_thorough and project.read().get("model_version") == version:
         return False
-    row = _our_row(project, registry, host)
+    row = _our_row(project, folder, host)
     return row is not None and _set_version(project, row, version)
 
 
@@ -126,9 +127,9 @@ def _set_version(project: LabelStudioProject, row: Connection, version: str) -> 
     return mended
 
 
-def _our_row(project: LabelStudioProject, registry: Registry, host: str | None) -> Connection | None:
+def _our_row(project: LabelStudioProject, folder: ProjectFolder, host: str | None) -> Connection | None:
     """The project's row for this backend: one that bears a title we gave it, or the only one at that host."""
-    rows, titles = project.connections.all(), {UNTRAINED, *registry.versions()}
+    rows, titles = project.connections.all(), {UNTRAINED, *Versions(folder).all()}
     at_host = [row for row in rows if urlsplit(row.url).netloc == host]
     titled = [row for row in rows if row.title in titles]
     both = [row for row in at_host if row in titled]

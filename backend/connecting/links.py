@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import urlsplit
 
-from preference.projects.versions import UNTRAINED, Registry
+from preference.projects.folder import ProjectFolder
+from preference.projects.versions import UNTRAINED, Versions
 from preference.settings import Settings
 from preference.studio.connections import Connection
 from preference.studio.project import LabelStudioProject
@@ -27,17 +28,17 @@ class Links:
     stray: list[Webhook]  # at an address where it was before
 
 
-def read_links(project: LabelStudioProject, registry: Registry, settings: Settings) -> Links:
+def read_links(project: LabelStudioProject, folder: ProjectFolder, settings: Settings) -> Links:
     """What Label Studio holds; it calls /health and /setup of each row for that."""
-    titles, rows = registry.versions(), project.connections.all()
-    home, was_at = urlsplit(settings.address).netloc, registry.read_host()
+    titles, rows = Versions(folder).all(), project.connections.all()
+    home, was_at = urlsplit(settings.address).netloc, folder.read_host()
     if was_at == home:
         was_at = None
     ours = [row for row in rows if row.url.rstrip("/") == settings.address]
     others = [row for row in rows if row not in ours]
     at_host = [row for row in others if urlsplit(row.url).netloc == was_at]
     # Behind a proxy, several backends share a host. What `connect` or `disconnect` left at one is not ours the next time either.
-    is_sure = len(at_host) == 1 and _is_root(at_host[0]) and not ours and not registry.is_retired
+    is_sure = len(at_host) == 1 and _is_root(at_host[0]) and not ours and not folder.is_disconnected
     moved = [
         row
         for row in others

@@ -11,13 +11,13 @@ from filelock import FileLock
 from werkzeug.exceptions import TooManyRequests
 
 from preference.atomic_files import write_whole, writing
-from preference.projects.versions import Registry
+from preference.projects.folder import ProjectFolder
 
 MOST_AN_HOUR = 6
 _HOUR = 3600.0  # seconds
 
 
-def ask_for_round(registry: Registry, now: float) -> int:
+def ask_for_round(folder: ProjectFolder, now: float) -> int:
     """Seconds to wait before a round may be asked for again; 0 where the trainer has the request now. `now`: Unix time.
 
     A request that the trainer has not taken yet stands for those that come after it.
@@ -25,10 +25,10 @@ def ask_for_round(registry: Registry, now: float) -> int:
     Raises:
         RegistryError: MODEL_DIR is full or not writable.
     """
-    registry.create()
-    path = registry.folder / "rounds_asked_for.json"
-    with writing(registry.folder), FileLock(registry.folder / ".rounds_asked_for.lock", timeout=10):
-        if registry.is_requested("train"):
+    folder.create()
+    path = folder.path / "rounds_asked_for.json"
+    with writing(folder.path), FileLock(folder.path / ".rounds_asked_for.lock", timeout=10):
+        if folder.is_requested("train"):
             return 0
         try:
             kept = [float(at) for at in json.loads(path.read_text(encoding="utf-8"))]
@@ -38,7 +38,7 @@ def ask_for_round(registry: Registry, now: float) -> int:
         if len(asked) >= MOST_AN_HOUR:
             return math.ceil(asked[-MOST_AN_HOUR] + _HOUR - now)
         write_whole(path, json.dumps([*asked, now]), is_durable=False)
-        registry.request("train")
+        folder.request("train")
     return 0
 
 

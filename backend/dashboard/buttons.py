@@ -26,8 +26,9 @@ from backend.contract.request_bodies import ButtonBody
 from backend.contract.training_limit import ask_for_round, too_often
 from preference.atomic_files import writing
 from preference.errors import RegistryError
+from preference.projects.folder import ProjectFolder
 from preference.projects.trainer_heartbeat import is_alive
-from preference.projects.versions import Registry
+from preference.projects.versions import Versions
 from preference.settings import Settings
 
 Name = Literal["train", "rollback", "fill"]
@@ -102,18 +103,18 @@ def press(body: ButtonBody, settings: Settings, *, champion: str | None) -> str:
         TooManyRequests: rounds were asked for too often.
         RegistryError: MODEL_DIR is full or not writable.
     """
-    registry = Registry(settings.model_dir, body.project)
+    folder = ProjectFolder(settings.model_dir, body.project)
     if body.button == "train":
-        return _train(registry, settings)
+        return _train(folder, settings)
     if body.button == "fill":
-        registry.request("fill")
+        folder.request("fill")
         if not settings.label_studio_api_key.get_secret_value():
             return "Asked for, but LABEL_STUDIO_API_KEY is not set, so this backend fills nothing."
         return "Asked for: the filler looks for tasks without answers now."
     try:
-        if registry.champion() != champion:
+        if Versions(folder).champion() != champion:
             return "Nothing was rolled back: the champion has changed since the page was loaded. Look again."
-        return f"{registry.rollback(reason='on the dashboard')} is the champion again; backends load it within a second."
+        return f"{Versions(folder).rollback(reason='on the dashboard')} is the champion again; backends load it within a second."
     except RegistryError as error:
         return f"Nothing was rolled back: {error}"
     except OSError as error:
@@ -136,8 +137,8 @@ def retry_header(error: Exception) -> dict[str, str]:
     return {"Retry-After": str(error.retry_after)} if isinstance(error, TooManyRequests) else {}
 
 
-def _train(registry: Registry, settings: Settings) -> str:
-    if wait_seconds := ask_for_round(registry, time.time()):
+def _train(folder: ProjectFolder, settings: Settings) -> str:
+    if wait_seconds := ask_for_round(folder, time.time()):
         raise too_often(wait_seconds)
     if not is_alive(settings.model_dir):
         return "Asked for, but no trainer is running: start pairloop-trainer run, and the round begins."

@@ -11,9 +11,9 @@ from typing import Any
 from pydantic import BaseModel
 
 from backend.dashboard.report_card import Count, Items, Known, Number, Text
+from preference.projects.folder import ProjectFolder
 from preference.projects.trainer_heartbeat import is_alive
 from preference.projects.training_status import read_next_round, read_project, read_round
-from preference.projects.versions import Registry
 
 _FRESH_SECONDS = 600.0  # a filler that is at it tells about once a batch
 
@@ -114,22 +114,22 @@ class Loop:
         return bool(self.filling.is_filling) and self.now - (self.filling.at or 0) < _FRESH_SECONDS
 
 
-def read_loop(registry: Registry, model_dir: Path, *, filling: dict[str, Any], now: float | None = None) -> Loop:
-    """The loop of one project; `filling` is what its registry says of it."""
+def read_loop(folder: ProjectFolder, model_dir: Path, *, filling: dict[str, Any], now: float | None = None) -> Loop:
+    """The loop of one project; `filling` is what filling.json holds."""
     now = time.time() if now is None else now
     return Loop(
         Filling.model_validate(filling),
-        Told.model_validate(read_project(registry)),
+        Told.model_validate(read_project(folder)),
         NextRound.model_validate(read_next_round(model_dir)),
-        LastRound.model_validate(read_round(registry)),
+        LastRound.model_validate(read_round(folder)),
         is_trainer_up=is_alive(model_dir, now=now),
-        is_asked_for=_is_asked_for(registry),
+        is_asked_for=_is_asked_for(folder),
         now=now,
     )
 
 
-def _is_asked_for(registry: Registry) -> bool:
+def _is_asked_for(folder: ProjectFolder) -> bool:
     try:
-        return registry.is_requested("train")
+        return folder.is_requested("train")
     except OSError:  # its folder may not be looked into
         return False

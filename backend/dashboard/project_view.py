@@ -13,8 +13,9 @@ from backend.dashboard.report_card import Report, ReportCard, Share, read_card
 from backend.dashboard.suggestion_figures import Effect, effect_in, shares_in, warning_in
 from backend.monitoring.project_states import Standing
 from preference.errors import RegistryError
+from preference.projects.folder import ProjectFolder
 from preference.projects.training_status import read_project
-from preference.projects.versions import Registry
+from preference.projects.versions import Versions
 from preference.settings import Settings
 
 _SHOWN_ROUNDS, _SHOWN_SHARES = 8, 16
@@ -84,15 +85,15 @@ class Shown:
 def read_shown(standing: Standing, settings: Settings, problems: list[str]) -> Shown:
     """What is shown of a project; `problems` gets a sentence for each thing that cannot be read."""
     model_dir = settings.model_dir
-    registry = Registry(model_dir, standing.project_id)
+    folder = ProjectFolder(model_dir, standing.project_id)
     nothing: list[str] = []
     no_charts: list[Chart | None] = []
-    versions = tried(problems, registry.versions, nothing)
-    cards = [_card(registry, version, problems) for version in reversed(versions[-_SHOWN_ROUNDS:])]
+    versions = tried(problems, Versions(folder).all, nothing)
+    cards = [_card(folder, version, problems) for version in reversed(versions[-_SHOWN_ROUNDS:])]
     rounds = [card for card in cards if card is not None]
     champion = next((card for card in rounds if card.version == standing.champion), None)
     if champion is None and standing.champion in versions[:-_SHOWN_ROUNDS]:
-        champion = _card(registry, standing.champion or "", problems)
+        champion = _card(folder, standing.champion or "", problems)
     elif standing.champion is not None and standing.champion not in versions:
         problems.append(f"The champion {standing.champion!r} is not among the versions; roll back, or promote another one.")
     card = champion or (None if standing.champion else next(iter(rounds), None))
@@ -100,9 +101,9 @@ def read_shown(standing: Standing, settings: Settings, problems: list[str]) -> S
         standing.project_id,
         name_of(standing, model_dir),
         f"{settings.label_studio_page}/projects/{standing.project_id}",
-        read_loop(registry, model_dir, filling=standing.filling),
+        read_loop(folder, model_dir, filling=standing.filling),
         standing.champion,
-        tried(problems, lambda: _before(registry, versions), None),
+        tried(problems, lambda: _before(folder, versions), None),
         versions,
         card,
         rounds,
@@ -112,7 +113,7 @@ def read_shown(standing: Standing, settings: Settings, problems: list[str]) -> S
 
 def name_of(standing: Standing, model_dir: Path) -> str:
     """A project's title, or its number."""
-    title = read_project(Registry(model_dir, standing.project_id)).get("title")
+    title = read_project(ProjectFolder(model_dir, standing.project_id)).get("title")
     return title.strip()[:80] if isinstance(title, str) and title.strip() else f"Project {standing.project_id}"
 
 
@@ -129,12 +130,12 @@ def tried(problems: list[str], read: Callable[[], _T], otherwise: _T) -> _T:
     return otherwise
 
 
-def _card(registry: Registry, version: str, problems: list[str]) -> ReportCard | None:
-    return tried(problems, lambda: read_card(registry.card(version), version), None)
+def _card(folder: ProjectFolder, version: str, problems: list[str]) -> ReportCard | None:
+    return tried(problems, lambda: read_card(Versions(folder).card(version), version), None)
 
 
-def _before(registry: Registry, versions: Sequence[str]) -> str | None:
-    before = registry.champion_before() if registry.champion() is not None else None
+def _before(folder: ProjectFolder, versions: Sequence[str]) -> str | None:
+    before = Versions(folder).champion_before() if Versions(folder).champion() is not None else None
     return before if before in versions else None
 
 

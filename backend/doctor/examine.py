@@ -18,7 +18,7 @@ from backend.doctor.installation_checks import INSTALLATION_CHECKS, Installation
 from backend.doctor.project_checks import PROJECT_CHECKS, Examined
 from backend.doctor.version_checks import VERSION_CHECKS
 from preference.errors import SettingsError
-from preference.projects.versions import Registry, known_projects
+from preference.projects.folder import ProjectFolder, known_projects
 from preference.settings import Settings
 from preference.studio.project import LabelStudioProject
 
@@ -53,7 +53,7 @@ def examine(
             yield Finding("project", None, "skipped: MODEL_DIR knows no project; name one with --project")
         for project_id in chosen:
             project = LabelStudioProject(settings, project_id, patience_seconds=patience_seconds)
-            examined = Examined(installation, project, Registry(settings.model_dir, project_id))
+            examined = Examined(installation, project, ProjectFolder(settings.model_dir, project_id))
             prefix = f"project {project_id}: " if len(chosen) > 1 else ""
             yield from run_checks(_PROJECT_CHECKS, examined, before=findings, prefix=prefix)
 
@@ -89,6 +89,6 @@ def as_rows(findings: Sequence[Finding]) -> list[dict[str, Any]]:
 
 def _known(settings: Settings) -> list[int]:
     try:
-        return [registry.project_id for registry in known_projects(settings.model_dir)]
+        return [folder.project_id for folder in known_projects(settings.model_dir)]
     except OSError:  # which the check of MODEL_DIR has told
         return []

@@ -20,7 +20,7 @@ from backend.doctor.check import Check, CheckFailed
 from backend.doctor.installation_checks import SETUP_SECONDS, Installation
 from preference.errors import LayoutError, StudioError, StudioNotFound
 from preference.labelling.label_config import LabelingLayout
-from preference.projects.versions import Registry
+from preference.projects.folder import ProjectFolder
 from preference.studio.project import LabelStudioProject
 
 _SSRF = "where Label Studio refuses that as a private address, start it with SSRF_PROTECTION_ENABLED=false and ML_BLOCK_LOCAL_IP=false"
@@ -32,7 +32,7 @@ class Examined:
 
     installation: Installation
     project: LabelStudioProject
-    registry: Registry
+    folder: ProjectFolder
     told: str = ""  # the version that /setup told
     is_shared: bool = False  # whether /setup left its trace in the MODEL_DIR that is seen from here
     links: Links = field(default_factory=lambda: Links([], [], [], []))
@@ -61,7 +61,7 @@ def _rights(examined: Examined) -> str:
     except StudioNotFound:
         number = examined.project.id
         mend = "name a project that is there (the number in its address)"
-        if examined.registry.folder.is_dir():
+        if examined.folder.path.is_dir():
             mend = f"where it was deleted, have it forgotten: pairloop-backend disconnect --project {number}"
         raise CheckFailed(
             f"Label Studio shows no project {number} to this key", f"{mend}; or add the key's user to its workspace"
@@ -86,8 +86,8 @@ def _setup(examined: Examined) -> str:
         "project": f"{examined.project.id}.{time.time():.0f}", "schema": examined.state["label_config"],
         "hostname": installation.settings.label_studio_url, "access_token": "", "extra_params": None,
     }  # fmt: skip
-    _cover(examined.registry)
-    before = _trace(examined.registry)
+    _cover(examined.folder)
+    before = _trace(examined.folder)
     began = installation.clock()
     try:
         answer = installation.web.post(
@@ -103,7 +103,7 @@ def _setup(examined: Examined) -> str:
         examined.told = str(told["model_version"])
     except (httpx.HTTPError, ValueError, KeyError, AttributeError) as error:
         raise CheckFailed(f"/setup fails ({type(error).__name__})", "look into the backend's log") from None
-    examined.is_shared = _trace(examined.registry) != before
+    examined.is_shared = _trace(examined.folder) != before
     if seconds >= SETUP_SECONDS:
         raise CheckFailed(
             f"/setup took {seconds:.1f} s; Label Studio waits {SETUP_SECONDS:.0f} s",
@@ -123,7 +123,7 @@ def _shared(examined: Examined) -> str:
 
 def _connection(examined: Examined) -> str:
     settings = examined.installation.settings
-    examined.links = links = read_links(examined.project, examined.registry, settings)
+    examined.links = links = read_links(examined.project, examined.folder, settings)
     if links.moved:
         raise CheckFailed(f"it is connected at {links.moved[0].url}, but the backend is at {settings.address}", examined.connect)
     if not links.rows:
@@ -182,18 +182,18 @@ PROJECT_CHECKS: tuple[Check[Examined], ...] = (
 )
 
 
-def _trace(registry: Registry) -> tuple[int, ...]:
+def _trace(folder: ProjectFolder) -> tuple[int, ...]:
     """What a /setup changes where the backend writes: when anything last happened to the project's requests."""
-    return tuple(path.stat().st_mtime_ns if path.exists() else 0 for path in _traced(registry))
+    return tuple(path.stat().st_mtime_ns if path.exists() else 0 for path in _traced(folder))
 
 
-def _cover(registry: Registry) -> None:
+def _cover(folder: ProjectFolder) -> None:
     """Sets those times back: two that are some milliseconds apart may be the same on a disk."""
-    for path in _traced(registry):
+    for path in _traced(folder):
         with suppress(OSError):  # another user's
             os.utime(path, (0, 0))
 
 
-def _traced(registry: Registry) -> tuple[Path, Path]:
-    requests = registry.folder / "requests"
+def _traced(folder: ProjectFolder) -> tuple[Path, Path]:
+    requests = folder.path / "requests"
     return requests, requests / "look"

@@ -7,7 +7,7 @@ from backend.doctor.check import Check, CheckFailed
 from backend.doctor.project_checks import Examined
 from preference.errors import PairloopError
 from preference.labelling.results import Pairwise
-from preference.projects.versions import UNTRAINED
+from preference.projects.versions import UNTRAINED, Versions
 from preference.reward_model.feature_extractor import Extractors
 from preference.reward_model.probe import load_version
 from preference.studio.prediction_validation import prediction_problems
@@ -22,24 +22,24 @@ def _sampling(examined: Examined) -> str:
 
 
 def _champion(examined: Examined) -> str:
-    registry, installation = examined.registry, examined.installation
-    version = registry.champion()
+    folder, installation = examined.folder, examined.installation
+    version = Versions(folder).champion()
     if version is None:
         return "none yet: nothing is suggested before the first round of training"
     device = installation.device or torch.device("cpu")
     try:
-        load_version(registry, version, extractor=Extractors(installation.settings.model_dir, device), device=device)
+        load_version(folder, version, extractor=Extractors(installation.settings.model_dir, device), device=device)
     except PairloopError as error:
-        others = [other for other in registry.versions() if other != version]
-        before = registry.champion_before()
+        others = [other for other in Versions(folder).all() if other != version]
+        before = Versions(folder).champion_before()
         other = before if before in others else next(reversed(others), None)
-        command = f"promote --project {registry.project_id} {other}" if other else f"once --project {registry.project_id}"
+        command = f"promote --project {folder.project_id} {other}" if other else f"once --project {folder.project_id}"
         raise CheckFailed(f"{version} cannot be served: {error}", f"pairloop-trainer {command}") from None
     return f"{version} is whole: it scores its probe as its card says"
 
 
 def _versions(examined: Examined) -> str:
-    champion = examined.registry.champion() or UNTRAINED
+    champion = Versions(examined.folder).champion() or UNTRAINED
     said = {
         "the backend": examined.told,
         "the connection's title": examined.links.rows[0].title,
@@ -55,7 +55,7 @@ def _versions(examined: Examined) -> str:
 
 
 def _predictions(examined: Examined) -> str:
-    version, project = examined.registry.champion(), examined.project
+    version, project = Versions(examined.folder).champion(), examined.project
     num_open = project.num_open()
     if version is None:
         return f"none yet, {num_open} open tasks"

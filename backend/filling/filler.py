@@ -19,7 +19,8 @@ from backend.generators.scheduler import Scheduler
 from backend.monitoring.metrics import Metrics
 from backend.scoring.champion import Champions
 from preference.errors import PairloopError, RegistryError, StudioError
-from preference.projects.versions import Registry, known_projects
+from preference.projects.folder import ProjectFolder, known_projects
+from preference.projects.versions import Versions
 from preference.settings import Settings
 from preference.studio.project import LabelStudioProject
 
@@ -85,27 +86,27 @@ class Filler:
 
     def look(self, stop: threading.Event) -> None:
         """Visits each project that asked for it, whose timer ran out, or whose champion changed."""
-        for registry in known_projects(self._settings.model_dir):
-            seen = self._seen.setdefault(registry.project_id, _Seen())
-            champion, now = self._champions.of(registry.project_id), self._clock()
+        for folder in known_projects(self._settings.model_dir):
+            seen = self._seen.setdefault(folder.project_id, _Seen())
+            champion, now = self._champions.of(folder.project_id), self._clock()
             serving = champion.serving
             has_new_champion = serving is not None and serving.version != seen.seen_version
-            is_wanted = registry.take_request("fill") or has_new_champion or now >= seen.next_visit
+            is_wanted = folder.take_request("fill") or has_new_champion or now >= seen.next_visit
             # Label Studio's /setup comes before every predict: an open label stream must not keep the filler busy.
-            is_wanted = is_wanted or (now >= seen.last_visit + _REST_SECONDS and registry.take_request("look"))
+            is_wanted = is_wanted or (now >= seen.last_visit + _REST_SECONDS and folder.take_request("look"))
             if stop.is_set():
                 return
             if is_wanted:
                 has_unscored = serving is not None and serving.version != seen.scored_version
-                rest_seconds = self._visit(registry, seen, stop, has_new_version=has_unscored)
+                rest_seconds = self._visit(folder, seen, stop, has_new_version=has_unscored)
                 seen.seen_version = serving.version if serving else None
                 seen.last_visit = self._clock()
                 seen.next_visit = seen.last_visit + rest_seconds
 
-    def _visit(self, registry: Registry, seen: _Seen, stop: threading.Event, *, has_new_version: bool) -> float:
+    def _visit(self, folder: ProjectFolder, seen: _Seen, stop: threading.Event, *, has_new_version: bool) -> float:
         """Seconds until the timer runs out: 0 where there is more to do; after a failure all of them, for asking at once cures none."""
         until = self._clock() + _VISIT_SECONDS
-        project = LabelStudioProject(self._settings, registry.project_id, stop=stop)
+        project = LabelStudioProject(self._settings, folder.project_id, stop=stop)
         visit: ProjectPass | None = None
 
         def is_over() -> bool:
@@ -114,19 +115,19 @@ class Filler:
         try:
             visit = ProjectPass(
                 project,
-                registry,
+                folder,
                 self._settings,
-                champion=self._champions.of(registry.project_id),
+                champion=self._champions.of(folder.project_id),
                 scheduler=self._scheduler,
                 metrics=self._metrics,
                 is_thorough=not seen.is_row_sure,
             )
             is_done = visit.run(is_over, has_new_version=has_new_version)
         except PairloopError as error:
-            self._say(registry, seen, "" if stop.is_set() else str(error))
+            self._say(folder, seen, "" if stop.is_set() else str(error))
             return self._settings.fill_every_seconds
         except Exception:  # a door: this thread must outlive whatever one project does to it
-            logger.exception("project %d: the filler failed", registry.project_id)
+            logger.exception("project %d: the filler failed", folder.project_id)
             return self._settings.fill_every_seconds
         finally:
             if visit is not None:
@@ -134,25 +135,25 @@ class Filler:
                 seen.is_row_sure &= not visit.has_mended
         if not is_done:
             return 0.0
-        self._metrics.unfillable(registry.project_id, visit.dropped)
+        self._metrics.unfillable(folder.project_id, visit.dropped)
         left = ", ".join(f"{count} ({reason})" for reason, count in sorted(visit.dropped.items()))
-        self._say(registry, seen, f"tasks left unanswered: {left}" if left else "")
-        self._sweep(project, registry, seen, is_over)
+        self._say(folder, seen, f"tasks left unanswered: {left}" if left else "")
+        self._sweep(project, folder, seen, is_over)
         seen.is_row_sure = not visit.has_mended
         return self._settings.fill_every_seconds if seen.is_row_sure else _REST_SECONDS
 
-    def _sweep(self, project: LabelStudioProject, registry: Registry, seen: _Seen, is_over: Callable[[], bool]) -> None:
+    def _sweep(self, project: LabelStudioProject, folder: ProjectFolder, seen: _Seen, is_over: Callable[[], bool]) -> None:
         """Removes a page's outdated predictions; once all pages were seen to, or after a failure, not for a while."""
-        serving, now = self._champions.of(registry.project_id).serving, self._clock()
+        serving, now = self._champions.of(folder.project_id).serving, self._clock()
         if serving is None or now < seen.next_sweep:
             return
         try:
             seen.swept_to = remove_outdated(
-                project, registry.versions(), served=serving.version, above=seen.swept_to, is_over=is_over
+                project, Versions(folder).all(), served=serving.version, above=seen.swept_to, is_over=is_over
             )
         except StudioError as error:
             seen.swept_to = 0
-            logger.warning("project %d: outdated predictions stay for now: %s", registry.project_id, error)
+            logger.warning("project %d: outdated predictions stay for now: %s", folder.project_id, error)
         seen.next_sweep = now if seen.swept_to else now + _SWEEP_SECONDS
 
     def _has_others(self) -> bool:
@@ -160,7 +161,7 @@ class Filler:
         return len(list(known_projects(self._settings.model_dir))) > 1
 
     @staticmethod
-    def _say(registry: Registry, seen: _Seen, message: str) -> None:
+    def _say(folder: ProjectFolder, seen: _Seen, message: str) -> None:
         if message and message != seen.said:
-            logger.warning("project %d: %s", registry.project_id, message)
+            logger.warning("project %d: %s", folder.project_id, message)
         seen.said = message

@@ -23,7 +23,7 @@ from preference.errors import StudioError, StudioKeyError, StudioNotFound, Studi
 from preference.labelling.label_config import LabelingLayout
 from preference.labelling.pairs import annotator_of
 from preference.labelling.results import Pairwise
-from preference.projects.versions import Registry
+from preference.projects.folder import ProjectFolder
 from preference.studio.project import LabelStudioProject, Task
 
 logger = logging.getLogger("pairloop.filling")
@@ -32,15 +32,15 @@ _OVERLAP = timedelta(minutes=1)  # transactions end out of order
 _AT_FIRST = timedelta(days=1)
 
 
-def ask_again(project: LabelStudioProject, registry: Registry, layout: LabelingLayout) -> int:
-    """How many tasks were made for those whose annotators want other answers; `registry` keeps how far was looked.
+def ask_again(project: LabelStudioProject, folder: ProjectFolder, layout: LabelingLayout) -> int:
+    """How many tasks were made for those whose annotators want other answers; `folder` keeps how far was looked.
 
     Raises:
         StudioError: Label Studio cannot be read or written; the next visit goes on.
     """
     if layout.verdict is None or not layout.verdict.texts("new_answers"):
         return 0
-    path = registry.folder / "new_answers"
+    path = folder.path / "new_answers"
     looked_until = _read(path)
     asked: dict[int, Task] = {}  # by task
     latest = looked_until

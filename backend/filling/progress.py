@@ -7,7 +7,7 @@ from typing import Any
 
 from backend.monitoring.metrics import Metrics
 from preference.errors import RegistryError
-from preference.projects.versions import Registry
+from preference.projects.folder import ProjectFolder
 
 logger = logging.getLogger("pairloop.filling")
 _EVERY_SECONDS = 1.0
@@ -16,12 +16,12 @@ _EVERY_SECONDS = 1.0
 class Progress:
     """One visit's progress. `num_unread`: unanswered tasks that it has not read yet; `is_all_read`: it has seen the last page."""
 
-    def __init__(self, registry: Registry, metrics: Metrics, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, folder: ProjectFolder, metrics: Metrics, *, clock: Callable[[], float] = time.time) -> None:
         self.num_unread, self.is_all_read = 0, False
-        self._registry, self._metrics, self._clock = registry, metrics, clock
+        self._folder, self._metrics, self._clock = folder, metrics, clock
         self._started, self._told = clock(), 0.0
         self._is_told = False  # whether it was logged that the numbers cannot be written
-        found = registry.read_progress()
+        found = folder.read_progress()
         self._has_begun = bool(found.get("is_filling") or found.get("tasks_left"))  # a visit that was cut short left them so
         self._is_right_for_none = "tasks_left" in found and not found.get("tasks_failed")
 
@@ -41,7 +41,7 @@ class Progress:
         self._told = now
         num_left = self.num_unread + num_under_way
         rate = num_answered / max(now - self._started, 1e-3)
-        self._metrics.tasks_unanswered.labels(str(self._registry.project_id)).set(num_left)
+        self._metrics.tasks_unanswered.labels(str(self._folder.project_id)).set(num_left)
         self._remember(
             {
                 "tasks_left": num_left,
@@ -57,8 +57,8 @@ class Progress:
 
     def _remember(self, progress: Mapping[str, Any]) -> None:
         try:
-            self._registry.write_progress(progress)
+            self._folder.write_progress(progress)
         except RegistryError as error:  # a full disk must not keep tasks from their answers
             if not self._is_told:
-                logger.warning("project %d: how far the filling is cannot be told: %s", self._registry.project_id, error)
+                logger.warning("project %d: how far the filling is cannot be told: %s", self._folder.project_id, error)
             self._is_told = True

@@ -21,7 +21,8 @@ from backend.scoring.champion import Champion, ServedVersion
 from backend.scoring.predictions import LEAST_OTHERS, predict_tasks, still_wanted
 from preference.errors import StudioError, StudioKeyError, StudioUnreachable
 from preference.labelling.label_config import LabelingLayout
-from preference.projects.versions import UNTRAINED, Registry
+from preference.projects.folder import ProjectFolder
+from preference.projects.versions import UNTRAINED, Versions
 from preference.settings import Settings
 from preference.studio.project import LabelStudioProject, Task
 
@@ -36,7 +37,7 @@ class ProjectPass:
     def __init__(
         self,
         project: LabelStudioProject,
-        registry: Registry,
+        folder: ProjectFolder,
         settings: Settings,
         *,
         champion: Champion,
@@ -49,7 +50,7 @@ class ProjectPass:
         self.scored_version: str | None = None  # the version by which every open task was scored in this visit
         self._is_all_kept = True
         self.has_mended = False  # whether the row or the version that the project shows had to be set
-        self._project, self._registry, self._settings = project, registry, settings
+        self._project, self._folder, self._settings = project, folder, settings
         self._champion, self._scheduler, self._metrics = champion, scheduler, metrics
         state = project.read()
         self._label_config: str = state["label_config"]
@@ -60,7 +61,7 @@ class ProjectPass:
             project, self._layout, AnswerRules(self._layout, settings, scheduler.generator), scheduler,
             metrics=metrics, num_connections=settings.storing_connections, score=lambda: candidate_score(champion.serving),
         )  # fmt: skip
-        self._progress = Progress(registry, metrics)
+        self._progress = Progress(folder, metrics)
         self._num_scored = 0
 
     @property
@@ -78,7 +79,7 @@ class ProjectPass:
             ModelError: the generator cannot be loaded, or failed.
         """
         started, stream, serving = time.monotonic(), self._stream, self._champion.serving
-        if self._shown_version not in (UNTRAINED, *self._registry.versions()):
+        if self._shown_version not in (UNTRAINED, *Versions(self._folder).all()):
             self._show_version()
 
         def is_left() -> bool:
@@ -101,7 +102,7 @@ class ProjectPass:
     def _ask_again(self) -> int:
         """How many tasks were made that are to be answered now."""
         try:
-            num_made = ask_again(self._project, self._registry, self._layout)
+            num_made = ask_again(self._project, self._folder, self._layout)
         except (StudioUnreachable, StudioKeyError):
             raise
         except StudioError as error:  # all else can be done without it
@@ -142,7 +143,7 @@ class ProjectPass:
 
     def _show_version(self) -> None:
         self.has_mended |= mend_version(
-            self._project, self._registry, self._champion.version, host=self._registry.read_host(), is_thorough=self._is_thorough
+            self._project, self._folder, self._champion.version, host=self._folder.read_host(), is_thorough=self._is_thorough
         )
 
     def _score(self, tasks: Sequence[Task]) -> None:

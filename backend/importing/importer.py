@@ -29,7 +29,7 @@ from backend.scoring.champion import Champion
 from backend.scoring.predictions import predict_tasks, still_wanted
 from preference.errors import RegistryError, StudioError, StudioUnreachable
 from preference.labelling.label_config import LabelingLayout
-from preference.projects.versions import Registry
+from preference.projects.folder import ProjectFolder
 from preference.settings import Settings
 from preference.studio.project import LabelStudioProject, Task
 
@@ -44,13 +44,13 @@ class Import:
     """One import into one project; `counts` holds the tasks `imported`, and why others were not or came unanswered."""
 
     def __init__(
-        self, project: LabelStudioProject, registry: Registry, settings: Settings, *, champion: Champion, scheduler: Scheduler,
+        self, project: LabelStudioProject, folder: ProjectFolder, settings: Settings, *, champion: Champion, scheduler: Scheduler,
         settle_seconds: float = 30.0,
     ) -> None:  # fmt: skip
         """`settle_seconds`: how long Label Studio may take to store tasks whose import it did not acknowledge."""
         self.counts: Counter[str] = Counter()
         self.layout = LabelingLayout.from_label_config(project.read()["label_config"])
-        self._project, self._registry, self._champion, self._scheduler = project, registry, champion, scheduler
+        self._project, self._folder, self._champion, self._scheduler = project, folder, champion, scheduler
         self._answering, self._settings = AnswerRules(self.layout, settings, scheduler.generator), settings
         self._known: set[bytes] = set()  # digests of the prompts that the project holds, or soon will
         self._settle_seconds = settle_seconds
@@ -66,9 +66,9 @@ class Import:
             StudioError, ModelError: nothing more can be done; what was imported stays, and a second run goes on.
             RegistryError: another import into this project is running.
         """
-        self._registry.create()
+        self._folder.create()
         try:
-            with FileLock(self._registry.folder / "import.lock").acquire(timeout=0):
+            with FileLock(self._folder.path / "import.lock").acquire(timeout=0):
                 self._settle()
                 self._learn(self._project.all_tasks())
                 self._run(iter(rows), moved)
@@ -196,7 +196,7 @@ class Import:
 
     @property
     def _journal(self) -> Any:
-        return self._registry.folder / "importing.json"
+        return self._folder.path / "importing.json"
 
     def _write_journal(self, tasks: Sequence[Task]) -> None:
         digests = [_digest(self.layout.prompt(task["data"]) or "").hex() for task in tasks]

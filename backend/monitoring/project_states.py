@@ -13,9 +13,10 @@ from typing import Any
 from prometheus_client import Metric
 from prometheus_client.core import GaugeMetricFamily
 
+from preference.projects.folder import known_projects
 from preference.projects.trainer_heartbeat import is_alive, seconds_since_beat
 from preference.projects.training_status import read_round, read_waiting
-from preference.projects.versions import known_projects
+from preference.projects.versions import Versions
 
 
 @dataclass(frozen=True)
@@ -32,25 +33,25 @@ class Standing:
 def standings(model_dir: Path) -> tuple[list[Standing], list[str]]:
     """Every known project, and a sentence for each thing that cannot be read."""
     try:
-        registries = list(known_projects(model_dir))
+        folders = list(known_projects(model_dir))
     except OSError as error:
         return [], [f"MODEL_DIR={model_dir} cannot be read ({error.strerror}); mount it again, or mend its rights."]
     found, problems = [], []
-    for registry in registries:
+    for folder in folders:
         try:
             found.append(
                 Standing(
-                    registry.project_id,
-                    registry.champion(),
-                    registry.read_progress(),
-                    read_waiting(registry),
-                    read_round(registry),
+                    folder.project_id,
+                    Versions(folder).champion(),
+                    folder.read_progress(),
+                    read_waiting(folder),
+                    read_round(folder),
                 )
             )
         except (OSError, ValueError, RecursionError) as error:
-            found.append(Standing(registry.project_id))
+            found.append(Standing(folder.project_id))
             reason = error.strerror if isinstance(error, OSError) else "it is not text"
-            problems.append(f"{registry.folder} cannot be read ({reason}); mend or remove what is damaged in it.")
+            problems.append(f"{folder.path} cannot be read ({reason}); mend or remove what is damaged in it.")
     return found, problems
 
 

@@ -1,4 +1,4 @@
-"""The served reward model of each project in this process, kept equal to the registry.
+"""The served reward model of each project in this process, kept equal to the champion pointer.
 
 A request reads one reference, `serving`, once: the model and its version always belong together. A new version is
 loaded beside the old one and takes its place only if it recomputes its card's probe; otherwise the old one serves on.
@@ -15,14 +15,15 @@ from pathlib import Path
 import torch
 
 from backend.monitoring.metrics import Metrics
-from preference.projects.versions import UNTRAINED, Registry, known_projects
+from preference.projects.folder import ProjectFolder, known_projects
+from preference.projects.versions import UNTRAINED, Versions
 from preference.reward_model.feature_extractor import Extractors
 from preference.reward_model.model import RewardModel
 from preference.reward_model.probe import load_version
 
 logger = logging.getLogger("pairloop.scoring")
 _FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 30.0, 900.0  # from a refusal to the next try
-LoadVersion = Callable[[Registry, str], RewardModel]
+LoadVersion = Callable[[ProjectFolder, str], RewardModel]
 
 
 @dataclass(frozen=True)
@@ -39,12 +40,12 @@ class Champion:
     """One project's served version. `serving` may be read from any thread; one thread calls `refresh`."""
 
     def __init__(
-        self, registry: Registry, load: LoadVersion, metrics: Metrics, *, clock: Callable[[], float] = time.monotonic
+        self, folder: ProjectFolder, load: LoadVersion, metrics: Metrics, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         """`clock` gives seconds."""
         self.serving: ServedVersion | None = None
         self.problem: str | None = None  # why the version that the pointer names is not served
-        self._registry, self._load, self._metrics, self._clock = registry, load, metrics, clock
+        self._folder, self._load, self._metrics, self._clock = folder, load, metrics, clock
         self._refused: str | None = None
         self._num_refusals, self._next_try = 0, 0.0
 
@@ -53,12 +54,12 @@ class Champion:
         """The version to name to Label Studio: the served one, else the one being loaded, else UNTRAINED."""
         if self.serving is not None:
             return self.serving.version
-        pointed = self._registry.champion()
+        pointed = Versions(self._folder).champion()
         return UNTRAINED if pointed is None or pointed == self._refused else pointed
 
     def refresh(self) -> bool:
         """Whether another version is served now than before."""
-        pointed = self._registry.champion()
+        pointed = Versions(self._folder).champion()
         if pointed != self._refused:
             self._refused = self.problem = None
             self._num_refusals = 0
@@ -67,22 +68,22 @@ class Champion:
         if pointed == self._refused and self._clock() < self._next_try:
             return False
         try:
-            self.serving = ServedVersion(self._load(self._registry, pointed), pointed)
+            self.serving = ServedVersion(self._load(self._folder, pointed), pointed)
         except Exception as error:  # a door: a damaged version may raise anything, and the others must be followed on
             self._refuse(pointed, error)
             return False
         self._refused = self.problem = None
-        self._metrics.served(self._registry.project_id, pointed)
-        logger.info("project %d: serving %s", self._registry.project_id, pointed)
+        self._metrics.served(self._folder.project_id, pointed)
+        logger.info("project %d: serving %s", self._folder.project_id, pointed)
         return True
 
     def _refuse(self, version: str, error: Exception) -> None:
         """Told and counted once; tried again with growing waits, because storage may be away, and memory short, for a moment."""
         if version != self._refused:
             self._refused, self.problem = version, f"{version} is not served: {error}"
-            self._metrics.refused(self._registry.project_id)
+            self._metrics.refused(self._folder.project_id)
             kept = f"{self.serving.version} serves on" if self.serving else "nothing is suggested"
-            logger.error("project %d: %s; %s. Promote another version.", self._registry.project_id, self.problem, kept)
+            logger.error("project %d: %s; %s. Promote another version.", self._folder.project_id, self.problem, kept)
         self._next_try = self._clock() + min(_FIRST_WAIT_SECONDS * 2 ** min(self._num_refusals, 10), _LONGEST_WAIT_SECONDS)
         self._num_refusals += 1
 
@@ -100,7 +101,7 @@ class Champions:
         """The project's champion; never waits for a model."""
         with self._adding:
             if project_id not in self._champions:
-                self._champions[project_id] = Champion(Registry(self._model_dir, project_id), self.load, self._metrics)
+                self._champions[project_id] = Champion(ProjectFolder(self._model_dir, project_id), self.load, self._metrics)
             return self._champions[project_id]
 
     def all(self) -> dict[int, Champion]:
@@ -112,16 +113,16 @@ class Champions:
         """Follows the pointers of all projects until `stop`."""
         while not stop.is_set():
             try:
-                for registry in known_projects(self._model_dir):
-                    self.of(registry.project_id).refresh()
+                for folder in known_projects(self._model_dir):
+                    self.of(folder.project_id).refresh()
             except (OSError, ValueError) as error:  # MODEL_DIR is away for a moment, or a pointer is not text
                 logger.warning("the champions cannot be looked up (%s)", error)
             stop.wait(every_seconds)
 
-    def load(self, registry: Registry, version: str) -> RewardModel:
+    def load(self, folder: ProjectFolder, version: str) -> RewardModel:
         """A version that proved itself.
 
         Raises:
             PairloopError: it cannot be loaded, or its probe's reward is not what its card says.
         """
-        return load_version(registry, version, extractor=self._extractors, device=self._device)
+        return load_version(folder, version, extractor=self._extractors, device=self._device)

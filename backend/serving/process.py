@@ -22,7 +22,7 @@ from backend.scoring.predictions import Prediction, predict_tasks
 from preference.errors import ModelError, PairloopError, RegistryError
 from preference.labelling.label_config import LabelingLayout
 from preference.models.pretrained import pick_device
-from preference.projects.versions import Registry
+from preference.projects.folder import ProjectFolder
 from preference.settings import Settings
 from preference.studio.project import LabelStudioProject
 
@@ -79,16 +79,16 @@ class Backend:
             RegistryError: the project is new, and MODEL_DIR cannot be written.
         """
         LabelingLayout.from_label_config(label_config)
-        registry = Registry(self.settings.model_dir, project_id)
+        folder = ProjectFolder(self.settings.model_dir, project_id)
         champion = self.champions.of(project_id)
-        is_known = registry.folder.is_dir()
+        is_known = folder.path.is_dir()
         try:
             if host and host != self._hosts.get(project_id):
-                registry.create()
-                registry.write_host(host)
+                folder.create()
+                folder.write_host(host)
                 self._hosts[project_id] = host
-            registry.recall()  # it comes with a connection that somebody made, whether by `connect` or by hand
-            registry.request("look")
+            folder.reconnect()  # it comes with a connection that somebody made, whether by `connect` or by hand
+            folder.request("look")
         except RegistryError:  # the filler says so; people who open tasks keep their suggestions
             if not is_known:
                 raise
@@ -110,7 +110,7 @@ class Backend:
         unanswered = [task for task in tasks if None in layout.answers(task["data"])]
         if unanswered:
             with suppress(RegistryError):  # MODEL_DIR cannot be written: the filler's timer finds them, too
-                Registry(self.settings.model_dir, project_id).request("fill")
+                ProjectFolder(self.settings.model_dir, project_id).request("fill")
         results: list[Prediction | list[Any]] = [[] for _ in tasks]
         with self._turn(len(tasks)) as turn:
             if turn is not None:

@@ -24,7 +24,8 @@ from backend.dashboard.page import Dashboard, wants_page
 from backend.serving.process import Backend
 from backend.web.health import Health
 from preference.errors import LayoutError, RegistryError
-from preference.projects.versions import Registry, known_projects
+from preference.projects.folder import ProjectFolder, known_projects
+from preference.projects.versions import Versions
 
 logger = logging.getLogger("pairloop.web")
 _SETUP_BYTES = 16 * 1024 * 1024  # a label config, and whatever `extra_params` holds
@@ -74,10 +75,10 @@ def create_app(backend: Backend) -> Flask:
             return {"status": "ignored"}, 200
         if body.project is None:
             return {"error": f"{body.action} names no project."}, 400
-        registry = Registry(model_dir, body.project.id)
+        folder = ProjectFolder(model_dir, body.project.id)
         if kind == "fill":
-            registry.request("fill")
-        elif wait_seconds := ask_for_round(registry, time.time()):
+            folder.request("fill")
+        elif wait_seconds := ask_for_round(folder, time.time()):
             raise too_often(wait_seconds)
         return {"status": "queued"}, 201
 
@@ -86,8 +87,8 @@ def create_app(backend: Backend) -> Flask:
         # Label Studio's GET names no project; ?project=ID asks for one project's.
         wanted = VersionsQuery.model_validate(request.args.to_dict()).project
         try:
-            found = [registry for registry in known_projects(model_dir) if wanted in (None, registry.project_id)]
-            return {"versions": [version for registry in found for version in registry.versions()]}
+            found = [folder for folder in known_projects(model_dir) if wanted in (None, folder.project_id)]
+            return {"versions": [version for folder in found for version in Versions(folder).all()]}
         except OSError as error:
             raise RegistryError(f"MODEL_DIR={model_dir} cannot be read ({error.strerror}); mount it read-write.") from error
 

@@ -18,8 +18,9 @@ import click
 from preference.commands.status_rows import PROJECT_HEADER, VERSION_HEADER, forecast, project_row, version_row
 from preference.errors import PairloopError, RegistryError
 from preference.logs import set_up_logging
+from preference.projects.folder import ProjectFolder, known_projects
 from preference.projects.overview import TrainerOverview, VersionOverview, read_projects, read_trainer, read_versions
-from preference.projects.versions import Registry, known_projects
+from preference.projects.versions import Versions
 from preference.settings import Settings
 
 PROJECT = click.option(
@@ -96,7 +97,7 @@ def status(project_id: int | None, check: bool, as_json: bool) -> None:
             _say_whether_running(trainer)
         sys.exit(0 if trainer.is_running else 1)
     with refusals():
-        projects = read_projects(_registries(settings, project_id), trainer)
+        projects = read_projects(_folders(settings, project_id), trainer)
     if as_json:
         _print_json({"trainer": asdict(trainer), "projects": [asdict(project) for project in projects]})
         return
@@ -114,13 +115,13 @@ def versions(project_id: int | None, as_json: bool) -> None:
     """Show each version: its accuracy, verdict and promotions."""
     settings = begin()
     with refusals():
-        registries = _some(_registries(settings, project_id), settings)
+        folders = _some(_folders(settings, project_id), settings)
     found: list[VersionOverview] = []
     problems = []
-    for registry in registries:
+    for folder in folders:
         try:
             with refusals():
-                found += list(read_versions(registry))
+                found += list(read_versions(folder))
         except click.ClickException as error:
             problems.append(error.message)
     if as_json:
@@ -138,9 +139,9 @@ def train(project_id: int | None, now: bool) -> None:
     """Say when the next round begins; with --now, ask for one."""
     settings = begin()
     with refusals():
-        registries = _some(_registries(settings, project_id), settings)
+        folders = _some(_folders(settings, project_id), settings)
         trainer = read_trainer(settings)
-        for sentence in _ask_for_rounds(registries, trainer, settings) if now else ():
+        for sentence in _ask_for_rounds(folders, trainer, settings) if now else ():
             click.echo(sentence)  # at once: the next project may refuse
     only = "" if project_id is None else f" --project {project_id}"
     mend = f"start `pairloop-trainer run`, or train right here: `pairloop-trainer once{only}`"
@@ -149,7 +150,7 @@ def train(project_id: int | None, now: bool) -> None:
             raise click.ClickException(f"No trainer is running on MODEL_DIR={settings.model_dir}, so that waits; {mend}.")
         return
     _say_whether_running(trainer)
-    for project in read_projects(registries, trainer):
+    for project in read_projects(folders, trainer):
         click.echo(f"project {project.project}: {forecast(project, trainer)}")
     click.echo(f"`pairloop-trainer train --now{only}` asks for a round now" if trainer.is_running else mend)
 
@@ -162,7 +163,7 @@ def promote(project_id: int, version: str, reason: str) -> None:
     """Serve VERSION, whatever the judge said of it."""
     settings = begin()
     with refusals():
-        Registry(settings.model_dir, project_id).promote(version, by="hand", reason=reason)
+        Versions(ProjectFolder(settings.model_dir, project_id)).promote(version, by="hand", reason=reason)
     click.echo(f"project {project_id}: {version} is the champion; backends load it within a second")
 
 
@@ -173,7 +174,7 @@ def rollback(project_id: int, reason: str) -> None:
     """Serve the version that was champion before. Once more goes further back."""
     settings = begin()
     with refusals():
-        version = Registry(settings.model_dir, project_id).rollback(reason=reason)
+        version = Versions(ProjectFolder(settings.model_dir, project_id)).rollback(reason=reason)
     click.echo(f"project {project_id}: {version} is the champion again; backends load it within a second")
 
 
@@ -192,34 +193,34 @@ class _Elsewhere(click.Command):
         os.execv(sys.executable, [*program_command(self._program), str(self.name), *ctx.args])  # noqa: S606
 
 
-def _registries(settings: Settings, project_id: int | None) -> list[Registry]:
+def _folders(settings: Settings, project_id: int | None) -> list[ProjectFolder]:
     """The named project, or every known one."""
     known = list(known_projects(settings.model_dir))
     if project_id is None:
         return known
-    registry = Registry(settings.model_dir, project_id)
-    if not registry.folder.is_dir():
+    folder = ProjectFolder(settings.model_dir, project_id)
+    if not folder.path.is_dir():
         names = ", ".join(str(other.project_id) for other in known) or "none"
         raise click.ClickException(
             f"Project {project_id} is not known in MODEL_DIR={settings.model_dir}, which knows: {names}; "
             f"`pairloop-backend connect --project {project_id}` connects it."
         )
-    return [registry]
+    return [folder]
 
 
-def _some(registries: list[Registry], settings: Settings) -> list[Registry]:
-    if not registries:
+def _some(folders: list[ProjectFolder], settings: Settings) -> list[ProjectFolder]:
+    if not folders:
         raise click.ClickException(
             f"No project is known in MODEL_DIR={settings.model_dir}; `pairloop-backend connect --project ID` connects one."
         )
-    return registries
+    return folders
 
 
 def _say_whether_running(trainer: TrainerOverview) -> None:
     click.echo(f"trainer: {'running' if trainer.is_running else 'not running'} on {trainer.model_dir}")
 
 
-def _ask_for_rounds(registries: list[Registry], trainer: TrainerOverview, settings: Settings) -> Iterator[str]:
+def _ask_for_rounds(folders: list[ProjectFolder], trainer: TrainerOverview, settings: Settings) -> Iterator[str]:
     """Asks for a round of each project: what comes of it, a sentence a project, as soon as it was asked for.
 
     Not limited as requests by web are: who may run a command here may train as often as they like.
@@ -227,16 +228,16 @@ def _ask_for_rounds(registries: list[Registry], trainer: TrainerOverview, settin
     known = read_projects(list(known_projects(settings.model_dir)), trainer)
     training = next((project.project for project in known if project.training_since is not None), None)
     when = f"within {settings.look_every_seconds:g} s" if training is None else f"after the round of project {training}"
-    for registry in registries:
-        if registry.is_retired:
+    for folder in folders:
+        if folder.is_disconnected:
             raise RegistryError(
-                f"Project {registry.project_id} is disconnected, so no trainer looks after it; "
-                f"`pairloop-backend connect --project {registry.project_id}` connects it again."
+                f"Project {folder.project_id} is disconnected, so no trainer looks after it; "
+                f"`pairloop-backend connect --project {folder.project_id}` connects it again."
             )
-        asked = "was asked for already" if registry.is_requested("train") else "is asked for"
-        registry.request("train")
+        asked = "was asked for already" if folder.is_requested("train") else "is asked for"
+        folder.request("train")
         taken = f"; the trainer takes that {when}" if trainer.is_running else ""
-        yield f"project {registry.project_id}: a round {asked}{taken}"
+        yield f"project {folder.project_id}: a round {asked}{taken}"
 
 
 def _print_table(header: Sequence[str], rows: list[list[str]], *, num_notes: int) -> None:

@@ -10,9 +10,10 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar, get_args
 
 from preference.errors import RegistryError
+from preference.projects.folder import ProjectFolder, RequestKind
 from preference.projects.trainer_heartbeat import is_alive
 from preference.projects.training_status import read_next_round, read_project, read_round
-from preference.projects.versions import Registry, RequestKind
+from preference.projects.versions import Versions
 from preference.settings import Settings
 
 _T = TypeVar("_T")
@@ -87,28 +88,28 @@ def read_trainer(settings: Settings) -> TrainerOverview:
     )
 
 
-def read_projects(registries: list[Registry], trainer: TrainerOverview) -> list[ProjectOverview]:
+def read_projects(folders: list[ProjectFolder], trainer: TrainerOverview) -> list[ProjectOverview]:
     """How each project stands; one that cannot be read says why, and the others go on."""
-    return [_project(registry, trainer) for registry in registries]
+    return [_project(folder, trainer) for folder in folders]
 
 
-def read_versions(registry: Registry) -> Iterator[VersionOverview]:
+def read_versions(folder: ProjectFolder) -> Iterator[VersionOverview]:
     """Each version of a project, oldest first.
 
     Raises:
         OSError: the project's folder may not be read.
     """
-    champion = registry.champion()
-    for version in registry.versions():
+    champion = Versions(folder).champion()
+    for version in Versions(folder).all():
         is_champion = version == champion
         try:
-            card = registry.card(version)
+            card = Versions(folder).card(version)
         except (RegistryError, RecursionError) as error:
-            yield VersionOverview(registry.project_id, version, is_champion, None, "", None, None, None, "broken", str(error), ())
+            yield VersionOverview(folder.project_id, version, is_champion, None, "", None, None, None, "broken", str(error), ())
             continue
         metrics = card.metrics if isinstance(card.metrics, dict) else {}
         yield VersionOverview(
-            registry.project_id,
+            folder.project_id,
             version,
             is_champion,
             _moment(card.created_at),
@@ -124,23 +125,23 @@ def read_versions(registry: Registry) -> Iterator[VersionOverview]:
         )
 
 
-def _project(registry: Registry, trainer: TrainerOverview) -> ProjectOverview:
-    told, ended = read_project(registry), read_round(registry)
+def _project(folder: ProjectFolder, trainer: TrainerOverview) -> ProjectOverview:
+    told, ended = read_project(folder), read_round(folder)
     champion, versions, requests, problem = None, list[str](), tuple[RequestKind, ...](), ""
     is_unfinished = False
     try:
-        champion, versions = registry.champion(), registry.versions()
-        requests = tuple(kind for kind in get_args(RequestKind) if kind != "look" and registry.is_requested(kind))
-        is_unfinished = (registry.folder / "training" / "round.json").is_file()
+        champion, versions = Versions(folder).champion(), Versions(folder).all()
+        requests = tuple(kind for kind in get_args(RequestKind) if kind != "look" and folder.is_requested(kind))
+        is_unfinished = (folder.path / "training" / "round.json").is_file()
         if champion is not None and champion not in versions:
             problem = f"the champion {champion} is not among the versions; roll back, or promote another one"
-        if registry.is_retired:
-            problem = f"it is disconnected; pairloop-backend connect --project {registry.project_id} connects it again"
+        if folder.is_disconnected:
+            problem = f"it is disconnected; pairloop-backend connect --project {folder.project_id} connects it again"
     except OSError as error:
         problem = f"{error.filename} cannot be read ({error.strerror}); mend that"
     waiting = _number(told.get("judgements"))  # below 0 where more were deleted than came
     return ProjectOverview(
-        registry.project_id,
+        folder.project_id,
         _text(told.get("title")),
         champion,
         len(versions),

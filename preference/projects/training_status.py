@@ -2,9 +2,9 @@
 
 MODEL_DIR/next_round.json           when the schedule's next round is (at), by what rule (schedule), and how many new
                                     judgements bring one before (min_new_pairs)
-<registry folder>/waiting.json      how many judgements came since the last round, the project's title and counts of tasks
+<project folder>/waiting.json      how many judgements came since the last round, the project's title and counts of tasks
                                     and judgements, and since when a round is running, if one is
-<registry folder>/last_round.json   how that ended: outcome, reason, version, seconds (it took), at (it ended, seconds
+<project folder>/last_round.json   how that ended: outcome, reason, version, seconds (it took), at (it ended, seconds
                                     since the epoch)
 """
 
@@ -15,28 +15,28 @@ from pathlib import Path
 from typing import Any
 
 from preference.atomic_files import write_whole
-from preference.projects.versions import Registry
+from preference.projects.folder import ProjectFolder
 
 _WAITING, _LAST_ROUND, _NEXT_ROUND = "waiting.json", "last_round.json", "next_round.json"
 
 
-def tell_waiting(registry: Registry, num_judgements: int, *, project: Mapping[str, Any] | None = None) -> None:
+def tell_waiting(folder: ProjectFolder, num_judgements: int, *, project: Mapping[str, Any] | None = None) -> None:
     """Remembers how many judgements came since the last round, and what else is known of the project.
 
     Raises:
         OSError: the folder is not writable, or the disk is full.
     """
-    _write(registry.folder / _WAITING, {**(project or {}), "judgements": num_judgements})
+    _write(folder.path / _WAITING, {**(project or {}), "judgements": num_judgements})
 
 
-def tell_round(registry: Registry, outcome: str, *, reason: str, version: str | None, seconds: float) -> None:
+def tell_round(folder: ProjectFolder, outcome: str, *, reason: str, version: str | None, seconds: float) -> None:
     """Remembers how a round ended, just now.
 
     Raises:
         OSError: the folder is not writable, or the disk is full.
     """
     ended = {"outcome": outcome, "reason": reason, "version": version, "seconds": round(seconds, 1), "at": round(time.time(), 1)}
-    _write(registry.folder / _LAST_ROUND, ended)
+    _write(folder.path / _LAST_ROUND, ended)
 
 
 def tell_next_round(model_dir: Path, at: float | None, *, schedule: str, min_new_pairs: int) -> None:
@@ -48,20 +48,20 @@ def tell_next_round(model_dir: Path, at: float | None, *, schedule: str, min_new
     _write(model_dir / _NEXT_ROUND, {"at": at, "schedule": schedule, "min_new_pairs": min_new_pairs})
 
 
-def read_waiting(registry: Registry) -> int | None:
+def read_waiting(folder: ProjectFolder) -> int | None:
     """How many judgements came since the last round; None where no trainer has told."""
-    judgements = read_project(registry).get("judgements")
+    judgements = read_project(folder).get("judgements")
     return judgements if isinstance(judgements, int) else None
 
 
-def read_project(registry: Registry) -> dict[str, Any]:
+def read_project(folder: ProjectFolder) -> dict[str, Any]:
     """What the trainer told of the project when it last looked; empty where none has."""
-    return _read(registry.folder / _WAITING)
+    return _read(folder.path / _WAITING)
 
 
-def read_round(registry: Registry) -> dict[str, Any]:
+def read_round(folder: ProjectFolder) -> dict[str, Any]:
     """What is known of the last round; empty where there was none."""
-    return _read(registry.folder / _LAST_ROUND)
+    return _read(folder.path / _LAST_ROUND)
 
 
 def read_next_round(model_dir: Path) -> dict[str, Any]:

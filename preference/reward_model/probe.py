@@ -5,7 +5,8 @@ from typing import Any
 import torch
 
 from preference.errors import VersionRefused
-from preference.projects.versions import Registry
+from preference.projects.folder import ProjectFolder
+from preference.projects.versions import Versions
 from preference.reward_model.model import FindsExtractor, RewardModel, load_reward_model
 
 _PROMPT = "Which is larger, a lake or an ocean?"
@@ -18,14 +19,14 @@ def take_probe(model: RewardModel) -> dict[str, Any]:
     return {"prompt": _PROMPT, "answer": _ANSWER, "reward": float(model.score([_PROMPT], [_ANSWER])[0])}
 
 
-def load_version(registry: Registry, version: str, *, extractor: FindsExtractor, device: torch.device) -> RewardModel:
+def load_version(folder: ProjectFolder, version: str, *, extractor: FindsExtractor, device: torch.device) -> RewardModel:
     """A version that proved itself.
 
     Raises:
         PairloopError: it is not there, cannot be loaded, or its probe's reward is not what its card says.
     """
-    folder, card = registry.path(version), registry.card(version)
-    model = load_reward_model(folder, extractor=extractor, device=device)
+    published, card = Versions(folder).path(version), Versions(folder).card(version)
+    model = load_reward_model(published, extractor=extractor, device=device)
     try:
         prompt, answer, expected = card.probe["prompt"], card.probe["answer"], float(card.probe["reward"])
     except (KeyError, TypeError, ValueError):

@@ -15,7 +15,8 @@ from click.testing import CliRunner, Result
 from filelock import FileLock
 
 from backend.__main__ import main
-from preference.projects.versions import UNTRAINED, known_projects
+from preference.projects.folder import known_projects
+from preference.projects.versions import UNTRAINED
 from preference.settings import Settings
 from tests.conftest import SettingsFactory
 from tests.support.clinic import Clinic
@@ -217,7 +218,7 @@ def test_a_file_that_cannot_be_imported_is_one_sentence(invoke: Invoke, house: H
 
 
 def test_a_second_import_into_a_project_is_one_sentence(invoke: Invoke, house: House, prompt_file: Path) -> None:
-    with FileLock(house.registry.folder / "import.lock"):
+    with FileLock(house.folder.path / "import.lock"):
         result = invoke("import", "--project", house.project_id, prompt_file)
 
     assert result.exit_code == 1
@@ -285,7 +286,7 @@ def test_kill_9_at_any_moment_of_an_import_makes_no_double_and_loses_nothing(
     assert all(versions in ([], [version]) for versions in house.versions(ids))
     house.fill()  # tasks whose import was killed before their predictions came are left to the filler
     assert house.versions(ids) == [[version]] * 1200
-    assert not (house.registry.folder / "importing.json").exists()
+    assert not (house.folder.path / "importing.json").exists()
 
 
 # Ctrl-C
@@ -354,7 +355,7 @@ def test_ctrl_c_ends_the_watching_of_a_backend(house: House, tmp_path: Path) -> 
     command = Command(house, "fill", "--project", house.project_id, output=tmp_path / "log")
     with FileLock(house.settings.model_dir / "filler.lock"):
         command.start()
-        wait_until(lambda: house.registry.take_request("fill"), seconds=60)
+        wait_until(lambda: house.folder.take_request("fill"), seconds=60)
         command.send(signal.SIGINT)
 
         assert command.status() == 130

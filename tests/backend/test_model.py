@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from preference.projects.versions import Registry
+from preference.projects.folder import ProjectFolder
+from preference.projects.versions import Versions
 from tests.conftest import REPOSITORY
 from tests.support.studio_double import CALLS, DATA
 from tests.support.versions import publish_version
@@ -55,19 +56,19 @@ print(json.dumps(answers))
 @pytest.fixture(scope="module")
 def hosted(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> dict[str, Any]:
     """What label-studio-ml's own server answered with PreferenceModel behind it."""
-    folder = tmp_path_factory.mktemp("hosted")
-    registry = Registry(folder / "models", PROJECT)
-    version = publish_version(registry, tiny_base, weight=1)
-    registry.promote(version)
+    scratch = tmp_path_factory.mktemp("hosted")
+    folder = ProjectFolder(scratch / "models", PROJECT)
+    version = publish_version(folder, tiny_base, weight=1)
+    Versions(folder).promote(version)
     # label-studio-tools 0.0.4, which label-studio-ml 1.0.9 imports, has an invalid escape.
     warnings = ["-W", "error", "-W", "ignore:invalid escape sequence", "-W", "ignore::ResourceWarning"]
-    environ = {"PATH": os.environ["PATH"], "MODEL_DIR": str(folder / "models"), "GENERATOR_ENGINE": "echo", "DEVICE": "cpu"}
+    environ = {"PATH": os.environ["PATH"], "MODEL_DIR": str(scratch / "models"), "GENERATOR_ENGINE": "echo", "DEVICE": "cpu"}
     environ["CONTROL_PERCENT"] = "0"
-    arguments = [str(DATA / "label_studio_1.23.2_calls.json"), str(folder / "models"), str(folder / "jobs")]
+    arguments = [str(DATA / "label_studio_1.23.2_calls.json"), str(scratch / "models"), str(scratch / "jobs")]
     done = subprocess.run(
         [sys.executable, *warnings, "-c", HOST, *arguments],
         env={**environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(REPOSITORY)},
-        cwd=folder, capture_output=True, text=True, timeout=120, check=False,
+        cwd=scratch, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     answers: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])

@@ -15,8 +15,9 @@ from flask import Flask
 from playwright.sync_api import Browser, Page, expect
 from werkzeug.serving import make_server
 
+from preference.projects.folder import ProjectFolder
 from preference.projects.training_status import tell_waiting
-from preference.projects.versions import Registry
+from preference.projects.versions import Versions
 from tests.backend.dashboard.test_page import HOSTILE, IS_NIGHTLY, app_on, change_card, hostile, page, press
 from tests.processes.test_server import Server
 from tests.support.browser import chromium
@@ -96,9 +97,9 @@ def test_so_are_the_first_page_and_one_full_of_long_and_hostile_texts(
     models = Path(shutil.copytree(server.model_dir, tmp_path / "models", ignore=shutil.ignore_patterns("features")))
     change_card(models, lambda card: card.update(hostile({**card, "report": None, "reason": ""}), report=hostile(card["report"])))
     change_card(models, lambda card: card.update(reason="W" * 5000, dropped={"W" * 200: 3}), number=3)
-    tell_waiting(Registry(models, PROJECT), 1, project={"title": "W" * 500})
+    tell_waiting(ProjectFolder(models, PROJECT), 1, project={"title": "W" * 500})
     for other in range(20, 32):
-        tell_waiting(Registry(models, other), 1, project={"title": f"Project of many words, number {other}"})
+        tell_waiting(ProjectFolder(models, other), 1, project={"title": f"Project of many words, number {other}"})
     for app, query in ((app_on(tmp_path / "nothing"), ""), (app_on(models), f"?project={PROJECT}")):
         with served(app) as url, opened(browser, f"{url}/{query}", width=width, color_scheme=scheme) as shown:
             assert_readable(shown, width)
@@ -169,9 +170,9 @@ def test_a_button_leads_back_with_what_came_of_it(browser: Browser, server: Serv
 
         expect(shown.get_by_role("status")).to_contain_text("Asked for")
         assert shown.url.startswith(f"{server.url}/?project=7&said=")
-        assert Registry(server.model_dir, PROJECT).take_request("fill")
+        assert ProjectFolder(server.model_dir, PROJECT).take_request("fill")
         shown.reload()
-        assert not Registry(server.model_dir, PROJECT).is_requested("fill"), "a page that is loaded again presses nothing"
+        assert not ProjectFolder(server.model_dir, PROJECT).is_requested("fill"), "a page that is loaded again presses nothing"
 
 
 MAKE_OLD = "document.querySelectorAll('input[name=token]').forEach(field => field.value = 'of a day ago')"
@@ -181,7 +182,7 @@ MAKE_OLD = "document.querySelectorAll('input[name=token]').forEach(field => fiel
 def test_a_button_of_an_old_page_leads_to_one_that_says_so_and_whose_buttons_work(
     browser: Browser, server: Server, has_scripts: bool
 ) -> None:
-    registry = Registry(server.model_dir, PROJECT)
+    folder = ProjectFolder(server.model_dir, PROJECT)
     context = browser.new_context(java_script_enabled=has_scripts, viewport={"width": 390, "height": 900}, color_scheme="dark")
     shown = context.new_page()
     shown.goto(server.url)
@@ -191,14 +192,14 @@ def test_a_button_of_an_old_page_leads_to_one_that_says_so_and_whose_buttons_wor
 
     assert answer.value.status == 403
     expect(shown.get_by_role("alert")).to_contain_text("more than 12 hours old")
-    assert not registry.is_requested("fill")
+    assert not folder.is_requested("fill")
     if has_scripts:  # axe-core is one
         assert_readable(shown, 390)
     assert shown.url == (f"{server.url}/?project={PROJECT}" if has_scripts else f"{server.url}/buttons")
     shown.get_by_role("button", name="Fill now").click()
     expect(shown.get_by_role("status")).to_contain_text("Asked for")
     expect(shown.get_by_role("alert")).to_have_count(0)
-    assert registry.take_request("fill")
+    assert folder.take_request("fill")
     context.close()
 
 
@@ -212,7 +213,7 @@ def test_a_page_that_stays_open_renews_what_its_buttons_bring(browser: Browser, 
         shown.get_by_role("button", name="Fill now").click()
 
         expect(shown.get_by_role("status")).to_contain_text("Asked for")
-    assert Registry(server.model_dir, PROJECT).take_request("fill")
+    assert ProjectFolder(server.model_dir, PROJECT).take_request("fill")
 
 
 def test_without_scripts_the_page_is_whole_and_its_buttons_work(browser: Browser, server: Server) -> None:
@@ -220,7 +221,7 @@ def test_without_scripts_the_page_is_whole_and_its_buttons_work(browser: Browser
         shown.get_by_role("button", name="Fill now").click()
 
         expect(shown.get_by_role("status")).to_contain_text("Asked for")
-    assert Registry(server.model_dir, PROJECT).take_request("fill")
+    assert ProjectFolder(server.model_dir, PROJECT).take_request("fill")
 
 
 def test_every_worker_takes_the_token_that_another_made(server: Server) -> None:
@@ -230,32 +231,32 @@ def test_every_worker_takes_the_token_that_another_made(server: Server) -> None:
         answers = {client.post("/buttons", data=form).status_code for _ in range(40)}
 
     assert answers == {303}
-    assert Registry(server.model_dir, PROJECT).take_request("fill")
+    assert ProjectFolder(server.model_dir, PROJECT).take_request("fill")
 
 
 def test_numbers_move_by_themselves_and_a_new_champion_renews_the_page(browser: Browser, server: Server) -> None:
-    registry = Registry(server.model_dir, PROJECT)
+    folder = ProjectFolder(server.model_dir, PROJECT)
     with opened(browser, "about:blank") as shown:
         shown.clock.install()
         shown.goto(server.url)
         shown.get_by_role("button", name="Train now").focus()
         told = {"title": "Support answers, English", "tasks": 1240, "tasks_judged": 221}
-        tell_waiting(registry, 39, project=told)
+        tell_waiting(folder, 39, project=told)
         shown.clock.run_for(5100)
 
         expect(shown.locator("#loop")).to_contain_text("221")
         expect(shown.get_by_role("button", name="Train now")).to_be_focused()
 
-        registry.rollback()
+        Versions(folder).rollback()
         shown.clock.run_for(5100)
         expect(shown.get_by_role("button", name="Roll back to v2")).to_be_visible()
-    registry.promote(registry.versions()[3], by="hand")
+    Versions(folder).promote(Versions(folder).all()[3], by="hand")
 
 
 def test_a_page_on_another_port_cannot_press_a_button(browser: Browser, server: Server, tmp_path: Path) -> None:
     token = page(app_on(server.model_dir).test_client()).button("rollback")["token"]  # even if it knew one
-    registry = Registry(server.model_dir, PROJECT)
-    before = registry.champion()
+    folder = ProjectFolder(server.model_dir, PROJECT)
+    before = Versions(folder).champion()
     evil = Flask("evil", static_folder=None)
 
     @evil.get("/")
@@ -281,7 +282,7 @@ def test_a_page_on_another_port_cannot_press_a_button(browser: Browser, server: 
         )
         assert "The loop" not in (framed or "")
         context.close()
-    assert registry.champion() == before
+    assert Versions(folder).champion() == before
     ours = press(app_on(server.model_dir).test_client(), {"button": "rollback", "project": str(PROJECT), "token": token})
     assert ours.status_code == 303, "the token was good"
-    registry.promote(before or "", by="hand")
+    Versions(folder).promote(before or "", by="hand")

@@ -23,7 +23,8 @@ from demo.stack import REPOSITORY, Stack, free_port, wait_until
 from preference.errors import StudioKeyError
 from preference.labelling.label_config import LabelingLayout
 from preference.labelling.pairs import pairs_of_task
-from preference.projects.versions import UNTRAINED, Registry
+from preference.projects.folder import ProjectFolder
+from preference.projects.versions import UNTRAINED, Versions
 from preference.settings import Settings
 from preference.studio.project import LabelStudioProject, Task
 from tests.support.browser import chromium, logged_in
@@ -95,14 +96,14 @@ def settings(stack: Stack) -> Settings:
 @pytest.fixture(scope="module")
 def project(stack: Stack, settings: Settings) -> LabelStudioProject:
     created = LabelStudioProject.create(settings, title="Loop", label_config=LABEL_CONFIG)
-    done = connect(created, Registry(settings.model_dir, created.id), settings)
+    done = connect(created, ProjectFolder(settings.model_dir, created.id), settings)
     assert done == [f"connected {stack.backend_url} as {UNTRAINED}", "switched uncertainty sampling on"]
     return created
 
 
 @pytest.fixture(scope="module")
-def registry(settings: Settings, project: LabelStudioProject) -> Registry:
-    return Registry(settings.model_dir, project.id)
+def folder(settings: Settings, project: LabelStudioProject) -> ProjectFolder:
+    return ProjectFolder(settings.model_dir, project.id)
 
 
 @pytest.fixture(scope="module")
@@ -164,15 +165,15 @@ def test_prompts_are_answered_and_nothing_else_is_touched(stack: Stack, project:
 
 
 def test_judgements_become_a_version_that_both_workers_serve(
-    stack: Stack, project: LabelStudioProject, registry: Registry, judged: list[int]
+    stack: Stack, project: LabelStudioProject, folder: ProjectFolder, judged: list[int]
 ) -> None:
     for i, task_id in enumerate(judged[:56]):
         side = "left" if i % 2 else "right"
         region = {"from_name": "comparison", "to_name": "comparison", "type": "pairwise", "value": {"selected": side}}
         project.annotate(task_id, [region] if i else [], skip=i == 0)
-    eventually(stack, lambda: registry.champion() is not None, what="a promoted version")
-    version = registry.champion() or ""
-    card = registry.card(version)
+    eventually(stack, lambda: Versions(folder).champion() is not None, what="a promoted version")
+    version = Versions(folder).champion() or ""
+    card = Versions(folder).card(version)
     assert card.promoted and card.metrics["accuracy"] >= 0.9
     assert card.num_train_pairs + card.num_holdout_pairs >= 48 and card.dropped.get("skipped") == 1
     serving = f"project {project.id}: serving {version}"
@@ -183,9 +184,9 @@ def test_judgements_become_a_version_that_both_workers_serve(
 
 
 def test_open_tasks_carry_its_suggestion_under_one_version_string(
-    stack: Stack, project: LabelStudioProject, registry: Registry, judged: list[int]
+    stack: Stack, project: LabelStudioProject, folder: ProjectFolder, judged: list[int]
 ) -> None:
-    version = registry.champion() or ""
+    version = Versions(folder).champion() or ""
 
     def named() -> set[str]:
         backend = call(stack, "GET", f"/api/ml?project={project.id}")[0]
@@ -207,9 +208,9 @@ def test_open_tasks_carry_its_suggestion_under_one_version_string(
     assert not project.tasks([judged[1]])[judged[1]]["predictions_model_versions"]
 
 
-def test_new_tasks_are_answered_and_scored_by_it(stack: Stack, project: LabelStudioProject, registry: Registry) -> None:
+def test_new_tasks_are_answered_and_scored_by_it(stack: Stack, project: LabelStudioProject, folder: ProjectFolder) -> None:
     ids = project.import_tasks([{"data": {"prompt": f"Name a tool, {i}.", "answer1": "", "answer2": ""}} for i in range(3)])
-    version = registry.champion() or ""
+    version = Versions(folder).champion() or ""
 
     def scored() -> bool:
         return all(version in (task["predictions_model_versions"] or "") for task in project.tasks(ids).values())
@@ -227,7 +228,7 @@ def test_a_page_that_is_opened_before_its_answers_are_there_shows_no_error(stack
 
 
 def test_an_import_brings_tasks_that_are_answered_and_scored_once(
-    stack: Stack, project: LabelStudioProject, registry: Registry, tmp_path: Path
+    stack: Stack, project: LabelStudioProject, folder: ProjectFolder, tmp_path: Path
 ) -> None:
     path = tmp_path / "prompts.txt"
     path.write_text("Name a bridge.\nName a lake.\n\nName a bridge.\n", encoding="utf-8")
@@ -238,7 +239,7 @@ def test_an_import_brings_tasks_that_are_answered_and_scored_once(
     assert sorted(task["data"]["prompt"] for task in tasks.values()) == ["Name a bridge.", "Name a lake."]
     for task in tasks.values():
         assert task["data"]["answer1"] and task["data"]["answer2"] and task["data"]["answer1"] != task["data"]["answer2"]
-        assert task["predictions_model_versions"] == registry.champion()
+        assert task["predictions_model_versions"] == Versions(folder).champion()
         assert task["meta"][META_KEY]["generator"] == "SmolLM2-135M-Instruct"
     assert "3 skipped, the project holds the prompt" in pairloop_backend(stack, "import", "--project", str(project.id), str(path))
 
@@ -283,7 +284,7 @@ def test_the_annotators_page_shows_both_answers_and_the_suggested_side(stack: St
 
 
 def test_an_annotator_gets_new_answers_to_a_prompt_and_the_old_ones_stay(
-    stack: Stack, project: LabelStudioProject, registry: Registry
+    stack: Stack, project: LabelStudioProject, folder: ProjectFolder
 ) -> None:
     layout = LabelingLayout.from_label_config(LABEL_CONFIG)
     task_id = project.import_tasks(
@@ -301,7 +302,9 @@ def test_an_annotator_gets_new_answers_to_a_prompt_and_the_old_ones_stay(
     eventually(stack, lambda: new_tasks() and answered(project, new_tasks(), layout), what="new answers")
     (new_id,) = new_tasks()
     eventually(
-        stack, lambda: project.tasks([new_id])[new_id]["predictions_model_versions"] == registry.champion(), what="their scores"
+        stack,
+        lambda: project.tasks([new_id])[new_id]["predictions_model_versions"] == Versions(folder).champion(),
+        what="their scores",
     )
     old, new = (project.tasks([each])[each] for each in (task_id, new_id))
     assert (old["data"]["answer1"], old["data"]["answer2"], old["total_annotations"]) == ("No.", "Why?", 1)
@@ -310,12 +313,12 @@ def test_an_annotator_gets_new_answers_to_a_prompt_and_the_old_ones_stay(
 
 
 def test_start_training_makes_a_round_without_new_judgements(
-    stack: Stack, project: LabelStudioProject, registry: Registry
+    stack: Stack, project: LabelStudioProject, folder: ProjectFolder
 ) -> None:
-    before = registry.versions()
+    before = Versions(folder).all()
     backend = call(stack, "GET", f"/api/ml?project={project.id}")[0]
     call(stack, "POST", f"/api/ml/{backend['id']}/train", json={})
-    eventually(stack, lambda: len(registry.versions()) == len(before) + 1, what="a new version")
+    eventually(stack, lambda: len(Versions(folder).all()) == len(before) + 1, what="a new version")
     assert "round begins (a training request)" in stack.trainer.log.read_text()
 
 
@@ -364,7 +367,7 @@ def test_a_url_pasted_under_any_title_gets_its_versions_mended(
     ids = other.import_tasks([{"data": {"task": "Name a fish.", "a": "", "b": ""}}])
     layout = LabelingLayout.from_label_config(OLDER_CONFIG)
     eventually(stack, lambda: answered(other, ids, layout), what="the other project's task to be answered")
-    assert Registry(settings.model_dir, other.id).versions() == []
+    assert Versions(ProjectFolder(settings.model_dir, other.id)).all() == []
     assert other.tasks(ids)[ids[0]]["predictions_model_versions"] in (None, "")
 
 
@@ -453,7 +456,7 @@ def test_a_personal_access_token_works_as_well(stack: Stack, project: LabelStudi
 def test_work_goes_on_after_label_studio_was_away(stack: Stack, project: LabelStudioProject) -> None:
     layout = LabelingLayout.from_label_config(LABEL_CONFIG)
     stack.label_studio.stop()
-    Registry(stack.model_dir, project.id).request("fill")
+    ProjectFolder(stack.model_dir, project.id).request("fill")
     eventually(stack, lambda: "does not answer; trying again" in stack.backend.log.read_text(), what="the filler to notice")
     stack.label_studio.start()
     stack.label_studio.wait_until_up(timeout_seconds=120)

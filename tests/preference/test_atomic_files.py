@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,9 @@ from filelock import FileLock
 from backend.scoring.champion import Champions
 from preference.atomic_files import write_whole
 from preference.errors import RegistryError, TrainingError
+from preference.projects.folder import ProjectFolder
 from preference.projects.promotions import PROMOTIONS
-from preference.projects.versions import Registry
-from preference.report_card.card import ModelCard
+from preference.projects.versions import Versions
 from preference.reward_model.feature_cache import FeatureCache
 from preference.reward_model.feature_extractor import FeatureExtractor, FeatureRecipe
 from tests.conftest import REPOSITORY, SettingsFactory
@@ -39,22 +40,22 @@ PAGE = 4096
 
 
 @pytest.fixture
-def registry(tmp_path: Path) -> Registry:
+def folder(tmp_path: Path) -> ProjectFolder:
     """Project 3 with the versions v1, which is the champion, and v2."""
     return with_two_versions(tmp_path / "models")
 
 
-def with_two_versions(model_dir: Path, *, num_bytes: int = 5_000) -> Registry:
+def with_two_versions(model_dir: Path, *, num_bytes: int = 5_000) -> ProjectFolder:
     (model_dir / "draft").mkdir(parents=True)
     (model_dir / "draft" / "model.safetensors").write_bytes(b"x" * num_bytes)
-    registry = Registry(model_dir, 3)
-    registry.promote(registry.publish(model_dir / "draft", CARD))
-    registry.publish(model_dir / "draft", CARD)
-    return registry
+    folder = ProjectFolder(model_dir, 3)
+    Versions(folder).promote(Versions(folder).publish(model_dir / "draft", CARD))
+    Versions(folder).publish(model_dir / "draft", CARD)
+    return folder
 
 
-def names(registry: Registry) -> list[str]:
-    return [version.partition("-")[0] for version in registry.versions()]
+def names(folder: ProjectFolder) -> list[str]:
+    return [version.partition("-")[0] for version in Versions(folder).all()]
 
 
 def leftovers(model_dir: Path) -> list[str]:
@@ -66,13 +67,13 @@ def leftovers(model_dir: Path) -> list[str]:
 
 @pytest.mark.parametrize("name", ACTIONS)
 def test_a_kill_at_any_step_of_writing_leaves_nothing_half_and_the_next_process_does_it(
-    name: str, registry: Registry, tmp_path: Path
+    name: str, folder: ProjectFolder, tmp_path: Path
 ) -> None:
-    first, second = registry.versions()
+    first, second = Versions(folder).all()
     if name == "rollback":
-        registry.promote(second)
-    was = registry.champion()
-    command = [sys.executable, "-m", "tests.support.dying", name, str(registry.folder.parent.parent)]
+        Versions(folder).promote(second)
+    was = Versions(folder).champion()
+    command = [sys.executable, "-m", "tests.support.dying", name, str(folder.path.parent.parent)]
     ran = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=200)
     assert ran.returncode == 0, ran.stderr
     *killed, whole = [json.loads(line) for line in ran.stdout.splitlines()]
@@ -145,74 +146,75 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
 
 
 def test_on_a_disk_that_fills_up_anywhere_in_a_publication_no_half_version_is_left(disk: Disk) -> None:
-    registry = with_two_versions(disk.path, num_bytes=20 * PAGE)
-    champion, num_refused = registry.champion(), 0
+    folder = with_two_versions(disk.path, num_bytes=20 * PAGE)
+    champion, num_refused = Versions(folder).champion(), 0
 
     for num_pages in range(40):
         disk.leave(num_pages * PAGE)
-        num_before = len(registry.versions())
+        num_before = len(Versions(folder).all())
         try:
-            registry.publish(disk.path / "draft", CARD)
+            Versions(folder).publish(disk.path / "draft", CARD)
         except RegistryError as error:
             num_refused += 1
             assert "No space left on device" in str(error)
             assert "; free some space" in str(error)
-            assert len(registry.versions()) == num_before
-        assert registry.champion() == champion
+            assert len(Versions(folder).all()) == num_before
+        assert Versions(folder).champion() == champion
         assert leftovers(disk.path) == []
 
     assert 20 <= num_refused < 40
     disk.free()
-    assert registry.publish(disk.path / "draft", CARD) == registry.versions()[-1]
+    assert Versions(folder).publish(disk.path / "draft", CARD) == Versions(folder).all()[-1]
 
 
 def test_on_a_full_disk_nothing_is_promoted_and_the_champion_is_whole(disk: Disk, caplog: pytest.LogCaptureFixture) -> None:
-    registry = with_two_versions(disk.path)
-    first, second = registry.versions()
+    folder = with_two_versions(disk.path)
+    first, second = Versions(folder).all()
     disk.leave(0)
 
     acts: list[Callable[[], object]] = [
-        lambda: registry.promote(second), lambda: registry.write_host("a:1"), lambda: registry.write_progress({"a": 1})
+        lambda: Versions(folder).promote(second), lambda: folder.write_host("a:1"), lambda: folder.write_progress({"a": 1})
     ]  # fmt: skip
     for act in acts:
         with pytest.raises(RegistryError) as caught:
             act()
-        assert str(caught.value) == f"MODEL_DIR is not writable at {registry.folder} (No space left on device); free some space."
-    assert registry.champion() == first
+        assert str(caught.value) == f"MODEL_DIR is not writable at {folder.path} (No space left on device); free some space."
+    assert Versions(folder).champion() == first
     assert leftovers(disk.path) == []
     command = ["promote", "--project", "3", second]
     told = CliRunner().invoke(main, command, env={"MODEL_DIR": str(disk.path)})
     assert (told.exit_code, told.output) == (1, f"Error: {caught.value}\n")
 
     disk.free()
-    registry.promote(second)
-    assert (registry.champion(), registry.rollback()) == (second, first)
+    Versions(folder).promote(second)
+    assert (Versions(folder).champion(), Versions(folder).rollback()) == (second, first)
 
 
-class FullThen(Registry):
-    """A registry whose disk fills up as soon as a version is published."""
+class FullThen(ProjectFolder):
+    """A project whose disk fills up as soon as a version is published."""
 
     def __init__(self, disk: Disk) -> None:
         super().__init__(disk.path, 7)
         self._disk = disk
 
-    def publish(self, folder: Path, card: ModelCard) -> str:
-        version = super().publish(folder, card)
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        with super().locked():
+            yield
         self._disk.leave(0)
-        return version
 
 
 def test_on_a_full_disk_a_round_that_ended_says_how_to_promote_its_version(
     disk: Disk, settings_for: SettingsFactory, tiny_base: Path
 ) -> None:
     lab = Lab(settings_for(model_dir=disk.path, reward_base=str(tiny_base), min_pairs=20, holdout_fraction=0.3, seed=5))
-    lab.registry = FullThen(disk)
+    lab.folder = FullThen(disk)
 
     ended = lab.round(judged_tasks(60))
 
     assert ended.outcome == "failed"
     assert ended.reason.endswith(f"Then `pairloop-trainer promote --project 7 {ended.version}`"), ended.reason
-    assert lab.registry.versions() == [ended.version]
+    assert Versions(lab.folder).all() == [ended.version]
 
 
 def test_on_a_full_disk_features_are_computed_and_that_is_said_once(
@@ -237,7 +239,7 @@ def test_on_a_full_disk_tasks_are_answered_and_scored_all_the_same(
     with House(studio, settings_for(model_dir=disk.path, label_studio_url=studio.url, label_studio_api_key=KEY)) as house:
         version = house.promote(tiny_base, weight=1)
         tasks = house.add_prompts(20)
-        house.registry.request("fill")
+        house.folder.request("fill")
         disk.leave(0)
 
         house.filler().look(threading.Event())
@@ -246,53 +248,53 @@ def test_on_a_full_disk_tasks_are_answered_and_scored_all_the_same(
         assert house.versions(tasks) == [[version]] * 20
         (told,) = [message for message in warnings_of(caplog) if message.startswith(f"project {house.project_id}: ")]
         assert told.endswith("(No space left on device); free some space.")
-        assert house.registry.read_progress() == {}
+        assert house.folder.read_progress() == {}
 
 
 def test_a_read_only_model_dir_serves_its_champion_and_every_writer_says_so(
     disk: Disk, settings_for: SettingsFactory, tiny_base: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    registry = Registry(disk.path, 3)
-    version = publish_version(registry, tiny_base, weight=1)
-    registry.promote(version)
+    folder = ProjectFolder(disk.path, 3)
+    version = publish_version(folder, tiny_base, weight=1)
+    Versions(folder).promote(version)
     disk.make_read_only()
-    said = f"MODEL_DIR is not writable at {registry.folder} (Read-only file system); mount it read-write."
+    said = f"MODEL_DIR is not writable at {folder.path} (Read-only file system); mount it read-write."
 
     champions = Champions(disk.path, device=torch.device("cpu"))
     assert champions.of(3).refresh()
     serving = champions.of(3).serving
     assert serving is not None
     assert serving.model.score(["Why?"], ["A longer answer."]).isfinite().all()
-    assert [registry.take_request(kind) for kind in ("train", "fill", "look")] == [False] * 3
+    assert [folder.take_request(kind) for kind in ("train", "fill", "look")] == [False] * 3
 
     writers: list[Callable[[], object]] = [
-        lambda: registry.promote(version), lambda: registry.request("train"), lambda: registry.write_host("a:1"),
-        lambda: registry.write_progress({}),
+        lambda: Versions(folder).promote(version), lambda: folder.request("train"), lambda: folder.write_host("a:1"),
+        lambda: folder.write_progress({}),
     ]  # fmt: skip
     for write in writers:
         with pytest.raises(RegistryError) as caught:
             write()
         assert str(caught.value) == said
-    (disk_draft := registry.folder.parent / "draft")
+    (disk_draft := folder.path.parent / "draft")
     with pytest.raises(RegistryError, match="Read-only file system"):
-        registry.publish(disk_draft, CARD)
+        Versions(folder).publish(disk_draft, CARD)
 
     environ = {"MODEL_DIR": str(disk.path), "LABEL_STUDIO_URL": "http://127.0.0.1:9", "LABEL_STUDIO_API_KEY": KEY}
-    for command, where in (["run"], disk.path), (["once"], registry.folder):
+    for command, where in (["run"], disk.path), (["once"], folder.path):
         told = CliRunner().invoke(main, command, env=environ)
         assert told.exit_code == 1
-        assert told.output == f"Error: {said.replace(str(registry.folder), str(where))}\n"
+        assert told.output == f"Error: {said.replace(str(folder.path), str(where))}\n"
 
 
 def test_a_model_dir_that_becomes_read_only_under_a_trainer_is_said_once_and_the_trainer_goes_on(
     disk: Disk, studio: StudioDouble, settings_for: SettingsFactory, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings = settings_for(model_dir=disk.path, label_studio_url=studio.url, label_studio_api_key=KEY)
-    registry = Registry(disk.path, studio.add_project())
-    registry.request("train")
+    folder = ProjectFolder(disk.path, studio.add_project())
+    folder.request("train")
     rounds: list[int] = []
 
-    def run_round(project: Any, registry: Registry) -> Round:
+    def run_round(project: Any, folder: ProjectFolder) -> Round:
         rounds.append(1)
         return Round("skipped", "few")
 
@@ -302,7 +304,7 @@ def test_a_model_dir_that_becomes_read_only_under_a_trainer_is_said_once_and_the
         watch.look()
     assert rounds == []
     assert [message for message in caplog.messages if "Read-only file system" in message] == [
-        f"project {registry.project_id}: MODEL_DIR is not writable at {registry.folder / 'training'} (Read-only file system); mount it read-write."
+        f"project {folder.project_id}: MODEL_DIR is not writable at {folder.path / 'training'} (Read-only file system); mount it read-write."
     ]
 
     subprocess.run(["mount", "-o", "remount,rw", str(disk.path)], check=True)
@@ -343,12 +345,12 @@ def test_a_damaged_pointer_is_a_version_that_is_not_there_for_everybody(
     pointer: bytes, tiny_base: Path, settings_for: SettingsFactory, caplog: pytest.LogCaptureFixture
 ) -> None:
     lab = Lab(settings_for(reward_base=str(tiny_base), min_pairs=20, holdout_fraction=0.3, seed=5))
-    registry = lab.registry
-    version = publish_version(registry, tiny_base, weight=1)
-    registry.promote(version)
+    folder = lab.folder
+    version = publish_version(folder, tiny_base, weight=1)
+    Versions(folder).promote(version)
     champions = Champions(lab.settings.model_dir, device=torch.device("cpu"))
     champions.of(7).refresh()
-    (registry.folder / "champion").write_bytes(pointer)
+    (folder.path / "champion").write_bytes(pointer)
 
     for _ in range(2):
         assert not champions.of(7).refresh()
@@ -362,47 +364,47 @@ def test_a_damaged_pointer_is_a_version_that_is_not_there_for_everybody(
     assert version in versions.output
     assert ("is not among the versions; roll back, or promote another one" in status.output) is bool(pointer.strip())
 
-    registry.promote(version)
+    Versions(folder).promote(version)
     assert not champions.of(7).refresh()
-    assert (registry.champion(), champions.of(7).problem) == (version, None)
+    assert (Versions(folder).champion(), champions.of(7).problem) == (version, None)
 
 
 def test_a_round_under_a_damaged_pointer_is_judged_without_a_champion_and_mends_it(
     tiny_base: Path, settings_for: SettingsFactory
 ) -> None:
     lab = Lab(settings_for(reward_base=str(tiny_base), min_pairs=20, holdout_fraction=0.3, seed=5))
-    lab.registry.create()
-    (lab.registry.folder / "champion").write_bytes(b"\xff\xfe\x80")
+    lab.folder.create()
+    (lab.folder.path / "champion").write_bytes(b"\xff\xfe\x80")
 
     ended = lab.round(judged_tasks(60))
 
     assert ended.outcome == "promoted"
     assert "cannot be loaded" in ended.reason
-    assert lab.registry.champion() == ended.version
+    assert Versions(lab.folder).champion() == ended.version
 
 
 # A clock that is set back
 
 
 def test_versions_and_rollbacks_keep_their_order_where_the_clock_was_set_back(tmp_path: Path) -> None:
-    registry = with_two_versions(tmp_path / "models")
-    first, second = registry.versions()
+    folder = with_two_versions(tmp_path / "models")
+    first, second = Versions(folder).all()
     ahead = first.replace(first.split("-")[1], "20990101")
-    registry.path(first).rename(registry.path(first).with_name(ahead))  # both were made while the clock was ahead
-    log = registry.path(ahead) / PROMOTIONS
+    Versions(folder).path(first).rename(Versions(folder).path(first).with_name(ahead))  # both were made while the clock was ahead
+    log = Versions(folder).path(ahead) / PROMOTIONS
     entry = json.loads(log.read_text(encoding="utf-8"))
     log.write_text(json.dumps({**entry, "at": "2099-01-01T00:00:00.000000+00:00"}) + "\n", encoding="utf-8")
-    (registry.folder / "champion").write_text(ahead, encoding="utf-8")
+    (folder.path / "champion").write_text(ahead, encoding="utf-8")
 
-    registry.promote(second)
-    third = registry.publish(tmp_path / "models" / "draft", CARD)
-    registry.promote(third)
+    Versions(folder).promote(second)
+    third = Versions(folder).publish(tmp_path / "models" / "draft", CARD)
+    Versions(folder).promote(third)
 
-    assert registry.versions() == [ahead, second, third]
-    assert [registry.rollback(), registry.rollback()] == [second, ahead]
+    assert Versions(folder).all() == [ahead, second, third]
+    assert [Versions(folder).rollback(), Versions(folder).rollback()] == [second, ahead]
     with pytest.raises(RegistryError, match=r"has no champion before"):
-        registry.rollback()
-    moments = [entry["at"] for version in registry.versions() for entry in registry.card(version).promotions]
+        Versions(folder).rollback()
+    moments = [entry["at"] for version in Versions(folder).all() for entry in Versions(folder).card(version).promotions]
     assert len(set(moments)) == len(moments) == 5
 
 
@@ -414,7 +416,7 @@ def test_a_second_trainer_on_a_model_dir_leaves_and_says_so(tmp_path: Path, sett
     with FileLock(tmp_path / "trainer.lock"):
         told = CliRunner().invoke(main, ["run"], env=environ)
         with pytest.raises(TrainingError):
-            run_schedule(settings_for(model_dir=tmp_path), lambda project, registry: Round("skipped", ""))
+            run_schedule(settings_for(model_dir=tmp_path), lambda project, folder: Round("skipped", ""))
 
     assert told.exit_code == 1
     assert told.output == (

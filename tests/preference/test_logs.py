@@ -10,9 +10,9 @@ import pytest
 
 from demo.stack import REPOSITORY, Process
 from preference.logs import log_line
+from preference.projects.folder import ProjectFolder
 from preference.projects.trainer_heartbeat import is_alive
 from preference.projects.training_status import read_round
-from preference.projects.versions import Registry
 from preference.settings import Settings
 from tests.support.studio_double import KEY, StudioDouble, wait_until
 
@@ -107,8 +107,8 @@ def test_a_line_of_text_is_as_it_was() -> None:
 def test_the_daemon_and_its_rounds_write_objects(tmp_path: Path) -> None:
     with StudioDouble() as studio:
         project = studio.add_project()
-        registry = Registry(tmp_path / "models", project)
-        registry.request("train")
+        folder = ProjectFolder(tmp_path / "models", project)
+        folder.request("train")
         environ = {
             "PATH": os.environ["PATH"], "HOME": str(tmp_path), "LABEL_STUDIO_URL": studio.url, "LABEL_STUDIO_API_KEY": KEY,
             "MODEL_DIR": str(tmp_path / "models"), "LOG_FORMAT": "json", "LOOK_EVERY_SECONDS": "0.2", "DEVICE": "cpu",
@@ -117,13 +117,13 @@ def test_the_daemon_and_its_rounds_write_objects(tmp_path: Path) -> None:
         trainer = Process("the trainer", command, environ, tmp_path / "log", lambda: is_alive(tmp_path / "models"))
         trainer.start()
         try:
-            wait_until(lambda: bool(read_round(registry)), seconds=120)
+            wait_until(lambda: bool(read_round(folder)), seconds=120)
         finally:
             status = trainer.stop()
     found = events((tmp_path / "log").read_text())
 
     assert status == 0
-    assert read_round(registry)["outcome"] == "skipped"
+    assert read_round(folder)["outcome"] == "skipped"
     by_process = {event["process"]: event["message"] for event in found if event["logger"].startswith("trainer.")}
     assert len(by_process) == 2  # the daemon's, and the round's
     assert sorted(message.partition(":")[0] for message in by_process.values()) == [f"project {project}", "trainer stopped"]

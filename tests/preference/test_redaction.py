@@ -32,7 +32,8 @@ from backend.web.app import create_app
 from preference.errors import ModelError, StudioError
 from preference.logs import log_line
 from preference.models.pretrained import load_tokenizer, load_weights
-from preference.projects.versions import Registry
+from preference.projects.folder import ProjectFolder
+from preference.projects.versions import Versions
 from preference.redaction import texts_in, trace, unquoted
 from preference.reward_model.model import RewardModel, load_reward_model
 from preference.settings import Settings
@@ -205,7 +206,7 @@ def test_a_filler_whose_label_studio_and_server_quote_prompts_does_not(settings:
 
         studio.on_request = quote
         backend = Backend(with_doubles(settings, studio, server))
-        Registry(settings.model_dir, project).create()
+        ProjectFolder(settings.model_dir, project).create()
         backend.start()
         try:
             wait_until(lambda: "tasks left unanswered" in log.text)
@@ -311,9 +312,9 @@ def test_no_call_goes_to_the_hostname_in_setup_and_extra_params_load_nothing(
         settings = settings_for(label_studio_url=studio.url, label_studio_api_key=KEY, generator_engine="echo")
         project = studio.add_project()
         (task,) = studio.add_tasks(project, {"prompt": PROMPT, "answer1": "", "answer2": ""})
-        registry = Registry(settings.model_dir, project)
-        version = publish_version(registry, tiny_base, weight=1)
-        registry.promote(version)
+        folder = ProjectFolder(settings.model_dir, project)
+        version = publish_version(folder, tiny_base, weight=1)
+        Versions(folder).promote(version)
         backend = Backend(settings)
         extra = dict.fromkeys(vars(settings), there) | {
             "model_dir": "/tmp/x",
@@ -395,19 +396,19 @@ def test_honest_weights_are_refused_too_where_they_are_no_safetensors(tiny_base:
 def test_a_version_whose_weights_are_no_safetensors_is_refused_unread(
     kind: str, unsafe_base: Path, tiny_base: Path, tmp_path: Path
 ) -> None:
-    registry = Registry(tmp_path, 1)
-    folder = registry.path(publish_version(registry, tiny_base, weight=1))
-    (folder / "model.safetensors").unlink()
+    folder = ProjectFolder(tmp_path, 1)
+    published = Versions(folder).path(publish_version(folder, tiny_base, weight=1))
+    (published / "model.safetensors").unlink()
     if kind == "sequence":
-        shutil.copy(unsafe_base / "config.json", folder)
-        description = json.loads((folder / "reward_model.json").read_text(encoding="utf-8"))
-        (folder / "reward_model.json").write_text(json.dumps({**description, "kind": kind, "layers": []}), encoding="utf-8")
+        shutil.copy(unsafe_base / "config.json", published)
+        description = json.loads((published / "reward_model.json").read_text(encoding="utf-8"))
+        (published / "reward_model.json").write_text(json.dumps({**description, "kind": kind, "layers": []}), encoding="utf-8")
     for path in unsafe_base.iterdir():
         if path.suffix in (".bin", ".pt", ".pkl"):
-            shutil.copy(path, folder)
+            shutil.copy(path, published)
 
     with pytest.raises(ModelError, match="safetensors"):
-        load_reward_model(folder, extractor=lambda recipe: Sized(), device=torch.device("cpu"))  # type: ignore[arg-type]
+        load_reward_model(published, extractor=lambda recipe: Sized(), device=torch.device("cpu"))  # type: ignore[arg-type]
 
     assert not (unsafe_base / "mark").exists()
 

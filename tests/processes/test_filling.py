@@ -36,14 +36,14 @@ def test_of_two_fillers_on_one_folder_one_works_and_the_other_takes_over_when_it
     threads[1].start()
 
     second = house.add_prompts(8)
-    house.registry.request("fill")
+    house.folder.request("fill")
     wait_until(lambda: house.is_answered(*second))
     assert [len(generator.jobs) for generator in generators] == [9, 0]
     assert [filler.is_chosen for filler in fillers] == [True, False]
     stops[0].set()
     threads[0].join()
     third = house.add_prompts(1)
-    house.registry.request("fill")
+    house.folder.request("fill")
     wait_until(lambda: house.is_answered(*third))
     assert [filler.is_chosen for filler in fillers] == [False, True]
     stops[1].set()
@@ -117,8 +117,8 @@ def test_two_backends_on_two_folders_a_storm_of_requests_and_open_pages_leave_ev
 
     def storm(here: House) -> None:
         while not over.wait(0.01):
-            here.registry.request("fill")
-            here.registry.request("look")
+            here.folder.request("fill")
+            here.folder.request("look")
 
     def open_pages(backend: Backend, seed: int) -> None:
         chance = random.Random(seed)
@@ -160,7 +160,7 @@ def test_kill_9_at_any_moment_loses_nothing_and_stores_nothing_twice(house: Hous
     tasks = house.add_prompts(150)
     halves = house.add(*({"prompt": f"Half {n}", "answer1": "Mine.", "answer2": ""} for n in range(10)))
     version = house.promote(tiny_base, weight=1)
-    house.registry.request("fill")
+    house.folder.request("fill")
     chance = random.Random(5)
     processes = multiprocessing.get_context("forkserver")
     processes.set_forkserver_preload(["backend.filling.filler"])  # imports once what takes seconds
@@ -189,7 +189,7 @@ def test_kill_9_at_any_moment_loses_nothing_and_stores_nothing_twice(house: Hous
     process.start()
     try:
         wait_until(lambda: all(house.versions(tasks + halves)), seconds=60)
-        wait_until(lambda: not house.registry.read_progress()["is_filling"])
+        wait_until(lambda: not house.folder.read_progress()["is_filling"])
     finally:
         process.kill()
         process.join()
@@ -199,4 +199,4 @@ def test_kill_9_at_any_moment_loses_nothing_and_stores_nothing_twice(house: Hous
     assert all(house.answers(task)[0] == "Mine." and house.answers(task)[1].startswith("Echo ") for task in halves)
     assert all(body["data"]["answer1"] and body["data"]["answer2"] for _, body in house.patches())
     assert house.versions(tasks + halves) == [[version]] * 160
-    assert house.registry.read_progress()["tasks_left"] == 0
+    assert house.folder.read_progress()["tasks_left"] == 0

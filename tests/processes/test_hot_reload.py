@@ -9,25 +9,26 @@ import pytest
 from benchmarks.reload import LABEL_CONFIG, TASKS, Ride, expected_rewards, promote_under_load, torn
 from benchmarks.servers import ours
 from demo.stack import wait_until
-from preference.projects.versions import Registry
+from preference.projects.folder import ProjectFolder
+from preference.projects.versions import Versions
 from tests.support.versions import publish_version
 
 WORKERS = 2
 
 
 @pytest.fixture
-def registry(tmp_path: Path) -> Registry:
-    registry = Registry(tmp_path / "models", 1)
-    registry.create()
-    return registry
+def folder(tmp_path: Path) -> ProjectFolder:
+    folder = ProjectFolder(tmp_path / "models", 1)
+    folder.create()
+    return folder
 
 
-def test_no_answer_fails_or_mixes_two_versions_while_versions_are_promoted(registry: Registry, tiny_base: Path) -> None:
-    versions = [publish_version(registry, tiny_base, weight=weight) for weight in (1, -2, 3)]
-    model_dir = registry.folder.parent.parent
+def test_no_answer_fails_or_mixes_two_versions_while_versions_are_promoted(folder: ProjectFolder, tiny_base: Path) -> None:
+    versions = [publish_version(folder, tiny_base, weight=weight) for weight in (1, -2, 3)]
+    model_dir = folder.path.parent.parent
 
     ride: Ride = promote_under_load(
-        registry, versions, model_dir=model_dir, workers=WORKERS, num_promotions=6, quiet_seconds=0
+        folder, versions, model_dir=model_dir, workers=WORKERS, num_promotions=6, quiet_seconds=0
     )  # fmt: skip
 
     assert (ride.failures, ride.torn) == ([], [])
@@ -36,9 +37,9 @@ def test_no_answer_fails_or_mixes_two_versions_while_versions_are_promoted(regis
     assert "Traceback" not in (model_dir / "ours.log").read_text()
 
 
-def test_an_answer_that_mixes_versions_would_be_seen(registry: Registry, tiny_base: Path) -> None:
-    first, second = (publish_version(registry, tiny_base, weight=weight) for weight in (1, 2))
-    rewards = expected_rewards(registry, [first, second], model_dir=registry.folder.parent.parent)
+def test_an_answer_that_mixes_versions_would_be_seen(folder: ProjectFolder, tiny_base: Path) -> None:
+    first, second = (publish_version(folder, tiny_base, weight=weight) for weight in (1, 2))
+    rewards = expected_rewards(folder, [first, second], model_dir=folder.path.parent.parent)
 
     def results(version: str, of: str) -> list[dict[str, object]]:
         numbers = [[{"type": "number", "value": {"number": reward}} for reward in pair] for pair in rewards[of]]
@@ -50,12 +51,12 @@ def test_an_answer_that_mixes_versions_would_be_seen(registry: Registry, tiny_ba
     assert "0 with a prediction" in str(torn([[] for _ in TASKS], rewards))
 
 
-def test_a_broken_version_is_refused_by_every_worker_told_once_and_counted(registry: Registry, tiny_base: Path) -> None:
-    good, broken = (publish_version(registry, tiny_base, weight=weight) for weight in (1, 2))
-    weights = registry.path(broken) / "model.safetensors"
+def test_a_broken_version_is_refused_by_every_worker_told_once_and_counted(folder: ProjectFolder, tiny_base: Path) -> None:
+    good, broken = (publish_version(folder, tiny_base, weight=weight) for weight in (1, 2))
+    weights = Versions(folder).path(broken) / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-20])
-    registry.promote(good)
-    model_dir = registry.folder.parent.parent
+    Versions(folder).promote(good)
+    model_dir = folder.path.parent.parent
     server = ours(model_dir, model_dir, WORKERS=str(WORKERS))
     url = f"http://127.0.0.1:{server.environ['PORT']}"
 
@@ -67,7 +68,7 @@ def test_a_broken_version_is_refused_by_every_worker_told_once_and_counted(regis
     try:
         server.wait_until_up(timeout_seconds=120)
         wait_until(lambda: figures("served") == WORKERS, timeout_seconds=120, what="both workers to serve", check=server.check)
-        registry.promote(broken)
+        Versions(folder).promote(broken)
         wait_until(lambda: figures("refused") == WORKERS, timeout_seconds=60, what="both to refuse", check=server.check)
         body = {"tasks": TASKS, "project": "1.1", "label_config": LABEL_CONFIG}
         for _ in range(20):

@@ -13,7 +13,8 @@ import pytest
 from benchmarks.load import ROUTES, Figures, Load, drive
 from benchmarks.servers import PROJECT, ours, serving
 from demo.stack import Process
-from preference.projects.versions import Registry
+from preference.projects.folder import ProjectFolder
+from preference.projects.versions import Versions
 from tests.support.versions import publish_version
 
 IS_NIGHTLY = os.environ.get("PAIRLOOP_NIGHTLY") == "1"
@@ -28,21 +29,21 @@ MOST_FILES = 40  # above those that were open before
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> tuple[Figures, Registry, tuple[int, int]]:
+def served(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> tuple[Figures, ProjectFolder, tuple[int, int]]:
     """What the clients saw, the project's folder afterwards, and (before, after) the files that the worker has open."""
-    folder = tmp_path_factory.mktemp("load")
-    registry = Registry(folder / "models", PROJECT)
-    registry.promote(publish_version(registry, tiny_base, weight=1))
-    texts = folder / "texts.json"
+    scratch = tmp_path_factory.mktemp("load")
+    folder = ProjectFolder(scratch / "models", PROJECT)
+    Versions(folder).promote(publish_version(folder, tiny_base, weight=1))
+    texts = scratch / "texts.json"
     texts.write_text(json.dumps(TEXTS), encoding="utf-8")
-    server = ours(folder, folder / "models")
-    with serving(server, folder / "models") as url:
+    server = ours(scratch, scratch / "models")
+    with serving(server, scratch / "models") as url:
         before = num_open_files(server)
         figures = drive(url, server, LOAD, texts=texts, most_bytes=8 << 30)
         after = num_open_files(server)
     log = server.log.read_text(encoding="utf-8")
     assert "Traceback" not in log and "SIGKILL" not in log, log[-3000:]
-    return figures, registry, (before, after)
+    return figures, folder, (before, after)
 
 
 def num_open_files(server: Process) -> int:
@@ -50,7 +51,7 @@ def num_open_files(server: Process) -> int:
     return int(worker.num_fds())
 
 
-def test_every_request_is_answered_and_none_with_an_error(served: tuple[Figures, Registry, tuple[int, int]]) -> None:
+def test_every_request_is_answered_and_none_with_an_error(served: tuple[Figures, ProjectFolder, tuple[int, int]]) -> None:
     figures = served[0]
 
     assert figures.errors == {}, "\n".join(figures.lines())
@@ -60,20 +61,20 @@ def test_every_request_is_answered_and_none_with_an_error(served: tuple[Figures,
     assert figures.outcomes["/webhook, an import"] == {"201": 1}
 
 
-def test_tasks_with_answers_are_scored(served: tuple[Figures, Registry, tuple[int, int]]) -> None:
+def test_tasks_with_answers_are_scored(served: tuple[Figures, ProjectFolder, tuple[int, int]]) -> None:
     answered, scored = served[0].tasks["/predict, 1 task"]
 
     assert 0 < scored <= answered
 
 
-def test_events_are_coalesced(served: tuple[Figures, Registry, tuple[int, int]]) -> None:
-    requests = served[1].folder / "requests"
+def test_events_are_coalesced(served: tuple[Figures, ProjectFolder, tuple[int, int]]) -> None:
+    requests = served[1].path / "requests"
 
     assert {path.name for path in requests.iterdir()} <= {"train", "fill", "look"}
 
 
 def test_neither_memory_nor_processes_nor_open_files_grow_with_the_requests(
-    served: tuple[Figures, Registry, tuple[int, int]],
+    served: tuple[Figures, ProjectFolder, tuple[int, int]],
 ) -> None:
     memory, (before, after) = served[0].memory, served[2]
 

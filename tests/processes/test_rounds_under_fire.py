@@ -15,7 +15,8 @@ import psutil
 import pytest
 
 from preference.errors import StudioUnreachable
-from preference.projects.versions import Registry
+from preference.projects.folder import ProjectFolder
+from preference.projects.versions import Versions
 from preference.settings import Settings
 from tests.conftest import REPOSITORY
 from tests.support.studio_double import KEY, StudioDouble, wait_until
@@ -31,17 +32,17 @@ def settings_in(folder: Path, base: Path, **environ: str) -> Settings:
     return Settings.from_environ({**fixed, "MIN_PAIRS": "20", "HOLDOUT_FRACTION": "0.3", **environ})
 
 
-def run_round_and_be_killed(folder: Path, base: Path) -> None:
+def run_round_and_be_killed(scratch: Path, base: Path) -> None:
     """What the process of the next fixture runs: a round that dies of SIGKILL in the middle of its training."""
 
     def die(after: int) -> None:
-        registry = Registry(folder / "models", 7)
-        while not any(registry.folder.glob(f"training/base/checkpoint-{after}/whole.json")):
+        folder = ProjectFolder(scratch / "models", 7)
+        while not any(folder.path.glob(f"training/base/checkpoint-{after}/whole.json")):
             time.sleep(0.001)
         os.kill(os.getpid(), signal.SIGKILL)
 
     threading.Thread(target=die, args=(3,), daemon=True).start()
-    Lab(settings_in(folder, base)).round(judged_tasks(NUM_TASKS), checkpoint_seconds=0)
+    Lab(settings_in(scratch, base)).round(judged_tasks(NUM_TASKS), checkpoint_seconds=0)
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +66,7 @@ def lab(killed: Path, tiny_base: Path, tmp_path: Path) -> Lab:
 
 
 def weights(lab: Lab, ended: Round) -> bytes:
-    return (lab.registry.path(ended.version or "") / "model.safetensors").read_bytes()
+    return (Versions(lab.folder).path(ended.version or "") / "model.safetensors").read_bytes()
 
 
 def test_a_killed_round_is_taken_up_with_what_it_trained_on(
@@ -85,7 +86,7 @@ def test_a_killed_round_is_taken_up_with_what_it_trained_on(
     assert (card.num_train_pairs, card.num_annotations) == (other.num_train_pairs, other.num_annotations)
     assert card.num_holdout_pairs > other.num_holdout_pairs, "judged on all that is known now"
     assert weights(lab, ended) == weights(undisturbed, expected)
-    assert not UnfinishedRound(lab.registry).folder.exists()
+    assert not UnfinishedRound(lab.folder).folder.exists()
     assert lab.card(lab.round(judged_tasks(NUM_TASKS + 20))).num_train_pairs > card.num_train_pairs, "the next one takes the new"
 
 
@@ -107,15 +108,15 @@ def test_a_killed_round_is_not_taken_up_under_other_settings(
 
     ended = lab.round(judged_tasks(NUM_TASKS))
 
-    assert f"{UnfinishedRound(lab.registry).folder}: the round that was killed is not taken up: {reason}" in caplog.messages
+    assert f"{UnfinishedRound(lab.folder).folder}: the round that was killed is not taken up: {reason}" in caplog.messages
     assert not [message for message in caplog.messages if "goes on after step" in message]
     assert lab.card(ended).recipe == lab.settings.recipe
-    assert not UnfinishedRound(lab.registry).folder.exists()
+    assert not UnfinishedRound(lab.folder).folder.exists()
 
 
 def test_a_smaller_holdout_does_not_keep_a_round_from_going_on(lab: Lab, tiny_base: Path, tmp_path: Path) -> None:
     lab.settings = settings_in(tmp_path, tiny_base, HOLDOUT_FRACTION="0.25")
-    before = UnfinishedRound(lab.registry).snapshot()
+    before = UnfinishedRound(lab.folder).snapshot()
     assert before is not None
 
     assert lab.card(lab.round(judged_tasks(NUM_TASKS))).num_train_pairs == len(before.pairs)
@@ -125,15 +126,15 @@ def test_a_label_studio_that_is_away_costs_a_killed_round_nothing(lab: Lab) -> N
     with pytest.raises(StudioUnreachable):
         lab.round(judged_tasks(NUM_TASKS), error=StudioUnreachable("Label Studio does not answer"))
 
-    assert UnfinishedRound(lab.registry).num_attempts == 1
-    assert (UnfinishedRound(lab.registry).folder / "base" / "checkpoint-3").is_dir()
+    assert UnfinishedRound(lab.folder).num_attempts == 1
+    assert (UnfinishedRound(lab.folder).folder / "base" / "checkpoint-3").is_dir()
 
 
 def test_a_round_that_fails_leaves_nothing_to_take_up(lab: Lab, tiny_base: Path, tmp_path: Path) -> None:
     lab.settings = settings_in(tmp_path, tmp_path / "no-such-base")
 
     assert lab.round(judged_tasks(NUM_TASKS)).outcome == "failed"
-    assert not UnfinishedRound(lab.registry).folder.exists()
+    assert not UnfinishedRound(lab.folder).folder.exists()
 
 
 def test_nothing_lies_in_the_temporary_folder_after_a_kill(killed: Path, lab: Lab) -> None:
@@ -143,7 +144,7 @@ def test_nothing_lies_in_the_temporary_folder_after_a_kill(killed: Path, lab: La
     assert list((killed / "tmp").iterdir()) == []
     assert {path.name for path in (folder / "training").iterdir()} == {"round.json", "pairs.jsonl", "base", "version"}
     lab.round(judged_tasks(NUM_TASKS))
-    assert not (lab.registry.folder / "training").exists()
+    assert not (lab.folder.path / "training").exists()
 
 
 # Warm starts, through whole rounds
@@ -155,7 +156,7 @@ def test_a_second_round_says_from_what_it_started_and_is_reproducible(
     caplog.set_level(logging.INFO, logger="pairloop.training")
     first = Lab(settings_in(tmp_path / "first", tiny_base))
     version = first.round(judged_tasks(NUM_TASKS)).version or ""
-    first.registry.promote(version)
+    Versions(first.folder).promote(version)
     shutil.copytree(tmp_path / "first", tmp_path / "second")
     second = Lab(settings_in(tmp_path / "second", tiny_base))
 
@@ -174,7 +175,7 @@ def test_a_round_on_a_full_disk_leaves_the_champion_and_says_so(tiny_base: Path,
     """A real limit on what a process may write, in a process of its own."""
     lab = Lab(settings_in(tmp_path, tiny_base, RECIPE="frozen"))
     champion = lab.round(judged_tasks(60)).version
-    lab.registry.promote(champion or "")
+    Versions(lab.folder).promote(champion or "")
     program = """
 import pathlib, resource, sys, tests.processes.test_rounds_under_fire as t
 lab = t.Lab(t.settings_in(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), RECIPE="frozen"))
@@ -186,9 +187,9 @@ print(lab.round(t.judged_tasks(60)))
 
     assert found.stdout.startswith("failed: The trained model cannot be written to "), found.stderr
     assert "File too large" in found.stdout
-    assert lab.registry.champion() == champion
-    assert [path.name for path in (lab.registry.folder / "versions").iterdir()] == [champion]
-    assert not UnfinishedRound(lab.registry).folder.exists()
+    assert Versions(lab.folder).champion() == champion
+    assert [path.name for path in (lab.folder.path / "versions").iterdir()] == [champion]
+    assert not UnfinishedRound(lab.folder).folder.exists()
 
 
 # The whole trainer
@@ -236,9 +237,9 @@ def test_a_round_outlives_kills_of_itself_and_of_the_daemon_and_ends_once(
         "LABEL_STUDIO_URL": studio.url, "LABEL_STUDIO_API_KEY": KEY, "MODEL_DIR": str(tmp_path), "REWARD_BASE": str(tiny_base),
         "DEVICE": "cpu", "TORCH_THREADS": "1", "LOOK_EVERY_SECONDS": "0.2", "MIN_NEW_PAIRS": "1000", "MIN_PAIRS": "20",
     }  # fmt: skip
-    registry = Registry(tmp_path, project_id)
-    registry.request("train")
-    unfinished = UnfinishedRound(registry)
+    folder = ProjectFolder(tmp_path, project_id)
+    folder.request("train")
+    unfinished = UnfinishedRound(folder)
     first = Daemon(environ, tmp_path / "first.log")
     orphan: psutil.Process | None = None
     try:
@@ -258,13 +259,13 @@ def test_a_round_outlives_kills_of_itself_and_of_the_daemon_and_ends_once(
         try:
             eventually(lambda: "trainer up" in second.log)
             is_open.set()
-            eventually(lambda: bool(registry.versions()) and not unfinished.folder.exists())
+            eventually(lambda: bool(Versions(folder).all()) and not unfinished.folder.exists())
             second.process.send_signal(signal.SIGTERM)
             assert second.process.wait(60) == 0
         finally:
             second.kill()
         assert "round begins" not in second.log, "the orphan was at it"
-        assert len(registry.versions()) == 1
+        assert len(Versions(folder).all()) == 1
     finally:
         is_open.set()
         first.kill()

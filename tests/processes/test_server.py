@@ -19,7 +19,8 @@ import pytest
 
 from backend.web.gunicorn_server import DRAIN_SECONDS, tallies_folder
 from demo.stack import REPOSITORY, Process, free_port, wait_until
-from preference.projects.versions import Registry
+from preference.projects.folder import ProjectFolder
+from preference.projects.versions import Versions
 from preference.reward_model.feature_cache import FeatureCache
 from tests.support.studio_double import KEY, LABEL_CONFIG, StudioDouble
 from tests.support.versions import publish_version
@@ -85,9 +86,9 @@ class Server(Process):
         return {(int(pid), version) for pid, version in found}
 
     def promote(self, base: Path, *, project: int = 1) -> str:
-        registry = Registry(self.model_dir, project)
-        version = publish_version(registry, base, weight=1)
-        registry.promote(version)
+        folder = ProjectFolder(self.model_dir, project)
+        version = publish_version(folder, base, weight=1)
+        Versions(folder).promote(version)
         return version
 
     @contextmanager
@@ -180,7 +181,7 @@ def test_requests_in_flight_are_answered_and_what_is_being_filled_is_stored_whol
         server.start_all()
         wait_until(lambda: _is_suggesting(server, project), timeout_seconds=120, what="the version", check=server.check)
         filled = studio.add_tasks(project, *({"prompt": f"Prompt {n}", "answer1": "", "answer2": ""} for n in range(5000)))
-        Registry(server.model_dir, project).request("fill")
+        ProjectFolder(server.model_dir, project).request("fill")
         wait_until(lambda: _is_filled(studio, filled[0]), timeout_seconds=120, what="filling", every_seconds=0.02)
         prompts = [f"client {place}" for place in range(num_clients)]
         answers = [clients.submit(_predict, server, project, prompt, num_tasks) for prompt in prompts]
@@ -233,9 +234,9 @@ def test_a_request_that_does_not_end_is_cut_off_at_the_limit(server: Server) -> 
     server.start_all()
     body = json.dumps({"action": "START_TRAINING", "project": {"id": 1}})
     head = f"POST /webhook HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-    registry = Registry(server.model_dir, 1)
-    registry.create()
-    read_by_webhook = registry.folder / "rounds_asked_for.json"
+    folder = ProjectFolder(server.model_dir, 1)
+    folder.create()
+    read_by_webhook = folder.path / "rounds_asked_for.json"
     os.mkfifo(read_by_webhook)  # reading it takes as long as somebody has it open to write, as from a disk that hangs
     with socket.create_connection(("127.0.0.1", server.port), timeout=DRAIN_SECONDS + 30) as line:
         line.sendall(f"{head}{body}".encode())

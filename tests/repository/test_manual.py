@@ -21,8 +21,8 @@ from backend.doctor.installation_checks import INSTALLATION_CHECKS
 from backend.doctor.project_checks import PROJECT_CHECKS
 from backend.doctor.version_checks import VERSION_CHECKS
 from preference.labelling.label_config import LabelingLayout
+from preference.projects.folder import ProjectFolder
 from preference.projects.promotions import log_promotion
-from preference.projects.versions import Registry
 from tests.conftest import REPOSITORY
 from tests.repository.test_docs import FIELDS, GROUPS, read
 from tests.support.cards import CARD
@@ -65,18 +65,18 @@ def add_version(
     model_dir: Path, version: str, num_pairs: int, reason: str, *, accuracy: tuple[float, float, float], before: str | None = None
 ) -> None:
     """Project 12 gets a version that was promoted when it was published. `accuracy`: with its interval's ends."""
-    registry = Registry(model_dir, 12)
-    folder = registry.folder / "versions" / version
-    folder.mkdir(parents=True)
+    folder = ProjectFolder(model_dir, 12)
+    published = folder.path / "versions" / version
+    published.mkdir(parents=True)
     at = datetime.strptime(version.partition("-")[2], "%Y%m%d-%H%M%S").replace(tzinfo=UTC)
     card = dataclasses.replace(
         CARD, project_id=12, version=version, created_at=at.isoformat(), num_train_pairs=num_pairs, promoted=True, reason=reason,
         metrics={"accuracy": accuracy[0], "interval": accuracy[1:]},
     )  # fmt: skip
     written = {key: value for key, value in dataclasses.asdict(card).items() if key != "promotions"}
-    (folder / "card.json").write_text(json.dumps(written))
-    log_promotion(folder, {"at": at.isoformat(timespec="microseconds"), "by": "judge", "before": before, "reason": ""})
-    (registry.folder / "champion").write_text(version + "\n")
+    (published / "card.json").write_text(json.dumps(written))
+    log_promotion(published, {"at": at.isoformat(timespec="microseconds"), "by": "judge", "before": before, "reason": ""})
+    (folder.path / "champion").write_text(version + "\n")
 
 
 def test_the_page_of_settings_gives_advice_on_each() -> None:

@@ -9,7 +9,8 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from backend.serving.process import Backend
-from preference.projects.versions import Registry
+from preference.projects.folder import ProjectFolder
+from preference.projects.versions import Versions
 from preference.reward_model.model import RewardModel
 from tests.support.studio_double import LABEL_CONFIG
 from tests.support.versions import publish_version
@@ -19,9 +20,9 @@ ANSWERED = {"prompt": "Why?", "answer1": "Because.", "answer2": "Because the moo
 
 
 def promote(backend: Backend, base: Path, *, project: int = PROJECT, weight: float = 1) -> str:
-    registry = Registry(backend.settings.model_dir, project)
-    version = publish_version(registry, base, weight=weight)
-    registry.promote(version)
+    folder = ProjectFolder(backend.settings.model_dir, project)
+    version = publish_version(folder, base, weight=weight)
+    Versions(folder).promote(version)
     backend.champions.of(project).refresh()
     return version
 
@@ -35,8 +36,8 @@ def predict(
     return answer.get_json()["results"]
 
 
-def registry_of(backend: Backend, project: int = PROJECT) -> Registry:
-    return Registry(backend.settings.model_dir, project)
+def folder_of(backend: Backend, project: int = PROJECT) -> ProjectFolder:
+    return ProjectFolder(backend.settings.model_dir, project)
 
 
 def assert_refused(answer: TestResponse, status: int) -> str:

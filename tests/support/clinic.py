@@ -16,8 +16,9 @@ from backend.__main__ import main
 from backend.serving.process import Backend
 from backend.web.app import create_app
 from demo.stack import free_port
+from preference.projects.folder import ProjectFolder
 from preference.projects.trainer_heartbeat import beat
-from preference.projects.versions import Registry
+from preference.projects.versions import Versions
 from preference.settings import Settings
 from tests.support.studio_double import KEY, StudioDouble
 from tests.support.versions import publish_version
@@ -42,7 +43,7 @@ class Clinic:
             "BASIC_AUTH_USER": "ls", "BASIC_AUTH_PASS": PASSWORD, "SSL_CERT_FILE": str(one_certificate(folder)),
         }  # fmt: skip
         self.id = studio.add_project(title="Preferences")
-        self.registry = Registry(self.model_dir, self.id)
+        self.folder = ProjectFolder(self.model_dir, self.id)
         self.has_trainer = True
         self._stop: Callable[[], None] = lambda: None
         self.said = ""
@@ -120,8 +121,8 @@ class Clinic:
         return not self.crosses(**changes)
 
     def promote(self, base: Path, *, weight: float = 1) -> str:
-        version = publish_version(self.registry, base, weight=weight)
-        self.registry.promote(version)
+        version = publish_version(self.folder, base, weight=weight)
+        Versions(self.folder).promote(version)
         return version
 
     @property

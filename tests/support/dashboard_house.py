@@ -5,8 +5,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+from preference.projects.folder import ProjectFolder
 from preference.projects.training_status import tell_next_round, tell_round, tell_waiting
-from preference.projects.versions import Registry
+from preference.projects.versions import Versions
 from preference.settings import Settings
 from tests.trainer.rounds.test_round import Lab, vote
 from tests.trainer.training.test_recipes import separable_pairs
@@ -23,31 +24,31 @@ def made_once(temporary: Path, base: Path) -> Path:
     return model_dir
 
 
-def lived_in(model_dir: Path, base: Path, *, sizes: tuple[int, ...] = SIZES) -> Registry:
-    """The registry of project 7 after a round for each size."""
+def lived_in(model_dir: Path, base: Path, *, sizes: tuple[int, ...] = SIZES) -> ProjectFolder:
+    """The folder of project 7 after a round for each size."""
     environ = {"MODEL_DIR": str(model_dir), "REWARD_BASE": str(base), "DEVICE": "cpu", "TORCH_THREADS": "1"}
     environ |= {"LABEL_STUDIO_URL": "http://inside:1", "LABEL_STUDIO_PUBLIC_URL": "https://studio.example"}
     settings = Settings.from_environ({**environ, "MIN_PAIRS": "20", "HOLDOUT_FRACTION": "0.3"})
     lab = Lab(settings)
     for size in sizes:
-        ended = lab.round(_tasks(size, version=lab.registry.champion()))
+        ended = lab.round(_tasks(size, version=Versions(lab.folder).champion()))
         assert ended.version is not None, ended
-    return lab.registry
+    return lab.folder
 
 
-def stand(registry: Registry, *, now: float, **changes: Any) -> None:
+def stand(folder: ProjectFolder, *, now: float, **changes: Any) -> None:
     """Tells what filler and trainer would: 1,240 tasks, some of them judged, the next round in five hours."""
-    model_dir = registry.folder.parent.parent
-    registry.write_progress(
+    model_dir = folder.path.parent.parent
+    folder.write_progress(
         {
             "tasks_left": 84, "tasks_answered": 316, "tasks_failed": {"the model wrote nothing": 3, "no prompt": 1},
             "answers_per_second": 3.42, "tokens_per_second": 218.5, "seconds_left": 51, "is_filling": True, "at": now - 2, **changes,
         }
     )  # fmt: skip
     known = {"title": "Support answers, English", "tasks": 1240, "tasks_judged": 220, "annotations": 331}
-    tell_waiting(registry, 38, project=known)
+    tell_waiting(folder, 38, project=known)
     tell_next_round(model_dir, now + 5.2 * 3600, schedule="0 3 * * *", min_new_pairs=50)
-    tell_round(registry, "skipped", reason="38 pairs, MIN_PAIRS=50 are needed; left out: 4 skipped", version=None, seconds=2.3)
+    tell_round(folder, "skipped", reason="38 pairs, MIN_PAIRS=50 are needed; left out: 4 skipped", version=None, seconds=2.3)
     (model_dir / "trainer.alive").touch()
 
 

@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 
 from preference.labelling.pairs import PreferencePair
-from preference.projects.versions import Registry
+from preference.projects.folder import ProjectFolder
+from preference.projects.versions import Versions
 from preference.report_card.card import ModelCard
 from preference.reward_model.feature_cache import FeatureCache, prune_features
 from trainer.rounds.unfinished import Snapshot, UnfinishedRound
@@ -34,20 +35,20 @@ Action = Callable[[Path], object]
 
 def publish(folder: Path) -> None:
     """v3 from what lies in `drafts`."""
-    Registry(folder, 3).publish(folder / "draft", CARD)
+    Versions(ProjectFolder(folder, 3)).publish(folder / "draft", CARD)
 
 
-def promote(folder: Path) -> None:
+def promote(model_dir: Path) -> None:
     """v2 in the place of v1."""
-    registry = Registry(folder, 3)
-    registry.promote(registry.versions()[1])
+    folder = ProjectFolder(model_dir, 3)
+    Versions(folder).promote(Versions(folder).all()[1])
 
 
-def rollback(folder: Path) -> None:
+def rollback(model_dir: Path) -> None:
     """v1 again."""
-    registry = Registry(folder, 3)
-    if registry.champion() == registry.versions()[1]:
-        registry.rollback()
+    folder = ProjectFolder(model_dir, 3)
+    if Versions(folder).champion() == Versions(folder).all()[1]:
+        Versions(folder).rollback()
 
 
 def cache(folder: Path) -> None:
@@ -57,12 +58,12 @@ def cache(folder: Path) -> None:
 
 def fill(folder: Path) -> None:
     """How far the filling is."""
-    Registry(folder, 3).write_progress({"tasks_left": 7})
+    ProjectFolder(folder, 3).write_progress({"tasks_left": 7})
 
 
 def begin(folder: Path) -> None:
     """A round that notes what it trains on, and ends."""
-    unfinished = UnfinishedRound(Registry(folder, 3))
+    unfinished = UnfinishedRound(ProjectFolder(folder, 3))
     unfinished.begin()
     unfinished.keep(Snapshot([PreferencePair("Why?", "Because.", "No.")], {"seed": 0}, {}))
     unfinished.remove()
@@ -71,21 +72,23 @@ def begin(folder: Path) -> None:
 ACTIONS: dict[str, Action] = {action.__name__: action for action in (publish, promote, rollback, cache, fill, begin)}
 
 
-def found(folder: Path) -> dict[str, Any]:
+def found(model_dir: Path) -> dict[str, Any]:
     """What another process finds."""
-    registry, into, unfinished = Registry(folder, 3), np.zeros_like(ROW), UnfinishedRound(Registry(folder, 3))
-    is_cached = FeatureCache(folder, "key").read("Why?", "Because.", into=into)
+    folder, into, unfinished = ProjectFolder(model_dir, 3), np.zeros_like(ROW), UnfinishedRound(ProjectFolder(model_dir, 3))
+    is_cached = FeatureCache(model_dir, "key").read("Why?", "Because.", into=into)
     versions = {}
-    for version in registry.versions():
-        files = {path.name: path.read_bytes() for path in registry.path(version).iterdir() if path.suffix == ".safetensors"}
-        versions[version] = registry.card(version).version == version and list(map(len, files.values())) == [5_000]
+    for version in Versions(folder).all():
+        files = {
+            path.name: path.read_bytes() for path in Versions(folder).path(version).iterdir() if path.suffix == ".safetensors"
+        }
+        versions[version] = Versions(folder).card(version).version == version and list(map(len, files.values())) == [5_000]
     snapshot = unfinished.snapshot()
     return {
-        "champion": registry.champion(), "versions": versions, "progress": registry.read_progress(),
+        "champion": Versions(folder).champion(), "versions": versions, "progress": folder.read_progress(),
         "is_cached": is_cached, "is_right": not is_cached or bool((into == ROW).all()),
         "attempts": unfinished.num_attempts, "pairs": None if snapshot is None else len(snapshot.pairs),
         "leftovers": sorted(
-            str(path.relative_to(folder)) for path in folder.rglob("*")
+            str(path.relative_to(model_dir)) for path in model_dir.rglob("*")
             if (path.name.startswith(".") and path.name != ".lock") or path.suffix == ".unfinished"
         ),
     }  # fmt: skip

@@ -20,7 +20,8 @@ from backend.generators.scheduler import Scheduler, write_all
 from backend.monitoring.metrics import Metrics
 from backend.scoring.champion import Champions
 from preference.labelling.label_config import LabelingLayout
-from preference.projects.versions import Registry
+from preference.projects.folder import ProjectFolder
+from preference.projects.versions import Versions
 from preference.settings import Settings
 from preference.studio.project import LabelStudioProject, Task
 from tests.support.studio_double import LABEL_CONFIG, StudioDouble
@@ -72,8 +73,8 @@ class House:
     def __init__(self, studio: StudioDouble, settings: Settings, *, project_id: int | None = None) -> None:
         self.studio, self.settings = studio, settings
         self.project_id = studio.add_project() if project_id is None else project_id
-        self.registry = Registry(settings.model_dir, self.project_id)
-        self.registry.create()
+        self.folder = ProjectFolder(settings.model_dir, self.project_id)
+        self.folder.create()
         self.champions = Champions(settings.model_dir, device=torch.device("cpu"))
         self.metrics = Metrics()
         self.generator = Asked()
@@ -133,7 +134,7 @@ class House:
             "metrics": self.metrics,
             "scheduler": self.scheduler(),
         }
-        return ProjectPass(self.project(), self.registry, self.settings, **{**parts, **changes})
+        return ProjectPass(self.project(), self.folder, self.settings, **{**parts, **changes})
 
     def filler(self, *, clock: Callable[[], float] = time.monotonic) -> Filler:
         """The filler of a new process."""
@@ -141,7 +142,7 @@ class House:
 
     def fill(self, filler: Filler | None = None) -> None:
         """One look that was asked for, of a new process where none is given."""
-        self.registry.request("fill")
+        self.folder.request("fill")
         (filler or self.filler()).look(threading.Event())
 
     # What Label Studio holds
@@ -178,8 +179,8 @@ class House:
         return [self.studio.versions_of(task_id) for task_id in task_ids]
 
     def promote(self, base: Path, *, weight: float) -> str:
-        version = publish_version(self.registry, base, weight=weight)
-        self.registry.promote(version)
+        version = publish_version(self.folder, base, weight=weight)
+        Versions(self.folder).promote(version)
         self.champions.of(self.project_id).refresh()
         return version
 

@@ -50,7 +50,7 @@ def begin(house: House, **changes: Any) -> Import:
     """An import of a new process, which hardly waits for what Label Studio may still be storing."""
     champion = house.champions.of(house.project_id)
     parts: dict[str, Any] = {"champion": champion, "scheduler": house.scheduler(), "settle_seconds": 0.3, **changes}
-    return Import(house.project(), house.registry, house.settings, **parts)
+    return Import(house.project(), house.folder, house.settings, **parts)
 
 
 def bring(house: House, rows: Iterable[Task], **changes: Any) -> Counter[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from preference.errors import PairloopError
-from preference.projects.versions import Registry
+from preference.projects.folder import ProjectFolder
 from preference.settings import Settings
 from preference.studio.project import LabelStudioProject
 from trainer.daemon.schedule import run_schedule
@@ -29,7 +29,7 @@ class CountedProject(LabelStudioProject):
 
 
 def main(model_dir: Path) -> None:
-    def run_round(project: LabelStudioProject, registry: Registry) -> Round:
+    def run_round(project: LabelStudioProject, folder: ProjectFolder) -> Round:
         (model_dir / "began").touch()
         while not (model_dir / "go").exists():
             time.sleep(0.05)

@@ -10,7 +10,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from preference.errors import TrainingError
-from preference.projects.versions import Registry
+from preference.projects.folder import ProjectFolder
+from preference.projects.versions import Versions
 from tests.conftest import REPOSITORY
 from tests.support.cards import CARD
 from tests.support.studio_double import KEY, StudioDouble
@@ -33,18 +34,18 @@ def invoke(tmp_path: Path) -> Invoke:
 
 
 @pytest.fixture
-def registry(tmp_path: Path) -> Registry:
+def folder(tmp_path: Path) -> ProjectFolder:
     """Project 3 with two versions: the first is the champion, the second was kept back."""
-    made = Registry(tmp_path, 3)
+    made = ProjectFolder(tmp_path, 3)
     (tmp_path / "trained").mkdir()
     first = dataclasses.replace(CARD, num_train_pairs=40, promoted=True, reason="accuracy 0.700, and there was no champion")
-    made.promote(made.publish(tmp_path / "trained", first))
-    made.publish(tmp_path / "trained", dataclasses.replace(CARD, num_train_pairs=50, reason="accuracy 0.600 is below"))
+    Versions(made).promote(Versions(made).publish(tmp_path / "trained", first))
+    Versions(made).publish(tmp_path / "trained", dataclasses.replace(CARD, num_train_pairs=50, reason="accuracy 0.600 is below"))
     return made
 
 
-def test_the_report_is_the_champions_or_that_of_a_named_version(invoke: Invoke, registry: Registry) -> None:
-    first, second = registry.versions()
+def test_the_report_is_the_champions_or_that_of_a_named_version(invoke: Invoke, folder: ProjectFolder) -> None:
+    first, second = Versions(folder).all()
 
     champions, named = invoke("report", "--project", "3"), invoke("report", "--project", "3", second)
 
@@ -54,8 +55,8 @@ def test_the_report_is_the_champions_or_that_of_a_named_version(invoke: Invoke, 
     assert "this version" in named.output
 
 
-def test_the_report_is_to_be_had_as_json(invoke: Invoke, registry: Registry) -> None:
-    first = registry.versions()[0]
+def test_the_report_is_to_be_had_as_json(invoke: Invoke, folder: ProjectFolder) -> None:
+    first = Versions(folder).all()[0]
 
     card = json.loads(invoke("report", "--project", "3", "--json").output)
 
@@ -68,12 +69,12 @@ def test_a_report_marks_its_suspect_labels_in_label_studio_and_clears_those_of_e
     with StudioDouble() as studio:
         project_id = studio.add_project()
         before, now = studio.add_tasks(project_id, {"prompt": "Why?"}, {"prompt": "How?"}, meta={"mine": 1})
-        registry = Registry(tmp_path, project_id)
+        folder = ProjectFolder(tmp_path, project_id)
         (tmp_path / "trained").mkdir()
         for task in (before, now):
             label = {"task": task, "annotation": 5, "annotator": 1, "gap": -2.0, "probability": 0.1, "link": None}
-            registry.publish(tmp_path / "trained", dataclasses.replace(CARD, report={"suspects": [label]}))
-        first, second = registry.versions()
+            Versions(folder).publish(tmp_path / "trained", dataclasses.replace(CARD, report={"suspects": [label]}))
+        first, second = Versions(folder).all()
         found = {"LABEL_STUDIO_URL": studio.url, "LABEL_STUDIO_API_KEY": KEY}
 
         one = invoke("report", "--project", str(project_id), first, "--mark-suspects", **found)
@@ -88,7 +89,7 @@ def test_a_report_marks_its_suspect_labels_in_label_studio_and_clears_those_of_e
 
 
 def test_a_report_without_a_version_says_what_to_do(invoke: Invoke, tmp_path: Path) -> None:
-    Registry(tmp_path, 3).create()
+    ProjectFolder(tmp_path, 3).create()
 
     result = invoke("report", "--project", "3")
 
@@ -127,7 +128,9 @@ def test_once_says_it_as_json_to_programs(invoke: Invoke) -> None:
     assert ended.reason.startswith("LABEL_STUDIO_API_KEY is not set; ")
 
 
-def test_once_leaves_a_project_to_the_process_that_is_at_it_before_it_loads_anything(registry: Registry, tmp_path: Path) -> None:
+def test_once_leaves_a_project_to_the_process_that_is_at_it_before_it_loads_anything(
+    folder: ProjectFolder, tmp_path: Path
+) -> None:
     program = """
 import sys
 from trainer.__main__ import main
@@ -137,15 +140,15 @@ except SystemExit as end:
     print(end.code, [name for name in ("torch", "transformers", "scipy") if name in sys.modules])
 """
     environ = {**os.environ, "MODEL_DIR": str(tmp_path), "LABEL_STUDIO_API_KEY": "key"}
-    with only_round(registry):
+    with only_round(folder):
         found = subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, env=environ, capture_output=True, text=True)
 
     said = "Another process is in the middle of a round of project 3; this one leaves it to that."
     assert found.stdout.splitlines() == [f"project 3: {said}", "0 []"]
 
 
-def test_a_project_that_is_taken_comes_back_to_the_daemon_as_such(invoke: Invoke, registry: Registry) -> None:
-    with only_round(registry):
+def test_a_project_that_is_taken_comes_back_to_the_daemon_as_such(invoke: Invoke, folder: ProjectFolder) -> None:
+    with only_round(folder):
         result = invoke("once", "--json", "--project", "3")
 
     assert result.exit_code == 0
@@ -153,15 +156,15 @@ def test_a_project_that_is_taken_comes_back_to_the_daemon_as_such(invoke: Invoke
         read_outcome(result.stdout)
 
 
-def test_a_round_by_hand_is_the_one_that_was_asked_for_unless_it_could_not_run(invoke: Invoke, registry: Registry) -> None:
-    registry.request("train")
-    with only_round(registry):
+def test_a_round_by_hand_is_the_one_that_was_asked_for_unless_it_could_not_run(invoke: Invoke, folder: ProjectFolder) -> None:
+    folder.request("train")
+    with only_round(folder):
         invoke("once", "--project", "3")
-    assert registry.is_requested("train")
+    assert folder.is_requested("train")
 
     invoke("once", "--project", "3")
 
-    assert not registry.is_requested("train")
+    assert not folder.is_requested("train")
 
 
 def test_a_device_that_is_not_there_is_refused(invoke: Invoke) -> None:

@@ -7,8 +7,9 @@ from contextlib import suppress
 from typing import Any
 
 from preference.errors import PairloopError, RegistryError
+from preference.projects.folder import ProjectFolder, known_projects
 from preference.projects.training_status import read_project, tell_waiting
-from preference.projects.versions import Registry, known_projects
+from preference.projects.versions import Versions
 from preference.settings import Settings
 from preference.studio.project import LabelStudioProject
 from trainer.rounds.lock import is_running
@@ -23,7 +24,7 @@ _TOLD = {
     "tasks_judged": "num_tasks_with_annotations",
     "annotations": "total_annotations_number",
 }
-RunRound = Callable[[LabelStudioProject, Registry], Round]
+RunRound = Callable[[LabelStudioProject, ProjectFolder], Round]
 OpenProject = Callable[[Settings, int], LabelStudioProject]
 
 
@@ -44,92 +45,92 @@ class DueRounds:
 
     def scheduled(self) -> None:
         """A round for each project with a judgement that is newer than its latest version."""
-        self._each(lambda registry: 1)
+        self._each(lambda folder: 1)
 
     def look(self) -> None:
         """A round for each project that asked for one, whose last one was killed, or that has MIN_NEW_PAIRS new judgements."""
         self._each(self._num_needed)
 
-    def _num_needed(self, registry: Registry) -> int:
+    def _num_needed(self, folder: ProjectFolder) -> int:
         """How many new judgements it takes to begin a round now."""
-        if registry.is_requested("train"):
-            UnfinishedRound(registry).announce()  # what is killed from here on is taken up
-            registry.take_request("train")
+        if folder.is_requested("train"):
+            UnfinishedRound(folder).announce()  # what is killed from here on is taken up
+            folder.take_request("train")
             return 0
-        return 0 if _is_to_be_taken_up(registry) else self._settings.min_new_pairs
+        return 0 if _is_to_be_taken_up(folder) else self._settings.min_new_pairs
 
-    def _each(self, num_needed: Callable[[Registry], int]) -> None:
-        for registry in known_projects(self._settings.model_dir):
+    def _each(self, num_needed: Callable[[ProjectFolder], int]) -> None:
+        for folder in known_projects(self._settings.model_dir):
             if self.is_stopping:
                 return
             needed: int | None = None
             try:
-                needed = num_needed(registry)
-                self._consider(registry, needed)
-                self._complaints.pop(registry.project_id, None)
+                needed = num_needed(folder)
+                self._consider(folder, needed)
+                self._complaints.pop(folder.project_id, None)
             except (PairloopError, OSError) as error:  # said once, not at every look
                 if needed == 0:
                     with suppress(RegistryError):
-                        registry.request("train")  # it was asked for, so it stays asked for
-                if self._complaints.get(registry.project_id) != str(error):
-                    logger.warning("project %d: %s", registry.project_id, error)
-                    self._complaints[registry.project_id] = str(error)
+                        folder.request("train")  # it was asked for, so it stays asked for
+                if self._complaints.get(folder.project_id) != str(error):
+                    logger.warning("project %d: %s", folder.project_id, error)
+                    self._complaints[folder.project_id] = str(error)
 
-    def _consider(self, registry: Registry, num_needed: int) -> None:
-        self._end_round_of_before(registry)
-        project = self._open_project(self._settings, registry.project_id)
+    def _consider(self, folder: ProjectFolder, num_needed: int) -> None:
+        self._end_round_of_before(folder)
+        project = self._open_project(self._settings, folder.project_id)
         state = project.read()
         num_annotations = int(state.get("total_annotations_number") or 0)
-        num_new = num_annotations - self._num_counted(registry, num_annotations)
+        num_new = num_annotations - self._num_counted(folder, num_annotations)
         known = {name: state[field] for name, field in _TOLD.items() if state.get(field) is not None}
-        self._tell_waiting(registry, num_new, known)
+        self._tell_waiting(folder, num_new, known)
         if num_new < num_needed:
             return
         cause = f"{num_new} new judgements" if num_needed else "a training request"
-        unfinished = UnfinishedRound(registry)
+        unfinished = UnfinishedRound(folder)
         if unfinished.exists and unfinished.num_attempts:
             cause = "the one before was killed"
-        logger.info("project %d: round begins (%s)", registry.project_id, cause)
-        self._tell_waiting(registry, num_new, {**known, "training_since": round(time.time(), 1)})
+        logger.info("project %d: round begins (%s)", folder.project_id, cause)
+        self._tell_waiting(folder, num_new, {**known, "training_since": round(time.time(), 1)})
         try:
             unfinished.announce()
-            ended = self._run_round(project, registry)
+            ended = self._run_round(project, folder)
         finally:
-            self._tell_waiting(registry, num_new, known)
+            self._tell_waiting(folder, num_new, known)
         if unfinished.exists and not unfinished.num_attempts:  # its process could not even begin, and said so
             unfinished.remove()
         if ended.outcome in ("skipped", "failed"):  # it would end the same with the next judgement
-            self._counted[registry.project_id] = (len(registry.versions()), num_annotations)
+            self._counted[folder.project_id] = (len(Versions(folder).all()), num_annotations)
 
-    def _end_round_of_before(self, registry: Registry) -> None:
+    def _end_round_of_before(self, folder: ProjectFolder) -> None:
         """A trainer that was killed in a round left behind that one is running, and Label Studio may not answer for long."""
-        if registry.project_id in self._told:
+        if folder.project_id in self._told:
             return
-        known = read_project(registry)
+        known = read_project(folder)
         if known.pop("training_since", None) is not None:
-            self._tell_waiting(registry, known.pop("judgements", 0), known)
+            self._tell_waiting(folder, known.pop("judgements", 0), known)
 
-    def _tell_waiting(self, registry: Registry, num_judgements: int, known: dict[str, Any]) -> None:
-        if self._told.get(registry.project_id) == (num_judgements, known):
+    def _tell_waiting(self, folder: ProjectFolder, num_judgements: int, known: dict[str, Any]) -> None:
+        if self._told.get(folder.project_id) == (num_judgements, known):
             return
         with suppress(OSError):  # told at the next look; the round matters more
-            tell_waiting(registry, num_judgements, project=known)
-            self._told[registry.project_id] = (num_judgements, known)
+            tell_waiting(folder, num_judgements, project=known)
+            self._told[folder.project_id] = (num_judgements, known)
 
-    def _num_counted(self, registry: Registry, num_annotations: int) -> int:
+    def _num_counted(self, folder: ProjectFolder, num_annotations: int) -> int:
         """How many of a project's annotations are not new; deleted ones must not hide those that come after."""
-        num_versions = len(registry.versions())
-        known_versions, counted = self._counted.get(registry.project_id, (-1, 0))
+        num_versions = len(Versions(folder).all())
+        known_versions, counted = self._counted.get(folder.project_id, (-1, 0))
         if known_versions != num_versions:
-            counted = num_annotations - new_judgements(registry, num_annotations)
-        self._counted[registry.project_id] = (num_versions, min(counted, num_annotations))
+            counted = num_annotations - new_judgements(folder, num_annotations)
+        self._counted[folder.project_id] = (num_versions, min(counted, num_annotations))
         return min(counted, num_annotations)
 
 
-def _is_to_be_taken_up(registry: Registry) -> bool:
+def _is_to_be_taken_up(folder: ProjectFolder) -> bool:
     """Whether a round was killed before it ended and may be tried again; one that may not is swept."""
-    unfinished = UnfinishedRound(registry)
-    if not unfinished.exists or is_running(registry):
+    unfinished = UnfinishedRound(folder)
+    if not unfinished.exists or is_running(folder):
         return False
     if unfinished.num_attempts < MAX_ATTEMPTS:
         return True

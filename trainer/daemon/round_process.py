@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from preference.commands.shared import program_command
 from preference.errors import TrainingError
-from preference.projects.versions import Registry
+from preference.projects.folder import ProjectFolder
 from preference.studio.project import LabelStudioProject
 from trainer.rounds.lock import busy, is_running
 from trainer.rounds.outcome import Round, read_outcome, write_ended
@@ -34,32 +34,32 @@ class RoundProcesses:
         self._process: subprocess.Popen[str] | None = None
         self._is_interrupted = False
 
-    def __call__(self, project: LabelStudioProject, registry: Registry) -> Round:
+    def __call__(self, project: LabelStudioProject, folder: ProjectFolder) -> Round:
         """How the round ended.
 
         Raises:
             StudioUnreachable: Label Studio did not answer; the round is worth trying again as it is.
             TrainingError: another process runs a round of this project, or `interrupt` ended this one.
         """
-        if is_running(registry):
-            raise TrainingError(busy(registry))
+        if is_running(folder):
+            raise TrainingError(busy(folder))
         started = time.monotonic()
         # A session of its own: the terminal's Ctrl-C is for the daemon, which lets a round end.
         self._process = subprocess.Popen(
-            [*self._command, "--project", str(registry.project_id)],
+            [*self._command, "--project", str(folder.project_id)],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, start_new_session=True,
         )  # fmt: skip
         said, _ = self._process.communicate()
         status, self._process = self._process.returncode, None
         if self._is_interrupted and status < 0:
-            UnfinishedRound(registry).put_off()
-            registry.request("train")  # whatever it began from, and whether it left something to go on with
+            UnfinishedRound(folder).put_off()
+            folder.request("train")  # whatever it began from, and whether it left something to go on with
             raise TrainingError("The round was stopped before it ended; the next start of the trainer takes it up.")
         ended = read_outcome(said)
         if ended is None:
             ended = Round("failed", _died(status))
-            logger.error("project %d: round failed: %s", registry.project_id, ended.reason)
-            write_ended(ended, registry, seconds=time.monotonic() - started)
+            logger.error("project %d: round failed: %s", folder.project_id, ended.reason)
+            write_ended(ended, folder, seconds=time.monotonic() - started)
         return ended
 
     def interrupt(self) -> None:

@@ -38,7 +38,7 @@ _PREDICTION = ("id", "model_version", "result", "score")
 def read_judgements(project: LabelStudioProject, folder: Path, *, state: Task, now: float) -> list[Task]:
     """Every task that anyone judged or skipped, as it stands now, by id, with what `pairs_of_task` needs and no more.
 
-    `folder`: the registry's folder of the project, where they are kept; where they cannot be, all come from Label Studio.
+    `folder`: the project's folder, where they are kept; where they cannot be, all come from Label Studio.
     `state`: what `project.read()` said just before. `now`: seconds since 1970.
     """
     created_at = moment(state.get("created_at"))  # another Label Studio at the same address may have this project id, too

@@ -7,34 +7,34 @@ from filelock import FileLock, Timeout
 
 from preference.atomic_files import writing
 from preference.errors import TrainingError
-from preference.projects.versions import Registry
+from preference.projects.folder import ProjectFolder
 
 
 @contextmanager
-def only_round(registry: Registry) -> Iterator[None]:
+def only_round(folder: ProjectFolder) -> Iterator[None]:
     """Holds the project's lock: one round of a project at a time, whoever runs it.
 
     Raises:
         TrainingError: another process holds it.
         RegistryError: MODEL_DIR is not writable.
     """
-    registry.create()
-    lock = FileLock(registry.folder / "round.lock")
-    with writing(registry.folder):
+    folder.create()
+    lock = FileLock(folder.path / "round.lock")
+    with writing(folder.path):
         try:
             lock.acquire(timeout=1)  # not 0: somebody may only be asking whether a round is running
         except Timeout:
-            raise TrainingError(busy(registry)) from None
+            raise TrainingError(busy(folder)) from None
     try:
         yield
     finally:
         lock.release()
 
 
-def is_running(registry: Registry) -> bool:
+def is_running(folder: ProjectFolder) -> bool:
     """Whether some process is in the middle of a round of this project."""
-    lock = FileLock(registry.folder / "round.lock")
-    if not registry.folder.is_dir():
+    lock = FileLock(folder.path / "round.lock")
+    if not folder.path.is_dir():
         return False
     try:
         with lock.acquire(timeout=0):
@@ -43,6 +43,6 @@ def is_running(registry: Registry) -> bool:
         return True
 
 
-def busy(registry: Registry) -> str:
+def busy(folder: ProjectFolder) -> str:
     """What is said where a round of this project is running already."""
-    return f"Another process is in the middle of a round of project {registry.project_id}; this one leaves it to that."
+    return f"Another process is in the middle of a round of project {folder.project_id}; this one leaves it to that."

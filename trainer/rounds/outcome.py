@@ -8,8 +8,9 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 from preference.errors import RegistryError, StudioUnreachable, TrainingError
+from preference.projects.folder import ProjectFolder
 from preference.projects.training_status import tell_round
-from preference.projects.versions import Registry
+from preference.projects.versions import Versions
 from preference.report_card.card import ModelCard
 from trainer.rounds.lock import only_round
 
@@ -29,13 +30,13 @@ class Round:
         return f"{self.outcome}{f' {self.version}' if self.version else ''}: {self.reason}"
 
 
-def run_here(registry: Registry, run: Callable[[], Round]) -> Round | StudioUnreachable | TrainingError:
+def run_here(folder: ProjectFolder, run: Callable[[], Round]) -> Round | StudioUnreachable | TrainingError:
     """How a round in this process ended, or what keeps it from running now: Label Studio is away, another process is at it."""
     try:
-        with only_round(registry):
+        with only_round(folder):
             started = time.monotonic()
             ended = run()
-            write_ended(ended, registry, seconds=time.monotonic() - started)
+            write_ended(ended, folder, seconds=time.monotonic() - started)
             return ended
     except (StudioUnreachable, TrainingError) as error:
         return error
@@ -68,27 +69,27 @@ def read_outcome(text: str) -> Round | None:
     return Round(outcome, reason, said.get("version"))
 
 
-def new_judgements(registry: Registry, num_annotations: int) -> int:
+def new_judgements(folder: ProjectFolder, num_annotations: int) -> int:
     """How many annotations came since the latest version, promoted or not, was trained.
 
     A damaged card is passed over: it must not keep the project from the round that would replace its version.
     """
-    latest = next(cards(registry), None)
+    latest = next(cards(folder), None)
     return num_annotations - (latest.num_annotations if latest else 0)
 
 
-def cards(registry: Registry) -> Iterator[ModelCard]:
+def cards(folder: ProjectFolder) -> Iterator[ModelCard]:
     """The cards of all versions, latest first; a damaged one is passed over."""
-    for version in reversed(registry.versions()):
+    for version in reversed(Versions(folder).all()):
         try:
-            yield registry.card(version)
+            yield Versions(folder).card(version)
         except RegistryError as error:
-            logger.warning("project %d: %s", registry.project_id, error)
+            logger.warning("project %d: %s", folder.project_id, error)
 
 
-def write_ended(ended: Round, registry: Registry, *, seconds: float) -> None:
+def write_ended(ended: Round, folder: ProjectFolder, *, seconds: float) -> None:
     """Writes how a round ended where status, dashboard and doctor read it."""
     try:
-        tell_round(registry, ended.outcome, reason=ended.reason, version=ended.version, seconds=seconds)
+        tell_round(folder, ended.outcome, reason=ended.reason, version=ended.version, seconds=seconds)
     except OSError as error:  # the round itself ended as it did
-        logger.warning("project %d: how the round ended cannot be told (%s)", registry.project_id, error.strerror)
+        logger.warning("project %d: how the round ended cannot be told (%s)", folder.project_id, error.strerror)

@@ -21,7 +21,8 @@ from preference.errors import PairloopError, RegistryError, StudioUnreachable
 from preference.labelling.label_config import LabelingLayout
 from preference.labelling.pairs import PreferencePair, is_held_out, majority, num_votes, pairs_of_task, split_holdout
 from preference.models.pretrained import fingerprint, locate
-from preference.projects.versions import Registry
+from preference.projects.folder import ProjectFolder
+from preference.projects.versions import Versions
 from preference.report_card.card import ModelCard
 from preference.reward_model.feature_cache import prune_features
 from preference.reward_model.feature_extractor import Extractors
@@ -44,7 +45,7 @@ logger = logging.getLogger("pairloop.rounds")
 
 
 def run_round(
-    project: LabelStudioProject, registry: Registry, settings: Settings, *, extractors: Extractors, device: torch.device,
+    project: LabelStudioProject, folder: ProjectFolder, settings: Settings, *, extractors: Extractors, device: torch.device,
     checkpoint_seconds: float = 180,
 ) -> Round:  # fmt: skip
     """Runs one round and says how it ended, in one log line. The caller holds the project's lock (`only_round`).
@@ -52,11 +53,11 @@ def run_round(
     Raises:
         StudioUnreachable: Label Studio did not answer; the round is worth trying again as it is.
     """
-    unfinished = UnfinishedRound(registry)
+    unfinished = UnfinishedRound(folder)
     try:
         unfinished.begin()
         ended = _round(
-            project, registry, settings, unfinished, extractors=extractors, device=device, checkpoint_seconds=checkpoint_seconds
+            project, folder, settings, unfinished, extractors=extractors, device=device, checkpoint_seconds=checkpoint_seconds
         )
     except StudioUnreachable:
         unfinished.put_off()
@@ -65,7 +66,7 @@ def run_round(
         ended = Round("failed", str(error))
     except Exception as error:  # one of the two doors: a round must not take the daemon down
         if isinstance(error, OSError) and error.errno in DISK_FULL:
-            ended = Round("failed", f"{error.filename or registry.folder} cannot be written ({error.strerror}); free some space")
+            ended = Round("failed", f"{error.filename or folder.path} cannot be written ({error.strerror}); free some space")
         else:
             logger.exception("project %d: the round failed", project.id)
             ended = Round("failed", f"{type(error).__name__}; the log above has the trace")
@@ -77,20 +78,20 @@ def run_round(
 
 
 def _round(
-    project: LabelStudioProject, registry: Registry, settings: Settings, unfinished: UnfinishedRound, *,
+    project: LabelStudioProject, folder: ProjectFolder, settings: Settings, unfinished: UnfinishedRound, *,
     extractors: Extractors, device: torch.device, checkpoint_seconds: float,
 ) -> Round:  # fmt: skip
     started = time.monotonic()
     state = project.read()
     layout = LabelingLayout.from_label_config(state["label_config"])
     dropped: Counter[str] = Counter()
-    tasks = read_judgements(project, registry.folder, state=state, now=time.time())
+    tasks = read_judgements(project, folder.path, state=state, now=time.time())
     of_task = partial(
         pairs_of_task, layout=layout, dropped=dropped, ties=settings.ties, prefer_ground_truth=settings.prefer_ground_truth
     )
     pairs = [pair for task in tasks for pair in of_task(task)]
     train, votes = split_holdout(pairs, settings.holdout_fraction)
-    earlier = list(cards(registry))
+    earlier = list(cards(folder))
     # A larger HOLDOUT_FRACTION than before holds out prompts that older versions were trained on.
     smallest = min([settings.holdout_fraction, *(card.holdout_fraction for card in earlier)])
     votes = [pair for pair in votes if is_held_out(pair.prompt, smallest)]
@@ -104,24 +105,24 @@ def _round(
         )
     if not train:
         return Round("skipped", f"all {num_votes(pairs)} pairs are of prompts that are held out; judge other prompts")
-    champion_version = registry.champion()
-    warm_start = _warm_start(registry, champion_version, settings)
+    champion_version = Versions(folder).champion()
+    warm_start = _warm_start(folder, champion_version, settings)
     told = {"num_annotations": int(state.get("total_annotations_number") or 0), "dropped": dict(dropped)}
     data = _taken_up(unfinished, train, told, settings, warm_start)
     recipe = RECIPES[settings.recipe](len(data.pairs))
-    folder = unfinished.version_folder()
+    draft = unfinished.version_folder()
     trained = train_challenger(
-        data.pairs, recipe, folder, base=settings.reward_base, model_dir=settings.model_dir,
+        data.pairs, recipe, draft, base=settings.reward_base, model_dir=settings.model_dir,
         extractors=extractors, device=device, seed=settings.seed,
         place=Workspace(
-            unfinished.folder, registry.folder / "curves" / f"{unfinished.began_at:%Y%m%d-%H%M%S}",
+            unfinished.folder, folder.path / "curves" / f"{unfinished.began_at:%Y%m%d-%H%M%S}",
             champion=warm_start, report_to=settings.report_to, checkpoint_seconds=checkpoint_seconds,
         ),
     )  # fmt: skip
     challenger = trained.model
     trained_at = time.monotonic()
-    champion = _load_champion(registry, champion_version, extractors=extractors, device=device)
-    champion_card = registry.card(champion_version) if champion_version and champion is not None else None
+    champion = _load_champion(folder, champion_version, extractors=extractors, device=device)
+    champion_card = Versions(folder).card(champion_version) if champion_version and champion is not None else None
     verdict = judge(
         challenger, champion, holdout, train=data.pairs, seed=settings.seed,
         num_train_before=champion_card.num_train_pairs if champion_card else None,
@@ -158,14 +159,14 @@ def _round(
         verdict, challenger, train=data.pairs, holdout=holdout, votes=votes, gaps=trained.gaps,
         champion=champion, champion_card=champion_card, earlier=earlier, dropped=card.dropped,
         learning_curve=curve, project_url=f"{settings.label_studio_page}/projects/{project.id}",
-        load=partial(load_version, registry, extractor=extractors, device=device),
+        load=partial(load_version, folder, extractor=extractors, device=device),
     )  # fmt: skip
     card = replace(card, report=figures)
-    (folder / "README.md").write_text(model_card(card, draw_pictures(card, folder)), encoding="utf-8")
-    version = registry.publish(folder, card)
+    (draft / "README.md").write_text(model_card(card, draw_pictures(card, draft)), encoding="utf-8")
+    version = Versions(folder).publish(draft, card)
     if verdict.promoted:
         try:
-            registry.promote(version, reason=card.reason)
+            Versions(folder).promote(version, reason=card.reason)
         except RegistryError as error:
             mend = f"Then `pairloop-trainer promote --project {project.id} {version}`"
             return Round("failed", f"{card.reason}; but it cannot be promoted: {error} {mend}", version)
@@ -208,12 +209,12 @@ def _key(settings: Settings, num_pairs: int, warm_start: Path | None) -> dict[st
     }
 
 
-def _warm_start(registry: Registry, champion: str | None, settings: Settings) -> Path | None:
+def _warm_start(folder: ProjectFolder, champion: str | None, settings: Settings) -> Path | None:
     """The champion's folder, where training can start from it: it is a sequence model of the same base.
 
     And one that had pairs set aside: else it trained on those that are to choose between it and the base.
     """
-    card = next((card for card in cards(registry) if card.version == champion), None)
+    card = next((card for card in cards(folder) if card.version == champion), None)
     if (
         card is None
         or card.base != settings.reward_base
@@ -221,16 +222,16 @@ def _warm_start(registry: Registry, champion: str | None, settings: Settings) ->
         or card.num_train_pairs < LEAST_TO_SET_ASIDE
     ):
         return None
-    return registry.path(card.version) if RECIPES[card.recipe](1).kind == "sequence" else None
+    return Versions(folder).path(card.version) if RECIPES[card.recipe](1).kind == "sequence" else None
 
 
 def _load_champion(
-    registry: Registry, version: str | None, *, extractors: Extractors, device: torch.device
+    folder: ProjectFolder, version: str | None, *, extractors: Extractors, device: torch.device
 ) -> RewardModel | None:
     if version is None:
         return None
     try:
-        return load_version(registry, version, extractor=extractors, device=device)
+        return load_version(folder, version, extractor=extractors, device=device)
     except PairloopError as error:
         logger.warning("the champion %s cannot be loaded, so the challenger is judged without it: %s", version, error)
         return None

@@ -1,11 +1,11 @@
 """What a round leaves behind until it ends, so that the next process can go on where a killed one stopped.
 
-    <registry folder>/training/
+    <project folder>/training/
         round.json            how often it was begun, and what the snapshot is of; its presence makes the round unfinished
         pairs.jsonl           what is trained on, written before the first step
         base/, champion/      checkpoints, by what the weights started from (trainer/training/checkpoints.py)
         version/              what is about to be published
-    <registry folder>/round.lock    held by the process that runs a round of this project
+    <project folder>/round.lock    held by the process that runs a round of this project
 
 Covered: a kill at any time, two processes at once. Not covered: storage without file locks.
 """
@@ -21,7 +21,7 @@ from typing import Any
 
 from preference.atomic_files import sync, write_whole, writing
 from preference.labelling.pairs import PreferencePair, read_pairs, write_pairs
-from preference.projects.versions import Registry
+from preference.projects.folder import ProjectFolder
 
 logger = logging.getLogger("pairloop.rounds")
 MAX_ATTEMPTS = 3
@@ -39,8 +39,8 @@ class Snapshot:
 class UnfinishedRound:
     """The round of one project that is running, or was killed."""
 
-    def __init__(self, registry: Registry) -> None:
-        self.folder = registry.folder / "training"
+    def __init__(self, folder: ProjectFolder) -> None:
+        self.folder = folder.path / "training"
         self._record, self._pairs = self.folder / "round.json", self.folder / "pairs.jsonl"
 
     @property

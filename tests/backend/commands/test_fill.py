@@ -13,7 +13,7 @@ from rich.console import Console
 from backend.commands.fill import fill, import_prompts
 from backend.filling.filler import Filler
 from preference.errors import LayoutError, ModelError, PairloopError, PromptFileError, RegistryError, StudioNotFound
-from preference.projects.versions import Registry
+from preference.projects.folder import ProjectFolder
 from tests.conftest import SettingsFactory
 from tests.support.filling_house import EMPTY, House, fill_forever
 from tests.support.studio_double import KEY, StudioDouble, wait_until
@@ -66,7 +66,7 @@ class Following(threading.Thread):
         self.error: PairloopError | None = None
         self._house, self._stall_seconds = house, stall_seconds
         self.start()
-        wait_until(lambda: house.registry.take_request("fill"))
+        wait_until(lambda: house.folder.take_request("fill"))
 
     def run(self) -> None:
         try:
@@ -81,10 +81,10 @@ class Following(threading.Thread):
         return not self.is_alive()
 
 
-def tell(registry: Registry, *, is_filling: bool = False, **changes: Any) -> None:
+def tell(folder: ProjectFolder, *, is_filling: bool = False, **changes: Any) -> None:
     """What a backend tells just now."""
     told = {"tasks_left": 2, "tasks_answered": 1, "tasks_failed": {}, "answers_per_second": 1.0, "is_filling": is_filling}
-    registry.write_progress({**told, "at": round(time.time() + 0.1, 1), **changes})
+    folder.write_progress({**told, "at": round(time.time() + 0.1, 1), **changes})
 
 
 @pytest.fixture
@@ -159,7 +159,7 @@ def test_what_an_earlier_run_left_is_not_told_again_where_nothing_is_open(house:
 def test_a_version_that_is_promoted_meanwhile_scores_everything(house: House, tiny_base: Path) -> None:
     first = house.promote(tiny_base, weight=1)
     row = house.studio.add_row(house.project_id, "http://backend:9090", first)
-    house.registry.write_host("backend:9090")
+    house.folder.write_host("backend:9090")
     tasks = house.add_prompts(30)
     promoted: list[str] = []
 
@@ -207,7 +207,7 @@ def test_while_a_backend_fills_it_is_followed_to_the_end(house: House, backend: 
     lines = filled(house)
 
     assert lines[:2] == [f"project {house.project_id}: 41 tasks lack an answer", FOLLOWING]
-    told = house.registry.read_progress()
+    told = house.folder.read_progress()
     assert told["tasks_answered"] == 40 and house.is_answered(*tasks)
     assert lines[2].startswith("tasks answered ") and f" 41/41 {told['answers_per_second']:.1f} answers/s" in lines[2]
     assert lines[3:] == ["tasks left unanswered: 1 (prompt missing, empty or not text)"]
@@ -225,19 +225,19 @@ def test_a_backend_that_had_no_reason_to_look_is_asked(house: House, backend: Ca
 
 
 def test_a_project_that_is_disconnected_is_filled_here_and_stays_so(house: House) -> None:
-    house.registry.create()
-    house.registry.retire()
+    house.folder.create()
+    house.folder.disconnect()
     tasks = house.add_prompts(2)
 
     filled(house)
 
     assert house.is_answered(*tasks)
-    assert house.registry.is_retired
+    assert house.folder.is_disconnected
 
 
 def test_a_backend_that_fills_leaves_out_a_disconnected_project_which_is_said(house: House, held: None) -> None:
-    house.registry.create()
-    house.registry.retire()
+    house.folder.create()
+    house.folder.disconnect()
     house.add_prompts(1)
 
     with pytest.raises(RegistryError) as refused:
@@ -247,14 +247,14 @@ def test_a_backend_that_fills_leaves_out_a_disconnected_project_which_is_said(ho
         f"Project {house.project_id} is disconnected, so the backend that fills on MODEL_DIR={house.settings.model_dir} leaves it "
         f"out; connect it again (pairloop-backend connect --project {house.project_id}), or stop that backend meanwhile."
     )
-    assert house.registry.is_retired and not house.registry.is_requested("fill")
+    assert house.folder.is_disconnected and not house.folder.is_requested("fill")
 
 
 def test_where_nothing_is_open_a_backend_is_not_waited_for(house: House, held: None) -> None:
     house.add(ANSWERED)
 
     assert filled(house)[0] == f"project {house.project_id}: 0 tasks lack an answer"
-    assert not house.registry.take_request("fill")
+    assert not house.folder.take_request("fill")
 
 
 def test_the_rate_and_the_time_left_are_those_of_the_backend(house: House, held: None) -> None:
@@ -262,7 +262,7 @@ def test_the_rate_and_the_time_left_are_those_of_the_backend(house: House, held:
     house.add_prompts(1)
     following = Following(house, stall_seconds=0.2)
 
-    tell(house.registry, tasks_left=1000, tasks_answered=9000, answers_per_second=20.0)
+    tell(house.folder, tasks_left=1000, tasks_answered=9000, answers_per_second=20.0)
 
     assert following.has_ended
     assert " 9000/10000 20.0 answers/s, 2 min left " in following.screen.lines[2]
@@ -272,7 +272,7 @@ def test_a_backend_that_gave_up_is_told(house: House, held: None) -> None:
     house.add_prompts(3)
     following = Following(house, stall_seconds=0.2)
 
-    tell(house.registry)
+    tell(house.folder)
 
     assert following.has_ended
     assert str(following.error) == "The backend's filler stopped with 2 tasks left; its log says why."
@@ -281,12 +281,12 @@ def test_a_backend_that_gave_up_is_told(house: House, held: None) -> None:
 def test_a_backend_that_has_its_turn_at_another_project_is_waited_for(house: House, studio: StudioDouble) -> None:
     """Projects take turns of a minute."""
     tasks = house.add_prompts(3)
-    other = Registry(house.settings.model_dir, studio.add_project())
+    other = ProjectFolder(house.settings.model_dir, studio.add_project())
     other.create()
     with FileLock(house.settings.model_dir / "filler.lock"):
         following = Following(house, stall_seconds=0.2)
         tell(other, is_filling=True)
-        tell(house.registry)
+        tell(house.folder)
         following.join(1.2)  # two looks
         assert following.is_alive()
 
@@ -326,7 +326,7 @@ def test_the_work_of_a_process_that_is_killed_is_taken_over(house: House, tiny_b
     assert process.exitcode == -9
     assert FOLLOWING in lines and house.is_answered(*tasks)
     assert house.versions(tasks) == [[version]] * 60
-    assert house.registry.read_progress()["tasks_left"] == 0
+    assert house.folder.read_progress()["tasks_left"] == 0
     assert len(house.patched()) < 60 + 30, "it began where the other ended"
 
 

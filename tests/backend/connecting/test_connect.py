@@ -9,7 +9,8 @@ from backend.connecting.connect import connect, default_label_config, disconnect
 from backend.serving.process import Backend
 from preference.errors import LayoutError, StudioError, StudioNotFound
 from preference.labelling.label_config import LabelingLayout
-from preference.projects.versions import UNTRAINED, Registry, known_projects
+from preference.projects.folder import ProjectFolder, known_projects
+from preference.projects.versions import UNTRAINED, Versions
 from preference.settings import Settings
 from preference.studio.project import LabelStudioProject
 from tests.conftest import REPOSITORY, SettingsFactory
@@ -21,22 +22,22 @@ HOST = "backend:9090"
 
 
 class House:
-    """A project of the double, its registry, and a backend's settings."""
+    """A project of the double, its folder, and a backend's settings."""
 
     def __init__(self, studio: StudioDouble, settings: Settings, *, label_config: str = LABEL_CONFIG) -> None:
         self.studio, self.settings = studio, settings
         self.id = studio.add_project(label_config)
         self.project = LabelStudioProject(settings, self.id)
-        self.registry = Registry(settings.model_dir, self.id)
+        self.folder = ProjectFolder(settings.model_dir, self.id)
 
     def connect(self, settings: Settings | None = None) -> list[str]:
-        return connect(self.project, self.registry, settings or self.settings)
+        return connect(self.project, self.folder, settings or self.settings)
 
     def disconnect(self, settings: Settings | None = None) -> list[str]:
-        return disconnect(self.project, self.registry, settings or self.settings)
+        return disconnect(self.project, self.folder, settings or self.settings)
 
     def mend(self, version: str, *, host: str | None = HOST, is_thorough: bool = False) -> bool:
-        return mend_version(self.project, self.registry, version, host=host, is_thorough=is_thorough)
+        return mend_version(self.project, self.folder, version, host=host, is_thorough=is_thorough)
 
     def titles(self) -> list[str]:
         return [row["title"] for row in self.studio.rows.values() if row["project"] == self.id]
@@ -77,7 +78,7 @@ def test_connect_makes_the_row_the_webhooks_secret_and_uncertainty_sampling(
     assert (hook["url"], hook["headers"]) == (f"{ADDRESS}/webhook", {"Authorization": "Bearer s3cret"})
     assert (hook["send_payload"], hook["send_for_all_actions"]) == (True, True)
     assert (studio.projects[house.id]["sampling"], house.version()) == ("Uncertainty sampling", UNTRAINED)
-    assert house.registry.take_request("fill") is True
+    assert house.folder.take_request("fill") is True
 
 
 def test_a_project_that_shows_another_version_shows_ours_after_connecting(studio: StudioDouble, house: House) -> None:
@@ -96,8 +97,8 @@ def test_connecting_again_changes_nothing(studio: StudioDouble, house: House) ->
 
 
 def test_the_row_bears_the_champions_name(house: House, tiny_base: Path) -> None:
-    version = publish_version(house.registry, tiny_base, weight=1)
-    house.registry.promote(version)
+    version = publish_version(house.folder, tiny_base, weight=1)
+    Versions(house.folder).promote(version)
 
     assert house.connect()[0] == f"connected {ADDRESS} as {version}"
     assert (house.titles(), house.version()) == ([version], version)
@@ -128,7 +129,7 @@ def test_a_label_config_that_does_not_fit_is_refused_before_anything_is_made(stu
         house.connect()
 
     assert studio.rows == {}
-    assert not house.registry.folder.exists()
+    assert not house.folder.path.exists()
 
 
 def test_a_refused_private_address_leaves_no_row_and_names_what_to_set(studio: StudioDouble, house: House) -> None:
@@ -193,7 +194,7 @@ def test_the_projects_version_is_mended_alone_where_the_title_is_right(studio: S
 def test_before_label_studio_called_the_row_is_known_by_a_title_of_ours(
     house: House, studio: StudioDouble, tiny_base: Path
 ) -> None:
-    older = publish_version(house.registry, tiny_base, weight=1)
+    older = publish_version(house.folder, tiny_base, weight=1)
     row = studio.add_row(house.id, "http://host.docker.internal:9090", older)
 
     assert house.mend("v2-20260101-000000", host=None) is True
@@ -221,8 +222,8 @@ def test_connect_adds_a_row_beside_another_backends_and_mends_its_own(house: Hou
 
 
 def test_a_backend_that_moved_is_connected_anew_and_its_old_row_goes(house: House, studio: StudioDouble, tiny_base: Path) -> None:
-    version = publish_version(house.registry, tiny_base, weight=1)
-    house.registry.promote(version)
+    version = publish_version(house.folder, tiny_base, weight=1)
+    Versions(house.folder).promote(version)
     studio.add_row(house.id, "http://old:9090", version)
     studio.add_row(house.id, "http://another:9090", UNTRAINED)
 
@@ -340,7 +341,7 @@ def test_a_row_without_our_password_gets_it(
 
 def test_the_row_and_the_webhook_of_where_the_backend_was_go(studio: StudioDouble, house: House) -> None:
     house.connect()
-    house.registry.write_host("old:9090")
+    house.folder.write_host("old:9090")
     studio.add_row(house.id, "http://old:9090", UNTRAINED)
     studio.add_hook(house.id, url="http://old:9090/webhook")
     theirs = studio.add_hook(house.id, url="http://another:9090/webhook")
@@ -360,8 +361,8 @@ def test_another_backend_behind_the_same_proxy_keeps_its_row(
 ) -> None:
     theirs = studio.add_row(house.id, "http://proxy/theirs", "another model")
     settings = settings_for(label_studio_url=studio.url, label_studio_api_key=KEY, backend_url="http://proxy/ours")
-    house.registry.create()
-    house.registry.write_host("proxy")
+    house.folder.create()
+    house.folder.write_host("proxy")
 
     assert house.connect(settings)[0] == f"connected http://proxy/ours as {UNTRAINED}"
     assert theirs in studio.rows and len(studio.rows) == 2
@@ -372,8 +373,8 @@ def test_another_backend_behind_the_same_proxy_keeps_its_row(
 def test_a_foreign_backend_at_a_host_where_this_one_was_keeps_its_row_and_webhook(
     studio: StudioDouble, house: House, act: str, place: str
 ) -> None:
-    house.registry.create()
-    house.registry.write_host("ml.example.com")
+    house.folder.create()
+    house.folder.write_host("ml.example.com")
     theirs = studio.add_row(house.id, place, "Segment Anything")
     their_hook = studio.add_hook(house.id, url=f"{place}/webhook")
     studio.add_row(house.id, "https://ml.example.com/pairloop", UNTRAINED)
@@ -393,8 +394,8 @@ def test_a_foreign_backend_at_a_host_where_this_one_was_keeps_its_row_and_webhoo
 def test_a_row_under_a_title_of_its_own_was_ours_where_it_has_the_host_to_itself(
     studio: StudioDouble, house: House, place: str, goes: bool
 ) -> None:
-    house.registry.create()
-    house.registry.write_host("old:9090")
+    house.folder.create()
+    house.folder.write_host("old:9090")
     studio.add_row(house.id, place, "pasted")
 
     assert (f"removed the connection to {place}, where this backend was" in house.connect()) is goes
@@ -407,8 +408,8 @@ def test_a_row_under_a_title_of_its_own_was_ours_where_it_has_the_host_to_itself
 def test_disconnect_removes_what_connect_made_and_nothing_else(
     studio: StudioDouble, house: House, settings: Settings, tiny_base: Path
 ) -> None:
-    version = publish_version(house.registry, tiny_base, weight=1)
-    house.registry.promote(version)
+    version = publish_version(house.folder, tiny_base, weight=1)
+    Versions(house.folder).promote(version)
     other = studio.add_row(house.id, "http://another:9090", "another model")
     theirs = studio.add_hook(house.id, url="http://another:9090/webhook")
     house.connect()
@@ -424,11 +425,11 @@ def test_disconnect_removes_what_connect_made_and_nothing_else(
     assert (list(studio.rows), list(studio.hooks), studio.tasks) == ([other], [theirs], held)
     assert studio.projects[house.id]["sampling"] == "Sequential sampling"
     assert list(known_projects(settings.model_dir)) == [], "nothing looks after it any more"
-    assert house.registry.versions() == [version]
+    assert Versions(house.folder).all() == [version]
     assert house.disconnect() == []
 
     assert house.connect()[0] == f"connected {ADDRESS} as {version}"
-    assert [registry.project_id for registry in known_projects(settings.model_dir)] == [house.id]
+    assert [folder.project_id for folder in known_projects(settings.model_dir)] == [house.id]
 
 
 def test_a_project_that_was_deleted_in_label_studio_is_forgotten(studio: StudioDouble, house: House, settings: Settings) -> None:
@@ -446,23 +447,23 @@ def test_a_wrong_number_is_no_project_to_forget(studio: StudioDouble, house: Hou
     with pytest.raises(StudioNotFound):
         house.disconnect()
 
-    assert not house.registry.folder.exists()
+    assert not house.folder.path.exists()
 
 
 def test_what_goes_on_after_a_disconnection_does_not_undo_it(house: House, settings: Settings, tiny_base: Path) -> None:
     house.connect()
     house.disconnect()
 
-    publish_version(house.registry, tiny_base, weight=1)  # a round ends
-    house.registry.request("train")  # a round was stopped, or Label Studio was away
-    house.registry.request("fill")  # the last events
+    publish_version(house.folder, tiny_base, weight=1)  # a round ends
+    house.folder.request("train")  # a round was stopped, or Label Studio was away
+    house.folder.request("fill")  # the last events
 
     assert list(known_projects(settings.model_dir)) == []
     backend = Backend(settings)
     backend.predict(house.id, LABEL_CONFIG, [{"id": 1, "data": {"prompt": "Why?"}}])  # of a page that was open
     assert list(known_projects(settings.model_dir)) == []
     backend.setup(house.id, LABEL_CONFIG, host=HOST)  # somebody pasted the address
-    assert [registry.project_id for registry in known_projects(settings.model_dir)] == [house.id]
+    assert [folder.project_id for folder in known_projects(settings.model_dir)] == [house.id]
 
 
 def test_disconnecting_a_project_that_never_was_connected_removes_nothing(studio: StudioDouble, house: House) -> None:
@@ -470,7 +471,7 @@ def test_disconnecting_a_project_that_never_was_connected_removes_nothing(studio
 
     assert house.disconnect() == []
     assert len(studio.rows) == 1
-    assert not house.registry.folder.exists()
+    assert not house.folder.path.exists()
 
 
 def test_a_sampling_that_somebody_chose_stays_when_disconnecting(studio: StudioDouble, house: House) -> None:

@@ -19,7 +19,8 @@ from werkzeug.test import EnvironBuilder, run_wsgi_app
 
 from backend.serving.process import Backend
 from backend.web.app import create_app
-from preference.projects.versions import Registry
+from preference.projects.folder import ProjectFolder
+from preference.projects.versions import Versions
 from preference.settings import Settings
 from tests.support.studio_double import CALLS, LABEL_CONFIG
 from tests.support.versions import publish_version
@@ -201,10 +202,10 @@ def requests(draw: st.DrawFn) -> Sent:
 class Door:
     """Two backends over one folder, one open and one that wants a password, with a version of project 10 that is served."""
 
-    def __init__(self, folder: Path, base: Path) -> None:
-        self.model_dir = folder / "models"
-        registry = Registry(self.model_dir, 10)
-        registry.promote(publish_version(registry, base, weight=1))
+    def __init__(self, scratch: Path, base: Path) -> None:
+        self.model_dir = scratch / "models"
+        folder = ProjectFolder(self.model_dir, 10)
+        Versions(folder).promote(publish_version(folder, base, weight=1))
         plain: dict[str, Any] = {"model_dir": self.model_dir, "device": "cpu", "generator_engine": "echo", "torch_threads": 1}
         locks: dict[str, Any] = {"basic_auth_user": "ls", "basic_auth_pass": PASSWORD, "webhook_secret": SECRET}
         backends = [Backend(Settings(**plain)), Backend(Settings(**plain, **locks, label_studio_api_key=SecretStr(KEY)))]

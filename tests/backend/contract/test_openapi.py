@@ -17,7 +17,8 @@ from schemathesis.specs.openapi.checks import negative_data_rejection, positive_
 from backend.contract.openapi import describe
 from backend.serving.process import Backend
 from backend.web.app import create_app
-from preference.projects.versions import Registry
+from preference.projects.folder import ProjectFolder
+from preference.projects.versions import Versions
 from preference.settings import Settings
 from tests.support.studio_double import CALLS
 from tests.support.versions import publish_version
@@ -30,11 +31,11 @@ OPERATIONS = [(method.upper(), path) for path, methods in DESCRIPTION["paths"].i
 
 @pytest.fixture(scope="module")
 def app(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> Flask:
-    folder = tmp_path_factory.mktemp("openapi")
-    registry = Registry(folder, 10)
-    registry.promote(publish_version(registry, tiny_base, weight=1))
+    model_dir = tmp_path_factory.mktemp("openapi")
+    folder = ProjectFolder(model_dir, 10)
+    Versions(folder).promote(publish_version(folder, tiny_base, weight=1))
     locks: dict[str, Any] = {"basic_auth_user": "ls", "basic_auth_pass": "pw"}
-    backend = Backend(Settings(model_dir=folder, device="cpu", generator_engine="echo", torch_threads=1, **locks))
+    backend = Backend(Settings(model_dir=model_dir, device="cpu", generator_engine="echo", torch_threads=1, **locks))
     backend.champions.of(10).refresh()
     return create_app(backend)
 

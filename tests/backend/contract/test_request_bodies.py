@@ -10,7 +10,7 @@ from werkzeug.test import TestResponse
 from backend.contract.request_bodies import MAX_DEPTH
 from backend.serving.process import Backend
 from backend.web.app import create_app
-from preference.projects.versions import Registry
+from preference.projects.folder import ProjectFolder
 from tests.conftest import SettingsFactory
 from tests.support.studio_double import CALLS
 
@@ -170,8 +170,8 @@ def test_of_a_key_that_stands_twice_the_last_one_counts(client: FlaskClient, bac
     text = '{"action": "TASKS_CREATED", "action": "START_TRAINING", "project": {"id": 1, "id": 2}}'
 
     assert post(client, "/webhook", text).status_code == 201
-    assert Registry(backend.settings.model_dir, 2).is_requested("train")
-    assert not Registry(backend.settings.model_dir, 1).folder.exists()
+    assert ProjectFolder(backend.settings.model_dir, 2).is_requested("train")
+    assert not ProjectFolder(backend.settings.model_dir, 1).path.exists()
 
 
 def test_an_import_of_5000_tasks_of_long_texts_is_a_webhook_like_any_other(client: FlaskClient) -> None:

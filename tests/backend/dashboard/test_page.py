@@ -24,8 +24,9 @@ from werkzeug.test import TestResponse
 from backend.contract.training_limit import MOST_AN_HOUR
 from backend.serving.process import Backend
 from backend.web.app import create_app
+from preference.projects.folder import ProjectFolder
 from preference.projects.training_status import read_project, tell_next_round, tell_round, tell_waiting
-from preference.projects.versions import Registry
+from preference.projects.versions import Versions
 from preference.settings import Settings
 from tests.conftest import SettingsFactory
 from tests.support.dashboard_house import PROJECT, made_once, stand
@@ -153,7 +154,7 @@ def test_nothing_is_loaded_kept_framed_or_run_but_its_own(house: Path) -> None:
 
 
 def test_the_loop_has_the_numbers_that_filler_and_trainer_told(models: Path) -> None:
-    stand(Registry(models, PROJECT), now=time.time())
+    stand(ProjectFolder(models, PROJECT), now=time.time())
 
     words = page(client_on(models)).words
 
@@ -169,15 +170,15 @@ def test_the_loop_has_the_numbers_that_filler_and_trainer_told(models: Path) -> 
 
 
 def test_the_next_round_says_what_keeps_it(models: Path) -> None:
-    registry, client = Registry(models, PROJECT), client_on(models)
+    folder, client = ProjectFolder(models, PROJECT), client_on(models)
 
     def next_round() -> str:
         return page(client).words.partition("Next round ")[2].partition(" v4 scores")[0]
 
-    registry.request("train")
+    folder.request("train")
     (models / "trainer.alive").touch()
     assert next_round() == "asked for it begins within seconds"
-    tell_waiting(registry, 38, project={"training_since": 1795230000.0})
+    tell_waiting(folder, 38, project={"training_since": 1795230000.0})
     (models / "trainer.alive").touch()
     assert next_round() == "training since 21 Nov 2026, 03:00 UTC"
     os.utime(models / "trainer.alive", (1, 1))
@@ -185,7 +186,7 @@ def test_the_next_round_says_what_keeps_it(models: Path) -> None:
 
 
 def test_what_is_not_known_is_said_to_be_so(tmp_path: Path) -> None:
-    Registry(tmp_path, 3).create()
+    ProjectFolder(tmp_path, 3).create()
 
     words = page(client_on(tmp_path)).words
 
@@ -207,8 +208,8 @@ def test_without_a_project_it_says_what_to_type(tmp_path: Path) -> None:
 
 
 def test_the_champion_stands_there_with_its_report_card(house: Path) -> None:
-    registry = Registry(house, PROJECT)
-    card = registry.card(registry.champion() or "")
+    folder = ProjectFolder(house, PROJECT)
+    card = Versions(folder).card(Versions(folder).champion() or "")
 
     shown = page(client_on(house))
 
@@ -250,11 +251,11 @@ def test_prompts_and_answers_are_not_on_it(house: Path) -> None:
 
 
 def test_a_champion_from_long_ago_is_shown_beside_the_latest_rounds(models: Path) -> None:
-    registry = Registry(models, PROJECT)
-    old = registry.versions()[1]
-    registry.promote(old, by="hand")
+    folder = ProjectFolder(models, PROJECT)
+    old = Versions(folder).all()[1]
+    Versions(folder).promote(old, by="hand")
     for _ in range(10):
-        registry.publish(registry.path(old), registry.card(old))
+        Versions(folder).publish(Versions(folder).path(old), Versions(folder).card(old))
 
     words = page(client_on(models)).words
 
@@ -263,8 +264,8 @@ def test_a_champion_from_long_ago_is_shown_beside_the_latest_rounds(models: Path
 
 
 def test_projects_are_chosen_by_their_titles(models: Path) -> None:
-    Registry(models, 12).create()
-    tell_waiting(Registry(models, 12), 0, project={"title": "Poems"})
+    ProjectFolder(models, 12).create()
+    tell_waiting(ProjectFolder(models, 12), 0, project={"title": "Poems"})
     client = client_on(models)
 
     newest, chosen = page(client), page(client, "?project=7")
@@ -312,8 +313,8 @@ def test_judgements_with_and_without_a_suggestion_stand_side_by_side(models: Pat
 
 
 def test_what_people_did_is_told_by_the_newest_round_whatever_became_of_its_version(models: Path) -> None:
-    registry = Registry(models, PROJECT)
-    registry.promote(registry.versions()[0], by="hand")
+    folder = ProjectFolder(models, PROJECT)
+    Versions(folder).promote(Versions(folder).all()[0], by="hand")
     share = {"value": 0.5, "interval": None, "count": 40}
     group = {"num_judgements": 40, "model_side": share, "majority": share, "left_rate": share, "lead_seconds": {"value": 9.0}}
     effect = {"with_suggestion": group, "without": group, "moves": None, "warning": "They follow v1."}
@@ -321,7 +322,7 @@ def test_what_people_did_is_told_by_the_newest_round_whatever_became_of_its_vers
 
     shown = page(client_on(models))
 
-    assert f"Version {registry.versions()[0]}" in shown.words
+    assert f"Version {Versions(folder).all()[0]}" in shown.words
     assert "Warning They follow v1." in shown.words
     assert "nearly always picks left" in shown.words  # of an annotator, whom the first version's card does not know
 
@@ -346,7 +347,7 @@ def hostile(value: Any) -> Any:
 
 
 def test_texts_of_people_and_files_are_words_and_never_tags(models: Path) -> None:
-    registry = Registry(models, PROJECT)
+    folder = ProjectFolder(models, PROJECT)
 
     def change(card: dict[str, Any]) -> None:
         report = hostile(card["report"])
@@ -357,11 +358,11 @@ def test_texts_of_people_and_files_are_words_and_never_tags(models: Path) -> Non
 
     change_card(models, change)
     known = {"title": HOSTILE, "tasks": HOSTILE, "training_since": None}
-    tell_waiting(registry, 3, project=known)
+    tell_waiting(folder, 3, project=known)
     tell_next_round(models, time.time() + 60, schedule=HOSTILE, min_new_pairs=3)
-    tell_round(registry, HOSTILE, reason=HOSTILE, version=None, seconds=1)
-    registry.write_progress({"tasks_failed": {HOSTILE: 1}, "is_filling": HOSTILE})
-    (registry.folder / "versions" / (registry.champion() or "") / "promotions.jsonl").write_text(
+    tell_round(folder, HOSTILE, reason=HOSTILE, version=None, seconds=1)
+    folder.write_progress({"tasks_failed": {HOSTILE: 1}, "is_filling": HOSTILE})
+    (folder.path / "versions" / (Versions(folder).champion() or "") / "promotions.jsonl").write_text(
         json.dumps({"at": "2026-11-21T00:00:00+00:00", "by": HOSTILE, "before": HOSTILE, "reason": HOSTILE}), encoding="utf-8"
     )
     honest, clean = page(client_on(models)), Page(client_on(models / "none").get("/", headers=BROWSER))
@@ -406,8 +407,8 @@ CONTENTS = {
 @pytest.mark.parametrize("name", PROJECT_FILES)
 def test_whatever_lies_in_its_files_the_page_is_shown(house: Path, tmp_path: Path, name: str, content: str) -> None:
     models = Path(shutil.copytree(house, tmp_path / "models", ignore=shutil.ignore_patterns("features", "*.safetensors")))
-    registry = Registry(models, PROJECT)
-    path = registry.folder / name.format(champion=registry.champion())
+    folder = ProjectFolder(models, PROJECT)
+    path = folder.path / name.format(champion=Versions(folder).champion())
     shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     if content == "folder":
         path.mkdir()
@@ -461,14 +462,16 @@ def places(value: Any, here: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 def test_a_card_of_any_shape_is_shown_as_far_as_it_goes(
     house: Path, tmp_path_factory: pytest.TempPathFactory, drawn: Any
 ) -> None:
-    folder = tmp_path_factory.mktemp("shape")
-    registry = Registry(folder, PROJECT)
-    source = Registry(house, PROJECT)
-    version = source.champion() or ""
+    model_dir = tmp_path_factory.mktemp("shape")
+    folder = ProjectFolder(model_dir, PROJECT)
+    source = ProjectFolder(house, PROJECT)
+    version = Versions(source).champion() or ""
     shutil.copytree(
-        source.path(version), registry.folder / "versions" / version, ignore=shutil.ignore_patterns("*.safetensors", "*.svg")
+        Versions(source).path(version),
+        folder.path / "versions" / version,
+        ignore=shutil.ignore_patterns("*.safetensors", "*.svg"),
     )
-    registry.promote(version)
+    Versions(folder).promote(version)
 
     def change(card: dict[str, Any]) -> None:
         for _ in range(drawn.draw(st.integers(1, 6))):
@@ -478,12 +481,12 @@ def test_a_card_of_any_shape_is_shown_as_far_as_it_goes(
                 outer = outer[key]
             outer[last] = drawn.draw(JSON)
 
-    change_card(folder, change)
+    change_card(model_dir, change)
 
-    shown = page(client_on(folder))
+    shown = page(client_on(model_dir))
 
     assert shown.tags.count("script") == 1 and "img" not in shown.tags and shown.handlers == []
-    shutil.rmtree(folder)
+    shutil.rmtree(model_dir)
 
 
 # Buttons
@@ -495,16 +498,16 @@ def test_train_now_asks_the_trainer_and_says_so(models: Path) -> None:
 
     answer = press(client, page(client).button("train"))
 
-    assert Registry(models, PROJECT).is_requested("train")
+    assert ProjectFolder(models, PROJECT).is_requested("train")
     assert said(client, answer) == "Asked for: the trainer begins a round within seconds, or after the one that is running."
 
 
 def test_train_now_is_bound_by_the_webhook_s_limit(models: Path) -> None:
-    client, registry = client_on(models), Registry(models, PROJECT)
+    client, folder = client_on(models), ProjectFolder(models, PROJECT)
     form = page(client).button("train")
     for _ in range(MOST_AN_HOUR):
         assert press(client, form).status_code == 303
-        assert registry.take_request("train")
+        assert folder.take_request("train")
 
     answers = press(client, form, **BROWSER), press(client, form)
     assert [3500 < int(answer.headers["Retry-After"]) <= 3600 for answer in answers] == [True, True]
@@ -512,7 +515,7 @@ def test_train_now_is_bound_by_the_webhook_s_limit(models: Path) -> None:
     assert "6 times within an hour, which is the most; ask again in 60 min" in reason
     assert shown.button("train")
     assert answers[1].get_json() == {"error": reason}, "to a program"
-    assert not registry.is_requested("train")
+    assert not folder.is_requested("train")
     event = client.post("/webhook", json={"action": "START_TRAINING", "project": {"id": PROJECT}})
     assert event.status_code == 429
 
@@ -528,13 +531,13 @@ def test_fill_now_asks_the_filler(models: Path) -> None:
     client, locked_out = client_on(models, label_studio_api_key="k"), client_on(models)
 
     assert "the filler looks" in said(client, press(client, page(client).button("fill")))
-    assert Registry(models, PROJECT).is_requested("fill")
+    assert ProjectFolder(models, PROJECT).is_requested("fill")
     assert "LABEL_STUDIO_API_KEY is not set" in said(locked_out, press(locked_out, page(locked_out).button("fill")))
 
 
 def test_roll_back_serves_the_champion_before_and_names_the_dashboard(models: Path) -> None:
-    client, registry = client_on(models), Registry(models, PROJECT)
-    _, second, third, _ = registry.versions()
+    client, folder = client_on(models), ProjectFolder(models, PROJECT)
+    _, second, third, _ = Versions(folder).all()
     shown = page(client)
     assert "Roll back to v3" in shown.words
 
@@ -543,41 +546,43 @@ def test_roll_back_serves_the_champion_before_and_names_the_dashboard(models: Pa
         == f"{third} is the champion again; backends load it within a second."
     )
 
-    assert registry.champion() == third
-    assert registry.card(third).promotions[-1]["by"] == "rollback"
-    assert registry.card(third).promotions[-1]["reason"] == "on the dashboard"
+    assert Versions(folder).champion() == third
+    assert Versions(folder).card(third).promotions[-1]["by"] == "rollback"
+    assert Versions(folder).card(third).promotions[-1]["reason"] == "on the dashboard"
     assert "Roll back to v2" in page(client).words
     assert "Nothing was rolled back: the champion has changed" in said(client, press(client, shown.button("rollback")))
-    assert registry.champion() == third, "two who press at once go back once"
+    assert Versions(folder).champion() == third, "two who press at once go back once"
     assert said(client, press(client, page(client).button("rollback"))).startswith(second)
     assert [form["button"] for form in page(client).forms] == ["train", "fill"], "there was none before v2"
 
 
 def test_a_version_that_is_gone_is_no_place_to_roll_back_to(models: Path) -> None:
-    registry = Registry(models, PROJECT)
+    folder = ProjectFolder(models, PROJECT)
     client = client_on(models)
     form = page(client).button("rollback")
-    shutil.rmtree(registry.path(registry.versions()[2]))
+    shutil.rmtree(Versions(folder).path(Versions(folder).all()[2]))
 
     assert "rollback" not in [form["button"] for form in page(client).forms]
     assert "Nothing was rolled back: Project 7 has no version" in said(client, press(client, form))
 
 
 def test_a_project_that_was_disconnected_meanwhile_stays_so(models: Path) -> None:
-    client, registry = client_on(models), Registry(models, PROJECT)
+    client, folder = client_on(models), ProjectFolder(models, PROJECT)
     form = page(client).button("fill")
-    registry.retire()
+    folder.disconnect()
 
     answer = press(client, form)
 
-    assert not registry.is_requested("fill")
+    assert not folder.is_requested("fill")
     assert said(client, answer) == "Nothing was asked for: project 7 is not connected any more."
 
 
 def nothing_was_asked(models: Path) -> bool:
-    registry = Registry(models, PROJECT)
+    folder = ProjectFolder(models, PROJECT)
     return (
-        not registry.is_requested("train") and not registry.is_requested("fill") and registry.champion() == registry.versions()[3]
+        not folder.is_requested("train")
+        and not folder.is_requested("fill")
+        and Versions(folder).champion() == Versions(folder).all()[3]
     )
 
 
@@ -635,14 +640,14 @@ def test_with_a_password_any_name_of_the_server_will_do(models: Path) -> None:
 def test_a_form_without_a_good_token_presses_nothing(models: Path, house: Path) -> None:
     client = client_on(models)
     form = page(client).button("train")
-    Registry(models, 12).create()
+    ProjectFolder(models, 12).create()
     other = page(client, "?project=12").button("train")
     key = (models / "dashboard.key").read_bytes()
 
     old = URLSafeTimedSerializer(key, salt="pairloop-button", signer=Yesterday).dumps([PROJECT, None])
     foreign = URLSafeTimedSerializer(b"another key", salt="pairloop-button").dumps([PROJECT, None])
     message = parse_qs(urlsplit(press(client, {**form, "button": "fill"}).location).query)["said"][0]
-    assert Registry(models, PROJECT).take_request("fill")
+    assert ProjectFolder(models, PROJECT).take_request("fill")
     tokens = ["", "x", form["token"][:-1], form["token"] + "x", form["token"].upper(), other["token"], old, foreign, message]
 
     for token in tokens:
@@ -677,11 +682,11 @@ class Yesterday(TimestampSigner):
 
 @pytest.mark.parametrize("is_old", [True, False])
 def test_a_button_of_an_old_page_leads_to_a_fresh_one_whose_buttons_work(models: Path, is_old: bool) -> None:
-    Registry(models, 12).create()  # the newest, which is shown where none is chosen
-    client, registry = client_on(models), Registry(models, PROJECT)
+    ProjectFolder(models, 12).create()  # the newest, which is shown where none is chosen
+    client, folder = client_on(models), ProjectFolder(models, PROJECT)
     form = page(client, f"?project={PROJECT}").button("train")
     key = (models / "dashboard.key").read_bytes()
-    token = URLSafeTimedSerializer(key, salt="pairloop-button", signer=Yesterday).dumps([PROJECT, registry.champion()])
+    token = URLSafeTimedSerializer(key, salt="pairloop-button", signer=Yesterday).dumps([PROJECT, Versions(folder).champion()])
 
     answer = press(client, {**form, "token": token if is_old else "x"}, **BROWSER)
 
@@ -691,7 +696,7 @@ def test_a_button_of_an_old_page_leads_to_a_fresh_one_whose_buttons_work(models:
     assert "The loop" in shown.words and shown.button("train")["project"] == str(PROJECT)
     assert answer.headers["Cache-Control"] == "no-store" and "frame-ancestors 'none'" in answer.headers["Content-Security-Policy"]
     assert press(client, shown.button("train"), **BROWSER).status_code == 303
-    assert registry.is_requested("train")
+    assert folder.is_requested("train")
 
 
 def test_who_may_not_press_is_told_so_on_the_page(models: Path) -> None:
@@ -764,4 +769,4 @@ def test_the_page_writes_nothing_but_its_key(settings_for: SettingsFactory, mode
 
     assert found().keys() - before.keys() <= {Path("dashboard.key"), Path(".dashboard.lock")}
     assert {path: content for path, content in found().items() if path in before} == before
-    assert read_project(Registry(models, PROJECT))
+    assert read_project(ProjectFolder(models, PROJECT))

@@ -44,7 +44,7 @@ def test_it_changes_nothing_that_label_studio_holds(clinic: Clinic) -> None:
     writes = [request for request in clinic.studio.requests if not request.startswith("GET ")]
     assert writes == [f"PATCH /api/projects/{clinic.id}/"], "one that changes no field: it tells whether it would be allowed"
     assert json.dumps([clinic.studio.projects, clinic.row, clinic.hook], default=str, sort_keys=True) == before
-    assert clinic.registry.read_host() == f"127.0.0.1:{clinic.port}"
+    assert clinic.folder.read_host() == f"127.0.0.1:{clinic.port}"
 
 
 # How it is printed

@@ -155,7 +155,7 @@ def test_an_address_that_only_label_studio_reaches(clinic: Clinic) -> None:
 
     assert all(row["ok"] for row in rows.values())
     assert rows["backend"]["found"].endswith(f"ms at {clinic.address} (BACKEND_URL={address} does not answer from here)")
-    assert clinic.registry.read_host() == "127.0.0.1:1", "which the backend believes to be where Label Studio reaches it"
+    assert clinic.folder.read_host() == "127.0.0.1:1", "which the backend believes to be where Label Studio reaches it"
 
 
 def test_something_else_at_the_backends_address(clinic: Clinic) -> None:

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from preference.projects.folder import known_projects
 from preference.projects.trainer_heartbeat import beat
-from preference.projects.versions import UNTRAINED, known_projects
+from preference.projects.versions import UNTRAINED
 from tests.support.clinic import PASSWORD, SECRET, Clinic
 from tests.support.studio_double import LABEL_CONFIG, StudioDouble
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from preference.projects.versions import UNTRAINED
+from preference.projects.versions import UNTRAINED, Versions
 from tests.support.clinic import Clinic
 from tests.support.studio_double import StudioDouble
 
@@ -63,7 +63,7 @@ def test_sequential_sampling(clinic: Clinic) -> None:
 
 def test_a_champion_that_is_damaged(clinic: Clinic, tiny_base: Path) -> None:
     older, newer = clinic.promote(tiny_base), clinic.promote(tiny_base, weight=2)
-    weights = max(clinic.registry.path(newer).glob("*.safetensors"), key=lambda path: path.stat().st_size)
+    weights = max(Versions(clinic.folder).path(newer).glob("*.safetensors"), key=lambda path: path.stat().st_size)
     weights.write_bytes(weights.read_bytes()[:-8])
     clinic.serve_again()
 
@@ -80,7 +80,7 @@ def test_a_champion_that_is_damaged(clinic: Clinic, tiny_base: Path) -> None:
 
 
 def test_a_champion_that_is_gone_has_no_other_to_promote(clinic: Clinic) -> None:
-    (clinic.registry.folder / "champion").write_text("v7-20260101-000000\n")
+    (clinic.folder.path / "champion").write_text("v7-20260101-000000\n")
 
     row = clinic.crosses()["champion"]
 

@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from demo.stack import REPOSITORY, Process, answers_up, free_port
+from preference.projects.versions import Versions
 from preference.reward_model.feature_extractor import Extractors
 from preference.reward_model.probe import load_version
 from tests.conftest import SettingsFactory
@@ -48,7 +49,7 @@ def test_gunicorn_that_is_killed_while_it_fills_answers_and_scores_every_task_on
 ) -> None:
     version = house.promote(tiny_base, weight=1)
     tasks, port, chance = house.add_prompts(NUM_TASKS), free_port(), random.Random(11)
-    house.registry.request("fill")
+    house.folder.request("fill")
     masters: list[psutil.Process] = []
     workers: list[psutil.Process] = []
     killed: list[str] = []
@@ -89,7 +90,7 @@ def test_gunicorn_that_is_killed_while_it_fills_answers_and_scores_every_task_on
     assert sum(len(each) - 1 for each in stored.values()) <= UNDER_WAY * len(KILLS)
     assert house.versions(tasks) == [[version]] * NUM_TASKS
     model = load_version(
-        house.registry, house.registry.champion() or "", device=torch.device("cpu"),
+        house.folder, Versions(house.folder).champion() or "", device=torch.device("cpu"),
         extractor=Extractors(house.settings.model_dir, torch.device("cpu")),
     )  # fmt: skip
     assert model.score(["Why?"], ["Because."]).isfinite().all()

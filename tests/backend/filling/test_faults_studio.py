@@ -21,7 +21,8 @@ import pytest
 import torch
 
 from preference.errors import StudioUnreachable, TrainingError
-from preference.projects.versions import Registry
+from preference.projects.folder import ProjectFolder
+from preference.projects.versions import Versions
 from preference.reward_model.feature_extractor import Extractors
 from preference.settings import Settings
 from preference.studio.project import LabelStudioProject
@@ -198,7 +199,7 @@ def at_every_request(run: Callable[[int, Fault, int], int], *, faults: dict[str,
 def published(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a version of a project; only to be copied."""
     folder = tmp_path_factory.mktemp("published")
-    publish_version(Registry(folder, 1), tiny_base, weight=1)
+    publish_version(ProjectFolder(folder, 1), tiny_base, weight=1)
     return folder / "projects" / "1"
 
 
@@ -208,8 +209,8 @@ def fill(number: int, fault: Fault, at: int, *, published: Path, folder: Path, c
         settings = settings_of(case, folder / str(number), FILL_EVERY_SECONDS="0.2")
         shutil.copytree(published, settings.model_dir / "projects" / str(case.project_id))
         with House(case.studio, settings, project_id=case.project_id) as house:
-            (version,) = house.registry.versions()
-            house.registry.promote(version)
+            (version,) = Versions(house.folder).all()
+            Versions(house.folder).promote(version)
             house.champions.of(case.project_id).refresh()
             house.add_prompts(4)
             house.add({"prompt": "Half", "answer1": "Mine.", "answer2": ""})
@@ -259,19 +260,21 @@ def test_whatever_fails_at_whichever_request_every_task_is_answered_and_scored_o
 # The trainer
 
 
-def read_and_train(number: int, fault: Fault, at: int, *, folder: Path, caplog: pytest.LogCaptureFixture, is_second: bool) -> int:
+def read_and_train(
+    number: int, fault: Fault, at: int, *, scratch: Path, caplog: pytest.LogCaptureFixture, is_second: bool
+) -> int:
     """A round that reads judgements, the first or a second one, while one request fails; how many requests it took.
 
     It is asked for once, and ends with too few pairs, so that reading is all that it does.
     """
     with case_number(number, caplog) as case:
-        settings = settings_of(case, folder / str(number), MIN_PAIRS="1000")
-        registry = Registry(settings.model_dir, case.project_id)
+        settings = settings_of(case, scratch / str(number), MIN_PAIRS="1000")
+        folder = ProjectFolder(settings.model_dir, case.project_id)
         rounds: list[Round] = []
 
-        def round_of(project: LabelStudioProject, registry: Registry) -> Round:
-            run = partial(run_round, project, registry, settings, extractors=Extractors(settings.model_dir, CPU), device=CPU)
-            ended = run_here(registry, run)
+        def round_of(project: LabelStudioProject, folder: ProjectFolder) -> Round:
+            run = partial(run_round, project, folder, settings, extractors=Extractors(settings.model_dir, CPU), device=CPU)
+            ended = run_here(folder, run)
             if isinstance(ended, StudioUnreachable | TrainingError):
                 raise ended
             rounds.append(ended)
@@ -283,14 +286,14 @@ def read_and_train(number: int, fault: Fault, at: int, *, folder: Path, caplog: 
                 case.studio.annotate(task_id, task["annotations"][0]["result"])
 
         def look() -> None:
-            registry.request("train")
+            folder.request("train")
             num_before, end = len(rounds), time.monotonic() + 60
             while len(rounds) == num_before or rounds[-1].outcome == "failed":
                 assert time.monotonic() < end, (rounds, told(case))
                 watch.look()
                 if fault.end is not None and any(fault.says in message for message in told(case)):
                     fault.end(case)
-                    registry.request("train")
+                    folder.request("train")
 
         watch = DueRounds(settings, round_of)
         judge(20)
@@ -303,13 +306,13 @@ def read_and_train(number: int, fault: Fault, at: int, *, folder: Path, caplog: 
             case.studio.on_request("")
         look()
         project = LabelStudioProject(settings, case.project_id)
-        truth = read_judgements(project, folder / f"{number} anew", state=project.read(), now=time.time())
-        kept = read_judgements(project, registry.folder, state=project.read(), now=time.time())
+        truth = read_judgements(project, scratch / f"{number} anew", state=project.read(), now=time.time())
+        kept = read_judgements(project, folder.path, state=project.read(), now=time.time())
         assert kept == truth
         assert len(truth) == 25 - (fault.begin is delete_task)
         is_other = case.studio.projects[case.project_id]["label_config"] == OTHER_CONFIG
         assert rounds[-1].reason.startswith(f"{0 if is_other else len(truth)} pairs, MIN_PAIRS=1000 are needed"), rounds[-1]
-        assert not UnfinishedRound(registry).exists
+        assert not UnfinishedRound(folder).exists
         check_log(case, fault)
         return case.num_requests
 
@@ -320,7 +323,7 @@ def read_and_train(number: int, fault: Fault, at: int, *, folder: Path, caplog: 
 def test_whatever_fails_at_whichever_request_a_round_knows_every_judgement_in_the_end(
     is_second: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    run = partial(read_and_train, folder=tmp_path, caplog=caplog, is_second=is_second)
+    run = partial(read_and_train, scratch=tmp_path, caplog=caplog, is_second=is_second)
     num_requests = run(1, Fault(lambda case: None), 1)
 
     at_every_request(run, faults=FAULTS, num_requests=num_requests)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from preference.errors import ModelError
-from preference.projects.versions import UNTRAINED
+from preference.projects.versions import UNTRAINED, Versions
 from tests.conftest import SettingsFactory
 from tests.support.filling_house import ANSWERED, CHOICE, EMPTY, RENAMED, Asked, House, warnings_of
 from tests.support.studio_double import KEY, StudioDouble
@@ -31,7 +31,7 @@ def test_without_a_reason_no_visit_is_made(house: House) -> None:
 
     filler.look(never)
     assert len(house.studio.requests) == num_requests
-    house.registry.request("fill")
+    house.folder.request("fill")
     filler.look(never)
 
     assert house.is_answered(task)
@@ -57,7 +57,7 @@ def test_setup_before_every_predict_does_not_keep_the_filler_busy(house: House) 
     filler = house.filler(clock=lambda: now[0])
     filler.look(threading.Event())
     (task,) = house.add_prompts(1)
-    house.registry.request("look")
+    house.folder.request("look")
 
     now[0] += 4.9
     filler.look(threading.Event())
@@ -70,7 +70,7 @@ def test_setup_before_every_predict_does_not_keep_the_filler_busy(house: House) 
 def test_a_title_that_label_studio_puts_back_is_mended_again_soon_and_then_left_alone(house: House) -> None:
     now, never = [0.0], threading.Event()
     row = house.studio.add_row(house.project_id, "http://backend:9090", "pasted")
-    house.registry.write_host("backend:9090")
+    house.folder.write_host("backend:9090")
     filler = house.filler(clock=lambda: now[0])
     filler.look(never)
     assert house.studio.rows[row]["title"] == UNTRAINED
@@ -91,7 +91,7 @@ def test_a_title_is_looked_at_again_although_visits_fail_and_then_no_oftener_tha
     now, never = [0.0], threading.Event()
     row = house.studio.add_row(house.project_id, "http://backend:9090", "pasted")
     house.studio.projects[house.project_id]["model_version"] = UNTRAINED  # nothing but the row tells
-    house.registry.write_host("backend:9090")
+    house.folder.write_host("backend:9090")
     filler = house.filler(clock=lambda: now[0])
     config = house.studio.projects[house.project_id]["label_config"]
     house.studio.projects[house.project_id]["label_config"] = "<View/>"
@@ -135,14 +135,14 @@ def test_a_removal_that_label_studio_refuses_costs_the_visit_nothing_and_is_left
     warned = warnings_of(caplog)
     assert [line for line in warned if "outdated predictions stay for now" in line] == [warned[-1]]
     assert any("tasks left unanswered: 1" in line for line in warned)
-    assert house.versions(tasks) == [house.registry.versions()] * 3
+    assert house.versions(tasks) == [Versions(house.folder).all()] * 3
 
 
 def test_a_new_champion_scores_the_open_tasks_again_without_being_asked(house: House, tiny_base: Path) -> None:
     first = house.promote(tiny_base, weight=1)
     open_task, judged = house.add(ANSWERED, ANSWERED)
     row = house.studio.add_row(house.project_id, "http://backend:9090", UNTRAINED)
-    house.registry.write_host("backend:9090")
+    house.folder.write_host("backend:9090")
     filler, never = house.filler(), threading.Event()
     filler.look(never)
     house.studio.annotate(judged, CHOICE)
@@ -245,7 +245,7 @@ def test_a_stop_is_obeyed_and_what_was_begun_is_ended(house: House) -> None:
     tasks = house.add_prompts(60)
     stop = threading.Event()
     house.generator.meanwhile = lambda prompts: stop.set() if "Prompt 9" in prompts else None
-    house.registry.request("fill")
+    house.folder.request("fill")
 
     house.filler().look(stop)
 

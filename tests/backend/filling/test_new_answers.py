@@ -29,7 +29,7 @@ def others(house: House, *known: int) -> list[int]:
 
 
 def look(house: House, **options: Any) -> int:
-    return ask_again(house.project(**options), house.registry, LAYOUT)
+    return ask_again(house.project(**options), house.folder, LAYOUT)
 
 
 def told(house: House, task_id: int) -> Any:
@@ -95,7 +95,7 @@ def test_only_what_changed_since_the_last_look_is_read(house: House) -> None:
 
     # Who asks, what was made since, the task: a page each.
     assert house.studio.requests[num_before:].count("GET /api/tasks/") == 3
-    house.registry.folder.joinpath("new_answers").write_text("damaged", encoding="utf-8")
+    house.folder.path.joinpath("new_answers").write_text("damaged", encoding="utf-8")
     assert look(house) == 0, "it goes a day back, and finds it done"
 
 
@@ -165,7 +165,7 @@ def test_a_label_config_without_that_choice_costs_no_request(house: House) -> No
         '<Text name="a" value="$answer1"/><Text name="b" value="$answer2"/></View>'
     )
 
-    assert ask_again(house.project(), house.registry, plain) == 0
+    assert ask_again(house.project(), house.folder, plain) == 0
     assert house.studio.requests == []
 
 

@@ -8,7 +8,7 @@ from backend.filling.progress import Progress
 from backend.generators.jobs import Job, WrittenAnswers
 from backend.monitoring.metrics import Metrics
 from preference.errors import ModelError
-from preference.projects.versions import Registry
+from preference.projects.folder import ProjectFolder
 from tests.conftest import SettingsFactory
 from tests.support.filling_house import EMPTY, House, echo, visit
 from tests.support.studio_double import KEY, StudioDouble, wait_until
@@ -25,10 +25,10 @@ class Clock:
 
 
 @pytest.fixture
-def registry(settings_for: SettingsFactory) -> Registry:
-    registry = Registry(settings_for().model_dir, 7)
-    registry.create()
-    return registry
+def folder(settings_for: SettingsFactory) -> ProjectFolder:
+    folder = ProjectFolder(settings_for().model_dir, 7)
+    folder.create()
+    return folder
 
 
 def tell(
@@ -37,15 +37,15 @@ def tell(
     progress.tell(num_answered=answered, num_under_way=under_way, dropped=dropped or {}, tokens_per_second=12.34, is_last=is_last)
 
 
-def test_progress_holds_what_is_left_what_was_done_and_how_long_it_takes(registry: Registry) -> None:
+def test_progress_holds_what_is_left_what_was_done_and_how_long_it_takes(folder: ProjectFolder) -> None:
     clock, metrics = Clock(), Metrics()
-    progress = Progress(registry, metrics, clock=clock)
+    progress = Progress(folder, metrics, clock=clock)
     progress.num_unread = 70
     clock.now += 10
 
     tell(progress, answered=20, under_way=10, dropped={"the model wrote nothing": 2})
 
-    assert registry.read_progress() == {
+    assert folder.read_progress() == {
         "tasks_left": 80,
         "tasks_answered": 20,
         "tasks_failed": {"the model wrote nothing": 2},
@@ -58,90 +58,90 @@ def test_progress_holds_what_is_left_what_was_done_and_how_long_it_takes(registr
     assert b'pairloop_tasks_unanswered{project="7"} 80.0' in metrics.text()
 
 
-def test_before_the_first_answer_nothing_is_foretold(registry: Registry) -> None:
-    progress = Progress(registry, Metrics(), clock=Clock())
+def test_before_the_first_answer_nothing_is_foretold(folder: ProjectFolder) -> None:
+    progress = Progress(folder, Metrics(), clock=Clock())
 
     tell(progress, under_way=10)
 
-    assert registry.read_progress()["seconds_left"] is None
-    assert registry.read_progress()["answers_per_second"] == 0
+    assert folder.read_progress()["seconds_left"] is None
+    assert folder.read_progress()["answers_per_second"] == 0
 
 
-def test_it_is_told_once_a_second_and_at_last(registry: Registry) -> None:
+def test_it_is_told_once_a_second_and_at_last(folder: ProjectFolder) -> None:
     clock = Clock()
-    progress = Progress(registry, Metrics(), clock=clock)
+    progress = Progress(folder, Metrics(), clock=clock)
     told = []
 
     for answered in range(1, 26):
         tell(progress, answered=answered)
-        told.append(registry.read_progress()["tasks_answered"])
+        told.append(folder.read_progress()["tasks_answered"])
         clock.now += 0.1
     tell(progress, answered=26, is_last=True)
 
     assert sorted(set(told)) == [1, 11, 21]
-    assert (registry.read_progress()["tasks_answered"], registry.read_progress()["is_filling"]) == (26, False)
+    assert (folder.read_progress()["tasks_answered"], folder.read_progress()["is_filling"]) == (26, False)
 
 
-def test_a_visit_that_found_nothing_leaves_no_trace(registry: Registry) -> None:
+def test_a_visit_that_found_nothing_leaves_no_trace(folder: ProjectFolder) -> None:
     metrics = Metrics()
-    progress = Progress(registry, metrics, clock=Clock())
+    progress = Progress(folder, metrics, clock=Clock())
 
     tell(progress)
     tell(progress, is_last=True)
 
-    assert registry.read_progress() == {}
+    assert folder.read_progress() == {}
     assert b"pairloop_tasks_unanswered{" not in metrics.text()
 
 
-def test_that_nothing_is_left_is_told_once_and_no_sooner_than_the_last_page_is_read(registry: Registry) -> None:
+def test_that_nothing_is_left_is_told_once_and_no_sooner_than_the_last_page_is_read(folder: ProjectFolder) -> None:
     for is_all_read, expected in ((False, None), (True, 0)):
-        progress = Progress(registry, Metrics(), clock=Clock())
+        progress = Progress(folder, Metrics(), clock=Clock())
         progress.is_all_read = is_all_read
         tell(progress, is_last=True)
-        assert registry.read_progress().get("tasks_left") == expected
+        assert folder.read_progress().get("tasks_left") == expected
 
-    later = Progress(registry, Metrics())
+    later = Progress(folder, Metrics())
     later.is_all_read = True
     tell(later, is_last=True)
 
-    assert registry.read_progress()["at"] == 1000.0
+    assert folder.read_progress()["at"] == 1000.0
 
 
-def test_tasks_that_failed_and_are_gone_are_forgotten(registry: Registry) -> None:
-    tell(Progress(registry, Metrics(), clock=Clock()), dropped={"no": 1}, is_last=True)
+def test_tasks_that_failed_and_are_gone_are_forgotten(folder: ProjectFolder) -> None:
+    tell(Progress(folder, Metrics(), clock=Clock()), dropped={"no": 1}, is_last=True)
 
-    progress = Progress(registry, Metrics(), clock=Clock())
+    progress = Progress(folder, Metrics(), clock=Clock())
     progress.is_all_read = True
     tell(progress, is_last=True)
 
-    assert registry.read_progress()["tasks_failed"] == {}
+    assert folder.read_progress()["tasks_failed"] == {}
 
 
-def test_what_the_last_visit_did_stays_to_be_read_after_one_that_found_nothing(registry: Registry) -> None:
-    tell(Progress(registry, Metrics(), clock=Clock()), answered=5, is_last=True)
+def test_what_the_last_visit_did_stays_to_be_read_after_one_that_found_nothing(folder: ProjectFolder) -> None:
+    tell(Progress(folder, Metrics(), clock=Clock()), answered=5, is_last=True)
 
-    tell(Progress(registry, Metrics()), is_last=True)
+    tell(Progress(folder, Metrics()), is_last=True)
 
-    assert registry.read_progress()["tasks_answered"] == 5
+    assert folder.read_progress()["tasks_answered"] == 5
 
 
-def test_tasks_that_were_only_dropped_are_told_too(registry: Registry) -> None:
-    tell(Progress(registry, Metrics(), clock=Clock()), dropped={"no": 1}, is_last=True)
+def test_tasks_that_were_only_dropped_are_told_too(folder: ProjectFolder) -> None:
+    tell(Progress(folder, Metrics(), clock=Clock()), dropped={"no": 1}, is_last=True)
 
-    assert registry.read_progress()["tasks_failed"] == {"no": 1}
+    assert folder.read_progress()["tasks_failed"] == {"no": 1}
 
 
 @pytest.mark.parametrize(
     ("under_way", "is_last"), [(3, False), (3, True), (0, False)], ids=["killed", "failed", "killed at the end"]
 )
 def test_what_a_visit_that_was_cut_short_left_behind_is_put_right_by_the_next(
-    registry: Registry, under_way: int, is_last: bool
+    folder: ProjectFolder, under_way: int, is_last: bool
 ) -> None:
-    tell(Progress(registry, Metrics(), clock=Clock()), answered=9, under_way=under_way, is_last=is_last)
+    tell(Progress(folder, Metrics(), clock=Clock()), answered=9, under_way=under_way, is_last=is_last)
 
-    tell(Progress(registry, Metrics(), clock=Clock()), is_last=True)  # which finds that all is done
+    tell(Progress(folder, Metrics(), clock=Clock()), is_last=True)  # which finds that all is done
 
-    progress = registry.read_progress()
+    progress = folder.read_progress()
     assert (progress["tasks_left"], progress["is_filling"]) == (0, False)
 
 
@@ -161,7 +161,7 @@ def test_the_progress_of_a_visit_is_told_while_it_works_and_at_its_end(house: Ho
     told: list[dict[str, Any]] = []
 
     def write(job: Job) -> WrittenAnswers:
-        told.append(house.registry.read_progress())
+        told.append(house.folder.read_progress())
         return WrittenAnswers([], refused="no: it is not nice") if job.prompt == "Refused" else echo(job)
 
     house.generator.write = write
@@ -169,7 +169,7 @@ def test_the_progress_of_a_visit_is_told_while_it_works_and_at_its_end(house: Ho
 
     during = next(progress for progress in told if progress)
     assert during["is_filling"] and 0 < during["tasks_left"] <= 122
-    last = house.registry.read_progress()
+    last = house.folder.read_progress()
     assert {key: last[key] for key in ("tasks_left", "tasks_answered", "is_filling")} == {
         "tasks_left": 0, "tasks_answered": 120, "is_filling": False,
     }  # fmt: skip
@@ -188,7 +188,7 @@ def test_while_it_works_the_figures_show_what_is_left_and_what_waits(house: Hous
 
     def look(prompts: list[str]) -> None:
         if "Prompt 0" in prompts:
-            wait_until(lambda: bool(house.registry.read_progress()))  # ten are begun
+            wait_until(lambda: bool(house.folder.read_progress()))  # ten are begun
         left = house.figure(f'tasks_unanswered{{project="{house.project_id}"}}')
         seen.append((left, house.figure("jobs_waiting"), house.figure("batch_size")))
 
@@ -210,7 +210,7 @@ def test_a_visit_that_fails_tells_how_many_tasks_are_left(house: House) -> None:
     with pytest.raises(ModelError):
         visit(house)
 
-    progress = house.registry.read_progress()
+    progress = house.folder.read_progress()
     assert not progress["is_filling"]
     assert progress["tasks_answered"] == 0 and 0 < progress["tasks_left"] < 50
     assert progress["seconds_left"] is None

@@ -39,7 +39,7 @@ def test_a_visit_that_finds_nothing_says_and_stores_nothing(house: House, caplog
     assert visit(house)
 
     assert caplog.messages == []
-    assert house.registry.read_progress()["tasks_left"] == 0  # nobody had told before
+    assert house.folder.read_progress()["tasks_left"] == 0  # nobody had told before
     assert house.generator.jobs == []
 
 

@@ -62,7 +62,7 @@ def test_a_connection_that_ends_during_an_import_makes_no_double_and_loses_nothi
         "tasks wait to be imported: Label Studio at http://127.0.0.1:" in warning and " does not answer (" in warning
         for warning in warnings_of(caplog)
     )
-    assert not (house.registry.folder / "importing.json").exists()
+    assert not (house.folder.path / "importing.json").exists()
 
 
 def test_a_label_studio_that_is_away_is_waited_for(studio: Unsteady, house: House) -> None:
@@ -102,7 +102,7 @@ def test_tasks_that_label_studio_refuses_end_it_and_the_next_run_waits_for_nothi
         bring(house, rows(3))
 
     assert '"context" key is expected in task data' in str(refused.value)
-    assert held(house) == [] and not (house.registry.folder / "importing.json").exists()
+    assert held(house) == [] and not (house.folder.path / "importing.json").exists()
 
 
 @pytest.mark.parametrize(
@@ -117,19 +117,19 @@ def test_a_batch_that_an_import_had_sent_when_it_ended_is_looked_for(
     house.at(f"POST /api/projects/{house.project_id}/import", scheduler.stop)  # the process ends
     with pytest.raises(StudioUnreachable):
         bring(house, rows(20), scheduler=scheduler)
-    assert (house.registry.folder / "importing.json").exists()
+    assert (house.folder.path / "importing.json").exists()
 
     assert bring(house, rows(20), settle_seconds=20 if fate == "late" else 0.3) == expected
 
     assert holds_each_once(house, 20)
-    assert not (house.registry.folder / "importing.json").exists()
+    assert not (house.folder.path / "importing.json").exists()
 
 
 def test_a_damaged_note_of_what_was_sent_is_passed_over(house: House) -> None:
-    house.registry.folder.joinpath("importing.json").write_text('{"half', encoding="utf-8")
+    house.folder.path.joinpath("importing.json").write_text('{"half', encoding="utf-8")
 
     assert bring(house, rows(3)) == {"imported": 3}
-    assert not (house.registry.folder / "importing.json").exists()
+    assert not (house.folder.path / "importing.json").exists()
 
 
 def test_two_imports_into_one_project_at_once_are_one_too_many(house: House) -> None:

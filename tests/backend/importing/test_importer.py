@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from backend.generators.jobs import Job, WrittenAnswers
+from preference.projects.versions import Versions
 from preference.studio.project import Task
 from tests.conftest import SettingsFactory
 from tests.support.filling_house import CHOICE, EMPTY, Asked, House, echo, warnings_of
@@ -272,8 +273,8 @@ def test_a_version_that_is_promoted_meanwhile_scores_what_comes_after_it(house: 
 
     def promote() -> None:
         nonlocal second
-        second = publish_version(house.registry, tiny_base, weight=-1)
-        house.registry.promote(second)  # by the trainer, in another process
+        second = publish_version(house.folder, tiny_base, weight=-1)
+        Versions(house.folder).promote(second)  # by the trainer, in another process
 
     house.at(f"POST /api/projects/{house.project_id}/import", promote)
     bring(house, rows(300))

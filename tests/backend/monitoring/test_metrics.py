@@ -14,9 +14,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from backend.monitoring.metrics import Metrics
 from backend.monitoring.worker_counts import Tallies
+from preference.projects.folder import ProjectFolder
 from preference.projects.trainer_heartbeat import beat
 from preference.projects.training_status import tell_round, tell_waiting
-from preference.projects.versions import Registry
 from tests.conftest import REPOSITORY
 
 # What another worker is: a process that counts into the folder, says so, and waits for its end.
@@ -225,14 +225,14 @@ def test_counts_never_fall_while_workers_end_and_others_look(worker: Start, fold
 
 def test_each_projects_standing_is_told_when_it_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PROMETHEUS_MULTIPROC_DIR", raising=False)
-    metrics, registry = Metrics(tmp_path), Registry(tmp_path, 3)
+    metrics, folder = Metrics(tmp_path), ProjectFolder(tmp_path, 3)
     assert "pairloop_trainer_up 0.0" in lines(metrics)
     assert not any(line.startswith(("pairloop_last", "pairloop_champion", "pairloop_judgements")) for line in lines(metrics))
-    registry.create()
-    Registry(tmp_path, 4).create()
-    (registry.folder / "champion").write_text("v2-20260101-000000\n")
-    tell_waiting(registry, 17)
-    tell_round(registry, "rejected", reason="accuracy 0.5", version="v2-20260101-000000", seconds=12.34)
+    folder.create()
+    ProjectFolder(tmp_path, 4).create()
+    (folder.path / "champion").write_text("v2-20260101-000000\n")
+    tell_waiting(folder, 17)
+    tell_round(folder, "rejected", reason="accuracy 0.5", version="v2-20260101-000000", seconds=12.34)
     beat(tmp_path)
 
     found = {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines(metrics)}
@@ -248,14 +248,14 @@ def test_each_projects_standing_is_told_when_it_is_asked(tmp_path: Path, monkeyp
 
 def test_the_figures_come_whatever_lies_in_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PROMETHEUS_MULTIPROC_DIR", raising=False)
-    registry = Registry(tmp_path, 3)
-    registry.create()
-    (registry.folder / "champion").write_bytes(b"\xff\xfe")
-    (registry.folder / "last_round.json").write_text('{"at": "now", "seconds": null, "outcome": ["\\n"]}')
-    (registry.folder / "waiting.json").write_text("17")
-    (registry.folder / "filling.json").mkdir()
-    Registry(tmp_path, 4).create()
-    tell_waiting(Registry(tmp_path, 4), 2)
+    folder = ProjectFolder(tmp_path, 3)
+    folder.create()
+    (folder.path / "champion").write_bytes(b"\xff\xfe")
+    (folder.path / "last_round.json").write_text('{"at": "now", "seconds": null, "outcome": ["\\n"]}')
+    (folder.path / "waiting.json").write_text("17")
+    (folder.path / "filling.json").mkdir()
+    ProjectFolder(tmp_path, 4).create()
+    tell_waiting(ProjectFolder(tmp_path, 4), 2)
     metrics = Metrics(tmp_path)
 
     assert 'pairloop_judgements_waiting{project="4"} 2.0' in lines(metrics)

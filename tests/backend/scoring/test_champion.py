@@ -12,7 +12,8 @@ from backend.monitoring.metrics import Metrics
 from backend.scoring.champion import Champion, Champions
 from backend.scoring.predictions import predict_tasks
 from preference.labelling.label_config import LabelingLayout
-from preference.projects.versions import UNTRAINED, Registry
+from preference.projects.folder import ProjectFolder
+from preference.projects.versions import UNTRAINED, Versions
 from preference.reward_model.model import RewardModel
 from preference.settings import Settings
 from tests.support.studio_double import LABEL_CONFIG, wait_until
@@ -22,14 +23,14 @@ CPU = torch.device("cpu")
 LAYOUT = LabelingLayout.from_label_config(LABEL_CONFIG)
 SETTINGS = Settings.from_environ({})
 TASK = {"data": {"prompt": "Why?", "answer1": "Because.", "answer2": "Because the moon looked at the cat on the mat."}}
-Damage = Callable[[Registry, str], None]
+Damage = Callable[[ProjectFolder, str], None]
 
 
 @pytest.fixture
-def registry(tmp_path: Path) -> Registry:
-    registry = Registry(tmp_path, 1)
-    registry.create()
-    return registry
+def folder(tmp_path: Path) -> ProjectFolder:
+    folder = ProjectFolder(tmp_path, 1)
+    folder.create()
+    return folder
 
 
 @pytest.fixture
@@ -42,7 +43,7 @@ def reward(champion: Champion) -> float:
     return float(champion.serving.model.score(["Why?"], ["Because."])[0])
 
 
-def test_before_the_first_version_nothing_is_served(registry: Registry, champions: Champions) -> None:
+def test_before_the_first_version_nothing_is_served(folder: ProjectFolder, champions: Champions) -> None:
     champion = champions.of(1)
 
     assert champion.refresh() is False
@@ -50,13 +51,13 @@ def test_before_the_first_version_nothing_is_served(registry: Registry, champion
 
 
 def test_a_published_version_is_served_only_when_it_is_promoted(
-    registry: Registry, champions: Champions, tiny_base: Path
+    folder: ProjectFolder, champions: Champions, tiny_base: Path
 ) -> None:
-    version = publish_version(registry, tiny_base, weight=1)
+    version = publish_version(folder, tiny_base, weight=1)
     champion = champions.of(1)
 
     assert champion.refresh() is False
-    registry.promote(version)
+    Versions(folder).promote(version)
     assert champion.version == version  # named to Label Studio while it is being loaded
     assert champion.serving is None
     assert champion.refresh() is True
@@ -64,13 +65,13 @@ def test_a_published_version_is_served_only_when_it_is_promoted(
     assert champion.refresh() is False
 
 
-def test_a_promotion_swaps_and_a_rollback_swaps_back(registry: Registry, champions: Champions, tiny_base: Path) -> None:
-    older, newer = (publish_version(registry, tiny_base, weight=weight) for weight in (1, -2))
+def test_a_promotion_swaps_and_a_rollback_swaps_back(folder: ProjectFolder, champions: Champions, tiny_base: Path) -> None:
+    older, newer = (publish_version(folder, tiny_base, weight=weight) for weight in (1, -2))
     champion = champions.of(1)
 
     rewards = []
     for version in (older, newer, older):
-        registry.promote(version)
+        Versions(folder).promote(version)
         assert champion.refresh() is True
         assert champion.version == version
         rewards.append(reward(champion))
@@ -78,49 +79,49 @@ def test_a_promotion_swaps_and_a_rollback_swaps_back(registry: Registry, champio
     assert rewards[0] > 0 and rewards[1] == pytest.approx(-2 * rewards[0]) and rewards[2] == rewards[0]
 
 
-def wrong_probe(registry: Registry, version: str) -> None:
-    rewrite_card(registry, version, reward=10.0)
+def wrong_probe(folder: ProjectFolder, version: str) -> None:
+    rewrite_card(folder, version, reward=10.0)
 
 
-def probe_that_is_no_number(registry: Registry, version: str) -> None:
-    rewrite_card(registry, version, reward=float("nan"))
+def probe_that_is_no_number(folder: ProjectFolder, version: str) -> None:
+    rewrite_card(folder, version, reward=float("nan"))
 
 
-def probe_that_is_no_text(registry: Registry, version: str) -> None:
-    rewrite_card(registry, version, prompt=5)
+def probe_that_is_no_text(folder: ProjectFolder, version: str) -> None:
+    rewrite_card(folder, version, prompt=5)
 
 
-def no_probe(registry: Registry, version: str) -> None:
-    rewrite_card(registry, version, reward=None)
+def no_probe(folder: ProjectFolder, version: str) -> None:
+    rewrite_card(folder, version, reward=None)
 
 
-def truncated_weights(registry: Registry, version: str) -> None:
-    path = registry.path(version) / "model.safetensors"
+def truncated_weights(folder: ProjectFolder, version: str) -> None:
+    path = Versions(folder).path(version) / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-20])
 
 
-def missing_weights(registry: Registry, version: str) -> None:
-    (registry.path(version) / "model.safetensors").unlink()
+def missing_weights(folder: ProjectFolder, version: str) -> None:
+    (Versions(folder).path(version) / "model.safetensors").unlink()
 
 
-def missing_description(registry: Registry, version: str) -> None:
-    (registry.path(version) / "reward_model.json").unlink()
+def missing_description(folder: ProjectFolder, version: str) -> None:
+    (Versions(folder).path(version) / "reward_model.json").unlink()
 
 
-def missing_card(registry: Registry, version: str) -> None:
-    (registry.path(version) / "card.json").unlink()
+def missing_card(folder: ProjectFolder, version: str) -> None:
+    (Versions(folder).path(version) / "card.json").unlink()
 
 
-def damaged_card(registry: Registry, version: str) -> None:
-    (registry.path(version) / "card.json").write_text('{"project_id": 1, ', encoding="utf-8")
+def damaged_card(folder: ProjectFolder, version: str) -> None:
+    (Versions(folder).path(version) / "card.json").write_text('{"project_id": 1, ', encoding="utf-8")
 
 
-def missing_version(registry: Registry, version: str) -> None:
-    registry.path(version).rename(registry.folder / "away")
+def missing_version(folder: ProjectFolder, version: str) -> None:
+    Versions(folder).path(version).rename(folder.path / "away")
 
 
-def rewrite_card(registry: Registry, version: str, **probe: Any) -> None:
-    path = registry.path(version) / "card.json"
+def rewrite_card(folder: ProjectFolder, version: str, **probe: Any) -> None:
+    path = Versions(folder).path(version) / "card.json"
     card = json.loads(path.read_text(encoding="utf-8"))
     path.write_text(json.dumps({**card, "probe": {**card["probe"], **probe}}), encoding="utf-8")
 
@@ -141,15 +142,15 @@ DAMAGES: dict[Damage, str] = {
 
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
 def test_a_refused_version_leaves_the_old_one_serving_and_is_told_once(
-    registry: Registry, champions: Champions, tiny_base: Path, caplog: pytest.LogCaptureFixture, damage: Damage
+    folder: ProjectFolder, champions: Champions, tiny_base: Path, caplog: pytest.LogCaptureFixture, damage: Damage
 ) -> None:
-    good, bad = (publish_version(registry, tiny_base, weight=weight) for weight in (1, 2))
+    good, bad = (publish_version(folder, tiny_base, weight=weight) for weight in (1, 2))
     champion = champions.of(1)
-    registry.promote(good)
+    Versions(folder).promote(good)
     champion.refresh()
     served = champion.serving
-    registry.promote(bad)
-    damage(registry, bad)
+    Versions(folder).promote(bad)
+    damage(folder, bad)
     caplog.clear()
 
     assert [champion.refresh() for _ in range(3)] == [False, False, False]
@@ -165,10 +166,10 @@ def test_a_refused_version_leaves_the_old_one_serving_and_is_told_once(
 
 
 def test_a_refused_first_version_suggests_nothing_and_is_not_named(
-    registry: Registry, champions: Champions, tiny_base: Path, caplog: pytest.LogCaptureFixture
+    folder: ProjectFolder, champions: Champions, tiny_base: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    version = publish_version(registry, tiny_base, weight=1, probe={"reward": 5.0})
-    registry.promote(version)
+    version = publish_version(folder, tiny_base, weight=1, probe={"reward": 5.0})
+    Versions(folder).promote(version)
     champion = champions.of(1)
 
     assert champion.refresh() is False
@@ -178,19 +179,19 @@ def test_a_refused_first_version_suggests_nothing_and_is_not_named(
 
 
 def test_a_version_whose_storage_was_away_is_tried_again_after_growing_waits_and_told_once(
-    registry: Registry, tmp_path: Path, tiny_base: Path, caplog: pytest.LogCaptureFixture
+    folder: ProjectFolder, tmp_path: Path, tiny_base: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    version = publish_version(registry, tiny_base, weight=1)
-    registry.promote(version)
-    registry.path(version).rename(registry.folder / "away")
+    version = publish_version(folder, tiny_base, weight=1)
+    Versions(folder).promote(version)
+    Versions(folder).path(version).rename(folder.path / "away")
     now, tries, metrics = [0.0], [], Metrics()
     load = Champions(tmp_path, device=CPU).load
 
-    def counted(registry: Registry, version: str) -> RewardModel:
+    def counted(folder: ProjectFolder, version: str) -> RewardModel:
         tries.append(now[0])
-        return load(registry, version)
+        return load(folder, version)
 
-    champion = Champion(registry, counted, metrics, clock=lambda: now[0])
+    champion = Champion(folder, counted, metrics, clock=lambda: now[0])
     while now[0] < 200:
         assert champion.refresh() is False
         now[0] += 0.5
@@ -198,50 +199,52 @@ def test_a_version_whose_storage_was_away_is_tried_again_after_growing_waits_and
     assert len([record for record in caplog.records if record.name == "pairloop.scoring"]) == 1
     assert b'pairloop_reloads_total{outcome="refused",project="1"} 1.0' in metrics.text()
 
-    (registry.folder / "away").rename(registry.folder / "versions" / version)
+    (folder.path / "away").rename(folder.path / "versions" / version)
     now[0] = 210
     assert champion.refresh() is True
     assert (champion.version, champion.problem) == (version, None)
 
 
 def test_a_problem_ends_with_a_rollback_to_the_version_that_is_served(
-    registry: Registry, champions: Champions, tiny_base: Path
+    folder: ProjectFolder, champions: Champions, tiny_base: Path
 ) -> None:
-    good = publish_version(registry, tiny_base, weight=1)
-    bad = publish_version(registry, tiny_base, weight=2, probe={"reward": 9.0})
+    good = publish_version(folder, tiny_base, weight=1)
+    bad = publish_version(folder, tiny_base, weight=2, probe={"reward": 9.0})
     champion = champions.of(1)
     for version in (good, bad):
-        registry.promote(version)
+        Versions(folder).promote(version)
         champion.refresh()
     assert champion.problem is not None
 
-    registry.promote(good)
+    Versions(folder).promote(good)
 
     assert champion.refresh() is False
     assert champion.problem is None
 
 
-def test_after_a_refused_version_the_next_good_one_is_served(registry: Registry, champions: Champions, tiny_base: Path) -> None:
-    bad = publish_version(registry, tiny_base, weight=1, probe={"reward": 9.0})
-    good = publish_version(registry, tiny_base, weight=2)
+def test_after_a_refused_version_the_next_good_one_is_served(
+    folder: ProjectFolder, champions: Champions, tiny_base: Path
+) -> None:
+    bad = publish_version(folder, tiny_base, weight=1, probe={"reward": 9.0})
+    good = publish_version(folder, tiny_base, weight=2)
     champion = champions.of(1)
-    registry.promote(bad)
+    Versions(folder).promote(bad)
     champion.refresh()
 
-    registry.promote(good)
+    Versions(folder).promote(good)
 
     assert champion.refresh() is True
     assert (champion.version, champion.problem) == (good, None)
 
 
 def test_readers_never_see_the_reward_of_one_version_under_the_name_of_another(
-    registry: Registry, champions: Champions, tiny_base: Path
+    folder: ProjectFolder, champions: Champions, tiny_base: Path
 ) -> None:
-    versions = [publish_version(registry, tiny_base, weight=weight) for weight in (1, -2)]
+    versions = [publish_version(folder, tiny_base, weight=weight) for weight in (1, -2)]
     champion = champions.of(1)
     expected: dict[str, Any] = {}
     for version in versions:
-        registry.promote(version)
+        Versions(folder).promote(version)
         champion.refresh()
         expected[version] = predict_tasks([TASK], LAYOUT, champion.serving, settings=SETTINGS)[0]
     seen: list[Any] = []
@@ -255,7 +258,7 @@ def test_readers_never_see_the_reward_of_one_version_under_the_name_of_another(
     for reader in readers:
         reader.start()
     for swap in range(20):
-        registry.promote(versions[swap % 2])
+        Versions(folder).promote(versions[swap % 2])
         assert champion.refresh() is True
     stop.set()
     for reader in readers:
@@ -267,29 +270,29 @@ def test_readers_never_see_the_reward_of_one_version_under_the_name_of_another(
     assert sides == ["right", "left"]
 
 
-def test_versions_of_one_backbone_share_it_in_memory(registry: Registry, champions: Champions, tiny_base: Path) -> None:
+def test_versions_of_one_backbone_share_it_in_memory(folder: ProjectFolder, champions: Champions, tiny_base: Path) -> None:
     models: list[RewardModel] = []
     for weight in (1, 2):
-        models.append(champions.load(registry, publish_version(registry, tiny_base, weight=weight)))
+        models.append(champions.load(folder, publish_version(folder, tiny_base, weight=weight)))
 
     assert models[0].tokenizer is models[1].tokenizer
 
 
 def test_two_projects_have_champions_of_their_own(tmp_path: Path, champions: Champions, tiny_base: Path) -> None:
-    registries = [Registry(tmp_path, project_id) for project_id in (1, 2)]
-    for weight, registry in enumerate(registries, start=1):
-        registry.promote(publish_version(registry, tiny_base, weight=weight))
-        champions.of(registry.project_id).refresh()
+    folders = [ProjectFolder(tmp_path, project_id) for project_id in (1, 2)]
+    for weight, folder in enumerate(folders, start=1):
+        Versions(folder).promote(publish_version(folder, tiny_base, weight=weight))
+        champions.of(folder.project_id).refresh()
 
     assert reward(champions.of(2)) == pytest.approx(2 * reward(champions.of(1)))
     assert list(champions.all()) == [1, 2]
 
 
 def test_promotions_are_followed_in_the_background_even_after_model_dir_was_away(
-    tmp_path: Path, registry: Registry, champions: Champions, tiny_base: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, folder: ProjectFolder, champions: Champions, tiny_base: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    version = publish_version(registry, tiny_base, weight=1)
-    registry.promote(version)
+    version = publish_version(folder, tiny_base, weight=1)
+    Versions(folder).promote(version)
     projects, away = tmp_path / "projects", tmp_path / "away"
     projects.rename(away)
     projects.write_text("a mount point without its mount", encoding="utf-8")

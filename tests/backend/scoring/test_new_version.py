@@ -36,7 +36,7 @@ def test_open_tasks_are_scored_by_a_new_version_before_others_are_answered(
     version = house.promote(tiny_base, weight=1)
     tasks = house.add(*[ANSWERED] * 3)
     house.studio.add_row(house.project_id, "http://backend:9090", UNTRAINED)
-    house.registry.write_host("backend:9090")
+    house.folder.write_host("backend:9090")
     prompts = house.add_prompts(3)
     seen = watched(house, version, tasks)
 
@@ -52,7 +52,7 @@ def test_a_new_version_is_shown_when_every_open_task_has_its_prediction_and_the_
 ) -> None:
     first = house.promote(tiny_base, weight=0.1)
     house.studio.add_row(house.project_id, "http://backend:9090", UNTRAINED)
-    house.registry.write_host("backend:9090")
+    house.folder.write_host("backend:9090")
     lengths = [n * 61 % 130 for n in range(130)]
     tasks = house.add(*({"prompt": f"p{n}", "answer1": "a", "answer2": "a " * (1 + length)} for n, length in enumerate(lengths)))
     assert visit(house)
@@ -79,7 +79,7 @@ def test_a_version_is_not_shown_while_label_studio_refuses_its_predictions(house
     first = house.promote(tiny_base, weight=1)
     tasks = house.add(*[ANSWERED] * 3)
     row = house.studio.add_row(house.project_id, "http://backend:9090", UNTRAINED)
-    house.registry.write_host("backend:9090")
+    house.folder.write_host("backend:9090")
     assert visit(house)
     second = house.promote(tiny_base, weight=-1)
 

@@ -113,7 +113,7 @@ def test_a_process_without_the_generator_leaves_it_to_the_filler(house: House, o
         assert page.predict(task) == [[]]
 
         assert house.patched() == []
-        assert house.registry.take_request("fill") is True
+        assert house.folder.take_request("fill") is True
 
 
 def test_a_task_that_label_studio_has_not_stored_yet_is_left_alone(house: House, opened: Open) -> None:

@@ -13,7 +13,8 @@ from backend.scoring.champion import ServedVersion
 from backend.serving.process import Backend
 from backend.web.app import create_app
 from preference.errors import ModelError
-from preference.projects.versions import Registry
+from preference.projects.folder import ProjectFolder
+from preference.projects.versions import Versions
 from tests.conftest import SettingsFactory
 from tests.support.app_house import ANSWERED, PROJECT, Failing, predict, promote
 from tests.support.studio_double import CALLS
@@ -45,9 +46,9 @@ def test_health_is_not_kept_waiting_by_predictions_that_take_every_seat(backend:
 def test_one_long_request_at_a_time_is_scored_so_that_opened_tasks_keep_their_seats(
     backend: Backend, client: FlaskClient, tiny_base: Path
 ) -> None:
-    registry = Registry(backend.settings.model_dir, 1)
-    registry.create()
-    registry.promote(publish_version(registry, tiny_base, weight=1))
+    folder = ProjectFolder(backend.settings.model_dir, 1)
+    folder.create()
+    Versions(folder).promote(publish_version(folder, tiny_base, weight=1))
     backend.champions.of(1).refresh()
     assert backend._long_seats.acquire(blocking=False)  # another one is at it
 

@@ -9,9 +9,9 @@ from flask.testing import FlaskClient
 
 from backend.serving.process import Backend
 from backend.web.app import create_app
-from preference.projects.versions import UNTRAINED
+from preference.projects.versions import UNTRAINED, Versions
 from tests.conftest import SettingsFactory
-from tests.support.app_house import ANSWERED, PROJECT, predict, promote, registry_of
+from tests.support.app_house import ANSWERED, PROJECT, folder_of, predict, promote
 from tests.support.studio_double import CALLS, LABEL_CONFIG
 from tests.support.versions import publish_version
 
@@ -33,15 +33,15 @@ def test_setup_names_the_version_and_remembers_project_and_host(client: FlaskCli
 
     assert (first.status_code, first.get_json()) == (200, {"model_version": UNTRAINED})
     assert second.get_json() == {"model_version": version}
-    assert registry_of(backend).read_host() == "backend:9090"
-    assert registry_of(backend).take_request("look") is True
+    assert folder_of(backend).read_host() == "backend:9090"
+    assert folder_of(backend).take_request("look") is True
 
 
 def test_setup_follows_a_backend_that_moved(client: FlaskClient, backend: Backend) -> None:
     for host in ("old:9090", "new:9090"):
         client.post("/setup", json=CALLS["setup"], base_url=f"http://{host}")
 
-    assert registry_of(backend).read_host() == "new:9090"
+    assert folder_of(backend).read_host() == "new:9090"
 
 
 def test_predict_answers_nothing_before_the_first_version(client: FlaskClient) -> None:
@@ -87,10 +87,10 @@ def test_predict_without_tasks_gives_no_entries(client: FlaskClient, backend: Ba
 
 def test_predict_leaves_unanswered_tasks_to_the_filler(client: FlaskClient, backend: Backend) -> None:
     predict(client, [ANSWERED])
-    assert registry_of(backend).take_request("fill") is False
+    assert folder_of(backend).take_request("fill") is False
 
     predict(client, [ANSWERED, {"prompt": "Why?", "answer1": "", "answer2": ""}])
-    assert registry_of(backend).take_request("fill") is True
+    assert folder_of(backend).take_request("fill") is True
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_a_webhook_becomes_a_request(client: FlaskClient, backend: Backend, acti
     answer = client.post("/webhook", json=CALLS[action])
 
     assert (answer.status_code, answer.get_json()) == (201, {"status": "queued"})
-    assert [path.name for path in (registry_of(backend).folder / "requests").iterdir()] == [kind]
+    assert [path.name for path in (folder_of(backend).path / "requests").iterdir()] == [kind]
 
 
 @pytest.mark.parametrize("body", [CALLS["ANNOTATION_CREATED"], {"action": "SOMETHING_NEW"}], ids=["annotation", "unknown"])
@@ -108,7 +108,7 @@ def test_other_webhooks_are_ignored(client: FlaskClient, backend: Backend, body:
     answer = client.post("/webhook", json=body)
 
     assert (answer.status_code, answer.get_json()) == (200, {"status": "ignored"})
-    assert not registry_of(backend).folder.exists()
+    assert not folder_of(backend).path.exists()
 
 
 def test_a_webhook_without_a_project_says_so(client: FlaskClient) -> None:
@@ -119,9 +119,9 @@ def test_a_webhook_without_a_project_says_so(client: FlaskClient) -> None:
 
 def test_health_tells_versions_and_problems(client: FlaskClient, backend: Backend, tiny_base: Path) -> None:
     version = promote(backend, tiny_base)
-    registry = registry_of(backend, 11)
-    refused = publish_version(registry, tiny_base, weight=1, probe={"reward": 9.0})
-    registry.promote(refused)
+    folder = folder_of(backend, 11)
+    refused = publish_version(folder, tiny_base, weight=1, probe={"reward": 9.0})
+    Versions(folder).promote(refused)
     backend.champions.of(11).refresh()
 
     health = client.get("/health").get_json()
@@ -134,10 +134,10 @@ def test_health_tells_versions_and_problems(client: FlaskClient, backend: Backen
 def test_health_tells_how_far_the_filling_of_each_project_is(client: FlaskClient, backend: Backend) -> None:
     progress = {"tasks_left": 3, "tasks_answered": 40, "tasks_failed": {"the model wrote nothing": 1}, "is_filling": True}
     for project in (PROJECT, 11, 12):
-        registry_of(backend, project).create()
-    registry_of(backend).write_progress(progress)
-    registry_of(backend, 11).write_progress({**progress, "tasks_left": 0})
-    (registry_of(backend, 12).folder / "filling.json").write_text("{half", encoding="utf-8")
+        folder_of(backend, project).create()
+    folder_of(backend).write_progress(progress)
+    folder_of(backend, 11).write_progress({**progress, "tasks_left": 0})
+    (folder_of(backend, 12).path / "filling.json").write_text("{half", encoding="utf-8")
 
     filling = client.get("/health").get_json()["filling"]
 

@@ -11,7 +11,7 @@ import pytest
 
 from backend.contract.training_limit import MOST_AN_HOUR
 from demo.stack import REPOSITORY, Process, free_port, wait_until
-from preference.projects.versions import Registry
+from preference.projects.folder import ProjectFolder
 from tests.support.studio_double import CALLS
 
 
@@ -118,11 +118,11 @@ def test_a_path_that_leads_out_leads_nowhere(door: Door, path: str) -> None:
 
 
 def test_a_flood_of_training_requests_is_limited_whichever_worker_gets_them(door: Door) -> None:
-    registry = Registry(door.model_dir, 10)
+    folder = ProjectFolder(door.model_dir, 10)
     statuses = []
     for _ in range(3 * MOST_AN_HOUR):  # each on a connection of its own, so both workers get some
         statuses.append(httpx.post(f"{door.url}/webhook", json=CALLS["START_TRAINING"]).status_code)
-        registry.take_request("train")  # as the trainer does
+        folder.take_request("train")  # as the trainer does
 
     assert statuses == [201] * MOST_AN_HOUR + [429] * 2 * MOST_AN_HOUR
 

@@ -9,7 +9,8 @@ from flask.testing import FlaskClient
 from backend.serving.process import Backend
 from backend.web.app import create_app
 from backend.web.health import Health
-from preference.projects.versions import UNTRAINED, Registry
+from preference.projects.folder import ProjectFolder
+from preference.projects.versions import UNTRAINED, Versions
 from tests.conftest import SettingsFactory
 from tests.support.versions import publish_version
 
@@ -34,9 +35,9 @@ def health(client: FlaskClient) -> dict[str, Any]:
 
 
 def promoted(backend: Backend, base: Path, *, project: int = 1, **options: Any) -> str:
-    registry = Registry(backend.settings.model_dir, project)
-    version = publish_version(registry, base, weight=1, **options)
-    registry.promote(version)
+    folder = ProjectFolder(backend.settings.model_dir, project)
+    version = publish_version(folder, base, weight=1, **options)
+    Versions(folder).promote(version)
     return version
 
 
@@ -50,7 +51,7 @@ def test_a_process_without_a_project_is_ready(client: FlaskClient) -> None:
 
 
 def test_a_process_is_ready_when_each_champion_is_loaded(client: FlaskClient, backend: Backend, tiny_base: Path) -> None:
-    Registry(backend.settings.model_dir, 2).create()
+    ProjectFolder(backend.settings.model_dir, 2).create()
     assert health(client)["ready"] is True
     version = promoted(backend, tiny_base)
     assert health(client)["ready"] is False  # the thread that loads has not even seen the pointer
@@ -158,8 +159,8 @@ def test_health_and_metrics_answer_whatever_lies_in_the_folder(
     client: FlaskClient, backend: Backend, damage: Callable[[Path], None], is_seen: bool
 ) -> None:
     for project in (1, 2):
-        Registry(backend.settings.model_dir, project).create()
-    Registry(backend.settings.model_dir, 2).write_progress({"tasks_left": 3})
+        ProjectFolder(backend.settings.model_dir, project).create()
+    ProjectFolder(backend.settings.model_dir, 2).write_progress({"tasks_left": 3})
     if is_seen:  # by the thread that follows the pointers
         assert (backend.champions.of(1).version, backend.champions.of(2).version) == (UNTRAINED, UNTRAINED)
 
@@ -172,13 +173,11 @@ def test_health_and_metrics_answer_whatever_lies_in_the_folder(
 
 
 def test_what_cannot_be_read_is_a_problem_that_says_where(client: FlaskClient, backend: Backend) -> None:
-    registry = Registry(backend.settings.model_dir, 1)
-    registry.create()
+    folder = ProjectFolder(backend.settings.model_dir, 1)
+    folder.create()
     _pointer_a_folder(backend.settings.model_dir)
 
-    assert health(client)["problems"] == [
-        f"{registry.folder} cannot be read (Is a directory); mend or remove what is damaged in it."
-    ]
+    assert health(client)["problems"] == [f"{folder.path} cannot be read (Is a directory); mend or remove what is damaged in it."]
     _projects_a_file(backend.settings.model_dir)
     assert health(client)["problems"] == [
         f"MODEL_DIR={backend.settings.model_dir} cannot be read (Not a directory); mount it again, or mend its rights."
@@ -192,12 +191,12 @@ def test_what_cannot_be_read_is_a_problem_that_says_where(client: FlaskClient, b
 def test_no_version_is_looked_at_so_however_many_there_are_the_answer_comes_at_once(
     client: FlaskClient, backend: Backend, route: str
 ) -> None:
-    registry = Registry(backend.settings.model_dir, 1)
-    registry.create()
-    (registry.folder / "champion").write_text("v200-20260101-000000\n")
+    folder = ProjectFolder(backend.settings.model_dir, 1)
+    folder.create()
+    (folder.path / "champion").write_text("v200-20260101-000000\n")
     before = client.get(route).text
-    shutil.rmtree(registry.folder / "versions")
-    (registry.folder / "versions").write_text("a folder that cannot be listed")
+    shutil.rmtree(folder.path / "versions")
+    (folder.path / "versions").write_text("a folder that cannot be listed")
 
     after = client.get(route).text
 

@@ -20,9 +20,10 @@ from click.testing import CliRunner, Result
 
 import backend.__main__
 import trainer.__main__
+from preference.projects.folder import ProjectFolder
 from preference.projects.trainer_heartbeat import beat
 from preference.projects.training_status import tell_next_round, tell_round, tell_waiting
-from preference.projects.versions import Registry
+from preference.projects.versions import Versions
 from tests.conftest import REPOSITORY
 from tests.support.cards import CARD
 
@@ -44,16 +45,16 @@ def invoke(request: pytest.FixtureRequest, tmp_path: Path) -> Invoke:
 
 
 @pytest.fixture
-def registry(tmp_path: Path) -> Registry:
+def folder(tmp_path: Path) -> ProjectFolder:
     """Project 3 with two versions: the first is the champion, the second was kept back."""
-    made = Registry(tmp_path, 3)
+    made = ProjectFolder(tmp_path, 3)
     (tmp_path / "trained").mkdir()
     first = dataclasses.replace(
         CARD, num_train_pairs=40, promoted=True, reason="accuracy 0.700, and there was no champion",
         metrics={"accuracy": 0.7, "interval": [0.5812, 0.7954]},
     )  # fmt: skip
-    made.promote(made.publish(tmp_path / "trained", first))
-    made.publish(tmp_path / "trained", dataclasses.replace(CARD, num_train_pairs=50, reason="accuracy 0.600 is below"))
+    Versions(made).promote(Versions(made).publish(tmp_path / "trained", first))
+    Versions(made).publish(tmp_path / "trained", dataclasses.replace(CARD, num_train_pairs=50, reason="accuracy 0.600 is below"))
     return made
 
 
@@ -64,8 +65,8 @@ def rows(result: Result) -> list[dict[str, str]]:
     return [dict(zip(header, cells, strict=True)) for cells in lines]
 
 
-def made_at(registry: Registry, version: str) -> str:
-    return str(registry.card(version).promotions[-1]["at"])[:16].replace("T", " ")
+def made_at(folder: ProjectFolder, version: str) -> str:
+    return str(Versions(folder).card(version).promotions[-1]["at"])[:16].replace("T", " ")
 
 
 # What --help says
@@ -145,13 +146,13 @@ def test_from_a_checkout_that_is_not_installed_the_other_program_is_found_too(tm
 # status
 
 
-def test_status_shows_a_row_for_each_project(invoke: Invoke, registry: Registry, tmp_path: Path) -> None:
-    first, second = registry.versions()
-    tell_waiting(registry, 12)
-    tell_round(registry, "rejected", reason="accuracy 0.600 is below", version=second, seconds=4)
-    registry.request("fill")
-    registry.request("train")
-    Registry(tmp_path, 12).create()
+def test_status_shows_a_row_for_each_project(invoke: Invoke, folder: ProjectFolder, tmp_path: Path) -> None:
+    first, second = Versions(folder).all()
+    tell_waiting(folder, 12)
+    tell_round(folder, "rejected", reason="accuracy 0.600 is below", version=second, seconds=4)
+    folder.request("fill")
+    folder.request("train")
+    ProjectFolder(tmp_path, 12).create()
 
     result = invoke("status", MIN_NEW_PAIRS="20")
 
@@ -166,9 +167,9 @@ def test_status_shows_a_row_for_each_project(invoke: Invoke, registry: Registry,
 
 
 def test_status_shows_for_how_long_a_round_is_running_while_there_is_a_trainer(
-    invoke: Invoke, registry: Registry, tmp_path: Path
+    invoke: Invoke, folder: ProjectFolder, tmp_path: Path
 ) -> None:
-    tell_waiting(registry, 12, project={"training_since": time.time() - 600})
+    tell_waiting(folder, 12, project={"training_since": time.time() - 600})
     assert rows(invoke("status"))[0]["training"] == "-"
 
     beat(tmp_path)
@@ -176,8 +177,8 @@ def test_status_shows_for_how_long_a_round_is_running_while_there_is_a_trainer(
     assert re.fullmatch(r"for 1[01] min", rows(invoke("status"))[0]["training"])
 
 
-def test_status_goes_by_what_the_running_trainer_goes_by(invoke: Invoke, registry: Registry, tmp_path: Path) -> None:
-    tell_waiting(registry, 12)
+def test_status_goes_by_what_the_running_trainer_goes_by(invoke: Invoke, folder: ProjectFolder, tmp_path: Path) -> None:
+    tell_waiting(folder, 12)
     tell_next_round(tmp_path, time.time(), schedule="6h", min_new_pairs=70)
     assert rows(invoke("status"))[0]["waiting"] == "12 of 50"
 
@@ -187,10 +188,10 @@ def test_status_goes_by_what_the_running_trainer_goes_by(invoke: Invoke, registr
 
 
 def test_status_of_one_project_shows_that_alone_even_a_disconnected_one(
-    invoke: Invoke, registry: Registry, tmp_path: Path
+    invoke: Invoke, folder: ProjectFolder, tmp_path: Path
 ) -> None:
-    Registry(tmp_path, 12).create()
-    registry.retire()
+    ProjectFolder(tmp_path, 12).create()
+    folder.disconnect()
 
     assert [row["project"] for row in rows(invoke("status"))] == ["12"]
     one = rows(invoke("status", "--project", "3"))
@@ -198,11 +199,11 @@ def test_status_of_one_project_shows_that_alone_even_a_disconnected_one(
     assert one[0]["problem"] == "it is disconnected; pairloop-backend connect --project 3 connects it again"
 
 
-def test_status_as_json_holds_the_same_for_programs(invoke: Invoke, registry: Registry, tmp_path: Path) -> None:
-    first, second = registry.versions()
-    tell_waiting(registry, 12, project={"title": "Höflichkeit"})
-    tell_round(registry, "rejected", reason="accuracy 0.600 is below", version=second, seconds=4)
-    at = json.loads((registry.folder / "last_round.json").read_text())["at"]
+def test_status_as_json_holds_the_same_for_programs(invoke: Invoke, folder: ProjectFolder, tmp_path: Path) -> None:
+    first, second = Versions(folder).all()
+    tell_waiting(folder, 12, project={"title": "Höflichkeit"})
+    tell_round(folder, "rejected", reason="accuracy 0.600 is below", version=second, seconds=4)
+    at = json.loads((folder.path / "last_round.json").read_text())["at"]
 
     told = json.loads(invoke("status", "--json").output)
 
@@ -250,48 +251,50 @@ except SystemExit as end:
 # versions
 
 
-def test_versions_show_figures_verdicts_and_who_promoted_and_why(invoke: Invoke, registry: Registry, tmp_path: Path) -> None:
-    first, second = registry.versions()
+def test_versions_show_figures_verdicts_and_who_promoted_and_why(invoke: Invoke, folder: ProjectFolder, tmp_path: Path) -> None:
+    first, second = Versions(folder).all()
     invoke("promote", "--project", "3", second, "--reason", "people like it")
     invoke("rollback", "--project", "3")
 
     older, newer = rows(invoke("versions"))
 
-    by_judge = registry.card(first).promotions[0]["at"][:16].replace("T", " ")
+    by_judge = Versions(folder).card(first).promotions[0]["at"][:16].replace("T", " ")
     assert older == {
         "project": "3", "version": first, "champion": "*", "recipe": "frozen", "pairs": "40",
         "accuracy": "0.700 (0.581 to 0.795)", "verdict": "promoted: accuracy 0.700, and there was no champion",
-        "made champion": f"{by_judge} UTC by judge; {made_at(registry, first)} UTC by rollback after {second}",
+        "made champion": f"{by_judge} UTC by judge; {made_at(folder, first)} UTC by rollback after {second}",
     }  # fmt: skip
     assert newer == {
         "project": "3", "version": second, "champion": "-", "recipe": "frozen", "pairs": "50",
         "accuracy": "-", "verdict": "kept back: accuracy 0.600 is below",
-        "made champion": f"{made_at(registry, second)} UTC by hand after {first}: people like it",
+        "made champion": f"{made_at(folder, second)} UTC by hand after {first}: people like it",
     }  # fmt: skip
 
 
-def test_versions_of_all_projects_are_one_table(invoke: Invoke, registry: Registry, tmp_path: Path) -> None:
-    other = Registry(tmp_path, 12).publish(tmp_path / "trained", CARD)
+def test_versions_of_all_projects_are_one_table(invoke: Invoke, folder: ProjectFolder, tmp_path: Path) -> None:
+    other = Versions(ProjectFolder(tmp_path, 12)).publish(tmp_path / "trained", CARD)
 
-    assert [row["version"] for row in rows(invoke("versions"))] == [*registry.versions(), other]
+    assert [row["version"] for row in rows(invoke("versions"))] == [*Versions(folder).all(), other]
     assert [row["version"] for row in rows(invoke("versions", "--project", "12"))] == [other]
 
 
-def test_a_broken_card_is_a_row_that_says_so(invoke: Invoke, registry: Registry) -> None:
-    first, second = registry.versions()
-    (registry.path(first) / "card.json").write_text("{", encoding="utf-8")
+def test_a_broken_card_is_a_row_that_says_so(invoke: Invoke, folder: ProjectFolder) -> None:
+    first, second = Versions(folder).all()
+    (Versions(folder).path(first) / "card.json").write_text("{", encoding="utf-8")
 
     broken, whole = rows(invoke("versions"))
 
     assert (broken["version"], broken["champion"], broken["pairs"]) == (first, "*", "-")
-    assert broken["verdict"].startswith(f"broken: {registry.path(first) / 'card.json'} is not a model card (JSONDecodeError)")
+    assert broken["verdict"].startswith(
+        f"broken: {Versions(folder).path(first) / 'card.json'} is not a model card (JSONDecodeError)"
+    )
     assert (whole["version"], whole["pairs"]) == (second, "50")
     assert [version["verdict"] for version in json.loads(invoke("versions", "--json").output)] == ["broken", "kept back"]
 
 
-def test_versions_as_json_hold_the_same_for_programs(invoke: Invoke, registry: Registry) -> None:
-    first, _ = registry.versions()
-    card = registry.card(first)
+def test_versions_as_json_hold_the_same_for_programs(invoke: Invoke, folder: ProjectFolder) -> None:
+    first, _ = Versions(folder).all()
+    card = Versions(folder).card(first)
 
     told = json.loads(invoke("versions", "--project", "3", "--json").output)[0]
 
@@ -316,9 +319,9 @@ def test_versions_as_json_hold_the_same_for_programs(invoke: Invoke, registry: R
     ],
 )
 def test_damaged_files_keep_no_command_from_saying_the_rest(
-    invoke: Invoke, registry: Registry, damage: str, tmp_path: Path
+    invoke: Invoke, folder: ProjectFolder, damage: str, tmp_path: Path
 ) -> None:
-    for path in (registry.folder / "waiting.json", registry.folder / "last_round.json", tmp_path / "next_round.json"):
+    for path in (folder.path / "waiting.json", folder.path / "last_round.json", tmp_path / "next_round.json"):
         path.write_text(damage)
     beat(tmp_path)
 
@@ -328,8 +331,8 @@ def test_damaged_files_keep_no_command_from_saying_the_rest(
     assert json.loads(invoke("status", "--json").output)["projects"][0]["num_waiting"] is None
 
 
-def test_figures_of_another_type_are_not_shown(invoke: Invoke, registry: Registry) -> None:
-    first, second = registry.versions()
+def test_figures_of_another_type_are_not_shown(invoke: Invoke, folder: ProjectFolder) -> None:
+    first, second = Versions(folder).all()
     for version, metrics in ((first, {"accuracy": "high", "interval": 3}), (second, "none")):
         changes: dict[str, Any] = {
             "metrics": metrics,
@@ -338,9 +341,9 @@ def test_figures_of_another_type_are_not_shown(invoke: Invoke, registry: Registr
             "num_train_pairs": 1.5,
             "reason": ["x"],
         }
-        path = registry.path(version) / "card.json"
+        path = Versions(folder).path(version) / "card.json"
         path.write_text(json.dumps(json.loads(path.read_text()) | changes))
-        (registry.path(version) / "promotions.jsonl").write_text('{"at": 5, "by": null, "before": []}\n{')
+        (Versions(folder).path(version) / "promotions.jsonl").write_text('{"at": 5, "by": null, "before": []}\n{')
 
     for row in rows(invoke("versions")):
         assert [row[name] for name in ("recipe", "pairs", "accuracy")] == ["-"] * 3
@@ -348,12 +351,12 @@ def test_figures_of_another_type_are_not_shown(invoke: Invoke, registry: Registr
 
 
 def test_a_project_that_cannot_be_read_says_so_and_the_others_are_shown(
-    invoke: Invoke, registry: Registry, tmp_path: Path
+    invoke: Invoke, folder: ProjectFolder, tmp_path: Path
 ) -> None:
     (tmp_path / "projects" / "12" / "champion").mkdir(parents=True)
 
     whole, broken = rows(invoke("status"))
-    assert (whole["champion"], whole["problem"]) == (registry.champion(), "-")
+    assert (whole["champion"], whole["problem"]) == (Versions(folder).champion(), "-")
     assert broken["problem"] == f"{tmp_path}/projects/12/champion cannot be read (Is a directory); mend that"
 
     result = invoke("versions", "--project", "12")
@@ -361,7 +364,7 @@ def test_a_project_that_cannot_be_read_says_so_and_the_others_are_shown(
 
 
 def test_a_project_that_cannot_be_read_hides_no_other_project_and_no_request(
-    invoke: Invoke, registry: Registry, tmp_path: Path
+    invoke: Invoke, folder: ProjectFolder, tmp_path: Path
 ) -> None:
     (tmp_path / "projects" / "12").touch()
 
@@ -374,8 +377,8 @@ def test_a_project_that_cannot_be_read_hides_no_other_project_and_no_request(
     assert (result.exit_code, result.stdout) == (1, "project 3: a round is asked for\n")
 
 
-def test_a_champion_that_is_gone_is_a_problem(invoke: Invoke, registry: Registry) -> None:
-    (registry.folder / "champion").write_text("v9-20250101-000000\n")
+def test_a_champion_that_is_gone_is_a_problem(invoke: Invoke, folder: ProjectFolder) -> None:
+    (folder.path / "champion").write_text("v9-20250101-000000\n")
 
     problem = rows(invoke("status"))[0]["problem"]
 
@@ -384,7 +387,7 @@ def test_a_champion_that_is_gone_is_a_problem(invoke: Invoke, registry: Registry
 
 @pytest.mark.parametrize("arguments", [["status"], ["versions"], ["train"], ["train", "--now"]])
 def test_a_project_that_is_not_known_is_named_beside_those_that_are(
-    invoke: Invoke, registry: Registry, arguments: list[str], tmp_path: Path
+    invoke: Invoke, folder: ProjectFolder, arguments: list[str], tmp_path: Path
 ) -> None:
     result = invoke(*arguments, "--project", "99")
 
@@ -419,11 +422,11 @@ def test_wrong_settings_end_every_command_with_all_of_them(invoke: Invoke, name:
 # train
 
 
-def test_train_says_what_each_project_waits_for(invoke: Invoke, registry: Registry, tmp_path: Path) -> None:
+def test_train_says_what_each_project_waits_for(invoke: Invoke, folder: ProjectFolder, tmp_path: Path) -> None:
     beat(tmp_path)
-    tell_waiting(registry, 12)
+    tell_waiting(folder, 12)
     tell_next_round(tmp_path, time.time() + 5 * 3600, schedule="0 3 * * *", min_new_pairs=50)
-    others = [Registry(tmp_path, project_id) for project_id in (4, 5, 6)]
+    others = [ProjectFolder(tmp_path, project_id) for project_id in (4, 5, 6)]
     for other in others:
         other.create()
     tell_waiting(others[0], 3, project={"training_since": time.time() - 600})
@@ -444,8 +447,8 @@ def test_train_says_what_each_project_waits_for(invoke: Invoke, registry: Regist
     assert [other.is_requested("train") for other in others] == [False, True, False]
 
 
-def test_train_without_a_trainer_says_how_there_is_one(invoke: Invoke, registry: Registry, tmp_path: Path) -> None:
-    tell_waiting(registry, 12, project={"training_since": time.time() - 600})
+def test_train_without_a_trainer_says_how_there_is_one(invoke: Invoke, folder: ProjectFolder, tmp_path: Path) -> None:
+    tell_waiting(folder, 12, project={"training_since": time.time() - 600})
     tell_next_round(tmp_path, time.time() + 9999, schedule="6h", min_new_pairs=70)  # it was stopped since
 
     assert invoke("train", "--project", "3").output.splitlines() == [
@@ -456,10 +459,10 @@ def test_train_without_a_trainer_says_how_there_is_one(invoke: Invoke, registry:
 
 
 def test_train_now_leaves_a_request_for_each_project_and_says_when_it_is_taken(
-    invoke: Invoke, registry: Registry, tmp_path: Path
+    invoke: Invoke, folder: ProjectFolder, tmp_path: Path
 ) -> None:
     beat(tmp_path)
-    other = Registry(tmp_path, 12)
+    other = ProjectFolder(tmp_path, 12)
     other.request("train")
 
     result = invoke("train", "--now", LOOK_EVERY_SECONDS="7")
@@ -471,94 +474,94 @@ def test_train_now_leaves_a_request_for_each_project_and_says_when_it_is_taken(
             "project 12: a round was asked for already; the trainer takes that within 7 s",
         ],
     )
-    assert registry.is_requested("train") and other.is_requested("train")
+    assert folder.is_requested("train") and other.is_requested("train")
 
 
 def test_train_now_asks_for_the_named_project_alone_and_waits_for_a_running_round(
-    invoke: Invoke, registry: Registry, tmp_path: Path
+    invoke: Invoke, folder: ProjectFolder, tmp_path: Path
 ) -> None:
     beat(tmp_path)
-    other = Registry(tmp_path, 12)
+    other = ProjectFolder(tmp_path, 12)
     other.create()
     tell_waiting(other, 3, project={"training_since": time.time()})
 
     result = invoke("train", "--now", "--project", "3")
 
     assert result.output == "project 3: a round is asked for; the trainer takes that after the round of project 12\n"
-    assert registry.is_requested("train") and not other.is_requested("train")
+    assert folder.is_requested("train") and not other.is_requested("train")
 
 
-def test_train_now_without_a_trainer_leaves_the_request_and_fails(invoke: Invoke, registry: Registry, tmp_path: Path) -> None:
+def test_train_now_without_a_trainer_leaves_the_request_and_fails(invoke: Invoke, folder: ProjectFolder, tmp_path: Path) -> None:
     result = invoke("train", "--now", "--project", "3")
 
     assert (result.exit_code, result.stdout) == (1, "project 3: a round is asked for\n")
     mend = "start `pairloop-trainer run`, or train right here: `pairloop-trainer once --project 3`"
     assert result.stderr == f"Error: No trainer is running on MODEL_DIR={tmp_path}, so that waits; {mend}.\n"
-    assert registry.is_requested("train")
+    assert folder.is_requested("train")
 
 
-def test_train_now_is_refused_for_a_disconnected_project(invoke: Invoke, registry: Registry) -> None:
-    registry.retire()
+def test_train_now_is_refused_for_a_disconnected_project(invoke: Invoke, folder: ProjectFolder) -> None:
+    folder.disconnect()
 
     result = invoke("train", "--now", "--project", "3")
 
     assert result.exit_code == 1
     assert result.output.startswith("Error: Project 3 is disconnected, so no trainer looks after it; ")
-    assert not registry.is_requested("train")
+    assert not folder.is_requested("train")
 
 
 # promote and rollback
 
 
-def test_promote_moves_the_pointer_to_an_older_or_a_newer_version(invoke: Invoke, registry: Registry) -> None:
-    first, second = registry.versions()
+def test_promote_moves_the_pointer_to_an_older_or_a_newer_version(invoke: Invoke, folder: ProjectFolder) -> None:
+    first, second = Versions(folder).all()
 
     for version in (second, first):
         result = invoke("promote", "--project", "3", version)
         assert result.exit_code == 0
         assert result.output == f"project 3: {version} is the champion; backends load it within a second\n"
-        assert registry.champion() == version
+        assert Versions(folder).champion() == version
         assert [row["version"] for row in rows(invoke("versions")) if row["champion"] == "*"] == [version]
 
 
-def test_an_unknown_version_is_refused_and_the_known_ones_are_named(invoke: Invoke, registry: Registry) -> None:
-    first, second = registry.versions()
+def test_an_unknown_version_is_refused_and_the_known_ones_are_named(invoke: Invoke, folder: ProjectFolder) -> None:
+    first, second = Versions(folder).all()
 
     result = invoke("promote", "--project", "3", "v9-20250101-000000")
 
     assert result.exit_code == 1
     assert result.output == f"Error: Project 3 has no version 'v9-20250101-000000'; it has: {first}, {second}.\n"
-    assert registry.champion() == first
+    assert Versions(folder).champion() == first
 
 
 @pytest.mark.parametrize("version", ["../../3/versions", "latest", ""])
-def test_what_is_no_version_name_is_refused(invoke: Invoke, registry: Registry, version: str) -> None:
+def test_what_is_no_version_name_is_refused(invoke: Invoke, folder: ProjectFolder, version: str) -> None:
     result = invoke("promote", "--project", "3", version)
 
     assert result.exit_code == 1
     assert f"Project 3 has no version {version!r}" in result.output
 
 
-def test_a_reason_in_another_encoding_than_the_terminals_is_kept_as_far_as_it_goes(invoke: Invoke, registry: Registry) -> None:
-    second = registry.versions()[1]
+def test_a_reason_in_another_encoding_than_the_terminals_is_kept_as_far_as_it_goes(invoke: Invoke, folder: ProjectFolder) -> None:
+    second = Versions(folder).all()[1]
 
     assert invoke("promote", "--project", "3", second, "--reason", "caf\udce9").exit_code == 0
 
-    assert (registry.champion(), registry.card(second).promotions[-1]["reason"]) == (second, "caf?")
+    assert (Versions(folder).champion(), Versions(folder).card(second).promotions[-1]["reason"]) == (second, "caf?")
 
 
 @pytest.mark.parametrize(
     "line", ['{"at": "2099", "by": "hand", "before": 5}', '{"at": "2099", "by": "hand", "before": [1]}', "[" * 9999]
 )
-def test_a_damaged_log_of_promotions_is_no_trace(invoke: Invoke, registry: Registry, line: str) -> None:
-    first, second = registry.versions()
-    registry.promote(second)
-    with (registry.path(second) / "promotions.jsonl").open("a") as log:
+def test_a_damaged_log_of_promotions_is_no_trace(invoke: Invoke, folder: ProjectFolder, line: str) -> None:
+    first, second = Versions(folder).all()
+    Versions(folder).promote(second)
+    with (Versions(folder).path(second) / "promotions.jsonl").open("a") as log:
         log.write(line + "\n")
 
     result = invoke("rollback", "--project", "3")
 
-    assert (result.exit_code, registry.champion()) == (0, first), result.output
+    assert (result.exit_code, Versions(folder).champion()) == (0, first), result.output
 
 
 def test_promote_needs_a_project(invoke: Invoke) -> None:
@@ -568,20 +571,20 @@ def test_promote_needs_a_project(invoke: Invoke) -> None:
     assert "Missing option '--project'" in result.output
 
 
-def test_rollback_serves_the_champion_before(invoke: Invoke, registry: Registry) -> None:
-    first, second = registry.versions()
+def test_rollback_serves_the_champion_before(invoke: Invoke, folder: ProjectFolder) -> None:
+    first, second = Versions(folder).all()
     invoke("promote", "--project", "3", second)
 
     result = invoke("rollback", "--project", "3", "--reason", "too short")
 
     assert result.exit_code == 0
     assert result.output == f"project 3: {first} is the champion again; backends load it within a second\n"
-    assert registry.champion() == first
-    assert registry.card(first).promotions[-1]["reason"] == "too short"
+    assert Versions(folder).champion() == first
+    assert Versions(folder).card(first).promotions[-1]["reason"] == "too short"
 
 
-def test_rollback_without_a_champion_before_says_what_to_do(invoke: Invoke, registry: Registry) -> None:
-    first, second = registry.versions()
+def test_rollback_without_a_champion_before_says_what_to_do(invoke: Invoke, folder: ProjectFolder) -> None:
+    first, second = Versions(folder).all()
 
     result = invoke("rollback", "--project", "3")
 
@@ -617,10 +620,10 @@ def on_terminal(program: str, *arguments: str, model_dir: Path, columns: int) ->
 
 @pytest.mark.parametrize("columns", [80, 140])
 def test_on_a_terminal_versions_are_a_table_with_each_text_below_its_row(
-    registry: Registry, columns: int, tmp_path: Path
+    folder: ProjectFolder, columns: int, tmp_path: Path
 ) -> None:
-    first, second = registry.versions()
-    registry.promote(second, by="hand", reason="it says sorry where it should, and " + "is kinder " * 15 + "on the whole")
+    first, second = Versions(folder).all()
+    Versions(folder).promote(second, by="hand", reason="it says sorry where it should, and " + "is kinder " * 15 + "on the whole")
 
     lines = on_terminal("pairloop-backend", "versions", model_dir=tmp_path, columns=columns)
 
@@ -631,27 +634,29 @@ def test_on_a_terminal_versions_are_a_table_with_each_text_below_its_row(
     assert "    verdict        promoted: accuracy 0.700, and there was no champion" in lines
     begin = next(i for i, line in enumerate(lines) if line.startswith("    made champion") and "by hand" in line)
     said = " ".join(line.removeprefix("    made champion").strip() for line in lines[begin:])
-    assert said == f"{made_at(registry, second)} UTC by hand after {first}: {registry.card(second).promotions[-1]['reason']}"
+    assert (
+        said == f"{made_at(folder, second)} UTC by hand after {first}: {Versions(folder).card(second).promotions[-1]['reason']}"
+    )
 
 
-def test_on_a_terminal_status_fits_80_columns(registry: Registry, tmp_path: Path) -> None:
-    _, second = registry.versions()
-    tell_waiting(registry, 1200)
-    registry.request("train")
-    registry.request("fill")
-    tell_round(registry, "rejected", reason="accuracy 0.600 is below the champion's beyond noise", version=second, seconds=4)
+def test_on_a_terminal_status_fits_80_columns(folder: ProjectFolder, tmp_path: Path) -> None:
+    _, second = Versions(folder).all()
+    tell_waiting(folder, 1200)
+    folder.request("train")
+    folder.request("fill")
+    tell_round(folder, "rejected", reason="accuracy 0.600 is below the champion's beyond noise", version=second, seconds=4)
 
     lines = on_terminal("pairloop-trainer", "status", model_dir=tmp_path, columns=80)
 
     assert lines[0] == f"trainer: not running on {tmp_path}"
     assert all(len(line) <= 80 for line in lines[1:]), lines
-    assert f"      3  {registry.champion()}" in "\n".join(lines)
+    assert f"      3  {Versions(folder).champion()}" in "\n".join(lines)
     assert any("1200 of 50" in line and line.endswith("train, fill") for line in lines)
     assert any(line.startswith(f"    last round  rejected {second}, ") for line in lines)
 
 
-def test_a_reader_that_leaves_early_ends_a_command_without_a_trace(registry: Registry, tmp_path: Path) -> None:
-    registry.promote(registry.versions()[1], reason="x" * 200_000)  # more than a pipe holds
+def test_a_reader_that_leaves_early_ends_a_command_without_a_trace(folder: ProjectFolder, tmp_path: Path) -> None:
+    Versions(folder).promote(Versions(folder).all()[1], reason="x" * 200_000)  # more than a pipe holds
     program = str(Path(sys.executable).with_name("pairloop-trainer"))
     environ = {**os.environ, "MODEL_DIR": str(tmp_path)}
     with subprocess.Popen([program, "versions"], env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:

@@ -16,6 +16,7 @@ from backend.scoring.predictions import LEAST_OTHERS, predict_tasks
 from backend.serving.process import Backend
 from preference.labelling.control_group import is_control, priority
 from preference.labelling.pairs import is_held_out
+from preference.projects.versions import Versions
 from preference.settings import Settings
 from preference.studio.project import Task
 from tests.conftest import SettingsFactory
@@ -199,9 +200,9 @@ def house(studio: StudioDouble, settings_for: SettingsFactory) -> Iterator[House
 
 
 def promote(house: House, base: Path, model: ReadsRewards) -> Champion:
-    """A champion of a process that has just started; the registry has a version of that name."""
-    house.registry.promote(publish_version(house.registry, base, weight=1))
-    champion = Champion(house.registry, lambda registry, version: model, house.metrics)
+    """A champion of a process that has just started; the project has a version of that name."""
+    Versions(house.folder).promote(publish_version(house.folder, base, weight=1))
+    champion = Champion(house.folder, lambda folder, version: model, house.metrics)
     champion.refresh()
     return champion
 
@@ -258,7 +259,7 @@ def test_a_filler_that_has_just_started_asks_for_the_scores_of_open_tasks(house:
     for number in set(house.studio.tasks) - set(predictions(house, champion.version)) - set(later):
         del house.studio.tasks[number]
 
-    restarted = Champion(house.registry, lambda registry, version: ReadsRewards(0.1), house.metrics)
+    restarted = Champion(house.folder, lambda folder, version: ReadsRewards(0.1), house.metrics)
     restarted.refresh()
     assert house.visit(champion=restarted).run(lambda: False, has_new_version=True)
 
@@ -270,7 +271,7 @@ def test_an_import_suggests_nothing_to_it(house: House, tiny_base: Path) -> None
     version = house.promote(tiny_base, weight=1)
     parts: dict[str, Any] = {"champion": house.champions.of(house.project_id), "scheduler": house.scheduler()}
 
-    Import(house.project(), house.registry, house.settings, **parts).run({"prompt": f"Prompt {n}", **EMPTY} for n in range(150))
+    Import(house.project(), house.folder, house.settings, **parts).run({"prompt": f"Prompt {n}", **EMPTY} for n in range(150))
 
     assert len(house.studio.tasks) == 150 and is_shown_right(house, version)
 
@@ -282,7 +283,7 @@ def test_an_import_whose_predictions_fail_leaves_them_to_the_filler(
     parts: dict[str, Any] = {"champion": house.champions.of(house.project_id), "scheduler": house.scheduler()}
     house.at(f"POST /api/projects/{house.project_id}/import/predictions", lambda: house.studio.failures.append(400))
 
-    Import(house.project(), house.registry, house.settings, **parts).run({"prompt": f"Prompt {n}", **EMPTY} for n in range(20))
+    Import(house.project(), house.folder, house.settings, **parts).run({"prompt": f"Prompt {n}", **EMPTY} for n in range(20))
 
     assert not predictions(house, version)
     (warning,) = warnings_of(caplog)

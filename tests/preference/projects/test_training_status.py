@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from preference.errors import StudioUnreachable
+from preference.projects.folder import ProjectFolder
 from preference.projects.training_status import read_next_round, read_project, read_round, read_waiting, tell_next_round
-from preference.projects.versions import Registry
 from preference.studio.project import LabelStudioProject
 from tests.conftest import SettingsFactory
 from tests.support.round_that_waits import CountedProject
@@ -19,110 +19,110 @@ from trainer.rounds.outcome import Round, run_here, write_outcome
 
 
 @pytest.fixture
-def registry(settings_for: SettingsFactory) -> Registry:
-    registry = Registry(settings_for().model_dir, 3)
-    registry.create()
-    return registry
+def folder(settings_for: SettingsFactory) -> ProjectFolder:
+    folder = ProjectFolder(settings_for().model_dir, 3)
+    folder.create()
+    return folder
 
 
-def refuse(project: LabelStudioProject, registry: Registry) -> Round:
+def refuse(project: LabelStudioProject, folder: ProjectFolder) -> Round:
     raise AssertionError("no round was due")
 
 
-def test_before_a_trainer_told_anything_nothing_is_known(registry: Registry) -> None:
-    assert (read_waiting(registry), read_round(registry)) == (None, {})
+def test_before_a_trainer_told_anything_nothing_is_known(folder: ProjectFolder) -> None:
+    assert (read_waiting(folder), read_round(folder)) == (None, {})
 
 
-def test_a_round_tells_how_it_ended(registry: Registry) -> None:
+def test_a_round_tells_how_it_ended(folder: ProjectFolder) -> None:
     began = time.time()
 
-    run_here(registry, lambda: Round("promoted", "accuracy 0.700", "v1-20261121-062026"))
+    run_here(folder, lambda: Round("promoted", "accuracy 0.700", "v1-20261121-062026"))
 
-    told = read_round(registry)
+    told = read_round(folder)
     assert began - 1 <= told.pop("at") <= time.time() + 1
     assert 0 <= told.pop("seconds") < 60
     assert told == {"outcome": "promoted", "reason": "accuracy 0.700", "version": "v1-20261121-062026"}
 
 
-def test_a_round_that_never_ran_leaves_what_is_known_of_the_last_one(registry: Registry) -> None:
+def test_a_round_that_never_ran_leaves_what_is_known_of_the_last_one(folder: ProjectFolder) -> None:
     def no_answer() -> Round:
         raise StudioUnreachable("Label Studio does not answer.")
 
-    run_here(registry, lambda: Round("skipped", "few"))
-    run_here(registry, no_answer)
+    run_here(folder, lambda: Round("skipped", "few"))
+    run_here(folder, no_answer)
 
-    assert read_round(registry)["outcome"] == "skipped"
+    assert read_round(folder)["outcome"] == "skipped"
 
 
-def test_a_round_whose_process_was_killed_is_told_by_the_daemon(registry: Registry, settings_for: SettingsFactory) -> None:
+def test_a_round_whose_process_was_killed_is_told_by_the_daemon(folder: ProjectFolder, settings_for: SettingsFactory) -> None:
     rounds = RoundProcesses([sys.executable, "-c", f"import os; os.kill(os.getpid(), {signal.SIGKILL})"])
 
-    rounds(LabelStudioProject(settings_for(), 3), registry)
+    rounds(LabelStudioProject(settings_for(), 3), folder)
 
-    told = read_round(registry)
+    told = read_round(folder)
     assert (told["outcome"], told["version"]) == ("failed", None)
     assert told["reason"] == "the round's process was killed (signal 9, SIGKILL: out of memory?)"
 
 
-def test_where_it_cannot_be_told_the_round_ends_as_it_did(registry: Registry, caplog: pytest.LogCaptureFixture) -> None:
-    (registry.folder / "last_round.json").mkdir()  # root may write into a read-only folder
+def test_where_it_cannot_be_told_the_round_ends_as_it_did(folder: ProjectFolder, caplog: pytest.LogCaptureFixture) -> None:
+    (folder.path / "last_round.json").mkdir()  # root may write into a read-only folder
 
-    assert run_here(registry, lambda: Round("skipped", "few")) == Round("skipped", "few")
+    assert run_here(folder, lambda: Round("skipped", "few")) == Round("skipped", "few")
 
     assert caplog.messages == ["project 3: how the round ended cannot be told (Is a directory)"]
-    assert read_round(registry) == {}
-    assert sorted(path.name for path in registry.folder.iterdir() if path.name.startswith(".last")) == []
+    assert read_round(folder) == {}
+    assert sorted(path.name for path in folder.path.iterdir() if path.name.startswith(".last")) == []
 
 
-def test_the_daemon_tells_how_many_judgements_wait(registry: Registry, settings_for: SettingsFactory) -> None:
+def test_the_daemon_tells_how_many_judgements_wait(folder: ProjectFolder, settings_for: SettingsFactory) -> None:
     project = CountedProject(3)
     watch = DueRounds(settings_for(min_new_pairs=10), refuse, open_project=lambda settings, project_id: project)
     told = []
     for project.num_annotations in (0, 4, 4, 7):
         watch.look()
-        told.append(read_waiting(registry))
+        told.append(read_waiting(folder))
 
     assert told == [0, 4, 4, 7]
 
 
 def test_the_daemon_tells_the_project_s_title_and_counts_and_when_they_change(
-    registry: Registry, settings_for: SettingsFactory
+    folder: ProjectFolder, settings_for: SettingsFactory
 ) -> None:
     with StudioDouble() as studio:
         number = studio.add_project(title="Answers", task_number=12, num_tasks_with_annotations=3)
         settings = settings_for(label_studio_url=studio.url, label_studio_api_key=KEY)
-        registry = Registry(settings.model_dir, number)
-        registry.create()
+        folder = ProjectFolder(settings.model_dir, number)
+        folder.create()
         watch = DueRounds(settings, refuse)
 
         watch.look()
-        first = read_project(registry)
+        first = read_project(folder)
         studio.projects[number]["task_number"] = 13
         watch.look()
 
     assert first == {"judgements": 0, "title": "Answers", "tasks": 12, "tasks_judged": 3, "annotations": 0}
-    assert read_project(registry) == {**first, "tasks": 13}
+    assert read_project(folder) == {**first, "tasks": 13}
 
 
-def test_after_a_round_only_newer_judgements_wait(registry: Registry, settings_for: SettingsFactory) -> None:
+def test_after_a_round_only_newer_judgements_wait(folder: ProjectFolder, settings_for: SettingsFactory) -> None:
     project = CountedProject(3, 12)
     rounds = RoundProcesses([sys.executable, "-c", f"print({write_outcome(Round('skipped', 'few'))!r})"])
     watch = DueRounds(settings_for(min_new_pairs=10), rounds, open_project=lambda settings, project_id: project)
     watch.look()
-    assert read_waiting(registry) == 12
+    assert read_waiting(folder) == 12
 
     project.num_annotations = 15
     watch.look()
 
-    assert read_waiting(registry) == 3
+    assert read_waiting(folder) == 3
 
 
-def test_a_folder_that_fails_keeps_no_project_from_its_round(registry: Registry, settings_for: SettingsFactory) -> None:
-    (registry.folder / "waiting.json").mkdir()
+def test_a_folder_that_fails_keeps_no_project_from_its_round(folder: ProjectFolder, settings_for: SettingsFactory) -> None:
+    (folder.path / "waiting.json").mkdir()
     rounds = []
 
-    def run(project: LabelStudioProject, registry: Registry) -> Round:
-        rounds.append(registry.project_id)
+    def run(project: LabelStudioProject, folder: ProjectFolder) -> Round:
+        rounds.append(folder.project_id)
         return Round("skipped", "few")
 
     DueRounds(settings_for(min_new_pairs=10), run, open_project=lambda settings, project_id: CountedProject(3, 12)).look()
@@ -130,7 +130,7 @@ def test_a_folder_that_fails_keeps_no_project_from_its_round(registry: Registry,
     assert rounds == [3]
 
 
-def test_the_next_round_is_told_for_all_projects(registry: Registry, settings_for: SettingsFactory) -> None:
+def test_the_next_round_is_told_for_all_projects(folder: ProjectFolder, settings_for: SettingsFactory) -> None:
     model_dir = settings_for().model_dir
     assert read_next_round(model_dir) == {}
 
@@ -142,9 +142,9 @@ def test_the_next_round_is_told_for_all_projects(registry: Registry, settings_fo
 @pytest.mark.parametrize(
     "content", [b"{half", b"\xff\xfe", b"[]", b"null", b'{"judgements": "5"}', b"", b'{"judgements":' * 100_000]
 )
-def test_what_is_damaged_is_not_known(registry: Registry, content: bytes) -> None:
+def test_what_is_damaged_is_not_known(folder: ProjectFolder, content: bytes) -> None:
     for name in ("waiting.json", "last_round.json"):
-        Path(registry.folder / name).write_bytes(content)
+        Path(folder.path / name).write_bytes(content)
 
-    assert read_waiting(registry) is None
-    assert "outcome" not in json.dumps(read_round(registry))
+    assert read_waiting(folder) is None
+    assert "outcome" not in json.dumps(read_round(folder))

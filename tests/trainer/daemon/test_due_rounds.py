@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from preference.errors import PairloopError, StudioKeyError, StudioUnreachable, TrainingError
+from preference.projects.folder import ProjectFolder
 from preference.projects.training_status import read_project, tell_waiting
-from preference.projects.versions import Registry
+from preference.projects.versions import Versions
 from preference.settings import Settings
 from preference.studio.project import LabelStudioProject
 from tests.conftest import SettingsFactory
@@ -26,24 +27,24 @@ class Lab:
     """A watch over projects 1 and 2, and what it did."""
 
     def __init__(self, settings: Settings) -> None:
-        self.registries = {i: Registry(settings.model_dir, i) for i in (1, 2)}
-        self.projects = {i: CountedProject(i) for i in self.registries}
+        self.folders = {i: ProjectFolder(settings.model_dir, i) for i in (1, 2)}
+        self.projects = {i: CountedProject(i) for i in self.folders}
         self.rounds: list[int] = []
-        self.ends: Callable[[Registry], Round] = lambda registry: Round("promoted", "better")
+        self.ends: Callable[[ProjectFolder], Round] = lambda folder: Round("promoted", "better")
         self.watch = DueRounds(settings, self._run_round, open_project=lambda settings, project_id: self.projects[project_id])
-        self.registries[1].create()
+        self.folders[1].create()
 
-    def _run_round(self, project: LabelStudioProject, registry: Registry) -> Round:
-        assert project is self.projects[registry.project_id]
-        self.rounds.append(registry.project_id)
-        return self.ends(registry)
+    def _run_round(self, project: LabelStudioProject, folder: ProjectFolder) -> Round:
+        assert project is self.projects[folder.project_id]
+        self.rounds.append(folder.project_id)
+        return self.ends(folder)
 
-    def publish(self, registry: Registry) -> str:
+    def publish(self, folder: ProjectFolder) -> str:
         """A version that was trained on the project's judgements of now."""
-        folder = registry.folder / "trained"
-        folder.mkdir(exist_ok=True)
-        return registry.publish(
-            folder, dataclasses.replace(CARD, num_annotations=self.projects[registry.project_id].num_annotations)
+        draft = folder.path / "trained"
+        draft.mkdir(exist_ok=True)
+        return Versions(folder).publish(
+            draft, dataclasses.replace(CARD, num_annotations=self.projects[folder.project_id].num_annotations)
         )
 
 
@@ -56,7 +57,7 @@ def lab(settings_for: SettingsFactory) -> Lab:
 
 
 def test_a_training_request_starts_one_round(lab: Lab) -> None:
-    lab.registries[1].request("train")
+    lab.folders[1].request("train")
 
     lab.watch.look()
     lab.watch.look()
@@ -82,7 +83,7 @@ def test_fewer_new_judgements_start_none(lab: Lab) -> None:
 
 def test_judgements_count_from_the_latest_version_on(lab: Lab) -> None:
     lab.projects[1].num_annotations = 100
-    lab.publish(lab.registries[1])
+    lab.publish(lab.folders[1])
 
     for lab.projects[1].num_annotations, expected in ((109, []), (110, [1])):
         lab.watch.look()
@@ -90,7 +91,7 @@ def test_judgements_count_from_the_latest_version_on(lab: Lab) -> None:
 
 
 def test_a_rejected_challenger_is_not_retrained_at_the_next_look(lab: Lab) -> None:
-    lab.ends = lambda registry: Round("rejected", "worse", lab.publish(registry))
+    lab.ends = lambda folder: Round("rejected", "worse", lab.publish(folder))
     lab.projects[1].num_annotations = 10
 
     lab.watch.look()
@@ -105,7 +106,7 @@ def test_a_rejected_challenger_is_not_retrained_at_the_next_look(lab: Lab) -> No
 
 @pytest.mark.parametrize("outcome", ["skipped", "failed"])
 def test_a_round_that_came_to_nothing_is_not_repeated_until_a_judgement_comes(lab: Lab, outcome: Any) -> None:
-    lab.ends = lambda registry: Round(outcome, "too few pairs")
+    lab.ends = lambda folder: Round(outcome, "too few pairs")
     lab.projects[1].num_annotations = 10
 
     lab.watch.look()
@@ -124,9 +125,9 @@ def test_a_round_that_came_to_nothing_is_not_repeated_until_a_judgement_comes(la
 
 
 def test_a_request_runs_even_after_a_round_that_came_to_nothing(lab: Lab) -> None:
-    lab.ends = lambda registry: Round("skipped", "too few pairs")
+    lab.ends = lambda folder: Round("skipped", "too few pairs")
     for _ in range(2):
-        lab.registries[1].request("train")
+        lab.folders[1].request("train")
         lab.watch.look()
 
     assert lab.rounds == [1, 1]
@@ -134,7 +135,7 @@ def test_a_request_runs_even_after_a_round_that_came_to_nothing(lab: Lab) -> Non
 
 def test_deleted_judgements_do_not_hide_those_that_come_after(lab: Lab) -> None:
     lab.projects[1].num_annotations = 100
-    lab.publish(lab.registries[1])
+    lab.publish(lab.folders[1])
     lab.watch.look()
 
     for lab.projects[1].num_annotations in (50, 59):
@@ -146,13 +147,13 @@ def test_deleted_judgements_do_not_hide_those_that_come_after(lab: Lab) -> None:
 
 
 def test_a_look_that_waited_behind_a_round_begins_none_when_the_trainer_stops(lab: Lab) -> None:
-    lab.registries[1].request("train")
+    lab.folders[1].request("train")
     lab.watch.is_stopping = True
 
     lab.watch.look()
 
     assert lab.rounds == []
-    assert lab.registries[1].take_request("train")
+    assert lab.folders[1].take_request("train")
 
 
 def test_the_schedule_needs_one_new_judgement(lab: Lab) -> None:
@@ -165,25 +166,25 @@ def test_the_schedule_needs_one_new_judgement(lab: Lab) -> None:
 
 
 def test_the_schedule_leaves_a_request_to_the_next_look(lab: Lab) -> None:
-    lab.registries[1].request("train")
+    lab.folders[1].request("train")
 
     lab.watch.scheduled()
 
     assert lab.rounds == []
-    assert lab.registries[1].take_request("train")
+    assert lab.folders[1].take_request("train")
 
 
 UNREACHABLE = StudioUnreachable("Label Studio at http://localhost:8080 does not answer; start it.")
 
 
 def test_a_request_outlives_an_unreachable_label_studio_during_the_round(lab: Lab) -> None:
-    def no_answer(registry: Registry) -> Round:
+    def no_answer(folder: ProjectFolder) -> Round:
         raise UNREACHABLE
 
-    lab.registries[1].request("train")
+    lab.folders[1].request("train")
     lab.ends = no_answer
     lab.watch.look()
-    lab.ends = lambda registry: Round("promoted", "better")
+    lab.ends = lambda folder: Round("promoted", "better")
     lab.watch.look()
     lab.watch.look()
 
@@ -194,7 +195,7 @@ def test_a_request_outlives_an_unreachable_label_studio_during_the_round(lab: La
     "error", [UNREACHABLE, StudioKeyError("Label Studio refuses LABEL_STUDIO_API_KEY.")], ids=["down", "key"]
 )
 def test_a_request_outlives_a_label_studio_that_cannot_be_read_before_the_round(lab: Lab, error: PairloopError) -> None:
-    lab.registries[1].request("train")
+    lab.folders[1].request("train")
     lab.projects[1].error = error
     lab.watch.look()
     assert lab.rounds == []
@@ -211,7 +212,7 @@ def test_nobody_asked_for_what_an_unreachable_label_studio_prevented(lab: Lab) -
     lab.watch.look()
     lab.watch.scheduled()
 
-    assert not lab.registries[1].take_request("train")
+    assert not lab.folders[1].take_request("train")
 
 
 def test_an_unreachable_label_studio_is_said_once_until_it_answers_again(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
@@ -223,7 +224,7 @@ def test_an_unreachable_label_studio_is_said_once_until_it_answers_again(lab: La
 
 
 def test_a_project_that_cannot_be_read_does_not_hold_up_the_next(lab: Lab) -> None:
-    lab.registries[2].create()
+    lab.folders[2].create()
     lab.projects[1].error = UNREACHABLE
     lab.projects[2].num_annotations = 10
 
@@ -236,7 +237,7 @@ def test_a_round_says_why_it_begins(lab: Lab, caplog: pytest.LogCaptureFixture) 
     caplog.set_level(logging.INFO, logger="pairloop.daemon")
     lab.projects[1].num_annotations = 10
     lab.watch.look()
-    lab.registries[1].request("train")
+    lab.folders[1].request("train")
     lab.watch.look()
 
     assert caplog.messages == [
@@ -250,7 +251,7 @@ def test_a_round_says_why_it_begins(lab: Lab, caplog: pytest.LogCaptureFixture) 
 
 def test_a_round_that_was_killed_is_taken_up_at_the_next_look(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, logger="pairloop.daemon")
-    UnfinishedRound(lab.registries[1]).begin()
+    UnfinishedRound(lab.folders[1]).begin()
 
     lab.watch.look()
 
@@ -264,28 +265,28 @@ class Killed(BaseException):
 
 @pytest.mark.parametrize("is_asked_for", [True, False], ids=["asked for", "scheduled"])
 def test_a_round_whose_processes_are_killed_before_it_begins_is_taken_up(lab: Lab, is_asked_for: bool) -> None:
-    def killed(registry: Registry) -> Round:
+    def killed(folder: ProjectFolder) -> Round:
         raise Killed
 
     lab.ends = killed
     with pytest.raises(Killed):
         if is_asked_for:
-            lab.registries[1].request("train")
+            lab.folders[1].request("train")
             lab.watch.look()
         else:
             lab.projects[1].num_annotations = 1
             lab.watch.scheduled()
-    lab.ends = lambda registry: Round("promoted", "better")
+    lab.ends = lambda folder: Round("promoted", "better")
     lab.watch.look()
     lab.watch.look()
 
     assert lab.rounds == [1, 1]
-    assert not UnfinishedRound(lab.registries[1]).exists
+    assert not UnfinishedRound(lab.folders[1]).exists
 
 
 def test_a_round_whose_process_cannot_even_begin_is_not_tried_for_ever(lab: Lab) -> None:
-    lab.registries[1].request("train")
-    lab.ends = lambda registry: Round("failed", "the round's process ended with status 1")
+    lab.folders[1].request("train")
+    lab.ends = lambda folder: Round("failed", "the round's process ended with status 1")
     for _ in range(3):
         lab.watch.look()
 
@@ -295,24 +296,24 @@ def test_a_round_whose_process_cannot_even_begin_is_not_tried_for_ever(lab: Lab)
 def test_a_round_that_is_killed_while_the_trainer_watches_is_tried_three_times_in_all(
     lab: Lab, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def killed(registry: Registry) -> Round:
-        UnfinishedRound(registry).begin()
+    def killed(folder: ProjectFolder) -> Round:
+        UnfinishedRound(folder).begin()
         return Round("failed", "the round's process was killed (signal 9, SIGKILL: out of memory?)")
 
-    lab.registries[1].request("train")
+    lab.folders[1].request("train")
     lab.ends = killed
     for _ in range(MAX_ATTEMPTS + 2):
         lab.watch.look()
         lab.watch.scheduled()
 
     assert lab.rounds == [1] * MAX_ATTEMPTS
-    assert not UnfinishedRound(lab.registries[1]).exists
+    assert not UnfinishedRound(lab.folders[1]).exists
     assert [message for message in caplog.messages if "is given up" in message] == caplog.messages
 
 
 def test_after_a_round_was_given_up_new_judgements_begin_another(lab: Lab) -> None:
     for _ in range(MAX_ATTEMPTS):
-        UnfinishedRound(lab.registries[1]).begin()
+        UnfinishedRound(lab.folders[1]).begin()
     lab.watch.look()
     assert lab.rounds == []
 
@@ -322,9 +323,9 @@ def test_after_a_round_was_given_up_new_judgements_begin_another(lab: Lab) -> No
 
 
 def test_a_round_that_another_process_runs_is_not_taken_up(lab: Lab) -> None:
-    UnfinishedRound(lab.registries[1]).begin()
+    UnfinishedRound(lab.folders[1]).begin()
 
-    with only_round(lab.registries[1]):
+    with only_round(lab.folders[1]):
         lab.watch.look()
     assert lab.rounds == []
 
@@ -333,17 +334,17 @@ def test_a_round_that_another_process_runs_is_not_taken_up(lab: Lab) -> None:
 
 
 def test_a_round_that_was_killed_with_its_trainer_is_not_told_of_for_ever(lab: Lab) -> None:
-    tell_waiting(lab.registries[1], 12, project={"title": "Answers", "training_since": 1.0})
+    tell_waiting(lab.folders[1], 12, project={"title": "Answers", "training_since": 1.0})
     lab.projects[1].error = UNREACHABLE
 
     lab.watch.look()
 
-    assert read_project(lab.registries[1]) == {"title": "Answers", "judgements": 12}
+    assert read_project(lab.folders[1]) == {"title": "Answers", "judgements": 12}
 
 
 def test_a_damaged_card_keeps_no_project_from_its_round(lab: Lab) -> None:
-    lab.registries[2].create()
-    card = lab.registries[1].path(lab.publish(lab.registries[1])) / "card.json"
+    lab.folders[2].create()
+    card = Versions(lab.folders[1]).path(lab.publish(lab.folders[1])) / "card.json"
     card.write_text(json.dumps(json.loads(card.read_text()) | {"num_annotations": "many"}))
     for number in (1, 2):
         lab.projects[number].num_annotations = 10
@@ -354,14 +355,14 @@ def test_a_damaged_card_keeps_no_project_from_its_round(lab: Lab) -> None:
 
 
 def test_a_request_outlives_a_round_that_another_process_runs(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
-    def is_taken(registry: Registry) -> Round:
+    def is_taken(folder: ProjectFolder) -> Round:
         raise TrainingError("Another process is in the middle of a round of project 1; this one leaves it to that.")
 
-    lab.registries[1].request("train")
+    lab.folders[1].request("train")
     lab.ends = is_taken
     lab.watch.look()
     lab.watch.look()
-    lab.ends = lambda registry: Round("promoted", "better")
+    lab.ends = lambda folder: Round("promoted", "better")
     lab.watch.look()
     lab.watch.look()
 
@@ -370,7 +371,7 @@ def test_a_request_outlives_a_round_that_another_process_runs(lab: Lab, caplog: 
 
 
 def test_a_label_studio_that_is_away_costs_a_killed_round_no_attempt(lab: Lab) -> None:
-    unfinished = UnfinishedRound(lab.registries[1])
+    unfinished = UnfinishedRound(lab.folders[1])
     unfinished.begin()
     unfinished.keep(Snapshot([], {}, {}))
     lab.projects[1].error = UNREACHABLE

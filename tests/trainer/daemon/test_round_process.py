@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from preference.errors import StudioUnreachable, TrainingError
-from preference.projects.versions import Registry
+from preference.projects.folder import ProjectFolder
 from preference.settings import Settings
 from preference.studio.project import LabelStudioProject
 from tests.conftest import REPOSITORY, SettingsFactory
@@ -24,14 +24,14 @@ class Lab:
     """Project 3, and rounds that are a Python program of each test's instead of `pairloop-trainer once`."""
 
     def __init__(self, settings: Settings) -> None:
-        self.registry = Registry(settings.model_dir, 3)
+        self.folder = ProjectFolder(settings.model_dir, 3)
         self.project = LabelStudioProject(settings, 3)
 
     def rounds(self, program: str) -> RoundProcesses:
         return RoundProcesses([sys.executable, "-c", program])
 
     def run(self, program: str) -> Round:
-        return self.rounds(program)(self.project, self.registry)
+        return self.rounds(program)(self.project, self.folder)
 
 
 @pytest.fixture
@@ -74,14 +74,14 @@ def test_what_keeps_a_round_from_running_comes_back_as_what_it_is(lab: Lab) -> N
     def no_answer() -> Round:
         raise StudioUnreachable("Label Studio does not answer.")
 
-    said = write_outcome(run_here(lab.registry, no_answer))
+    said = write_outcome(run_here(lab.folder, no_answer))
     with pytest.raises(StudioUnreachable, match=r"^Label Studio does not answer\.$"):
         read_outcome(said)
-    with only_round(lab.registry):
-        said = write_outcome(run_here(lab.registry, no_answer))
+    with only_round(lab.folder):
+        said = write_outcome(run_here(lab.folder, no_answer))
     with pytest.raises(TrainingError, match=r"in the middle of a round of project 3"):
         read_outcome(said)
-    assert run_here(lab.registry, lambda: Round("skipped", "few")) == Round("skipped", "few")
+    assert run_here(lab.folder, lambda: Round("skipped", "few")) == Round("skipped", "few")
 
 
 def test_a_project_that_another_process_took_meanwhile_is_put_off(lab: Lab) -> None:
@@ -90,7 +90,7 @@ def test_a_project_that_another_process_took_meanwhile_is_put_off(lab: Lab) -> N
 
 
 def test_a_project_whose_round_runs_elsewhere_is_left_to_that_without_a_process(lab: Lab, tmp_path: Path) -> None:
-    with only_round(lab.registry), pytest.raises(TrainingError) as caught:
+    with only_round(lab.folder), pytest.raises(TrainingError) as caught:
         lab.run(f"open({str(tmp_path / 'begun')!r}, 'w')")
 
     assert str(caught.value) == "Another process is in the middle of a round of project 3; this one leaves it to that."
@@ -150,7 +150,7 @@ def test_a_round_does_not_get_the_terminals_signals(lab: Lab) -> None:
 
 
 def test_an_interrupted_round_is_no_failure_and_no_attempt(lab: Lab, tmp_path: Path) -> None:
-    unfinished = UnfinishedRound(lab.registry)
+    unfinished = UnfinishedRound(lab.folder)
     unfinished.begin()
     unfinished.keep(Snapshot([], {}, {}))
     rounds = lab.rounds(f"import time; open({str(tmp_path / 'begun')!r}, 'w'); time.sleep(60)")
@@ -158,7 +158,7 @@ def test_an_interrupted_round_is_no_failure_and_no_attempt(lab: Lab, tmp_path: P
 
     def run() -> None:
         try:
-            rounds(lab.project, lab.registry)
+            rounds(lab.project, lab.folder)
         except TrainingError as error:
             caught.append(error)
 

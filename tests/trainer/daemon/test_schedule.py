@@ -14,9 +14,9 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.interval import IntervalTrigger
 
 from preference.errors import SettingsError, TrainingError
+from preference.projects.folder import ProjectFolder
 from preference.projects.trainer_heartbeat import beat, is_alive
 from preference.projects.training_status import read_next_round, read_project
-from preference.projects.versions import Registry
 from preference.settings import Settings
 from tests.conftest import REPOSITORY, SettingsFactory
 from trainer.daemon.schedule import bring_forward, parse_schedule, run_schedule
@@ -153,7 +153,7 @@ def test_a_wrong_schedule_stops_the_start(settings_for: SettingsFactory) -> None
     settings = settings_for(train_schedule="61 3 * * *")
 
     with pytest.raises(SettingsError, match="TRAIN_SCHEDULE='61 3"):
-        run_schedule(settings, lambda project, registry: Round("failed", "never"))
+        run_schedule(settings, lambda project, folder: Round("failed", "never"))
 
     assert not is_alive(settings.model_dir)
 
@@ -161,7 +161,7 @@ def test_a_wrong_schedule_stops_the_start(settings_for: SettingsFactory) -> None
 @pytest.mark.timeout(120)
 def test_a_trainer_keeps_others_out_and_ends_its_round_before_it_stops(settings_for: SettingsFactory) -> None:
     settings = settings_for()
-    Registry(settings.model_dir, 1).request("train")
+    ProjectFolder(settings.model_dir, 1).request("train")
     process = start_trainer(settings)
     try:
         wait_for((settings.model_dir / "began").exists)
@@ -169,7 +169,7 @@ def test_a_trainer_keeps_others_out_and_ends_its_round_before_it_stops(settings_
         assert_refused(settings)
         wait_for(lambda: read_next_round(settings.model_dir).get("schedule") == "0 3 * * *")
         assert read_next_round(settings.model_dir)["at"] > time.time()
-        assert read_project(Registry(settings.model_dir, 1))["training_since"] <= time.time() + 0.1
+        assert read_project(ProjectFolder(settings.model_dir, 1))["training_since"] <= time.time() + 0.1
 
         process.send_signal(signal.SIGTERM)
         threading.Event().wait(0.1)
@@ -181,7 +181,7 @@ def test_a_trainer_keeps_others_out_and_ends_its_round_before_it_stops(settings_
         assert (process.returncode, errors) == (0, "")
         assert (settings.model_dir / "ended").exists()
         assert not is_alive(settings.model_dir), "others need not wait for that"
-        assert "training_since" not in read_project(Registry(settings.model_dir, 1))
+        assert "training_since" not in read_project(ProjectFolder(settings.model_dir, 1))
     finally:
         process.kill()
         process.communicate()
@@ -190,7 +190,7 @@ def test_a_trainer_keeps_others_out_and_ends_its_round_before_it_stops(settings_
 @pytest.mark.timeout(120)
 def test_a_second_signal_ends_the_round_early(settings_for: SettingsFactory) -> None:
     settings = settings_for()
-    Registry(settings.model_dir, 1).request("train")
+    ProjectFolder(settings.model_dir, 1).request("train")
     process = start_trainer(settings)
     try:
         wait_for((settings.model_dir / "began").exists)
@@ -237,7 +237,7 @@ def start_trainer(settings: Settings) -> subprocess.Popen[str]:
 def assert_refused(settings: Settings) -> None:
     """A second trainer on this MODEL_DIR says why it does not start."""
     with pytest.raises(TrainingError) as caught:
-        run_schedule(settings, lambda project, registry: Round("failed", "never"))
+        run_schedule(settings, lambda project, folder: Round("failed", "never"))
 
     assert str(caught.value) == (
         f"Another trainer works on MODEL_DIR={settings.model_dir}; stop it, or give this one a folder of its own."

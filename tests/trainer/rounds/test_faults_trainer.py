@@ -19,7 +19,8 @@ import psutil
 import pytest
 import torch
 
-from preference.projects.versions import Registry
+from preference.projects.folder import ProjectFolder
+from preference.projects.versions import Versions
 from preference.reward_model.feature_extractor import Extractors
 from preference.reward_model.probe import load_version
 from tests.conftest import REPOSITORY
@@ -65,8 +66,8 @@ class House:
     def __init__(self, studio: StudioDouble, folder: Path, base: Path, trainers: "subprocess.Popen[str] | None" = None) -> None:
         self.studio, self.project_id = studio, studio.add_project()
         self.model_dir, self.log = folder / "models", folder / "log"
-        self.registry = Registry(self.model_dir, self.project_id)
-        self.registry.create()
+        self.folder = ProjectFolder(self.model_dir, self.project_id)
+        self.folder.create()
         self.environ = {
             "LABEL_STUDIO_URL": studio.url, "LABEL_STUDIO_API_KEY": KEY, "MODEL_DIR": str(self.model_dir), "DEVICE": "cpu",
             "REWARD_BASE": str(base), "TORCH_THREADS": "1", "MIN_PAIRS": "20", "MIN_NEW_PAIRS": "1000", "LOOK_EVERY_SECONDS": "0.2",
@@ -98,20 +99,20 @@ class House:
 
     def check_whole(self) -> str | None:
         """What is served, if that is whole, as all that is visible is; the champion's name."""
-        for version in self.registry.versions():
-            load_version(self.registry, version, extractor=self.extractors, device=torch.device("cpu"))
-            assert {"card.json", "README.md"} <= {path.name for path in self.registry.path(version).iterdir()}
-        champion = self.registry.champion()
-        assert champion is None or champion in self.registry.versions()
+        for version in Versions(self.folder).all():
+            load_version(self.folder, version, extractor=self.extractors, device=torch.device("cpu"))
+            assert {"card.json", "README.md"} <= {path.name for path in Versions(self.folder).path(version).iterdir()}
+        champion = Versions(self.folder).champion()
+        assert champion is None or champion in Versions(self.folder).all()
         return champion
 
     def check_ended(self) -> None:
         """Whether the last round ended, on all that people said."""
-        card = self.registry.card(self.registry.versions()[-1])
+        card = Versions(self.folder).card(Versions(self.folder).all()[-1])
         assert card.num_annotations == self.num_judged
         assert card.num_train_pairs + card.num_holdout_pairs == self.num_judged
-        assert not UnfinishedRound(self.registry).folder.exists()
-        assert not list(self.registry.folder.glob("versions/.unfinished-*"))
+        assert not UnfinishedRound(self.folder).folder.exists()
+        assert not list(self.folder.path.glob("versions/.unfinished-*"))
 
     def leftovers(self) -> list[Path]:
         return [path for path in self.model_dir.rglob(".*") if path.name != ".lock"]
@@ -150,7 +151,7 @@ def test_a_round_that_is_killed_at_any_moment_loses_no_judgement_and_the_next_en
             house.check_ended()
 
     assert num_killed >= NUM_KILLS // 2
-    assert first in house.registry.versions()
+    assert first in Versions(house.folder).all()
     assert "Traceback" not in house.log.read_text()
     assert len(house.leftovers()) <= 2 * num_killed
     for leftover in house.leftovers():
@@ -169,8 +170,8 @@ def test_a_daemon_that_is_killed_at_any_moment_with_or_without_its_round_ends_wh
 
     for n in range(8):
         house.judge(2)
-        num_versions = len(house.registry.versions())
-        house.registry.request("train")
+        num_versions = len(Versions(house.folder).all())
+        house.folder.request("train")
         daemon = Daemon(house.environ, house.log)
         running: psutil.Process | None = None
         try:
@@ -182,9 +183,9 @@ def test_a_daemon_that_is_killed_at_any_moment_with_or_without_its_round_ends_wh
             daemon.kill()
             house.check_whole()
             daemon = Daemon(house.environ, house.log)
-            eventually(lambda: len(house.registry.versions()) > num_versions)  # noqa: B023
+            eventually(lambda: len(Versions(house.folder).all()) > num_versions)  # noqa: B023
             eventually(lambda: daemon.log.count("trainer up") == 2 * n + 2)  # noqa: B023 - it can hear a signal
-            eventually(lambda: not UnfinishedRound(house.registry).exists)
+            eventually(lambda: not UnfinishedRound(house.folder).exists)
             daemon.process.send_signal(signal.SIGTERM)
             assert daemon.process.wait(60) == 0
         finally:

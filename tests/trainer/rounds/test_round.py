@@ -16,7 +16,8 @@ from huggingface_hub import ModelCardData
 
 from preference.errors import StudioKeyError, StudioUnreachable
 from preference.labelling.pairs import is_held_out
-from preference.projects.versions import Registry
+from preference.projects.folder import ProjectFolder
+from preference.projects.versions import Versions
 from preference.report_card.card import ModelCard
 from preference.reward_model.feature_extractor import Extractors
 from preference.reward_model.model import load_reward_model
@@ -79,11 +80,11 @@ def judged_tasks(num_tasks: int, *, flipped: Callable[[str], bool] = lambda prom
 
 
 class Lab:
-    """A registry, settings for quick rounds on the tiny base, and what a round needs."""
+    """A project folder, settings for quick rounds on the tiny base, and what a round needs."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.registry = Registry(settings.model_dir, 7)
+        self.folder = ProjectFolder(settings.model_dir, 7)
         self.extractors = Extractors(settings.model_dir, CPU)
 
     def round(
@@ -91,12 +92,12 @@ class Lab:
     ) -> Round:  # fmt: skip
         project = JudgedProject(tasks, error=error)
         return run_round(
-            project, self.registry, self.settings, extractors=self.extractors, device=CPU, checkpoint_seconds=checkpoint_seconds
+            project, self.folder, self.settings, extractors=self.extractors, device=CPU, checkpoint_seconds=checkpoint_seconds
         )
 
     def card(self, ended: Round) -> ModelCard:
         assert ended.version is not None
-        return self.registry.card(ended.version)
+        return Versions(self.folder).card(ended.version)
 
 
 @pytest.fixture
@@ -135,7 +136,7 @@ def test_too_few_pairs_are_skipped_with_the_numbers(lab: Lab) -> None:
     ended = lab.round(tasks)
 
     assert ended == Round("skipped", "19 pairs, MIN_PAIRS=20 are needed; left out: 2 skipped, 1 empty")
-    assert lab.registry.versions() == []
+    assert Versions(lab.folder).all() == []
 
 
 def test_as_many_pairs_as_are_needed_are_trained_on(lab: Lab) -> None:
@@ -157,31 +158,31 @@ def test_a_better_challenger_is_published_and_promoted(lab: Lab, caplog: pytest.
     assert ended.outcome == "promoted"
     assert ended.reason.startswith("accuracy 1.000, ")
     assert ended.reason.endswith(", and there was no champion")
-    assert lab.registry.versions() == [ended.version]
-    assert lab.registry.champion() == ended.version
+    assert Versions(lab.folder).all() == [ended.version]
+    assert Versions(lab.folder).champion() == ended.version
     said = [record.getMessage() for record in caplog.records if record.name == "pairloop.rounds"]
     assert said == [f"project 7: round promoted {ended.version}: {ended.reason}"]
 
 
 def test_a_worse_challenger_is_published_and_the_pointer_does_not_move(lab_with_champion: Lab) -> None:
     lab = lab_with_champion
-    champion = lab.registry.champion()
+    champion = Versions(lab.folder).champion()
 
     ended = lab.round(judged_tasks(70, flipped=in_training))
 
     assert ended.outcome == "rejected"
     assert "is below" in ended.reason
-    assert lab.registry.champion() == champion
-    assert lab.registry.versions() == [champion, ended.version]
+    assert Versions(lab.folder).champion() == champion
+    assert Versions(lab.folder).all() == [champion, ended.version]
     assert lab.card(ended).promoted is False
-    text = (lab.registry.path(ended.version or "") / "README.md").read_text(encoding="utf-8")
+    text = (Versions(lab.folder).path(ended.version or "") / "README.md").read_text(encoding="utf-8")
     assert f"| the champion before it, {champion} | 1.000 |" in text
     assert f"Not promoted: {ended.reason}." in text
 
 
 def test_a_challenger_is_compared_with_the_champion_on_the_same_pairs(lab_with_champion: Lab) -> None:
     lab = lab_with_champion
-    champion = lab.registry.champion()
+    champion = Versions(lab.folder).champion()
 
     ended = lab.round(judged_tasks(64))
 
@@ -198,8 +199,8 @@ def test_a_first_round_with_hardly_any_held_out_pair_ends_in_a_version_that_is_k
     ended = lab.round(tasks)
 
     assert (ended.outcome, ended.reason) == ("rejected", "only 7 held-out pairs, 8 are needed")
-    assert lab.registry.versions() == [ended.version]
-    assert lab.registry.champion() is None
+    assert Versions(lab.folder).all() == [ended.version]
+    assert Versions(lab.folder).champion() is None
 
 
 def test_a_round_without_any_held_out_pair_ends_the_same_way(lab: Lab) -> None:
@@ -216,12 +217,12 @@ def test_without_a_pair_to_train_on_the_round_is_skipped(lab: Lab) -> None:
 
 def test_what_was_said_of_held_out_prompts_leaves_no_trace_in_the_weights(lab_with_champion: Lab) -> None:
     lab = lab_with_champion
-    first = lab.registry.champion() or ""
+    first = Versions(lab.folder).champion() or ""
 
     second = lab.round(judged_tasks(60, flipped=in_holdout)).version or ""
 
-    weights = [(lab.registry.path(version) / "model.safetensors").read_bytes() for version in (first, second)]
-    assert lab.registry.card(second).metrics["accuracy"] == 0.0
+    weights = [(Versions(lab.folder).path(version) / "model.safetensors").read_bytes() for version in (first, second)]
+    assert Versions(lab.folder).card(second).metrics["accuracy"] == 0.0
     assert weights[0] == weights[1]
 
 
@@ -244,20 +245,20 @@ def test_the_card_says_all_that_is_known(lab: Lab, tiny_base: Path) -> None:
     assert card.compared_with is None
     assert card.promoted
     assert datetime.fromisoformat(card.created_at).tzinfo is not None
-    assert new_judgements(lab.registry, 64) == 3
+    assert new_judgements(lab.folder, 64) == 3
 
 
 def test_a_damaged_card_does_not_keep_a_project_from_the_round_that_replaces_it(
     first_round: tuple[Lab, Round], caplog: pytest.LogCaptureFixture
 ) -> None:
     lab, ended = first_round
-    before = new_judgements(lab.registry, 64)
-    copy = lab.registry.publish(lab.registry.path(ended.version or ""), lab.card(ended))
-    (lab.registry.path(copy) / "card.json").write_text("{", encoding="utf-8")
+    before = new_judgements(lab.folder, 64)
+    copy = Versions(lab.folder).publish(Versions(lab.folder).path(ended.version or ""), lab.card(ended))
+    (Versions(lab.folder).path(copy) / "card.json").write_text("{", encoding="utf-8")
 
-    assert new_judgements(lab.registry, 64) == before < 64
+    assert new_judgements(lab.folder, 64) == before < 64
     assert "is not a model card" in caplog.text
-    shutil.rmtree(lab.registry.path(copy))
+    shutil.rmtree(Versions(lab.folder).path(copy))
 
 
 def test_the_probe_of_the_card_is_what_the_published_version_answers(first_round: tuple[Lab, Round]) -> None:
@@ -265,7 +266,7 @@ def test_the_probe_of_the_card_is_what_the_published_version_answers(first_round
     probe = lab.card(ended).probe
 
     loaded = load_reward_model(
-        lab.registry.path(ended.version or ""), extractor=Extractors(lab.settings.model_dir, CPU), device=CPU
+        Versions(lab.folder).path(ended.version or ""), extractor=Extractors(lab.settings.model_dir, CPU), device=CPU
     )
 
     assert float(loaded.score([probe["prompt"]], [probe["answer"]])[0]) == pytest.approx(probe["reward"], abs=1e-5)
@@ -275,7 +276,7 @@ def test_a_version_is_a_folder_of_safetensors_with_a_card_for_machines_and_one_f
     first_round: tuple[Lab, Round],
 ) -> None:
     lab, ended = first_round
-    folder = lab.registry.path(ended.version or "")
+    folder = Versions(lab.folder).path(ended.version or "")
 
     assert {"model.safetensors", "reward_model.json", "tokenizer.json", "card.json", "README.md"} <= {
         p.name for p in folder.iterdir()
@@ -304,7 +305,7 @@ def test_an_unreachable_label_studio_is_the_callers_to_know(lab: Lab) -> None:
     with pytest.raises(StudioUnreachable, match="does not answer"):
         lab.round(judged_tasks(30), error=StudioUnreachable("Label Studio does not answer"))
 
-    assert lab.registry.versions() == []
+    assert Versions(lab.folder).all() == []
 
 
 def test_a_failure_that_has_a_message_ends_the_round_with_it(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
@@ -339,8 +340,8 @@ def test_a_base_that_cannot_be_loaded_fails_the_round_with_what_to_do(
 
 def test_a_broken_champion_does_not_stop_the_loop(lab_with_champion: Lab, caplog: pytest.LogCaptureFixture) -> None:
     lab = lab_with_champion
-    champion = lab.registry.champion() or ""
-    (lab.registry.path(champion) / "model.safetensors").write_bytes(b"damaged")
+    champion = Versions(lab.folder).champion() or ""
+    (Versions(lab.folder).path(champion) / "model.safetensors").write_bytes(b"damaged")
 
     ended = lab.round(judged_tasks(64))
 
@@ -352,13 +353,13 @@ def test_a_broken_champion_does_not_stop_the_loop(lab_with_champion: Lab, caplog
 
 
 def test_before_the_first_version_every_judgement_is_new(lab: Lab) -> None:
-    assert new_judgements(lab.registry, 12) == 12
+    assert new_judgements(lab.folder, 12) == 12
 
 
 def test_a_version_comes_with_its_report_card_its_readme_and_its_pictures(first_round: tuple[Lab, Round]) -> None:
     lab, ended = first_round
     card = lab.card(ended)
-    folder = lab.registry.path(card.version)
+    folder = Versions(lab.folder).path(card.version)
 
     assert card.report["people"]["annotators"][0]["num_judgements"] == 60
     assert card.report["dropped"] == card.dropped
@@ -396,7 +397,7 @@ def test_held_out_comparisons_are_judged_by_the_majority_of_their_votes(lab: Lab
 def test_a_round_compares_what_was_judged_with_and_without_the_suggestions_of_a_version_that_was_served(
     lab_with_champion: Lab,
 ) -> None:
-    lab, served = lab_with_champion, lab_with_champion.registry.champion()
+    lab, served = lab_with_champion, Versions(lab_with_champion.folder).champion()
     tasks = judged_tasks(120)
     for number, task in enumerate(tasks[60:]):
         (made,) = task["annotations"]

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from preference.errors import RegistryError, TrainingError
-from preference.projects.versions import Registry
+from preference.projects.folder import ProjectFolder
 from tests.conftest import REPOSITORY
 from tests.trainer.training.test_recipes import separable_pairs
 from trainer.rounds.lock import is_running, only_round
@@ -16,15 +16,15 @@ TOLD = {"num_annotations": 61, "dropped": {"skipped": 1}}
 
 
 @pytest.fixture
-def registry(tmp_path: Path) -> Registry:
-    made = Registry(tmp_path, 3)
+def folder(tmp_path: Path) -> ProjectFolder:
+    made = ProjectFolder(tmp_path, 3)
     made.create()
     return made
 
 
 @pytest.fixture
-def unfinished(registry: Registry) -> UnfinishedRound:
-    return UnfinishedRound(registry)
+def unfinished(folder: ProjectFolder) -> UnfinishedRound:
+    return UnfinishedRound(folder)
 
 
 def test_before_the_first_round_nothing_is_unfinished(unfinished: UnfinishedRound) -> None:
@@ -39,13 +39,13 @@ def test_a_round_that_began_is_unfinished_until_it_is_removed(unfinished: Unfini
     assert not unfinished.folder.exists()
 
 
-def test_what_is_kept_is_read_back_by_the_next_process(unfinished: UnfinishedRound, registry: Registry) -> None:
+def test_what_is_kept_is_read_back_by_the_next_process(unfinished: UnfinishedRound, folder: ProjectFolder) -> None:
     kept = Snapshot(separable_pairs(5), KEY, TOLD)
     unfinished.begin()
     unfinished.keep(kept)
     assert (unfinished.folder / "pairs.jsonl").stat().st_mode & 0o777 == 0o600, "it holds prompts and answers"
 
-    other = UnfinishedRound(registry)
+    other = UnfinishedRound(folder)
     other.begin()
 
     assert other.snapshot() == kept
@@ -133,72 +133,72 @@ def test_the_folder_of_a_version_is_empty_each_time(unfinished: UnfinishedRound)
     assert list(unfinished.version_folder().iterdir()) == []
 
 
-def test_a_full_disk_is_said_and_the_attempt_is_not_begun(registry: Registry) -> None:
+def test_a_full_disk_is_said_and_the_attempt_is_not_begun(folder: ProjectFolder) -> None:
     """A real limit on what a process may write, in a process of its own."""
     program = """
 import pathlib, resource, sys
 from preference.errors import RegistryError
-from preference.projects.versions import Registry
+from preference.projects.folder import ProjectFolder
 from trainer.rounds.unfinished import UnfinishedRound
 resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
 try:
-    UnfinishedRound(Registry(pathlib.Path(sys.argv[1]), 3)).begin()
+    UnfinishedRound(ProjectFolder(pathlib.Path(sys.argv[1]), 3)).begin()
 except RegistryError as error:
     print(error)
 """
-    model_dir = registry.folder.parent.parent
+    model_dir = folder.path.parent.parent
     found = subprocess.run(
         [sys.executable, "-c", program, str(model_dir)], cwd=REPOSITORY, capture_output=True, text=True, timeout=100
     )
 
-    folder = registry.folder / "training"
-    assert found.stdout == f"MODEL_DIR is not writable at {folder} (File too large); free some space.\n"
-    assert not UnfinishedRound(registry).exists
+    training = folder.path / "training"
+    assert found.stdout == f"MODEL_DIR is not writable at {training} (File too large); free some space.\n"
+    assert not UnfinishedRound(folder).exists
 
 
 # One round of a project at a time
 
 
-def test_a_second_round_of_a_project_is_refused_while_the_first_runs(registry: Registry) -> None:
-    with only_round(registry):
-        assert is_running(registry)
+def test_a_second_round_of_a_project_is_refused_while_the_first_runs(folder: ProjectFolder) -> None:
+    with only_round(folder):
+        assert is_running(folder)
         with (
             pytest.raises(TrainingError, match=r"^Another process is in the middle of a round of project 3;"),
-            only_round(registry),
+            only_round(folder),
         ):
             raise AssertionError("two at once")
 
-    assert not is_running(registry)
-    with only_round(registry):
-        assert is_running(registry)
+    assert not is_running(folder)
+    with only_round(folder):
+        assert is_running(folder)
 
 
-def test_two_projects_are_trained_at_once(registry: Registry, tmp_path: Path) -> None:
-    with only_round(registry), only_round(Registry(tmp_path, 4)):
-        assert is_running(Registry(tmp_path, 4))
+def test_two_projects_are_trained_at_once(folder: ProjectFolder, tmp_path: Path) -> None:
+    with only_round(folder), only_round(ProjectFolder(tmp_path, 4)):
+        assert is_running(ProjectFolder(tmp_path, 4))
 
 
-def test_a_killed_process_does_not_hold_the_project(registry: Registry, tmp_path: Path) -> None:
+def test_a_killed_process_does_not_hold_the_project(folder: ProjectFolder, tmp_path: Path) -> None:
     program = """
 import os, pathlib, sys
-from preference.projects.versions import Registry
+from preference.projects.folder import ProjectFolder
 from trainer.rounds.lock import only_round
-with only_round(Registry(pathlib.Path(sys.argv[1]), 3)):
+with only_round(ProjectFolder(pathlib.Path(sys.argv[1]), 3)):
     os.kill(os.getpid(), 9)
 """
     killed = subprocess.run([sys.executable, "-c", program, str(tmp_path)], cwd=REPOSITORY, timeout=100)
 
     assert killed.returncode == -9
-    assert not is_running(registry)
+    assert not is_running(folder)
 
 
 def test_a_project_that_nobody_knows_has_no_round(tmp_path: Path) -> None:
-    assert not is_running(Registry(tmp_path, 9))
+    assert not is_running(ProjectFolder(tmp_path, 9))
     assert not (tmp_path / "projects").exists()
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "projects").touch()
 
-    with pytest.raises(RegistryError, match=r"is not writable"), only_round(Registry(tmp_path, 3)):
+    with pytest.raises(RegistryError, match=r"is not writable"), only_round(ProjectFolder(tmp_path, 3)):
         pass

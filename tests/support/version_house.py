@@ -1,4 +1,4 @@
-"""What the tests of a registry publish."""
+"""What the tests publish as a version."""
 
 from collections.abc import Callable
 from pathlib import Path
