@@ -18,10 +18,10 @@ from werkzeug.serving import make_server
 from preference.projects.folder import ProjectFolder
 from preference.projects.training_status import tell_waiting
 from preference.projects.versions import Versions
-from tests.backend.dashboard.test_page import HOSTILE, IS_NIGHTLY, app_on, change_card, hostile, page, press
-from tests.processes.test_server import Server
 from tests.support.browser import chromium
 from tests.support.dashboard_house import PROJECT, made_once
+from tests.support.dashboard_page import HOSTILE, IS_NIGHTLY, app_on, change_card, hostile, page, press
+from tests.support.server import Server
 
 LOOKS = [(scheme, width) for scheme in ("light", "dark") for width in (1300, 360)]
 

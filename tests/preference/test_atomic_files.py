@@ -28,9 +28,9 @@ from preference.reward_model.feature_extractor import FeatureExtractor, FeatureR
 from tests.conftest import REPOSITORY, SettingsFactory
 from tests.support.dying import ACTIONS, CARD, ROW
 from tests.support.filling_house import House, warnings_of
+from tests.support.lab import Lab, judged_tasks
 from tests.support.studio_double import KEY, StudioDouble
 from tests.support.versions import publish_version
-from tests.trainer.rounds.test_round import Lab, judged_tasks
 from trainer.__main__ import main
 from trainer.daemon.due_rounds import DueRounds
 from trainer.daemon.schedule import run_schedule

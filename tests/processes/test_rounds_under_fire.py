@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 import time
-from functools import partial
 from pathlib import Path
 
 import psutil
@@ -19,8 +18,9 @@ from preference.projects.folder import ProjectFolder
 from preference.projects.versions import Versions
 from preference.settings import Settings
 from tests.conftest import REPOSITORY
-from tests.support.studio_double import KEY, StudioDouble, wait_until
-from tests.trainer.rounds.test_round import Lab, judged_tasks
+from tests.support.daemon import Daemon, eventually
+from tests.support.lab import Lab, judged_tasks
+from tests.support.studio_double import KEY, StudioDouble
 from trainer.rounds.outcome import Round
 from trainer.rounds.unfinished import UnfinishedRound
 
@@ -193,29 +193,6 @@ print(lab.round(t.judged_tasks(60)))
 
 
 # The whole trainer
-
-eventually = partial(wait_until, seconds=100)  # a round's process takes ten seconds of one core to load
-
-
-class Daemon:
-    """`pairloop-trainer run` in a process of its own, and the round's process below it."""
-
-    def __init__(self, environ: dict[str, str], log: Path) -> None:
-        self._log = log
-        with log.open("ab") as file:
-            command = [sys.executable, "-m", "trainer", "run"]
-            self.process = subprocess.Popen(command, cwd=REPOSITORY, env={**os.environ, **environ}, stdout=file, stderr=file)
-
-    @property
-    def log(self) -> str:
-        return self._log.read_text(encoding="utf-8")
-
-    def round_process(self) -> psutil.Process | None:
-        return next(iter(psutil.Process(self.process.pid).children()), None)
-
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.wait()
 
 
 @pytest.mark.timeout(300)

@@ -6,33 +6,21 @@ import tomllib
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import click
 import pytest
 from pydantic import SecretStr
 
-import backend.__main__
-import trainer.__main__
-from preference.settings import Settings
 from tests.conftest import REPOSITORY
-from tests.support.documents import page, pages, sentences
+from tests.support.documents import FIELDS, GROUPS, page, pages, read, sentences
 
-FIELDS: dict[str, Any] = vars(Settings)["__pydantic_fields__"]
 NAMES = [found.name for found in pages()]
-GROUPS: dict[str, click.Group] = {"pairloop-backend": backend.__main__.main, "pairloop-trainer": trainer.__main__.main}
 # Label Studio's variables and events, pip's, ours of make, and words.
 NOT_OURS = {
     "SSRF_PROTECTION_ENABLED", "ML_BLOCK_LOCAL_IP", "LABEL_STUDIO_HOST", "TASKS_CREATED", "START_TRAINING",
     "PIP_FIND_LINKS", "DEMO_ARGS", "PAIRLOOP_NIGHTLY", "PREFERENCE_DATA", "ONLY",
     "ENGINES", "STRATEGIES", "RECIPES", "CONTROLS", "README", "UP", "DEBUG", "INFO", "CRITICAL", "GET", "POST", "PATCH",
 }  # fmt: skip
-
-
-def read(name: str) -> str:
-    path = REPOSITORY / name
-    assert path.is_file(), f"{name} is not written yet"
-    return path.read_text(encoding="utf-8")
 
 
 def expected_cells(field_name: str) -> list[str]:

@@ -24,9 +24,8 @@ from preference.labelling.label_config import LabelingLayout
 from preference.projects.folder import ProjectFolder
 from preference.projects.promotions import log_promotion
 from tests.conftest import REPOSITORY
-from tests.repository.test_docs import FIELDS, GROUPS, read
-from tests.support.cards import CARD
-from tests.support.documents import PROGRAMS, page, pages, said, sentences
+from tests.support.cards import EMPTY_CARD
+from tests.support.documents import FIELDS, GROUPS, PROGRAMS, page, pages, read, said, sentences
 
 NAMES = [found.name for found in pages() if found.name.startswith("docs/")]
 
@@ -70,7 +69,7 @@ def add_version(
     published.mkdir(parents=True)
     at = datetime.strptime(version.partition("-")[2], "%Y%m%d-%H%M%S").replace(tzinfo=UTC)
     card = dataclasses.replace(
-        CARD, project_id=12, version=version, created_at=at.isoformat(), num_train_pairs=num_pairs, promoted=True, reason=reason,
+        EMPTY_CARD, project_id=12, version=version, created_at=at.isoformat(), num_train_pairs=num_pairs, promoted=True, reason=reason,
         metrics={"accuracy": accuracy[0], "interval": accuracy[1:]},
     )  # fmt: skip
     written = {key: value for key, value in dataclasses.asdict(card).items() if key != "promotions"}

@@ -9,8 +9,8 @@ from preference.projects.folder import ProjectFolder
 from preference.projects.training_status import tell_next_round, tell_round, tell_waiting
 from preference.projects.versions import Versions
 from preference.settings import Settings
-from tests.trainer.rounds.test_round import Lab, vote
-from tests.trainer.training.test_recipes import separable_pairs
+from tests.support.lab import Lab, vote
+from tests.support.separable_pairs import separable_pairs
 
 PROJECT = 7  # the one that a Lab trains for
 SIZES = (60, 90, 140, 220)

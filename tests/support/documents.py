@@ -9,9 +9,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
+import click
 from markdown_it import MarkdownIt
 
+import backend.__main__
+import trainer.__main__
+from preference.settings import Settings
 from tests.conftest import REPOSITORY
 
 PROGRAMS = ("pairloop-backend", "pairloop-trainer")
@@ -124,3 +129,15 @@ def _commands(line: str) -> Iterator[list[str]]:
             rest = words[place + 1 :]
             end = next((i for i, other in enumerate(rest) if other.startswith(_OTHER_SIGNS)), len(rest))
             yield [word, *rest[:end]]
+
+
+FIELDS: dict[str, Any] = vars(Settings)["__pydantic_fields__"]
+
+
+GROUPS: dict[str, click.Group] = {"pairloop-backend": backend.__main__.main, "pairloop-trainer": trainer.__main__.main}
+
+
+def read(name: str) -> str:
+    path = REPOSITORY / name
+    assert path.is_file(), f"{name} is not written yet"
+    return path.read_text(encoding="utf-8")

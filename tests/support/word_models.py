@@ -16,8 +16,8 @@ from transformers import (
 
 from backend.generators.engines import ENGINES
 from backend.generators.jobs import Generator
-from tests.backend.generators.test_engines import Watched
 from tests.conftest import SettingsFactory
+from tests.support.watched import Watched
 
 MakeGenerator = Callable[..., Generator]
 

@@ -13,7 +13,7 @@ from preference.errors import TrainingError
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import Versions
 from tests.conftest import REPOSITORY
-from tests.support.cards import CARD
+from tests.support.cards import EMPTY_CARD
 from tests.support.studio_double import KEY, StudioDouble
 from trainer.__main__ import main
 from trainer.rounds.lock import only_round
@@ -38,9 +38,11 @@ def folder(tmp_path: Path) -> ProjectFolder:
     """Project 3 with two versions: the first is the champion, the second was kept back."""
     made = ProjectFolder(tmp_path, 3)
     (tmp_path / "trained").mkdir()
-    first = dataclasses.replace(CARD, num_train_pairs=40, promoted=True, reason="accuracy 0.700, and there was no champion")
+    first = dataclasses.replace(EMPTY_CARD, num_train_pairs=40, promoted=True, reason="accuracy 0.700, and there was no champion")
     Versions(made).promote(Versions(made).publish(tmp_path / "trained", first))
-    Versions(made).publish(tmp_path / "trained", dataclasses.replace(CARD, num_train_pairs=50, reason="accuracy 0.600 is below"))
+    Versions(made).publish(
+        tmp_path / "trained", dataclasses.replace(EMPTY_CARD, num_train_pairs=50, reason="accuracy 0.600 is below")
+    )
     return made
 
 
@@ -73,7 +75,7 @@ def test_a_report_marks_its_suspect_labels_in_label_studio_and_clears_those_of_e
         (tmp_path / "trained").mkdir()
         for task in (before, now):
             label = {"task": task, "annotation": 5, "annotator": 1, "gap": -2.0, "probability": 0.1, "link": None}
-            Versions(folder).publish(tmp_path / "trained", dataclasses.replace(CARD, report={"suspects": [label]}))
+            Versions(folder).publish(tmp_path / "trained", dataclasses.replace(EMPTY_CARD, report={"suspects": [label]}))
         first, second = Versions(folder).all()
         found = {"LABEL_STUDIO_URL": studio.url, "LABEL_STUDIO_API_KEY": KEY}
 

@@ -26,11 +26,10 @@ from preference.projects.versions import Versions
 from preference.reward_model.feature_extractor import Extractors
 from preference.settings import Settings
 from preference.studio.project import LabelStudioProject
-from tests.preference.studio.test_project import EXCHANGES_A_TOKEN
 from tests.support.filling_house import EMPTY, House
-from tests.support.studio_double import CUT, LABEL_CONFIG, StudioDouble, wait_until
+from tests.support.lab import judged_tasks
+from tests.support.studio_double import CUT, EXCHANGES_A_TOKEN, LABEL_CONFIG, StudioDouble, wait_until
 from tests.support.versions import publish_version
-from tests.trainer.rounds.test_round import judged_tasks
 from trainer.daemon.due_rounds import DueRounds
 from trainer.judgements.reader import read_judgements
 from trainer.rounds.outcome import Round, run_here

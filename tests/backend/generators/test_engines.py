@@ -1,22 +1,18 @@
 """The contract of every engine of ENGINES."""
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from typing import Any
 
 import pytest
 
 from backend.generators.engines import ENGINES
-from backend.generators.jobs import Generator, WrittenAnswers
-from backend.generators.scheduler import Scheduler, write_all
-from backend.monitoring.metrics import Metrics
+from backend.generators.jobs import Generator
+from backend.generators.scheduler import write_all
 from tests.conftest import SettingsFactory
 from tests.support.openai_double import OpenAIDouble
+from tests.support.watched import PROMPTS, SEEDS, Watched
 
 MakeGenerator = Callable[..., Generator]
-PROMPTS = ["Why is the sky blue?", "Hi", "def add(a, b):\n    return a + b\n" * 8, "شرح لي القمر بالعربية", "🌙🦊 zażółć?"]
-SEEDS = [11, 2**48 - 1, 13, 0, 15]
 # For huggingface a base without and one with a chat template, for openai both of a server's endpoints.
 CASES = {
     "echo": "echo",
@@ -40,38 +36,6 @@ def make(request: pytest.FixtureRequest, settings_for: SettingsFactory) -> Itera
             fields["openai_base_url"] = stack.enter_context(OpenAIDouble()).url
             fields["openai_endpoint"] = request.param.split()[-1]
         yield lambda **changes: ENGINES[engine](settings_for(**{**fields, **changes}))
-
-
-class Watched(Scheduler):
-    """Jobs, with what is done to them in order; `meanwhile` is called at each report."""
-
-    def __init__(self, generator: Generator) -> None:
-        super().__init__(lambda: generator, Metrics())
-        self.finished: list[str] = []
-        self.reports: list[tuple[int, int]] = []
-        self.meanwhile: Callable[[], object] = lambda: None
-
-    def ask(self, prompts: Sequence[str], **options: Any) -> "list[Future[WrittenAnswers]]":
-        asked = []
-        for seed, prompt in enumerate(prompts):
-            written = self.submit(prompt, seed=seed, **options)
-            written.add_done_callback(lambda _, prompt=prompt: self.finished.append(prompt))  # type: ignore[misc]
-            asked.append(written)
-        return asked
-
-    def report(self, *, num_tokens: int, batch_size: int) -> None:
-        super().report(num_tokens=num_tokens, batch_size=batch_size)
-        self.reports.append((num_tokens, batch_size))
-        self.meanwhile()
-
-    @property
-    def num_tokens(self) -> int:
-        return sum(num_tokens for num_tokens, _ in self.reports)
-
-    @property
-    def sizes(self) -> list[int]:
-        """Of the batch, after each step."""
-        return [batch_size for _, batch_size in self.reports]
 
 
 def test_the_contract_is_run_over_every_engine() -> None:

@@ -21,8 +21,8 @@ from backend.generators.scheduler import write_all
 from preference.errors import ModelError
 from preference.models.encoding import encode_prompt
 from preference.models.pretrained import load_tokenizer, load_weights
-from tests.backend.generators.test_engines import PROMPTS, SEEDS, Watched
 from tests.conftest import SettingsFactory
+from tests.support.watched import PROMPTS, SEEDS, Watched
 from tests.support.word_models import NUM_WORDS, SIZES, MakeGenerator, has_refilled, maker, save_words, words_of
 
 

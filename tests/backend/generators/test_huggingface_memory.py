@@ -22,8 +22,8 @@ from transformers import (
 from backend.generators.jobs import Generator, WrittenAnswers
 from backend.generators.scheduler import write_all
 from preference.errors import ModelError
-from tests.backend.generators.test_engines import Watched
 from tests.conftest import REPOSITORY, SettingsFactory
+from tests.support.watched import Watched
 from tests.support.word_models import NUM_WORDS, SIZES, MakeGenerator, maker, save_words, words_of
 
 

@@ -25,7 +25,7 @@ from preference.projects.trainer_heartbeat import beat
 from preference.projects.training_status import tell_next_round, tell_round, tell_waiting
 from preference.projects.versions import Versions
 from tests.conftest import REPOSITORY
-from tests.support.cards import CARD
+from tests.support.cards import EMPTY_CARD
 
 PROGRAMS: dict[str, click.Group] = {"pairloop-backend": backend.__main__.main, "pairloop-trainer": trainer.__main__.main}
 SHARED = ("status", "train", "versions", "promote", "rollback")
@@ -50,11 +50,13 @@ def folder(tmp_path: Path) -> ProjectFolder:
     made = ProjectFolder(tmp_path, 3)
     (tmp_path / "trained").mkdir()
     first = dataclasses.replace(
-        CARD, num_train_pairs=40, promoted=True, reason="accuracy 0.700, and there was no champion",
+        EMPTY_CARD, num_train_pairs=40, promoted=True, reason="accuracy 0.700, and there was no champion",
         metrics={"accuracy": 0.7, "interval": [0.5812, 0.7954]},
     )  # fmt: skip
     Versions(made).promote(Versions(made).publish(tmp_path / "trained", first))
-    Versions(made).publish(tmp_path / "trained", dataclasses.replace(CARD, num_train_pairs=50, reason="accuracy 0.600 is below"))
+    Versions(made).publish(
+        tmp_path / "trained", dataclasses.replace(EMPTY_CARD, num_train_pairs=50, reason="accuracy 0.600 is below")
+    )
     return made
 
 
@@ -272,7 +274,7 @@ def test_versions_show_figures_verdicts_and_who_promoted_and_why(invoke: Invoke,
 
 
 def test_versions_of_all_projects_are_one_table(invoke: Invoke, folder: ProjectFolder, tmp_path: Path) -> None:
-    other = Versions(ProjectFolder(tmp_path, 12)).publish(tmp_path / "trained", CARD)
+    other = Versions(ProjectFolder(tmp_path, 12)).publish(tmp_path / "trained", EMPTY_CARD)
 
     assert [row["version"] for row in rows(invoke("versions"))] == [*Versions(folder).all(), other]
     assert [row["version"] for row in rows(invoke("versions", "--project", "12"))] == [other]

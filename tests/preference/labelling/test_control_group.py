@@ -21,9 +21,9 @@ from preference.settings import Settings
 from preference.studio.project import Task
 from tests.conftest import SettingsFactory
 from tests.support.filling_house import EMPTY, LAYOUT, House, warnings_of
+from tests.support.known_rewards import KnowsRewards
 from tests.support.studio_double import KEY, LABEL_CONFIG, StudioDouble
 from tests.support.versions import publish_version
-from tests.trainer.evaluation.test_judge import KnowsRewards
 
 IDS = range(1, 40_001)
 SURE = 1e-6  # a p-value that chance gives once in a million runs

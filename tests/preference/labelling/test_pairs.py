@@ -18,30 +18,9 @@ from preference.labelling.pairs import (
     write_pairs,
 )
 from tests.conftest import REPOSITORY
-from tests.preference.labelling.test_results import FULL, JUDGED, said
+from tests.support.annotations import BOTH_BAD, DATA, FULL, JUDGED, PROMPTS, THREE_STARS, TIE, WRITTEN, said, saying, task, vote
 
 LAYOUT = LabelingLayout("comparison", ("answer1", "answer2"), ("answer1", "answer2"), "prompt", (None, None))
-TIE, BOTH_BAD = (said("verdict", "choices", {"choices": [word]}) for word in ("Tie", "Both bad"))
-THREE_STARS = said("strength", "rating", {"rating": 3})
-WRITTEN = said("better_answer", "textarea", {"text": ["Better."]})
-DATA = {"prompt": "Why?", "answer1": "Left.", "answer2": "Right."}
-PROMPTS = [f"Question number {n}: why {n}?" for n in range(2000)]
-
-
-def vote(side: str | None, **changes: Any) -> dict[str, Any]:
-    """An annotation as label-studio 1.23.2 lists it."""
-    value = {"from_name": "comparison", "to_name": "comparison", "type": "pairwise", "value": {"selected": side}}
-    result = [] if side is None else [{**value, "origin": "manual"}]
-    return {"id": 1, "result": result, "was_cancelled": False, "completed_by": 5, "parent_prediction": None, **changes}
-
-
-def saying(*regions: dict[str, Any], side: str | None = None, **changes: Any) -> dict[str, Any]:
-    """An annotation with more than a side."""
-    return vote(side, result=[*vote(side)["result"], *regions], **changes)
-
-
-def task(*votes: dict[str, Any], data: dict[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
-    return {"id": 7, "data": DATA if data is None else data, "annotations": list(votes), "predictions": [], **changes}
 
 
 def pair(prompt: str) -> PreferencePair:

@@ -1,28 +1,15 @@
-import json
 from dataclasses import replace
 from typing import Any, get_args
 
 import pytest
 
-from preference.labelling.label_config import LabelingLayout, Strength, Tag, VerdictControl
+from preference.labelling.label_config import LabelingLayout, Strength, Tag
 from preference.labelling.results import CONTROLS, Pairwise, ParsedResult, Suggest
-from tests.conftest import REPOSITORY
+from tests.support.annotations import FULL, JUDGED, PLAIN, said
 
-# Seven tasks, judged by clicks in the browser on label_config.xml, as `GET /api/tasks?fields=all` listed them; of each task's
-# fields, those that are read were kept.
-JUDGED = json.loads((REPOSITORY / "tests/data/label_studio_1.23.2_judgements.json").read_text(encoding="utf-8"))
-
-PLAIN = LabelingLayout("comparison", ("answer1", "answer2"), ("answer1", "answer2"), "prompt", (None, None))
 REWARDED = LabelingLayout(
     "pw", ("first", "second"), ("a", "b"), "prompt", (Tag("reward1", "first"), Tag("reward2", "second"))
 )  # fmt: skip
-FULL = replace(
-    PLAIN,
-    verdict=VerdictControl("verdict"),
-    strength=Strength("strength", 4),
-    better_answer="better_answer",
-    control_names=frozenset({"comparison", "verdict", "strength", "better_answer"}),
-)
 WORDS = ("slightly", "clearly", "far")
 IN_WORDS = replace(FULL, strength=Strength("strength", 3, tuple(frozenset({word}) for word in WORDS)))
 
@@ -130,10 +117,6 @@ def test_rewards_that_are_alike_or_no_numbers_speak_for_no_side(shown: tuple[Any
 
 
 # Everything that an annotation says
-
-
-def said(name: str, kind: str, value: object) -> dict[str, Any]:
-    return {"from_name": name, "to_name": "prompt", "type": kind, "value": value, "origin": "manual"}
 
 
 @pytest.mark.parametrize(

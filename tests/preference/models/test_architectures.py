@@ -36,8 +36,8 @@ from backend.generators.scheduler import write_all
 from preference.errors import ModelError
 from preference.models.encoding import encode_prompt
 from preference.models.pretrained import load_tokenizer, load_weights, locate
-from tests.backend.generators.test_engines import Watched
 from tests.conftest import SettingsFactory
+from tests.support.watched import Watched
 from tests.support.word_models import NUM_WORDS, SIZES, MakeGenerator, has_refilled, maker, save_words, words_of
 
 OLD_SIZES: dict[str, Any] = {"vocab_size": NUM_WORDS, "eos_token_id": 1, "pad_token_id": 0, "bos_token_id": None}

@@ -13,7 +13,7 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 from preference.errors import ModelError
 from preference.reward_model.feature_extractor import FeatureExtractor, FeatureRecipe
 from preference.reward_model.model import SequenceRewardModel
-from tests.preference.reward_model.test_model import make_sequence
+from tests.support.reward_models import make_sequence
 
 CPU = torch.device("cpu")
 PROMPTS = [f"Prompt {n // 3} of some length" for n in range(30)]

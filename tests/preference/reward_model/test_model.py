@@ -9,10 +9,8 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForSequenceClassification
 
 from preference.errors import ModelError
-from preference.models.pretrained import load_tokenizer, load_weights
 from preference.reward_model.feature_extractor import Extractors, FeatureRecipe
 from preference.reward_model.model import (
     Description,
@@ -20,13 +18,12 @@ from preference.reward_model.model import (
     RewardHead,
     RewardHeadConfig,
     RewardModel,
-    SequenceRewardModel,
     load_reward_model,
 )
 from tests.conftest import save_tiny_base
+from tests.support.reward_models import MAX_TOKENS, make_sequence
 
 CPU = torch.device("cpu")
-MAX_TOKENS = 64
 LAYERS = (1, 3)
 PROMPTS = ["Why?", "Tell me about cats and the moon.", "שלום 👩‍👩‍👧", "0123456789 " * 30, "Why?", "x"]
 ANSWERS = ["Because.", "The cat sat on the mat. " * 10, "שלום", "No.", "So.", ""]
@@ -39,12 +36,6 @@ def make_head(feature_size: int) -> RewardHead:
     head.weight.data = torch.randn(feature_size, generator=generator)
     head.mean.copy_(torch.randn(feature_size, generator=generator))
     return head.requires_grad_(False)
-
-
-def make_sequence(base: Path) -> SequenceRewardModel:
-    torch.manual_seed(3)
-    network = load_weights(AutoModelForSequenceClassification, str(base), num_labels=1, dtype=torch.float32)
-    return SequenceRewardModel(Description("sequence", str(base), MAX_TOKENS), network, load_tokenizer(str(base)))
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from preference.errors import StudioError, StudioKeyError, StudioNotFound, Studi
 from preference.labelling.label_config import LabelingLayout
 from preference.studio.project import LabelStudioProject, is_annotated
 from tests.conftest import SettingsFactory
-from tests.support.studio_double import KEY, LABEL_CONFIG, StudioDouble, wait_until
+from tests.support.studio_double import EXCHANGES_A_TOKEN, KEY, LABEL_CONFIG, StudioDouble, wait_until
 
 LAYOUT = LabelingLayout.from_label_config(LABEL_CONFIG)
 CHOICE = [{"from_name": "comparison", "to_name": "answer1", "type": "pairwise", "value": {"selected": "left"}}]
@@ -17,9 +17,6 @@ KEY_ADVICE = (
     "make a personal access token (Account & Settings > Personal Access Token), or a legacy token where the organization "
     "allows those, and set LABEL_STUDIO_API_KEY to it."
 )
-
-# label-studio-sdk 2.1 reads the exchanged token with pydantic's old method.
-EXCHANGES_A_TOKEN = pytest.mark.filterwarnings("ignore:The `parse_obj` method is deprecated:DeprecationWarning")
 
 
 @pytest.mark.parametrize("failure", [503, 500, 429, 0], ids=["unavailable", "locked database", "too many requests", "hangs up"])

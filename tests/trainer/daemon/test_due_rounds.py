@@ -15,7 +15,7 @@ from preference.projects.versions import Versions
 from preference.settings import Settings
 from preference.studio.project import LabelStudioProject
 from tests.conftest import SettingsFactory
-from tests.support.cards import CARD
+from tests.support.cards import EMPTY_CARD
 from tests.support.round_that_waits import CountedProject
 from trainer.daemon.due_rounds import DueRounds
 from trainer.rounds.lock import only_round
@@ -44,7 +44,7 @@ class Lab:
         draft = folder.path / "trained"
         draft.mkdir(exist_ok=True)
         return Versions(folder).publish(
-            draft, dataclasses.replace(CARD, num_annotations=self.projects[folder.project_id].num_annotations)
+            draft, dataclasses.replace(EMPTY_CARD, num_annotations=self.projects[folder.project_id].num_annotations)
         )
 
 

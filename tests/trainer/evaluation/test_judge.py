@@ -4,29 +4,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from preference.labelling.pairs import PreferencePair, majority
-from preference.reward_model.model import Description, RewardModel
+from preference.reward_model.model import RewardModel
+from tests.support.known_rewards import KnowsRewards, holdout, model
 from trainer.evaluation.intervals import compare, share, wilson
 from trainer.evaluation.judge import MAX_OWED, MIN_HOLDOUT, Verdict
 from trainer.evaluation.judge import judge as judge_on
 from trainer.evaluation.pair_rewards import score_pairs
-
-
-class KnowsRewards(RewardModel):
-    """A reward model whose rewards are written down, by answer."""
-
-    def __init__(self, rewards: dict[str, float]) -> None:
-        self.rewards, self.num_scored = rewards, 0  # no weights and no tokenizer: only scores are asked for
-        self.description = Description("frozen", "none", 1)
-
-    def score(self, prompts: Sequence[str], answers: Sequence[str]) -> torch.Tensor:
-        self.num_scored += len(answers)
-        return torch.tensor([self.rewards[answer] for answer in answers])
-
-    def _save_weights(self, folder: object) -> None:
-        raise NotImplementedError
 
 
 def judge(challenger: RewardModel, champion: RewardModel | None, pairs: Sequence[PreferencePair], **options: Any) -> Verdict:
@@ -35,22 +20,6 @@ def judge(challenger: RewardModel, champion: RewardModel | None, pairs: Sequence
         :100
     ]
     return judge_on(challenger, champion, pairs, **{"train": train, "num_train_before": 50, **options})
-
-
-def holdout(num_pairs: int, *, num_longer: int, num_equal: int = 0) -> list[PreferencePair]:
-    """Pairs whose chosen answer is the longer one in the first `num_longer`, as long in the next `num_equal`."""
-    pairs = []
-    for i in range(num_pairs):
-        length = 9 if i < num_longer else 5 if i < num_longer + num_equal else 2
-        pairs.append(PreferencePair(f"prompt {i}", f"c{i:02}".ljust(length + 3, "."), f"r{i:02}".ljust(8, ".")))
-    return pairs
-
-
-def model(pairs: Sequence[PreferencePair], *, right: Sequence[int]) -> KnowsRewards:
-    """A model that is right on the pairs of these numbers, and wrong on the others."""
-    rewards = {pair.rejected: 0.0 for pair in pairs}
-    rewards.update({pair.chosen: 1.0 if i in right else -1.0 for i, pair in enumerate(pairs)})
-    return KnowsRewards(rewards)
 
 
 def test_too_few_held_out_pairs_are_no_evidence() -> None:

@@ -22,8 +22,7 @@ from trl.trainer.sft_trainer import SFTTrainer
 
 from preference.errors import ExportError
 from preference.labelling.pairs import is_held_out
-from tests.preference.labelling.test_pairs import BOTH_BAD, DATA, PROMPTS, THREE_STARS, TIE, WRITTEN, saying, task, vote
-from tests.preference.labelling.test_results import FULL, JUDGED, said
+from tests.support.annotations import BOTH_BAD, DATA, FULL, JUDGED, PROMPTS, THREE_STARS, TIE, WRITTEN, said, saying, task, vote
 from tests.support.studio_double import KEY, StudioDouble
 from trainer.__main__ import main
 from trainer.judgements.export import Exported, Format, export_judgements

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from preference.labelling.pairs import PreferencePair
-from preference.report_card.card import ModelCard
-from tests.trainer.evaluation.test_judge import KnowsRewards, holdout, model
-from tests.trainer.reporting.test_annotators import judged
+from tests.support.cards import CARD
+from tests.support.judged_pairs import judged
+from tests.support.known_rewards import KnowsRewards, holdout, model
 from trainer.evaluation.pair_rewards import Rewards, score_pairs
 from trainer.reporting.annotators import judgements_of
 from trainer.reporting.figures import (
@@ -22,13 +22,6 @@ from trainer.reporting.figures import (
     reward_and_length,
     suggestions,
 )
-
-CARD = ModelCard(
-    project_id=3, recipe="frozen", base="embedded", num_annotations=60, num_train_pairs=48, num_holdout_pairs=12, dropped={},
-    metrics={"accuracy": 0.75, "interval": [0.6, 0.9], "longer_wins": 0.5, "shorter_wins": 0.5, "style_only": 0.6},
-    promoted=True, reason="it was good", probe={}, seed=1, seconds={}, version="v1-20261101-000000",
-    created_at="2026-11-01T00:00:00+00:00",
-)  # fmt: skip
 
 
 def pairs_of_lengths(*lengths: tuple[int, int]) -> list[PreferencePair]:

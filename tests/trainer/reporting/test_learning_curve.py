@@ -3,7 +3,7 @@ from pathlib import Path
 import torch
 
 from preference.reward_model.feature_extractor import Extractors, FeatureRecipe
-from tests.trainer.training.test_recipes import separable_pairs
+from tests.support.separable_pairs import separable_pairs
 from trainer.evaluation.intervals import share
 from trainer.evaluation.pair_rewards import score_pairs
 from trainer.reporting.learning_curve import learning_curve

@@ -6,21 +6,9 @@ import pytest
 from defusedxml.ElementTree import fromstring
 
 from preference.report_card.card import ModelCard
-from tests.trainer.reporting.test_figures import CARD
+from tests.support.cards import CARD, REPORT, VERSION
 from trainer.reporting.pictures import draw_pictures
 
-SHARE = {"value": 0.7, "interval": [0.6, 0.8], "count": 50}
-VERSION = {
-    "version": "v1-20261101-000000", "created_at": "2026-11-01", "promoted": True, "num_train_pairs": 30, "accuracy": 0.6,
-    "interval": [0.5, 0.7], "longer_wins": 0.55, "shorter_wins": 0.45, "style_only": 0.5, "prequential": SHARE,
-}  # fmt: skip
-REPORT: dict[str, Any] = {
-    "people": {"agreement": SHARE},
-    "reliability": {"calibration_error": 0.05, "bins": [{"confidence": c, **SHARE} for c in (0.55, 0.7, 0.9)]},
-    "length": {"spearman": 0.2, "spearman_within": None, "points": [[10, 0.5, 1], [1000, -0.5, 0]]},
-    "learning_curve": [{"num_pairs": n, "accuracy": 0.6, "interval": [0.5, 0.7]} for n in (30, 60)],
-    "versions": [VERSION, {**VERSION, "version": "v2-20261102-000000", "promoted": False}],
-}
 ALL = ["accuracy.svg", "reliability.svg", "length.svg", "learning_curve.svg"]
 
 

@@ -14,10 +14,9 @@ from rich.console import Console
 
 from preference.labelling.pairs import PreferencePair
 from preference.report_card.card import ModelCard
-from tests.trainer.evaluation.test_judge import KnowsRewards, holdout, model
-from tests.trainer.reporting.test_figures import CARD
-from tests.trainer.reporting.test_picture_files import REPORT
-from tests.trainer.reporting.test_suggestion_effect import World, blind, gone
+from tests.support.cards import CARD, REPORT
+from tests.support.known_rewards import KnowsRewards, holdout, model
+from tests.support.suggestions import World, blind, gone
 from trainer.evaluation.judge import judge
 from trainer.reporting.pictures import Picture
 from trainer.reporting.report import model_card, report_figures

@@ -24,9 +24,9 @@ from preference.projects.versions import Versions
 from preference.reward_model.feature_extractor import Extractors
 from preference.reward_model.probe import load_version
 from tests.conftest import REPOSITORY
-from tests.processes.test_rounds_under_fire import Daemon, eventually
+from tests.support.daemon import Daemon, eventually
+from tests.support.lab import judged_tasks
 from tests.support.studio_double import KEY, StudioDouble
-from tests.trainer.rounds.test_round import judged_tasks
 from trainer.rounds.unfinished import UnfinishedRound
 
 IS_NIGHTLY = bool(os.environ.get("PAIRLOOP_NIGHTLY"))

@@ -7,7 +7,7 @@ import pytest
 from preference.errors import RegistryError, TrainingError
 from preference.projects.folder import ProjectFolder
 from tests.conftest import REPOSITORY
-from tests.trainer.training.test_recipes import separable_pairs
+from tests.support.separable_pairs import separable_pairs
 from trainer.rounds.lock import is_running, only_round
 from trainer.rounds.unfinished import MAX_ATTEMPTS, Snapshot, UnfinishedRound
 

@@ -16,14 +16,15 @@ from transformers import TrainerControl, TrainerState, TrainingArguments
 
 from preference.reward_model.model import SequenceRewardModel
 from tests.conftest import REPOSITORY
-from tests.trainer.training.test_recipes import CPU, SEQUENCE, separable_pairs
+from tests.support.separable_pairs import separable_pairs
+from tests.support.trainings import CPU, SEQUENCE
 from trainer.training.checkpoints import Checkpoints, newest_checkpoint
 from trainer.training.trained import Workspace
 
 
 def fit(name: str, base: str, folder: Path, *, checkpoint_seconds: float = 0) -> SequenceRewardModel:
     """24 steps in 4 epochs of a recipe, with a checkpoint after each step."""
-    from tests.trainer.training.test_trl_trainer import quick
+    from tests.support.trainings import quick
     from trainer.training.trl_trainer import fit_sequence
 
     place = Workspace(folder, folder / "curves", checkpoint_seconds=checkpoint_seconds)

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from transformers import TrainerControl, TrainerState, TrainingArguments
 
-from tests.trainer.training.test_recipes import separable_pairs
-from tests.trainer.training.test_trl_trainer import Bench, quick
+from tests.support.separable_pairs import separable_pairs
+from tests.support.trainings import Bench, quick
 from trainer.training.progress import Bar, Lines
 
 

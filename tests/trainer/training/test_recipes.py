@@ -1,67 +1,26 @@
 """The contract of a recipe, run over RECIPES: what a new one must keep."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch.nn.modules.module import register_module_forward_hook
-from transformers import LlamaForSequenceClassification
 
 from preference.labelling.pairs import PreferencePair
 from preference.reward_model.feature_extractor import Extractors
 from preference.reward_model.model import RewardModel, SequenceRewardModel, load_reward_model
 from tests.conftest import save_tiny_base
-from trainer.training.recipes import RECIPES, Recipe
-from trainer.training.train import train_challenger
-from trainer.training.trained import Workspace
-
-CPU = torch.device("cpu")
-Inputs = dict[str, torch.Tensor]
-Train = Callable[..., RewardModel]
-SEQUENCE = [name for name, make in RECIPES.items() if make(1).kind == "sequence"]
-_NOUNS = ["cat", "dog", "sea", "moon", "house", "tree", "road", "boat", "river", "stone", "bird", "fish", "lamp", "door", "book"]
-
-
-def separable_pairs(num_pairs: int, *, start: int = 0) -> list[PreferencePair]:
-    """Pairs that differ in one thing which every base sees: kind words against noise. Either is as often the longer."""
-    pairs = []
-    for i in range(start, start + num_pairs):
-        noun = _NOUNS[i % len(_NOUNS)]
-        kind, noise = " and good" * (i % 2), "vzk vzk " * (i % 3)
-        pairs.append(PreferencePair(f"Tell me of {noun} {i}.", f"The {noun} is kind{kind}.", f"Zzx {noun} qqw {noise}zx!"))
-    return pairs
-
-
-def score(model: RewardModel, pairs: Sequence[PreferencePair]) -> tuple[torch.Tensor, torch.Tensor]:
-    """The rewards of the chosen and of the rejected answers."""
-    prompts = [pair.prompt for pair in pairs]
-    return model.score(prompts, [pair.chosen for pair in pairs]), model.score(prompts, [pair.rejected for pair in pairs])
+from tests.support.separable_pairs import separable_pairs
+from tests.support.trainings import CPU, SEQUENCE, Inputs, Train, recorded_training, score
+from trainer.training.recipes import RECIPES
 
 
 def loss(model: RewardModel, pairs: Sequence[PreferencePair]) -> float:
     """The Bradley-Terry loss of the model's own probabilities; chance is 0.693."""
     chosen, rejected = score(model, pairs)
     return float(-torch.nn.functional.logsigmoid((chosen - rejected) / model.description.temperature).mean())
-
-
-@contextmanager
-def recorded_training() -> Iterator[list[Inputs]]:
-    """What the network is given in each training step, as the collator made it: chosen answers first, then rejected."""
-    steps: list[Inputs] = []
-
-    def keep(module: torch.nn.Module, args: Any, inputs: dict[str, Any], output: Any) -> None:
-        if isinstance(module, LlamaForSequenceClassification) and torch.is_grad_enabled():
-            steps.append({name: value.clone() for name, value in inputs.items() if isinstance(value, torch.Tensor)})
-
-    handle = register_module_forward_hook(keep, with_kwargs=True)
-    try:
-        yield steps
-    finally:
-        handle.remove()
 
 
 def through_training_path(model: RewardModel, steps: Sequence[Inputs]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -73,24 +32,6 @@ def through_training_path(model: RewardModel, steps: Sequence[Inputs]) -> tuple[
     chosen, rejected = torch.cat([chosen for chosen, _ in halves]), torch.cat([rejected for _, rejected in halves])
     center, scale = model.description.center, model.description.scale
     return (chosen - center) / scale, (rejected - center) / scale
-
-
-@pytest.fixture
-def train(tiny_base: Path, tmp_path: Path) -> Train:
-    """Trains on the tiny base with seed 0 into a folder of this test's."""
-
-    def run(
-        pairs: Sequence[PreferencePair], recipe: Recipe, name: str, *,
-        base: Path = tiny_base, seed: int = 0, place: Workspace | None = None,
-    ) -> RewardModel:  # fmt: skip
-        (tmp_path / name).mkdir()
-        model_dir = tmp_path / "models"
-        return train_challenger(
-            pairs, recipe, tmp_path / name, base=str(base), model_dir=model_dir,
-            extractors=Extractors(model_dir, CPU), device=CPU, seed=seed, place=place,
-        ).model  # fmt: skip
-
-    return run
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -11,8 +11,8 @@ import pytest
 from preference.errors import TrainingError
 from preference.labelling.pairs import PreferencePair
 from preference.reward_model.model import Description
-from tests.trainer.training.test_recipes import CPU, separable_pairs
-from tests.trainer.training.test_trl_trainer import quick
+from tests.support.separable_pairs import separable_pairs
+from tests.support.trainings import CPU, quick
 from trainer.evaluation.pair_rewards import score_pairs
 from trainer.training.recipes import RECIPES, Recipe
 from trainer.training.sequence import train_sequence

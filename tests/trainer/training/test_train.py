@@ -11,7 +11,8 @@ from preference.errors import ModelError, TrainingError
 from preference.labelling.pairs import PreferencePair
 from preference.reward_model.model import FrozenRewardModel
 from tests.conftest import REPOSITORY
-from tests.trainer.training.test_recipes import SEQUENCE, Train, score, separable_pairs, train
+from tests.support.separable_pairs import separable_pairs
+from tests.support.trainings import SEQUENCE, Train, score, train
 from trainer.training.recipes import RECIPES, frozen, lora
 
 __all__ = ["train"]  # a fixture
@@ -107,7 +108,8 @@ def test_a_model_that_does_not_fit_on_the_disk_is_said(tiny_base: Path, tmp_path
 import pathlib, resource, sys, torch
 from preference.errors import TrainingError
 from preference.reward_model.feature_extractor import Extractors
-from tests.trainer.training.test_recipes import CPU, separable_pairs
+from tests.support.trainings import CPU
+from tests.support.separable_pairs import separable_pairs
 from trainer.training.train import train_challenger
 from trainer.training.recipes import frozen
 base, folder = sys.argv[1], pathlib.Path(sys.argv[2])

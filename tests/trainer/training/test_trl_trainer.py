@@ -3,7 +3,6 @@ import importlib.util
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -11,37 +10,18 @@ import torch
 from transformers import AutoModelForSequenceClassification
 
 from preference.errors import TrainingError
-from preference.labelling.pairs import PreferencePair
 from preference.reward_model.feature_extractor import Extractors
 from preference.reward_model.model import SequenceRewardModel, load_reward_model
 from tests.conftest import save_tiny_base
-from tests.trainer.training.test_recipes import CPU, recorded_training, score, separable_pairs
+from tests.support.separable_pairs import separable_pairs
+from tests.support.trainings import CPU, Bench, quick, recorded_training, score
 from trainer.training.checkpoints import newest_checkpoint
-from trainer.training.recipes import RECIPES, Recipe
-from trainer.training.trained import Workspace
 from trainer.training.trl_trainer import check_reporters, fit_sequence
-
-
-class Bench:
-    """Fits on the tiny base in a place of this test's."""
-
-    def __init__(self, base: Path, folder: Path) -> None:
-        self.base, self.place = base, Workspace(folder / "work", folder / "curves" / "run")
-
-    def fit(self, pairs: list[PreferencePair], recipe: Recipe, **changes: Any) -> SequenceRewardModel:
-        place = dataclasses.replace(self.place, **changes)
-        base = str(self.base)
-        return fit_sequence(pairs, recipe, place, "base", path=base, base=base, device=CPU, seed=3)
 
 
 @pytest.fixture
 def bench(tiny_base: Path, tmp_path: Path) -> Bench:
     return Bench(tiny_base, tmp_path)
-
-
-def quick(name: str = "full", **changes: Any) -> Recipe:
-    """A recipe that learns something from a handful of pairs."""
-    return dataclasses.replace(RECIPES[name](1), **{"learning_rate": 1e-3, "batch_pairs": 4, "epochs": 3, **changes})
 
 
 def weights(model: SequenceRewardModel) -> dict[str, torch.Tensor]:

@@ -1,0 +1,86 @@
+"""The dashboard as a browser reads it, its buttons, and hostile texts for it."""
+
+import json
+import os
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+from flask import Flask
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from backend.serving.process import Backend
+from backend.web.app import create_app
+from preference.settings import Settings
+from tests.support.dashboard_house import PROJECT
+
+BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
+HOSTILE = "<script>pwned=1</script>\"'><img src=x onerror=pwned=1>{{7*7}}"
+IS_NIGHTLY = os.environ.get("PAIRLOOP_NIGHTLY") == "1"
+
+
+def app_on(model_dir: Path, **changes: Any) -> Flask:
+    """A backend that was never started, whose Label Studio nobody could reach."""
+    plain: dict[str, Any] = {"model_dir": model_dir, "device": "cpu", "generator_engine": "echo", "torch_threads": 1}
+    return create_app(Backend(Settings(**{**plain, "label_studio_url": "http://127.0.0.1:1", **changes})))
+
+
+class Page(HTMLParser):
+    """What a browser makes of the page: its words, its tags, and each form's fields."""
+
+    def __init__(self, answer: TestResponse, *, status: int = 200) -> None:
+        super().__init__()
+        self.answer, self.html = answer, answer.text
+        self.words, self.tags, self.handlers = "", list[str](), list[str]()
+        self.forms: list[dict[str, str]] = []
+        self._is_hidden = False
+        assert answer.status_code == status, answer.text
+        assert answer.content_type == "text/html; charset=utf-8"
+        self.feed(self.html)
+        self.words = " ".join(self.words.split())
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = {name: value or "" for name, value in attrs}
+        self.tags.append(tag)
+        self.handlers += [name for name in found if name.startswith("on")]
+        self._is_hidden = tag in ("style", "script")
+        if tag == "form":
+            self.forms.append({})
+        elif tag in ("input", "button") and "name" in found:
+            self.forms[-1][found["name"]] = found["value"]
+
+    def handle_endtag(self, tag: str) -> None:
+        self._is_hidden = False
+
+    def handle_data(self, data: str) -> None:
+        self.words += "" if self._is_hidden else f" {data}"
+
+    def button(self, name: str) -> dict[str, str]:
+        """What the form of a button sends."""
+        return next(form for form in self.forms if form["button"] == name)
+
+
+def page(client: FlaskClient, query: str = "", **headers: str) -> Page:
+    return Page(client.get(f"/{query}", headers={**BROWSER, **headers}))
+
+
+def press(client: FlaskClient, form: dict[str, str], **headers: str) -> TestResponse:
+    return client.post("/buttons", data=form, headers={"Sec-Fetch-Site": "same-origin", **headers})
+
+
+def change_card(models: Path, change: Callable[[dict[str, Any]], object], *, number: int = 4) -> None:
+    path = next((models / "projects" / str(PROJECT) / "versions").glob(f"v{number}-*/card.json"))
+    card = json.loads(path.read_text(encoding="utf-8"))
+    change(card)
+    path.write_text(json.dumps(card), encoding="utf-8")
+
+
+def hostile(value: Any) -> Any:
+    """The same with every text in it hostile, keys of open lists too."""
+    if isinstance(value, dict):
+        return {key: hostile(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [hostile(inner) for inner in value]
+    return HOSTILE if isinstance(value, str) else value

@@ -1,0 +1,83 @@
+"""A registry, quick rounds on the tiny base, and the judged tasks that they train on."""
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import torch
+
+from preference.projects.folder import ProjectFolder
+from preference.projects.versions import Versions
+from preference.report_card.card import ModelCard
+from preference.reward_model.feature_extractor import Extractors
+from preference.settings import Settings
+from preference.studio.project import LabelStudioProject
+from tests.conftest import REPOSITORY
+from tests.support.separable_pairs import separable_pairs
+from trainer.rounds.outcome import Round
+from trainer.rounds.round import run_round
+
+CPU = torch.device("cpu")
+Annotation = dict[str, Any]
+
+
+class JudgedProject(LabelStudioProject):
+    """A project as label-studio 1.23.2 lists it with `fields=all`, without Label Studio."""
+
+    def __init__(self, tasks: list[dict[str, Any]], *, error: Exception | None = None) -> None:
+        self.id, self._tasks, self._error = 7, tasks, error
+        self._created_at = datetime.now(UTC).isoformat()  # of another project than before, so nothing kept is trusted
+
+    @property
+    def url(self) -> str:
+        return "http://studio.example"
+
+    def read(self) -> dict[str, Any]:
+        return {
+            "created_at": self._created_at,
+            "label_config": (REPOSITORY / "label_config.xml").read_text(encoding="utf-8"),
+            "total_annotations_number": sum(len(task["annotations"]) for task in self._tasks),
+        }
+
+    def annotated_tasks(self, *, page_size: int = 200) -> Iterator[dict[str, Any]]:
+        for task in self._tasks:
+            yield {"updated_at": "2026-01-01T00:00:00.000000Z", **task}
+        if self._error is not None:
+            raise self._error
+
+
+def vote(side: str) -> Annotation:
+    region = {"from_name": "comparison", "to_name": "comparison", "type": "pairwise", "value": {"selected": side}}
+    return {"id": 1, "completed_by": 1, "was_cancelled": False, "parent_prediction": None, "result": [region]}
+
+
+def judged_tasks(num_tasks: int, *, flipped: Callable[[str], bool] = lambda prompt: False) -> list[dict[str, Any]]:
+    """Tasks with one vote each for the separable answer, which stands on either side; `flipped` prompts got the other vote."""
+    tasks = []
+    for i, pair in enumerate(separable_pairs(num_tasks)):
+        left, right = (pair.chosen, pair.rejected) if i % 2 else (pair.rejected, pair.chosen)
+        side = "left" if bool(i % 2) != flipped(pair.prompt) else "right"
+        data = {"prompt": pair.prompt, "answer1": left, "answer2": right}
+        tasks.append({"id": i + 1, "data": data, "annotations": [vote(side)], "predictions": []})
+    return tasks
+
+
+class Lab:
+    """A project folder, settings for quick rounds on the tiny base, and what a round needs."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.folder = ProjectFolder(settings.model_dir, 7)
+        self.extractors = Extractors(settings.model_dir, CPU)
+
+    def round(
+        self, tasks: list[dict[str, Any]], *, error: Exception | None = None, checkpoint_seconds: float = 180
+    ) -> Round:  # fmt: skip
+        project = JudgedProject(tasks, error=error)
+        return run_round(
+            project, self.folder, self.settings, extractors=self.extractors, device=CPU, checkpoint_seconds=checkpoint_seconds
+        )
+
+    def card(self, ended: Round) -> ModelCard:
+        assert ended.version is not None
+        return Versions(self.folder).card(ended.version)

@@ -1,0 +1,82 @@
+"""Trainings of seconds on the tiny base, and what the network was given in them."""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.nn.modules.module import register_module_forward_hook
+from transformers import LlamaForSequenceClassification
+
+from preference.labelling.pairs import PreferencePair
+from preference.reward_model.feature_extractor import Extractors
+from preference.reward_model.model import RewardModel, SequenceRewardModel
+from trainer.training.recipes import RECIPES, Recipe
+from trainer.training.train import train_challenger
+from trainer.training.trained import Workspace
+from trainer.training.trl_trainer import fit_sequence
+
+CPU = torch.device("cpu")
+Inputs = dict[str, torch.Tensor]
+Train = Callable[..., RewardModel]
+SEQUENCE = [name for name, make in RECIPES.items() if make(1).kind == "sequence"]
+
+
+def score(model: RewardModel, pairs: Sequence[PreferencePair]) -> tuple[torch.Tensor, torch.Tensor]:
+    """The rewards of the chosen and of the rejected answers."""
+    prompts = [pair.prompt for pair in pairs]
+    return model.score(prompts, [pair.chosen for pair in pairs]), model.score(prompts, [pair.rejected for pair in pairs])
+
+
+@contextmanager
+def recorded_training() -> Iterator[list[Inputs]]:
+    """What the network is given in each training step, as the collator made it: chosen answers first, then rejected."""
+    steps: list[Inputs] = []
+
+    def keep(module: torch.nn.Module, args: Any, inputs: dict[str, Any], output: Any) -> None:
+        if isinstance(module, LlamaForSequenceClassification) and torch.is_grad_enabled():
+            steps.append({name: value.clone() for name, value in inputs.items() if isinstance(value, torch.Tensor)})
+
+    handle = register_module_forward_hook(keep, with_kwargs=True)
+    try:
+        yield steps
+    finally:
+        handle.remove()
+
+
+@pytest.fixture
+def train(tiny_base: Path, tmp_path: Path) -> Train:
+    """Trains on the tiny base with seed 0 into a folder of this test's."""
+
+    def run(
+        pairs: Sequence[PreferencePair], recipe: Recipe, name: str, *,
+        base: Path = tiny_base, seed: int = 0, place: Workspace | None = None,
+    ) -> RewardModel:  # fmt: skip
+        (tmp_path / name).mkdir()
+        model_dir = tmp_path / "models"
+        return train_challenger(
+            pairs, recipe, tmp_path / name, base=str(base), model_dir=model_dir,
+            extractors=Extractors(model_dir, CPU), device=CPU, seed=seed, place=place,
+        ).model  # fmt: skip
+
+    return run
+
+
+class Bench:
+    """Fits on the tiny base in a place of this test's."""
+
+    def __init__(self, base: Path, folder: Path) -> None:
+        self.base, self.place = base, Workspace(folder / "work", folder / "curves" / "run")
+
+    def fit(self, pairs: list[PreferencePair], recipe: Recipe, **changes: Any) -> SequenceRewardModel:
+        place = dataclasses.replace(self.place, **changes)
+        base = str(self.base)
+        return fit_sequence(pairs, recipe, place, "base", path=base, base=base, device=CPU, seed=3)
+
+
+def quick(name: str = "full", **changes: Any) -> Recipe:
+    """A recipe that learns something from a handful of pairs."""
+    return dataclasses.replace(RECIPES[name](1), **{"learning_rate": 1e-3, "batch_pairs": 4, "epochs": 3, **changes})
