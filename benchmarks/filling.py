@@ -36,7 +36,7 @@ _SETTINGS = {"GENERATOR_ENGINE": "echo", "MAX_NEW_TOKENS": "48", "TORCH_THREADS"
 
 
 def run(console: Console) -> list[Row]:
-    """The filling rows of the README's table."""
+    """The filling rows of docs/benchmarks.md."""
     with tempfile.TemporaryDirectory(prefix="pairloop-bench-") as folder:
         stack = Stack(Path(folder), label_studio_port=free_port(), backend_port=free_port(), settings=_SETTINGS)
         with stack:

@@ -37,7 +37,7 @@ _SAMPLING = {"do_sample": True, "temperature": 0.7, "top_k": 50, "max_new_tokens
 
 
 def run(console: Console) -> list[Row]:
-    """The generation rows of the README's table."""
+    """The generation rows of docs/benchmarks.md."""
     quiet_transformers()
     torch.set_num_threads(1)  # a second busy process would make two threads slower than one
     device = pick_device("auto")

@@ -16,7 +16,7 @@ RUN --mount=type=cache,target=/root/.cache/uv \
     uv pip install --torch-backend "${TORCH_BACKEND}" --requirements pyproject.toml --extra embedded
 
 FROM dependencies AS wheel
-COPY README.md label_config.xml ./
+COPY LICENSE README.md label_config.xml ./
 COPY backend backend
 COPY preference preference
 COPY trainer trainer

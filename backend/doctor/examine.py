@@ -39,7 +39,9 @@ def examine(
     try:
         settings = Settings.from_environ(environ)
     except SettingsError as error:
-        yield Finding("settings", False, "; ".join(str(error).splitlines()), "correct these variables; README.md lists them all")
+        yield Finding(
+            "settings", False, "; ".join(str(error).splitlines()), "correct these variables; docs/settings.md lists them all"
+        )
         return
     yield Finding("settings", True, "all are valid")
     findings = list[Finding]()

@@ -24,7 +24,7 @@ NOT_OURS = {
 
 
 def expected_cells(field_name: str) -> list[str]:
-    """The variable, its default and its description, as the README's table shows them; an empty default is an empty cell."""
+    """The variable, its default and its description, as the table shows them; an empty default is an empty cell."""
     field = FIELDS[field_name]
     default = field.default.get_secret_value() if isinstance(field.default, SecretStr) else field.default
     shown = "" if default in (None, "", ()) else f"`{default}`"
@@ -63,11 +63,11 @@ def test_every_setting_has_a_description_that_is_a_table_cell(name: str) -> None
     assert "|" not in description and "\n" not in description
 
 
-def test_the_readmes_settings_table_is_the_settings() -> None:
-    rows = settings_rows(read("README.md"))
+def test_the_settings_table_is_the_settings() -> None:
+    rows = settings_rows(read("docs/settings.md"))
     for name in FIELDS:
         expected = expected_cells(name)
-        assert expected in rows, f"README.md lacks this row, or it differs:\n{row(expected)}"
+        assert expected in rows, f"docs/settings.md lacks this row, or it differs:\n{row(expected)}"
     assert Counter(cells[0] for cells in rows) == Counter(f"`{name.upper()}`" for name in FIELDS), "unknown or repeated rows"
 
 
@@ -82,6 +82,76 @@ def test_the_changelog_has_an_entry_for_this_version() -> None:
     assert re.search(rf"^#+ .*\b{re.escape(version)}\b", read("CHANGELOG.md"), re.MULTILINE), (
         f"CHANGELOG.md: no heading names {version}"
     )
+
+
+def test_the_changelog_speaks_of_no_version_that_nobody_had() -> None:
+    text = read("CHANGELOG.md")
+    released = [line for line in text.splitlines() if line.startswith("## ") and "unreleased" not in line]
+    assert released or not re.search(r"[Pp]reviously|[Ff]ormerly|no longer", text)
+
+
+def test_the_licence_is_the_one_that_the_package_names() -> None:
+    project = tomllib.loads(read("pyproject.toml"))["project"]
+    assert project["license"] == "Apache-2.0"
+    assert "Apache License" in read("LICENSE") and "Version 2.0" in read("LICENSE")
+    assert project["license-files"] == ["LICENSE"]
+
+
+# README.md
+
+
+def test_the_readme_is_short() -> None:
+    text = read("README.md")
+    assert text.count("\n") <= 200
+    assert len(text.split()) <= 1500
+
+
+def test_the_readme_begins_with_the_page_that_annotators_see() -> None:
+    assert page("README.md").pictures[0][0] == "docs/pictures/label-stream.png"
+
+
+def test_each_step_of_the_readme_says_what_one_should_see() -> None:
+    steps = re.split(r"^\*\*\d\. .*\*\*", section("README.md", "Use it with your Label Studio"), flags=re.MULTILINE)[1:]
+    assert len(steps) == 4
+    assert all("What you should see now" in step for step in steps)
+
+
+def test_the_readme_links_every_page_of_the_manual_for_some_reader() -> None:
+    table = section("README.md", "Documentation")
+    linked = set(re.findall(r"\]\((docs/[\w-]+\.md)\)", table))
+    assert linked == {name for name in NAMES if name.startswith("docs/")}
+
+
+def test_the_readmes_numbers_have_a_source() -> None:
+    bullets = [
+        block for block in re.split(r"^- ", section("README.md", "Pairloop"), flags=re.MULTILINE)[1:] if block.startswith("**")
+    ]
+    assert len(bullets) == 5
+    source = read("docs/benchmarks.md")
+    defaults = {f"{100 * FIELDS['holdout_fraction'].default:.0f} %", f"{FIELDS['control_percent'].default} %"}
+    for bullet in bullets:
+        numbers = re.findall(r"(?<![\w.,])\d[\d,.]*(?: %)?(?![\w])", bullet)
+        assert numbers, f"no number in: {bullet}"
+        assert [number for number in numbers if number not in defaults and number not in source] == []
+    figures = re.findall(r"\.\d{3}", section("README.md", "How good is it?"))
+    assert len(figures) > 10
+    assert [figure for figure in figures if figure not in source] == []
+
+
+def section(name: str, heading: str) -> str:
+    """What stands below a heading, up to the next one of its level or of a higher one."""
+    _, _, below = read(name).partition(f"# {heading}\n")
+    assert below, f"{name} has no heading {heading}"
+    return re.split(r"^##? ", below, maxsplit=1, flags=re.MULTILINE)[0]
+
+
+def test_the_architecture_names_every_folder() -> None:
+    named = set(page("docs/architecture.md").spans)
+    for package in ("backend", "trainer", "preference"):
+        folders = {path.parent.relative_to(REPOSITORY).as_posix() for path in (REPOSITORY / package).rglob("__init__.py")}
+        assert {f"{folder}/" for folder in folders} - named == set()
+    gone = [span for span in named if span.endswith("/") and not (REPOSITORY / span).is_dir()]
+    assert gone == []
 
 
 # All pages
@@ -103,11 +173,13 @@ def test_every_relative_link_leads_somewhere(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_every_command_line_is_one_that_the_program_takes(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    for arguments in page(name).command_lines():
-        for file in (argument for argument in arguments if re.fullmatch(r"[\w-]+\.(jsonl?|csv|txt|xml)", argument)):
-            (tmp_path / file).touch()
+    complete, mentioned = list(page(name).command_lines()), list(page(name).mentioned_commands())
+    for argument in (argument for arguments in complete + mentioned for argument in arguments):
+        if re.fullmatch(r"[\w-]+\.(jsonl?|csv|txt|xml)", argument):
+            (tmp_path / argument).touch()
+    for arguments in complete:
         parse(arguments)
-    for arguments in page(name).mentioned_commands():
+    for arguments in mentioned:
         with suppress(click.MissingParameter):
             parse(arguments)
 

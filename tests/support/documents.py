@@ -75,8 +75,14 @@ class Page:
 
 @lru_cache(maxsize=1)
 def pages() -> tuple[Page, ...]:
-    """README.md, SECURITY.md and every page of docs/, by name."""
-    names = ["README.md", "SECURITY.md", *(f"docs/{path.name}" for path in sorted((REPOSITORY / "docs").glob("*.md")))]
+    """The pages at the root, and every page of docs/, by name."""
+    names = [
+        "README.md",
+        "CHANGELOG.md",
+        "CONTRIBUTING.md",
+        "SECURITY.md",
+        *(f"docs/{path.name}" for path in sorted((REPOSITORY / "docs").glob("*.md"))),
+    ]
     return tuple(page(name) for name in names)
 
 
