@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from tests.conftest import REPOSITORY
 from tests.support.documents import FIELDS, GROUPS, page, pages, read, sentences
 
-NAMES = [found.name for found in pages()]
+NAMES = [each.name for each in pages()]
 # Label Studio's variables and events, pip's, ours of make, and words.
 NOT_OURS = {
     "SSRF_PROTECTION_ENABLED", "ML_BLOCK_LOCAL_IP", "LABEL_STUDIO_HOST", "TASKS_CREATED", "START_TRAINING",
@@ -27,8 +27,8 @@ def expected_cells(field_name: str) -> list[str]:
     """The variable, its default and its description, as the table shows them; an empty default is an empty cell."""
     field = FIELDS[field_name]
     default = field.default.get_secret_value() if isinstance(field.default, SecretStr) else field.default
-    shown = "" if default in (None, "", ()) else f"`{default}`"
-    return [f"`{field_name.upper()}`", shown, field.description]
+    cell = "" if default in (None, "", ()) else f"`{default}`"
+    return [f"`{field_name.upper()}`", cell, field.description]
 
 
 def row(cells: list[str]) -> str:
@@ -185,7 +185,7 @@ def test_every_command_line_is_one_that_the_program_takes(name: str, tmp_path: P
 
 
 def parse(arguments: list[str]) -> None:
-    """Raises click.UsageError where the program would not take them, and runs nothing."""
+    """Raises click.UsageError if the program would refuse them. Runs nothing."""
     program, *rest = arguments
     group = GROUPS[program]
     if rest[:1] in ([], ["--help"]):
@@ -208,9 +208,8 @@ def test_wrong_commands_and_options_are_noticed() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_variable_is_a_setting_or_somebody_elses(name: str) -> None:
-    found = page(name)
-    named = set(re.findall(r"(?<![\w/.-])[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+(?![\w-])", found.text))
-    alone = [re.fullmatch(r"([A-Z][A-Z0-9]+)(=.*)?", span) for span in found.spans]
+    named = set(re.findall(r"(?<![\w/.-])[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+(?![\w-])", page(name).text))
+    alone = [re.fullmatch(r"([A-Z][A-Z0-9]+)(=.*)?", span) for span in page(name).spans]
     named |= {match.group(1) for match in alone if match}
     assert named - {field.upper() for field in FIELDS} - NOT_OURS == set()
 

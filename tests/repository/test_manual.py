@@ -1,4 +1,4 @@
-"""docs/: each page is short, and what it shows is what the programs print, take and say."""
+"""docs/: each page is short, and what it quotes is what the programs print, take and say."""
 
 import ast
 import dataclasses
@@ -25,9 +25,9 @@ from preference.projects.folder import ProjectFolder
 from preference.projects.promotions import log_promotion
 from tests.conftest import REPOSITORY
 from tests.support.cards import EMPTY_CARD
-from tests.support.documents import FIELDS, GROUPS, PROGRAMS, page, pages, read, said, sentences
+from tests.support.documents import FIELDS, GROUPS, PROGRAMS, page, pages, read, sentences, text_of
 
-NAMES = [found.name for found in pages() if found.name.startswith("docs/")]
+NAMES = [each.name for each in pages() if each.name.startswith("docs/")]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -37,7 +37,7 @@ def test_a_page_of_the_manual_is_short_and_says_what_its_blocks_are(name: str) -
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if page(name).named("console")])
-def test_a_session_on_a_console_is_as_it_is_shown(name: str, tmp_path: Path) -> None:
+def test_a_session_on_a_console_prints_what_the_page_says(name: str, tmp_path: Path) -> None:
     add_version(
         tmp_path, "v1-20261119-030012", 120, "accuracy 0.702, longer-answer-wins has 0.553, and there was no champion",
         accuracy=(0.702, 0.611, 0.781),
@@ -56,8 +56,8 @@ def test_a_session_on_a_console_is_as_it_is_shown(name: str, tmp_path: Path) -> 
             arguments = words[len(given) + 1 :]
             result = CliRunner().invoke(GROUPS[words[len(given)]], arguments, env=environ | given)
             pattern = re.escape(expected.strip()).replace(re.escape("..."), ".*")
-            shown = re.sub(r" +$", "", result.output.strip(), flags=re.MULTILINE)
-            assert re.fullmatch(pattern, shown, re.DOTALL), f"$ {line}\n{shown}"
+            printed = re.sub(r" +$", "", result.output.strip(), flags=re.MULTILINE)
+            assert re.fullmatch(pattern, printed, re.DOTALL), f"$ {line}\n{printed}"
 
 
 def add_version(
@@ -111,21 +111,21 @@ def test_the_manual_has_every_check_of_doctor_and_each_thing_that_it_can_find() 
     names = ["settings", *(check.name for check in checks)]
     names.insert(1 + len(INSTALLATION_CHECKS), "project")
     assert [heading for level, heading in manual.headings if level == 3] == names
-    shown = "\n".join(manual.spans).replace("...", "\0")
+    quoted = "\n".join(manual.spans).replace("...", "\0")
     for path in {inspect.getfile(check.look) for check in checks}:
         calls = [node for node in ast.walk(ast.parse(read(path))) if isinstance(node, ast.Call)]
         for call in (call for call in calls if isinstance(call.func, ast.Name) and call.func.id == "CheckFailed"):
-            pieces = [piece.strip(" :;,()") for piece in (said(call.args[0]) or "").split("\0")]
-            lacking = [piece for piece in pieces if len(piece) > 4 and piece not in shown]
+            pieces = [piece.strip(" :;,()") for piece in (text_of(call.args[0]) or "").split("\0")]
+            lacking = [piece for piece in pieces if len(piece) > 4 and piece not in quoted]
             assert not lacking, f"docs/doctor.md does not have {lacking}, which {path} can say"
-    assert [fault for fault in get_args(HookFault) if fault not in shown] == []
+    assert [fault for fault in get_args(HookFault) if fault not in quoted] == []
 
 
 def test_pictures_are_there_small_and_described() -> None:
-    shown = [(found.folder / path, text) for found in map(page, NAMES) for path, text in found.pictures]
+    pictures = [(each.folder / path, text) for each in map(page, NAMES) for path, text in each.pictures]
     files = sorted((REPOSITORY / "docs" / "pictures").glob("*.png"))
-    assert {path.resolve() for path, _ in shown} >= set(files) != set()
+    assert {path.resolve() for path, _ in pictures} >= set(files) != set()
     for file in files:
         with Image.open(file) as picture:
             assert picture.format == "PNG" and picture.width == 1300 and file.stat().st_size < 150_000
-    assert all(len(text) > 20 for _, text in shown)
+    assert all(len(text) > 20 for _, text in pictures)

@@ -27,7 +27,7 @@ _OTHER_SIGNS = ("&", "|", ">", "<", ";")  # of the shell; what follows is not th
 class Block:
     """A fenced block of code."""
 
-    language: str  # as after the fence: sh, console, text, xml, ...; "" where it names none
+    language: str  # as after the fence: sh, console, text, xml, ...; "" if it names none
     text: str
 
 
@@ -39,21 +39,21 @@ class Page:
     text: str
     headings: tuple[tuple[int, str], ...]  # (level, text), in order
     links: tuple[str, ...]  # as they are written; pictures as well
-    pictures: tuple[tuple[str, str], ...]  # (path as it is written, what it says where it cannot be seen)
+    pictures: tuple[tuple[str, str], ...]  # (path as it is written, the text for those who cannot see it)
     blocks: tuple[Block, ...]
     spans: tuple[str, ...]  # inline code
 
     @property
     def anchors(self) -> set[str]:
-        """What links can point to, as GitHub makes it of headings; of two that are alike, the second gets a number."""
-        found: Counter[str] = Counter()
+        """The anchors that GitHub makes of the headings. If two headings are equal, the second anchor ends with a number."""
+        counts: Counter[str] = Counter()
         for _, heading in self.headings:
-            found[re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")] += 1
-        return {anchor if not number else f"{anchor}-{number}" for anchor, count in found.items() for number in range(count)}
+            counts[re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")] += 1
+        return {anchor if not number else f"{anchor}-{number}" for anchor, count in counts.items() for number in range(count)}
 
     @property
     def folder(self) -> Path:
-        """What relative links start from."""
+        """The folder from which relative links start."""
         return (REPOSITORY / self.name).parent
 
     def named(self, language: str) -> list[str]:
@@ -68,7 +68,7 @@ class Page:
                     yield from _commands(line)
 
     def mentioned_commands(self) -> Iterator[list[str]]:
-        """The same in running text, where what a command needs may be left out."""
+        """The same in running text, in which a command may lack arguments that it needs."""
         for span in self.spans:
             yield from _commands(span)
 
@@ -97,9 +97,9 @@ def page(name: str) -> Page:
         name,
         text,
         tuple(
-            (int(opened.tag[1:]), "".join(child.content for child in said.children or []))
-            for opened, said in pairwise(tokens)
-            if opened.type == "heading_open"
+            (int(opening.tag[1:]), "".join(child.content for child in heading.children or []))
+            for opening, heading in pairwise(tokens)
+            if opening.type == "heading_open"
         ),
         (*(str(token.attrs["href"]) for token in inline if token.type == "link_open"), *(path for path, _ in pictures)),
         pictures,
@@ -113,11 +113,11 @@ def sentences() -> str:
     """Every text in our code, one a line."""
     paths = (path for package in ("backend", "trainer", "preference") for path in sorted((REPOSITORY / package).rglob("*.py")))
     nodes = (node for path in paths for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
-    return "\n".join(text for node in nodes if (text := said(node)) is not None)
+    return "\n".join(text for node in nodes if (text := text_of(node)) is not None)
 
 
-def said(node: ast.AST) -> str | None:
-    """The text that a piece of code holds, with "\0" for what is filled in later; None where it holds none."""
+def text_of(node: ast.AST) -> str | None:
+    """The text that a piece of code holds, with "\0" for each part that is filled in later; None if it holds no text."""
     if isinstance(node, ast.JoinedStr):
         return "".join(str(part.value) if isinstance(part, ast.Constant) else "\0" for part in node.values)
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
