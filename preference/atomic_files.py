@@ -1,7 +1,9 @@
 """Files that a crash of the machine leaves as they were before or as they are after, never between."""
 
 import errno
+import glob
 import os
+import re
 import time
 import uuid
 from collections.abc import Iterator
@@ -16,22 +18,36 @@ DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _LEFTOVER_SECONDS = 3600.0  # no writer takes so long
 
 
-def write_whole(path: Path, text: str, *, is_durable: bool = True) -> None:
-    """Writes a temporary neighbour, syncs it where it must outlive a crash of the machine, and renames it into place.
-
-    What killed writers of the same file left is swept.
+def write_whole(path: Path, content: str | bytes, *, is_durable: bool = True, is_private: bool = False) -> None:
+    """Writes a file as `replacing` does.
 
     Raises:
         OSError: the folder is not writable, or the disk is full; the file is as it was.
     """
-    _sweep(path)
+    with replacing(path, is_durable=is_durable, is_private=is_private) as temporary:
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+@contextmanager
+def replacing(path: Path, *, is_durable: bool = True, is_private: bool = False, is_only_writer: bool = False) -> Iterator[Path]:
+    """A temporary neighbour to be written, which takes the place of `path` unless something is raised.
+
+    `is_durable`: it outlives a crash of the machine. `is_private`: its user alone may read it, from its first byte on.
+    What killed writers of the same file left is swept: at once if `is_only_writer`, which a lock must warrant, else after an hour.
+
+    Raises:
+        OSError: the folder is not writable, or the disk is full; the file is as it was.
+    """
+    _sweep(path, older_than_seconds=-1 if is_only_writer else _LEFTOVER_SECONDS)
     temporary = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
     try:
-        temporary.write_text(text, encoding="utf-8")
+        if is_private:
+            temporary.touch(mode=0o600, exist_ok=False)
+        yield temporary
         if is_durable:
             sync(temporary)
         temporary.replace(path)
-    except OSError:
+    except BaseException:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise
@@ -60,8 +76,10 @@ def writing(folder: Path) -> Iterator[None]:
         raise RegistryError(f"MODEL_DIR is not writable at {folder} ({error.strerror}); {mend}.") from error
 
 
-def _sweep(path: Path) -> None:
-    for leftover in path.parent.glob(f".{path.name}-*"):
+def _sweep(path: Path, *, older_than_seconds: float) -> None:
+    for leftover in path.parent.glob(f".{glob.escape(path.name)}-*"):
+        if not re.fullmatch(r"[0-9a-f]{32}", leftover.name.rpartition("-")[2]):
+            continue  # in a folder of the user's, it may be theirs
         with suppress(OSError):  # another writer may be sweeping, too
-            if abs(time.time() - leftover.stat().st_mtime) > _LEFTOVER_SECONDS:
+            if abs(time.time() - leftover.stat().st_mtime) > older_than_seconds:
                 leftover.unlink()

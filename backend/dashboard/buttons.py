@@ -8,9 +8,7 @@ Not covered: somebody who may read MODEL_DIR.
 """
 
 import ipaddress
-import os
 import secrets
-import tempfile
 import time
 from pathlib import Path
 from typing import Literal
@@ -24,7 +22,7 @@ from werkzeug.exceptions import Forbidden, HTTPException, TooManyRequests
 
 from backend.contract.request_bodies import ButtonBody
 from backend.contract.training_limit import ask_for_round, too_often
-from preference.atomic_files import writing
+from preference.atomic_files import write_whole, writing
 from preference.errors import RegistryError
 from preference.projects.folder import ProjectFolder
 from preference.projects.trainer_heartbeat import is_alive
@@ -186,8 +184,5 @@ def _read_key(path: Path) -> bytes | None:
 def _make_key(path: Path) -> bytes:
     """A new key, in a file that its user alone may read."""
     key = secrets.token_bytes(_KEY_BYTES)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(key)
-    Path(temporary).replace(path)
+    write_whole(path, key, is_private=True)
     return key

@@ -17,6 +17,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import contextmanager
 from typing import Any
 
 from filelock import FileLock, Timeout
@@ -27,6 +28,7 @@ from backend.generators.jobs import WrittenAnswers
 from backend.generators.scheduler import Scheduler
 from backend.scoring.champion import Champion
 from backend.scoring.predictions import predict_tasks, still_wanted
+from preference.atomic_files import write_whole, writing
 from preference.errors import RegistryError, StudioError, StudioUnreachable
 from preference.labelling.label_config import LabelingLayout
 from preference.projects.folder import ProjectFolder
@@ -64,18 +66,26 @@ class Import:
 
         Raises:
             StudioError, ModelError: nothing more can be done; what was imported stays, and a second run goes on.
-            RegistryError: another import into this project is running.
+            RegistryError: another import into this project is running, or MODEL_DIR is full or not writable.
         """
         self._folder.create()
-        try:
-            with FileLock(self._folder.path / "import.lock").acquire(timeout=0):
-                self._settle()
-                self._learn(self._project.all_tasks())
-                self._run(iter(rows), moved)
-        except Timeout:
-            raise RegistryError(
-                f"Another import into project {self._project.id} is running; wait for its end, or stop it."
-            ) from None
+        with self._alone():
+            self._settle()
+            self._learn(self._project.all_tasks())
+            self._run(iter(rows), moved)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keeps other imports out of this project."""
+        with writing(self._folder.path):
+            try:
+                lock = FileLock(self._folder.path / "import.lock").acquire(timeout=0)
+            except Timeout:
+                raise RegistryError(
+                    f"Another import into project {self._project.id} is running; wait for its end, or stop it."
+                ) from None
+        with lock:
+            yield
 
     def _run(self, rows: Iterator[dict[str, Any]], moved: Callable[[], None]) -> None:
         while True:
@@ -146,9 +156,9 @@ class Import:
                 arrived, left = self._arrived(left)
                 named += arrived
             except StudioError:  # it took none of them
-                self._journal.unlink(missing_ok=True)
+                self._clear_journal()
                 raise
-        self._journal.unlink(missing_ok=True)
+        self._clear_journal()
         self._sent_at = time.monotonic()
         self.counts["imported"] += len(tasks)
         self._score(named)
@@ -200,9 +210,12 @@ class Import:
 
     def _write_journal(self, tasks: Sequence[Task]) -> None:
         digests = [_digest(self.layout.prompt(task["data"]) or "").hex() for task in tasks]
-        temporary = self._journal.with_suffix(".unfinished")
-        temporary.write_text(json.dumps(digests), encoding="utf-8")
-        temporary.replace(self._journal)
+        with writing(self._folder.path):
+            write_whole(self._journal, json.dumps(digests), is_durable=False)
+
+    def _clear_journal(self) -> None:
+        with writing(self._folder.path):
+            self._journal.unlink(missing_ok=True)
 
     def _settle(self) -> None:
         """Waits for the batch that an import was sending when it was killed: Label Studio may still be storing it."""
@@ -214,7 +227,7 @@ class Import:
             digests = set()
         logger.info("project %d: looking for %d tasks that the last import had just sent", self._project.id, len(digests))
         self._wait_for(digests)
-        self._journal.unlink(missing_ok=True)
+        self._clear_journal()
 
 
 def _digest(prompt: str) -> bytes:

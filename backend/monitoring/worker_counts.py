@@ -18,6 +18,8 @@ from prometheus_client import Metric
 from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
+from preference.atomic_files import replacing
+
 logger = logging.getLogger("pairloop.monitoring")
 _ENDED = 0  # stands for the process id of all workers that ended
 _SMALLEST_BYTES, _BYTES_BESIDE_A_KEY = 1 << 16, 40  # of such a file: a key's length, padding, value, time, and some to spare
@@ -65,15 +67,14 @@ class Tallies:
                 continue
             for key, value in found.items():
                 counts[key] += value
-        temporary = ended.with_suffix(".unfinished")
-        with temporary.open("wb") as sums_file:  # all of it before it is mapped: a full disk would kill whoever writes to it
-            size = sum(len(key.encode()) + _BYTES_BESIDE_A_KEY for key in counts)
-            os.posix_fallocate(sums_file.fileno(), 0, max(size, _SMALLEST_BYTES))
-        sums = MmapedDict(str(temporary))
-        for key, value in counts.items():
-            sums.write_value(key, value, 0.0)
-        sums.close()
-        temporary.replace(ended)
+        with replacing(ended, is_durable=False) as temporary:
+            with temporary.open("wb") as sums_file:  # all of it before it is mapped: a full disk would kill whoever writes to it
+                size = sum(len(key.encode()) + _BYTES_BESIDE_A_KEY for key in counts)
+                os.posix_fallocate(sums_file.fileno(), 0, max(size, _SMALLEST_BYTES))
+            sums = MmapedDict(str(temporary))
+            for key, value in counts.items():
+                sums.write_value(key, value, 0.0)
+            sums.close()
         path.unlink()
 
     @contextmanager

@@ -9,7 +9,6 @@ import hashlib
 import logging
 import os
 import time
-import uuid
 import zlib
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,6 +16,8 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+from preference.atomic_files import write_whole
 
 logger = logging.getLogger("pairloop.reward_model")
 Array = NDArray[np.float32]
@@ -62,16 +63,12 @@ class FeatureCache:
     def keep(self, prompt: str, answer: str, row: Array) -> None:
         """Writes a feature; where that fails, it is computed again next time."""
         path = self._path(prompt, answer)
-        temporary = path.with_name(f".{path.stem}-{uuid.uuid4().hex}.f32")
+        numbers = row.tobytes()  # no .npy: a damaged header makes numpy raise whatever Python's parser does
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            numbers = row.tobytes()  # no .npy: a damaged header makes numpy raise whatever Python's parser does
-            temporary.write_bytes(numbers + _checksum(path, numbers))
-            temporary.replace(path)
+            write_whole(path, numbers + _checksum(path, numbers), is_durable=False)
         except OSError as error:  # a full disk costs speed, not the answer
             self._say("features cannot be kept in %s (%s), so they are computed each time", self._folder, error.strerror)
-            with suppress(OSError):
-                temporary.unlink(missing_ok=True)
 
     def _path(self, prompt: str, answer: str) -> Path:
         digest = hashlib.sha256(f"{_FORMAT}|{len(prompt)}|{prompt}|{answer.strip()}".encode()).hexdigest()
@@ -90,7 +87,7 @@ def prune_features(model_dir: Path, *, most_bytes: int) -> int:
     """
     found: list[tuple[float, int, Path]] = []
     for folder, _, names in os.walk(model_dir / "features"):  # goes on where a folder is deleted meanwhile; rglob would raise
-        for path in (Path(folder) / name for name in names if name.endswith(".f32")):  # also what a killed writer left
+        for path in (Path(folder) / name for name in names if ".f32" in name):  # also what a killed writer left
             with suppress(OSError):  # another process may have replaced it
                 state = path.stat()
                 if path.name.startswith(".") and abs(time.time() - state.st_mtime) > _LEFTOVER_SECONDS:

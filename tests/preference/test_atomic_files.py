@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +19,7 @@ from click.testing import CliRunner
 from filelock import FileLock
 
 from backend.scoring.champion import Champions
-from preference.atomic_files import write_whole
+from preference.atomic_files import replacing, write_whole
 from preference.errors import RegistryError, TrainingError
 from preference.projects.folder import ProjectFolder
 from preference.projects.promotions import PROMOTIONS
@@ -29,6 +30,7 @@ from tests.conftest import REPOSITORY, SettingsFactory
 from tests.support.dying import ACTIONS, CARD, ROW
 from tests.support.filling_house import House, warnings_of
 from tests.support.lab import Lab, judged_tasks
+from tests.support.small_disk import Disk, small_disk
 from tests.support.studio_double import KEY, StudioDouble
 from tests.support.versions import publish_version
 from trainer.__main__ import main
@@ -98,51 +100,45 @@ def test_a_kill_at_any_step_of_writing_leaves_nothing_half_and_the_next_process_
 
 
 def test_what_killed_writers_left_is_swept_by_the_next_and_what_others_write_is_not(tmp_path: Path) -> None:
-    left, written_now, other = tmp_path / ".champion-0123", tmp_path / ".champion-4567", tmp_path / ".other-89ab"
-    for path in (left, written_now, other):
+    left, written_now, other = (tmp_path / f"{name}-{uuid.uuid4().hex}" for name in (".champion", ".champion", ".other"))
+    theirs = tmp_path / ".champion-of-mine"  # an export may go to any folder
+    for path in (left, written_now, other, theirs):
         path.touch()
-    for path in (left, other):
+    for path in (left, other, theirs):
         os.utime(path, (0, 0))
 
     write_whole(tmp_path / "champion", "v1\n")
 
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["champion", written_now.name, other.name])
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["champion", written_now.name, other.name, theirs.name])
+
+
+def test_what_raises_while_a_file_is_replaced_leaves_the_old_one_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "judgements.jsonl"
+    path.write_text("old")
+
+    with pytest.raises(ValueError, match="half"), replacing(path) as temporary:
+        temporary.write_text("half")
+        raise ValueError("half")
+
+    assert [(found.name, found.read_text()) for found in tmp_path.iterdir()] == [(path.name, "old")]
+
+
+def test_a_private_file_is_its_user_s_alone_from_the_first_byte_on(tmp_path: Path) -> None:
+    path = tmp_path / "pairs.jsonl"
+    with replacing(path, is_private=True) as temporary:
+        assert temporary.stat().st_mode & 0o777 == 0o600
+        temporary.write_text("{}")
+
+    assert path.stat().st_mode & 0o777 == 0o600
 
 
 # A disk that is full or read-only
 
 
-class Disk:
-    """A file system of its own at `path`."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._filler = path / "filler"
-
-    def leave(self, num_bytes: int) -> None:
-        """Fills the disk, but for so much."""
-        self.free()
-        state = os.statvfs(self.path)
-        room = state.f_bavail * state.f_frsize - num_bytes
-        with self._filler.open("wb") as file:
-            os.posix_fallocate(file.fileno(), 0, room)
-
-    def free(self) -> None:
-        self._filler.unlink(missing_ok=True)
-
-    def make_read_only(self) -> None:
-        subprocess.run(["mount", "-o", "remount,ro", str(self.path)], check=True)
-
-
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Disk]:
-    path = tmp_path / "disk"
-    path.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(path)], capture_output=True, text=True)
-    if mounted.returncode:
-        pytest.skip(f"a file system cannot be mounted here ({mounted.stderr.strip()})")
-    yield Disk(path)
-    subprocess.run(["umount", "--lazy", str(path)], check=True)
+    with small_disk(tmp_path / "disk") as disk:
+        yield disk
 
 
 def test_on_a_disk_that_fills_up_anywhere_in_a_publication_no_half_version_is_left(disk: Disk) -> None:

@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from preference.atomic_files import replacing
 from preference.studio.project import Task
 
 FORMAT = 2
@@ -105,18 +106,9 @@ class JudgementFile:
             os.fsync(file.fileno())
 
     def _rewrite(self, lines: Iterable[bytes]) -> None:
-        temporary = self.path.with_name(f".{self.path.name}-unfinished")
-        temporary.unlink(missing_ok=True)
-        try:
-            temporary.touch(mode=0o600, exist_ok=False)  # it holds prompts and answers, and only the trainer reads it
-            with temporary.open("wb") as file:
-                file.writelines(lines)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(self.path)
-        except OSError:
-            temporary.unlink(missing_ok=True)
-            raise
+        # It holds prompts and answers, and only the trainer reads it.
+        with replacing(self.path, is_private=True, is_only_writer=True) as temporary, temporary.open("wb") as file:
+            file.writelines(lines)
 
 
 def counts(tasks: Iterable[Task]) -> tuple[int, int]:

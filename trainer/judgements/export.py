@@ -8,7 +8,6 @@ JSON lines or Parquet. TRL reads no `weight`.
 
 import io
 import os
-import uuid
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from typing import Any, Literal
 from datasets import Dataset, Features, List, Value
 from datasets.utils.logging import disable_progress_bar
 
+from preference.atomic_files import replacing
 from preference.errors import ExportError
 from preference.labelling.label_config import LabelingLayout
 from preference.labelling.pairs import PreferencePair, Task, Ties, is_held_out, pairs_of_task
@@ -145,9 +145,8 @@ def _row(pair: PreferencePair, texts: tuple[str, ...], *, holdout_fraction: floa
 def _write(rows: list[dict[str, Any]], features: Features, path: Path) -> None:
     disable_progress_bar()
     dataset = Dataset.from_list([{name: row[name] for name in features} for row in rows], features=features)
-    temporary = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
     try:
-        with temporary.open("wb") as file:
+        with replacing(path) as temporary, temporary.open("wb") as file:
             if path.suffix == ".jsonl":
                 dataset.to_json(file, force_ascii=False)
             elif path.suffix == ".parquet":
@@ -156,12 +155,7 @@ def _write(rows: list[dict[str, Any]], features: Features, path: Path) -> None:
                 file.write(whole.getbuffer())
             else:
                 dataset.to_csv(file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
     except OSError as error:
         raise ExportError(
             f"{path} cannot be written ({error.strerror or error}); free some space, or name another file."
         ) from error
-    finally:
-        temporary.unlink(missing_ok=True)

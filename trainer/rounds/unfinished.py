@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from preference.atomic_files import sync, write_whole, writing
+from preference.atomic_files import replacing, write_whole, writing
 from preference.labelling.pairs import PreferencePair, read_pairs, write_pairs
 from preference.projects.folder import ProjectFolder
 
@@ -95,13 +95,9 @@ class UnfinishedRound:
         Raises:
             RegistryError: the folder is not writable, or the disk is full.
         """
-        temporary = self._pairs.with_suffix(".unfinished")
-        with writing(self.folder):
-            temporary.unlink(missing_ok=True)
-            temporary.touch(mode=0o600)  # it holds prompts and answers, and outlives a kill
+        # It holds prompts and answers, and outlives a kill.
+        with writing(self.folder), replacing(self._pairs, is_private=True, is_only_writer=True) as temporary:
             write_pairs(snapshot.pairs, temporary)
-            sync(temporary)
-            temporary.replace(self._pairs)
         record = self._read()
         self._write(dataclasses.replace(record, num_pairs=len(snapshot.pairs), key=snapshot.key, told=snapshot.told))
 

@@ -6,7 +6,6 @@ sizes, so that a kill, a full disk or a power cut in the middle leaves a folder 
 
 import json
 import logging
-import os
 import shutil
 import time
 from collections.abc import Callable
@@ -14,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from preference.atomic_files import sync, write_whole
 
 logger = logging.getLogger("pairloop.training")
 _MARKER = "whole.json"
@@ -66,9 +67,6 @@ def _is_whole(checkpoint: Path) -> bool:
 def _mark(checkpoint: Path) -> None:
     files = [path for path in checkpoint.rglob("*") if path.is_file()]
     for path in files:
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
-    temporary = checkpoint.with_name(f".{checkpoint.name}-{_MARKER}")
+        sync(path)
     sizes = {path.relative_to(checkpoint).as_posix(): path.stat().st_size for path in files}
-    temporary.write_text(json.dumps(sizes), encoding="utf-8")
-    temporary.replace(checkpoint / _MARKER)
+    write_whole(checkpoint / _MARKER, json.dumps(sizes))

@@ -10,6 +10,7 @@ from preference.errors import ModelError, RegistryError, StudioError, StudioUnre
 from tests.conftest import SettingsFactory
 from tests.support.filling_house import Asked, House, warnings_of
 from tests.support.importing_house import PROMPTS, Unsteady, begin, bring, held, holds_each_once, num_imports, rows
+from tests.support.small_disk import small_disk
 from tests.support.studio_double import KEY, LABEL_CONFIG
 
 
@@ -130,6 +131,24 @@ def test_a_damaged_note_of_what_was_sent_is_passed_over(house: House) -> None:
 
     assert bring(house, rows(3)) == {"imported": 3}
     assert not (house.folder.path / "importing.json").exists()
+
+
+def test_a_full_disk_ends_an_import_with_a_sentence_and_the_next_one_goes_on(
+    studio: Unsteady, settings_for: SettingsFactory, tmp_path: Path
+) -> None:
+    settings = settings_for(model_dir=tmp_path / "disk", label_studio_url=studio.url, label_studio_api_key=KEY)
+    with small_disk(settings.model_dir) as disk, House(studio, settings) as house:
+        disk.leave(0)
+
+        with pytest.raises(RegistryError) as refused:
+            bring(house, rows(3))
+
+        assert str(refused.value) == (
+            f"MODEL_DIR is not writable at {house.folder.path} (No space left on device); free some space."
+        )
+        assert held(house) == []
+        disk.free()
+        assert bring(house, rows(3)) == {"imported": 3}
 
 
 def test_two_imports_into_one_project_at_once_are_one_too_many(house: House) -> None:

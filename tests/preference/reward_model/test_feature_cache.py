@@ -219,7 +219,7 @@ def test_a_bound_of_nothing_empties_the_cache_and_the_next_reader_computes(make:
 
 def test_what_a_killed_writer_left_counts_and_goes_after_a_day(tmp_path: Path) -> None:
     left = {days: kept(tmp_path, f"killed {days}", days_unused=days) for days in (0.5, 5)}
-    left = {days: path.rename(path.with_name(f".{path.stem}-0123456789abcdef.f32")) for days, path in left.items()}
+    left = {days: path.rename(path.with_name(f".{path.name}-0123456789abcdef")) for days, path in left.items()}
     used = [kept(tmp_path, str(n), days_unused=0.1) for n in range(2)]
     assert prune_features(tmp_path, most_bytes=120) == 0
     assert [path.exists() for path in left.values()] == [True, False]
