@@ -49,3 +49,8 @@ def too_often(wait_seconds: int) -> TooManyRequests:
         f"ask again in {math.ceil(wait_seconds / 60)} min, or run pairloop-trainer once.",
         retry_after=wait_seconds,
     )
+
+
+def retry_header(error: Exception) -> dict[str, str]:
+    """When to ask again, as a header; empty where that is not known."""
+    return {"Retry-After": str(error.retry_after)} if isinstance(error, TooManyRequests) else {}

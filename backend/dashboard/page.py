@@ -16,10 +16,13 @@ from pydantic import TypeAdapter, ValidationError
 from werkzeug.exceptions import HTTPException
 
 from backend.contract.request_bodies import ButtonBody, ProjectId, read_form
-from backend.dashboard.buttons import Signer, check_origin, press, refusal, retry_header
+from backend.contract.training_limit import retry_header
+from backend.dashboard.buttons import press, refusal
 from backend.dashboard.charts import strip
 from backend.dashboard.formatting import between, count, duration, moment, per_cent, points, short
 from backend.dashboard.project_view import name_of, read_shown, tried
+from backend.dashboard.same_origin import check_origin
+from backend.dashboard.signatures import Signer
 from backend.monitoring.project_states import standings
 from backend.serving.process import Backend
 from preference.errors import RegistryError

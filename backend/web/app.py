@@ -1,11 +1,10 @@
 """The HTTP contract of a Label Studio ML backend, as label-studio 1.23.2 calls it.
 
 No route waits for a model to load or for Label Studio. Errors are one line of JSON without a trace.
-Covered: basic auth in constant time, a webhook secret, bodies (bodies.py), training requests an hour.
+Covered: who may ask (authorization.py), bodies (request_bodies.py), training requests an hour (training_limit.py).
 Not covered: TLS, and rate limits for other routes; a proxy before this adds both.
 """
 
-import hmac
 import importlib.metadata
 import logging
 import time
@@ -18,10 +17,10 @@ from werkzeug.exceptions import HTTPException
 
 from backend.contract.openapi import describe
 from backend.contract.request_bodies import MAX_BYTES, PredictBody, SetupBody, VersionsQuery, read_body, read_event
-from backend.contract.training_limit import ask_for_round, too_often
-from backend.dashboard.buttons import retry_header
+from backend.contract.training_limit import ask_for_round, retry_header, too_often
 from backend.dashboard.page import Dashboard, wants_page
 from backend.serving.process import Backend
+from backend.web.authorization import is_authorized
 from backend.web.health import Health
 from preference.errors import LayoutError, RegistryError
 from preference.projects.folder import ProjectFolder, known_projects
@@ -33,113 +32,115 @@ _EVENT_BYTES = 64 * 1024 * 1024  # 5,000 new tasks of 12 kB each; an event that 
 _FILL_EVENTS = {"TASKS_CREATED", "PROJECT_UPDATED"}
 
 
-def create_app(backend: Backend) -> Flask:
+def create_app(backend: Backend, *, health: Health | None = None) -> Flask:
     """The WSGI application over a backend."""
     app = Flask("pairloop", static_folder=None)  # else it serves a folder `static` of wherever it was started
     app.config["MAX_CONTENT_LENGTH"] = MAX_BYTES
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False  # it answers without a body
-    model_dir, state, dashboard = backend.settings.model_dir, Health(backend), Dashboard(backend)
+    routes = _Routes(backend, health or Health(backend))
+    for path, answer in (
+        ("/", routes.home), ("/health", routes.health), ("/versions", routes.versions), ("/metrics", routes.metrics),
+        ("/openapi.json", routes.openapi),
+    ):  # fmt: skip
+        app.add_url_rule(path, view_func=answer, methods=["GET"])
+    for path, take in (
+        ("/setup", routes.setup), ("/predict", routes.predict), ("/webhook", routes.webhook), ("/buttons", routes.buttons),
+    ):  # fmt: skip
+        app.add_url_rule(path, view_func=take, methods=["POST"])
+    app.before_request(routes.check_authorization)
+    app.after_request(routes.count)
+    app.register_error_handler(ValidationError, _invalid)
+    app.register_error_handler(LayoutError, lambda error: _refusal(str(error), 400))
+    app.register_error_handler(RegistryError, lambda error: _refusal(str(error), 503))
+    app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(Exception, _unexpected)
+    return app
 
-    @app.get("/")
-    def home() -> Response:
-        answer = dashboard.page(request) if wants_page(request) else jsonify(status="UP", model_class="PreferenceModel")
+
+class _Routes:
+    """What each route answers, and what is done around each request."""
+
+    def __init__(self, backend: Backend, health: Health) -> None:
+        self._backend, self._health, self._dashboard = backend, health, Dashboard(backend)
+        self._model_dir = backend.settings.model_dir
+
+    def home(self) -> Response:
+        answer = self._dashboard.page(request) if wants_page(request) else jsonify(status="UP", model_class="PreferenceModel")
         answer.vary.add("Accept")
         return answer
 
-    @app.post("/buttons")
-    def buttons() -> Response:
-        return dashboard.pressed(request)
+    def health(self) -> dict[str, Any]:
+        return self._health.read() if is_authorized(request, self._backend.settings) else {"status": "UP"}
 
-    @app.get("/health")
-    def health() -> dict[str, Any]:
-        if not _is_authorized(backend):
-            return {"status": "UP"}
-        return state.told()
+    def versions(self) -> dict[str, list[str]]:
+        # Label Studio's GET names no project; ?project=ID asks for one project's.
+        wanted = VersionsQuery.model_validate(request.args.to_dict()).project
+        try:
+            found = [folder for folder in known_projects(self._model_dir) if wanted in (None, folder.project_id)]
+            return {"versions": [version for folder in found for version in Versions(folder).all()]}
+        except OSError as error:
+            raise RegistryError(f"MODEL_DIR={self._model_dir} cannot be read ({error.strerror}); mount it read-write.") from error
 
-    @app.post("/setup")
-    def setup() -> dict[str, str]:
+    def metrics(self) -> Response:
+        return Response(self._backend.metrics.text(), content_type=CONTENT_TYPE_PLAIN_0_0_4)
+
+    def openapi(self) -> dict[str, Any]:
+        return describe(importlib.metadata.version("pairloop"))
+
+    def setup(self) -> dict[str, str]:
         body = read_body(request, SetupBody, max_bytes=_SETUP_BYTES)
-        return {"model_version": backend.setup(body.project, body.label_config, host=request.host)}
+        return {"model_version": self._backend.setup(body.project, body.label_config, host=request.host)}
 
-    @app.post("/predict")
-    def predict() -> dict[str, Any]:
+    def predict(self) -> dict[str, Any]:
         body = read_body(request, PredictBody)
         tasks = [{"id": task.id, "data": task.data} for task in body.tasks]
-        return {"results": backend.predict(body.project, body.label_config, tasks)}
+        return {"results": self._backend.predict(body.project, body.label_config, tasks)}
 
-    @app.post("/webhook")
-    def webhook() -> Response | tuple[dict[str, str], int]:
+    def webhook(self) -> tuple[dict[str, str], int]:
         body = read_event(request, max_bytes=_EVENT_BYTES)
         kind = "train" if body.action == "START_TRAINING" else "fill" if body.action in _FILL_EVENTS else None
         if kind is None:
             return {"status": "ignored"}, 200
         if body.project is None:
             return {"error": f"{body.action} names no project."}, 400
-        folder = ProjectFolder(model_dir, body.project.id)
+        folder = ProjectFolder(self._model_dir, body.project.id)
         if kind == "fill":
             folder.request("fill")
         elif wait_seconds := ask_for_round(folder, time.time()):
             raise too_often(wait_seconds)
         return {"status": "queued"}, 201
 
-    @app.get("/versions")
-    def versions() -> dict[str, list[str]]:
-        # Label Studio's GET names no project; ?project=ID asks for one project's.
-        wanted = VersionsQuery.model_validate(request.args.to_dict()).project
-        try:
-            found = [folder for folder in known_projects(model_dir) if wanted in (None, folder.project_id)]
-            return {"versions": [version for folder in found for version in Versions(folder).all()]}
-        except OSError as error:
-            raise RegistryError(f"MODEL_DIR={model_dir} cannot be read ({error.strerror}); mount it read-write.") from error
+    def buttons(self) -> Response:
+        return self._dashboard.pressed(request)
 
-    @app.get("/metrics")
-    def metrics() -> Response:
-        return Response(backend.metrics.text(), content_type=CONTENT_TYPE_PLAIN_0_0_4)
-
-    @app.get("/openapi.json")
-    def openapi() -> dict[str, Any]:
-        return describe(importlib.metadata.version("pairloop"))
-
-    @app.before_request
-    def check_authorization() -> tuple[dict[str, str], int, dict[str, str]] | None:
+    def check_authorization(self) -> tuple[dict[str, str], int, dict[str, str]] | None:
         g.started = time.perf_counter()
-        if request.path == "/health" or _is_authorized(backend):
+        if request.path == "/health" or is_authorized(request, self._backend.settings):
             return None
         return {"error": "Basic auth is required."}, 401, {"WWW-Authenticate": 'Basic realm="Pairloop"'}
 
-    @app.after_request
-    def count(response: Response) -> Response:
+    def count(self, response: Response) -> Response:
         route = request.url_rule.rule if request.url_rule else "other"
-        backend.metrics.requests.labels(route, response.status_code).inc()
-        backend.metrics.seconds.labels(route).observe(time.perf_counter() - g.started)
+        self._backend.metrics.requests.labels(route, response.status_code).inc()
+        self._backend.metrics.seconds.labels(route).observe(time.perf_counter() - g.started)
         return response
 
-    @app.errorhandler(ValidationError)
-    def invalid(error: ValidationError) -> Response:
-        problem = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(map(str, problem["loc"])) or "the body"
-        return _refusal(f"{place}: {problem['msg'].removeprefix('Value error, ')}", 400)
 
-    @app.errorhandler(LayoutError)
-    def misfit(error: LayoutError) -> Response:
-        return _refusal(str(error), 400)
+def _invalid(error: ValidationError) -> Response:
+    problem = error.errors(include_url=False, include_input=False)[0]
+    place = ".".join(map(str, problem["loc"])) or "the body"
+    return _refusal(f"{place}: {problem['msg'].removeprefix('Value error, ')}", 400)
 
-    @app.errorhandler(RegistryError)
-    def unwritable(error: RegistryError) -> Response:
-        return _refusal(str(error), 503)
 
-    @app.errorhandler(HTTPException)
-    def http_error(error: HTTPException) -> Response:
-        response = _refusal(error.description or error.name, error.code or 500)
-        response.headers.extend(retry_header(error))
-        return response
+def _http_error(error: HTTPException) -> Response:
+    response = _refusal(error.description or error.name, error.code or 500)
+    response.headers.extend(retry_header(error))
+    return response
 
-    @app.errorhandler(Exception)
-    def unexpected(error: Exception) -> Response:  # a door: Label Studio's page opens without a prediction
-        logger.exception("%s failed", request.path)
-        return _refusal(f"{type(error).__name__}; the backend's log has the trace.", 500)
 
-    return app
+def _unexpected(error: Exception) -> Response:  # else Label Studio's page would not open
+    logger.exception("%s failed", request.path)
+    return _refusal(f"{type(error).__name__}; the backend's log has the trace.", 500)
 
 
 def _refusal(message: str, status: int) -> Response:
@@ -148,22 +149,3 @@ def _refusal(message: str, status: int) -> Response:
     response = jsonify({"error": line})
     response.status = f"{status} {line[:300].encode('ascii', 'replace').decode()}"
     return response
-
-
-def _is_authorized(backend: Backend) -> bool:
-    """Whether basic auth is off or right; /webhook may bring the webhook secret instead, all that its events can."""
-    settings = backend.settings
-    if not settings.basic_auth_user:
-        return True
-    secret = settings.webhook_secret.get_secret_value()
-    if request.path == "/webhook" and secret and _is_same(request.headers.get("Authorization", ""), f"Bearer {secret}"):
-        return True
-    given = request.authorization
-    if given is None or given.type != "basic":
-        return False
-    is_user = _is_same(given.username or "", settings.basic_auth_user)
-    return _is_same(given.password or "", settings.basic_auth_pass.get_secret_value()) and is_user
-
-
-def _is_same(given: str, expected: str) -> bool:
-    return hmac.compare_digest(given.encode(), expected.encode())

@@ -1,4 +1,4 @@
-"""What /health tells those who may know: whether this process is ready, what it serves, what waits, what is wrong.
+"""What /health answers those who may know: whether this process is ready, what it serves, what waits, what is wrong.
 
 Covered: it never waits for a model or for Label Studio, and answers whatever lies in MODEL_DIR, or nothing.
 """
@@ -16,19 +16,19 @@ _FRESH_SECONDS = 0.5  # as long as a promotion may take to be seen
 
 
 class Health:
-    """What one process tells. Label Studio asks before each thing it wants, so those who ask together share one reading."""
+    """What one process answers. Label Studio asks before each thing it wants, so those who ask together share one reading."""
 
     def __init__(self, backend: Backend, *, clock: Callable[[], float] = time.monotonic) -> None:
         """`clock` gives seconds."""
         self._backend, self._clock = backend, clock
-        self._read_at, self._told = float("-inf"), dict[str, Any]()
+        self._read_at, self._answer = float("-inf"), dict[str, Any]()
 
-    def told(self) -> dict[str, Any]:
+    def read(self) -> dict[str, Any]:
         """The answer as JSON, at most half a second old."""
         now = self._clock()
         if now - self._read_at >= _FRESH_SECONDS:
-            self._told, self._read_at = _read(self._backend), now  # two at once read twice, and are both right
-        return self._told
+            self._answer, self._read_at = _read(self._backend), now  # two at once read twice, and are both right
+        return self._answer
 
 
 def _read(backend: Backend) -> dict[str, Any]:

@@ -1,3 +1,4 @@
+import itertools
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -16,14 +17,14 @@ from tests.support.versions import publish_version
 
 
 @pytest.fixture
-def backend(settings_for: SettingsFactory, monkeypatch: pytest.MonkeyPatch) -> Backend:
-    monkeypatch.setattr("backend.web.health._FRESH_SECONDS", 0.0)
+def backend(settings_for: SettingsFactory) -> Backend:
     return Backend(settings_for(generator_engine="echo"))  # never started: nothing is loaded unless a test does it
 
 
 @pytest.fixture
 def client(backend: Backend) -> FlaskClient:
-    return create_app(backend).test_client()
+    every_second = Health(backend, clock=itertools.count().__next__)  # reads anew each time
+    return create_app(backend, health=every_second).test_client()
 
 
 def health(client: FlaskClient) -> dict[str, Any]:
@@ -91,13 +92,13 @@ def test_those_who_ask_within_half_a_second_share_one_reading(settings_for: Sett
     now = 100.0
     backend = Backend(settings_for(generator_engine="echo"))
     state = Health(backend, clock=lambda: now)
-    assert state.told()["queue"] == 0
+    assert state.read()["queue"] == 0
     backend.scheduler.submit("Why?", seed=1, is_urgent=False)
 
     now += 0.4
-    assert state.told()["queue"] == 0
+    assert state.read()["queue"] == 0
     now += 0.1
-    assert state.told()["queue"] == 1
+    assert state.read()["queue"] == 1
 
 
 # Whatever lies in MODEL_DIR
