@@ -31,10 +31,10 @@ def serve() -> None:
     from backend.web.gunicorn_server import Server, tallies_folder
 
     settings = begin()
-    if settings.host not in ("127.0.0.1", "localhost", "::1") and not settings.basic_auth_user:
+    if settings.server.host not in ("127.0.0.1", "localhost", "::1") and not settings.server.basic_auth_user:
         logging.getLogger("pairloop.backend").critical(  # shown whatever LOG_LEVEL is
             "HOST=%s is open to the network without a password: whoever reaches port %d may have answers scored and start training; "
-            "set BASIC_AUTH_USER and BASIC_AUTH_PASS, or HOST=127.0.0.1", settings.host, settings.port
+            "set BASIC_AUTH_USER and BASIC_AUTH_PASS, or HOST=127.0.0.1", settings.server.host, settings.server.port
         )  # fmt: skip
     with tallies_folder() as tallies:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(tallies)
@@ -75,9 +75,9 @@ def connect(
         raise click.ClickException(str(error)) from None
     for sentence in done or ["there was nothing to do"]:
         click.echo(sentence)
-    click.echo(f"project {project.id} is connected: {settings.label_studio_page}/projects/{project.id}")
+    click.echo(f"project {project.id} is connected: {settings.studio.page}/projects/{project.id}")
     if champion is None:
-        num_needed = max(settings.min_new_pairs, settings.min_pairs)
+        num_needed = max(settings.training.min_new_pairs, settings.training.min_pairs)
         click.echo(f"nothing is suggested yet: pairloop-trainer trains its first reward model after {num_needed} judgements")
     if prompts is not None:
         _import(project.id, prompts)
@@ -160,7 +160,7 @@ def _new_project(settings: Settings, title: str, *, label_config: str | None, pr
     from preference.studio.account import Account
     from preference.studio.project import LabelStudioProject
 
-    label_config = label_config or default_label_config(show_rewards=settings.show_rewards)
+    label_config = label_config or default_label_config(show_rewards=settings.suggesting.show_rewards)
     layout = LabelingLayout.from_label_config(label_config)
     if prompts is not None:
         len(PromptFile(prompts, layout))
@@ -194,8 +194,8 @@ def _work(action: Any, project_id: int) -> None:
 
 
 def _wait_for_backend(settings: Settings) -> None:
-    if not _is_up(f"{settings.address}/health"):  # from here; only Label Studio has to reach it
-        click.echo(f"no answer from {settings.address}/health; asking Label Studio all the same", err=True)
+    if not _is_up(f"{settings.server.address}/health"):  # from here; only Label Studio has to reach it
+        click.echo(f"no answer from {settings.server.address}/health; asking Label Studio all the same", err=True)
 
 
 def _is_up(url: str) -> bool:

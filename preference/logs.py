@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 from pydantic import SecretStr
 
 from preference.redaction import trace
-from preference.settings import Settings
+from preference.settings import Settings, variables
 
 _SHORTEST_SECRET = 4  # a shorter one would be found inside common words
 
@@ -36,11 +36,12 @@ def set_up_logging(settings: Settings) -> None:
 
 def log_line(settings: Settings) -> logging.Formatter:
     """What makes a line of an event; in JSON a traceback is a field of it, in text it follows."""
-    found = [value.get_secret_value() for value in vars(settings).values() if isinstance(value, SecretStr)]
-    for name in ("label_studio_url", "label_studio_public_url", "openai_base_url", "backend_url"):  # https://user:password@host
-        quoted = urlsplit(getattr(settings, name) or "").password or ""
-        found += [quoted, unquote(quoted)]
-    return (_JsonLine if settings.log_format == "json" else _TextLine)(found, is_debug=settings.log_level == "DEBUG")
+    values = [settings.value_of(variable) for variable in variables()]
+    secrets = [value.get_secret_value() for value in values if isinstance(value, SecretStr)]
+    for address in (value for value in values if isinstance(value, str) and "://" in value):  # https://user:password@host
+        quoted = urlsplit(address).password or ""
+        secrets += [quoted, unquote(quoted)]
+    return (_JsonLine if settings.log_format == "json" else _TextLine)(secrets, is_debug=settings.log_level == "DEBUG")
 
 
 class _TextLine(logging.Formatter):

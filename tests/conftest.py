@@ -67,7 +67,7 @@ def settings_for(tmp_path: Path) -> SettingsFactory:
     """Makes settings whose MODEL_DIR is in this test's folder, without a control group; keyword arguments replace the defaults."""
 
     def make(**changes: Any) -> Settings:
-        return Settings(
+        return Settings.of(
             **{"model_dir": tmp_path / "models", "device": "cpu", "torch_threads": 1, "control_percent": 0, **changes}
         )
 

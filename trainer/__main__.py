@@ -129,8 +129,8 @@ def export(project_id: int, format_name: Literal["trl", "dpo", "sft", "csv"], pa
             format_name=format_name,
             conversational=conversational,
             layout=LabelingLayout.from_label_config(project.read()["label_config"]),
-            holdout_fraction=settings.holdout_fraction,
-            prefer_ground_truth=settings.prefer_ground_truth,
+            holdout_fraction=settings.training.holdout_fraction,
+            prefer_ground_truth=settings.training.prefer_ground_truth,
         )
     except PairloopError as error:
         raise click.ClickException(str(error)) from None

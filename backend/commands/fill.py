@@ -172,7 +172,7 @@ def _generating(folder: ProjectFolder, settings: Settings) -> Iterator[tuple[Cha
     champion = Champions(settings.model_dir, device=pick_device(settings.device)).of(folder.project_id)
     champion.refresh()
     metrics = Metrics()
-    scheduler = Scheduler(lambda: ENGINES[settings.generator_engine](settings), metrics)
+    scheduler = Scheduler(lambda: ENGINES[settings.generator.engine](settings), metrics)
     thread = threading.Thread(target=scheduler.run, name="generator", daemon=True)
     thread.start()
     try:

@@ -40,7 +40,7 @@ def connect(project: LabelStudioProject, folder: ProjectFolder, settings: Settin
     """
     done, state = [], project.read()
     if has_no_config(state):
-        project.update(label_config=default_label_config(show_rewards=settings.show_rewards))
+        project.update(label_config=default_label_config(show_rewards=settings.suggesting.show_rewards))
         done.append("set the label config")
     else:
         LabelingLayout.from_label_config(state["label_config"])
@@ -140,12 +140,12 @@ def _our_row(project: LabelStudioProject, folder: ProjectFolder, host: str | Non
 def _mend_row(project: LabelStudioProject, links: Links, settings: Settings, version: str) -> list[str]:
     if not links.rows:
         _add_row(project, settings, version)
-        return [f"connected {settings.address} as {version}"]
+        return [f"connected {settings.server.address} as {version}"]
     done = []
     ours, *doubles = links.rows
     for row in doubles:
         project.connections.remove(row)
-        done.append(f"removed a second connection to {settings.address}")
+        done.append(f"removed a second connection to {settings.server.address}")
     auth = _basic_auth(settings)
     if auth is not None and lacks_auth(ours, settings):
         project.connections.authorize(ours, auth)
@@ -186,22 +186,26 @@ def _remove(project: LabelStudioProject, links: Links, *, only_old: bool) -> lis
 
 def _add_row(project: LabelStudioProject, settings: Settings, version: str) -> None:
     try:
-        project.connections.add(settings.address, title=version, basic_auth=_basic_auth(settings))
+        project.connections.add(settings.server.address, title=version, basic_auth=_basic_auth(settings))
     except StudioError as error:
         # Label Studio keeps a half-made row when it refuses a private address: it would predict but never train.
         for row in project.connections.all():
-            if row.url.rstrip("/") == settings.address:
+            if row.url.rstrip("/") == settings.server.address:
                 project.connections.remove(row)
         raise _refused(settings, error) from error
 
 
 def _refused(settings: Settings, error: StudioError) -> StudioError:
     return StudioError(
-        f"Label Studio could not connect {settings.address}: {error}. It must reach that address (set BACKEND_URL), and "
+        f"Label Studio could not connect {settings.server.address}: {error}. It must reach that address (set BACKEND_URL), and "
         "for a private one it needs SSRF_PROTECTION_ENABLED=false and ML_BLOCK_LOCAL_IP=false."
     )
 
 
 def _basic_auth(settings: Settings) -> tuple[str, str] | None:
     """The user and the password that this backend asks for."""
-    return (settings.basic_auth_user, settings.basic_auth_pass.get_secret_value()) if settings.basic_auth_user else None
+    return (
+        (settings.server.basic_auth_user, settings.server.basic_auth_pass.get_secret_value())
+        if settings.server.basic_auth_user
+        else None
+    )

@@ -31,10 +31,10 @@ class Links:
 def read_links(project: LabelStudioProject, folder: ProjectFolder, settings: Settings) -> Links:
     """What Label Studio holds; it calls /health and /setup of each row for that."""
     titles, rows = Versions(folder).all(), project.connections.all()
-    home, was_at = urlsplit(settings.address).netloc, folder.read_host()
+    home, was_at = urlsplit(settings.server.address).netloc, folder.read_host()
     if was_at == home:
         was_at = None
-    ours = [row for row in rows if row.url.rstrip("/") == settings.address]
+    ours = [row for row in rows if row.url.rstrip("/") == settings.server.address]
     others = [row for row in rows if row not in ours]
     at_host = [row for row in others if urlsplit(row.url).netloc == was_at]
     # Behind a proxy, several backends share a host. What `connect` or `disconnect` left at one is not ours the next time either.
@@ -63,12 +63,12 @@ def _is_root(row: Connection) -> bool:
 
 def hook_address(settings: Settings) -> str:
     """Where this backend takes events, as Label Studio writes it."""
-    return f"{settings.address}/webhook"
+    return f"{settings.server.address}/webhook"
 
 
 def hook_headers(settings: Settings) -> dict[str, str]:
     """What a webhook must send: Label Studio gives it no basic auth."""
-    secret = settings.webhook_secret.get_secret_value()
+    secret = settings.server.webhook_secret.get_secret_value()
     return {"Authorization": f"Bearer {secret}"} if secret else {}
 
 
@@ -86,4 +86,4 @@ def hook_faults(hook: Webhook, settings: Settings) -> list[HookFault]:
 def lacks_auth(row: Connection, settings: Settings) -> bool:
     """Whether Label Studio sends that backend another user or password than it asks for; it does not tell the password."""
     is_refused = row.state == "ER" and "401" in row.problem
-    return bool(settings.basic_auth_user) and (is_refused or row.basic_auth_user != settings.basic_auth_user)
+    return bool(settings.server.basic_auth_user) and (is_refused or row.basic_auth_user != settings.server.basic_auth_user)

@@ -26,7 +26,7 @@ def press(body: ButtonBody, settings: Settings, *, champion: str | None) -> str:
         return _train(folder, settings)
     if body.button == "fill":
         folder.request("fill")
-        if not settings.label_studio_api_key.get_secret_value():
+        if not settings.studio.api_key.get_secret_value():
             return "Asked for, but LABEL_STUDIO_API_KEY is not set, so this backend fills nothing."
         return "Asked for: the filler looks for tasks without answers now."
     try:

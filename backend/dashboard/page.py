@@ -93,9 +93,9 @@ class Dashboard:
             token=signer.token(shown.id, shown.champion) if signer and shown else None,
             is_ready=self._backend.scheduler.is_ready,
             num_waiting=tried([], lambda: self._backend.metrics.num_jobs_waiting, None),
-            engine=self._settings.generator_engine,
-            has_key=bool(self._settings.label_studio_api_key.get_secret_value()),
-            label_studio=self._settings.label_studio_page,
+            engine=self._settings.generator.engine,
+            has_key=bool(self._settings.studio.api_key.get_secret_value()),
+            label_studio=self._settings.studio.page,
             now=time.time(),
         )
         # Half an emoji in a damaged file is no UTF-8.

@@ -100,7 +100,7 @@ def read_shown(standing: Standing, settings: Settings, problems: list[str]) -> S
     return Shown(
         standing.project_id,
         name_of(standing, model_dir),
-        f"{settings.label_studio_page}/projects/{standing.project_id}",
+        f"{settings.studio.page}/projects/{standing.project_id}",
         read_loop(folder, model_dir, filling=standing.filling),
         standing.champion,
         tried(problems, lambda: _before(folder, versions), None),

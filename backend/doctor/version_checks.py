@@ -69,7 +69,9 @@ def _predictions(examined: Examined) -> str:
 
 def _format(examined: Examined) -> str:
     settings = examined.installation.settings
-    result = Pairwise.suggestion(examined.layout, (0.5, -0.5), suggest=settings.suggest, show_rewards=settings.show_rewards)
+    result = Pairwise.suggestion(
+        examined.layout, (0.5, -0.5), suggest=settings.suggesting.suggest, show_rewards=settings.suggesting.show_rewards
+    )
     problems = prediction_problems(examined.state["label_config"], {"result": result, "score": 0.73, "model_version": UNTRAINED})
     if problems:
         raise CheckFailed(

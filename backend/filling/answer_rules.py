@@ -46,8 +46,8 @@ class AnswerRules:
     def __init__(self, layout: LabelingLayout, settings: Settings, generator: Callable[[], Generator]) -> None:
         """`generator` gives what writes the answers, for the record; it is called when there are answers."""
         self._layout, self._settings, self._generator = layout, settings, generator
-        self._model = f"{settings.generator_engine} {settings.generator_model}"
-        self.num_answers = settings.num_candidates  # to ask for, for each task
+        self._model = f"{settings.generator.engine} {settings.generator.model}"
+        self.num_answers = settings.filling.num_candidates  # to ask for, for each task
 
     def problem(self, task: Task) -> str:
         """Why this task cannot be answered; empty where it can."""
@@ -82,7 +82,7 @@ class AnswerRules:
         present = [text for text in shown.values() if text is not None]
         texts = [*present, *writing.answers]
         pairs = self._pairs(present, texts)
-        if not pairs and not writing.refused and attempt.number < settings.max_resamples:
+        if not pairs and not writing.refused and attempt.number < settings.filling.max_resamples:
             return Attempt(task, attempt.number + 1)
         full = [place for place, text in enumerate(texts) if text.strip()]
         if len(full) < 2:
@@ -115,16 +115,16 @@ class AnswerRules:
 
     def _pairs(self, present: Sequence[str], texts: Sequence[str]) -> list[tuple[int, int]]:
         """The pairs that may be shown; an answer that is there already belongs to each of them."""
-        pairs = different_pairs(texts, self._settings.max_similarity)
+        pairs = different_pairs(texts, self._settings.filling.max_similarity)
         return [pair for pair in pairs if pair[0] == 0] if present else pairs
 
     def _choose(
         self, task: Task, texts: Sequence[str], pairs: Sequence[tuple[int, int]], record: dict[str, Any], *,
         score: Score | None, seed: int,
     ) -> tuple[int, int]:  # fmt: skip
-        if self._settings.num_candidates == 2:
+        if self._settings.filling.num_candidates == 2:
             return pairs[0]
-        strategy = self._settings.pair_strategy
+        strategy = self._settings.filling.pair_strategy
         rewards = None if score is None else list(score(self.prompt(task), texts))
         record["candidates"] = len(texts)
         record["strategy"] = "random" if rewards is None and strategy in WITH_REWARDS else strategy

@@ -80,7 +80,7 @@ class Filler:
                 if str(error) != said:
                     logger.warning("the filler waits, MODEL_DIR=%s fails it (%s)", self._settings.model_dir, error)
                 said = str(error)
-                stop.wait(self._settings.fill_every_seconds)
+                stop.wait(self._settings.filling.fill_every_seconds)
             finally:
                 self.is_chosen = False
 
@@ -125,10 +125,10 @@ class Filler:
             is_done = visit.run(is_over, has_new_version=has_new_version)
         except PairloopError as error:
             self._say(folder, seen, "" if stop.is_set() else str(error))
-            return self._settings.fill_every_seconds
+            return self._settings.filling.fill_every_seconds
         except Exception:  # a door: this thread must outlive whatever one project does to it
             logger.exception("project %d: the filler failed", folder.project_id)
-            return self._settings.fill_every_seconds
+            return self._settings.filling.fill_every_seconds
         finally:
             if visit is not None:
                 seen.scored_version = visit.scored_version or seen.scored_version
@@ -140,7 +140,7 @@ class Filler:
         self._say(folder, seen, f"tasks left unanswered: {left}" if left else "")
         self._sweep(project, folder, seen, is_over)
         seen.is_row_sure = not visit.has_mended
-        return self._settings.fill_every_seconds if seen.is_row_sure else _REST_SECONDS
+        return self._settings.filling.fill_every_seconds if seen.is_row_sure else _REST_SECONDS
 
     def _sweep(self, project: LabelStudioProject, folder: ProjectFolder, seen: _Seen, is_over: Callable[[], bool]) -> None:
         """Removes a page's outdated predictions; once all pages were seen to, or after a failure, not for a while."""

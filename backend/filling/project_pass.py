@@ -59,7 +59,7 @@ class ProjectPass:
         self._shown_version = state.get("model_version")
         self._stream = AnswerStream(
             project, self._layout, AnswerRules(self._layout, settings, scheduler.generator), scheduler,
-            metrics=metrics, num_connections=settings.storing_connections, score=lambda: candidate_score(champion.serving),
+            metrics=metrics, num_connections=settings.filling.storing_connections, score=lambda: candidate_score(champion.serving),
         )  # fmt: skip
         self._progress = Progress(folder, metrics)
         self._num_scored = 0
@@ -149,7 +149,7 @@ class ProjectPass:
     def _score(self, tasks: Sequence[Task]) -> None:
         """Stores a prediction of the served version for each task that still is as it was read."""
         serving, settings = self._champion.serving, self._settings
-        if serving is not None and settings.control_percent and len(serving.scores) < LEAST_OTHERS:
+        if serving is not None and settings.suggesting.control_percent and len(serving.scores) < LEAST_OTHERS:
             serving.scores.extend(self._project.open_scores())  # this process has just started
         found = predict_tasks(tasks, self._layout, serving, settings=settings, least_others=0)
         scored = still_wanted(tasks, found, self._project, layout=self._layout)

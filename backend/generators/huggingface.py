@@ -29,9 +29,9 @@ class HuggingFaceGenerator:
     """A causal language model in memory; loads in the constructor."""
 
     def __init__(self, settings: Settings) -> None:
-        path = locate(settings.generator_model, settings.model_dir)
+        path = locate(settings.generator.model, settings.model_dir)
         device = pick_device(settings.device)
-        dtype = pick_dtype(settings.dtype, device)
+        dtype = pick_dtype(settings.generator.dtype, device)
         self._tokenizer = load_tokenizer(path)
         self._model = load_weights(AutoModelForCausalLM, path, dtype=dtype, device=device)
         if not can_hold(self._model):
@@ -39,28 +39,28 @@ class HuggingFaceGenerator:
                 f"{path} is a {self._model.config.model_type} model: it keeps more than keys and values, or has no position ids, "
                 "and this engine cannot write with it; run a server that speaks OpenAI's API, and set GENERATOR_ENGINE=openai."
             )
-        self._system = settings.system_prompt
+        self._system = settings.generator.system_prompt
         window = _window(self._model.config.get_text_config())
-        self._max_prompt_tokens = min(settings.max_prompt_tokens, window - settings.max_new_tokens)
+        self._max_prompt_tokens = min(settings.generator.max_prompt_tokens, window - settings.generator.max_new_tokens)
         if self._max_prompt_tokens < 16:
             raise ModelError(
-                f"{path} reads {window} tokens at most; MAX_NEW_TOKENS={settings.max_new_tokens} leaves no room for a prompt."
+                f"{path} reads {window} tokens at most; MAX_NEW_TOKENS={settings.generator.max_new_tokens} leaves no room for a prompt."
             )
         self._style = SamplingOptions(
-            temperature=settings.temperature, top_k=settings.top_k, top_p=settings.top_p,
-            max_new_tokens=settings.max_new_tokens, stop_tokens=_stop_tokens(self._model, self._tokenizer),
-            stop_texts=settings.stop,
+            temperature=settings.generator.temperature, top_k=settings.generator.top_k, top_p=settings.generator.top_p,
+            max_new_tokens=settings.generator.max_new_tokens, stop_tokens=_stop_tokens(self._model, self._tokenizer),
+            stop_texts=settings.generator.stop,
         )  # fmt: skip
         self._max_tokens = num_tokens_that_fit(self._model.config, dtype=dtype, device=device)
-        self._max_rows = settings.batch_prompts * settings.num_candidates or _MAX_ROWS[device.type]
-        self.capacity = max(1, self._max_rows // settings.num_candidates)
-        self.name = title(settings.generator_model)
+        self._max_rows = settings.generator.batch_prompts * settings.filling.num_candidates or _MAX_ROWS[device.type]
+        self.capacity = max(1, self._max_rows // settings.filling.num_candidates)
+        self.name = title(settings.generator.model)
         self.sampling: dict[str, Any] = {
-            "temperature": settings.temperature, "top_k": settings.top_k, "top_p": settings.top_p,
-            "max_new_tokens": settings.max_new_tokens,
+            "temperature": settings.generator.temperature, "top_k": settings.generator.top_k, "top_p": settings.generator.top_p,
+            "max_new_tokens": settings.generator.max_new_tokens,
         }  # fmt: skip
-        if settings.system_prompt:
-            self.sampling["system_prompt"] = settings.system_prompt
+        if settings.generator.system_prompt:
+            self.sampling["system_prompt"] = settings.generator.system_prompt
         logger.info(
             "generator %s up on %s: up to %d answers at a time, with %d tokens of memory", self.name, device, self._max_rows,
             self._max_tokens,

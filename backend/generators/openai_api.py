@@ -41,22 +41,22 @@ class OpenAIGenerator:
             ModelError: it cannot be reached, does not accept the key, or does not serve exactly one while none is named.
         """
         self._settings, self._max_retries, self._patience_seconds = settings, max_retries, patience_seconds
-        address = urlsplit(settings.openai_base_url)
+        address = urlsplit(settings.openai.base_url)
         self._server = f"{address.scheme}://{address.netloc.rpartition('@')[2]}{address.path}"  # without a password
         self._serves_n, self._limit = True, "max_tokens"
         self._num_writing = 0
-        self.capacity = settings.openai_concurrency
-        served, named = self._served(), settings.generator_model
+        self.capacity = settings.openai.concurrency
+        served, named = self._served(), settings.generator.model
         if named == _THE_ONLY_ONE and len(served) != 1:
             models = f"{len(served)} models ({', '.join(served[:20])})" if served else "no model"
             raise ModelError(f"{self._server} lists {models}; set GENERATOR_MODEL to the one that shall write.")
         self.name = served[0] if named == _THE_ONLY_ONE else named
         self.sampling: dict[str, Any] = {
-            "temperature": settings.temperature, "top_p": settings.top_p, "max_new_tokens": settings.max_new_tokens,
-            "endpoint": settings.openai_endpoint,
+            "temperature": settings.generator.temperature, "top_p": settings.generator.top_p, "max_new_tokens": settings.generator.max_new_tokens,
+            "endpoint": settings.openai.endpoint,
         }  # fmt: skip
-        if settings.system_prompt:
-            self.sampling["system_prompt"] = settings.system_prompt
+        if settings.generator.system_prompt:
+            self.sampling["system_prompt"] = settings.generator.system_prompt
         logger.info("generator %s at %s: %d requests at a time", self.name, self._server, self.capacity)
 
     def run(self, jobs: Jobs) -> None:
@@ -75,8 +75,8 @@ class OpenAIGenerator:
             raise self._failure(error) from error
 
     def _access(self) -> dict[str, Any]:
-        key = self._settings.openai_api_key.get_secret_value()
-        return {"base_url": self._settings.openai_base_url, "api_key": key or "none"}  # openai insists on one
+        key = self._settings.openai.api_key.get_secret_value()
+        return {"base_url": self._settings.openai.base_url, "api_key": key or "none"}  # openai insists on one
 
     async def _run(self, jobs: Jobs) -> None:
         waiting: list[Job] = []  # for a seat: urgent jobs come beyond count
@@ -132,7 +132,7 @@ class OpenAIGenerator:
             self._num_writing += n
             try:
                 async with asyncio.timeout(self._patience_seconds):
-                    answer = await create(**request, **{limit: self._settings.max_new_tokens})
+                    answer = await create(**request, **{limit: self._settings.generator.max_new_tokens})
                 choices: list[Any] = getattr(answer, "choices", None) or []
                 if not choices:
                     raise ValueError("no choices")
@@ -150,13 +150,17 @@ class OpenAIGenerator:
 
     @property
     def _is_chat(self) -> bool:
-        return self._settings.openai_endpoint == "chat"
+        return self._settings.openai.endpoint == "chat"
 
     def _request(self, prompt: str) -> dict[str, Any]:
-        settings, system = self._settings, self._settings.system_prompt
-        request: dict[str, Any] = {"model": self.name, "temperature": settings.temperature, "top_p": settings.top_p}
-        if settings.stop:
-            request["stop"] = list(settings.stop[:_MAX_STOPS])
+        settings, system = self._settings, self._settings.generator.system_prompt
+        request: dict[str, Any] = {
+            "model": self.name,
+            "temperature": settings.generator.temperature,
+            "top_p": settings.generator.top_p,
+        }
+        if settings.generator.stop:
+            request["stop"] = list(settings.generator.stop[:_MAX_STOPS])
         if self._is_chat:
             before = [{"role": "system", "content": system}] if system else []
             return request | {"messages": [*before, {"role": "user", "content": prompt}]}
@@ -168,7 +172,7 @@ class OpenAIGenerator:
     def _writing(self, choices: list[Any]) -> WrittenAnswers:
         answers = []
         for text in map(self._text, choices):  # some servers leave the stop text in, and they were told four of them at most
-            answers.append(min((text.split(stop, 1)[0] for stop in self._settings.stop), key=len, default=text).strip())
+            answers.append(min((text.split(stop, 1)[0] for stop in self._settings.generator.stop), key=len, default=text).strip())
         if not any(answers) and any(choice.finish_reason == "content_filter" for choice in choices):
             return WrittenAnswers([], refused="the server refused the prompt: its content filter let no answer through")
         return WrittenAnswers(answers)
@@ -179,7 +183,7 @@ class OpenAIGenerator:
                 return ModelError(f"{self._server} refused the key ({status}); set OPENAI_API_KEY to one that it accepts.")
             case 404:
                 return ModelError(
-                    f"{self._server} has no model {self.name!r} or no {self._settings.openai_endpoint} endpoint (404); "
+                    f"{self._server} has no model {self.name!r} or no {self._settings.openai.endpoint} endpoint (404); "
                     "set GENERATOR_MODEL, OPENAI_ENDPOINT or OPENAI_BASE_URL."
                 )
             case int(status):

@@ -34,7 +34,7 @@ def predict_tasks(
         prompt, (left, right) = layout.prompt(task["data"]), layout.answers(task["data"])
         if prompt is None or left is None or right is None:
             continue
-        if is_control(task.get("id"), settings.control_percent):
+        if is_control(task.get("id"), settings.suggesting.control_percent):
             control.append(i)
         elif not only_known or (serving.model.knows(prompt, left) and serving.model.knows(prompt, right)):
             answered.append((i, prompt, left, right))
@@ -77,7 +77,9 @@ def still_wanted(
 
 
 def _shown(layout: LabelingLayout, rewards: Sequence[float], settings: Settings) -> list[dict[str, Any]]:
-    return Pairwise.suggestion(layout, rewards, suggest=settings.suggest, show_rewards=settings.show_rewards)
+    return Pairwise.suggestion(
+        layout, rewards, suggest=settings.suggesting.suggest, show_rewards=settings.suggesting.show_rewards
+    )
 
 
 def _prediction(result: list[dict[str, Any]], score: float, serving: ServedVersion) -> Prediction:

@@ -39,12 +39,12 @@ class Backend:
         self.settings = settings
         self.metrics = Metrics(settings.model_dir)
         self.champions = Champions(settings.model_dir, device=pick_device(settings.device), metrics=self.metrics)
-        self.scheduler = Scheduler(lambda: ENGINES[settings.generator_engine](settings), self.metrics)
+        self.scheduler = Scheduler(lambda: ENGINES[settings.generator.engine](settings), self.metrics)
         self._filler = Filler(settings, self.champions, self.scheduler, self.metrics)
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
         # A worker must keep threads for /health and /setup, to which Label Studio gives 1 and 3 seconds.
-        self._seats = threading.BoundedSemaphore(max(1, settings.threads - 3))
+        self._seats = threading.BoundedSemaphore(max(1, settings.server.threads - 3))
         # A long request may compute for PREDICT_SECONDS. Computing is serial: a second one would gain nothing, and keep others out.
         self._long_seats = threading.BoundedSemaphore(1)
         self._looking_up = threading.BoundedSemaphore(1)  # a long request without a seat reads files for seconds
@@ -55,7 +55,7 @@ class Backend:
         torch.set_num_threads(self.settings.num_torch_threads)
         self.settings.model_dir.mkdir(parents=True, exist_ok=True)
         jobs: dict[str, Callable[[], None]] = {"champions": partial(self.champions.keep_fresh, self._stop)}
-        if self.settings.label_studio_api_key.get_secret_value():
+        if self.settings.studio.api_key.get_secret_value():
             jobs |= {"filler": partial(self._filler.run, self._stop), "generator": self.scheduler.run}
         else:
             logger.warning("LABEL_STUDIO_API_KEY is not set: answered tasks are scored on request, nothing is filled")
@@ -105,7 +105,7 @@ class Backend:
         Raises:
             LayoutError: the label config does not fit.
         """
-        deadline = time.monotonic() + self.settings.predict_seconds
+        deadline = time.monotonic() + self.settings.server.predict_seconds
         layout = LabelingLayout.from_label_config(label_config)
         unanswered = [task for task in tasks if None in layout.answers(task["data"])]
         if unanswered:

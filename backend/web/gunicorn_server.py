@@ -48,9 +48,9 @@ class Server(BaseApplication):  # type: ignore[misc]
     def load_config(self) -> None:
         """Called by gunicorn."""
         options: dict[str, Any] = {
-            "bind": f"{self._settings.host}:{self._settings.port}",
-            "workers": self._settings.workers,
-            "threads": self._settings.threads,
+            "bind": f"{self._settings.server.host}:{self._settings.server.port}",
+            "workers": self._settings.server.workers,
+            "threads": self._settings.server.threads,
             "worker_class": "backend.web.gunicorn_worker.Worker",
             "timeout": 120,
             "graceful_timeout": DRAIN_SECONDS,

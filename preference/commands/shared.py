@@ -227,7 +227,7 @@ def _ask_for_rounds(folders: list[ProjectFolder], trainer: TrainerOverview, sett
     """
     known = read_projects(list(known_projects(settings.model_dir)), trainer)
     training = next((project.project for project in known if project.training_since is not None), None)
-    when = f"within {settings.look_every_seconds:g} s" if training is None else f"after the round of project {training}"
+    when = f"within {settings.training.look_every_seconds:g} s" if training is None else f"after the round of project {training}"
     for folder in folders:
         if folder.is_disconnected:
             raise RegistryError(

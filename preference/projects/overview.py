@@ -82,9 +82,9 @@ def read_trainer(settings: Settings) -> TrainerOverview:
     return TrainerOverview(
         alive,
         str(settings.model_dir.absolute()),
-        _text(told.get("schedule")) or settings.train_schedule,
+        _text(told.get("schedule")) or settings.training.train_schedule,
         _moment(told.get("at")),
-        _count(told.get("min_new_pairs"), settings.min_new_pairs),
+        _count(told.get("min_new_pairs"), settings.training.min_new_pairs),
     )
 
 

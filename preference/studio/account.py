@@ -29,7 +29,7 @@ def greet(settings: Settings, *, timeout_seconds: float = 10) -> Greeting:
     Raises:
         StudioUnreachable: nothing answers there, or no Label Studio.
     """
-    url = settings.label_studio_url
+    url = settings.studio.url
     try:
         began = time.time()
         answer = httpx.get(f"{url}/api/version", timeout=timeout_seconds, follow_redirects=True)
@@ -46,7 +46,7 @@ def greet(settings: Settings, *, timeout_seconds: float = 10) -> Greeting:
 
 def kind_of_key(settings: Settings) -> KindOfKey:
     """Which kind of token LABEL_STUDIO_API_KEY holds, by its form."""
-    key = settings.label_studio_api_key.get_secret_value()
+    key = settings.studio.api_key.get_secret_value()
     if not key:
         return "none"
     return "personal access token" if key.count(".") == 2 else "legacy token"  # a JWT has three parts, the other is 40 hex digits

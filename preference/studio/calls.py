@@ -42,8 +42,8 @@ class StudioCalls:
         `timeout_seconds`: how long one answer may take.
         """
         self._patience, self._timeout, self._stop, self._project_id = patience_seconds, timeout_seconds, stop, project_id
-        self.url = settings.label_studio_url
-        self._key = settings.label_studio_api_key.get_secret_value()
+        self.url = settings.studio.url
+        self._key = settings.studio.api_key.get_secret_value()
         self._studio: LabelStudio | None = None
         self._telling = threading.Lock()
         self._is_told = False  # whether the log knows that Label Studio does not answer

@@ -51,7 +51,7 @@ def prompt_file(tmp_path: Path) -> Path:
 
 def environ(settings: Settings, **changes: str) -> dict[str, str]:
     ours = {
-        "LABEL_STUDIO_URL": settings.label_studio_url, "LABEL_STUDIO_API_KEY": KEY, "MODEL_DIR": str(settings.model_dir),
+        "LABEL_STUDIO_URL": settings.studio.url, "LABEL_STUDIO_API_KEY": KEY, "MODEL_DIR": str(settings.model_dir),
         "GENERATOR_ENGINE": "echo", "DEVICE": "cpu", "TORCH_THREADS": "1", "CONTROL_PERCENT": "0",
     }  # fmt: skip
     return {**ours, **changes}

@@ -36,7 +36,7 @@ from preference.projects.folder import ProjectFolder
 from preference.projects.versions import Versions
 from preference.redaction import texts_in, trace, unquoted
 from preference.reward_model.model import RewardModel, load_reward_model
-from preference.settings import Settings
+from preference.settings import Settings, variables
 from preference.studio.project import LabelStudioProject
 from tests.conftest import REPOSITORY, SettingsFactory, save_tiny_base
 from tests.support.openai_double import OpenAIDouble
@@ -221,8 +221,7 @@ def test_a_filler_whose_label_studio_and_server_quote_prompts_does_not(settings:
 
 
 def with_doubles(settings: Settings, studio: StudioDouble, server: OpenAIDouble) -> Settings:
-    values = {**vars(settings), "label_studio_url": studio.url, "generator_engine": "openai", "openai_base_url": server.url}
-    return Settings(**{name: value for name, value in values.items() if not name.startswith("__")})
+    return settings.replace(label_studio_url=studio.url, generator_engine="openai", openai_base_url=server.url)
 
 
 class Telling:
@@ -316,7 +315,7 @@ def test_no_call_goes_to_the_hostname_in_setup_and_extra_params_load_nothing(
         version = publish_version(folder, tiny_base, weight=1)
         Versions(folder).promote(version)
         backend = Backend(settings)
-        extra = dict.fromkeys(vars(settings), there) | {
+        extra = dict.fromkeys((variable.name.lower() for variable in variables()), there) | {
             "model_dir": "/tmp/x",
             "REWARD_BASE": there,
             "trust_remote_code": True,

@@ -1,11 +1,10 @@
-import dataclasses
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
 from preference.errors import SettingsError
-from preference.settings import Settings
+from preference.settings import Settings, variables
 
 SECRETS = {"LABEL_STUDIO_API_KEY": "key-5ecret", "BASIC_AUTH_PASS": "pass-5ecret", "WEBHOOK_SECRET": "hook-5ecret"}
 
@@ -18,15 +17,20 @@ def refusal(environ: dict[str, str]) -> str:
 
 def test_an_empty_environment_gives_the_defaults() -> None:
     settings = Settings.from_environ({})
-    assert settings.label_studio_url == "http://localhost:8080"
+    assert settings.studio.url == "http://localhost:8080"
     assert settings.model_dir == Path("pairloop-models")
-    assert (settings.port, settings.workers, settings.recipe, settings.train_schedule) == (9090, 1, "frozen", "0 3 * * *")
+    assert (settings.server.port, settings.server.workers, settings.training.recipe, settings.training.train_schedule) == (
+        9090,
+        1,
+        "frozen",
+        "0 3 * * *",
+    )
 
 
 def test_without_an_argument_the_environment_of_the_process_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PORT", "9191")
-    assert Settings.from_environ().port == 9191
-    assert Settings.from_environ({}).port == 9090
+    assert Settings.from_environ().server.port == 9191
+    assert Settings.from_environ({}).server.port == 9090
 
 
 def test_every_field_is_read_from_the_variable_of_its_name_in_capitals() -> None:
@@ -87,30 +91,31 @@ def test_every_field_is_read_from_the_variable_of_its_name_in_capitals() -> None
     }
     read = {"stop": ["###", "\n\nHuman:"]}  # as a list, from JSON
     settings = Settings.from_environ({name.upper(): value for name, value in values.items()})
-    for field in dataclasses.fields(Settings):
-        found = getattr(settings, field.name)
+    for variable in variables():
+        found, name = settings.value_of(variable), variable.name.lower()
         found = found.get_secret_value() if hasattr(found, "get_secret_value") else found
-        assert (list(found) if field.name == "stop" else str(found)) == read.get(field.name, values[field.name]), field.name
+        assert (list(found) if name == "stop" else str(found)) == read.get(name, values[name]), name
+    assert len(values) == len(variables())
 
 
 def test_an_empty_or_blank_variable_counts_as_unset_and_white_space_round_a_value_is_dropped() -> None:
     settings = Settings.from_environ({"PORT": "", "WORKERS": "  ", "SEED": " 3\n", "BASIC_AUTH_USER": "", "BASIC_AUTH_PASS": " "})
-    assert (settings.port, settings.workers, settings.seed, settings.basic_auth_user) == (9090, 1, 3, "")
+    assert (settings.server.port, settings.server.workers, settings.seed, settings.server.basic_auth_user) == (9090, 1, 3, "")
 
 
 def test_label_studio_host_is_read_where_label_studio_url_is_not_set() -> None:
-    assert Settings.from_environ({"LABEL_STUDIO_HOST": "http://old:1"}).label_studio_url == "http://old:1"
+    assert Settings.from_environ({"LABEL_STUDIO_HOST": "http://old:1"}).studio.url == "http://old:1"
     both = {"LABEL_STUDIO_HOST": "http://old:1", "LABEL_STUDIO_URL": "http://new:2"}
-    assert Settings.from_environ(both).label_studio_url == "http://new:2"
+    assert Settings.from_environ(both).studio.url == "http://new:2"
 
 
 def test_links_for_people_lead_to_the_public_address_and_without_one_to_the_other() -> None:
     inside = {"LABEL_STUDIO_URL": "http://label-studio:8080"}
-    assert Settings.from_environ(inside).label_studio_page == "http://label-studio:8080"
+    assert Settings.from_environ(inside).studio.page == "http://label-studio:8080"
     both = Settings.from_environ({**inside, "LABEL_STUDIO_PUBLIC_URL": "https://studio.example/"})
-    assert (both.label_studio_page, both.label_studio_url) == ("https://studio.example", "http://label-studio:8080")
+    assert (both.studio.page, both.studio.url) == ("https://studio.example", "http://label-studio:8080")
     guarded = Settings.from_environ({"LABEL_STUDIO_PUBLIC_URL": "https://bob:a@b@studio.example/x@y"})
-    assert guarded.label_studio_page == "https://studio.example/x@y"
+    assert guarded.studio.page == "https://studio.example/x@y"
 
 
 def test_all_wrong_variables_are_named_at_once_one_a_line() -> None:
@@ -140,10 +145,10 @@ def test_a_wrong_value_is_reported_under_the_variable_that_held_it() -> None:
     assert refusal({"LABEL_STUDIO_HOST": "studio:80"}).startswith("LABEL_STUDIO_HOST='studio:80' is wrong: ")
 
 
-def test_rewards_that_are_all_that_is_suggested_cannot_be_hidden() -> None:
-    told = refusal({"SUGGEST": "scores", "SHOW_REWARDS": "false"})
-    assert told == "SUGGEST=scores shows the rewards alone, and SHOW_REWARDS=false no rewards; take SUGGEST=none for neither"
-    assert Settings.from_environ({"SUGGEST": "none", "SHOW_REWARDS": "false"}).show_rewards is False
+def test_every_way_to_suggest_goes_with_rewards_and_without() -> None:
+    for suggest in ("choice", "scores", "none"):
+        settings = Settings.from_environ({"SUGGEST": suggest, "SHOW_REWARDS": "false"})
+        assert (settings.suggesting.suggest, settings.suggesting.show_rewards) == (suggest, False)
 
 
 def test_half_of_the_basic_auth_settings_is_refused() -> None:
@@ -171,7 +176,7 @@ def test_an_address_without_a_scheme_or_a_host_is_refused(address: str) -> None:
 
 @pytest.mark.parametrize("schedule", ["0 3 * * *", "*/5 0-6 1,15 * mon-fri", "30m", "1s", "12h", "7d"])
 def test_a_cron_line_or_an_interval_is_a_schedule(schedule: str) -> None:
-    assert Settings.from_environ({"TRAIN_SCHEDULE": schedule}).train_schedule == schedule
+    assert Settings.from_environ({"TRAIN_SCHEDULE": schedule}).training.train_schedule == schedule
 
 
 @pytest.mark.parametrize("schedule", ["0m", "30", "m", "1w", "0 3 * *", "0 3 * * * *", "-5m"])
@@ -180,8 +185,8 @@ def test_anything_else_is_no_schedule(schedule: str) -> None:
 
 
 def test_the_backends_address_is_host_and_port_unless_a_url_is_given() -> None:
-    assert Settings.from_environ({"HOST": "10.0.0.7", "PORT": "9"}).address == "http://10.0.0.7:9"
-    assert Settings.from_environ({"BACKEND_URL": "https://ml.example/pairloop/"}).address == "https://ml.example/pairloop"
+    assert Settings.from_environ({"HOST": "10.0.0.7", "PORT": "9"}).server.address == "http://10.0.0.7:9"
+    assert Settings.from_environ({"BACKEND_URL": "https://ml.example/pairloop/"}).server.address == "https://ml.example/pairloop"
 
 
 def test_torch_gets_at_least_one_thread_and_as_many_as_are_asked_for() -> None:
@@ -191,10 +196,24 @@ def test_torch_gets_at_least_one_thread_and_as_many_as_are_asked_for() -> None:
 
 def test_settings_do_not_change_and_take_no_unknown_name() -> None:
     settings = Settings.from_environ({})
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        settings.port = 1  # type: ignore[misc]
+    with pytest.raises(ValidationError, match="frozen"):
+        settings.server.port = 1  # type: ignore[misc]
     with pytest.raises(ValidationError, match="prot"):
-        Settings(prot=1)  # type: ignore[call-arg]
+        Settings.of(prot=1)
+
+
+def test_settings_are_made_and_replaced_by_the_names_of_their_variables() -> None:
+    made = Settings.of(label_studio_url="http://studio:1/", label_studio_api_key="key-5ecret", seed=3)
+    assert made == Settings.from_environ(
+        {"LABEL_STUDIO_URL": "http://studio:1", "LABEL_STUDIO_API_KEY": "key-5ecret", "SEED": "3"}
+    )
+    changed = made.replace(port=9, seed=4)
+    assert (changed.server.port, changed.seed, changed.studio) == (9, 4, made.studio)
+    assert made == made.replace()
+
+
+def test_variables_that_have_the_name_of_a_group_are_none_of_ours() -> None:
+    assert Settings.from_environ({"STUDIO": "x", "studio": "{", "server": "y", "port": "1", "TRAINING": "[]"}) == Settings()
 
 
 @pytest.mark.parametrize("value", ["###", '"###"', '{"a": 1}', '["a", 1]', '[""]'])

@@ -1,6 +1,5 @@
 """Several processes that fill one project, and one that is killed."""
 
-import dataclasses
 import multiprocessing
 import random
 import threading
@@ -54,7 +53,7 @@ def test_of_two_fillers_on_one_folder_one_works_and_the_other_takes_over_when_it
 
 
 def test_the_filler_outlives_a_model_dir_that_is_away(house: House, caplog: pytest.LogCaptureFixture) -> None:
-    house.settings = dataclasses.replace(house.settings, fill_every_seconds=0.05)
+    house.settings = house.settings.replace(fill_every_seconds=0.05)
     (task,) = house.add_prompts(1)
     projects, away = house.settings.model_dir / "projects", house.settings.model_dir / "away"
     projects.rename(away)
@@ -73,7 +72,7 @@ def test_the_filler_outlives_a_model_dir_that_is_away(house: House, caplog: pyte
 
 def started(house: House, **changes: Any) -> Backend:
     """A running backend process, but for its web server, that echoes."""
-    backend = Backend(dataclasses.replace(house.settings, generator_engine="echo", **changes))
+    backend = Backend(house.settings.replace(generator_engine="echo", **changes))
     backend.start()
     return backend
 
@@ -106,7 +105,7 @@ def test_two_backends_on_two_folders_a_storm_of_requests_and_open_pages_leave_ev
     halves = house.add(*({"prompt": f"Half {n}", "answer1": "Mine.", "answer2": ""} for n in range(10)))
     there = House(
         house.studio,
-        dataclasses.replace(house.settings, model_dir=house.settings.model_dir / "there"),
+        house.settings.replace(model_dir=house.settings.model_dir / "there"),
         project_id=house.project_id,
     )
     versions = [house.promote(tiny_base, weight=1)]

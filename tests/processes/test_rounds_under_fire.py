@@ -110,7 +110,7 @@ def test_a_killed_round_is_not_taken_up_under_other_settings(
 
     assert f"{UnfinishedRound(lab.folder).folder}: the round that was killed is not taken up: {reason}" in caplog.messages
     assert not [message for message in caplog.messages if "goes on after step" in message]
-    assert lab.card(ended).recipe == lab.settings.recipe
+    assert lab.card(ended).recipe == lab.settings.training.recipe
     assert not UnfinishedRound(lab.folder).folder.exists()
 
 

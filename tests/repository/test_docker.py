@@ -1,6 +1,5 @@
 """docker/, .dockerignore and .env.example as texts: no Docker engine runs here."""
 
-import dataclasses
 import re
 import shlex
 from pathlib import Path
@@ -12,12 +11,12 @@ from click.testing import CliRunner
 from pydantic import SecretStr
 
 from backend.__main__ import main as backend_main
-from preference.settings import Settings
+from preference.settings import Settings, variables
 from tests.conftest import REPOSITORY
 from trainer.__main__ import main as trainer_main
 
 DOCKERFILES = [REPOSITORY / "docker" / f"{name}.Dockerfile" for name in ("backend", "trainer")]
-SETTINGS: dict[str, Any] = {field.name.upper(): field.default for field in dataclasses.fields(Settings)}
+SETTINGS = {variable.name: variable for variable in variables()}
 LABEL_STUDIO_SETTINGS = {"SSRF_PROTECTION_ENABLED", "ML_BLOCK_LOCAL_IP"}
 OTHER_PROGRAMS_VARIABLES = {"PATH", "HOME", "PYTHONUNBUFFERED", "HF_HOME", "UV_COMPILE_BYTECODE", "UV_LINK_MODE", "UV_PYTHON"}
 
@@ -71,11 +70,11 @@ def test_every_variable_that_an_image_sets_is_one_that_a_program_reads(dockerfil
 def test_what_compose_sets_makes_valid_settings(name: str) -> None:
     settings = Settings.from_environ(SERVICES[name]["environment"])
 
-    assert settings.label_studio_url == "http://label-studio:8080"
-    assert settings.label_studio_page == "http://localhost:8080", "where the port of Label Studio is published"
+    assert settings.studio.url == "http://label-studio:8080"
+    assert settings.studio.page == "http://localhost:8080", "where the port of Label Studio is published"
     assert settings.model_dir == Path("/models")
     if name == "backend":
-        assert (settings.host, settings.address) == ("0.0.0.0", f"http://backend:{settings.port}")
+        assert (settings.server.host, settings.server.address) == ("0.0.0.0", f"http://backend:{settings.server.port}")
 
 
 def test_the_env_file_reaches_backend_and_trainer_and_may_be_missing() -> None:

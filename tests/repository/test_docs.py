@@ -12,7 +12,7 @@ import pytest
 from pydantic import SecretStr
 
 from tests.conftest import REPOSITORY
-from tests.support.documents import FIELDS, GROUPS, page, pages, read, sentences
+from tests.support.documents import GROUPS, VARIABLES, page, pages, read, sentences
 
 NAMES = [each.name for each in pages()]
 # Label Studio's variables and events, pip's, ours of make, and words.
@@ -23,12 +23,12 @@ NOT_OURS = {
 }  # fmt: skip
 
 
-def expected_cells(field_name: str) -> list[str]:
+def expected_cells(name: str) -> list[str]:
     """The variable, its default and its description, as the table shows them; an empty default is an empty cell."""
-    field = FIELDS[field_name]
-    default = field.default.get_secret_value() if isinstance(field.default, SecretStr) else field.default
+    variable = VARIABLES[name]
+    default = variable.default.get_secret_value() if isinstance(variable.default, SecretStr) else variable.default
     cell = "" if default in (None, "", ()) else f"`{default}`"
-    return [f"`{field_name.upper()}`", cell, field.description]
+    return [f"`{name}`", cell, variable.description]
 
 
 def row(cells: list[str]) -> str:
@@ -50,31 +50,31 @@ def test_the_rows_of_a_table_are_read_as_they_are_written() -> None:
         "| `x` | | no |",
     ]
     assert settings_rows("\n".join(table)) == [["`PORT`", "`1`", "The port."], ["`KEY`", "", "A key."]]
-    assert expected_cells("port") == ["`PORT`", "`9090`", "The port that the backend listens on."]
-    assert expected_cells("seed")[1] == "`0`"
-    assert expected_cells("label_studio_api_key")[1] == expected_cells("backend_url")[1] == ""
-    assert len(FIELDS) > 20
+    assert expected_cells("PORT") == ["`PORT`", "`9090`", "The port that the backend listens on."]
+    assert expected_cells("SEED")[1] == "`0`"
+    assert expected_cells("LABEL_STUDIO_API_KEY")[1] == expected_cells("BACKEND_URL")[1] == ""
+    assert len(VARIABLES) > 20
 
 
-@pytest.mark.parametrize("name", FIELDS)
+@pytest.mark.parametrize("name", VARIABLES)
 def test_every_setting_has_a_description_that_is_a_table_cell(name: str) -> None:
-    description = FIELDS[name].description
+    description = VARIABLES[name].description
     assert description.endswith(".")
     assert "|" not in description and "\n" not in description
 
 
 def test_the_settings_table_is_the_settings() -> None:
     rows = settings_rows(read("docs/settings.md"))
-    for name in FIELDS:
+    for name in VARIABLES:
         expected = expected_cells(name)
         assert expected in rows, f"docs/settings.md lacks this row, or it differs:\n{row(expected)}"
-    assert Counter(cells[0] for cells in rows) == Counter(f"`{name.upper()}`" for name in FIELDS), "unknown or repeated rows"
+    assert Counter(cells[0] for cells in rows) == Counter(f"`{name}`" for name in VARIABLES), "unknown or repeated rows"
 
 
-@pytest.mark.parametrize("name", FIELDS)
+@pytest.mark.parametrize("name", VARIABLES)
 def test_the_example_environment_has_each_variable_once(name: str) -> None:
-    lines = re.findall(rf"^(?:# ?)?{name.upper()}=.*$", read(".env.example"), re.MULTILINE)
-    assert len(lines) == 1, f".env.example has {name.upper()} {len(lines)} times: {lines}"
+    lines = re.findall(rf"^(?:# ?)?{name}=.*$", read(".env.example"), re.MULTILINE)
+    assert len(lines) == 1, f".env.example has {name} {len(lines)} times: {lines}"
 
 
 def test_the_changelog_has_an_entry_for_this_version() -> None:
@@ -128,7 +128,7 @@ def test_the_readmes_numbers_have_a_source() -> None:
     ]
     assert len(bullets) == 5
     source = read("docs/benchmarks.md")
-    defaults = {f"{100 * FIELDS['holdout_fraction'].default:.0f} %", f"{FIELDS['control_percent'].default} %"}
+    defaults = {f"{100 * VARIABLES['HOLDOUT_FRACTION'].default:.0f} %", f"{VARIABLES['CONTROL_PERCENT'].default} %"}
     for bullet in bullets:
         numbers = re.findall(r"(?<![\w.,])\d[\d,.]*(?: %)?(?![\w])", bullet)
         assert numbers, f"no number in: {bullet}"
@@ -211,7 +211,7 @@ def test_every_variable_is_a_setting_or_somebody_elses(name: str) -> None:
     named = set(re.findall(r"(?<![\w/.-])[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+(?![\w-])", page(name).text))
     alone = [re.fullmatch(r"([A-Z][A-Z0-9]+)(=.*)?", span) for span in page(name).spans]
     named |= {match.group(1) for match in alone if match}
-    assert named - {field.upper() for field in FIELDS} - NOT_OURS == set()
+    assert named - VARIABLES.keys() - NOT_OURS == set()
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -25,7 +25,7 @@ from preference.projects.folder import ProjectFolder
 from preference.projects.promotions import log_promotion
 from tests.conftest import REPOSITORY
 from tests.support.cards import EMPTY_CARD
-from tests.support.documents import FIELDS, GROUPS, PROGRAMS, page, pages, read, sentences, text_of
+from tests.support.documents import GROUPS, PROGRAMS, VARIABLES, page, pages, read, sentences, text_of
 
 NAMES = [each.name for each in pages() if each.name.startswith("docs/")]
 
@@ -46,7 +46,7 @@ def test_a_session_on_a_console_prints_what_the_page_says(name: str, tmp_path: P
         tmp_path, "v2-20261120-030014", 170, "accuracy 0.717, longer-answer-wins has 0.550, the champion has 0.700",
         accuracy=(0.717, 0.636, 0.786), before="v1-20261119-030012",
     )  # fmt: skip
-    environ = dict.fromkeys([field.upper() for field in FIELDS], None) | {"MODEL_DIR": str(tmp_path), "DEVICE": "cpu"}
+    environ = dict.fromkeys(VARIABLES, None) | {"MODEL_DIR": str(tmp_path), "DEVICE": "cpu"}
     environ |= {"FORCE_COLOR": "1", "TERM": "dumb"}  # tables as on a terminal of 80 columns that has no bold letters
     for block in page(name).named("console"):
         for call in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
@@ -80,7 +80,7 @@ def add_version(
 
 def test_the_page_of_settings_gives_advice_on_each() -> None:
     spans = set(page("docs/settings.md").spans)
-    assert [name.upper() for name in FIELDS if name.upper() not in spans] == []
+    assert [name for name in VARIABLES if name not in spans] == []
 
 
 def test_label_configs_in_the_manual_fit_and_quote_ours() -> None:

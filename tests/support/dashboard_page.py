@@ -24,7 +24,7 @@ IS_NIGHTLY = os.environ.get("PAIRLOOP_NIGHTLY") == "1"
 def app_on(model_dir: Path, **changes: Any) -> Flask:
     """A backend that was never started, whose Label Studio nobody could reach."""
     plain: dict[str, Any] = {"model_dir": model_dir, "device": "cpu", "generator_engine": "echo", "torch_threads": 1}
-    return create_app(Backend(Settings(**{**plain, "label_studio_url": "http://127.0.0.1:1", **changes})))
+    return create_app(Backend(Settings.of(**{**plain, "label_studio_url": "http://127.0.0.1:1", **changes})))
 
 
 class Page(HTMLParser):

@@ -9,14 +9,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import click
 from markdown_it import MarkdownIt
 
 import backend.__main__
 import trainer.__main__
-from preference.settings import Settings
+from preference.settings import variables
 from tests.conftest import REPOSITORY
 
 PROGRAMS = ("pairloop-backend", "pairloop-trainer")
@@ -137,7 +136,7 @@ def _commands(line: str) -> Iterator[list[str]]:
             yield [word, *rest[:end]]
 
 
-FIELDS: dict[str, Any] = vars(Settings)["__pydantic_fields__"]
+VARIABLES = {variable.name: variable for variable in variables()}
 
 
 GROUPS: dict[str, click.Group] = {"pairloop-backend": backend.__main__.main, "pairloop-trainer": trainer.__main__.main}

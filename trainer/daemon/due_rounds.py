@@ -57,7 +57,7 @@ class DueRounds:
             UnfinishedRound(folder).announce()  # what is killed from here on is taken up
             folder.take_request("train")
             return 0
-        return 0 if _is_to_be_taken_up(folder) else self._settings.min_new_pairs
+        return 0 if _is_to_be_taken_up(folder) else self._settings.training.min_new_pairs
 
     def _each(self, num_needed: Callable[[ProjectFolder], int]) -> None:
         for folder in known_projects(self._settings.model_dir):

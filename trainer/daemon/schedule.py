@@ -63,7 +63,7 @@ def run_schedule(
         TrainingError: another trainer works on this MODEL_DIR.
         RegistryError: MODEL_DIR is not writable.
     """
-    trigger = parse_schedule(settings.train_schedule)
+    trigger = parse_schedule(settings.training.train_schedule)
     lock = FileLock(settings.model_dir / "trainer.lock")
     with writing(settings.model_dir):
         settings.model_dir.mkdir(parents=True, exist_ok=True)
@@ -80,7 +80,7 @@ def run_schedule(
     scheduler = BlockingScheduler(executors={"default": rounds, "heartbeat": ThreadPoolExecutor(1)})
     defaults = {"max_instances": 1, "coalesce": True, "misfire_grace_time": None}
     scheduled = scheduler.add_job(watch.scheduled, trigger, **defaults)
-    scheduler.add_job(watch.look, "interval", seconds=settings.look_every_seconds, **defaults)
+    scheduler.add_job(watch.look, "interval", seconds=settings.training.look_every_seconds, **defaults)
     scheduler.add_job(beat, "interval", args=[settings.model_dir], seconds=2, executor="heartbeat", **defaults)
 
     ended = threading.Event()
@@ -109,9 +109,9 @@ def run_schedule(
     beat(settings.model_dir)
     logger.info(
         "trainer up: schedule %s, MIN_NEW_PAIRS=%d, looking every %g s",
-        settings.train_schedule,
-        settings.min_new_pairs,
-        settings.look_every_seconds,
+        settings.training.train_schedule,
+        settings.training.min_new_pairs,
+        settings.training.look_every_seconds,
     )
     threading.Thread(target=follow_clock, name="clock", daemon=True).start()
     try:
@@ -140,7 +140,9 @@ def _tell_next_round(settings: Settings, job: Any, told: float | None) -> float 
     at: float | None = job.next_run_time.timestamp() if job is not None and job.next_run_time is not None else None
     if at is not None and at != told:
         with suppress(OSError):
-            tell_next_round(settings.model_dir, at, schedule=settings.train_schedule, min_new_pairs=settings.min_new_pairs)
+            tell_next_round(
+                settings.model_dir, at, schedule=settings.training.train_schedule, min_new_pairs=settings.training.min_new_pairs
+            )
             return at
     return told
 

@@ -71,7 +71,7 @@ def run_round(
             logger.exception("project %d: the round failed", project.id)
             ended = Round("failed", f"{type(error).__name__}; the log above has the trace")
     unfinished.remove()
-    prune_features(settings.model_dir, most_bytes=settings.features_mb * 2**20)
+    prune_features(settings.model_dir, most_bytes=settings.training.features_mb * 2**20)
     level = logging.ERROR if ended.outcome == "failed" else logging.INFO
     logger.log(level, "project %d: round %s", project.id, ended)
     return ended
@@ -87,21 +87,25 @@ def _round(
     dropped: Counter[str] = Counter()
     tasks = read_judgements(project, folder.path, state=state, now=time.time())
     of_task = partial(
-        pairs_of_task, layout=layout, dropped=dropped, ties=settings.ties, prefer_ground_truth=settings.prefer_ground_truth
+        pairs_of_task,
+        layout=layout,
+        dropped=dropped,
+        ties=settings.training.ties,
+        prefer_ground_truth=settings.training.prefer_ground_truth,
     )
     pairs = [pair for task in tasks for pair in of_task(task)]
-    train, votes = split_holdout(pairs, settings.holdout_fraction)
+    train, votes = split_holdout(pairs, settings.training.holdout_fraction)
     earlier = list(cards(folder))
     # A larger HOLDOUT_FRACTION than before holds out prompts that older versions were trained on.
-    smallest = min([settings.holdout_fraction, *(card.holdout_fraction for card in earlier)])
+    smallest = min([settings.training.holdout_fraction, *(card.holdout_fraction for card in earlier)])
     votes = [pair for pair in votes if is_held_out(pair.prompt, smallest)]
     holdout = majority(votes)
     read = time.monotonic()
-    if sum(pair.weight for pair in pairs) < settings.min_pairs:
+    if sum(pair.weight for pair in pairs) < settings.training.min_pairs:
         left_out = ", ".join(f"{count} {reason}" for reason, count in dropped.items()) or "nothing"
         return Round(
             "skipped",
-            f"{sum(pair.weight for pair in pairs):g} pairs, MIN_PAIRS={settings.min_pairs} are needed; left out: {left_out}",
+            f"{sum(pair.weight for pair in pairs):g} pairs, MIN_PAIRS={settings.training.min_pairs} are needed; left out: {left_out}",
         )
     if not train:
         return Round("skipped", f"all {num_votes(pairs)} pairs are of prompts that are held out; judge other prompts")
@@ -109,14 +113,14 @@ def _round(
     warm_start = _warm_start(folder, champion_version, settings)
     told = {"num_annotations": int(state.get("total_annotations_number") or 0), "dropped": dict(dropped)}
     data = _taken_up(unfinished, train, told, settings, warm_start)
-    recipe = RECIPES[settings.recipe](len(data.pairs))
+    recipe = RECIPES[settings.training.recipe](len(data.pairs))
     draft = unfinished.version_folder()
     trained = train_challenger(
-        data.pairs, recipe, draft, base=settings.reward_base, model_dir=settings.model_dir,
+        data.pairs, recipe, draft, base=settings.training.reward_base, model_dir=settings.model_dir,
         extractors=extractors, device=device, seed=settings.seed,
         place=Workspace(
             unfinished.folder, folder.path / "curves" / f"{unfinished.began_at:%Y%m%d-%H%M%S}",
-            champion=warm_start, report_to=settings.report_to, checkpoint_seconds=checkpoint_seconds,
+            champion=warm_start, report_to=settings.training.report_to, checkpoint_seconds=checkpoint_seconds,
         ),
     )  # fmt: skip
     challenger = trained.model
@@ -134,7 +138,7 @@ def _round(
     card = ModelCard(
         project_id=project.id,
         recipe=recipe.name,
-        base=settings.reward_base,
+        base=settings.training.reward_base,
         num_annotations=data.told["num_annotations"],
         num_train_pairs=num_votes(data.pairs),
         num_holdout_pairs=len(holdout),
@@ -144,7 +148,7 @@ def _round(
         reason=reason,
         probe=take_probe(challenger),
         seed=settings.seed,
-        holdout_fraction=settings.holdout_fraction,
+        holdout_fraction=settings.training.holdout_fraction,
         seconds={
             "read": round(read - started, 3),
             "train": round(trained_at - read, 3),
@@ -158,7 +162,7 @@ def _round(
     figures = report_figures(
         verdict, challenger, train=data.pairs, holdout=holdout, votes=votes, gaps=trained.gaps,
         champion=champion, champion_card=champion_card, earlier=earlier, dropped=card.dropped,
-        learning_curve=curve, project_url=f"{settings.label_studio_page}/projects/{project.id}",
+        learning_curve=curve, project_url=f"{settings.studio.page}/projects/{project.id}",
         load=partial(load_version, folder, extractor=extractors, device=device),
     )  # fmt: skip
     card = replace(card, report=figures)
@@ -177,13 +181,13 @@ def _taken_up(
     unfinished: UnfinishedRound, train: list[PreferencePair], told: dict[str, Any], settings: Settings, warm_start: Path | None
 ) -> Snapshot:
     """What this round trains on: what a killed one did, where everything that decides its weights is as it was."""
-    if RECIPES[settings.recipe](len(train)).kind == "frozen":
+    if RECIPES[settings.training.recipe](len(train)).kind == "frozen":
         return Snapshot(train, {}, told)  # seconds of work, and no checkpoint to go on from
     found = unfinished.snapshot()
     if found is not None:
         if found.key != _key(settings, len(found.pairs), warm_start):
             reason = "recipe, base, seed, champion, the reading's settings or a library changed"
-        elif split_holdout(found.pairs, settings.holdout_fraction)[1]:
+        elif split_holdout(found.pairs, settings.training.holdout_fraction)[1]:
             reason = "HOLDOUT_FRACTION now holds out prompts that it trains on"
         else:
             logger.info("%s: taking up the round that was killed (attempt %d)", unfinished.folder, unfinished.num_attempts)
@@ -197,14 +201,16 @@ def _taken_up(
 
 def _key(settings: Settings, num_pairs: int, warm_start: Path | None) -> dict[str, Any]:
     """Everything beside the pairs that decides the weights, or what the pairs were made of."""
-    locate(settings.reward_base, settings.model_dir)  # says what to do where the embedded model is not installed
+    locate(settings.training.reward_base, settings.model_dir)  # says what to do where the embedded model is not installed
     return {
-        "recipe": json.loads(json.dumps(asdict(RECIPES[settings.recipe](num_pairs)))),  # as it is read back: lists, no tuples
-        "base": fingerprint(settings.reward_base),
+        "recipe": json.loads(
+            json.dumps(asdict(RECIPES[settings.training.recipe](num_pairs)))
+        ),  # as it is read back: lists, no tuples
+        "base": fingerprint(settings.training.reward_base),
         "seed": settings.seed,
         "warm_start": warm_start.name if warm_start else None,
-        "ties": settings.ties,
-        "prefer_ground_truth": settings.prefer_ground_truth,
+        "ties": settings.training.ties,
+        "prefer_ground_truth": settings.training.prefer_ground_truth,
         "libraries": {name: importlib.metadata.version(name) for name in ("torch", "transformers", "trl", "peft")},
     }
 
@@ -217,7 +223,7 @@ def _warm_start(folder: ProjectFolder, champion: str | None, settings: Settings)
     card = next((card for card in cards(folder) if card.version == champion), None)
     if (
         card is None
-        or card.base != settings.reward_base
+        or card.base != settings.training.reward_base
         or card.recipe not in RECIPES
         or card.num_train_pairs < LEAST_TO_SET_ASIDE
     ):

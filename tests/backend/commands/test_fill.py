@@ -188,7 +188,7 @@ def test_a_project_whose_label_config_does_not_fit_is_refused(house: House, stud
 def test_a_model_that_cannot_be_loaded_ends_it(house: House, settings_for: SettingsFactory, tmp_path: Path) -> None:
     house.add_prompts(3)
     house.settings = settings_for(
-        label_studio_url=house.settings.label_studio_url, label_studio_api_key=KEY, generator_model=str(tmp_path / "gone")
+        label_studio_url=house.settings.studio.url, label_studio_api_key=KEY, generator_model=str(tmp_path / "gone")
     )
 
     with pytest.raises(ModelError, match="gone"):

@@ -246,7 +246,7 @@ def test_a_project_without_a_label_config_gets_ours(studio: StudioDouble, settin
 
 
 def test_without_rewards_our_label_config_has_no_boxes_for_them(studio: StudioDouble, settings: Settings) -> None:
-    house = House(studio, dataclasses.replace(settings, show_rewards=False), label_config="<View/>")
+    house = House(studio, settings.replace(show_rewards=False), label_config="<View/>")
 
     house.connect()
 

@@ -208,7 +208,7 @@ class Door:
         Versions(folder).promote(publish_version(folder, base, weight=1))
         plain: dict[str, Any] = {"model_dir": self.model_dir, "device": "cpu", "generator_engine": "echo", "torch_threads": 1}
         locks: dict[str, Any] = {"basic_auth_user": "ls", "basic_auth_pass": PASSWORD, "webhook_secret": SECRET}
-        backends = [Backend(Settings(**plain)), Backend(Settings(**plain, **locks, label_studio_api_key=SecretStr(KEY)))]
+        backends = [Backend(Settings.of(**plain)), Backend(Settings.of(**plain, **locks, label_studio_api_key=SecretStr(KEY)))]
         for backend in backends:
             backend.champions.of(10).refresh()
         self.open, self.locked = (create_app(backend) for backend in backends)

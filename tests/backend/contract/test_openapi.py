@@ -35,7 +35,7 @@ def app(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> Flask:
     folder = ProjectFolder(model_dir, 10)
     Versions(folder).promote(publish_version(folder, tiny_base, weight=1))
     locks: dict[str, Any] = {"basic_auth_user": "ls", "basic_auth_pass": "pw"}
-    backend = Backend(Settings(model_dir=model_dir, device="cpu", generator_engine="echo", torch_threads=1, **locks))
+    backend = Backend(Settings.of(model_dir=model_dir, device="cpu", generator_engine="echo", torch_threads=1, **locks))
     backend.champions.of(10).refresh()
     return create_app(backend)
 

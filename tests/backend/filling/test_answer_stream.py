@@ -89,7 +89,7 @@ def test_answers_that_are_alike_are_written_again_with_other_seeds(house: House)
 
 
 def test_answers_that_stay_alike_are_stored_and_marked(house: House) -> None:
-    house.settings = dataclasses.replace(house.settings, max_resamples=2)
+    house.settings = house.settings.replace(max_resamples=2)
     (task,) = house.add_prompts(1)
     house.generator.write = lambda job: WrittenAnswers(["The same.", "the same."])
 
@@ -275,7 +275,7 @@ def test_a_marked_prompt_is_asked_again_where_the_answer_may_be_another(house: H
     if change == "prompt":
         house.edit(task, prompt="Another")
     elif change == "model":
-        house.settings = dataclasses.replace(house.settings, generator_model="larger")
+        house.settings = house.settings.replace(generator_model="larger")
     else:
         house.record(task)["at"] -= 86_401
     house.answer()

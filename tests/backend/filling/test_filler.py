@@ -43,7 +43,7 @@ def test_the_timer_makes_a_visit_where_a_webhook_was_lost(house: House) -> None:
     filler.look(never)
     (task,) = house.add_prompts(1)
 
-    now[0] += house.settings.fill_every_seconds - 0.1
+    now[0] += house.settings.filling.fill_every_seconds - 0.1
     filler.look(never)
     assert not house.is_answered(task)
     now[0] += 0.2
@@ -82,7 +82,7 @@ def test_a_title_that_label_studio_puts_back_is_mended_again_soon_and_then_left_
 
     assert house.studio.rows[row]["title"] == house.studio.projects[house.project_id]["model_version"] == UNTRAINED
     house.studio.requests.clear()
-    now[0] += house.settings.fill_every_seconds
+    now[0] += house.settings.filling.fill_every_seconds
     filler.look(never)
     assert house.studio.requests and not any("/api/ml" in request for request in house.studio.requests)
 
@@ -100,12 +100,12 @@ def test_a_title_is_looked_at_again_although_visits_fail_and_then_no_oftener_tha
 
     for _ in range(4):
         filler.look(never)
-        now[0] += house.settings.fill_every_seconds / 2 + 0.1
+        now[0] += house.settings.filling.fill_every_seconds / 2 + 0.1
     assert len([request for request in arrived if request == f"GET /api/projects/{house.project_id}/"]) == 2
     assert house.studio.rows[row]["title"] == "pasted"
 
     house.studio.projects[house.project_id]["label_config"] = config
-    now[0] += house.settings.fill_every_seconds
+    now[0] += house.settings.filling.fill_every_seconds
     filler.look(never)
     assert house.studio.rows[row]["title"] == UNTRAINED
 
@@ -129,7 +129,7 @@ def test_a_removal_that_label_studio_refuses_costs_the_visit_nothing_and_is_left
     filler = house.filler(clock=lambda: now[0])
     for _ in range(3):
         filler.look(never)
-        now[0] += house.settings.fill_every_seconds + 0.1
+        now[0] += house.settings.filling.fill_every_seconds + 0.1
 
     assert house.studio.requests[-1] and len([r for r in house.studio.requests if r.startswith("DELETE ")]) == 1
     warned = warnings_of(caplog)
@@ -170,7 +170,7 @@ def test_what_was_replaced_a_day_ago_is_removed_a_page_a_visit_and_then_once_an_
     for _ in range(4):
         filler.look(never)
         left.append(sum(map(len, house.versions(tasks))))
-        now[0] += house.settings.fill_every_seconds + 0.1
+        now[0] += house.settings.filling.fill_every_seconds + 0.1
 
     assert left == [140, 120, 120, 120]
     requests.clear()

@@ -1,4 +1,3 @@
-import dataclasses
 import random
 from collections.abc import Iterator
 from itertools import combinations
@@ -120,7 +119,7 @@ CANDIDATES = [
 def test_the_pair_that_is_shown_is_the_strategys_by_the_served_models_rewards(
     house: House, tiny_base: Path, strategy: Any
 ) -> None:
-    house.settings = dataclasses.replace(house.settings, num_candidates=5, pair_strategy=strategy)
+    house.settings = house.settings.replace(num_candidates=5, pair_strategy=strategy)
     house.promote(tiny_base, weight=1)
     serving = house.champions.of(house.project_id).serving
     assert serving is not None
@@ -151,7 +150,7 @@ def test_the_pair_that_is_shown_is_the_strategys_by_the_served_models_rewards(
 
 
 def test_without_a_champion_a_strategy_by_rewards_takes_any_pair_and_says_so(house: House) -> None:
-    house.settings = dataclasses.replace(house.settings, num_candidates=3, pair_strategy="uncertain")
+    house.settings = house.settings.replace(num_candidates=3, pair_strategy="uncertain")
     (task,) = house.add_prompts(1)
 
     assert visit(house)
@@ -161,7 +160,7 @@ def test_without_a_champion_a_strategy_by_rewards_takes_any_pair_and_says_so(hou
 
 
 def test_candidates_for_a_half_answered_task_are_compared_with_its_answer(house: House, tiny_base: Path) -> None:
-    house.settings = dataclasses.replace(house.settings, num_candidates=5, pair_strategy="uncertain")
+    house.settings = house.settings.replace(num_candidates=5, pair_strategy="uncertain")
     house.promote(tiny_base, weight=1)
     (task,) = house.add({"prompt": "Why?", "answer1": "", "answer2": CANDIDATES[0]})
     house.generator.write = lambda job: WrittenAnswers(CANDIDATES)

@@ -190,7 +190,7 @@ from preference.settings import Settings
 
 torch.set_num_threads(1)
 logging.basicConfig(stream=sys.stderr, level="WARNING")
-settings = Settings(
+settings = Settings.of(
     generator_model=sys.argv[1], model_dir=Path(sys.argv[1]), device="cpu", torch_threads=1, dtype="float32",
     max_new_tokens=8, batch_prompts=32, max_prompt_tokens=4096,
 )

@@ -214,7 +214,7 @@ def test_a_prompt_that_the_model_answers_with_nothing_is_asked_again_and_then_ma
 
     assert bring(house, rows(1)) == {"imported": 1, "unanswered, the model wrote nothing": 1}
 
-    assert len({job.seed for job in house.generator.jobs}) == 1 + house.settings.max_resamples
+    assert len({job.seed for job in house.generator.jobs}) == 1 + house.settings.filling.max_resamples
 
 
 def test_an_answer_field_that_holds_no_text_is_not_overwritten(house: House) -> None:
@@ -246,7 +246,7 @@ def test_answers_that_stay_nearly_the_same_are_kept_and_marked(house: House) -> 
     (task,) = held(house)
     assert set(house.answers(task["id"])) == {"It is quite so.", "It is quite so!"}
     assert house.record(task["id"])["similarity"] == pytest.approx(0.933, abs=1e-3)
-    assert len(house.generator.jobs) == 1 + house.settings.max_resamples
+    assert len(house.generator.jobs) == 1 + house.settings.filling.max_resamples
 
 
 def test_the_pair_that_is_shown_is_the_strategys_by_the_served_models_rewards(

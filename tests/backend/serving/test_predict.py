@@ -1,6 +1,5 @@
 """Tasks without answers that somebody opens: they are written and stored within the request."""
 
-import dataclasses
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -49,7 +48,7 @@ def keep_the_filler_out(house: House) -> None:
 @pytest.fixture
 def house(settings_for: SettingsFactory) -> Iterator[House]:
     settings = settings_for(generator_engine="echo", label_studio_api_key=KEY)
-    with StudioDouble() as studio, House(studio, dataclasses.replace(settings, label_studio_url=studio.url)) as house:
+    with StudioDouble() as studio, House(studio, settings.replace(label_studio_url=studio.url)) as house:
         keep_the_filler_out(house)
         yield house
 
@@ -63,7 +62,7 @@ def opened(house: House) -> Iterator[Open]:
     backends: list[Backend] = []
 
     def start(*, is_chosen: bool = True, **changes: Any) -> Opened:
-        backends.append(Backend(dataclasses.replace(house.settings, **changes)))
+        backends.append(Backend(house.settings.replace(**changes)))
         backends[-1].start()
         if is_chosen:
             wait_until(lambda: backends[-1]._filler.is_chosen)

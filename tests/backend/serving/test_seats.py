@@ -32,7 +32,7 @@ def client(backend: Backend) -> FlaskClient:
 
 
 def test_health_is_not_kept_waiting_by_predictions_that_take_every_seat(backend: Backend, client: FlaskClient) -> None:
-    seats = backend.settings.threads - 3
+    seats = backend.settings.server.threads - 3
     for _ in range(seats):
         assert backend._seats.acquire(blocking=False)
 
@@ -65,7 +65,7 @@ def test_without_a_seat_tasks_are_scored_whose_answers_are_known(backend: Backen
     promote(backend, tiny_base, project=1)
     new = {**ANSWERED, "answer2": "never read before"}
     scored = predict(client, [ANSWERED] * 17, project=1)
-    for _ in range(backend.settings.threads - 3):
+    for _ in range(backend.settings.server.threads - 3):
         assert backend._seats.acquire(blocking=False)
     assert backend._long_seats.acquire(blocking=False)
 

@@ -48,7 +48,7 @@ class ReadsRewards(KnowsRewards):
 def predicted(*tasks: Task, serving: ServedVersion | None = None, **options: Any) -> list[Any]:
     """What is answered for these tasks; by default of a process that has just started, of which half of all tasks are controls."""
     changes = {key: options.pop(key) for key in ("suggest", "control_percent") if key in options}
-    settings = Settings(**{"control_percent": 50, **changes})
+    settings = Settings.of(**{"control_percent": 50, **changes})
     return predict_tasks(tasks, LAYOUT, serving or ServedVersion(ReadsRewards(), "v1"), settings=settings, **options)
 
 
@@ -186,7 +186,7 @@ def test_what_is_shown_is_set_and_the_score_stays_the_confidence(suggest: str, s
 def test_one_in_ten_is_a_control_task_unless_it_is_set() -> None:
     settings = Settings.from_environ({})
 
-    assert (settings.control_percent, settings.suggest) == (10, "choice")
+    assert (settings.suggesting.control_percent, settings.suggesting.suggest) == (10, "choice")
 
 
 # On its way to Label Studio

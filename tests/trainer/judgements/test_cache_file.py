@@ -190,7 +190,7 @@ from trainer.judgements.reader import read_judgements
 
 for line in sys.stdin:
     asked = json.loads(line)
-    settings = Settings(label_studio_url=asked["url"], label_studio_api_key=asked["key"], model_dir=Path(asked["folder"]))
+    settings = Settings.of(label_studio_url=asked["url"], label_studio_api_key=asked["key"], model_dir=Path(asked["folder"]))
     project = LabelStudioProject(settings, asked["project"])
     state = project.read()
     if os.fork() == 0:

@@ -41,7 +41,7 @@ from preference.settings import Settings
 from preference.studio.project import LabelStudioProject
 from trainer.__main__ import main
 
-nobody = LabelStudioProject(Settings(label_studio_url="http://127.0.0.1:9", label_studio_api_key="x"), 1, patience_seconds=0)
+nobody = LabelStudioProject(Settings.of(label_studio_url="http://127.0.0.1:9", label_studio_api_key="x"), 1, patience_seconds=0)
 for ask in (nobody.read, lambda: list(nobody.annotated_tasks())):  # the SDK imports much at its first call
     try:
         ask()
