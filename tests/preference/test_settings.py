@@ -131,10 +131,10 @@ def test_all_wrong_variables_are_named_at_once_one_a_line() -> None:
         }
     )
     assert message.splitlines() == [
+        r"DEVICE='tpu' is wrong: string should match pattern '^(auto|cpu|cuda(:\d+)?|mps)$'",
+        "LOG_LEVEL='info' is wrong: input should be 'DEBUG', 'INFO', 'WARNING' or 'ERROR'",
         "LABEL_STUDIO_URL='localhost:8080' is wrong: should start with http:// or https://, and name a host",
         "PORT='70000' is wrong: input should be less than or equal to 65535",
-        "LOG_LEVEL='info' is wrong: input should be 'DEBUG', 'INFO', 'WARNING' or 'ERROR'",
-        r"DEVICE='tpu' is wrong: string should match pattern '^(auto|cpu|cuda(:\d+)?|mps)$'",
         "TRAIN_SCHEDULE='at dawn' is wrong: should be a cron line such as `0 3 * * *` or an interval such as `30m` (s, m, h, d)",
         "HOLDOUT_FRACTION='nan' is wrong: input should be less than 0.9",
         "BASIC_AUTH_USER and BASIC_AUTH_PASS go together; set both or neither",
