@@ -5,6 +5,9 @@ from dataclasses import replace
 from typing import Any
 
 from preference.labelling.label_config import LabelingLayout, Strength, VerdictControl
+from preference.labelling.pairs import (
+    PreferencePair,
+)
 from tests.conftest import REPOSITORY
 
 # Seven tasks, judged by clicks in the browser on label_config.xml, as `GET /api/tasks?fields=all` listed them; of each task's
@@ -45,3 +48,10 @@ def saying(*regions: dict[str, Any], side: str | None = None, **changes: Any) ->
 
 def task(*votes: dict[str, Any], data: dict[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
     return {"id": 7, "data": DATA if data is None else data, "annotations": list(votes), "predictions": [], **changes}
+
+
+LAYOUT = LabelingLayout("comparison", ("answer1", "answer2"), ("answer1", "answer2"), "prompt", (None, None))
+
+
+def pair(prompt: str) -> PreferencePair:
+    return PreferencePair(prompt, "good", "bad")

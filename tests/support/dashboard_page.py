@@ -84,3 +84,13 @@ def hostile(value: Any) -> Any:
     if isinstance(value, list):
         return [hostile(inner) for inner in value]
     return HOSTILE if isinstance(value, str) else value
+
+
+def client_on(model_dir: Path, **changes: Any) -> FlaskClient:
+    return app_on(model_dir, **changes).test_client()
+
+
+def places(value: Any, here: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """The way to each value inside a value."""
+    inner = value.items() if isinstance(value, dict) else enumerate(value[:3]) if isinstance(value, list) else ()
+    return [here, *(place for key, found in inner for place in places(found, (*here, key)))]

@@ -10,22 +10,26 @@ import pytest
 from preference.labelling.label_config import LabelingLayout
 from preference.labelling.pairs import (
     PreferencePair,
-    is_held_out,
     majority,
     pairs_of_task,
     read_pairs,
-    split_holdout,
     write_pairs,
 )
 from tests.conftest import REPOSITORY
-from tests.support.annotations import BOTH_BAD, DATA, FULL, JUDGED, PROMPTS, THREE_STARS, TIE, WRITTEN, said, saying, task, vote
-
-LAYOUT = LabelingLayout("comparison", ("answer1", "answer2"), ("answer1", "answer2"), "prompt", (None, None))
-
-
-def pair(prompt: str) -> PreferencePair:
-    return PreferencePair(prompt, "good", "bad")
-
+from tests.support.annotations import (
+    BOTH_BAD,
+    DATA,
+    FULL,
+    JUDGED,
+    LAYOUT,
+    THREE_STARS,
+    TIE,
+    WRITTEN,
+    said,
+    saying,
+    task,
+    vote,
+)
 
 # Votes become pairs
 
@@ -293,130 +297,6 @@ def test_half_an_emoji_can_be_written_to_disk(tmp_path: Path) -> None:
     write_pairs(found, tmp_path / "pairs.jsonl")
     assert read_pairs(tmp_path / "pairs.jsonl") == found
     assert {text[-1] for p in found for text in (p.prompt, p.chosen, p.rejected)} == {"\N{REPLACEMENT CHARACTER}"}
-
-
-# The majority
-
-
-def voted(side: str, **changes: Any) -> PreferencePair:
-    chosen, rejected = ("Left.", "Right.") if side == "left" else ("Right.", "Left.")
-    return replace(PreferencePair("Why?", chosen, rejected, chosen_side=side), **changes)  # type: ignore[arg-type]
-
-
-def test_most_of_the_votes_decide_a_comparison() -> None:
-    assert majority([voted("left"), voted("right"), voted("right")]) == [voted("right")]
-    assert majority([voted("left")]) == [voted("left")]
-    assert majority([]) == []
-
-
-def test_votes_count_by_their_weight() -> None:
-    assert majority([voted("left", weight=0.5), voted("left", weight=0.25), voted("right")]) == [voted("right")]
-    assert majority([voted("left", weight=0.5), voted("right", weight=0.25)]) == [voted("left")]
-
-
-def test_a_balanced_comparison_is_left_out() -> None:
-    assert majority([voted("left"), voted("right")]) == []
-
-
-def test_ties_turn_no_majority_and_written_answers_are_no_votes() -> None:
-    ties = [voted(side, kind="tie", weight=0.5) for side in ("left", "right")] * 5
-    written = PreferencePair("Why?", "Better.", "Left.", "written")
-    assert majority([*ties, voted("right"), written]) == [voted("right")]
-
-
-def test_the_same_answers_on_the_other_sides_are_the_same_comparison() -> None:
-    swapped = replace(voted("left"), chosen_side="right", task_id=8)
-    (found,) = majority([voted("left", task_id=7), swapped, voted("right", task_id=7)])
-    assert (found.chosen, found.chosen_side, found.task_id) == ("Left.", None, None)
-
-
-def test_other_prompts_and_other_answers_are_other_comparisons_in_their_first_order() -> None:
-    first, second, third = voted("left", prompt="B?"), voted("right", prompt="A?"), voted("left", prompt="B?", rejected="Wrong.")
-    assert majority([first, second, third, first, second]) == [first, second, third]
-
-
-def test_a_majority_keeps_what_its_votes_share_and_the_mean_of_their_margins() -> None:
-    shared = {"task_id": 7, "suggested_version": "v1", "suggested_side": "left", "is_ground_truth": True}
-    votes = [
-        voted("left", **shared, margin=0.0, annotation_id=1, annotator_id=5, lead_seconds=3.0, judged_at="2026-01-02"),
-        voted("left", **shared, margin=1.0, annotation_id=2, annotator_id=6, lead_seconds=5.0, judged_at="2026-01-01"),
-        voted("right", task_id=7, margin=1.0, annotation_id=3, annotator_id=8, judged_at="2026-01-03"),
-    ]
-    assert majority(votes) == [voted("left", **shared, margin=0.5, judged_at="2026-01-02")]
-
-
-def test_a_majority_is_ground_truth_only_where_every_vote_of_it_is() -> None:
-    votes = [voted("left", is_ground_truth=True), voted("left"), voted("right", is_ground_truth=True)]
-    assert majority(votes) == [voted("left")]
-
-
-def test_a_majority_is_blind_only_where_every_vote_of_it_is() -> None:
-    assert majority([voted("left", is_blind=True), voted("left", is_blind=True)]) == [voted("left", is_blind=True)]
-    assert majority([voted("left", is_blind=True), voted("left")]) == [voted("left")]
-
-
-def test_an_annotator_who_always_picks_left_is_outvoted_and_stays_known() -> None:
-    tasks = [
-        task(*(vote(side, id=who, completed_by=who) for who, side in ((5, "left"), (6, "right"), (8, "right"))), data={**DATA, "prompt": p})
-        for p in PROMPTS[:30]
-    ]  # fmt: skip
-    pairs = [pair for judged in tasks for pair in pairs_of_task(judged, LAYOUT, dropped=Counter())]
-    assert {p.chosen_side for p in pairs if p.annotator_id == 5} == {"left"}
-    assert [p.chosen_side for p in majority(pairs)] == ["right"] * 30
-
-
-def test_five_hundred_votes_on_one_prompt_stay_on_one_side_and_are_one_comparison() -> None:
-    many = task(*(vote("left" if n % 3 else "right", id=n + 1, completed_by=n) for n in range(500)))
-    others = [task(vote("left"), data={**DATA, "prompt": p}) for p in PROMPTS[:20]]
-    pairs = [pair for judged in (many, *others) for pair in pairs_of_task(judged, LAYOUT, dropped=Counter())]
-    assert len(pairs) == 520
-    assert sorted(sum(p.prompt == "Why?" for p in part) for part in split_holdout(pairs, 0.5)) == [0, 500]
-    found = majority(pairs)
-    assert len(found) == 21 and found[0].chosen == "Left." and found[0].weight == 1
-
-
-# The holdout
-
-
-def test_a_held_out_prompt_stays_held_out_when_pairs_are_added() -> None:
-    few, many = [pair(p) for p in PROMPTS[:50]], [pair(p) for p in reversed(PROMPTS)]
-    _, held_out_of_few = split_holdout(few, 0.2)
-    train_of_many, held_out_of_many = split_holdout(many, 0.2)
-    assert held_out_of_few
-    assert set(held_out_of_few) <= set(held_out_of_many)
-    assert not set(held_out_of_few) & set(train_of_many)
-
-
-def test_every_pair_is_on_one_side_in_its_order() -> None:
-    pairs = [pair(p) for p in PROMPTS]
-    train, holdout = split_holdout(pairs, 0.2)
-    trained_on = set(train)
-    assert train == [p for p in pairs if p in trained_on]
-    assert holdout == [p for p in pairs if p not in trained_on]
-
-
-def test_all_votes_on_one_prompt_are_on_one_side() -> None:
-    pairs = [PreferencePair(p, chosen, "x") for p in PROMPTS[:100] for chosen in ("a", "b")]
-    train, holdout = split_holdout(pairs, 0.5)
-    assert train and holdout
-    assert not {p.prompt for p in train} & {p.prompt for p in holdout}
-
-
-def test_white_space_and_case_do_not_make_a_new_prompt() -> None:
-    for prompt in PROMPTS[:200]:
-        assert is_held_out(f"  {prompt.upper()}\n".replace(" ", "\t "), 0.3) == is_held_out(prompt, 0.3)
-
-
-def test_the_split_is_the_same_in_every_release() -> None:
-    assert [n for n, p in enumerate(PROMPTS[:40]) if is_held_out(p, 0.2)] == [2, 4, 9, 11, 13, 20, 21, 24, 27, 28, 37, 38]
-    assert is_held_out("שלום 👩‍👩‍👧", 0.2) is False
-
-
-def test_the_held_out_share_is_the_fraction_and_grows_with_it() -> None:
-    tenth, half = ({p for p in PROMPTS if is_held_out(p, fraction)} for fraction in (0.1, 0.5))
-    assert len(tenth) == pytest.approx(200, abs=50)
-    assert len(half) == pytest.approx(1000, abs=100)
-    assert tenth < half
 
 
 # On disk

@@ -1,0 +1,132 @@
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from preference.projects.folder import known_projects
+from preference.projects.versions import UNTRAINED
+from tests.support.clinic import Clinic
+from tests.support.studio_double import LABEL_CONFIG, StudioDouble
+
+# connect and disconnect
+
+
+@pytest.fixture
+def clinic(tmp_path: Path) -> Iterator[Clinic]:
+    with StudioDouble() as studio, Clinic(studio, tmp_path) as clinic:
+        yield clinic
+
+
+def test_connect_names_the_project_s_page_as_browsers_reach_it(clinic: Clinic) -> None:
+    result = clinic.run("connect", "--project", clinic.id, LABEL_STUDIO_PUBLIC_URL="https://studio.example")
+
+    assert f"project {clinic.id} is connected: https://studio.example/projects/{clinic.id}" in result.output
+    assert clinic.studio.url not in result.output
+
+
+def test_one_command_makes_a_project_and_fills_it(clinic: Clinic, tmp_path: Path) -> None:
+    (tmp_path / "prompts.txt").write_text("Why?\nWho?\n")
+
+    result = clinic.run("connect", "--new", "My preferences", "--prompts", tmp_path / "prompts.txt")
+
+    assert result.exit_code == 0, result.output
+    made = max(clinic.studio.projects)
+    assert result.output.splitlines()[:4] == [
+        f'made project {made}, "My preferences"',
+        f"connected {clinic.address} as {UNTRAINED}",
+        "put WEBHOOK_SECRET into the webhook",
+        "switched uncertainty sampling on",
+    ]
+    assert f"project {made} is connected: {clinic.studio.url}/projects/{made}" in result.output
+    assert "nothing is suggested yet: pairloop-trainer trains its first reward model after 50 judgements" in result.output
+    assert result.output.splitlines()[-1] == "2 imported, 2 of them answered"
+    assert clinic.studio.projects[made]["label_config"] == LABEL_CONFIG
+    datas = [task["data"] for task in clinic.studio.tasks.values()]
+    assert {data["prompt"] for data in datas} == {"Why?", "Who?"} and all(data["answer1"] and data["answer2"] for data in datas)
+    assert clinic.run("doctor", "--project", made).exit_code == 0
+
+    again = clinic.run("connect", "--project", made, "--prompts", tmp_path / "prompts.txt")
+    assert again.output.splitlines()[0] == "there was nothing to do"
+    assert "2 skipped, the project holds the prompt" in again.output
+    assert len(clinic.studio.tasks) == 2
+
+
+def test_what_new_was_called_before_still_works_and_is_not_in_the_help(clinic: Clinic, tmp_path: Path) -> None:
+    config = LABEL_CONFIG.replace('value="$prompt"', 'value="$question"')
+    (tmp_path / "config.xml").write_text(config)
+
+    result = clinic.run("connect", "--create", "Questions", "--label-config", tmp_path / "config.xml")
+
+    assert result.exit_code == 0, result.output
+    assert clinic.studio.projects[max(clinic.studio.projects)]["label_config"] == config
+    assert "--create" not in clinic.run("connect", "--help").output
+
+
+def test_a_title_that_is_taken_names_its_project_and_makes_no_second(clinic: Clinic) -> None:
+    result = clinic.run("connect", "--new", "Preferences")
+
+    assert result.exit_code == 1
+    assert result.output == (
+        f'Error: Project {clinic.id} is called "Preferences" already; connect it with --project {clinic.id}, or choose another title.\n'
+    )
+    assert clinic.run("connect", "--new", "Prefer").exit_code == 0, "a title that is part of another is free"
+
+
+@pytest.mark.parametrize(
+    ("option", "text", "problem"),
+    [("--prompts", '{"no": "prompt"}', "no prompt"), ("--label-config", "<View><Header/></View>", "has no <Pairwise> tags")],
+)
+def test_files_are_looked_at_before_a_project_is_made(
+    clinic: Clinic, tmp_path: Path, option: str, text: str, problem: str
+) -> None:
+    (tmp_path / "file.jsonl").write_text(text)
+
+    result = clinic.run("connect", "--new", "Another", option, tmp_path / "file.jsonl")
+
+    assert result.exit_code == 1 and problem in result.output
+    assert list(clinic.studio.projects) == [clinic.id]
+
+
+@pytest.mark.parametrize("arguments", [[], ["--project", "1", "--new", "Both"], ["--project", "1", "--label-config", "-"]])
+def test_connect_wants_one_project(clinic: Clinic, arguments: list[str]) -> None:
+    result = clinic.run("connect", *arguments)
+
+    assert result.exit_code == 2 and "Give --project ID, or --new TITLE" in result.output
+
+
+def test_disconnect_says_what_it_removed_and_that_the_rest_stays(clinic: Clinic) -> None:
+    done = clinic.run("disconnect", "--project", clinic.id)
+    again = clinic.run("disconnect", "--project", clinic.id)
+
+    stays = f"project {clinic.id} is not connected; no task, prediction or annotation was touched"
+    assert done.output.splitlines() == [
+        f"removed the connection to {clinic.address}",
+        f"removed the webhook to {clinic.address}/webhook",
+        "switched back to sequential sampling",
+        stays,
+    ]
+    assert again.output.splitlines() == ["there was nothing to remove", stays]
+    assert clinic.studio.rows == {} and clinic.studio.hooks == {}
+
+
+def test_disconnect_forgets_a_project_that_was_deleted_in_label_studio(clinic: Clinic) -> None:
+    del clinic.studio.projects[clinic.id]
+
+    done = clinic.run("disconnect", "--project", clinic.id)
+
+    assert (done.exit_code, done.output.splitlines()) == (
+        0,
+        [
+            f"Label Studio has no project {clinic.id} any more, or does not show it to this key; nothing looks after it now",
+            f"project {clinic.id} is not connected; no task, prediction or annotation was touched",
+        ],
+    )
+    assert list(known_projects(clinic.model_dir)) == []
+
+
+@pytest.mark.parametrize("command", ["connect", "disconnect"])
+def test_a_refusal_is_one_sentence(clinic: Clinic, command: str) -> None:
+    result = clinic.run(command, "--project", 999)
+
+    assert result.exit_code == 1
+    assert result.output.startswith("Error: Label Studio has no such thing in project 999")

@@ -1,0 +1,93 @@
+import time
+from typing import Any
+
+import pytest
+
+from backend.generators.echo import EchoGenerator
+from preference.settings import Settings
+from preference.studio.project import Task
+from tests.conftest import SettingsFactory
+from tests.support.answer_drafts import Scripted, draft, task
+
+# Tasks that cannot be answered
+
+
+@pytest.mark.parametrize("field", ["answer1", "answer2"])
+@pytest.mark.parametrize("value", [5, 0, False, [], ["a"], {}, {"text": "a"}], ids=repr)
+def test_an_answer_field_that_holds_no_text_is_not_touched(settings_for: SettingsFactory, field: str, value: object) -> None:
+    generator = Scripted(lambda *_: ["a", "b"])
+
+    drafts, dropped = draft([task(**{field: value})], generator, settings_for())
+
+    assert drafts == []
+    assert dropped == {"an answer field holds no text": 1}
+    assert not generator.asked
+
+
+def test_prompts_that_are_missing_blank_or_no_text_are_counted(settings_for: SettingsFactory) -> None:
+    wrong: list[object] = ["", " \n\t", None, 5, ["Why?"], {}]
+    tasks = [task(prompt=value) for value in wrong] + [{"id": 9, "data": {}}, task(10)]
+
+    drafts, dropped = draft(tasks, EchoGenerator(), settings_for())
+
+    assert [made.task["id"] for made in drafts] == [10]
+    assert dropped == {"prompt missing, empty or not text": 7}
+
+
+def test_a_refused_prompt_is_asked_once_and_marked(settings_for: SettingsFactory) -> None:
+    generator = Scripted(lambda *_: [], refused="the server refused the prompt (400): too long")
+    before = int(time.time())
+
+    (made,), _ = draft([task()], generator, settings_for(generator_engine="openai", generator_model="tiny"))
+
+    assert made.answers == {}
+    assert set(made.record) == {"refused", "model", "prompt", "at"}
+    assert (made.record["refused"], made.record["model"]) == ("the server refused the prompt (400): too long", "openai tiny")
+    assert before <= made.record["at"] <= time.time()
+    assert len(made.record["prompt"]) == 16 and "Why" not in made.record["prompt"]
+    assert generator.asked == {"Why?": 1}
+
+
+def test_a_half_answered_task_whose_prompt_is_refused_is_marked_and_not_taken_for_answered(settings_for: SettingsFactory) -> None:
+    (made,), _ = draft([task(answer1="Mine.")], Scripted(lambda *_: [], refused="no"), settings_for())
+
+    assert (made.answers, made.record["refused"]) == ({}, "no")
+
+
+def marked(settings: Settings, *, seconds_ago: float = 0, **data: Any) -> Task:
+    """A task whose prompt the model of these settings refused."""
+    (made,), _ = draft([task(**data)], Scripted(lambda *_: [], refused="no"), settings)
+    return {**made.task, "meta": {"pairloop": {**made.record, "at": time.time() - seconds_ago}}}
+
+
+def test_a_refused_prompt_is_not_asked_again_for_a_day(settings_for: SettingsFactory) -> None:
+    settings, generator = settings_for(), Scripted(lambda *_: ["a", "b"])
+
+    drafts, dropped = draft([marked(settings), marked(settings, seconds_ago=86_300)], generator, settings)
+
+    assert (drafts, dropped) == ([], {"no": 2})
+    assert not generator.asked
+
+
+@pytest.mark.parametrize("why", ["edited", "another engine", "another model", "a day later"])
+def test_a_refused_prompt_is_asked_again_where_the_answer_may_be_another(settings_for: SettingsFactory, why: str) -> None:
+    settings = settings_for()
+    refused = marked(settings, seconds_ago=86_500 if why == "a day later" else 0)
+    if why == "edited":
+        refused["data"] = {**refused["data"], "prompt": "Why not?"}
+    changes = {"another engine": {"generator_engine": "echo"}, "another model": {"generator_model": "larger"}}.get(why, {})
+
+    (made,), dropped = draft([refused], Scripted(lambda *_: ["a", "b"]), settings_for(**changes))
+
+    assert set(made.answers.values()) == {"a", "b"}
+    assert "refused" not in made.record
+    assert not dropped
+
+
+@pytest.mark.parametrize(
+    "meta", [None, {}, {"pairloop": None}, {"pairloop": "text"}, {"pairloop": {"generator": "old"}}], ids=repr
+)
+def test_a_meta_of_another_shape_stops_nothing(settings_for: SettingsFactory, meta: Any) -> None:
+    drafts, dropped = draft([{**task(), "meta": meta}], EchoGenerator(), settings_for())
+
+    assert len(drafts) == 1 and not dropped

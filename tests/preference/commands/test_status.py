@@ -1,0 +1,121 @@
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from preference.projects.folder import ProjectFolder
+from preference.projects.trainer_heartbeat import beat
+from preference.projects.training_status import tell_next_round, tell_round, tell_waiting
+from preference.projects.versions import Versions
+from tests.conftest import REPOSITORY
+from tests.support.commands import PROGRAMS, Invoke, rows
+
+# status
+
+
+def test_status_shows_a_row_for_each_project(invoke: Invoke, folder: ProjectFolder, tmp_path: Path) -> None:
+    first, second = Versions(folder).all()
+    tell_waiting(folder, 12)
+    tell_round(folder, "rejected", reason="accuracy 0.600 is below", version=second, seconds=4)
+    folder.request("fill")
+    folder.request("train")
+    ProjectFolder(tmp_path, 12).create()
+
+    result = invoke("status", MIN_NEW_PAIRS="20")
+
+    assert result.output.splitlines()[0] == f"trainer: not running on {tmp_path}"
+    third, twelfth = rows(result)
+    assert re.fullmatch(rf"rejected {second}, \d{{4}}-\d\d-\d\d \d\d:\d\d UTC: accuracy 0.600 is below", third.pop("last round"))
+    assert third == {
+        "project": "3", "champion": first, "versions": "2", "waiting": "12 of 20", "training": "-", "requests": "train, fill",
+        "problem": "-",
+    }  # fmt: skip
+    assert list(twelfth.values()) == ["12", "none yet", "0", "-", "-", "-", "-", "-"]
+
+
+def test_status_shows_for_how_long_a_round_is_running_while_there_is_a_trainer(
+    invoke: Invoke, folder: ProjectFolder, tmp_path: Path
+) -> None:
+    tell_waiting(folder, 12, project={"training_since": time.time() - 600})
+    assert rows(invoke("status"))[0]["training"] == "-"
+
+    beat(tmp_path)
+
+    assert re.fullmatch(r"for 1[01] min", rows(invoke("status"))[0]["training"])
+
+
+def test_status_goes_by_what_the_running_trainer_goes_by(invoke: Invoke, folder: ProjectFolder, tmp_path: Path) -> None:
+    tell_waiting(folder, 12)
+    tell_next_round(tmp_path, time.time(), schedule="6h", min_new_pairs=70)
+    assert rows(invoke("status"))[0]["waiting"] == "12 of 50"
+
+    beat(tmp_path)
+
+    assert rows(invoke("status"))[0]["waiting"] == "12 of 70"
+
+
+def test_status_of_one_project_shows_that_alone_even_a_disconnected_one(
+    invoke: Invoke, folder: ProjectFolder, tmp_path: Path
+) -> None:
+    ProjectFolder(tmp_path, 12).create()
+    folder.disconnect()
+
+    assert [row["project"] for row in rows(invoke("status"))] == ["12"]
+    one = rows(invoke("status", "--project", "3"))
+    assert [row["project"] for row in one] == ["3"]
+    assert one[0]["problem"] == "it is disconnected; pairloop-backend connect --project 3 connects it again"
+
+
+def test_status_as_json_holds_the_same_for_programs(invoke: Invoke, folder: ProjectFolder, tmp_path: Path) -> None:
+    first, second = Versions(folder).all()
+    tell_waiting(folder, 12, project={"title": "Höflichkeit"})
+    tell_round(folder, "rejected", reason="accuracy 0.600 is below", version=second, seconds=4)
+    at = json.loads((folder.path / "last_round.json").read_text())["at"]
+
+    told = json.loads(invoke("status", "--json").output)
+
+    assert told["trainer"] == {
+        "is_running": False, "model_dir": str(tmp_path), "schedule": "0 3 * * *", "next_round_at": None, "num_needed": 50,
+    }  # fmt: skip
+    [project] = told["projects"]
+    ended = project.pop("last_round")
+    assert datetime.fromisoformat(ended.pop("at")) == datetime.fromtimestamp(at, UTC)
+    assert ended == {"outcome": "rejected", "reason": "accuracy 0.600 is below", "version": second, "seconds": 4.0}
+    assert project == {
+        "project": 3, "title": "Höflichkeit", "champion": first, "num_versions": 2, "num_waiting": 12, "training_since": None,
+        "is_unfinished": False, "requests": [], "problem": "",
+    }  # fmt: skip
+
+
+def test_the_check_tells_by_its_exit_status_whether_a_trainer_runs(invoke: Invoke, tmp_path: Path) -> None:
+    result = invoke("status", "--check")
+    assert (result.exit_code, result.output) == (1, f"trainer: not running on {tmp_path}\n")
+
+    beat(tmp_path)
+
+    result = invoke("status", "--check")
+    assert (result.exit_code, result.output) == (0, f"trainer: running on {tmp_path}\n")
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_the_check_loads_nothing_heavy(program: str, tmp_path: Path) -> None:
+    """A health check runs every few seconds; loading torch takes ten seconds of CPU time."""
+    code = f"""
+import sys
+from {program.removeprefix("pairloop-")}.__main__ import main
+try:
+    main(["status", "--check"])
+except SystemExit as end:
+    heavy = ("torch", "transformers", "apscheduler", "label_studio_sdk", "rich", "numpy")
+    print(end.code, [name for name in heavy if name in sys.modules])
+"""
+    environ = {**os.environ, "MODEL_DIR": str(tmp_path)}
+    found = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, env=environ, capture_output=True, text=True)
+
+    assert found.stdout.splitlines() == [f"trainer: not running on {tmp_path}", "1 []"]

@@ -1,0 +1,98 @@
+import re
+import time
+from pathlib import Path
+
+from preference.projects.folder import ProjectFolder
+from preference.projects.trainer_heartbeat import beat
+from preference.projects.training_status import tell_next_round, tell_waiting
+from tests.support.commands import Invoke
+
+# train
+
+
+def test_train_says_what_each_project_waits_for(invoke: Invoke, folder: ProjectFolder, tmp_path: Path) -> None:
+    beat(tmp_path)
+    tell_waiting(folder, 12)
+    tell_next_round(tmp_path, time.time() + 5 * 3600, schedule="0 3 * * *", min_new_pairs=50)
+    others = [ProjectFolder(tmp_path, project_id) for project_id in (4, 5, 6)]
+    for other in others:
+        other.create()
+    tell_waiting(others[0], 3, project={"training_since": time.time() - 600})
+    others[1].request("train")
+
+    lines = invoke("train").output.splitlines()
+
+    schedule = r"the schedule \(0 3 \* \* \*\) looks at \d{4}-\d\d-\d\d \d\d:\d\d UTC, in 5 h"
+    expected = [
+        rf"trainer: running on {re.escape(str(tmp_path))}",
+        rf"project 3: 12 new judgements, 50 start a round; {schedule}",
+        r"project 4: a round is running for 1[01] min",
+        r"project 5: a round is asked for",
+        rf"project 6: new judgements are not counted yet, 50 start a round; {schedule}",
+        r"`pairloop-trainer train --now` asks for a round now",
+    ]
+    assert [bool(re.fullmatch(pattern, line)) for pattern, line in zip(expected, lines, strict=True)] == [True] * 6, lines
+    assert [other.is_requested("train") for other in others] == [False, True, False]
+
+
+def test_train_without_a_trainer_says_how_there_is_one(invoke: Invoke, folder: ProjectFolder, tmp_path: Path) -> None:
+    tell_waiting(folder, 12, project={"training_since": time.time() - 600})
+    tell_next_round(tmp_path, time.time() + 9999, schedule="6h", min_new_pairs=70)  # it was stopped since
+
+    assert invoke("train", "--project", "3").output.splitlines() == [
+        f"trainer: not running on {tmp_path}",
+        "project 3: 12 new judgements, 50 start a round",
+        "start `pairloop-trainer run`, or train right here: `pairloop-trainer once --project 3`",
+    ]
+
+
+def test_train_now_leaves_a_request_for_each_project_and_says_when_it_is_taken(
+    invoke: Invoke, folder: ProjectFolder, tmp_path: Path
+) -> None:
+    beat(tmp_path)
+    other = ProjectFolder(tmp_path, 12)
+    other.request("train")
+
+    result = invoke("train", "--now", LOOK_EVERY_SECONDS="7")
+
+    assert (result.exit_code, result.output.splitlines()) == (
+        0,
+        [
+            "project 3: a round is asked for; the trainer takes that within 7 s",
+            "project 12: a round was asked for already; the trainer takes that within 7 s",
+        ],
+    )
+    assert folder.is_requested("train") and other.is_requested("train")
+
+
+def test_train_now_asks_for_the_named_project_alone_and_waits_for_a_running_round(
+    invoke: Invoke, folder: ProjectFolder, tmp_path: Path
+) -> None:
+    beat(tmp_path)
+    other = ProjectFolder(tmp_path, 12)
+    other.create()
+    tell_waiting(other, 3, project={"training_since": time.time()})
+
+    result = invoke("train", "--now", "--project", "3")
+
+    assert result.output == "project 3: a round is asked for; the trainer takes that after the round of project 12\n"
+    assert folder.is_requested("train") and not other.is_requested("train")
+
+
+def test_train_now_without_a_trainer_leaves_the_request_and_fails(invoke: Invoke, folder: ProjectFolder, tmp_path: Path) -> None:
+    result = invoke("train", "--now", "--project", "3")
+
+    assert (result.exit_code, result.stdout) == (1, "project 3: a round is asked for\n")
+    mend = "start `pairloop-trainer run`, or train right here: `pairloop-trainer once --project 3`"
+    assert result.stderr == f"Error: No trainer is running on MODEL_DIR={tmp_path}, so that waits; {mend}.\n"
+    assert folder.is_requested("train")
+
+
+def test_train_now_is_refused_for_a_disconnected_project(invoke: Invoke, folder: ProjectFolder) -> None:
+    folder.disconnect()
+
+    result = invoke("train", "--now", "--project", "3")
+
+    assert result.exit_code == 1
+    assert result.output.startswith("Error: Project 3 is disconnected, so no trainer looks after it; ")
+    assert not folder.is_requested("train")
