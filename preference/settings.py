@@ -40,7 +40,7 @@ class Settings(Group, title="Both processes"):
     )
     seed: int = advanced(0, ge=0, lt=2**32, description="The seed of sampling, of sides and of training.")
     torch_threads: int = advanced(
-        0, ge=0, le=256, description="CPU threads of torch in each process; 0 takes half of the cores, at least one."
+        0, ge=0, le=256, description="CPU threads of torch in each process; 0 takes half of the cores, but at least one."
     )
     studio: StudioSettings = StudioSettings()
     server: ServerSettings = ServerSettings()
