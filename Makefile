@@ -14,7 +14,7 @@ demo: install install-label-studio
 	$(BIN)/python -m demo $(DEMO_ARGS)
 
 test: install install-label-studio
-	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile $(TEST_ARGS)
+	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder $(TEST_ARGS)
 
 lint: install
 	$(BIN)/ruff check .

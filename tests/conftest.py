@@ -18,6 +18,7 @@ from preference.settings import Settings
 from preference.studio.project import LabelStudioProject
 from tests.support.studio_double import KEY, StudioDouble
 
+pytest_plugins = ["tests.support.slowest_files"]
 torch.set_num_threads(1)
 
 REPOSITORY = Path(__file__).parent.parent
