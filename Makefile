@@ -1,5 +1,5 @@
 # `make demo` runs the whole loop; `make test` passes the tests. Both install what they need.
-.PHONY: demo test lint audit bench install install-label-studio clean
+.PHONY: demo test lint docs audit bench install install-label-studio clean
 SHELL := /bin/bash
 PYTHON ?= python3
 LABEL_STUDIO_VERSION := 1.23.2
@@ -20,6 +20,11 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The tables at the end of docs/settings.md, from preference/settings.py.
+docs: install
+	sed -i.old '/^## All of them/,$$d' docs/settings.md && rm docs/settings.md.old
+	$(BIN)/python -m preference.settings >> docs/settings.md
 
 # Asks PyPI's advisory service about what is installed, so it needs the network and is no test.
 audit: install

@@ -140,7 +140,7 @@ class GeneratorSettings(Group, title="Writing answers"):
     )
 
 
-class OpenAISettings(Group, title="A server that speaks OpenAI's API", alias_generator=after("OPENAI_")):
+class OpenAISettings(Group, title="With GENERATOR_ENGINE=openai", alias_generator=after("OPENAI_")):
     """The server that GENERATOR_ENGINE=openai asks for answers."""
 
     base_url: WebAddress = Field("http://localhost:8000/v1", description="For `openai`: the server's address, with its /v1.")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self, cast
 
-from pydantic import Field, ValidationError
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, EnvSettingsSource
 
 from preference.errors import SettingsError
@@ -124,6 +124,24 @@ def variables() -> list[Variable]:
     ]  # fmt: skip
 
 
+def as_markdown() -> str:
+    """A table for each subject, and one of what nobody needs to turn: the end of docs/settings.md, which `make docs` writes."""
+    of_subject: dict[str, list[Variable]] = {}
+    for variable in variables():
+        of_subject.setdefault("Advanced" if variable.is_advanced else variable.subject, []).append(variable)
+    advanced = of_subject.pop("Advanced")
+    parts = ["## All of them", "`make docs` writes these tables from preference/settings.py."]
+    for subject, rows in [*of_subject.items(), ("Advanced", advanced)]:
+        parts += [f"### {subject}", "\n".join(["| variable | default | what it is |", "|---|---|---|", *map(_row, rows)])]
+    return "\n\n".join(parts)
+
+
+def _row(variable: Variable) -> str:
+    default = variable.default.get_secret_value() if isinstance(variable.default, SecretStr) else variable.default
+    cell = f" `{default}` " if default not in (None, "", ()) else " "
+    return f"| `{variable.name}` |{cell}| {variable.description} |"
+
+
 def _groups() -> dict[str, type[Group]]:
     return {name: type(field.default) for name, field in Settings.model_fields.items() if isinstance(field.default, Group)}
 
@@ -141,3 +159,7 @@ def _explain(problem: Any, given: Mapping[str, str]) -> str:
     value = "****" if any(word in variable for word in ("KEY", "PASS", "SECRET")) else repr(problem["input"])
     message = problem["msg"].removeprefix("Value error, ")
     return f"{variable if variable in given else older}={value} is wrong: {message[:1].lower()}{message[1:]}"
+
+
+if __name__ == "__main__":
+    print(as_markdown())  # noqa: T201
