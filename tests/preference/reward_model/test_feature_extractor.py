@@ -29,6 +29,7 @@ from preference.models.encoding import encode_answer
 from preference.models.pretrained import load_weights
 from preference.reward_model.feature_extractor import Extractors, FeatureExtractor, FeatureRecipe
 from preference.reward_model.style_features import NUM_STYLE, style
+from tests.support.tolerance import FEATURES, assert_close
 
 CPU = torch.device("cpu")
 MAX_TOKENS = 64
@@ -101,7 +102,7 @@ def test_features_are_the_layers_means_over_the_answer_times_its_log_length_then
     extractor = make(layers=layers)
     found = extractor.features(PROMPTS, ANSWERS)
     assert extractor.size == len(layers) * 32 + 1 + NUM_STYLE
-    torch.testing.assert_close(found, read_whole(extractor, PROMPTS, ANSWERS), atol=1e-5, rtol=1e-4)
+    assert_close(found, read_whole(extractor, PROMPTS, ANSWERS), within=FEATURES)
 
 
 def test_the_last_layer_of_a_base_is_read_as_the_layer_left_it_not_as_the_language_head_wants_it(
@@ -115,7 +116,7 @@ def test_the_last_layer_of_a_base_is_read_as_the_layer_left_it_not_as_the_langua
         hidden = whole(input_ids=torch.tensor([encoded.input_ids]), output_hidden_states=True).hidden_states[-1][0]
     of_answer = hidden[encoded.answer_start : -1]
     expected = of_answer.mean(0) * math.log1p(len(of_answer))
-    torch.testing.assert_close(extractor.features(["Why?"], ["Because."])[0, :32], expected, atol=1e-5, rtol=1e-4)
+    assert_close(extractor.features(["Why?"], ["Because."])[0, :32], expected, within=FEATURES)
 
 
 def test_there_is_a_row_of_float32_on_the_cpu_for_each_answer_in_order(make: Make) -> None:
@@ -123,8 +124,8 @@ def test_there_is_a_row_of_float32_on_the_cpu_for_each_answer_in_order(make: Mak
     rows = extractor.features(PROMPTS, ANSWERS)
     assert (rows.shape, rows.dtype, rows.device) == (torch.Size([5, extractor.size]), torch.float32, CPU)
     backwards = extractor.features(PROMPTS[::-1], ANSWERS[::-1])
-    assert torch.equal(backwards.flip(0), rows)
-    torch.testing.assert_close(make().features(PROMPTS[::-1], ANSWERS[::-1]).flip(0), rows, atol=1e-4, rtol=0)
+    assert torch.equal(backwards.flip(0), rows), "read back"
+    assert_close(make().features(PROMPTS[::-1], ANSWERS[::-1]).flip(0), rows, within=FEATURES)
 
 
 def test_features_in_a_batch_equal_features_alone(make: Make) -> None:
@@ -135,7 +136,7 @@ def test_features_in_a_batch_equal_features_alone(make: Make) -> None:
         together = extractor.features(prompts, answers)
     assert sum(batches) == 90
     assert 1 < len(batches) < 20
-    torch.testing.assert_close(together, read_alone(make, prompts, answers), atol=1e-4, rtol=0)
+    assert_close(together, read_alone(make, prompts, answers), within=FEATURES)
 
 
 def test_the_prompt_is_read_with_the_answer(make: Make) -> None:
@@ -203,7 +204,7 @@ def test_answers_that_share_their_prompt_are_seen_as_if_alone(
         together = extractor.features(prompts, answers)
     assert extractor.shares_prompts
     assert sum(batches) == math.ceil(num_answers / 8)  # _ROW_ANSWERS
-    torch.testing.assert_close(together, read_alone(make, prompts, answers, base=where), atol=1e-4, rtol=0)
+    assert_close(together, read_alone(make, prompts, answers, base=where), within=FEATURES)
 
 
 @pytest.mark.parametrize("base", ["tiny_base", "tiny_chat_base"])
@@ -215,7 +216,7 @@ def test_answers_of_several_prompts_in_any_order_are_seen_as_if_alone(
     answers = ["Yes.", "So.", "Yes.", "No, the moon.", "x", "a mat", "", "Because it is.", "Yes, and true.", "a moon"]
     together = make(base=where).features(prompts, answers)
     assert together.unique(dim=0).shape[0] == 10
-    torch.testing.assert_close(together, read_alone(make, prompts, answers, base=where), atol=1e-4, rtol=0)
+    assert_close(together, read_alone(make, prompts, answers, base=where), within=FEATURES)
 
 
 def test_one_prompt_that_is_cut_differently_for_each_answer_is_read_for_each(make: Make) -> None:
@@ -225,7 +226,7 @@ def test_one_prompt_that_is_cut_differently_for_each_answer_is_read_for_each(mak
         together = extractor.features(prompts, answers)
     assert extractor.num_cut == 3
     assert sum(batches) == 2  # the first and the last leave the prompt the same room
-    torch.testing.assert_close(together, read_alone(make, prompts, answers), atol=1e-4, rtol=0)
+    assert_close(together, read_alone(make, prompts, answers), within=FEATURES)
 
 
 def test_long_answers_to_a_short_prompt_are_read_apart_because_attention_grows_with_the_square_of_a_row(make: Make) -> None:
@@ -242,7 +243,7 @@ def test_many_votes_on_the_same_answers_are_read_once(make: Make) -> None:
     assert sum(batches) == 1
     yes, no = make().features([LONGER] * 2, ["Yes.", "No."])
     expected = torch.stack([yes, no] * 250 + [no, yes] * 250)
-    torch.testing.assert_close(rows, expected, atol=1e-6, rtol=0)
+    assert_close(rows, expected, within=FEATURES)
 
 
 # Architectures
@@ -300,7 +301,7 @@ def test_an_architecture_shares_prompts_only_where_the_features_are_the_same(mak
         together = extractor.features(prompts, answers)
     assert extractor.shares_prompts == may_share
     assert sum(batches) == (3 if may_share else 12)
-    torch.testing.assert_close(together, read_alone(make, prompts, answers, base=base), atol=1e-4, rtol=0)
+    assert_close(together, read_alone(make, prompts, answers, base=base), within=FEATURES)
     assert together[:, :64].abs().max() > 1e-2  # what is equal is not nothing
 
 
@@ -367,7 +368,7 @@ def test_threads_that_share_an_extractor_get_the_features_of_their_own_answers(m
     with ThreadPoolExecutor(8) as pool:
         calls = [pool.submit(extractor.features, [*PROMPTS[n % 5 :], f"{n // 2}"], [*ANSWERS[n % 5 :], "x"]) for n in range(20)]
     for n, call in enumerate(calls):
-        torch.testing.assert_close(call.result()[:-1], alone[n % 5 :], atol=1e-4, rtol=0)
+        assert_close(call.result()[:-1], alone[n % 5 :], within=FEATURES)
 
 
 def test_versions_that_share_a_recipe_share_one_extractor_even_when_many_ask_at_once(

@@ -22,6 +22,7 @@ from preference.reward_model.model import (
 )
 from tests.conftest import save_tiny_base
 from tests.support.reward_models import MAX_TOKENS, make_sequence
+from tests.support.tolerance import REWARDS, assert_close
 
 CPU = torch.device("cpu")
 LAYERS = (1, 3)
@@ -90,7 +91,7 @@ def test_an_answers_score_alone_is_its_score_in_a_batch(make: Make, kind: str) -
     assert (together.shape, together.dtype, together.device) == (torch.Size([6]), torch.float32, CPU)
     assert len(set(together.tolist())) == 6
     alone = torch.cat([make(kind).score([p], [a]) for p, a in zip(PROMPTS, ANSWERS, strict=True)])
-    torch.testing.assert_close(together, alone, atol=1e-4, rtol=0)
+    assert_close(together, alone, within=REWARDS)
 
 
 def test_sequence_scores_keep_their_order_over_several_forward_passes(make: Make) -> None:
@@ -98,7 +99,7 @@ def test_sequence_scores_keep_their_order_over_several_forward_passes(make: Make
     prompts = [f"{n} " * (1 + n * 7 % 40) for n in range(90)]
     answers = [f"cat {n} " * (1 + n * 11 % 30) for n in range(90)]
     alone = torch.cat([model.score([p], [a]) for p, a in zip(prompts, answers, strict=True)])
-    torch.testing.assert_close(model.score(prompts, answers), alone, atol=1e-4, rtol=0)
+    assert_close(model.score(prompts, answers), alone, within=REWARDS)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -112,7 +113,7 @@ def test_threads_get_the_scores_of_their_own_answers(make: Make, kind: str) -> N
     alone = [float(model.score([p], [a])[0]) for p, a in zip(PROMPTS, ANSWERS, strict=True)]
     with ThreadPoolExecutor(6) as pool:
         found = list(pool.map(lambda n: float(model.score([PROMPTS[n % 6]], [ANSWERS[n % 6]])[0]), range(30)))
-    assert found == pytest.approx(alone * 5, abs=1e-4)
+    assert_close(found, alone * 5, within=REWARDS)
 
 
 def test_a_head_is_linear_and_gives_the_mean_answer_reward_0() -> None:
@@ -124,14 +125,14 @@ def test_a_head_is_linear_and_gives_the_mean_answer_reward_0() -> None:
 def test_a_frozen_reward_is_the_heads_of_the_answers_features(make: Make, extractors: Extractors, tiny_base: Path) -> None:
     features = extractors(FeatureRecipe(str(tiny_base), LAYERS, MAX_TOKENS)).features(PROMPTS, ANSWERS)
     head = make_head(features.shape[1])
-    torch.testing.assert_close(make("frozen").score(PROMPTS, ANSWERS), (features - head.mean) @ head.weight)
+    assert_close(make("frozen").score(PROMPTS, ANSWERS), (features - head.mean) @ head.weight, within=REWARDS)
 
 
 def test_a_sequence_reward_is_centred_then_scaled(make: Make) -> None:
     model = make("sequence")
     said = model.score(PROMPTS, ANSWERS)
     model.description = dataclasses.replace(model.description, center=0.25, scale=4.0)
-    torch.testing.assert_close(model.score(PROMPTS, ANSWERS), (said - 0.25) / 4)
+    assert_close(model.score(PROMPTS, ANSWERS), (said - 0.25) / 4, within=REWARDS)
 
 
 def test_a_new_head_is_neutral() -> None:
@@ -152,7 +153,7 @@ def test_scores_in_a_batch_hold_where_the_end_token_has_to_pad(tmp_path: Path) -
     model = make_sequence(save_tiny_base(tmp_path / "bare", eos_token="</s>", pad_token=None))
     assert model.tokenizer.pad_token_id == model.tokenizer.eos_token_id
     alone = torch.cat([model.score([p], [a]) for p, a in zip(PROMPTS, ANSWERS, strict=True)])
-    torch.testing.assert_close(model.score(PROMPTS, ANSWERS), alone, atol=1e-4, rtol=0)
+    assert_close(model.score(PROMPTS, ANSWERS), alone, within=REWARDS)
 
 
 # Confidence
@@ -183,12 +184,12 @@ def test_a_higher_temperature_makes_a_model_less_sure(make: Make) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_saved_model_loads_with_equal_scores(make: Make, saved: Saved, kind: str, tmp_path: Path) -> None:
+def test_a_saved_model_loads_and_scores_as_before(make: Make, saved: Saved, kind: str, tmp_path: Path) -> None:
     loaded = load_reward_model(saved(kind), extractor=Extractors(tmp_path / "elsewhere", CPU), device=CPU)
     model = make(kind)
     assert type(loaded) is type(model)
     assert loaded.description == model.description
-    assert torch.equal(loaded.score(PROMPTS, ANSWERS), model.score(PROMPTS, ANSWERS))
+    assert_close(loaded.score(PROMPTS, ANSWERS), model.score(PROMPTS, ANSWERS), within=REWARDS)
 
 
 def test_a_saved_model_keeps_its_layers_center_scale_and_temperature(make: Make, tmp_path: Path, extractors: Extractors) -> None:
@@ -200,7 +201,7 @@ def test_a_saved_model_keeps_its_layers_center_scale_and_temperature(make: Make,
         loaded = load_reward_model(tmp_path / kind, extractor=extractors, device=CPU)
         assert loaded.description == model.description
         assert loaded.description.layers == (LAYERS if kind == "frozen" else ())
-        assert torch.equal(loaded.score(PROMPTS, ANSWERS), model.score(PROMPTS, ANSWERS))
+        assert_close(loaded.score(PROMPTS, ANSWERS), model.score(PROMPTS, ANSWERS), within=REWARDS)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -17,6 +17,7 @@ from transformers import TrainerControl, TrainerState, TrainingArguments
 from preference.reward_model.model import SequenceRewardModel
 from tests.conftest import REPOSITORY
 from tests.support.separable_pairs import separable_pairs
+from tests.support.tolerance import assert_same_weights
 from tests.support.trainings import CPU, SEQUENCE
 from trainer.training.checkpoints import Checkpoints, newest_checkpoint
 from trainer.training.trained import Workspace
@@ -82,9 +83,7 @@ def test_a_killed_training_goes_on_and_ends_with_the_weights_of_one_that_was_not
     uninterrupted = fit(name, str(tiny_base), tmp_path / "other", checkpoint_seconds=180).network.state_dict()
 
     assert f"training {name}: 24 steps of 4 pairs, goes on after step {step}" in caplog.messages
-    assert resumed.keys() == uninterrupted.keys()
-    for key, weight in uninterrupted.items():
-        torch.testing.assert_close(resumed[key], weight, rtol=0, atol=1e-7)
+    assert_same_weights(resumed, uninterrupted)
 
 
 def test_a_training_that_was_killed_after_its_last_step_is_not_trained_again(tiny_base: Path, tmp_path: Path) -> None:
@@ -95,7 +94,7 @@ def test_a_training_that_was_killed_after_its_last_step_is_not_trained_again(tin
 
     again = fit("full", str(tiny_base), tmp_path).network.state_dict()
 
-    assert all(torch.equal(weight, again[key]) for key, weight in first.items())
+    assert all(torch.equal(weight, again[key]) for key, weight in first.items()), "read back"
 
 
 def test_one_checkpoint_is_kept_with_weights_as_safetensors(tiny_base: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from preference.labelling.pairs import PreferencePair
 from preference.reward_model.model import FrozenRewardModel
 from tests.conftest import REPOSITORY
 from tests.support.separable_pairs import separable_pairs
+from tests.support.tolerance import REWARDS, TRAINED_REWARDS, assert_close
 from tests.support.trainings import SEQUENCE, Train, score, train
 from trainer.training.recipes import RECIPES, frozen, lora
 
@@ -40,7 +41,7 @@ def test_another_seed_gives_another_score_head(name: str, train: Train) -> None:
 
     rewards = [score(train(pairs, RECIPES[name](4), f"seed-{seed}", seed=seed), pairs)[0] for seed in (0, 1)]
 
-    assert not torch.equal(*rewards)
+    assert not torch.allclose(*rewards, atol=TRAINED_REWARDS)
 
 
 def test_the_frozen_recipe_leaves_the_base_alone_and_reads_the_layers_that_its_shares_name(train: Train) -> None:
@@ -88,7 +89,7 @@ def test_a_trained_sequence_model_scores_without_dropout_and_without_gradients(t
 
     first, second = score(model, pairs), score(model, pairs)
 
-    assert torch.equal(torch.cat(first), torch.cat(second))
+    assert_close(torch.cat(first), torch.cat(second), within=REWARDS)
     assert not first[0].requires_grad
 
 

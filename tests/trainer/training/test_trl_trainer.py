@@ -14,6 +14,7 @@ from preference.reward_model.feature_extractor import Extractors
 from preference.reward_model.model import SequenceRewardModel, load_reward_model
 from tests.conftest import save_tiny_base
 from tests.support.separable_pairs import separable_pairs
+from tests.support.tolerance import REWARDS, assert_close, assert_same_weights
 from tests.support.trainings import CPU, Bench, quick, recorded_training, score
 from trainer.training.checkpoints import newest_checkpoint
 from trainer.training.trl_trainer import check_reporters, fit_sequence
@@ -39,8 +40,7 @@ def test_a_pair_without_weight_leaves_no_trace(bench: Bench) -> None:
     one = weights(bench.fit([*pairs, nothing], recipe))
     another = weights(bench.fit([*pairs, other], recipe))
 
-    for name, weight in one.items():
-        torch.testing.assert_close(weight, another[name], rtol=0, atol=1e-6)
+    assert_same_weights(one, another)
 
 
 @pytest.mark.parametrize("votes", [(1, 1, 1, 1), (1, 0.5, 0.25, 0.5)], ids=["TRL's own", "weighted"])
@@ -74,7 +74,7 @@ def test_pairs_that_are_alike_are_trained_on_as_trl_does(bench: Bench) -> None:
     with recorded_training() as steps:
         plain, halved = weights(bench.fit(pairs, quick())), weights(bench.fit(halves, quick()))
 
-    assert all(torch.equal(weight, halved[name]) for name, weight in plain.items())
+    assert_same_weights(plain, halved)
     assert {name for step in steps for name in step} == {"input_ids", "attention_mask"}, "no column that says nothing"
 
 
@@ -134,7 +134,7 @@ def test_training_in_bfloat16_leaves_a_network_that_computes_in_float32(
     trained.save(tmp_path)
     loaded = load_reward_model(tmp_path, extractor=Extractors(tmp_path, CPU), device=CPU)
     for before, after in zip(score(trained, pairs), score(loaded, pairs), strict=True):
-        torch.testing.assert_close(after, before, rtol=0, atol=1e-6)
+        assert_close(after, before, within=REWARDS)
 
 
 # REPORT_TO
