@@ -105,7 +105,7 @@ class RewardHead(PreTrainedModel):
         self.post_init()  # type: ignore[no-untyped-call]
 
     def _init_weights(self, module: torch.nn.Module) -> None:
-        """Zeros, not noise: the loss is convex, and the same data then gives the same weights."""
+        """Zeros, not noise: the loss is convex, so there is one optimum to be found from anywhere."""
 
     def forward(self, features: torch.Tensor, **_: Any) -> SequenceClassifierOutput:
         """Logits (num_answers, 1) of features (num_answers, feature_size)."""

@@ -93,7 +93,7 @@ class _Reading:
     gone: set[int] = field(default_factory=set)
 
     def in_order(self) -> list[Task]:
-        """By id: the same judgements, in whichever way they came, must train the same weights."""
+        """By id: what a round trains on must not depend on the order in which judgements were read."""
         return [self.tasks[task_id] for task_id in sorted(self.tasks)]
 
     def whole(self, project: LabelStudioProject, state: Task, *, now: float) -> str:

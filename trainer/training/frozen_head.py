@@ -37,7 +37,7 @@ def train_head(pairs: Sequence[PreferencePair], recipe: Recipe, extractor: Featu
 
     The head is the mean of one with each prior of the recipe: a few hundred pairs cannot tell which prior is best, and the one
     that looks best in cross-validation is worse than the mean. Rewards have mean 0 and standard deviation 1 over the training answers.
-    Same pairs in the same order, same weights; there is nothing random in it.
+    Nothing in it is random: the same pairs in the same order give the same weights, but for rounding.
     """
     prompts, num_cut = [pair.prompt for pair in pairs], extractor.num_cut
     features = extractor.features(

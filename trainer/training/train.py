@@ -30,7 +30,9 @@ def train_challenger(
     seed: int,
     place: Workspace | None = None,
 ) -> TrainingResult:
-    """A reward model trained on `pairs` and saved into the existing `folder`; same pairs, seed and champion, same weights.
+    """A reward model trained on `pairs` and saved into the existing `folder`.
+
+    The same pairs, recipe, seed and champion give the same weights, but for rounding: the order of a sum is the processor's.
 
     Without `place`, nothing is resumed and nothing starts from a champion. A warm start is for sequence recipes: the loss of
     the `frozen` one is convex, so that it has one optimum from wherever it starts.

@@ -1,7 +1,7 @@
 """Fits one sequence classifier through TRL's RewardTrainer (Bradley-Terry loss). The only file with TRL, PEFT and datasets.
 
 Covered: a kill at any step (the next call with the same place goes on after the last checkpoint and ends with the same
-weights), a loss that is not a number, a full disk, a package of REPORT_TO that is not installed.
+weights, but for rounding), a loss that is not a number, a full disk, a package of REPORT_TO that is not installed.
 Not covered: several GPUs at once; the first one trains.
 """
 
