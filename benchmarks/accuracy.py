@@ -31,6 +31,7 @@ from trainer.evaluation.pair_rewards import score_pairs
 from trainer.reporting.figures import confidences, reliability
 from trainer.training.recipes import RECIPES
 from trainer.training.train import train_challenger
+from trainer.training.trained import TrainingContext
 
 _NUM_SPLITS = 5
 _SIZES = (300, 900)
@@ -94,10 +95,7 @@ class _Lab:
         self.extractors = Extractors(self.model_dir, self.device)
 
     def train(self, pairs: Sequence[PreferencePair], recipe: str = "frozen") -> RewardModel:
-        return train_challenger(
-            pairs, RECIPES[recipe](len(pairs)), self.version, base="embedded", model_dir=self.model_dir,
-            extractors=self.extractors, device=self.device, seed=0,
-        ).model  # fmt: skip
+        return train_challenger(pairs, RECIPES[recipe], self.version, TrainingContext("embedded", self.extractors)).model
 
 
 def _pairs(path: Path) -> list[PreferencePair]:

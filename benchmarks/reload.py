@@ -30,6 +30,7 @@ from preference.reward_model.model import FrozenRewardModel
 from preference.reward_model.probe import load_version, take_probe
 from trainer.training.recipes import RECIPES
 from trainer.training.train import train_challenger
+from trainer.training.trained import TrainingContext
 
 LABEL_CONFIG = (REPOSITORY / "label_config.xml").read_text(encoding="utf-8")
 TASKS: list[dict[str, Any]] = [
@@ -200,10 +201,7 @@ def _published(model_dir: Path, *, num_versions: int) -> tuple[ProjectFolder, li
     folder, extractors = ProjectFolder(model_dir, 1), Extractors(model_dir, torch.device("cpu"))
     pairs = [PreferencePair(task["data"]["prompt"], task["data"]["answer2"], task["data"]["answer1"]) for task in TASKS]
     with tempfile.TemporaryDirectory() as scratch:
-        model = train_challenger(
-            pairs, RECIPES["frozen"](len(pairs)), Path(scratch), base="embedded", model_dir=model_dir,
-            extractors=extractors, device=torch.device("cpu"), seed=0,
-        ).model  # fmt: skip
+        model = train_challenger(pairs, RECIPES["frozen"], Path(scratch), TrainingContext("embedded", extractors)).model
         assert isinstance(model, FrozenRewardModel)
         versions = []
         for _ in range(num_versions):

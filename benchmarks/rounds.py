@@ -60,7 +60,7 @@ def run(console: Console) -> list[Row]:
 
         def train() -> float:
             started = time.perf_counter()
-            ended: Round = run_round(project, folder, settings, extractors=extractors, device=torch.device("cpu"))
+            ended: Round = run_round(project, folder, settings, extractors=extractors)
             if ended.outcome not in ("promoted", "rejected"):
                 raise SystemExit(f"rounds: {ended}")
             return time.perf_counter() - started
@@ -97,8 +97,8 @@ def _data(number: int) -> dict[str, str]:
 
 
 def _recipe(settings: Settings) -> FeatureRecipe:
-    path = locate(settings.training.reward_base, settings.model_dir)
-    return feature_recipe(RECIPES[settings.training.recipe](1), base=settings.training.reward_base, path=path)
+    path = locate(settings.reward_base, settings.model_dir)
+    return feature_recipe(RECIPES[settings.recipe], base=settings.reward_base, path=path)
 
 
 def _write_features(settings: Settings, extractors: Extractors) -> None:

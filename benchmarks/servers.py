@@ -19,6 +19,7 @@ from preference.reward_model.feature_extractor import Extractors
 from preference.reward_model.probe import take_probe
 from trainer.training.recipes import RECIPES
 from trainer.training.train import train_challenger
+from trainer.training.trained import TrainingContext
 
 PROJECT = 1
 PYTHON = REPOSITORY / ".venv" / "bin" / "python"
@@ -43,10 +44,9 @@ def trained(scratch: Path) -> tuple[Path, Path]:
         (prompt, f"Start with this: {prompts[i - 1]}", f"It depends. {prompts[i - 2]} And then: {prompts[i - 3]}")
         for i, prompt in enumerate(prompts)
     ]
-    device = torch.device("cpu")
     model = train_challenger(
-        [PreferencePair(prompt, longer, shorter) for prompt, shorter, longer in texts], RECIPES["frozen"](len(texts)), version,
-        base="embedded", model_dir=model_dir, extractors=Extractors(model_dir, device), device=device, seed=0,
+        [PreferencePair(prompt, longer, shorter) for prompt, shorter, longer in texts], RECIPES["frozen"], version,
+        TrainingContext("embedded", Extractors(model_dir, torch.device("cpu"))),
     ).model  # fmt: skip
     card = ModelCard(
         PROJECT, "frozen", "embedded", 0, len(texts), 0, {}, {}, True, "made by a benchmark", take_probe(model), 0, {}

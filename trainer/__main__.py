@@ -170,7 +170,7 @@ def _round_runner(settings: Settings):  # type: ignore[no-untyped-def]
     except PairloopError as error:
         raise click.ClickException(str(error)) from None
     extractors = Extractors(settings.model_dir, device)
-    return lambda project, folder: run_round(project, folder, settings, extractors=extractors, device=device)
+    return lambda project, folder: run_round(project, folder, settings, extractors=extractors)
 
 
 add_shared_commands(main)

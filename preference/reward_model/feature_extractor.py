@@ -223,7 +223,7 @@ class Extractors:
     """Gives the extractor of a recipe; versions that share a recipe share the backbone in memory."""
 
     def __init__(self, model_dir: Path, device: torch.device) -> None:
-        self._model_dir, self._device = model_dir, device
+        self.model_dir, self.device = model_dir, device
         self._loaded: dict[FeatureRecipe, FeatureExtractor] = {}
         self._loading = threading.Lock()
 
@@ -231,7 +231,7 @@ class Extractors:
         """The extractor, loaded at the first call."""
         with self._loading:
             if recipe not in self._loaded:
-                self._loaded[recipe] = FeatureExtractor(recipe, model_dir=self._model_dir, device=self._device)
+                self._loaded[recipe] = FeatureExtractor(recipe, model_dir=self.model_dir, device=self.device)
             return self._loaded[recipe]
 
 

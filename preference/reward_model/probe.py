@@ -7,6 +7,7 @@ import torch
 from preference.errors import VersionRefused
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import Versions
+from preference.report_card.card import ModelCard
 from preference.reward_model.model import FindsExtractor, RewardModel, load_reward_model
 
 _PROMPT = "Which is larger, a lake or an ocean?"
@@ -19,13 +20,16 @@ def take_probe(model: RewardModel) -> dict[str, Any]:
     return {"prompt": _PROMPT, "answer": _ANSWER, "reward": float(model.score([_PROMPT], [_ANSWER])[0])}
 
 
-def load_version(folder: ProjectFolder, version: str, *, extractor: FindsExtractor, device: torch.device) -> RewardModel:
-    """A version that proved itself.
+def load_version(
+    folder: ProjectFolder, version: str, *, extractor: FindsExtractor, device: torch.device, card: ModelCard | None = None
+) -> RewardModel:  # fmt: skip
+    """A version that proved itself. `card`: its own, if that was read before.
 
     Raises:
         PairloopError: it is not there, cannot be loaded, or its probe's reward is not what its card says.
     """
-    published, card = Versions(folder).path(version), Versions(folder).card(version)
+    published = Versions(folder).path(version)
+    card = card or Versions(folder).card(version)
     model = load_reward_model(published, extractor=extractor, device=device)
     try:
         prompt, answer, expected = card.probe["prompt"], card.probe["answer"], float(card.probe["reward"])

@@ -65,7 +65,7 @@ def begin(folder: Path) -> None:
     """A round that notes what it trains on, and ends."""
     unfinished = UnfinishedRound(ProjectFolder(folder, 3))
     unfinished.begin()
-    unfinished.keep(Snapshot([PreferencePair("Why?", "Because.", "No.")], {"seed": 0}, {}))
+    unfinished.keep(Snapshot([PreferencePair("Why?", "Because.", "No.")], 1, {}, {"seed": 0}))
     unfinished.remove()
 
 

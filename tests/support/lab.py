@@ -74,9 +74,7 @@ class Lab:
         self, tasks: list[dict[str, Any]], *, error: Exception | None = None, checkpoint_seconds: float = 180
     ) -> Round:  # fmt: skip
         project = JudgedProject(tasks, error=error)
-        return run_round(
-            project, self.folder, self.settings, extractors=self.extractors, device=CPU, checkpoint_seconds=checkpoint_seconds
-        )
+        return run_round(project, self.folder, self.settings, extractors=self.extractors, checkpoint_seconds=checkpoint_seconds)
 
     def card(self, ended: Round) -> ModelCard:
         assert ended.version is not None

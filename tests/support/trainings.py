@@ -16,13 +16,13 @@ from preference.reward_model.feature_extractor import Extractors
 from preference.reward_model.model import RewardModel, SequenceRewardModel
 from trainer.training.recipes import RECIPES, Recipe
 from trainer.training.train import train_challenger
-from trainer.training.trained import Workspace
+from trainer.training.trained import TrainingContext, Workspace
 from trainer.training.trl_trainer import fit_sequence
 
 CPU = torch.device("cpu")
 Inputs = dict[str, torch.Tensor]
 Train = Callable[..., RewardModel]
-SEQUENCE = [name for name, make in RECIPES.items() if make(1).kind == "sequence"]
+SEQUENCE = [name for name, recipe in RECIPES.items() if recipe.kind == "sequence"]
 
 
 def score(model: RewardModel, pairs: Sequence[PreferencePair]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -53,30 +53,26 @@ def train(tiny_base: Path, tmp_path: Path) -> Train:
 
     def run(
         pairs: Sequence[PreferencePair], recipe: Recipe, name: str, *,
-        base: Path = tiny_base, seed: int = 0, place: Workspace | None = None,
+        base: Path = tiny_base, seed: int = 0,
     ) -> RewardModel:  # fmt: skip
         (tmp_path / name).mkdir()
-        model_dir = tmp_path / "models"
-        return train_challenger(
-            pairs, recipe, tmp_path / name, base=str(base), model_dir=model_dir,
-            extractors=Extractors(model_dir, CPU), device=CPU, seed=seed, place=place,
-        ).model  # fmt: skip
+        context = TrainingContext(str(base), Extractors(tmp_path / "models", CPU), seed)
+        return train_challenger(pairs, recipe, tmp_path / name, context).model
 
     return run
 
 
 class Bench:
-    """Fits on the tiny base in a place of this test's."""
+    """Fits on the tiny base in a workspace of this test's."""
 
     def __init__(self, base: Path, folder: Path) -> None:
-        self.base, self.place = base, Workspace(folder / "work", folder / "curves" / "run")
+        self.context = TrainingContext(str(base), Extractors(folder / "models", CPU), seed=3)
+        self.workspace = Workspace(folder / "work", folder / "curves" / "run")
 
     def fit(self, pairs: list[PreferencePair], recipe: Recipe, **changes: Any) -> SequenceRewardModel:
-        place = dataclasses.replace(self.place, **changes)
-        base = str(self.base)
-        return fit_sequence(pairs, recipe, place, "base", path=base, base=base, device=CPU, seed=3)
+        return fit_sequence(pairs, recipe, self.context, dataclasses.replace(self.workspace, **changes))
 
 
 def quick(name: str = "full", **changes: Any) -> Recipe:
     """A recipe that learns something from a handful of pairs."""
-    return dataclasses.replace(RECIPES[name](1), **{"learning_rate": 1e-3, "batch_pairs": 4, "epochs": 3, **changes})
+    return dataclasses.replace(RECIPES[name], **{"learning_rate": 1e-3, "batch_pairs": 4, "epochs": 3, **changes})

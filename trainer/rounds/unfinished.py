@@ -32,8 +32,9 @@ class Snapshot:
     """What a killed round trained on, and how."""
 
     pairs: list[PreferencePair]
-    key: dict[str, Any]  # everything beside the pairs that decides the weights
-    told: dict[str, Any]  # what the card will say of the reading: number of annotations, what was dropped
+    num_annotations: int  # of the project, when the pairs were read
+    dropped: dict[str, int]  # how many judgements give no pair, by the reason
+    key: dict[str, Any] = field(default_factory=dict)  # everything beside the pairs that decides the weights
 
 
 class UnfinishedRound:
@@ -99,7 +100,8 @@ class UnfinishedRound:
         with writing(self.folder), replacing(self._pairs, is_private=True, is_only_writer=True) as temporary:
             write_pairs(snapshot.pairs, temporary)
         record = self._read()
-        self._write(dataclasses.replace(record, num_pairs=len(snapshot.pairs), key=snapshot.key, told=snapshot.told))
+        told = {"num_annotations": snapshot.num_annotations, "dropped": snapshot.dropped}
+        self._write(dataclasses.replace(record, num_pairs=len(snapshot.pairs), key=snapshot.key, told=told))
 
     def snapshot(self) -> Snapshot | None:
         """What `keep` wrote, or None."""
@@ -110,10 +112,10 @@ class UnfinishedRound:
             pairs = read_pairs(self._pairs)
             if len(pairs) != record.num_pairs:
                 raise ValueError("cut short")
-        except (OSError, ValueError, TypeError, AttributeError) as error:
+            return Snapshot(pairs, record.told["num_annotations"], record.told["dropped"], record.key)
+        except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
             logger.warning("%s is damaged (%s); the round begins from nothing", self._pairs, type(error).__name__)
             return None
-        return Snapshot(pairs, record.key, record.told)
 
     def version_folder(self) -> Path:
         """An empty folder for what will be published."""

@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,12 +10,11 @@ import torch
 
 from preference.errors import ModelError, TrainingError
 from preference.labelling.pairs import PreferencePair, is_held_out
-from preference.models.pretrained import locate
 from preference.reward_model.model import SequenceRewardModel
 from trainer.evaluation.pair_rewards import score_pairs
 from trainer.training.calibration import fit_temperature
 from trainer.training.recipes import LEAST_TO_SET_ASIDE, Recipe
-from trainer.training.trained import TrainingResult, Workspace
+from trainer.training.trained import Start, TrainingContext, TrainingResult, Workspace
 from trainer.training.trl_trainer import advice, check_reporters, fit_sequence
 
 logger = logging.getLogger("pairloop.training")
@@ -25,37 +23,38 @@ _CENTRED_ON = 500  # pairs at most: the mean and the spread of 1000 answers are 
 
 
 def train_sequence(
-    pairs: Sequence[PreferencePair], recipe: Recipe, place: Workspace, *, base: str, model_dir: Path, device: torch.device, seed: int
-) -> TrainingResult:  # fmt: skip
-    """A sequence classifier, trained from the base and, where `place` names one, from the champion; the better is kept.
+    pairs: Sequence[PreferencePair], recipe: Recipe, context: TrainingContext, workspace: Workspace
+) -> TrainingResult:
+    """A sequence classifier, trained from the base and, if the workspace names one, from the champion; the better is kept.
 
     A tenth of the prompts is set aside: it decides between the two by its Bradley-Terry loss, and gives the temperature.
     Without it the base is taken, and the temperature is that of the training loss. Rewards have mean 0 and standard
     deviation 1 over the training answers, so that those of different versions compare.
     """
-    check_reporters(place.report_to)
-    fitted, aside = _set_aside(pairs)
-    starts = {"base": locate(base, model_dir)}
-    if place.champion is not None and recipe.warm_start and aside:
-        starts["champion"] = str(place.champion)
-    trained: dict[str, SequenceRewardModel] = {}
-    for start, path in starts.items():
+    check_reporters(workspace.report_to)
+    device = context.extractors.device
+    fitted, aside = set_aside(pairs)
+    starts: list[Start] = ["base"]
+    if workspace.champion is not None and recipe.warm_start and aside:
+        starts.append("champion")
+    trained: dict[Start, SequenceRewardModel] = {}
+    for start in starts:
         try:
-            trained[start] = fit_sequence(fitted, recipe, place, start, path=path, base=base, device=device, seed=seed)
+            trained[start] = fit_sequence(fitted, recipe, context, workspace, start)
         except ModelError as error:
             if start == "base":
                 raise
             logger.warning("no warm start, the champion cannot be loaded: %s", error)
-    start = "base"
+    best: Start = "base"
     if len(trained) > 1:
         losses = {start: _loss(model, aside, device) for start, model in trained.items()}
-        start = min(losses, key=lambda name: losses[name])
+        best = min(losses, key=lambda name: losses[name])
         said = ", ".join(f"{loss:.4f} from the {name}" for name, loss in losses.items())
-        logger.info("training %s: from the %s (loss on %d pairs set aside: %s)", recipe.name, start, len(aside), said)
-    return TrainingResult(_calibrated(trained[start], pairs, aside, recipe, device), start=start)
+        logger.info("training %s: from the %s (loss on %d pairs set aside: %s)", recipe.name, best, len(aside), said)
+    return TrainingResult(_calibrated(trained[best], pairs, aside, recipe, device), start=best)
 
 
-def _set_aside(pairs: Sequence[PreferencePair]) -> tuple[list[PreferencePair], list[PreferencePair]]:
+def set_aside(pairs: Sequence[PreferencePair]) -> tuple[list[PreferencePair], list[PreferencePair]]:
     """(what is trained on, what is set aside), by a hash of the prompt that has nothing to do with the holdout's.
 
     The same prompts in every round, so that a champion has not trained on them either.

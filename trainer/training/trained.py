@@ -1,29 +1,42 @@
-"""What training gives back, and where it works."""
+"""What training takes beside pairs and a recipe, and what it gives back."""
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from preference.reward_model.feature_extractor import Extractors
 from preference.reward_model.model import RewardModel
+
+Start = Literal["base", "champion"]
 
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """A trained and saved reward model, and what training it told about its pairs."""
+    """A trained reward model, and what training found out about its pairs."""
 
     model: RewardModel
     gaps: NDArray[np.float64] | None = None  # (num_pairs,) reward of chosen - rejected, each from a model that did not see
-    # its prompt; None where the recipe is too dear to be cross-validated
-    start: str = "base"  # the weights that training started from: "base", or "champion" for a warm start
+    # its prompt; None if the recipe is too expensive to be cross-validated
+    start: Start = "base"  # the weights that training started from
+
+
+@dataclass(frozen=True)
+class TrainingContext:
+    """The base model, and on what it is trained."""
+
+    base: str
+    extractors: Extractors
+    seed: int = 0
 
 
 @dataclass(frozen=True)
 class Workspace:
-    """Where a sequence recipe works, and what beside the base it starts from."""
+    """Where a sequence recipe works, and what it starts from beside the base."""
 
-    workspace: Path  # checkpoints; what a killed training left there is taken up
+    folder: Path  # checkpoints; a killed training goes on from those that it wrote there
     curves: Path  # a folder for the files of REPORT_TO=tensorboard; its name is the run's
     champion: Path | None = None  # a version of the same base, for a warm start
     report_to: str = "none"

@@ -1,6 +1,6 @@
 """Fits one sequence classifier through TRL's RewardTrainer (Bradley-Terry loss). The only file with TRL, PEFT and datasets.
 
-Covered: a kill at any step (the next call with the same place goes on after the last checkpoint and ends with the same
+Covered: a kill at any step (the next call with the same workspace goes on after the last checkpoint and ends with the same
 weights, but for rounding), a loss that is not a number, a full disk, a package of REPORT_TO that is not installed.
 Not covered: several GPUs at once; the first one trains.
 """
@@ -29,24 +29,25 @@ from trl.trainer.reward_trainer import DataCollatorForPreference, RewardTrainer
 from preference.errors import TrainingError
 from preference.labelling.pairs import PreferencePair
 from preference.models.encoding import encode_answer
-from preference.models.pretrained import load_tokenizer, load_weights
+from preference.models.pretrained import load_tokenizer, load_weights, locate
 from preference.reward_model.model import Description, SequenceRewardModel
 from trainer.training.checkpoints import Checkpoints, newest_checkpoint
 from trainer.training.progress import Bar, Lines
 from trainer.training.recipes import Recipe
-from trainer.training.trained import Workspace
+from trainer.training.trained import Start, TrainingContext, Workspace
 
 logger = logging.getLogger("pairloop.training")
 _PAIRS_AT_ONCE_ON_CPU = 2
 
 
 def fit_sequence(
-    pairs: Sequence[PreferencePair], recipe: Recipe, place: Workspace, start: str, *, path: str, base: str, device: torch.device, seed: int
-) -> SequenceRewardModel:  # fmt: skip
-    """The weights at `path` trained on the pairs, on the CPU; a checkpoint of the same training is taken up."""
+    pairs: Sequence[PreferencePair], recipe: Recipe, context: TrainingContext, workspace: Workspace, start: Start = "base"
+) -> SequenceRewardModel:
+    """The weights of the base or of the champion, trained on the pairs, on the CPU; it goes on from a checkpoint of the same training."""
     disable_progress_bar()
+    path = locate(context.base, context.extractors.model_dir) if start == "base" else str(workspace.champion)
     tokenizer = load_tokenizer(path)
-    torch.manual_seed(seed)  # the score head of a base is new, and random
+    torch.manual_seed(context.seed)  # the score head of a base is new, and random
     network = load_weights(AutoModelForSequenceClassification, path, num_labels=1, dtype=torch.float32)
     network.requires_grad_(True)
     rows, num_cut = _rows(pairs, recipe, tokenizer)
@@ -57,21 +58,21 @@ def fit_sequence(
         trainer = _Trainer(
             recipe,
             model=network,
-            args=_arguments(recipe, place, start, device=device, seed=seed),
+            args=_arguments(recipe, context, workspace, start),
             data_collator=_Collator(tokenizer.pad_token_id, pad_to_multiple_of=recipe.pad_to or None),
             train_dataset=Dataset.from_list(rows),
             processing_class=tokenizer,
             peft_config=_adapters(recipe),
         )
-    folder = place.workspace / start
+    folder = workspace.folder / start
     trainer.remove_callback(PrinterCallback)  # it prints dictionaries into the daemon's log
     trainer.remove_callback(ProgressCallback)
     name = recipe.name if start == "base" else f"{recipe.name} from the champion"
     trainer.add_callback(Bar() if sys.stderr.isatty() else Lines(name))
-    trainer.add_callback(Checkpoints(folder, every_seconds=place.checkpoint_seconds))
+    trainer.add_callback(Checkpoints(folder, every_seconds=workspace.checkpoint_seconds))
     for callback in trainer.callback_handler.callbacks:
         if isinstance(callback, TensorBoardCallback):
-            callback.logging_dir = str(place.curves / start)
+            callback.logging_dir = str(workspace.curves / start)
     checkpoint = newest_checkpoint(folder)
     try:
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
@@ -85,7 +86,7 @@ def fit_sequence(
     merged: Any = (model.merge_and_unload() if recipe.lora_rank else model).to("cpu").requires_grad_(False)
     del trainer, model
     gc.collect()  # the optimizer's state, twice the weights, hangs in cycles
-    return SequenceRewardModel(Description("sequence", base, recipe.max_tokens), merged, tokenizer)
+    return SequenceRewardModel(Description("sequence", context.base, recipe.max_tokens), merged, tokenizer)
 
 
 def check_reporters(report_to: str) -> None:
@@ -127,7 +128,8 @@ def _rows(pairs: Sequence[PreferencePair], recipe: Recipe, tokenizer: Any) -> tu
     return rows, num_cut
 
 
-def _arguments(recipe: Recipe, place: Workspace, start: str, *, device: torch.device, seed: int) -> RewardConfig:
+def _arguments(recipe: Recipe, context: TrainingContext, workspace: Workspace, start: Start) -> RewardConfig:
+    device = context.extractors.device
     on_cpu = device.type == "cpu"
     if device.type == "cuda" and device.index:
         raise TrainingError(
@@ -137,8 +139,8 @@ def _arguments(recipe: Recipe, place: Workspace, start: str, *, device: torch.de
     # On a CPU more pairs at once are no faster, and their activations fill the memory: 16 GB for eight of 1024 tokens.
     at_once = math.gcd(recipe.batch_pairs, _PAIRS_AT_ONCE_ON_CPU) if on_cpu else recipe.batch_pairs
     arguments = RewardConfig(
-        output_dir=str(place.workspace / start),
-        run_name=f"{place.curves.name}-{start}",
+        output_dir=str(workspace.folder / start),
+        run_name=f"{workspace.curves.name}-{start}",
         use_cpu=on_cpu,
         bf16=not on_cpu and torch.cuda.is_bf16_supported(),
         activation_checkpointing=not on_cpu,
@@ -150,12 +152,12 @@ def _arguments(recipe: Recipe, place: Workspace, start: str, *, device: torch.de
         max_length=None,  # TRL would drop longer pairs without a word; encode_answer has cut them
         remove_unused_columns=False,  # it would remove the weights
         disable_dropout=True,
-        seed=seed,
+        seed=context.seed,
         save_strategy="no",  # Checkpoints says when
         logging_strategy="steps",
         logging_steps=1,
         logging_nan_inf_filter=False,
-        report_to=place.report_to.split(","),
+        report_to=workspace.report_to.split(","),
         disable_tqdm=True,  # Bar and Lines stand in
         dataloader_pin_memory=not on_cpu,
     )

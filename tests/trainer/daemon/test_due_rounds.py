@@ -373,7 +373,7 @@ def test_a_request_outlives_a_round_that_another_process_runs(lab: Lab, caplog: 
 def test_a_label_studio_that_is_away_costs_a_killed_round_no_attempt(lab: Lab) -> None:
     unfinished = UnfinishedRound(lab.folders[1])
     unfinished.begin()
-    unfinished.keep(Snapshot([], {}, {}))
+    unfinished.keep(Snapshot([], 0, {}))
     lab.projects[1].error = UNREACHABLE
 
     lab.watch.look()

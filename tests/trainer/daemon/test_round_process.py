@@ -152,7 +152,7 @@ def test_a_round_does_not_get_the_terminals_signals(lab: Lab) -> None:
 def test_an_interrupted_round_is_no_failure_and_no_attempt(lab: Lab, tmp_path: Path) -> None:
     unfinished = UnfinishedRound(lab.folder)
     unfinished.begin()
-    unfinished.keep(Snapshot([], {}, {}))
+    unfinished.keep(Snapshot([], 0, {}))
     rounds = lab.rounds(f"import time; open({str(tmp_path / 'begun')!r}, 'w'); time.sleep(60)")
     caught: list[TrainingError] = []
 

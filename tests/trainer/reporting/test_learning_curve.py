@@ -8,35 +8,35 @@ from trainer.evaluation.intervals import share
 from trainer.evaluation.pair_rewards import score_pairs
 from trainer.reporting.learning_curve import learning_curve
 from trainer.training.frozen_head import train_head
-from trainer.training.recipes import frozen, lora
+from trainer.training.recipes import FROZEN, LORA
 
 
 def test_a_curve_has_a_point_for_each_share_and_ends_with_the_challenger(tiny_base: Path, tmp_path: Path) -> None:
     train, holdout = separable_pairs(100), separable_pairs(30, start=100)
     extractors = Extractors(tmp_path, torch.device("cpu"))
-    model = train_head(train, frozen(100), extractors(FeatureRecipe(str(tiny_base), (2,), 64))).model
+    model = train_head(train, FROZEN, extractors(FeatureRecipe(str(tiny_base), (2,), 64))).model
     found = share(score_pairs(model, holdout).right)
     metrics = {"accuracy": found["value"], "interval": found["interval"]}
 
-    curve = learning_curve(train, holdout, frozen(100), model.description, extractors=extractors, metrics=metrics)
+    curve = learning_curve(train, holdout, FROZEN, model.description, extractors=extractors, metrics=metrics)
 
     assert [num_pairs for num_pairs, *_ in curve] == [25, 50, 75, 100], "a tenth would be fewer than twenty pairs"
     assert curve[-1] == (100, found["value"], *found["interval"])
     for _, accuracy, low, high in curve:
         assert 0 <= low <= accuracy <= high <= 1
-    again = learning_curve(train[::-1], holdout, frozen(100), model.description, extractors=extractors, metrics=metrics)
+    again = learning_curve(train[::-1], holdout, FROZEN, model.description, extractors=extractors, metrics=metrics)
     assert [point[1] for point in again] == [point[1] for point in curve], "the same pairs, in whichever order"
 
 
 def test_there_is_no_curve_where_training_is_dear_or_little_is_held_out(tiny_base: Path, tmp_path: Path) -> None:
     train, extractors = separable_pairs(100), Extractors(tmp_path, torch.device("cpu"))
-    model = train_head(train, frozen(100), extractors(FeatureRecipe(str(tiny_base), (2,), 64))).model
+    model = train_head(train, FROZEN, extractors(FeatureRecipe(str(tiny_base), (2,), 64))).model
     metrics = {"accuracy": 1.0, "interval": [0.9, 1.0]}
 
     def curve(recipe: object, num_held_out: int) -> object:
         holdout = separable_pairs(num_held_out, start=100)
         return learning_curve(train, holdout, recipe, model.description, extractors=extractors, metrics=metrics)  # type: ignore[arg-type]
 
-    assert curve(lora(100), 30) == []
-    assert curve(frozen(100), 19) == []
-    assert curve(frozen(100), 20) != []
+    assert curve(LORA, 30) == []
+    assert curve(FROZEN, 19) == []
+    assert curve(FROZEN, 20) != []

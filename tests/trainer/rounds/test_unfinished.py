@@ -12,7 +12,6 @@ from trainer.rounds.lock import is_running, only_round
 from trainer.rounds.unfinished import MAX_ATTEMPTS, Snapshot, UnfinishedRound
 
 KEY = {"recipe": {"name": "lora", "epochs": 1.0}, "seed": 3, "warm_start": None}
-TOLD = {"num_annotations": 61, "dropped": {"skipped": 1}}
 
 
 @pytest.fixture
@@ -40,7 +39,7 @@ def test_a_round_that_began_is_unfinished_until_it_is_removed(unfinished: Unfini
 
 
 def test_what_is_kept_is_read_back_by_the_next_process(unfinished: UnfinishedRound, folder: ProjectFolder) -> None:
-    kept = Snapshot(separable_pairs(5), KEY, TOLD)
+    kept = Snapshot(separable_pairs(5), 61, {"skipped": 1}, KEY)
     unfinished.begin()
     unfinished.keep(kept)
     assert (unfinished.folder / "pairs.jsonl").stat().st_mode & 0o777 == 0o600, "it holds prompts and answers"
@@ -56,7 +55,7 @@ def test_what_is_kept_is_read_back_by_the_next_process(unfinished: UnfinishedRou
 def test_a_third_attempt_is_the_last(unfinished: UnfinishedRound, caplog: pytest.LogCaptureFixture) -> None:
     for _ in range(MAX_ATTEMPTS):
         unfinished.begin()
-    unfinished.keep(Snapshot(separable_pairs(5), KEY, TOLD))
+    unfinished.keep(Snapshot(separable_pairs(5), 61, {"skipped": 1}, KEY))
     (unfinished.folder / "base").mkdir()
 
     unfinished.begin()
@@ -69,7 +68,7 @@ def test_a_third_attempt_is_the_last(unfinished: UnfinishedRound, caplog: pytest
 
 def test_a_round_that_was_put_off_keeps_what_it_has_and_loses_the_attempt(unfinished: UnfinishedRound) -> None:
     unfinished.begin()
-    unfinished.keep(Snapshot(separable_pairs(5), KEY, TOLD))
+    unfinished.keep(Snapshot(separable_pairs(5), 61, {"skipped": 1}, KEY))
 
     unfinished.put_off()
 
@@ -88,7 +87,7 @@ def test_a_round_that_was_put_off_before_it_had_anything_leaves_nothing(unfinish
 def test_a_round_that_cannot_go_on_begins_again_as_another(unfinished: UnfinishedRound) -> None:
     unfinished.begin()
     unfinished.begin()
-    unfinished.keep(Snapshot(separable_pairs(5), KEY, TOLD))
+    unfinished.keep(Snapshot(separable_pairs(5), 61, {"skipped": 1}, KEY))
     (unfinished.folder / "base").mkdir()
 
     unfinished.restart()
@@ -111,7 +110,7 @@ def test_a_damaged_file_costs_the_snapshot_and_no_more(
     file: str, damage: str | None, unfinished: UnfinishedRound, caplog: pytest.LogCaptureFixture
 ) -> None:
     unfinished.begin()
-    unfinished.keep(Snapshot(separable_pairs(5), KEY, TOLD))
+    unfinished.keep(Snapshot(separable_pairs(5), 61, {"skipped": 1}, KEY))
     path = unfinished.folder / file
     if damage is None:
         path.unlink()

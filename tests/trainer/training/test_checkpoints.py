@@ -14,13 +14,14 @@ import pytest
 import torch
 from transformers import TrainerControl, TrainerState, TrainingArguments
 
+from preference.reward_model.feature_extractor import Extractors
 from preference.reward_model.model import SequenceRewardModel
 from tests.conftest import REPOSITORY
 from tests.support.separable_pairs import separable_pairs
 from tests.support.tolerance import assert_same_weights
 from tests.support.trainings import CPU, SEQUENCE
 from trainer.training.checkpoints import Checkpoints, newest_checkpoint
-from trainer.training.trained import Workspace
+from trainer.training.trained import TrainingContext, Workspace
 
 
 def fit(name: str, base: str, folder: Path, *, checkpoint_seconds: float = 0) -> SequenceRewardModel:
@@ -28,10 +29,11 @@ def fit(name: str, base: str, folder: Path, *, checkpoint_seconds: float = 0) ->
     from tests.support.trainings import quick
     from trainer.training.trl_trainer import fit_sequence
 
-    place = Workspace(folder, folder / "curves", checkpoint_seconds=checkpoint_seconds)
+    workspace = Workspace(folder, folder / "curves", checkpoint_seconds=checkpoint_seconds)
     recipe = quick(name, epochs=4)
     recipe = dataclasses.replace(recipe, pad_to=min(recipe.pad_to, 64))  # the tutorial's 550 only take longer
-    return fit_sequence(separable_pairs(24), recipe, place, "base", path=base, base=base, device=CPU, seed=3)
+    context = TrainingContext(base, Extractors(folder / "models", CPU), seed=3)
+    return fit_sequence(separable_pairs(24), recipe, context, workspace)
 
 
 def fit_and_be_killed(base: str, folder: Path) -> None:

@@ -21,7 +21,7 @@ from tests.support.tolerance import FEATURES, REWARDS, TRAINED_REWARDS, assert_c
 from trainer.training.calibration import fit_temperature
 from trainer.training.concepts import concept_directions
 from trainer.training.frozen_head import feature_recipe, train_head
-from trainer.training.recipes import Recipe, frozen
+from trainer.training.recipes import FROZEN, Recipe
 from trainer.training.trained import TrainingResult
 
 CPU = torch.device("cpu")
@@ -35,7 +35,7 @@ def extractor(tiny_base: Path, tmp_path: Path) -> FeatureExtractor:
 
 
 def recipe(**changes: Any) -> Recipe:
-    return dataclasses.replace(frozen(1), **{"style_share": 0.5, "concept_share": 0.0, "priors": (1.0,), **changes})
+    return dataclasses.replace(FROZEN, **{"style_share": 0.5, "concept_share": 0.0, "priors": (1.0,), **changes})
 
 
 def sentence(rng: random.Random, *more: str, num_words: int = 6) -> str:
@@ -363,7 +363,7 @@ def test_confidence_is_higher_where_votes_agree_more(extractor: FeatureExtractor
 
 def test_the_layers_are_those_that_the_recipes_shares_name(tiny_base: Path) -> None:
     found = feature_recipe(recipe(layer_shares=(0.01, 0.5, 0.74, 0.75, 1.0)), base="a name", path=str(tiny_base))
-    assert found == FeatureRecipe("a name", (1, 2, 3, 4), frozen(1).max_tokens)
+    assert found == FeatureRecipe("a name", (1, 2, 3, 4), FROZEN.max_tokens)
 
 
 def test_a_base_that_is_not_there_is_named(tmp_path: Path) -> None:

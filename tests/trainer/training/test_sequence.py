@@ -10,14 +10,15 @@ import pytest
 
 from preference.errors import TrainingError
 from preference.labelling.pairs import PreferencePair
+from preference.reward_model.feature_extractor import Extractors
 from preference.reward_model.model import Description
 from tests.support.separable_pairs import separable_pairs
 from tests.support.tolerance import TRAINED_REWARDS, assert_close, assert_same_weights
 from tests.support.trainings import CPU, quick
 from trainer.evaluation.pair_rewards import score_pairs
 from trainer.training.recipes import RECIPES, Recipe
-from trainer.training.sequence import train_sequence
-from trainer.training.trained import TrainingResult, Workspace
+from trainer.training.sequence import set_aside, train_sequence
+from trainer.training.trained import TrainingContext, TrainingResult, Workspace
 
 
 class House:
@@ -27,8 +28,9 @@ class House:
         self.base, self.folder = base, folder
 
     def train(self, pairs: list[PreferencePair], recipe: Recipe, name: str, **changes: Any) -> TrainingResult:
-        place = dataclasses.replace(Workspace(self.folder / f"{name}-work", self.folder / "curves"), **changes)
-        return train_sequence(pairs, recipe, place, base=str(self.base), model_dir=self.folder / "models", device=CPU, seed=0)
+        workspace = dataclasses.replace(Workspace(self.folder / f"{name}-work", self.folder / "curves"), **changes)
+        context = TrainingContext(str(self.base), Extractors(self.folder / "models", CPU))
+        return train_sequence(pairs, recipe, context, workspace)
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +95,7 @@ def test_with_nothing_set_aside_training_starts_from_the_base(house: House, cham
 
 
 def test_the_tutorial_always_starts_from_the_base(house: House, champion: Path) -> None:
-    recipe = dataclasses.replace(RECIPES["tutorial"](60), pad_to=64)
+    recipe = dataclasses.replace(RECIPES["tutorial"], pad_to=64)
 
     assert house.train(separable_pairs(60), recipe, "challenger", champion=champion).start == "base"
     assert not (house.folder / "challenger-work" / "champion").exists()
@@ -135,9 +137,7 @@ def test_what_was_judged_of_the_prompts_set_aside_moves_the_temperature_and_no_w
 
 
 def prompts_set_aside(house: House, pairs: list[PreferencePair]) -> set[str]:
-    from trainer.training.sequence import _set_aside
-
-    return {pair.prompt for pair in _set_aside(pairs)[1]}
+    return {pair.prompt for pair in set_aside(pairs)[1]}
 
 
 def test_votes_on_one_prompt_are_set_aside_together(house: House) -> None:

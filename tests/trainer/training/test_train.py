@@ -14,7 +14,7 @@ from tests.conftest import REPOSITORY
 from tests.support.separable_pairs import separable_pairs
 from tests.support.tolerance import REWARDS, TRAINED_REWARDS, assert_close
 from tests.support.trainings import SEQUENCE, Train, score, train
-from trainer.training.recipes import RECIPES, frozen, lora
+from trainer.training.recipes import FROZEN, LORA, RECIPES
 
 __all__ = ["train"]  # a fixture
 
@@ -22,7 +22,7 @@ __all__ = ["train"]  # a fixture
 @pytest.mark.parametrize("name", RECIPES)
 def test_no_pairs_are_refused(name: str, train: Train, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"^There are no training pairs\.$"):
-        train([], RECIPES[name](0), "version")
+        train([], RECIPES[name], "version")
 
     assert list((tmp_path / "version").iterdir()) == []
 
@@ -32,32 +32,32 @@ def test_a_base_that_cannot_be_loaded_is_named(name: str, train: Train, tmp_path
     missing = tmp_path / "no-such-base"
 
     with pytest.raises(ModelError, match=f"The model '{missing}' cannot be loaded .*; name a folder with safetensors weights"):
-        train(separable_pairs(4), RECIPES[name](4), "version", base=missing)
+        train(separable_pairs(4), RECIPES[name], "version", base=missing)
 
 
 @pytest.mark.parametrize("name", SEQUENCE)
 def test_another_seed_gives_another_score_head(name: str, train: Train) -> None:
     pairs = separable_pairs(4)
 
-    rewards = [score(train(pairs, RECIPES[name](4), f"seed-{seed}", seed=seed), pairs)[0] for seed in (0, 1)]
+    rewards = [score(train(pairs, RECIPES[name], f"seed-{seed}", seed=seed), pairs)[0] for seed in (0, 1)]
 
-    assert not torch.allclose(*rewards, atol=TRAINED_REWARDS)
+    assert float((rewards[0] - rewards[1]).abs().max()) > 10 * TRAINED_REWARDS
 
 
 def test_the_frozen_recipe_leaves_the_base_alone_and_reads_the_layers_that_its_shares_name(train: Train) -> None:
     pairs = separable_pairs(4)
 
-    model = train(pairs, dataclasses.replace(frozen(4), layer_shares=(0.5, 0.75)), "version")
+    model = train(pairs, dataclasses.replace(FROZEN, layer_shares=(0.5, 0.75)), "version")
 
     assert isinstance(model, FrozenRewardModel)
     assert model.description.layers == (2, 3)  # of 4
-    assert not any(weight.requires_grad for weight in model.head.parameters())
+    assert not model.head.weight.requires_grad
 
 
 def test_the_mean_answer_of_the_training_set_has_no_reward(train: Train) -> None:
     pairs = separable_pairs(10)
 
-    chosen, rejected = score(train(pairs, frozen(10), "version"), pairs)
+    chosen, rejected = score(train(pairs, FROZEN, "version"), pairs)
 
     assert chosen.mean() > 0.01
     assert float(torch.cat([chosen, rejected]).mean()) == pytest.approx(0, abs=1e-5)
@@ -66,7 +66,7 @@ def test_the_mean_answer_of_the_training_set_has_no_reward(train: Train) -> None
 def test_a_feature_that_never_varies_breaks_nothing(train: Train) -> None:
     same_length = [PreferencePair("Say it.", "qz", "zq") for _ in range(4)]  # of no merge: two tokens each
 
-    chosen, rejected = score(train(same_length, frozen(4), "version"), same_length)
+    chosen, rejected = score(train(same_length, FROZEN, "version"), same_length)
 
     assert chosen.isfinite().all()
     assert (chosen > rejected).all()
@@ -77,7 +77,7 @@ def test_cut_answers_are_counted_in_one_line(name: str, train: Train, caplog: py
     pairs = [*[PreferencePair("short", "yes", "no")] * 3, PreferencePair("short", "a much longer answer than fits " * 5, "no")]
     caplog.set_level(logging.INFO, logger="pairloop.training")
 
-    train(pairs, dataclasses.replace(RECIPES[name](4), max_tokens=32), "version")
+    train(pairs, dataclasses.replace(RECIPES[name], max_tokens=32), "version")
 
     lines = [line for line in caplog.messages if "were cut" in line]
     assert lines == ["1 of 8 answers were cut to 32 tokens, prompts first"]
@@ -85,7 +85,7 @@ def test_cut_answers_are_counted_in_one_line(name: str, train: Train, caplog: py
 
 def test_a_trained_sequence_model_scores_without_dropout_and_without_gradients(train: Train) -> None:
     pairs = separable_pairs(4)
-    model = train(pairs, lora(4), "version")
+    model = train(pairs, LORA, "version")
 
     first, second = score(model, pairs), score(model, pairs)
 
@@ -94,7 +94,7 @@ def test_a_trained_sequence_model_scores_without_dropout_and_without_gradients(t
 
 
 def test_a_lora_version_holds_merged_weights_that_load_without_peft(train: Train, tmp_path: Path) -> None:
-    train(separable_pairs(4), lora(4), "version")
+    train(separable_pairs(4), LORA, "version")
 
     files = {path.name for path in (tmp_path / "version").iterdir()}
 
@@ -112,14 +112,13 @@ from preference.reward_model.feature_extractor import Extractors
 from tests.support.trainings import CPU
 from tests.support.separable_pairs import separable_pairs
 from trainer.training.train import train_challenger
-from trainer.training.recipes import frozen
+from trainer.training.recipes import FROZEN
+from trainer.training.trained import TrainingContext
 base, folder = sys.argv[1], pathlib.Path(sys.argv[2])
 extractors = Extractors(folder / "models", CPU)
 resource.setrlimit(resource.RLIMIT_FSIZE, (8000, 8000))
 try:
-    train_challenger(
-        separable_pairs(4), frozen(4), folder / "version", base=base, model_dir=folder / "models", extractors=extractors, device=CPU, seed=0
-    )
+    train_challenger(separable_pairs(4), FROZEN, folder / "version", TrainingContext(base, extractors))
 except TrainingError as error:
     print(error)
 """

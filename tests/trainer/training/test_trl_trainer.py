@@ -61,7 +61,7 @@ def test_the_loss_is_the_weighted_mean_over_the_pairs(bench: Bench, votes: Seque
 
 def logged_losses(bench: Bench) -> list[float]:
     """What TRL logged of each step, as the last checkpoint remembers it."""
-    checkpoint = newest_checkpoint(bench.place.workspace / "base")
+    checkpoint = newest_checkpoint(bench.workspace.folder / "base")
     assert checkpoint is not None
     state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
     return [entry["loss"] for entry in state["log_history"] if "loss" in entry]
@@ -101,23 +101,21 @@ def test_damaged_weights_are_found_at_the_first_step(tmp_path: Path) -> None:
         Bench(folder, tmp_path).fit(separable_pairs(8), quick(epochs=1))
 
 
-def test_a_second_gpu_is_refused_with_what_to_set(bench: Bench) -> None:
+def test_a_second_gpu_is_refused_with_what_to_set(bench: Bench, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"DEVICE=cuda:1 is another; set CUDA_VISIBLE_DEVICES=1 and DEVICE=cuda\.$"):
-        fit_sequence(
-            separable_pairs(4), quick(), bench.place, "base", path=str(bench.base), base=str(bench.base),
-            device=torch.device("cuda:1"), seed=0,
-        )  # fmt: skip
+        context = dataclasses.replace(bench.context, extractors=Extractors(tmp_path, torch.device("cuda:1")))
+        fit_sequence(separable_pairs(4), quick(), context, bench.workspace)
 
 
 def test_a_disk_that_takes_no_checkpoint_costs_no_round(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
-    (bench.place.workspace / "base").mkdir(parents=True)
+    (bench.workspace.folder / "base").mkdir(parents=True)
     for step in range(1, 7):
-        (bench.place.workspace / "base" / f"checkpoint-{step}").touch()  # a file where a folder should be made
+        (bench.workspace.folder / "base" / f"checkpoint-{step}").touch()  # a file where a folder should be made
 
     trained = bench.fit(separable_pairs(8), quick(), checkpoint_seconds=0)
 
     assert torch.stack(score(trained, separable_pairs(8))).isfinite().all()
-    assert f"no checkpoint could be written to {bench.place.workspace / 'base'}" in caplog.text
+    assert f"no checkpoint could be written to {bench.workspace.folder / 'base'}" in caplog.text
 
 
 # What is served is what was trained
@@ -166,5 +164,5 @@ def test_no_reporter_is_the_default() -> None:
 def test_tensorboards_files_lie_in_the_run_folder_with_every_step(bench: Bench) -> None:
     bench.fit(separable_pairs(8), quick(epochs=2), report_to="tensorboard")
 
-    (file,) = (bench.place.curves / "base").glob("events.*")
+    (file,) = (bench.workspace.curves / "base").glob("events.*")
     assert file.read_bytes().count(b"train/loss") == 4

@@ -1,0 +1,59 @@
+"""What every phase of a round works with."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from preference.projects.folder import ProjectFolder
+from preference.projects.versions import Versions
+from preference.report_card.card import ModelCard
+from preference.reward_model.feature_extractor import Extractors
+from preference.reward_model.model import RewardModel
+from preference.reward_model.probe import load_version
+from preference.settings import Settings
+from preference.studio.project import LabelStudioProject
+from trainer.rounds.outcome import cards
+from trainer.rounds.unfinished import UnfinishedRound
+
+
+@dataclass(frozen=True)
+class RoundContext:
+    """One project's round. What it says of earlier versions is read once, as the round's own comes later."""
+
+    project: LabelStudioProject
+    folder: ProjectFolder
+    settings: Settings
+    extractors: Extractors
+    checkpoint_seconds: float = 180  # between two checkpoints: what a kill costs at most
+
+    @cached_property
+    def unfinished(self) -> UnfinishedRound:
+        """What this round leaves behind until it ends."""
+        return UnfinishedRound(self.folder)
+
+    @cached_property
+    def cards(self) -> list[ModelCard]:
+        """The cards of all earlier versions, latest first, without damaged ones."""
+        return list(cards(self.folder))
+
+    @cached_property
+    def champion(self) -> str | None:
+        """The version that is served, as the pointer names it, or None before the first."""
+        return Versions(self.folder).champion()
+
+    @property
+    def champion_card(self) -> ModelCard | None:
+        """Its card; None if there is none, or it is damaged."""
+        return self._card(self.champion)
+
+    def load(self, version: str) -> RewardModel:
+        """An earlier version.
+
+        Raises:
+            PairloopError: it is not there, cannot be loaded, or does not give its probe the reward on its card.
+        """
+        return load_version(
+            self.folder, version, card=self._card(version), extractor=self.extractors, device=self.extractors.device
+        )
+
+    def _card(self, version: str | None) -> ModelCard | None:
+        return next((card for card in self.cards if card.version == version), None)

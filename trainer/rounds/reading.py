@@ -1,0 +1,59 @@
+"""The judgements of a project as pairs: those that a round trains on, and those that it is judged on."""
+
+import time
+from collections import Counter
+from dataclasses import dataclass
+
+from preference.labelling.label_config import LabelingLayout
+from preference.labelling.pairs import PreferencePair, is_held_out, majority, num_votes, pairs_of_task, split_holdout
+from preference.settings import Settings
+from trainer.judgements.reader import read_judgements
+from trainer.rounds.context import RoundContext
+
+
+@dataclass(frozen=True)
+class Reading:
+    """All judgements as they stand now."""
+
+    pairs: list[PreferencePair]
+    train: list[PreferencePair]
+    votes: list[PreferencePair]  # on held-out prompts
+    holdout: list[PreferencePair]  # one for each comparison among them: the side that most votes took
+    num_annotations: int  # as Label Studio counts them
+    dropped: dict[str, int]  # how many judgements give no pair, by the reason
+
+
+def read_pairs(context: RoundContext) -> Reading:
+    """What people judged until now.
+
+    Raises:
+        StudioError: Label Studio does not answer, or refuses.
+        LayoutError: no pairs can be made under the project's label config.
+    """
+    project, settings = context.project, context.settings
+    state = project.read()
+    layout = LabelingLayout.from_label_config(state["label_config"])
+    dropped: Counter[str] = Counter()
+    pairs = [
+        pair
+        for task in read_judgements(project, context.folder.path, state=state, now=time.time())
+        for pair in pairs_of_task(
+            task, layout=layout, dropped=dropped, ties=settings.ties, prefer_ground_truth=settings.prefer_ground_truth
+        )
+    ]
+    train, votes = split_holdout(pairs, settings.holdout_fraction)
+    # A larger HOLDOUT_FRACTION than before holds out prompts that older versions were trained on.
+    smallest = min([settings.holdout_fraction, *(card.holdout_fraction for card in context.cards)])
+    votes = [pair for pair in votes if is_held_out(pair.prompt, smallest)]
+    return Reading(pairs, train, votes, majority(votes), int(state.get("total_annotations_number") or 0), dict(dropped))
+
+
+def reason_to_skip(reading: Reading, settings: Settings) -> str | None:
+    """Why there is nothing to train on; None if there is."""
+    weight = sum(pair.weight for pair in reading.pairs)
+    if weight < settings.min_pairs:
+        left_out = ", ".join(f"{count} {reason}" for reason, count in reading.dropped.items()) or "nothing"
+        return f"{weight:g} pairs, MIN_PAIRS={settings.min_pairs} are needed; left out: {left_out}"
+    if not reading.train:
+        return f"all {num_votes(reading.pairs)} pairs are of prompts that are held out; judge other prompts"
+    return None

@@ -1,0 +1,70 @@
+"""What a round trains on: what it read, or what a killed round was training on."""
+
+import importlib.metadata
+import json
+import logging
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from preference.labelling.pairs import split_holdout
+from preference.models.pretrained import fingerprint, locate
+from preference.projects.versions import Versions
+from preference.settings import Settings
+from trainer.rounds.context import RoundContext
+from trainer.rounds.reading import Reading
+from trainer.rounds.unfinished import Snapshot
+from trainer.training.recipes import LEAST_TO_SET_ASIDE, RECIPES
+
+logger = logging.getLogger("pairloop.rounds")
+
+
+def warm_start(context: RoundContext) -> Path | None:
+    """The champion's folder, if training can start from it: it is a sequence model of the same base.
+
+    And one that had pairs set aside: else it trained on those that are to choose between it and the base.
+    """
+    card = context.champion_card
+    if card is None or card.base != context.settings.reward_base or card.num_train_pairs < LEAST_TO_SET_ASIDE:
+        return None
+    recipe = RECIPES.get(card.recipe)
+    return Versions(context.folder).path(card.version) if recipe is not None and recipe.kind == "sequence" else None
+
+
+def pairs_to_train_on(context: RoundContext, reading: Reading, champion: Path | None) -> Snapshot:
+    """What was read; or the snapshot of a killed round, if everything else that decides its weights is as it was.
+
+    `champion`: the folder that `warm_start` names.
+    """
+    settings, unfinished = context.settings, context.unfinished
+    if RECIPES[settings.recipe].kind == "frozen":  # seconds of work, and no checkpoint to go on from
+        return Snapshot(reading.train, reading.num_annotations, reading.dropped)
+    key = _key(settings, champion)
+    found = unfinished.snapshot()
+    if found is not None:
+        if found.key != key:
+            reason = "recipe, base, seed, champion, the reading's settings or a library changed"
+        elif split_holdout(found.pairs, settings.holdout_fraction)[1]:
+            reason = "HOLDOUT_FRACTION now holds out prompts that it trains on"
+        else:
+            logger.info("%s: taking up the round that was killed (attempt %d)", unfinished.folder, unfinished.num_attempts)
+            return found
+        logger.info("%s: the round that was killed is not taken up: %s", unfinished.folder, reason)
+        unfinished.restart()
+    new = Snapshot(reading.train, reading.num_annotations, reading.dropped, key)
+    unfinished.keep(new)
+    return new
+
+
+def _key(settings: Settings, champion: Path | None) -> dict[str, Any]:
+    """Everything beside the pairs that decides the weights, or what the pairs were made of."""
+    locate(settings.reward_base, settings.model_dir)  # says what to do if the embedded model is not installed
+    return {
+        "recipe": json.loads(json.dumps(asdict(RECIPES[settings.recipe]))),  # as it is read back: lists, no tuples
+        "base": fingerprint(settings.reward_base),
+        "seed": settings.seed,
+        "warm_start": champion.name if champion else None,
+        "ties": settings.ties,
+        "prefer_ground_truth": settings.prefer_ground_truth,
+        "libraries": {name: importlib.metadata.version(name) for name in ("torch", "transformers", "trl", "peft")},
+    }
