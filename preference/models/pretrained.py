@@ -108,11 +108,16 @@ def _from_pretrained(auto_class: Any, path: str, **options: Any) -> Any:
         with _LOADING:
             return auto_class.from_pretrained(path, trust_remote_code=False, **options)
     except Exception as error:  # tokenizers (Rust) raises a bare Exception, transformers whatever a damaged file leads to
-        reason = " ".join(str(error).split("\n", 1)[0].split())[:200]
-        raise ModelError(
-            f"The model {path!r} cannot be loaded ({type(error).__name__}: {reason}); "
-            "name a folder with safetensors weights, or an id that this machine can fetch."
-        ) from error
+        raise cannot_be_loaded(path, error) from error
+
+
+def cannot_be_loaded(path: str, error: Exception) -> ModelError:
+    """What to say of a model that could not be loaded."""
+    reason = " ".join(str(error).split("\n", 1)[0].split())[:200]
+    return ModelError(
+        f"The model {path!r} cannot be loaded ({type(error).__name__}: {reason}); "
+        "name a folder with safetensors weights, or an id that this machine can fetch."
+    )
 
 
 def _embedded_folder(model_dir: Path) -> Path:

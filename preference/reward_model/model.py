@@ -12,20 +12,21 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol, Self
 
 import torch
-from transformers import AutoModelForSequenceClassification, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
-from transformers.modeling_outputs import SequenceClassifierOutput
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
 
 from preference.errors import ModelError
 from preference.models.encoding import encode_answer
 from preference.models.out_of_memory import is_out_of_memory, release_memory
-from preference.models.pretrained import load_tokenizer, load_weights
+from preference.models.pretrained import cannot_be_loaded, load_tokenizer, load_weights
 from preference.reward_model.feature_extractor import FeatureExtractor, FeatureRecipe
 
 logger = logging.getLogger("pairloop.reward_model")
-_DESCRIPTION = "reward_model.json"
+_DESCRIPTION, _WEIGHTS = "reward_model.json", "model.safetensors"
 _BATCH_TOKENS = 4096
 
 
@@ -79,37 +80,37 @@ class RewardModel(ABC):
         (folder / _DESCRIPTION).write_text(json.dumps(asdict(self.description), indent=1), encoding="utf-8")
 
 
-class RewardHeadConfig(PretrainedConfig):
-    """The shape of a RewardHead."""
-
-    model_type = "pairloop_reward_head"
-
-    def __init__(self, feature_size: int = 1, **kwargs: Any) -> None:
-        kwargs.setdefault("num_labels", 1)
-        super().__init__(**kwargs)
-        self.feature_size = feature_size
-
-
-class RewardHead(PreTrainedModel):
+@dataclass(frozen=True)
+class RewardHead:
     """A linear reward over features. The mean answer of the training set has reward 0."""
 
-    config_class = RewardHeadConfig
-    config: RewardHeadConfig
+    weight: torch.Tensor  # (feature_size,)
     mean: torch.Tensor  # (feature_size,) of the training set
-    main_input_name = "features"
 
-    def __init__(self, config: RewardHeadConfig) -> None:
-        super().__init__(config)
-        self.register_buffer("mean", torch.zeros(config.feature_size))
-        self.weight = torch.nn.Parameter(torch.zeros(config.feature_size))
-        self.post_init()  # type: ignore[no-untyped-call]
+    def rewards(self, features: torch.Tensor) -> torch.Tensor:
+        """(num_answers,) of features (num_answers, feature_size)."""
+        rewards: torch.Tensor = (features - self.mean) @ self.weight
+        return rewards
 
-    def _init_weights(self, module: torch.nn.Module) -> None:
-        """Zeros, not noise: the loss is convex, so there is one optimum to be found from anywhere."""
+    def save(self, folder: Path) -> None:
+        """Writes the weights into an existing folder."""
+        save_file({"weight": self.weight, "mean": self.mean}, folder / _WEIGHTS, metadata={"format": "pt"})
 
-    def forward(self, features: torch.Tensor, **_: Any) -> SequenceClassifierOutput:
-        """Logits (num_answers, 1) of features (num_answers, feature_size)."""
-        return SequenceClassifierOutput(logits=((features - self.mean) @ self.weight).unsqueeze(-1))
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """What `save` wrote.
+
+        Raises:
+            ModelError: the file is missing, truncated, or holds something else.
+        """
+        try:
+            tensors = load_file(folder / _WEIGHTS)
+            head = cls(tensors["weight"], tensors["mean"])
+            if head.weight.dim() != 1 or head.weight.shape != head.mean.shape:
+                raise ValueError("no vectors of one size")
+        except (OSError, SafetensorError, KeyError, ValueError) as error:
+            raise cannot_be_loaded(str(folder), error) from error
+        return head
 
 
 class FrozenRewardModel(RewardModel):
@@ -123,15 +124,14 @@ class FrozenRewardModel(RewardModel):
     @torch.inference_mode()
     def score(self, prompts: Sequence[str], answers: Sequence[str]) -> torch.Tensor:
         """(num_answers,) float32 rewards on the CPU, in order."""
-        logits: torch.Tensor = self.head(features=self._extractor.features(prompts, answers)).logits
-        return logits.squeeze(-1)
+        return self.head.rewards(self._extractor.features(prompts, answers))
 
     def knows(self, prompt: str, answer: str) -> bool:
         """Whether its features are on disk."""
         return self._extractor.knows(prompt, answer)
 
     def _save_weights(self, folder: Path) -> None:
-        self.head.save_pretrained(folder)
+        self.head.save(folder)
 
 
 class SequenceRewardModel(RewardModel):
@@ -197,8 +197,8 @@ def load_reward_model(folder: Path, *, extractor: FindsExtractor, device: torch.
     if description.kind == "frozen":
         recipe = FeatureRecipe(description.base, description.layers, description.max_tokens)
         found = extractor(recipe)
-        head = load_weights(RewardHead, str(folder))
-        if not isinstance(head, RewardHead) or head.config.feature_size != found.size:
+        head = RewardHead.load(folder)
+        if len(head.weight) != found.size:
             raise ModelError(f"{folder} holds a head for another backbone than {description.base!r}.")
         return FrozenRewardModel(description, head, found)
     network = load_weights(AutoModelForSequenceClassification, str(folder), dtype=torch.float32, device=device)

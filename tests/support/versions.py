@@ -10,15 +10,14 @@ from preference.projects.folder import ProjectFolder
 from preference.projects.versions import Versions
 from preference.report_card.card import ModelCard
 from preference.reward_model.feature_extractor import FeatureExtractor, FeatureRecipe
-from preference.reward_model.model import Description, FrozenRewardModel, RewardHead, RewardHeadConfig
+from preference.reward_model.model import Description, FrozenRewardModel, RewardHead
 from preference.reward_model.style_features import NUM_STYLE
 
 
 def publish_version(folder: ProjectFolder, base: Path, *, weight: float, probe: dict[str, Any] | None = None) -> str:
     """A published, not promoted `frozen` version over `base` that prefers longer answers as strongly as `weight` says."""
     extractor = FeatureExtractor(FeatureRecipe(str(base), (2,), 64), model_dir=folder.path, device=torch.device("cpu"))
-    head = RewardHead(RewardHeadConfig(feature_size=extractor.size))
-    head.requires_grad_(False)
+    head = RewardHead(torch.zeros(extractor.size), torch.zeros(extractor.size))
     head.weight[-1 - NUM_STYLE] = weight  # before its style stands log(1 + number of the answer's tokens)
     model = FrozenRewardModel(Description("frozen", str(base), 64, layers=(2,)), head, extractor)
     reward = float(model.score(["Why?"], ["Because."])[0])

@@ -17,10 +17,10 @@ from scipy.optimize import minimize
 from threadpoolctl import threadpool_limits
 from transformers import AutoConfig
 
-from preference.errors import ModelError
 from preference.labelling.pairs import PreferencePair
+from preference.models.pretrained import cannot_be_loaded
 from preference.reward_model.feature_extractor import FeatureExtractor, FeatureRecipe
-from preference.reward_model.model import Description, FrozenRewardModel, RewardHead, RewardHeadConfig
+from preference.reward_model.model import Description, FrozenRewardModel, RewardHead
 from preference.reward_model.style_features import NUM_STYLE
 from trainer.training.calibration import fit_temperature
 from trainer.training.concepts import concept_directions
@@ -63,9 +63,6 @@ def train_head(pairs: Sequence[PreferencePair], recipe: Recipe, extractor: Featu
     in_features = basis.weight_of_features(weight)
     rewards = (features - mean) @ in_features
     unit = float(rewards.std()) or 1.0  # 0 where nothing but ties was to learn from
-    head = RewardHead(RewardHeadConfig(extractor.size)).requires_grad_(False)
-    head.mean.copy_(mean)
-    head.weight.copy_(in_features / unit)
     temperature = 1 / unit  # the training loss takes the sigmoid of the unscaled gap for the probability
     if gaps is not None:
         gaps = gaps / unit
@@ -79,7 +76,7 @@ def train_head(pairs: Sequence[PreferencePair], recipe: Recipe, extractor: Featu
         temperature=temperature,
     )
     logger.debug("trained a head on %d pairs (temperature %.2f)", len(pairs), temperature)
-    return TrainingResult(FrozenRewardModel(description, head, extractor), gaps)
+    return TrainingResult(FrozenRewardModel(description, RewardHead(in_features / unit, mean), extractor), gaps)
 
 
 def feature_recipe(recipe: Recipe, *, base: str, path: str) -> FeatureRecipe:
@@ -91,11 +88,7 @@ def feature_recipe(recipe: Recipe, *, base: str, path: str) -> FeatureRecipe:
     try:
         depth = int(AutoConfig.from_pretrained(path, trust_remote_code=False).get_text_config().num_hidden_layers)
     except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split("\n", 1)[0].split())[:200]
-        raise ModelError(
-            f"The model {path!r} cannot be loaded ({type(error).__name__}: {reason}); "
-            "name a folder with safetensors weights, or an id that this machine can fetch."
-        ) from error
+        raise cannot_be_loaded(path, error) from error
     layers = sorted({max(1, round(share * depth)) for share in recipe.layer_shares})
     return FeatureRecipe(base, tuple(layers), recipe.max_tokens)
 

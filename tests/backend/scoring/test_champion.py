@@ -132,7 +132,7 @@ DAMAGES: dict[Damage, str] = {
     probe_that_is_no_text: r".+",
     no_probe: "its card has no probe",
     truncated_weights: r"The model '.*' cannot be loaded \(SafetensorError: .*\); name a folder with safetensors weights.*",
-    missing_weights: r"The model '.*' cannot be loaded \(OSError: .*\); name a folder with safetensors weights.*",
+    missing_weights: r"The model '.*' cannot be loaded \(FileNotFoundError: .*\); name a folder with safetensors weights.*",
     missing_description: r".*reward_model\.json is missing or damaged \(FileNotFoundError\)\.",
     missing_card: r"Project 1 has no version '{version}'; it has: v1-\d+-\d+\.",
     damaged_card: r".*card\.json is not a model card \(JSONDecodeError\); restore it or promote another version\.",
