@@ -39,39 +39,28 @@ class DueRounds:
     def __init__(self, settings: Settings, run_round: RunRound, *, open_project: OpenProject = open_project) -> None:
         self._settings, self._run_round, self._open_project = settings, run_round, open_project
         self.is_stopping = False
-        self._counted: dict[int, tuple[int, int]] = {}  # project id -> its number of versions, and annotations counted so far
+        # project id -> the name of its latest version, and how many annotations are not new since that
+        self._counted: dict[int, tuple[str | None, int]] = {}
         self._complaints: dict[int, str] = {}
         self._told: dict[int, Any] = {}  # project id -> how it stands, as it was told last
 
     def scheduled(self) -> None:
         """A round for each project with a judgement that is newer than its latest version."""
-        self._each(lambda folder: 1)
+        self._each(1)
 
     def look(self) -> None:
         """A round for each project that asked for one, whose last one was killed, or that has MIN_NEW_PAIRS new judgements."""
-        self._each(self._num_needed)
+        self._each(self._settings.min_new_pairs, is_due_at_once=_is_asked_for)
 
-    def _num_needed(self, folder: ProjectFolder) -> int:
-        """How many new judgements it takes to begin a round now."""
-        if folder.is_requested("train"):
-            UnfinishedRound(folder).announce()  # what is killed from here on is taken up
-            folder.take_request("train")
-            return 0
-        return 0 if _is_to_be_taken_up(folder) else self._settings.training.min_new_pairs
-
-    def _each(self, num_needed: Callable[[ProjectFolder], int]) -> None:
+    def _each(self, num_needed: int, *, is_due_at_once: Callable[[ProjectFolder], bool] = lambda folder: False) -> None:
+        """`num_needed`: new judgements of a project that start a round of it."""
         for folder in known_projects(self._settings.model_dir):
             if self.is_stopping:
                 return
-            needed: int | None = None
             try:
-                needed = num_needed(folder)
-                self._consider(folder, needed)
+                self._consider(folder, 0 if is_due_at_once(folder) else num_needed)
                 self._complaints.pop(folder.project_id, None)
             except (PairloopError, OSError) as error:  # said once, not at every look
-                if needed == 0:
-                    with suppress(RegistryError):
-                        folder.request("train")  # it was asked for, so it stays asked for
                 if self._complaints.get(folder.project_id) != str(error):
                     logger.warning("project %d: %s", folder.project_id, error)
                     self._complaints[folder.project_id] = str(error)
@@ -86,21 +75,27 @@ class DueRounds:
         self._tell_waiting(folder, num_new, known)
         if num_new < num_needed:
             return
-        cause = f"{num_new} new judgements" if num_needed else "a training request"
         unfinished = UnfinishedRound(folder)
+        cause = f"{num_new} new judgements" if num_needed else "a training request"
         if unfinished.exists and unfinished.num_attempts:
             cause = "the one before was killed"
         logger.info("project %d: round begins (%s)", folder.project_id, cause)
+        unfinished.announce()  # what is killed from here on is taken up
+        is_asked_for = folder.take_request("train") or num_needed == 0
         self._tell_waiting(folder, num_new, {**known, "training_since": round(time.time(), 1)})
         try:
-            unfinished.announce()
             ended = self._run_round(project, folder)
+        except (PairloopError, OSError):
+            if is_asked_for:  # it stays asked for
+                with suppress(RegistryError):
+                    folder.request("train")
+            raise
         finally:
             self._tell_waiting(folder, num_new, known)
         if unfinished.exists and not unfinished.num_attempts:  # its process could not even begin, and said so
             unfinished.remove()
         if ended.outcome in ("skipped", "failed"):  # it would end the same with the next judgement
-            self._counted[folder.project_id] = (len(Versions(folder).all()), num_annotations)
+            self._counted[folder.project_id] = (_latest_version(folder), num_annotations)
 
     def _end_round_of_before(self, folder: ProjectFolder) -> None:
         """A trainer that was killed in a round left behind that one is running, and Label Studio may not answer for long."""
@@ -119,12 +114,22 @@ class DueRounds:
 
     def _num_counted(self, folder: ProjectFolder, num_annotations: int) -> int:
         """How many of a project's annotations are not new; deleted ones must not hide those that come after."""
-        num_versions = len(Versions(folder).all())
-        known_versions, counted = self._counted.get(folder.project_id, (-1, 0))
-        if known_versions != num_versions:
+        latest, known = _latest_version(folder), self._counted.get(folder.project_id)
+        if known is not None and known[0] == latest:
+            counted = known[1]
+        else:
             counted = num_annotations - new_judgements(folder, num_annotations)
-        self._counted[folder.project_id] = (num_versions, min(counted, num_annotations))
+        self._counted[folder.project_id] = (latest, min(counted, num_annotations))
         return min(counted, num_annotations)
+
+
+def _latest_version(folder: ProjectFolder) -> str | None:
+    return next(reversed(Versions(folder).all()), None)
+
+
+def _is_asked_for(folder: ProjectFolder) -> bool:
+    """Whether a round is to begin whatever the number of new judgements."""
+    return folder.is_requested("train") or _is_to_be_taken_up(folder)
 
 
 def _is_to_be_taken_up(folder: ProjectFolder) -> bool:
