@@ -344,7 +344,7 @@ def test_a_round_sees_edits_skips_and_deletions_without_reading_the_rest_again(
     call(stack, "PATCH", f"/api/annotations/{made[unskipped]}/", json={"result": right, "was_cancelled": False})
     call(stack, "DELETE", f"/api/annotations/{made[emptied]}/")
     found = {task["id"]: task["annotations"][0] for task in read()}
-    assert "2 judged tasks came, 4 are known: changes since" in caplog.messages[-1]
+    assert "2 judged tasks changed, 4 are known: changes since" in caplog.messages[-1]
     assert found[edited]["result"] == found[unskipped]["result"] == right and not found[unskipped]["was_cancelled"]
     call(stack, "DELETE", f"/api/tasks/{gone}/")
     assert [task["id"] for task in read()] == [edited, unskipped, same]

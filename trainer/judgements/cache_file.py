@@ -26,11 +26,11 @@ _MOMENT = "%Y-%m-%dT%H:%M:%S.%fZ"  # as Label Studio's filters want it
 
 @dataclass(frozen=True)
 class SyncPoint:
-    """How far a read came that ended."""
+    """Up to which moment everything is known, after a read that ended."""
 
     until: str | None = None  # no change up to this moment was missed; None while there was no task
     whole_at: float = 0.0  # when all was last read, in the trainer's seconds
-    off: tuple[int, int] = (0, 0)  # how many more judgements and skips Label Studio counted than it listed
+    count_mismatch: tuple[int, int] = (0, 0)  # how many more judgements and skips Label Studio counted than it listed
 
 
 class JudgementFile:
@@ -40,7 +40,7 @@ class JudgementFile:
         """`header`: the first line that it must have."""
         self.path, self._header = path, dict(header)
         self.tasks: dict[int, Task] = {}
-        self.mark = SyncPoint()
+        self.sync_point = SyncPoint()
         self.distrust: str | None = None
         self._num_lines = self._num_bytes = 0  # of whole lines
 
@@ -66,28 +66,30 @@ class JudgementFile:
         except (ValueError, KeyError, TypeError, AttributeError):
             self.distrust = f"{self.path} is damaged"
         else:
-            if self.mark.until is None:
-                self.distrust = "there were none yet" if self.mark.whole_at else f"{self.path} is damaged"
+            if self.sync_point.until is None:
+                self.distrust = "there were none yet" if self.sync_point.whole_at else f"{self.path} is damaged"
 
-    def write(self, tasks: Mapping[int, Task], *, came: Collection[int], gone: Collection[int], mark: SyncPoint) -> None:
-        """Keeps `tasks`, of which `came` are new or changed, `gone` are no more, and all others are what was loaded.
+    def write(
+        self, tasks: Mapping[int, Task], *, changed: Collection[int], deleted: Collection[int], sync_point: SyncPoint
+    ) -> None:
+        """Keeps `tasks`, of which `changed` are new or changed, `deleted` are no more, and all others are what was loaded.
 
         Raises:
             OSError: the folder is not writable, or the disk is full; what was kept before still is.
         """
-        if self.distrust is not None or self._num_lines + len(came) > 2 * len(tasks) + 100:
-            self._rewrite(_lines([self._header, *tasks.values(), _record(mark)]))
-        elif came or gone or mark != self.mark:
-            dropped = [{"gone": sorted(gone)}] if gone else []
-            # The mark goes last: it promises that all before it is there.
-            self._append(_lines([*(tasks[task_id] for task_id in sorted(came)), *dropped, _record(mark)]))
+        if self.distrust is not None or self._num_lines + len(changed) > 2 * len(tasks) + 100:
+            self._rewrite(_lines([self._header, *tasks.values(), _record(sync_point)]))
+        elif changed or deleted or sync_point != self.sync_point:
+            dropped = [{"gone": sorted(deleted)}] if deleted else []
+            # The sync point goes last: it promises that all before it is there.
+            self._append(_lines([*(tasks[task_id] for task_id in sorted(changed)), *dropped, _record(sync_point)]))
 
     def _take(self, record: Task) -> None:
         if "until" in record:
             if record["until"] is not None:
                 parsed(record["until"])
             judged, skipped = record["off"]
-            self.mark = SyncPoint(record["until"], float(record["whole_at"]), (int(judged), int(skipped)))
+            self.sync_point = SyncPoint(record["until"], float(record["whole_at"]), (int(judged), int(skipped)))
         elif "gone" in record:
             for task_id in record["gone"]:
                 self.tasks.pop(task_id, None)
@@ -131,8 +133,8 @@ def parsed(text: str) -> datetime:
     return datetime.strptime(text, _MOMENT).replace(tzinfo=UTC)
 
 
-def _record(mark: SyncPoint) -> dict[str, Any]:
-    return {"until": mark.until, "whole_at": mark.whole_at, "off": list(mark.off)}
+def _record(sync_point: SyncPoint) -> dict[str, Any]:
+    return {"until": sync_point.until, "whole_at": sync_point.whole_at, "off": list(sync_point.count_mismatch)}
 
 
 def _lines(records: Iterable[Mapping[str, Any]]) -> Iterable[bytes]:

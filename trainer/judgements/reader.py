@@ -1,16 +1,16 @@
 """A project's judgements as they stand now, of which a round downloads only what changed since the last one.
 
-Measured on label-studio 1.23.2, what moves a task's `updated_at`: an annotation that is made, edited, skipped, unskipped,
-marked as ground truth or unmarked, or deleted, by hand or by an action of the Data Manager; a PATCH of data or meta; one
-prediction by POST. What does not: a draft, predictions imported or deleted in bulk, another overlap or label config, and
-"Remove Duplicates", which hands annotations to a task with the same data. `completed_at` moves with new annotations
-only, never for a skip, and is null while the overlap is not reached: it would miss edits.
+Measured on label-studio 1.23.2. These change a task's `updated_at`: an annotation is made, edited, skipped, unskipped, marked as
+ground truth or unmarked, or deleted, by hand or by an action of the Data Manager; a PATCH of data or meta; one prediction by
+POST. These do not: a draft; predictions that are imported or deleted in bulk; another overlap or label config; "Remove
+Duplicates", which gives annotations to another task with the same data. `completed_at` changes with new annotations only, never
+with a skip, and is null until the overlap is reached: it would miss edits.
 
-Covered: edits, deleted annotations and tasks, ids that SQLite gives away again (the numbers of judgements and skips are
-compared with Label Studio's own, and where they differ, the states of all annotated tasks are), transactions that end out of
-order, a clock that is set back, and what trainer/judgements/cache_file.py covers; two processes at once.
-Not covered until the next whole read, after a week: "Remove Duplicates" (it leaves the same pairs, under the task that is
-gone); the deletion of a prediction that an annotator saw (he still saw it); an edit while Label Studio's clock is more than
+Covered: edits; deleted annotations and tasks; ids that SQLite gives to new tasks again; transactions that end in another order
+than they began; a clock that is set back; two processes at once; and what trainer/judgements/cache_file.py covers. The numbers of
+judgements and skips are compared with Label Studio's own, and if they differ, the states of all annotated tasks are compared.
+Not covered until everything is read again, once a week: "Remove Duplicates" (the pairs are the same, under the task that was
+deleted); the deletion of a prediction that an annotator saw (he still saw it); an edit while Label Studio's clock is more than
 five minutes behind what it was before.
 """
 
@@ -36,10 +36,10 @@ _PREDICTION = ("id", "model_version", "result", "score")
 
 
 def read_judgements(project: LabelStudioProject, folder: Path, *, state: Task, now: float) -> list[Task]:
-    """Every task that anyone judged or skipped, as it stands now, by id, with what `pairs_of_task` needs and no more.
+    """Every task that anyone judged or skipped, as it stands now, ordered by id, with what `pairs_of_task` needs and no more.
 
-    `folder`: the project's folder, where they are kept; where they cannot be, all come from Label Studio.
-    `state`: what `project.read()` said just before. `now`: seconds since 1970.
+    `folder`: the project's folder in MODEL_DIR, which keeps them for the next read; if it cannot, Label Studio is asked for all of
+    them each time. `state`: what `project.read()` answered just before. `now`: seconds since 1970.
     """
     created_at = moment(state.get("created_at"))  # another Label Studio at the same address may have this project id, too
     header = {"format": FORMAT, "studio": project.url, "project": project.id, "created_at": created_at}
@@ -56,7 +56,7 @@ def read_judgements(project: LabelStudioProject, folder: Path, *, state: Task, n
         file.load()
         reading = _read(project, file, state, now=now)
         try:
-            file.write(reading.tasks, came=reading.came, gone=reading.gone, mark=reading.mark)
+            file.write(reading.tasks, changed=reading.changed, deleted=reading.deleted, sync_point=reading.sync_point)
         except OSError as error:
             _warn(project, file, error)
         return reading.in_order()
@@ -73,56 +73,66 @@ def _warn(project: LabelStudioProject, file: JudgementFile, error: Exception) ->
 
 
 def _read(project: LabelStudioProject, file: JudgementFile, state: Task, *, now: float) -> "_Reading":
-    if file.distrust is None and not 0 <= now - file.mark.whole_at < _WHOLE_EVERY_SECONDS:
-        file.distrust = "the last time was over a week ago" if now > file.mark.whole_at else "the clock was set back"
-    reading = _Reading(dict(file.tasks), file.mark)
-    how = reading.changes(project, state, now=now) if file.distrust is None else reading.whole(project, state, now=now)
+    if file.distrust is None and not 0 <= now - file.sync_point.whole_at < _WHOLE_EVERY_SECONDS:
+        file.distrust = "the last time was over a week ago" if now > file.sync_point.whole_at else "the clock was set back"
+    reading = _Reading(dict(file.tasks), file.sync_point)
+    read = reading.read_all if file.distrust is not None else reading.read_changes
+    how = read(project, state, now=now)
     if file.distrust is not None:
         how = f"{how}, as {file.distrust}"
-    logger.info("project %d: %d judged tasks came, %d are known: %s", project.id, len(reading.came), len(reading.tasks), how)
+    logger.info(
+        "project %d: %d judged tasks changed, %d are known: %s", project.id, len(reading.changed), len(reading.tasks), how
+    )
     return reading
 
 
 @dataclass
 class _Reading:
-    """What is known: what was kept, mended by what comes."""
+    """What is known of the judgements: what the file has, corrected by what Label Studio answers."""
 
     tasks: dict[int, Task]
-    mark: SyncPoint
-    came: set[int] = field(default_factory=set)
-    gone: set[int] = field(default_factory=set)
+    sync_point: SyncPoint
+    changed: set[int] = field(default_factory=set)
+    deleted: set[int] = field(default_factory=set)
 
     def in_order(self) -> list[Task]:
         """By id: what a round trains on must not depend on the order in which judgements were read."""
         return [self.tasks[task_id] for task_id in sorted(self.tasks)]
 
-    def whole(self, project: LabelStudioProject, state: Task, *, now: float) -> str:
-        """Reads everything; how it was done."""
+    def read_all(self, project: LabelStudioProject, state: Task, *, now: float) -> str:
+        """Reads everything, and returns how that was done, for the log."""
         self.tasks = {task["id"]: _trimmed(task) for task in project.annotated_tasks()}
-        self.came = set(self.tasks)
-        # No later than `now`: while later pages came, tasks of earlier ones may have been edited.
+        self.changed = set(self.tasks)
+        # No later than `now`: while later pages were read, tasks of earlier ones may have been edited.
         until = min(max((task["updated_at"] for task in self.tasks.values()), default=""), moment(now))
-        self.mark = SyncPoint(until or None, now, self._lasting_off(state, project.read()))
+        self.sync_point = SyncPoint(until or None, now, self._lasting_mismatch(state, project.read()))
         return "all were read"
 
-    def changes(self, project: LabelStudioProject, state: Task, *, now: float) -> str:
-        """Reads what changed; how it was done."""
-        until, whole_at, tolerated = self.mark.until or "", self.mark.whole_at, ((0, 0), self.mark.off)
+    def read_changes(self, project: LabelStudioProject, state: Task, *, now: float) -> str:
+        """Reads what changed, and returns how that was done, for the log."""
+        until, whole_at, tolerated = (
+            self.sync_point.until or "",
+            self.sync_point.whole_at,
+            ((0, 0), self.sync_point.count_mismatch),
+        )
         since = moment(parsed(until) - _OVERLAP)
         counted = state
         for attempt in range(2):  # twice, as people may be judging meanwhile
             counted = project.read() if attempt else state
             until = max(until, min(self._follow(project, project.task_states(changed_since=since)), moment(now)))
-            off = self._off(counted)
-            if off in tolerated:
-                self.mark = SyncPoint(until, whole_at, off)
+            mismatch = self._count_mismatch(counted)
+            if mismatch in tolerated:
+                self.sync_point = SyncPoint(until, whole_at, mismatch)
                 return f"changes since {since}"
         until = max(until, min(self._follow(project, project.task_states(), is_list=True), moment(now)))
-        self.mark = SyncPoint(until, whole_at, self._lasting_off(counted, project.read()))
-        return f"the states of all were compared, as Label Studio counted {off[0]:+d} judgements and {off[1]:+d} skips"
+        self.sync_point = SyncPoint(until, whole_at, self._lasting_mismatch(counted, project.read()))
+        return f"the states of all were compared, as Label Studio counted {mismatch[0]:+d} judgements and {mismatch[1]:+d} skips"
 
     def _follow(self, project: LabelStudioProject, states: Iterable[Task], *, is_list: bool = False) -> str:
-        """Reads the tasks whose state is not what is known of them; the latest `updated_at` among the states."""
+        """Reads the tasks whose state differs from what is known of them. Returns the latest `updated_at` among the states.
+
+        `is_list`: the states are those of all tasks, so that a known task without one was deleted.
+        """
         newest, named, wanted = "", set(), []
         for state in states:
             named.add(state["id"])
@@ -137,22 +147,28 @@ class _Reading:
         for task_id, task in found.items():
             if task != self.tasks.get(task_id):
                 self.tasks[task_id] = task
-                self.came.add(task_id)
-                self.gone.discard(task_id)
+                self.changed.add(task_id)
+                self.deleted.discard(task_id)
         return newest
 
     def _drop(self, task_id: int) -> None:
         if self.tasks.pop(task_id, None) is not None:
-            self.came.discard(task_id)
-            self.gone.add(task_id)
+            self.changed.discard(task_id)
+            self.deleted.add(task_id)
 
-    def _lasting_off(self, before: Task, after: Task) -> tuple[int, int]:
-        """How far off Label Studio's counts stay; none where they moved meanwhile: what was deleted then must not be tolerated."""
-        off = self._off(after)
-        return off if off == self._off(before) else (0, 0)
+    def _lasting_mismatch(self, before: Task, after: Task) -> tuple[int, int]:
+        """The mismatch that later reads tolerate: that of both states, or (0, 0) if they differ.
 
-    def _off(self, state: Task) -> tuple[int, int]:
-        """How many more judgements and skips Label Studio counts: exactly for a project; a task's own counters can be stale."""
+        If they differ, somebody was judging between the two, and what was deleted then must not be tolerated later.
+        """
+        mismatch = self._count_mismatch(after)
+        return mismatch if mismatch == self._count_mismatch(before) else (0, 0)
+
+    def _count_mismatch(self, state: Task) -> tuple[int, int]:
+        """How many more judgements and skips Label Studio counts in the project than are known.
+
+        Its numbers of a project are exact; those of a task can be stale.
+        """
         judged, skipped = counts(self.tasks.values())
         counted = (int(state.get(f"{kind}_annotations_number") or 0) for kind in ("total", "skipped"))
         return next(counted) - judged, next(counted) - skipped

@@ -132,7 +132,7 @@ def test_a_folder_that_cannot_be_used_costs_whole_reads_and_one_warning_each(
     assert len(warnings) == 2
     assert f"judgements cannot be kept in {house.file} (" in warnings[0]
     assert "mount MODEL_DIR read-write" in warnings[0]
-    assert house.said.endswith("2 judged tasks came, 2 are known: all were read, as none can be kept")
+    assert house.said.endswith("2 judged tasks changed, 2 are known: all were read, as none can be kept")
 
 
 def test_a_label_studio_that_goes_away_leaves_what_was_kept(house: House) -> None:
@@ -173,7 +173,7 @@ def test_two_at_once_wait_for_each_other(house: House, caplog: pytest.LogCapture
     for thread in threads:
         thread.join(60)
 
-    came = [record.getMessage() for record in caplog.records if " 20 judged tasks came" in record.getMessage()]
+    came = [record.getMessage() for record in caplog.records if " 20 judged tasks changed" in record.getMessage()]
     assert len(came) == 1, "what the first brought, the others find"
     assert found == [house.truth()] * 4
     assert len(house.file.read_bytes().splitlines()) == 1 + 20 + 1 + 20 + 1

@@ -77,7 +77,7 @@ def test_a_project_without_judgements_gives_none_and_then_its_first(house: House
 def test_a_round_downloads_only_what_changed_since_the_last(house: House) -> None:
     ids = house.judged(130)
     assert ids_of(house.read()) == ids
-    assert house.said == f"project {house.project.id}: 130 judged tasks came, 130 are known: all were read, as none were kept yet"
+    assert house.said == f"project {house.project.id}: 130 judged tasks changed, 130 are known: all were read, as none were kept yet"
     new = house.judged(2)
     house.studio.edit(house.annotation(ids[7]), result=RIGHT)
     house.studio.requests.clear()
@@ -85,7 +85,7 @@ def test_a_round_downloads_only_what_changed_since_the_last(house: House) -> Non
     tasks = house.read()
 
     assert tasks == house.truth()
-    assert house.said.startswith(f"project {house.project.id}: 3 judged tasks came, 132 are known: changes since 2026-")
+    assert house.said.startswith(f"project {house.project.id}: 3 judged tasks changed, 132 are known: changes since 2026-")
     assert ids_of(tasks) == ids + new
     assert tasks[7]["annotations"][0]["result"] == RIGHT
 
@@ -98,7 +98,7 @@ def test_a_round_without_changes_asks_once_and_writes_nothing(house: House) -> N
     tasks = house.read()
 
     assert len(tasks) == 3
-    assert " 0 judged tasks came, 3 are known" in house.said
+    assert " 0 judged tasks changed, 3 are known" in house.said
     assert house.studio.requests == [f"GET /api/projects/{house.project.id}/", "GET /api/tasks/"]
     assert house.file.stat().st_mtime_ns == before
 
@@ -173,7 +173,7 @@ def test_a_deleted_task_is_noticed_by_the_count_and_found_by_comparing_states(ho
 
     assert ids_of(tasks) == [ids[0], *ids[2:]]
     assert house.said == (
-        f"project {house.project.id}: 0 judged tasks came, 4 are known: the states of all were compared, "
+        f"project {house.project.id}: 0 judged tasks changed, 4 are known: the states of all were compared, "
         "as Label Studio counted -1 judgements and +0 skips"
     )
     assert house.read() == tasks
@@ -233,7 +233,7 @@ def test_stale_counters_of_a_task_do_not_make_it_compare_everything(house: House
 
     house.read()
 
-    assert f" 0 judged tasks came, {num_known} are known: changes since" in house.said
+    assert f" 0 judged tasks changed, {num_known} are known: changes since" in house.said
 
 
 def test_whatever_happens_the_changes_add_up_to_a_whole_read(house: House) -> None:
