@@ -17,8 +17,8 @@ from trainer.rounds.outcome import Round, new_judgements
 from trainer.rounds.unfinished import MAX_ATTEMPTS, UnfinishedRound
 
 logger = logging.getLogger("pairloop.daemon")
-# What is told of a project, and Label Studio's name for it.
-_TOLD = {
+# What is written of a project, and Label Studio's name for it.
+_FIELDS = {
     "title": "title",
     "tasks": "task_number",
     "tasks_judged": "num_tasks_with_annotations",
@@ -29,7 +29,7 @@ OpenProject = Callable[[Settings, int], LabelStudioProject]
 
 
 def open_project(settings: Settings, project_id: int) -> LabelStudioProject:
-    """A project as the trainer reads it: a look that Label Studio does not answer is left to the next one."""
+    """A project for a look: what Label Studio does not answer now, it is asked again at the next look."""
     return LabelStudioProject(settings, project_id, patience_seconds=20)
 
 
@@ -42,7 +42,7 @@ class DueRounds:
         # project id -> the name of its latest version, and how many annotations are not new since that
         self._counted: dict[int, tuple[str | None, int]] = {}
         self._complaints: dict[int, str] = {}
-        self._told: dict[int, Any] = {}  # project id -> how it stands, as it was told last
+        self._written: dict[int, Any] = {}  # project id -> how it stands, as it was written last
 
     def scheduled(self) -> None:
         """A round for each project with a judgement that is newer than its latest version."""
@@ -60,7 +60,7 @@ class DueRounds:
             try:
                 self._consider(folder, 0 if is_due_at_once(folder) else num_needed)
                 self._complaints.pop(folder.project_id, None)
-            except (PairloopError, OSError) as error:  # said once, not at every look
+            except (PairloopError, OSError) as error:  # logged once, not at every look
                 if self._complaints.get(folder.project_id) != str(error):
                     logger.warning("project %d: %s", folder.project_id, error)
                     self._complaints[folder.project_id] = str(error)
@@ -71,8 +71,8 @@ class DueRounds:
         state = project.read()
         num_annotations = int(state.get("total_annotations_number") or 0)
         num_new = num_annotations - self._num_counted(folder, num_annotations)
-        known = {name: state[field] for name, field in _TOLD.items() if state.get(field) is not None}
-        self._tell_waiting(folder, num_new, known)
+        known = {name: state[field] for name, field in _FIELDS.items() if state.get(field) is not None}
+        self._write_waiting(folder, num_new, known)
         if num_new < num_needed:
             return
         unfinished = UnfinishedRound(folder)
@@ -82,7 +82,7 @@ class DueRounds:
         logger.info("project %d: round begins (%s)", folder.project_id, cause)
         unfinished.announce()  # what is killed from here on is taken up
         is_asked_for = folder.take_request("train") or num_needed == 0
-        self._tell_waiting(folder, num_new, {**known, "training_since": round(time.time(), 1)})
+        self._write_waiting(folder, num_new, {**known, "training_since": round(time.time(), 1)})
         try:
             ended = self._run_round(project, folder)
         except (PairloopError, OSError):
@@ -91,26 +91,26 @@ class DueRounds:
                     folder.request("train")
             raise
         finally:
-            self._tell_waiting(folder, num_new, known)
-        if unfinished.exists and not unfinished.num_attempts:  # its process could not even begin, and said so
+            self._write_waiting(folder, num_new, known)
+        if unfinished.exists and not unfinished.num_attempts:  # its process could not even begin, and logged that
             unfinished.remove()
         if ended.outcome in ("skipped", "failed"):  # it would end the same with the next judgement
             self._counted[folder.project_id] = (_latest_version(folder), num_annotations)
 
     def _end_round_of_before(self, folder: ProjectFolder) -> None:
-        """A trainer that was killed in a round left behind that one is running, and Label Studio may not answer for long."""
-        if folder.project_id in self._told:
+        """Corrects what a trainer that was killed in a round wrote last: that one is running. Label Studio need not answer for that."""
+        if folder.project_id in self._written:
             return
         known = read_project(folder)
         if known.pop("training_since", None) is not None:
-            self._tell_waiting(folder, known.pop("judgements", 0), known)
+            self._write_waiting(folder, known.pop("judgements", 0), known)
 
-    def _tell_waiting(self, folder: ProjectFolder, num_judgements: int, known: dict[str, Any]) -> None:
-        if self._told.get(folder.project_id) == (num_judgements, known):
+    def _write_waiting(self, folder: ProjectFolder, num_judgements: int, known: dict[str, Any]) -> None:
+        if self._written.get(folder.project_id) == (num_judgements, known):
             return
-        with suppress(OSError):  # told at the next look; the round matters more
+        with suppress(OSError):  # written at the next look; the round matters more
             tell_waiting(folder, num_judgements, project=known)
-            self._told[folder.project_id] = (num_judgements, known)
+            self._written[folder.project_id] = (num_judgements, known)
 
     def _num_counted(self, folder: ProjectFolder, num_annotations: int) -> int:
         """How many of a project's annotations are not new; deleted ones must not hide those that come after."""
@@ -133,7 +133,7 @@ def _is_asked_for(folder: ProjectFolder) -> bool:
 
 
 def _is_to_be_taken_up(folder: ProjectFolder) -> bool:
-    """Whether a round was killed before it ended and may be tried again; one that may not is swept."""
+    """Whether a round was killed before it ended and may be tried again; one that may not is removed."""
     unfinished = UnfinishedRound(folder)
     if not unfinished.exists or is_running(folder):
         return False

@@ -49,13 +49,13 @@ class RoundProcesses:
             [*self._command, "--project", str(folder.project_id)],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, start_new_session=True,
         )  # fmt: skip
-        said, _ = self._process.communicate()
+        output, _ = self._process.communicate()
         status, self._process = self._process.returncode, None
         if self._is_interrupted and status < 0:
             UnfinishedRound(folder).put_off()
             folder.request("train")  # whatever it began from, and whether it left something to go on with
             raise TrainingError("The round was stopped before it ended; the next start of the trainer takes it up.")
-        ended = read_outcome(said)
+        ended = read_outcome(output)
         if ended is None:
             ended = Round("failed", _died(status))
             logger.error("project %d: round failed: %s", folder.project_id, ended.reason)

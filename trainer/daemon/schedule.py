@@ -74,33 +74,33 @@ def run_schedule(
                 f"Another trainer works on MODEL_DIR={settings.model_dir}; stop it, or give this one a folder of its own."
             ) from None
     logging.getLogger("apscheduler").setLevel(logging.ERROR)  # it warns of each look that a running round outlasts
-    watch = DueRounds(settings, run_round, open_project=open_project)
+    due = DueRounds(settings, run_round, open_project=open_project)
     # One thread for rounds and looks, so no two rounds overlap; whatever was missed meanwhile is not caught up.
     rounds = ThreadPoolExecutor(1)
     scheduler = BlockingScheduler(executors={"default": rounds, "heartbeat": ThreadPoolExecutor(1)})
     defaults = {"max_instances": 1, "coalesce": True, "misfire_grace_time": None}
-    scheduled = scheduler.add_job(watch.scheduled, trigger, **defaults)
-    scheduler.add_job(watch.look, "interval", seconds=settings.training.look_every_seconds, **defaults)
+    scheduled = scheduler.add_job(due.scheduled, trigger, **defaults)
+    scheduler.add_job(due.look, "interval", seconds=settings.look_every_seconds, **defaults)
     scheduler.add_job(beat, "interval", args=[settings.model_dir], seconds=2, executor="heartbeat", **defaults)
 
     ended = threading.Event()
 
     def follow_clock() -> None:
-        told: float | None = None
+        written: float | None = None
         while not ended.wait(_CLOCK_SECONDS):
             bring_forward(scheduler)
-            told = _tell_next_round(settings, scheduler.get_job(scheduled.id) if scheduler.running else None, told)
+            written = _write_next_round(settings, scheduler.get_job(scheduled.id) if scheduler.running else None, written)
 
     def stop(*_: object) -> None:
-        if watch.is_stopping:
+        if due.is_stopping:
             interrupt()
             return
-        watch.is_stopping = True  # a look that waits behind a running round must not begin another
+        due.is_stopping = True  # a look that waits behind a running round must not begin another
         if scheduler.running:
             scheduler.shutdown(wait=False)
 
     def started(_: object) -> None:
-        if watch.is_stopping and scheduler.running:  # the signal came before it ran, and could not stop it
+        if due.is_stopping and scheduler.running:  # the signal came before it ran, and could not stop it
             scheduler.shutdown(wait=False)
 
     scheduler.add_listener(started, EVENT_SCHEDULER_STARTED)
@@ -135,16 +135,16 @@ def bring_forward(scheduler: BaseScheduler) -> None:
                 job.modify(next_run_time=latest)
 
 
-def _tell_next_round(settings: Settings, job: Any, told: float | None) -> float | None:
-    """When the schedule's next round is, after that was told where it is not what was told before."""
+def _write_next_round(settings: Settings, job: Any, written: float | None) -> float | None:
+    """Writes when the schedule's next round is, if that is not what was written before. Returns what is written now."""
     at: float | None = job.next_run_time.timestamp() if job is not None and job.next_run_time is not None else None
-    if at is not None and at != told:
+    if at is not None and at != written:
         with suppress(OSError):
             tell_next_round(
                 settings.model_dir, at, schedule=settings.training.train_schedule, min_new_pairs=settings.training.min_new_pairs
             )
             return at
-    return told
+    return written
 
 
 def _day_names(days: re.Match[str]) -> str:

@@ -44,5 +44,5 @@ def is_running(folder: ProjectFolder) -> bool:
 
 
 def busy(folder: ProjectFolder) -> str:
-    """What is said where a round of this project is running already."""
+    """Why no round can begin: one of this project is running."""
     return f"Another process is in the middle of a round of project {folder.project_id}; this one leaves it to that."

@@ -1,4 +1,4 @@
-"""How a round ended, as its process says it and as others read it."""
+"""How a round ended, as its process writes it and as others read it."""
 
 import json
 import logging
@@ -31,7 +31,7 @@ class Round:
 
 
 def run_here(folder: ProjectFolder, run: Callable[[], Round]) -> Round | StudioUnreachable | TrainingError:
-    """How a round in this process ended, or what keeps it from running now: Label Studio is away, another process is at it."""
+    """How a round in this process ended, or why it cannot run now: Label Studio does not answer, or another process runs one."""
     try:
         with only_round(folder):
             started = time.monotonic()
@@ -50,7 +50,7 @@ def write_outcome(ended: Round | StudioUnreachable | TrainingError) -> str:
 
 
 def read_outcome(text: str) -> Round | None:
-    """What the last line of JSON in a process's output says; None where it says nothing. Libraries may print behind it.
+    """What the last line of JSON in a process's output says, or None without one. Libraries may print after it.
 
     Raises:
         StudioUnreachable: Label Studio did not answer.
@@ -58,28 +58,28 @@ def read_outcome(text: str) -> Round | None:
     """
     try:
         line = next(line for line in reversed(text.splitlines()) if line.startswith("{"))
-        said = json.loads(line)
-        outcome, reason = said.pop("outcome"), said.pop("reason")
+        fields = json.loads(line)
+        outcome, reason = fields.pop("outcome"), fields.pop("reason")
     except (StopIteration, ValueError, TypeError, AttributeError, KeyError):
         return None
     if outcome == "unreachable":
         raise StudioUnreachable(reason)
     if outcome == "busy":
         raise TrainingError(reason)
-    return Round(outcome, reason, said.get("version"))
+    return Round(outcome, reason, fields.get("version"))
 
 
 def new_judgements(folder: ProjectFolder, num_annotations: int) -> int:
-    """How many annotations came since the latest version, promoted or not, was trained.
+    """How many annotations were made since the latest version, promoted or not, was trained.
 
-    A damaged card is passed over: it must not keep the project from the round that would replace its version.
+    A damaged card does not count: it must not keep the project from the round that would replace its version.
     """
     latest = next(cards(folder), None)
     return num_annotations - (latest.num_annotations if latest else 0)
 
 
 def cards(folder: ProjectFolder) -> Iterator[ModelCard]:
-    """The cards of all versions, latest first; a damaged one is passed over."""
+    """The cards of all versions, latest first, without damaged ones."""
     for version in reversed(Versions(folder).all()):
         try:
             yield Versions(folder).card(version)
@@ -88,8 +88,8 @@ def cards(folder: ProjectFolder) -> Iterator[ModelCard]:
 
 
 def write_ended(ended: Round, folder: ProjectFolder, *, seconds: float) -> None:
-    """Writes how a round ended where status, dashboard and doctor read it."""
+    """Writes how a round ended, for status, dashboard and doctor."""
     try:
         tell_round(folder, ended.outcome, reason=ended.reason, version=ended.version, seconds=seconds)
     except OSError as error:  # the round itself ended as it did
-        logger.warning("project %d: how the round ended cannot be told (%s)", folder.project_id, error.strerror)
+        logger.warning("project %d: how the round ended cannot be written (%s)", folder.project_id, error.strerror)

@@ -29,7 +29,7 @@ MAX_ATTEMPTS = 3
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What a killed round trained on, and how."""
+    """What a round trains on, and how."""
 
     pairs: list[PreferencePair]
     num_annotations: int  # of the project, when the pairs were read
@@ -46,7 +46,7 @@ class UnfinishedRound:
 
     @property
     def exists(self) -> bool:
-        """Whether a round began and has not ended."""
+        """Whether a round began and did not end."""
         return self._record.is_file()
 
     @property
@@ -60,7 +60,7 @@ class UnfinishedRound:
         return datetime.fromisoformat(self._read().began_at)
 
     def announce(self) -> None:
-        """Makes known that a round is about to begin: loading takes seconds, in which both of its processes may be killed.
+        """Marks a round as unfinished before its process is started: that loads for seconds, in which it may be killed.
 
         Raises:
             RegistryError: the folder is not writable, or the disk is full.
@@ -70,7 +70,7 @@ class UnfinishedRound:
             self._write(_Record())
 
     def begin(self) -> None:
-        """Counts one attempt. A round that was begun MAX_ATTEMPTS times is swept, and another begins.
+        """Counts one attempt. After MAX_ATTEMPTS, everything is removed, and this is the first attempt of another round.
 
         Raises:
             RegistryError: the folder is not writable, or the disk is full.
@@ -83,7 +83,10 @@ class UnfinishedRound:
         self._write(dataclasses.replace(record, attempts=record.attempts + 1))
 
     def put_off(self) -> None:
-        """Takes the attempt back: what stopped it was outside, and passes. Without a snapshot nothing is left to go on with."""
+        """Takes back the attempt that `begin` counted: what stopped the round was outside it, and will pass.
+
+        A round without a snapshot has nothing to go on with, and is removed.
+        """
         record = self._read()
         if record.key is None:
             self.remove()
@@ -91,7 +94,7 @@ class UnfinishedRound:
             self._write(dataclasses.replace(record, attempts=record.attempts - 1))
 
     def keep(self, snapshot: Snapshot) -> None:
-        """Writes down what is trained on, before it is.
+        """Writes what is about to be trained on.
 
         Raises:
             RegistryError: the folder is not writable, or the disk is full.
@@ -104,7 +107,7 @@ class UnfinishedRound:
         self._write(dataclasses.replace(record, num_pairs=len(snapshot.pairs), key=snapshot.key, told=told))
 
     def snapshot(self) -> Snapshot | None:
-        """What `keep` wrote, or None."""
+        """What `keep` wrote; None if nothing was, or it is damaged."""
         record = self._read()
         if record.key is None:
             return None
@@ -126,12 +129,12 @@ class UnfinishedRound:
         return folder
 
     def restart(self) -> None:
-        """Sweeps snapshot and checkpoints; the attempt that is running is the first of another round."""
+        """Removes snapshot and checkpoints; the attempt that is running is the first of another round."""
         self.remove()
         self.begin()
 
     def give_up(self) -> None:
-        """Sweeps a round that was killed MAX_ATTEMPTS times, and says so."""
+        """Removes a round that was killed MAX_ATTEMPTS times, and logs that."""
         logger.error(
             "%s: the round was killed %d times before it could end and is given up; the log above says by what "
             "(out of memory: take a smaller REWARD_BASE, or RECIPE=frozen)",
@@ -141,7 +144,7 @@ class UnfinishedRound:
         self.remove()
 
     def remove(self) -> None:
-        """Sweeps everything; the record goes first, since what lies beside it means nothing without it."""
+        """Removes everything; the record goes first, as the other files mean nothing without it."""
         self._record.unlink(missing_ok=True)
         shutil.rmtree(self.folder, ignore_errors=True)
 

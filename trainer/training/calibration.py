@@ -13,7 +13,7 @@ def fit_temperature(gaps: ArrayLike, weights: ArrayLike) -> float:
     `gaps`: reward of chosen - rejected, (num_pairs,), of pairs that the model did not train on. A model that knows nothing, or
     is more often wrong than right, gets a large one, so that its confidence is near .5. Each pair counts as right by
     (n + 1) / (n + 2) alone, which keeps few pairs that are all right from making the model sure of itself (Platt 1999,
-    "Probabilistic outputs for support vector machines", section 2.2). 1.0 where there is nothing to learn from.
+    "Probabilistic outputs for support vector machines", section 2.2). 1.0 if there is nothing to learn from.
     """
     gap, weight = np.asarray(gaps, dtype=float), np.asarray(weights, dtype=float)
     total = weight.sum()

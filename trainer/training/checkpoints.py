@@ -1,4 +1,4 @@
-"""Checkpoints of a training that may be killed: written every few minutes, each whole or passed over.
+"""Checkpoints of a training that may be killed: written every few minutes, each whole or not used.
 
 transformers writes a checkpoint's files one after another and syncs none of them. `whole.json` goes last and holds their
 sizes, so that a kill, a full disk or a power cut in the middle leaves a folder that `newest_checkpoint` does not take.
@@ -28,7 +28,7 @@ class Checkpoints(TrainerCallback):
         self._last = clock()
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> TrainerControl:
-        """A checkpoint where it is time for one."""
+        """Asks for a checkpoint if it is time for one."""
         if self._clock() - self._last >= self._every:
             control.should_save = True
         return control
@@ -51,7 +51,7 @@ def newest_checkpoint(folder: Path) -> Path | None:
     for checkpoint in found:
         if _is_whole(checkpoint):
             return checkpoint
-        logger.warning("%s was torn by a kill and is passed over", checkpoint)
+        logger.warning("%s is incomplete after a kill and is not used", checkpoint)
         shutil.rmtree(checkpoint, ignore_errors=True)
     return None
 

@@ -1,7 +1,7 @@
 """Fits the head of a `frozen` recipe: a convex problem, solved to its optimum with each of a few priors; the head is their mean.
 
 The loss is Bradley-Terry with margins (Llama 2, arXiv 2307.09288, equation 2) and a squared norm; scipy's L-BFGS finds its one
-optimum in a fraction of a second, where Adam through TRL takes seconds to come near it and can neither weigh votes nor try
+optimum in a fraction of a second, where Adam through TRL takes seconds to get near it and can neither weigh votes nor try
 several priors.
 """
 
@@ -52,17 +52,17 @@ def train_head(pairs: Sequence[PreferencePair], recipe: Recipe, extractor: Featu
     differences = features[: len(pairs)] - features[len(pairs) :]  # (num_pairs, size)
     votes = torch.tensor([pair.weight for pair in pairs])
     margins = torch.tensor([pair.margin for pair in pairs])
-    # What annotators write themselves is easier to tell than what they are shown, and nobody asks for its confidence.
+    # What annotators write themselves is easier to tell apart than generated answers, and nobody asks for its confidence.
     shown = np.array([pair.kind != "written" for pair in pairs])
     shown = shown if shown.any() else ~shown
     folds = _folds(pairs)
     columns = basis.columns(differences)
-    with threadpool_limits(limits=1, user_api="blas"):  # a thread for each core makes these small products three times dearer
+    with threadpool_limits(limits=1, user_api="blas"):  # a thread for each core makes these small products three times as slow
         gaps = None if folds is None else _held_back(columns, votes, margins, recipe.priors, folds)
         weight = _fit_mean(columns, votes, margins, recipe.priors)
     in_features = basis.weight_of_features(weight)
     rewards = (features - mean) @ in_features
-    unit = float(rewards.std()) or 1.0  # 0 where nothing but ties was to learn from
+    unit = float(rewards.std()) or 1.0  # 0 if there were only ties
     temperature = 1 / unit  # the training loss takes the sigmoid of the unscaled gap for the probability
     if gaps is not None:
         gaps = gaps / unit
@@ -127,7 +127,7 @@ def _basis(features: torch.Tensor, spread: torch.Tensor, extractor: FeatureExtra
 
 
 def _folds(pairs: Sequence[PreferencePair]) -> NDArray[np.int64] | None:
-    """(num_pairs,) each pair's fold, that of its prompt; None where there are fewer prompts than folds."""
+    """(num_pairs,) each pair's fold, that of its prompt; None if there are fewer prompts than folds."""
     prompts = {pair.prompt for pair in pairs}
     if len(prompts) < _NUM_FOLDS:
         return None
@@ -155,7 +155,7 @@ def _fit_mean(columns: torch.Tensor, votes: torch.Tensor, margins: torch.Tensor,
         weights.append(_fit(columns, votes, margins, prior, start=weights[-1] if weights else None))
     spreads = [float((columns @ torch.from_numpy(weight).float()).square().mean().sqrt()) for weight in weights]
     mean: Array = np.mean([weight * spreads[0] / (spread or 1) for weight, spread in zip(weights, spreads, strict=True)], axis=0)
-    return mean  # 0 where nothing but ties was to learn from
+    return mean  # 0 if there were only ties
 
 
 def _fit(

@@ -1,4 +1,4 @@
-"""How far a training is: a bar on a terminal, a line now and then in a log."""
+"""How far a training has got: a bar on a terminal, a line now and then in a log."""
 
 import logging
 import time
@@ -22,7 +22,7 @@ class Bar(ProgressCallback):
 
 
 class Lines(TrainerCallback):
-    """One line at the start, then one every `every_seconds`: step, mean loss since the last line, time left."""
+    """One line at the start, then one every `every_seconds`: step, mean loss since the last line, remaining time."""
 
     def __init__(self, name: str, *, every_seconds: float = 30, clock: Callable[[], float] = time.monotonic) -> None:
         self._name, self._every, self._clock = name, every_seconds, clock
@@ -39,17 +39,22 @@ class Lines(TrainerCallback):
     def on_log(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Mapping[str, Any] | None = None, **_: Any
     ) -> None:  # fmt: skip
-        """A line where it is time for one."""
+        """A line if it is time for one."""
         if "loss" not in (logs or {}):
             return
         self._losses.append(float((logs or {})["loss"]))
         now = self._clock()
         if now - self._last < self._every:
             return
-        left = (now - self._began) / max(1, state.global_step - self._first) * (state.max_steps - state.global_step)
+        remaining = (now - self._began) / max(1, state.global_step - self._first) * (state.max_steps - state.global_step)
         loss = sum(self._losses) / len(self._losses)
         logger.info(
-            "training %s: step %d of %d, loss %.2f, %s left", self._name, state.global_step, state.max_steps, loss, _about(left)
+            "training %s: step %d of %d, loss %.2f, %s left",
+            self._name,
+            state.global_step,
+            state.max_steps,
+            loss,
+            _about(remaining),
         )
         self._last, self._losses = now, []
 

@@ -49,8 +49,8 @@ def train_sequence(
     if len(trained) > 1:
         losses = {start: _loss(model, aside, device) for start, model in trained.items()}
         best = min(losses, key=lambda name: losses[name])
-        said = ", ".join(f"{loss:.4f} from the {name}" for name, loss in losses.items())
-        logger.info("training %s: from the %s (loss on %d pairs set aside: %s)", recipe.name, best, len(aside), said)
+        compared = ", ".join(f"{loss:.4f} from the {name}" for name, loss in losses.items())
+        logger.info("training %s: from the %s (loss on %d pairs set aside: %s)", recipe.name, best, len(aside), compared)
     return TrainingResult(_calibrated(trained[best], pairs, aside, recipe, device), start=best)
 
 
@@ -89,7 +89,7 @@ def _calibrated(
     scale = float(answers.std())
     scale = scale if scale > 1e-6 else 1.0  # a model that says the same of every answer
     temperature = 1 / scale  # sigmoid of the unscaled gap, which is what the training loss takes for the probability
-    aside = [pair for pair in aside if pair.kind != "written"] or aside  # those are easier to tell than what is shown
+    aside = [pair for pair in aside if pair.kind != "written"] or aside  # annotators' own answers are easier to tell apart
     if aside:
         temperature = fit_temperature(score_pairs(model, aside).gaps / scale, [pair.weight for pair in aside])
     description = replace(model.description, center=float(answers.mean()), scale=scale, temperature=temperature)

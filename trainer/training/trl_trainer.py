@@ -90,7 +90,7 @@ def fit_sequence(
 
 
 def check_reporters(report_to: str) -> None:
-    """Raises TrainingError where REPORT_TO names something unknown or not installed: before the hours, not after."""
+    """Raises TrainingError if REPORT_TO names something unknown or not installed: before hours of training, not after."""
     for name in report_to.split(","):
         if name == "none":
             continue
@@ -104,7 +104,7 @@ def check_reporters(report_to: str) -> None:
 
 
 def advice(recipe: Recipe) -> str:
-    """What to do where the numbers ran away."""
+    """What to do if losses or rewards are no numbers."""
     return f"lower the learning rate of recipe {recipe.name!r} ({recipe.learning_rate:g}) in trainer/training/recipes.py"
 
 
@@ -149,7 +149,7 @@ def _arguments(recipe: Recipe, context: TrainingContext, workspace: Workspace, s
         per_device_train_batch_size=at_once,
         gradient_accumulation_steps=recipe.batch_pairs // at_once,
         center_rewards_coefficient=recipe.center_coefficient or None,
-        max_length=None,  # TRL would drop longer pairs without a word; encode_answer has cut them
+        max_length=None,  # TRL would drop longer pairs silently; encode_answer has cut them
         remove_unused_columns=False,  # it would remove the weights
         disable_dropout=True,
         seed=context.seed,
@@ -161,7 +161,7 @@ def _arguments(recipe: Recipe, context: TrainingContext, workspace: Workspace, s
         disable_tqdm=True,  # Bar and Lines stand in
         dataloader_pin_memory=not on_cpu,
     )
-    arguments._n_gpu = min(arguments.n_gpu, 1)  # where several are visible, TRL 1.16 refuses to train on one
+    arguments._n_gpu = min(arguments.n_gpu, 1)  # if several are visible, TRL 1.16 refuses to train on one
     return arguments
 
 
@@ -186,7 +186,7 @@ class _Trainer(RewardTrainer):
         self._recipe = recipe
 
     def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:
-        """TRL's loss, or where pairs have weights the weighted mean of it."""
+        """TRL's loss; if pairs have weights, the weighted mean of it."""
         weight = inputs.pop("weight", None)
         loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)  # type: ignore[no-untyped-call]
         if weight is not None:

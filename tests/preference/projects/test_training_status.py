@@ -69,7 +69,7 @@ def test_where_it_cannot_be_told_the_round_ends_as_it_did(folder: ProjectFolder,
 
     assert run_here(folder, lambda: Round("skipped", "few")) == Round("skipped", "few")
 
-    assert caplog.messages == ["project 3: how the round ended cannot be told (Is a directory)"]
+    assert caplog.messages == ["project 3: how the round ended cannot be written (Is a directory)"]
     assert read_round(folder) == {}
     assert sorted(path.name for path in folder.path.iterdir() if path.name.startswith(".last")) == []
 

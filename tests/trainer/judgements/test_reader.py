@@ -77,7 +77,9 @@ def test_a_project_without_judgements_gives_none_and_then_its_first(house: House
 def test_a_round_downloads_only_what_changed_since_the_last(house: House) -> None:
     ids = house.judged(130)
     assert ids_of(house.read()) == ids
-    assert house.said == f"project {house.project.id}: 130 judged tasks changed, 130 are known: all were read, as none were kept yet"
+    assert (
+        house.said == f"project {house.project.id}: 130 judged tasks changed, 130 are known: all were read, as none were kept yet"
+    )
     new = house.judged(2)
     house.studio.edit(house.annotation(ids[7]), result=RIGHT)
     house.studio.requests.clear()

@@ -140,7 +140,7 @@ def test_a_torn_checkpoint_is_passed_over_and_swept(damage: str, tmp_path: Path,
 
     assert newest_checkpoint(tmp_path) == older
     assert not torn.exists()
-    assert caplog.messages == [f"{torn} was torn by a kill and is passed over"]
+    assert caplog.messages == [f"{torn} is incomplete after a kill and is not used"]
 
 
 def test_steps_are_counted_and_not_spelt(tmp_path: Path) -> None:
