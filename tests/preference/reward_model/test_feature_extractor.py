@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch.nn.modules.module import register_module_forward_hook
 from transformers import (
     AutoModelForCausalLM,
     BloomConfig,
@@ -22,6 +23,7 @@ from transformers import (
     LlamaConfig,
     MistralConfig,
     PretrainedConfig,
+    PreTrainedModel,
     Qwen2Config,
 )
 
@@ -80,16 +82,19 @@ def read_whole(extractor: FeatureExtractor, prompts: Sequence[str], answers: Seq
 
 
 @contextmanager
-def counted_rows(extractor: FeatureExtractor) -> Iterator[list[int]]:
-    """The number of rows of each forward pass."""
+def counted_rows() -> Iterator[list[int]]:
+    """The number of rows of each forward pass of a backbone."""
     batches: list[int] = []
-    backbone: torch.nn.Module = extractor._backbone
 
-    def count(module: torch.nn.Module, args: Any, inputs: dict[str, Any]) -> None:
-        batches.append(len(inputs["input_ids"]))
+    def count(module: torch.nn.Module, args: Any, inputs: dict[str, Any], output: Any) -> None:
+        if isinstance(module, PreTrainedModel):
+            batches.append(len(inputs["input_ids"]))
 
-    with backbone.register_forward_pre_hook(count, with_kwargs=True):
+    handle = register_module_forward_hook(count, with_kwargs=True)
+    try:
         yield batches
+    finally:
+        handle.remove()
 
 
 # What features are
@@ -132,7 +137,7 @@ def test_features_in_a_batch_equal_features_alone(make: Make) -> None:
     prompts = [f"{n} " * (1 + n * 7 % 40) for n in range(90)]  # more tokens than one forward pass takes
     answers = [f"cat {n} " * (1 + n * 11 % 30) for n in range(90)]
     extractor = make()
-    with counted_rows(extractor) as batches:
+    with counted_rows() as batches:
         together = extractor.features(prompts, answers)
     assert sum(batches) == 90
     assert 1 < len(batches) < 20
@@ -200,7 +205,7 @@ def test_answers_that_share_their_prompt_are_seen_as_if_alone(
     answers = [f"The {n} cat" + " sat" * (n % 5) for n in range(num_answers - 1)] + [""]
     prompts = [LONGER] * num_answers
     extractor = make(base=where)
-    with counted_rows(extractor) as batches:
+    with counted_rows() as batches:
         together = extractor.features(prompts, answers)
     assert extractor.shares_prompts
     assert sum(batches) == math.ceil(num_answers / 8)  # _ROW_ANSWERS
@@ -222,7 +227,7 @@ def test_answers_of_several_prompts_in_any_order_are_seen_as_if_alone(
 def test_one_prompt_that_is_cut_differently_for_each_answer_is_read_for_each(make: Make) -> None:
     prompts, answers = ["The moon and the mat. " * 20] * 3, ["Yes.", "No, it is a cat that sat there.", "Yes!"]
     extractor = make()
-    with counted_rows(extractor) as batches:
+    with counted_rows() as batches:
         together = extractor.features(prompts, answers)
     assert extractor.num_cut == 3
     assert sum(batches) == 2  # the first and the last leave the prompt the same room
@@ -231,14 +236,14 @@ def test_one_prompt_that_is_cut_differently_for_each_answer_is_read_for_each(mak
 
 def test_long_answers_to_a_short_prompt_are_read_apart_because_attention_grows_with_the_square_of_a_row(make: Make) -> None:
     extractor = make()
-    with counted_rows(extractor) as batches:
+    with counted_rows() as batches:
         extractor.features(["Why?"] * 3, [f"{n} The cat sat on the mat and looked." * 2 for n in range(3)])
     assert sum(batches) == 3
 
 
 def test_many_votes_on_the_same_answers_are_read_once(make: Make) -> None:
     extractor = make()
-    with counted_rows(extractor) as batches:
+    with counted_rows() as batches:
         rows = extractor.features([LONGER] * 1000, ["Yes.", "No."] * 250 + ["No.", "Yes. "] * 250)
     assert sum(batches) == 1
     yes, no = make().features([LONGER] * 2, ["Yes.", "No."])
@@ -297,7 +302,7 @@ def test_an_architecture_shares_prompts_only_where_the_features_are_the_same(mak
     prompts = [*[LONGER] * 3, *["Tell me of the moon. " * 3] * 9]
     answers = ["Yes.", "The cat sat on the mat.", "", *[f"{n} moons" + " and cats" * (n % 3) for n in range(9)]]
     extractor = make(base=base)
-    with counted_rows(extractor) as batches:
+    with counted_rows() as batches:
         together = extractor.features(prompts, answers)
     assert extractor.shares_prompts == may_share
     assert sum(batches) == (3 if may_share else 12)
