@@ -272,7 +272,7 @@ def read_and_train(
         rounds: list[Round] = []
 
         def round_of(project: LabelStudioProject, folder: ProjectFolder) -> Round:
-            run = partial(run_round, project, folder, settings, extractors=Extractors(settings.model_dir, CPU), device=CPU)
+            run = partial(run_round, project, folder, settings, extractors=Extractors(settings.model_dir, CPU))
             ended = run_here(folder, run)
             if isinstance(ended, StudioUnreachable | TrainingError):
                 raise ended
