@@ -174,6 +174,16 @@ def test_the_schedule_leaves_a_request_to_the_next_look(lab: Lab) -> None:
     assert lab.folders[1].take_request("train")
 
 
+def test_a_round_of_the_schedule_is_the_one_that_was_asked_for(lab: Lab) -> None:
+    lab.folders[1].request("train")
+    lab.projects[1].num_annotations = 1
+
+    lab.watch.scheduled()
+    lab.watch.look()
+
+    assert lab.rounds == [1]
+
+
 UNREACHABLE = StudioUnreachable("Label Studio at http://localhost:8080 does not answer; start it.")
 
 

@@ -20,6 +20,7 @@ from preference.reward_model.model import load_reward_model
 from preference.settings import Settings
 from tests.conftest import SettingsFactory
 from tests.support.lab import CPU, Annotation, Lab, judged_tasks
+from tests.support.opened_files import opened_files
 from tests.support.tolerance import assert_same_weights
 from trainer.reporting.report import model_card
 from trainer.rounds.outcome import Round, new_judgements
@@ -121,6 +122,24 @@ def test_a_challenger_is_compared_with_the_champion_on_the_same_pairs(lab_with_c
     assert ended.reason.endswith(", the champion has 1.000")
     assert lab.card(ended).compared_with == champion
     assert lab.card(ended).metrics["gain"] == 0.0
+
+
+def test_a_round_reads_each_card_once(lab_with_champion: Lab) -> None:
+    lab = lab_with_champion
+    lab.round(judged_tasks(64))
+    versions = Versions(lab.folder)
+    tasks = judged_tasks(90)
+    for number, task in enumerate(tasks[64:]):  # the report looks at the version that was served
+        (made,) = task["annotations"]
+        task["predictions"] = [{"id": 900 + number, "model_version": versions.all()[0], "result": made["result"], "score": 0.9}]
+        made |= {"parent_prediction": 900 + number, "created_at": "2099-01-01T00:00:00Z"}
+    earlier = [versions.path(version) / "card.json" for version in versions.all()]
+
+    with opened_files() as opened:
+        ended = lab.round(tasks)
+
+    assert lab.card(ended).compared_with == versions.all()[-2]
+    assert [opened.count(path) for path in earlier] == [1, 1]
 
 
 def test_a_first_round_with_hardly_any_held_out_pair_ends_in_a_version_that_is_kept_back(lab: Lab) -> None:
