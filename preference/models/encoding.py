@@ -25,7 +25,7 @@ class EncodedAnswer:
 def encode_prompt(tokenizer: PreTrainedTokenizerBase, prompt: str, *, max_tokens: int, system: str = "") -> tuple[list[int], int]:
     """(the prompt's tokens up to where an answer begins, how many were cut at its head).
 
-    `system` is what the model is told before. Only the prompt itself is cut, not what a template or `system` put round it.
+    `system`: the instructions before it. Only the prompt itself is cut, not what a template or `system` put round it.
     """
     before, body, after = _framed(tokenizer, prompt, system)
     ids = _ids(tokenizer, before + body + after, is_start=True)
@@ -62,7 +62,7 @@ def _framed(tokenizer: PreTrainedTokenizerBase, prompt: str, system: str) -> tup
 
 
 def _chat(tokenizer: PreTrainedTokenizerBase, prompt: str, system: str) -> str:
-    """The prompt as a user's turn, behind a system's turn where the template knows one, up to where the answer begins."""
+    """The prompt as a user's turn, behind a system's turn if the template knows one, up to where the answer begins."""
     turns = [{"role": "system", "content": system}] if system else []
     turns.append({"role": "user", "content": prompt})
     try:

@@ -78,7 +78,7 @@ def pick_device(device: str) -> torch.device:
 
 
 def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
-    """The tokenizer, with a pad token that is not its end-of-sequence token where it has another candidate.
+    """The tokenizer, with a pad token that is not its end-of-sequence token if it has another candidate.
 
     Raises:
         ModelError: it cannot be loaded, or has no end-of-sequence token.
@@ -137,7 +137,7 @@ def _embedded_folder(model_dir: Path) -> Path:
                 shutil.rmtree(leftover, ignore_errors=True)
             temporary = folder.parent / f".unfinished-{uuid.uuid4().hex}"
             try:
-                with redirect_stderr(io.StringIO()):  # transformers draws bars while it reads GGUF, whatever it is told
+                with redirect_stderr(io.StringIO()):  # transformers draws bars while it reads GGUF, whatever its settings
                     _convert(source, temporary)
                 temporary.rename(folder)
             finally:

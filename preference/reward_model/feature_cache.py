@@ -21,7 +21,7 @@ from preference.atomic_files import write_whole
 
 logger = logging.getLogger("pairloop.reward_model")
 Array = NDArray[np.float32]
-_FORMAT = 2  # of a file; those of another are not found, and go in time
+_FORMAT = 2  # of a file; files of another are not read, and are pruned in time
 _CHECKSUM_BYTES = 4
 _LEFTOVER_SECONDS = 86400.0  # no writer takes so long
 _MARKED_EVERY = 86400.0  # seconds: a feature that is read is marked as used once a day, no oftener
@@ -46,7 +46,10 @@ class FeatureCache:
             content = b""
         numbers = content[:-_CHECKSUM_BYTES]
         if len(numbers) != into.nbytes or content[-_CHECKSUM_BYTES:] != _checksum(path, numbers):
-            self._say("the cached feature %s is damaged; it is computed again, as others like it are without a word", path.name)
+            self._say(
+                "the cached feature %s is damaged; it is computed again, and so are others like it, which are not logged",
+                path.name,
+            )
             return False
         into[:] = np.frombuffer(numbers, np.float32)
         with suppress(OSError):
@@ -61,7 +64,7 @@ class FeatureCache:
         return False
 
     def keep(self, prompt: str, answer: str, row: Array) -> None:
-        """Writes a feature; where that fails, it is computed again next time."""
+        """Writes a feature; if that fails, it is computed again next time."""
         path = self._path(prompt, answer)
         numbers = row.tobytes()  # no .npy: a damaged header makes numpy raise whatever Python's parser does
         try:
@@ -83,11 +86,12 @@ class FeatureCache:
 def prune_features(model_dir: Path, *, most_bytes: int) -> int:
     """How many features were deleted so that all of them together take no more than nine tenths of `most_bytes`.
 
-    Below `most_bytes` only what killed writers left a day ago goes. Those go first that no process has read for the longest time.
+    Up to `most_bytes`, only temporary files that killed writers wrote over a day ago are deleted. Beyond that, the features that no
+    process has read for the longest time are deleted first.
     """
     found: list[tuple[float, int, Path]] = []
-    for folder, _, names in os.walk(model_dir / "features"):  # goes on where a folder is deleted meanwhile; rglob would raise
-        for path in (Path(folder) / name for name in names if ".f32" in name):  # also what a killed writer left
+    for folder, _, names in os.walk(model_dir / "features"):  # goes on if a folder is deleted meanwhile; rglob would raise
+        for path in (Path(folder) / name for name in names if ".f32" in name):  # a killed writer's temporary file too
             with suppress(OSError):  # another process may have replaced it
                 state = path.stat()
                 if path.name.startswith(".") and abs(time.time() - state.st_mtime) > _LEFTOVER_SECONDS:

@@ -1,8 +1,8 @@
 """What a frozen backbone sees in an answer, computed once per (backbone, text) and kept on disk.
 
 The features of an answer: for each of some layers the mean of its output over the answer's tokens, read with the prompt
-before it, times log(1 + number of its tokens), which a mean loses; then that logarithm, then the style of the text
-(style.py). Which layers, and why the mean and not the last token: trainer/training/recipes.py.
+before it, times log(1 + number of its tokens), which a mean does not keep; then that logarithm, then the style of the text
+(style_features.py). Which layers, and why the mean and not the last token: trainer/training/recipes.py.
 
 The answers to one prompt share a row of a batch: the prompt is read once, and a mask keeps the answers from each other.
 """
@@ -63,7 +63,7 @@ class _Row:
 
 
 class FeatureExtractor:
-    """Computes features, or finds them where an earlier call left them. Safe to use from several threads."""
+    """Computes features, or reads those that an earlier call kept. Safe to use from several threads."""
 
     def __init__(self, recipe: FeatureRecipe, *, model_dir: Path, device: torch.device) -> None:
         path = locate(recipe.base, model_dir)
@@ -236,13 +236,13 @@ class Extractors:
 
 
 def _last_layer(backbone: torch.nn.Module) -> torch.nn.Module:
-    """The last of the backbone's layers, whatever their list is called (layers, h, blocks); the backbone where it has none."""
+    """The last of the backbone's layers, whatever their list is called (layers, h, blocks); the backbone if it has none."""
     lists = (module for module in backbone.modules() if isinstance(module, torch.nn.ModuleList))
     return next((layers[-1] for layers in lists), backbone)
 
 
 def _mask_between(part: torch.Tensor) -> torch.Tensor:
-    """(rows, 1, longest, longest) 0 where a token sees another: earlier, and of the prompt or of its own part; else -huge."""
+    """(rows, 1, longest, longest) 0 if a token sees another (an earlier one, of the prompt or of its own part), else -huge."""
     earlier = torch.ones(part.shape[1], part.shape[1], dtype=torch.bool).tril()
     of_prompt = (part == 0)[:, None, :]
     own = part[:, :, None] == part[:, None, :]

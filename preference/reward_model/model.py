@@ -1,7 +1,7 @@
 """A reward model: a number for each answer to a prompt, higher for the answer that people would prefer.
 
-Two kinds stand behind one class: `frozen` (a small head over features.py's features) and `sequence` (any Hugging Face
-AutoModelForSequenceClassification with one label). Weights are safetensors; both read text through encoding.py.
+Two kinds stand behind one class: `frozen` (a small head over the features of feature_extractor.py) and `sequence` (any Hugging
+Face AutoModelForSequenceClassification with one label). Weights are safetensors; both read text through encoding.py.
 """
 
 import json
@@ -38,7 +38,7 @@ class Description:
     base: str
     max_tokens: int
     layers: tuple[int, ...] = ()  # `frozen` only
-    center: float = 0.0  # `sequence`: reward = (what the network says - center) / scale, so that versions compare
+    center: float = 0.0  # `sequence`: reward = (the network's output - center) / scale, so that versions compare
     scale: float = 1.0  # a frozen head folds both into its weights
     temperature: float = 1.0  # confidence = sigmoid(|r1 - r2| / temperature)
 
@@ -63,7 +63,7 @@ class RewardModel(ABC):
         """(num_answers,) float32 rewards on the CPU, unbounded, in order: one for each (prompt, answer)."""
 
     def knows(self, prompt: str, answer: str) -> bool:
-        """Whether scoring this answer takes no network; False where that cannot be told."""
+        """Whether scoring this answer takes no network; False if that is not known."""
         return False
 
     @abstractmethod

@@ -1,6 +1,6 @@
-"""How an answer is written, whatever it says: length, layout, punctuation, first words, talk of itself.
+"""How an answer is written, whatever its content: length, layout, punctuation, first words, talk of itself.
 
-These numbers alone reach .59 to .62 on human pairs, where with a frozen 135M model .63 to .67 is reached (Anthropic hh-rlhf);
+These numbers alone reach .59 to .62 on human pairs; a frozen 135M model reaches .63 to .67 (Anthropic hh-rlhf);
 they are part of what a `frozen` head sees, and alone they are the rule that a challenger has to beat (trainer/evaluation/judge.py).
 """
 

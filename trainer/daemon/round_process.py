@@ -1,4 +1,4 @@
-"""One round in a process of its own: its memory, on a GPU too, comes back, and a crash in it ends it and nothing else.
+"""One round in a process of its own: its memory, on a GPU too, is freed, and a crash in it ends it and nothing else.
 
 Never imports torch: the daemon lives for months, and holds nothing but this.
 """
@@ -53,7 +53,7 @@ class RoundProcesses:
         status, self._process = self._process.returncode, None
         if self._is_interrupted and status < 0:
             UnfinishedRound(folder).put_off()
-            folder.request("train")  # whatever it began from, and whether it left something to go on with
+            folder.request("train")  # whatever started it, and whether or not there is a snapshot to go on with
             raise TrainingError("The round was stopped before it ended; the next start of the trainer takes it up.")
         ended = read_outcome(output)
         if ended is None:

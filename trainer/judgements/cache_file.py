@@ -3,7 +3,7 @@
     {"format": 2, "studio": ..., "project": 12, ...}    first; a file of another address, project or format is not trusted
     {"id": 7, "updated_at": ..., "data": ..., ...}      a task; a later line of it takes the place of an earlier one
     {"gone": [8, 9]}                                    tasks that were deleted, or have no annotation any more
-    {"until": ..., "whole_at": ..., "off": [0, 0]}      ends a read that came to its end; the next one starts from its `until`
+    {"until": ..., "whole_at": ..., "off": [0, 0]}      ends a whole read; the next one starts from its `until`
 
 Covered: a kill at any time (a torn last line is cut off, and what follows the last mark is true but promises nothing), a full
 disk, damage. Two writers at once are kept apart by whoever writes.
@@ -34,7 +34,7 @@ class SyncPoint:
 
 
 class JudgementFile:
-    """What the file says, after `load`; `distrust` is why it must not be built upon."""
+    """What the file holds, after `load`. `distrust` is why nothing may be built on it, or None."""
 
     def __init__(self, path: Path, header: Mapping[str, Any]) -> None:
         """`header`: the first line that it must have."""

@@ -1,7 +1,7 @@
 """Judgements as a file for other trainers, in the shapes of TRL's documentation ("Dataset formats and types").
 
 Covered: what TRL's RewardTrainer, DPOTrainer (`trl`, `dpo`) and SFTTrainer (`sft`) take as it is, through
-`datasets.load_dataset`; further columns are passed over by all three.
+`datasets.load_dataset`; all three ignore further columns.
 Not covered: texts such as "None" and "NA" in CSV, which pandas reads as missing without `keep_default_na=False`; train from
 JSON lines or Parquet. TRL reads no `weight`.
 """
@@ -40,7 +40,7 @@ _ORIGIN = {
 
 @dataclass(frozen=True)
 class Exported:
-    """What an export wrote, and what it left out by reason."""
+    """How many rows an export wrote, and how many judgements it left out by the reason."""
 
     num_train: int
     num_holdout: int
@@ -88,7 +88,7 @@ def export_judgements(
 
 
 def check_path(path: Path, *, format_name: Format, conversational: bool) -> None:
-    """Raises ExportError where `path` cannot take that format, before anything is read."""
+    """Raises ExportError if `path` cannot take that format, before anything is read."""
     if format_name == "csv" and conversational:
         raise ExportError("CSV holds no lists of messages; leave --conversational out, or export --format trl to a .jsonl file.")
     suffixes = (".csv",) if format_name == "csv" else (".jsonl", ".parquet")
@@ -121,13 +121,13 @@ def _nothing(format_name: Format, left_out: Counter[str]) -> str:
 
 
 def _row(pair: PreferencePair, texts: tuple[str, ...], *, holdout_fraction: float, conversational: bool) -> dict[str, Any]:
-    def said(role: str, text: str) -> Any:
+    def text_of(role: str, text: str) -> Any:
         return [{"role": role, "content": text}] if conversational else text
 
     answers = (pair.chosen, pair.rejected)[: len(texts)]
     return {
-        "prompt": said("user", pair.prompt),
-        **{name: said("assistant", answer) for name, answer in zip(texts, answers, strict=True)},
+        "prompt": text_of("user", pair.prompt),
+        **{name: text_of("assistant", answer) for name, answer in zip(texts, answers, strict=True)},
         "margin": pair.margin,
         "weight": pair.weight,
         "kind": pair.kind,
@@ -150,7 +150,7 @@ def _write(rows: list[dict[str, Any]], features: Features, path: Path) -> None:
             if path.suffix == ".jsonl":
                 dataset.to_json(file, force_ascii=False)
             elif path.suffix == ".parquet":
-                whole = io.BytesIO()  # pyarrow 26 aborts the process where a file cannot take what it writes at its end
+                whole = io.BytesIO()  # pyarrow 26 aborts the process if a file cannot take what it writes at its end
                 dataset.to_parquet(whole)
                 file.write(whole.getbuffer())
             else:

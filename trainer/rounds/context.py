@@ -17,7 +17,7 @@ from trainer.rounds.unfinished import UnfinishedRound
 
 @dataclass(frozen=True)
 class RoundContext:
-    """One project's round. What it says of earlier versions is read once, as the round's own comes later."""
+    """One project's round. The cards of earlier versions and the champion are read once, and are those from before the round."""
 
     project: LabelStudioProject
     folder: ProjectFolder

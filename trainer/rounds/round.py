@@ -42,7 +42,7 @@ logger = logging.getLogger("pairloop.rounds")
 def run_round(
     project: LabelStudioProject, folder: ProjectFolder, settings: Settings, *, extractors: Extractors, checkpoint_seconds: float = 180
 ) -> Round:  # fmt: skip
-    """Runs one round and says how it ended, in one log line. The caller holds the project's lock (`only_round`).
+    """Runs one round, and logs in one line how it ended. The caller holds the project's lock (`only_round`).
 
     Raises:
         StudioUnreachable: Label Studio did not answer; the round is worth trying again as it is.

@@ -103,8 +103,8 @@ class UnfinishedRound:
         with writing(self.folder), replacing(self._pairs, is_private=True, is_only_writer=True) as temporary:
             write_pairs(snapshot.pairs, temporary)
         record = self._read()
-        told = {"num_annotations": snapshot.num_annotations, "dropped": snapshot.dropped}
-        self._write(dataclasses.replace(record, num_pairs=len(snapshot.pairs), key=snapshot.key, told=told))
+        reading = {"num_annotations": snapshot.num_annotations, "dropped": snapshot.dropped}
+        self._write(dataclasses.replace(record, num_pairs=len(snapshot.pairs), key=snapshot.key, told=reading))
 
     def snapshot(self) -> Snapshot | None:
         """What `keep` wrote; None if nothing was, or it is damaged."""
@@ -169,4 +169,4 @@ class _Record:
     began_at: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
     num_pairs: int = 0
     key: dict[str, Any] | None = None
-    told: dict[str, Any] = field(default_factory=dict)
+    told: dict[str, Any] = field(default_factory=dict)  # the numbers of the reading; the file's own name for them

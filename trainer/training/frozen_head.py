@@ -53,8 +53,8 @@ def train_head(pairs: Sequence[PreferencePair], recipe: Recipe, extractor: Featu
     votes = torch.tensor([pair.weight for pair in pairs])
     margins = torch.tensor([pair.margin for pair in pairs])
     # What annotators write themselves is easier to tell apart than generated answers, and nobody asks for its confidence.
-    shown = np.array([pair.kind != "written" for pair in pairs])
-    shown = shown if shown.any() else ~shown
+    generated = np.array([pair.kind != "written" for pair in pairs])
+    generated = generated if generated.any() else ~generated
     folds = _folds(pairs)
     columns = basis.columns(differences)
     with threadpool_limits(limits=1, user_api="blas"):  # a thread for each core makes these small products three times as slow
@@ -66,7 +66,7 @@ def train_head(pairs: Sequence[PreferencePair], recipe: Recipe, extractor: Featu
     temperature = 1 / unit  # the training loss takes the sigmoid of the unscaled gap for the probability
     if gaps is not None:
         gaps = gaps / unit
-        temperature = fit_temperature(gaps[shown], votes.numpy()[shown])
+        temperature = fit_temperature(gaps[generated], votes.numpy()[generated])
     recipe_of_features = extractor.recipe
     description = Description(
         "frozen",

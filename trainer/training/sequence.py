@@ -87,7 +87,7 @@ def _calibrated(
     if not np.isfinite(answers).all():
         raise TrainingError(f"The trained model's rewards are no numbers; {advice(recipe)}.")
     scale = float(answers.std())
-    scale = scale if scale > 1e-6 else 1.0  # a model that says the same of every answer
+    scale = scale if scale > 1e-6 else 1.0  # a model that gives every answer the same reward
     temperature = 1 / scale  # sigmoid of the unscaled gap, which is what the training loss takes for the probability
     aside = [pair for pair in aside if pair.kind != "written"] or aside  # annotators' own answers are easier to tell apart
     if aside:

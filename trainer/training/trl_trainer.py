@@ -109,7 +109,7 @@ def advice(recipe: Recipe) -> str:
 
 
 def _rows(pairs: Sequence[PreferencePair], recipe: Recipe, tokenizer: Any) -> tuple[list[dict[str, Any]], int]:
-    """(what TRL trains on, how many answers were cut); weights have mean 1, and columns that say nothing are left out."""
+    """(what TRL trains on, how many answers were cut); weights have mean 1, and a column with one value in all rows is omitted."""
     mean_weight = sum(pair.weight for pair in pairs) / len(pairs)
     is_weighted = len({pair.weight for pair in pairs}) > 1
     has_margins = any(pair.margin for pair in pairs)
@@ -153,7 +153,7 @@ def _arguments(recipe: Recipe, context: TrainingContext, workspace: Workspace, s
         remove_unused_columns=False,  # it would remove the weights
         disable_dropout=True,
         seed=context.seed,
-        save_strategy="no",  # Checkpoints says when
+        save_strategy="no",  # Checkpoints decides when
         logging_strategy="steps",
         logging_steps=1,
         logging_nan_inf_filter=False,

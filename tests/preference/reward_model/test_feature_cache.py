@@ -104,7 +104,9 @@ def test_a_damaged_file_is_computed_again_and_mended(
     again = make().features(["Why?"], ["Because."])
     assert_close(again, computed, within=FEATURES)
     logged = [record.getMessage() for record in caplog.records if record.name == "pairloop.reward_model"]
-    assert logged == [f"the cached feature {path.name} is damaged; it is computed again, as others like it are without a word"]
+    assert logged == [
+        f"the cached feature {path.name} is damaged; it is computed again, and so are others like it, which are not logged"
+    ]
     assert torch.equal(make().features(["Why?"], ["Because."]), again), "read back"
     assert len(logged) == 1
 
