@@ -33,7 +33,7 @@ class House:
 
     def __init__(self, folder: Path, studio: StudioDouble) -> None:
         self.recorded: dict[str, Any] = json.loads((folder / "recorded.json").read_text(encoding="utf-8"))
-        self.studio, self.models = studio, folder / "models"
+        self.studio, self.models = studio, Path("models")  # as the commands name it
         before = self.recorded["studio"]
         studio.projects.update({int(number): project for number, project in before["projects"].items()})
         studio.tasks.update({int(number): task for number, task in before["tasks"].items()})
@@ -91,11 +91,14 @@ def test_versions_champion_and_cards_are_shown(house: House) -> None:
 
 
 def test_the_dashboard_shows_it(house: House) -> None:
-    words = page(app_on(house.models).test_client()).words
+    client = app_on(house.models).test_client()
 
-    for version in (*house.versions(FROZEN).all(), *house.versions(LORA).all()):
-        assert version.partition("-")[0] in words
-    assert "Short answers" in words
+    for project_id, accuracies in ((FROZEN, [1.0, 1.0, 0.292]), (LORA, [1.0])):
+        shown = page(client, f"?project={project_id}")
+        for version, accuracy in zip(house.versions(project_id).all(), accuracies, strict=True):
+            assert version.partition("-")[0] in shown.words
+            assert f"{accuracy:.3f}" in shown.words
+        assert "cannot be read" not in shown.words
 
 
 @pytest.mark.parametrize("project_id", [FROZEN, LORA])

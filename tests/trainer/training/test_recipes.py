@@ -15,8 +15,10 @@ from preference.reward_model.model import RewardModel, SequenceRewardModel, load
 from tests.conftest import save_tiny_base
 from tests.support.separable_pairs import separable_pairs
 from tests.support.tolerance import REWARDS, TRAINED_REWARDS, assert_close, assert_same_weights
-from tests.support.trainings import CPU, SEQUENCE, Inputs, Train, recorded_training, score
+from tests.support.trainings import CPU, SEQUENCE, Inputs, Train, recorded_training, score, train
 from trainer.training.recipes import RECIPES
+
+__all__ = ["train"]  # a fixture
 
 
 def loss(model: RewardModel, pairs: Sequence[PreferencePair]) -> float:
