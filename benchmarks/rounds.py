@@ -97,8 +97,8 @@ def _data(number: int) -> dict[str, str]:
 
 
 def _recipe(settings: Settings) -> FeatureRecipe:
-    path = locate(settings.reward_base, settings.model_dir)
-    return feature_recipe(RECIPES[settings.recipe], base=settings.reward_base, path=path)
+    path = locate(settings.training.reward_base, settings.model_dir)
+    return feature_recipe(RECIPES[settings.training.recipe], base=settings.training.reward_base, path=path)
 
 
 def _write_features(settings: Settings, extractors: Extractors) -> None:

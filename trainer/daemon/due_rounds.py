@@ -50,7 +50,7 @@ class DueRounds:
 
     def look(self) -> None:
         """A round for each project that asked for one, whose last one was killed, or that has MIN_NEW_PAIRS new judgements."""
-        self._each(self._settings.min_new_pairs, is_due_at_once=_is_asked_for)
+        self._each(self._settings.training.min_new_pairs, is_due_at_once=_is_asked_for)
 
     def _each(self, num_needed: int, *, is_due_at_once: Callable[[ProjectFolder], bool] = lambda folder: False) -> None:
         """`num_needed`: new judgements of a project that start a round of it."""

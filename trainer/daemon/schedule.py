@@ -80,7 +80,7 @@ def run_schedule(
     scheduler = BlockingScheduler(executors={"default": rounds, "heartbeat": ThreadPoolExecutor(1)})
     defaults = {"max_instances": 1, "coalesce": True, "misfire_grace_time": None}
     scheduled = scheduler.add_job(due.scheduled, trigger, **defaults)
-    scheduler.add_job(due.look, "interval", seconds=settings.look_every_seconds, **defaults)
+    scheduler.add_job(due.look, "interval", seconds=settings.training.look_every_seconds, **defaults)
     scheduler.add_job(beat, "interval", args=[settings.model_dir], seconds=2, executor="heartbeat", **defaults)
 
     ended = threading.Event()

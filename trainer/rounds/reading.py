@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from preference.labelling.label_config import LabelingLayout
 from preference.labelling.pairs import PreferencePair, is_held_out, majority, num_votes, pairs_of_task, split_holdout
-from preference.settings import Settings
 from trainer.judgements.reader import read_judgements
 from trainer.rounds.context import RoundContext
 
@@ -30,7 +29,7 @@ def read_pairs(context: RoundContext) -> Reading:
         StudioError: Label Studio does not answer, or refuses.
         LayoutError: no pairs can be made under the project's label config.
     """
-    project, settings = context.project, context.settings
+    project, settings = context.project, context.settings.training
     state = project.read()
     layout = LabelingLayout.from_label_config(state["label_config"])
     dropped: Counter[str] = Counter()
@@ -48,12 +47,12 @@ def read_pairs(context: RoundContext) -> Reading:
     return Reading(pairs, train, votes, majority(votes), int(state.get("total_annotations_number") or 0), dict(dropped))
 
 
-def reason_to_skip(reading: Reading, settings: Settings) -> str | None:
+def reason_to_skip(reading: Reading, *, min_pairs: int) -> str | None:
     """Why there is nothing to train on; None if there is."""
     weight = sum(pair.weight for pair in reading.pairs)
-    if weight < settings.min_pairs:
+    if weight < min_pairs:
         left_out = ", ".join(f"{count} {reason}" for reason, count in reading.dropped.items()) or "nothing"
-        return f"{weight:g} pairs, MIN_PAIRS={settings.min_pairs} are needed; left out: {left_out}"
+        return f"{weight:g} pairs, MIN_PAIRS={min_pairs} are needed; left out: {left_out}"
     if not reading.train:
         return f"all {num_votes(reading.pairs)} pairs are of prompts that are held out; judge other prompts"
     return None

@@ -63,7 +63,7 @@ def run_round(
             logger.exception("project %d: the round failed", project.id)
             ended = Round("failed", f"{type(error).__name__}; the log above has the trace")
     context.unfinished.remove()
-    prune_features(settings.model_dir, most_bytes=settings.features_mb * 2**20)
+    prune_features(settings.model_dir, most_bytes=settings.training.features_mb * 2**20)
     level = logging.ERROR if ended.outcome == "failed" else logging.INFO
     logger.log(level, "project %d: round %s", project.id, ended)
     return ended
@@ -83,7 +83,7 @@ def _round(context: RoundContext) -> Round:
     started = time.monotonic()
     reading = read_pairs(context)
     read = time.monotonic()
-    if reason := reason_to_skip(reading, context.settings):
+    if reason := reason_to_skip(reading, min_pairs=context.settings.training.min_pairs):
         return Round("skipped", reason)
     start = warm_start(context)
     snapshot = pairs_to_train_on(context, reading, start)
@@ -106,10 +106,10 @@ def _train(context: RoundContext, snapshot: Snapshot, draft: Path, start: Path |
     settings, unfinished = context.settings, context.unfinished
     workspace = Workspace(
         unfinished.folder, context.folder.path / "curves" / f"{unfinished.began_at:%Y%m%d-%H%M%S}",
-        champion=start, report_to=settings.report_to, checkpoint_seconds=context.checkpoint_seconds,
+        champion=start, report_to=settings.training.report_to, checkpoint_seconds=context.checkpoint_seconds,
     )  # fmt: skip
-    training = TrainingContext(settings.reward_base, context.extractors, settings.seed)
-    return train_challenger(snapshot.pairs, RECIPES[settings.recipe], draft, training, workspace)
+    training = TrainingContext(settings.training.reward_base, context.extractors, settings.seed)
+    return train_challenger(snapshot.pairs, RECIPES[settings.training.recipe], draft, training, workspace)
 
 
 def _load_champion(context: RoundContext) -> RewardModel | None:
@@ -140,8 +140,8 @@ def _card(context: RoundContext, challenge: _Challenge, verdict: Verdict) -> Mod
     settings, snapshot = context.settings, challenge.snapshot
     return ModelCard(
         project_id=context.project.id,
-        recipe=settings.recipe,
-        base=settings.reward_base,
+        recipe=settings.training.recipe,
+        base=settings.training.reward_base,
         num_annotations=snapshot.num_annotations,
         num_train_pairs=num_votes(snapshot.pairs),
         num_holdout_pairs=len(challenge.reading.holdout),
@@ -152,7 +152,7 @@ def _card(context: RoundContext, challenge: _Challenge, verdict: Verdict) -> Mod
         probe=take_probe(challenge.trained.model),
         seed=settings.seed,
         seconds={},
-        holdout_fraction=settings.holdout_fraction,
+        holdout_fraction=settings.training.holdout_fraction,
         compared_with=context.champion if challenge.champion is not None else None,
         start=challenge.trained.start,
         libraries={name: importlib.metadata.version(name) for name in ("torch", "transformers", "trl")},
@@ -161,14 +161,14 @@ def _card(context: RoundContext, challenge: _Challenge, verdict: Verdict) -> Mod
 
 def _figures(context: RoundContext, challenge: _Challenge, verdict: Verdict) -> dict[str, Any]:
     reading, snapshot, trained = challenge.reading, challenge.snapshot, challenge.trained
-    recipe, description = RECIPES[context.settings.recipe], trained.model.description
+    recipe, description = RECIPES[context.settings.training.recipe], trained.model.description
     curve = learning_curve(
         snapshot.pairs, reading.holdout, recipe, description, extractors=context.extractors, metrics=verdict.metrics
     )
     return report_figures(
         verdict, trained.model, train=snapshot.pairs, holdout=reading.holdout, votes=reading.votes, gaps=trained.gaps,
         champion=challenge.champion, champion_card=context.champion_card, earlier=context.cards, dropped=snapshot.dropped,
-        learning_curve=curve, project_url=f"{context.settings.label_studio_page}/projects/{context.project.id}",
+        learning_curve=curve, project_url=f"{context.settings.studio.page}/projects/{context.project.id}",
         load=context.load,
     )  # fmt: skip
 

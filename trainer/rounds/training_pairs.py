@@ -25,7 +25,7 @@ def warm_start(context: RoundContext) -> Path | None:
     And one that had pairs set aside: else it trained on those that are to choose between it and the base.
     """
     card = context.champion_card
-    if card is None or card.base != context.settings.reward_base or card.num_train_pairs < LEAST_TO_SET_ASIDE:
+    if card is None or card.base != context.settings.training.reward_base or card.num_train_pairs < LEAST_TO_SET_ASIDE:
         return None
     recipe = RECIPES.get(card.recipe)
     return Versions(context.folder).path(card.version) if recipe is not None and recipe.kind == "sequence" else None
@@ -37,14 +37,14 @@ def pairs_to_train_on(context: RoundContext, reading: Reading, champion: Path | 
     `champion`: the folder that `warm_start` names.
     """
     settings, unfinished = context.settings, context.unfinished
-    if RECIPES[settings.recipe].kind == "frozen":  # seconds of work, and no checkpoint to go on from
+    if RECIPES[settings.training.recipe].kind == "frozen":  # seconds of work, and no checkpoint to go on from
         return Snapshot(reading.train, reading.num_annotations, reading.dropped)
     key = _key(settings, champion)
     found = unfinished.snapshot()
     if found is not None:
         if found.key != key:
             reason = "recipe, base, seed, champion, the reading's settings or a library changed"
-        elif split_holdout(found.pairs, settings.holdout_fraction)[1]:
+        elif split_holdout(found.pairs, settings.training.holdout_fraction)[1]:
             reason = "HOLDOUT_FRACTION now holds out prompts that it trains on"
         else:
             logger.info("%s: taking up the round that was killed (attempt %d)", unfinished.folder, unfinished.num_attempts)
@@ -58,13 +58,13 @@ def pairs_to_train_on(context: RoundContext, reading: Reading, champion: Path | 
 
 def _key(settings: Settings, champion: Path | None) -> dict[str, Any]:
     """Everything beside the pairs that decides the weights, or what the pairs were made of."""
-    locate(settings.reward_base, settings.model_dir)  # says what to do if the embedded model is not installed
+    locate(settings.training.reward_base, settings.model_dir)  # says what to do if the embedded model is not installed
     return {
-        "recipe": json.loads(json.dumps(asdict(RECIPES[settings.recipe]))),  # as it is read back: lists, no tuples
-        "base": fingerprint(settings.reward_base),
+        "recipe": json.loads(json.dumps(asdict(RECIPES[settings.training.recipe]))),  # as it is read back: lists, no tuples
+        "base": fingerprint(settings.training.reward_base),
         "seed": settings.seed,
         "warm_start": champion.name if champion else None,
-        "ties": settings.ties,
-        "prefer_ground_truth": settings.prefer_ground_truth,
+        "ties": settings.training.ties,
+        "prefer_ground_truth": settings.training.prefer_ground_truth,
         "libraries": {name: importlib.metadata.version(name) for name in ("torch", "transformers", "trl", "peft")},
     }
