@@ -1,5 +1,5 @@
 # `make demo` runs the whole loop; `make test` passes the tests. Both install what they need.
-.PHONY: demo test lint docs audit bench install install-label-studio clean
+.PHONY: demo test matrix lint docs audit bench install install-label-studio clean
 SHELL := /bin/bash
 PYTHON ?= python3
 LABEL_STUDIO_VERSION := 1.23.2
@@ -7,16 +7,27 @@ LABEL_STUDIO_VERSION := 1.23.2
 comma := ,
 empty :=
 export UV_FIND_LINKS ?= $(subst $(empty) $(empty),$(comma),$(strip $(PIP_FIND_LINKS)))
-BIN := .venv/bin
+VENV ?= .venv
+BIN := $(VENV)/bin
 UV := $(BIN)/uv
 
 demo: install install-label-studio
 	$(BIN)/python -m demo $(DEMO_ARGS)
 
-test: install install-label-studio
+test: $(VENV)/.installed-test install-label-studio
 	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder $(TEST_ARGS)
 
-lint: install
+# The suite on each Python that this machine has; CI has 3.11 only.
+matrix:
+	@for version in 3.11 3.12 3.13; do \
+	  if python$$version -c "" 2> /dev/null; then \
+	    $(MAKE) test PYTHON=python$$version VENV=.venv-$$version || exit 1; \
+	  else \
+	    echo "python$$version was not found"; \
+	  fi; \
+	done
+
+lint: $(VENV)/.installed-lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -28,22 +39,26 @@ docs: install
 
 # Asks PyPI's advisory service about what is installed, so it needs the network and is no test.
 audit: install
-	$(UV) pip freeze --python .venv --exclude-editable > .venv/audited.txt
-	$(UV) tool run pip-audit --disable-pip --no-deps --requirement .venv/audited.txt
+	$(UV) pip freeze --python $(VENV) --exclude-editable > $(VENV)/audited.txt
+	$(UV) tool run pip-audit --disable-pip --no-deps --requirement $(VENV)/audited.txt
 
-bench: install install-label-studio
+bench: $(VENV)/.installed-bench install-label-studio
 	$(BIN)/python -m benchmarks $(if $(ONLY),--only $(ONLY))
 
-install: .venv/.installed
+install: $(VENV)/.installed
 install-label-studio: .venv-label-studio/.installed-$(LABEL_STUDIO_VERSION)
 
 $(UV):
 	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14) and "Pairloop needs Python 3.11, 3.12 or 3.13; try make PYTHON=python3.12")'
-	$(PYTHON) -m venv .venv
+	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet uv
 
-.venv/.installed: pyproject.toml | $(UV)
-	$(UV) pip install --quiet --python .venv --editable '.[embedded]' --group dev
+$(VENV)/.installed: pyproject.toml | $(UV)
+	$(UV) pip install --quiet --python $(VENV) --editable '.[embedded]'
+	touch $@
+
+$(VENV)/.installed-%: $(VENV)/.installed
+	$(UV) pip install --quiet --python $(VENV) --group $*
 	touch $@
 
 .venv-label-studio/.installed-$(LABEL_STUDIO_VERSION): | $(UV)
@@ -52,4 +67,4 @@ $(UV):
 	touch $@
 
 clean:
-	rm -rf .venv .venv-label-studio .cache .demo
+	rm -rf .venv .venv-3.* .venv-label-studio .cache .demo

@@ -23,7 +23,7 @@ from backend.generators.echo import EchoGenerator
 from backend.generators.scheduler import write_all
 from benchmarks.generation import mixed_prompts
 from benchmarks.row import Row
-from demo.stack import REPOSITORY, Stack, free_port, wait_until
+from demo.stack import PROGRAMS, REPOSITORY, Stack, free_port, wait_until
 from preference.labelling.label_config import LabelingLayout
 from preference.projects.folder import ProjectFolder
 from preference.settings import Settings
@@ -80,7 +80,7 @@ class _Bench:
         path = self._stack.folder / "prompts.txt"
         path.write_text("\n".join(prompts), encoding="utf-8")
         ours = self._project("Import")
-        command = [str(REPOSITORY / ".venv" / "bin" / "pairloop-backend"), "import", "--project", str(ours.id), str(path)]
+        command = [str(PROGRAMS / "pairloop-backend"), "import", "--project", str(ours.id), str(path)]
         started = time.monotonic()
         printed = subprocess.run(command, env=self._stack.environ, check=True, capture_output=True, text=True).stdout
         whole = time.monotonic() - started
@@ -254,7 +254,7 @@ def _memory(console: Console) -> Row:
             **os.environ, "LABEL_STUDIO_URL": studio.url, "LABEL_STUDIO_API_KEY": KEY, "MODEL_DIR": scratch,
             "GENERATOR_ENGINE": "echo", "STORING_CONNECTIONS": "32",
         }  # fmt: skip
-        command = [str(REPOSITORY / ".venv" / "bin" / "pairloop-backend"), "fill", "--project", str(project_id)]
+        command = [str(PROGRAMS / "pairloop-backend"), "fill", "--project", str(project_id)]
         child = subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL)
         process, folder = psutil.Process(child.pid), ProjectFolder(Path(scratch), project_id)
         sizes: list[tuple[int, int]] = []

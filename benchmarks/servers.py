@@ -10,7 +10,7 @@ import httpx
 import torch
 
 from benchmarks.generation import mixed_prompts
-from demo.stack import REPOSITORY, Process, answers_up, free_port, wait_until
+from demo.stack import PROGRAMS, REPOSITORY, Process, answers_up, free_port, wait_until
 from preference.labelling.pairs import PreferencePair
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import Versions
@@ -22,7 +22,7 @@ from trainer.training.train import train_challenger
 from trainer.training.trained import TrainingContext
 
 PROJECT = 1
-PYTHON = REPOSITORY / ".venv" / "bin" / "python"
+PYTHON = PROGRAMS / "python"
 _THEIRS = """
 from label_studio_ml.api import init_app
 from backend.model import PreferenceModel
@@ -60,7 +60,7 @@ def trained(scratch: Path) -> tuple[Path, Path]:
 
 def ours(folder: Path, model_dir: Path, **settings: str) -> Process:
     """`pairloop-backend serve`."""
-    return _process("ours", [str(REPOSITORY / ".venv" / "bin" / "pairloop-backend"), "serve"], folder, model_dir, settings)
+    return _process("ours", [str(PROGRAMS / "pairloop-backend"), "serve"], folder, model_dir, settings)
 
 
 def theirs(folder: Path, model_dir: Path) -> Process:

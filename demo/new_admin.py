@@ -26,7 +26,7 @@ from rich.console import Console
 from rich.style import Style
 from rich.text import Text
 
-from demo.stack import REPOSITORY, Stack, free_port, migrated_data
+from demo.stack import PROGRAMS, REPOSITORY, Stack, free_port, migrated_data
 from preference.errors import PairloopError, StackError
 from preference.labelling.label_config import LabelingLayout
 from preference.settings import Settings
@@ -139,7 +139,7 @@ class _Terminal:
             env={
                 **plain,
                 "LANG": "C.UTF-8",  # else the bar is of another look
-                "PATH": f"{REPOSITORY / '.venv' / 'bin'}:{os.environ['PATH']}",
+                "PATH": f"{PROGRAMS}:{os.environ['PATH']}",
                 "HOME": str(folder.parent),
                 "HISTFILE": "",
                 "TERM": "xterm-256color",

@@ -6,6 +6,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -22,7 +23,7 @@ REPOSITORY = Path(__file__).parent.parent
 USER = "admin@example.com"
 PASSWORD = "pairloop-demo"  # noqa: S105 - of a server that listens on loopback only
 _LABEL_STUDIO = REPOSITORY / ".venv-label-studio" / "bin" / "label-studio"
-_PAIRLOOP = REPOSITORY / ".venv" / "bin"
+PROGRAMS = Path(sys.executable).parent  # of the environment that this runs in
 _MIGRATED = REPOSITORY / ".cache" / "label-studio-1.23.2"
 
 
@@ -113,14 +114,14 @@ class Stack:
         )
         self.backend = Process(
             "the backend",
-            [str(_PAIRLOOP / "pairloop-backend"), "serve"],
+            [str(PROGRAMS / "pairloop-backend"), "serve"],
             self.environ,
             logs / "backend.log",
             lambda: answers_up(self.backend_url),
         )
         self.trainer = Process(
             "the trainer",
-            [str(_PAIRLOOP / "pairloop-trainer"), "run"],
+            [str(PROGRAMS / "pairloop-trainer"), "run"],
             self.environ,
             logs / "trainer.log",
             lambda: is_alive(self.model_dir),

@@ -38,7 +38,9 @@ _ELSEWHERE = {
 
 
 def add_shared_commands(main: click.Group) -> None:
-    """Gives a program the commands that both have, but those that it has already."""
+    """Gives a program the commands that both have, but those that it has already, and `--version` and `-h`."""
+    main.context_settings["help_option_names"] = ["-h", "--help"]
+    click.version_option(package_name="pairloop", message="%(package)s %(version)s")(main)
     for command in (status, train, versions, promote, rollback):
         main.add_command(command)
     for name, (program, help_text) in _ELSEWHERE.items():

@@ -19,7 +19,7 @@ from backend.connecting.connect import connect
 from backend.filling.answer_rules import META_KEY
 from backend.filling.new_answers import META_KEY as NEW_ANSWERS
 from backend.filling.outdated_predictions import remove_outdated
-from demo.stack import REPOSITORY, Stack, free_port, wait_until
+from demo.stack import PROGRAMS, REPOSITORY, Stack, free_port, wait_until
 from preference.errors import StudioKeyError
 from preference.labelling.label_config import LabelingLayout
 from preference.labelling.pairs import pairs_of_task
@@ -128,7 +128,7 @@ def call(stack: Stack, method: str, path: str, **options: Any) -> Any:
 
 def pairloop_backend(stack: Stack, *arguments: str) -> str:
     """What a command printed; it must succeed."""
-    command = [str(REPOSITORY / ".venv/bin/pairloop-backend"), *arguments]
+    command = [str(PROGRAMS / "pairloop-backend"), *arguments]
     ran = subprocess.run(command, env=stack.environ, capture_output=True, text=True, timeout=200, check=False)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     return ran.stdout
@@ -438,7 +438,7 @@ def test_a_wrong_key_is_one_sentence_that_names_both_kinds_of_token(stack: Stack
     wrong = Settings.from_environ({**stack.environ, "LABEL_STUDIO_API_KEY": "0" * 40})
     with pytest.raises(StudioKeyError, match=r"refuses LABEL_STUDIO_API_KEY; .*personal access token.*legacy token"):
         LabelStudioProject(wrong, project.id, patience_seconds=1).read()
-    command = [str(REPOSITORY / ".venv/bin/pairloop-backend"), "connect", "--project", str(project.id)]
+    command = [str(PROGRAMS / "pairloop-backend"), "connect", "--project", str(project.id)]
     environ = {**stack.environ, "LABEL_STUDIO_API_KEY": "0" * 40}
     ran = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=100, check=False)
     assert ran.returncode == 1 and ran.stderr.startswith("Error: Label Studio at ") and "Traceback" not in ran.stderr

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from demo.stack import REPOSITORY, Process
+from demo.stack import PROGRAMS, REPOSITORY, Process
 from preference.logs import log_line
 from preference.projects.folder import ProjectFolder
 from preference.projects.trainer_heartbeat import is_alive
@@ -113,7 +113,7 @@ def test_the_daemon_and_its_rounds_write_objects(tmp_path: Path) -> None:
             "PATH": os.environ["PATH"], "HOME": str(tmp_path), "LABEL_STUDIO_URL": studio.url, "LABEL_STUDIO_API_KEY": KEY,
             "MODEL_DIR": str(tmp_path / "models"), "LOG_FORMAT": "json", "LOOK_EVERY_SECONDS": "0.2", "DEVICE": "cpu",
         }  # fmt: skip
-        command = [str(REPOSITORY / ".venv" / "bin" / "pairloop-trainer"), "run"]
+        command = [str(PROGRAMS / "pairloop-trainer"), "run"]
         trainer = Process("the trainer", command, environ, tmp_path / "log", lambda: is_alive(tmp_path / "models"))
         trainer.start()
         try:

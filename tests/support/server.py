@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx
 
-from demo.stack import REPOSITORY, Process, free_port, wait_until
+from demo.stack import PROGRAMS, Process, free_port, wait_until
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import Versions
 from tests.support.versions import publish_version
@@ -29,7 +29,7 @@ class Server(Process):
             "PORT": str(port), "WORKERS": str(WORKERS), "GENERATOR_ENGINE": "echo", "LOG_FORMAT": "json",
             "DEVICE": "cpu", "TORCH_THREADS": "1", "HF_HUB_OFFLINE": "1", "CONTROL_PERCENT": "0",
         }  # fmt: skip
-        command = [str(REPOSITORY / ".venv" / "bin" / "pairloop-backend"), "serve"]
+        command = [str(PROGRAMS / "pairloop-backend"), "serve"]
         super().__init__("the backend", command, environ, folder / "log", self.is_answering)
 
     def is_answering(self) -> bool:

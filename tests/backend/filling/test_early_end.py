@@ -8,10 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from demo.stack import REPOSITORY, free_port
+from demo.stack import PROGRAMS, free_port
 from tests.support.studio_double import wait_until
-
-PROGRAMS = REPOSITORY / ".venv" / "bin"
 
 
 def catches(pid: int, number: signal.Signals) -> bool:

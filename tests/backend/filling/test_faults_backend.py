@@ -14,7 +14,7 @@ import psutil
 import pytest
 import torch
 
-from demo.stack import REPOSITORY, Process, answers_up, free_port
+from demo.stack import PROGRAMS, Process, answers_up, free_port
 from preference.projects.versions import Versions
 from preference.reward_model.feature_extractor import Extractors
 from preference.reward_model.probe import load_version
@@ -39,7 +39,7 @@ def gunicorn(house: House, port: int, log: Path) -> Process:
         "LABEL_STUDIO_URL": house.studio.url, "LABEL_STUDIO_API_KEY": KEY, "GENERATOR_ENGINE": "echo", "DEVICE": "cpu",
         "TORCH_THREADS": "1", "WORKERS": "1", "FILL_EVERY_SECONDS": "1", "CONTROL_PERCENT": "0",
     }  # fmt: skip
-    command = [str(REPOSITORY / ".venv" / "bin" / "pairloop-backend"), "serve"]
+    command = [str(PROGRAMS / "pairloop-backend"), "serve"]
     return Process("the backend", command, environ, log, lambda: answers_up(f"http://127.0.0.1:{port}"))
 
 

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from backend.generators.openai_api import OpenAIGenerator
-from demo.stack import REPOSITORY, Process, free_port
+from demo.stack import PROGRAMS, Process, free_port
 from preference.models.pretrained import locate
 from tests.conftest import SettingsFactory
 from tests.support.openai_engine import write
@@ -35,7 +35,7 @@ def serving(embedded_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
     process = Process(
         "transformers serve",
         [
-            str(REPOSITORY / ".venv" / "bin" / "transformers"), "serve", "HuggingFaceTB/SmolLM2-135M-Instruct",
+            str(PROGRAMS / "transformers"), "serve", "HuggingFaceTB/SmolLM2-135M-Instruct",
             "--host", "127.0.0.1", "--port", str(port), "--device", "cpu",
         ],
         {**os.environ, "HF_HOME": str(folder), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from backend.contract.training_limit import MOST_AN_HOUR
-from demo.stack import REPOSITORY, Process, free_port, wait_until
+from demo.stack import PROGRAMS, Process, free_port, wait_until
 from preference.projects.folder import ProjectFolder
 from tests.support.studio_double import CALLS
 
@@ -26,7 +26,7 @@ class Door:
             "HOST": "0.0.0.0", "PORT": str(self.port), "WORKERS": "2", "GENERATOR_ENGINE": "echo", "LOG_LEVEL": "ERROR",
             "TORCH_THREADS": "1",
         }  # fmt: skip
-        command = [str(REPOSITORY / ".venv" / "bin" / "pairloop-backend"), "serve"]
+        command = [str(PROGRAMS / "pairloop-backend"), "serve"]
         self.process = Process("the backend", command, environ, self.log, self.is_up)
 
     def is_up(self) -> bool:

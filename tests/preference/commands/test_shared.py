@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,15 @@ def test_both_programs_list_the_shared_commands_in_the_same_words() -> None:
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_what_a_list_of_commands_says_is_a_whole_sentence(program: str) -> None:
     assert [text for text in commands_of(program).values() if not re.fullmatch(r"[A-Z].*[^.]\.", text)] == []
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_both_programs_tell_their_version_and_take_h_for_help(program: str) -> None:
+    version = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    main = PROGRAMS[program]
+    assert CliRunner().invoke(main, ["--version"]).output == f"pairloop {version}\n"
+    assert CliRunner().invoke(main, ["-h"]).output == CliRunner().invoke(main, ["--help"]).output
+    assert CliRunner().invoke(main, ["status", "-h"]).output == CliRunner().invoke(main, ["status", "--help"]).output
 
 
 @pytest.mark.parametrize("name", SHARED)
