@@ -37,12 +37,12 @@ def read_pairs(context: RoundContext) -> Reading:
         pair
         for task in read_judgements(project, context.folder.path, state=state, now=time.time())
         for pair in pairs_of_task(
-            task, layout=layout, dropped=dropped, ties=settings.ties, prefer_ground_truth=settings.prefer_ground_truth
+            task, layout=layout, dropped=dropped, ties=settings.training.ties, prefer_ground_truth=settings.training.prefer_ground_truth
         )
     ]
-    train, votes = split_holdout(pairs, settings.holdout_fraction)
+    train, votes = split_holdout(pairs, settings.training.holdout_fraction)
     # A larger HOLDOUT_FRACTION than before holds out prompts that older versions were trained on.
-    smallest = min([settings.holdout_fraction, *(card.holdout_fraction for card in context.cards)])
+    smallest = min([settings.training.holdout_fraction, *(card.holdout_fraction for card in context.cards)])
     votes = [pair for pair in votes if is_held_out(pair.prompt, smallest)]
     return Reading(pairs, train, votes, majority(votes), int(state.get("total_annotations_number") or 0), dict(dropped))
 
