@@ -7,6 +7,8 @@ LABEL_STUDIO_VERSION := 1.23.2
 comma := ,
 empty :=
 export UV_FIND_LINKS ?= $(subst $(empty) $(empty),$(comma),$(strip $(PIP_FIND_LINKS)))
+# Many images set it. Without bytecode every process compiles torch, transformers and trl anew, which takes 3 to 14 s.
+export PYTHONDONTWRITEBYTECODE :=
 VENV ?= .venv
 BIN := $(VENV)/bin
 UV := $(BIN)/uv
