@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 from rich.console import Console
 
 from backend.commands.progress_bar import Show, bar
+from backend.filling.progress import ended_pass
 from backend.filling.project_pass import ProjectPass
 from backend.generators.engines import ENGINES
 from backend.generators.scheduler import Scheduler
@@ -45,7 +46,7 @@ def fill(project: LabelStudioProject, settings: Settings, *, console: Console, s
     layout = LabelingLayout.from_label_config(project.read()["label_config"])
     num_open = project.num_unanswered(layout)
     console.print(f"project {project.id}: {num_open} tasks lack an answer")
-    asked, is_told = time.time(), False
+    before, is_told = ended_pass(folder.read_progress()), False
     with bar("tasks answered", console) as show:
         while True:
             try:
@@ -64,10 +65,15 @@ def fill(project: LabelStudioProject, settings: Settings, *, console: Console, s
                 console.print("a backend fills on this MODEL_DIR already: this is how far it is")
                 folder.request("fill")
                 is_told = True
-            if _is_followed_to_the_end(folder, asked, show, settings.model_dir, stall_seconds):
-                break
-            if folder.read_progress().get("at", 0) < asked:
-                num_open = project.num_unanswered(layout)  # a filler that finds them answered by hand tells nothing
+            has_ended = _is_followed_to_the_end(folder, before, show, settings.model_dir, stall_seconds)
+            progress = folder.read_progress()
+            # A filler that finds tasks answered by hand writes nothing; a pass that ends may have begun before tasks were added.
+            if has_ended or not _is_new(progress, before):
+                num_open = project.num_unanswered(layout)
+            if has_ended:
+                if num_open <= sum(progress["tasks_failed"].values()):
+                    break
+                folder.request("fill")
     failed = folder.read_progress().get("tasks_failed") if num_open else None
     if failed:
         reasons = ", ".join(f"{count} ({reason})" for reason, count in sorted(failed.items()))
@@ -95,7 +101,7 @@ def import_prompts(project: LabelStudioProject, settings: Settings, path: Path, 
 
 
 def _fill_here(folder: ProjectFolder, settings: Settings, show: Show) -> None:
-    started = round(time.time(), 1)  # as progress tells it
+    before = ended_pass(folder.read_progress())
     with _generating(folder, settings) as (champion, scheduler, metrics), ThreadPoolExecutor(1) as pool:
         project = LabelStudioProject(settings, folder.project_id, stop=scheduler.stopping)
 
@@ -108,23 +114,23 @@ def _fill_here(folder: ProjectFolder, settings: Settings, show: Show) -> None:
         visiting = pool.submit(visit)
         try:
             while not visiting.done():
-                _show_progress(folder, started, show)
+                _show_progress(folder, before, show)
                 champion.refresh()  # the visit leaves where another version is promoted, and the next scores by that
                 time.sleep(_EVERY_SECONDS)
         finally:
             scheduler.stop()  # after Ctrl-C the visit ends what it is storing
-        _show_progress(folder, started, show)
+        _show_progress(folder, before, show)
         visiting.result()
 
 
-def _is_followed_to_the_end(folder: ProjectFolder, since: float, show: Show, model_dir: Path, stall_seconds: float) -> bool:
-    """Shows how far another process is for some seconds; whether it has done all.
+def _is_followed_to_the_end(folder: ProjectFolder, before: int | None, show: Show, model_dir: Path, stall_seconds: float) -> bool:
+    """Shows how far another process is for some seconds; whether a pass that ended after the pass `before` left nothing to do.
 
     Raises:
         ModelError: it has given up.
     """
     for _ in range(4):
-        progress = _show_progress(folder, since, show)
+        progress = _show_progress(folder, before, show)
         if progress and not progress["is_filling"]:
             if progress["tasks_left"] == 0:
                 return True
@@ -140,14 +146,19 @@ def _is_at_rest(model_dir: Path, seconds: float) -> bool:
     return all(not progress["is_filling"] and time.time() > progress["at"] + seconds for progress in told)
 
 
-def _show_progress(folder: ProjectFolder, since: float, show: Show) -> dict[str, Any]:
-    """The progress of a filling that went on since then; empty before."""
+def _show_progress(folder: ProjectFolder, before: int | None, show: Show) -> dict[str, Any]:
+    """The progress of a pass that did not end with the pass `before`; empty until there is one."""
     progress = folder.read_progress()
-    if progress.get("at", 0) < since:
+    if not _is_new(progress, before):
         return {}
     done = progress["tasks_answered"] + sum(progress["tasks_failed"].values())
     show(done, done + progress["tasks_left"], answers_per_second=progress["answers_per_second"])
     return progress
+
+
+def _is_new(progress: dict[str, Any], before: int | None) -> bool:
+    """Whether a pass wrote it that is under way, or that ended after the pass `before`."""
+    return bool(progress) and (ended_pass(progress) is None or ended_pass(progress) != before)
 
 
 def _show_import(work: Import, num_rows: int, started: float, show: Show) -> None:

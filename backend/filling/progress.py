@@ -22,6 +22,7 @@ class Progress:
         self._started, self._told = clock(), 0.0
         self._is_told = False  # whether it was logged that the numbers cannot be written
         found = folder.read_progress()
+        self._number = _number(found) + 1
         self._has_begun = bool(found.get("is_filling") or found.get("tasks_left"))  # a visit that was cut short left them so
         self._is_right_for_none = "tasks_left" in found and not found.get("tasks_failed")
 
@@ -52,6 +53,7 @@ class Progress:
                 "seconds_left": round(num_left / rate) if rate else None,
                 "is_filling": not is_last,
                 "at": round(now, 1),
+                "pass": self._number,
             }
         )
 
@@ -62,3 +64,16 @@ class Progress:
             if not self._is_told:
                 logger.warning("project %d: how far the filling is cannot be told: %s", self._folder.project_id, error)
             self._is_told = True
+
+
+def ended_pass(progress: Mapping[str, Any]) -> int | None:
+    """The number of the pass that wrote this at its end; None if that is under way, or if there was none.
+
+    Passes over a project are counted, so that whoever waits for the next one need not compare clocks.
+    """
+    return None if not progress or progress.get("is_filling") else _number(progress)
+
+
+def _number(progress: Mapping[str, Any]) -> int:
+    number = progress.get("pass")
+    return number if isinstance(number, int) else 0

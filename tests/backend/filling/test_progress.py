@@ -54,6 +54,7 @@ def test_progress_holds_what_is_left_what_was_done_and_how_long_it_takes(folder:
         "seconds_left": 40,
         "is_filling": True,
         "at": 1010.0,
+        "pass": 1,
     }
     assert b'pairloop_tasks_unanswered{project="7"} 80.0' in metrics.text()
 
