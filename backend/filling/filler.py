@@ -19,6 +19,7 @@ from backend.generators.scheduler import Scheduler
 from backend.monitoring.metrics import Metrics
 from backend.scoring.champion import Champions
 from preference.errors import PairloopError, RegistryError, StudioError
+from preference.log_once import LogOnce
 from preference.projects.folder import ProjectFolder, known_projects
 from preference.projects.versions import Versions
 from preference.settings import Settings
@@ -41,7 +42,6 @@ class _Seen:
     swept_to: int = 0  # the task after which the removal of outdated predictions goes on; 0 is the first
     next_sweep: float = -math.inf
     is_row_sure: bool = False  # whether the backend's row was found as it should be since it was last set
-    said: str = ""  # the last thing that was logged, so that it is not repeated at every visit
 
 
 class Filler:
@@ -60,26 +60,25 @@ class Filler:
         self._settings, self._champions, self._scheduler, self._metrics = settings, champions, scheduler, metrics
         self._clock = clock
         self._seen: dict[int, _Seen] = {}
+        self._log_once = LogOnce()
         self.is_chosen = False  # whether this is the process that fills, and so the one that loads the generator
 
     def run(self, stop: threading.Event) -> None:
         """Works until `stop`, whenever no other process does."""
         lock = FileLock(self._settings.model_dir / "filler.lock")
-        said = ""
         while not stop.is_set():
             try:
                 with lock.acquire(timeout=0):
                     self.is_chosen = True
                     while not stop.is_set():
                         self.look(stop)
-                        said = ""
+                        self._log_once.forget("MODEL_DIR")
                         stop.wait(0.5)
             except Timeout:
                 stop.wait(1)
             except (OSError, RegistryError) as error:  # MODEL_DIR is away for a moment, or read-only
-                if str(error) != said:
+                if self._log_once.is_news("MODEL_DIR", str(error)):
                     logger.warning("the filler waits, MODEL_DIR=%s fails it (%s)", self._settings.model_dir, error)
-                said = str(error)
                 stop.wait(self._settings.filling.fill_every_seconds)
             finally:
                 self.is_chosen = False
@@ -124,7 +123,8 @@ class Filler:
             )
             is_done = visit.run(is_over, has_new_version=has_new_version)
         except PairloopError as error:
-            self._say(folder, seen, "" if stop.is_set() else str(error))
+            if not stop.is_set():
+                self._warn(folder, str(error))
             return self._settings.filling.fill_every_seconds
         except Exception:  # a door: this thread must outlive whatever one project does to it
             logger.exception("project %d: the filler failed", folder.project_id)
@@ -137,7 +137,7 @@ class Filler:
             return 0.0
         self._metrics.unfillable(folder.project_id, visit.dropped)
         left = ", ".join(f"{count} ({reason})" for reason, count in sorted(visit.dropped.items()))
-        self._say(folder, seen, f"tasks left unanswered: {left}" if left else "")
+        self._warn(folder, f"tasks left unanswered: {left}" if left else "")
         self._sweep(project, folder, seen, is_over)
         seen.is_row_sure = not visit.has_mended
         return self._settings.filling.fill_every_seconds if seen.is_row_sure else _REST_SECONDS
@@ -160,8 +160,8 @@ class Filler:
         """Whether there is more than one project; one may come during a visit that takes hours."""
         return len(list(known_projects(self._settings.model_dir))) > 1
 
-    @staticmethod
-    def _say(folder: ProjectFolder, seen: _Seen, message: str) -> None:
-        if message and message != seen.said:
+    def _warn(self, folder: ProjectFolder, message: str) -> None:
+        if not message:
+            self._log_once.forget(folder.project_id)
+        elif self._log_once.is_news(folder.project_id, message):
             logger.warning("project %d: %s", folder.project_id, message)
-        seen.said = message

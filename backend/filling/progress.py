@@ -7,6 +7,7 @@ from typing import Any
 
 from backend.monitoring.metrics import Metrics
 from preference.errors import RegistryError
+from preference.log_once import LogOnce
 from preference.projects.folder import ProjectFolder
 
 logger = logging.getLogger("pairloop.filling")
@@ -20,7 +21,7 @@ class Progress:
         self.num_unread, self.is_all_read = 0, False
         self._folder, self._metrics, self._clock = folder, metrics, clock
         self._started, self._told = clock(), 0.0
-        self._is_told = False  # whether it was logged that the numbers cannot be written
+        self._log_once = LogOnce()
         found = folder.read_progress()
         self._number = _number(found) + 1
         self._has_begun = bool(found.get("is_filling") or found.get("tasks_left"))  # a visit that was cut short left them so
@@ -61,9 +62,8 @@ class Progress:
         try:
             self._folder.write_progress(progress)
         except RegistryError as error:  # a full disk must not keep tasks from their answers
-            if not self._is_told:
+            if self._log_once.is_news(self._folder.project_id):
                 logger.warning("project %d: how far the filling is cannot be told: %s", self._folder.project_id, error)
-            self._is_told = True
 
 
 def ended_pass(progress: Mapping[str, Any]) -> int | None:

@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 
 from backend.monitoring.metrics import Metrics
+from preference.log_once import LogOnce
 from preference.projects.folder import ProjectFolder, known_projects
 from preference.projects.versions import UNTRAINED, Versions
 from preference.reward_model.feature_extractor import Extractors
@@ -111,12 +112,15 @@ class Champions:
 
     def keep_fresh(self, stop: threading.Event, *, every_seconds: float = 0.5) -> None:
         """Follows the pointers of all projects until `stop`."""
+        log_once = LogOnce()
         while not stop.is_set():
             try:
                 for folder in known_projects(self._model_dir):
                     self.of(folder.project_id).refresh()
+                log_once.forget("MODEL_DIR")
             except (OSError, ValueError) as error:  # MODEL_DIR is away for a moment, or a pointer is not text
-                logger.warning("the champions cannot be looked up (%s)", error)
+                if log_once.is_news("MODEL_DIR", str(error)):
+                    logger.warning("the champions cannot be looked up (%s)", error)
             stop.wait(every_seconds)
 
     def load(self, folder: ProjectFolder, version: str) -> RewardModel:

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from preference.atomic_files import write_whole
+from preference.log_once import LogOnce
 
 logger = logging.getLogger("pairloop.reward_model")
 Array = NDArray[np.float32]
@@ -33,7 +34,7 @@ class FeatureCache:
     def __init__(self, model_dir: Path, key: str, *, now: Callable[[], float] = time.time) -> None:
         self._folder = model_dir / "features" / key
         self._now = now  # asked at each reading: a backend runs for weeks
-        self._said: set[str] = set()  # what was logged once: a disk that fails, fails each of thousands of features
+        self._log_once = LogOnce()  # a disk that fails, fails each of thousands of features
 
     def read(self, prompt: str, answer: str, *, into: Array) -> bool:
         """Whether the feature was there, and now is in `into`."""
@@ -46,7 +47,7 @@ class FeatureCache:
             content = b""
         numbers = content[:-_CHECKSUM_BYTES]
         if len(numbers) != into.nbytes or content[-_CHECKSUM_BYTES:] != _checksum(path, numbers):
-            self._say(
+            self._warn(
                 "the cached feature %s is damaged; it is computed again, and so are others like it, which are not logged",
                 path.name,
             )
@@ -71,15 +72,14 @@ class FeatureCache:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_whole(path, numbers + _checksum(path, numbers), is_durable=False)
         except OSError as error:  # a full disk costs speed, not the answer
-            self._say("features cannot be kept in %s (%s), so they are computed each time", self._folder, error.strerror)
+            self._warn("features cannot be kept in %s (%s), so they are computed each time", self._folder, error.strerror)
 
     def _path(self, prompt: str, answer: str) -> Path:
         digest = hashlib.sha256(f"{_FORMAT}|{len(prompt)}|{prompt}|{answer.strip()}".encode()).hexdigest()
         return self._folder / digest[:2] / f"{digest[2:]}.f32"
 
-    def _say(self, message: str, *arguments: object) -> None:
-        if message not in self._said:
-            self._said.add(message)
+    def _warn(self, message: str, *arguments: object) -> None:
+        if self._log_once.is_news(message):
             logger.warning(message, *arguments)
 
 

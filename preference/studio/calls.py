@@ -17,6 +17,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception, stop_before_d
 from tenacity.nap import sleep_using_event
 
 from preference.errors import StudioError, StudioKeyError, StudioNotFound, StudioUnreachable
+from preference.log_once import LogOnce
 from preference.redaction import texts_in, unquoted
 from preference.settings import Settings
 
@@ -45,8 +46,7 @@ class StudioCalls:
         self.url = settings.studio.url
         self._key = settings.studio.api_key.get_secret_value()
         self._studio: LabelStudio | None = None
-        self._telling = threading.Lock()
-        self._is_told = False  # whether the log knows that Label Studio does not answer
+        self._log_once = LogOnce()
 
     @property
     def client(self) -> LabelStudio:
@@ -105,15 +105,13 @@ class StudioCalls:
             raise StudioUnreachable(
                 f"Label Studio at {self.url} does not answer ({type(error).__name__}); start it, or correct LABEL_STUDIO_URL."
             ) from error
-        self._is_told = False
+        self._log_once.forget(self.url)
         return answer
 
     def _log_wait(self, state: RetryCallState) -> None:
         """One line for an outage, however many calls it meets."""
-        with self._telling:
-            if state.attempt_number >= 3 and not self._is_told:
-                self._is_told = True
-                logger.warning("Label Studio at %s does not answer; trying again with growing waits", self.url)
+        if state.attempt_number >= 3 and self._log_once.is_news(self.url):
+            logger.warning("Label Studio at %s does not answer; trying again with growing waits", self.url)
 
     def _explain(self, error: ApiError, sent: Iterable[str] = ()) -> StudioError:
         detail = error.body.get("detail", error.body) if isinstance(error.body, dict) else error.body

@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import Any
 
 from preference.errors import PairloopError, RegistryError
+from preference.log_once import LogOnce
 from preference.projects.folder import ProjectFolder, known_projects
 from preference.projects.training_status import read_project, tell_waiting
 from preference.projects.versions import Versions
@@ -41,7 +42,7 @@ class DueRounds:
         self.is_stopping = False
         # project id -> the name of its latest version, and how many annotations are not new since that
         self._counted: dict[int, tuple[str | None, int]] = {}
-        self._complaints: dict[int, str] = {}
+        self._log_once = LogOnce()
         self._written: dict[int, Any] = {}  # project id -> how it stands, as it was written last
 
     def scheduled(self) -> None:
@@ -59,11 +60,10 @@ class DueRounds:
                 return
             try:
                 self._consider(folder, 0 if is_due_at_once(folder) else num_needed)
-                self._complaints.pop(folder.project_id, None)
-            except (PairloopError, OSError) as error:  # logged once, not at every look
-                if self._complaints.get(folder.project_id) != str(error):
+                self._log_once.forget(folder.project_id)
+            except (PairloopError, OSError) as error:
+                if self._log_once.is_news(folder.project_id, str(error)):
                     logger.warning("project %d: %s", folder.project_id, error)
-                    self._complaints[folder.project_id] = str(error)
 
     def _consider(self, folder: ProjectFolder, num_needed: int) -> None:
         self._end_round_of_before(folder)

@@ -1,6 +1,7 @@
 import json
 import re
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -301,6 +302,8 @@ def test_promotions_are_followed_in_the_background_even_after_model_dir_was_away
     follower.start()
 
     wait_until(lambda: "the champions cannot be looked up" in caplog.text)
+    time.sleep(0.1)  # in which it looks up to ten times
+    assert caplog.text.count("the champions cannot be looked up") == 1
     projects.unlink()
     away.rename(projects)
     wait_until(lambda: champions.of(1).serving is not None)
