@@ -146,7 +146,7 @@ def import_file(project_id: int, file: Path) -> None:
 
 
 def _import(project_id: int, file: Path) -> None:
-    from backend.commands.fill import import_prompts
+    from backend.commands.import_prompts import import_prompts
 
     _work(lambda project, settings, console: import_prompts(project, settings, file, console=console), project_id)
 

@@ -1,30 +1,21 @@
-"""Work on one project while somebody watches: `pairloop-backend fill` and `import`."""
+"""`pairloop-backend fill`: a project's open tasks are answered and scored, while somebody watches."""
 
-import threading
 import time
-from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from filelock import FileLock, Timeout
 from rich.console import Console
 
+from backend.commands.local_generator import local_generator
 from backend.commands.progress_bar import Show, bar
 from backend.filling.progress import ended_pass
 from backend.filling.project_pass import ProjectPass
-from backend.generators.engines import ENGINES
-from backend.generators.scheduler import Scheduler
-from backend.importing.importer import Import
-from backend.importing.prompt_file import PromptFile
-from backend.monitoring.metrics import Metrics
-from backend.scoring.champion import Champion, Champions
+from backend.filling.shown_version import ShownVersion
 from preference.errors import ModelError, RegistryError
 from preference.labelling.label_config import LabelingLayout
-from preference.models.pretrained import pick_device, quiet_transformers
 from preference.projects.folder import ProjectFolder, known_projects
 from preference.settings import Settings
 from preference.studio.project import LabelStudioProject
@@ -35,7 +26,8 @@ _EVERY_SECONDS = 0.5
 def fill(project: LabelStudioProject, settings: Settings, *, console: Console, stall_seconds: float = 15.0) -> None:
     """Answers and scores the project's open tasks here, or follows the backend that fills on this MODEL_DIR already.
 
-    A project that is disconnected stays so. `stall_seconds`: after that a backend that tells nothing of any project has given up.
+    A disconnected project stays disconnected. `stall_seconds`: after so long without progress in any project, a backend has
+    given up.
 
     Raises:
         StudioError, ModelError: nothing more can be done.
@@ -46,12 +38,13 @@ def fill(project: LabelStudioProject, settings: Settings, *, console: Console, s
     layout = LabelingLayout.from_label_config(project.read()["label_config"])
     num_open = project.num_unanswered(layout)
     console.print(f"project {project.id}: {num_open} tasks lack an answer")
-    before, is_told = ended_pass(folder.read_progress()), False
+    has_asked = False
     with bar("tasks answered", console) as show:
+        watched = _Watched(folder, show, before=ended_pass(folder.read_progress()))
         while True:
             try:
                 with FileLock(settings.model_dir / "filler.lock").acquire(timeout=0):
-                    _fill_here(folder, settings, show)
+                    _fill_here(watched, settings)
                 break
             except Timeout:
                 if not num_open:
@@ -61,14 +54,14 @@ def fill(project: LabelStudioProject, settings: Settings, *, console: Console, s
                         f"Project {project.id} is disconnected, so the backend that fills on MODEL_DIR={settings.model_dir} leaves it "
                         f"out; connect it again (pairloop-backend connect --project {project.id}), or stop that backend meanwhile."
                     ) from None
-            if not is_told:
+            if not has_asked:
                 console.print("a backend fills on this MODEL_DIR already: this is how far it is")
                 folder.request("fill")
-                is_told = True
-            has_ended = _is_followed_to_the_end(folder, before, show, settings.model_dir, stall_seconds)
-            progress = folder.read_progress()
+                has_asked = True
+            has_ended = _is_followed_to_the_end(watched, settings.model_dir, stall_seconds)
+            progress = watched.progress()
             # A filler that finds tasks answered by hand writes nothing; a pass that ends may have begun before tasks were added.
-            if has_ended or not _is_new(progress, before):
+            if has_ended or not progress:
                 num_open = project.num_unanswered(layout)
             if has_ended:
                 if num_open <= sum(progress["tasks_failed"].values()):
@@ -80,57 +73,60 @@ def fill(project: LabelStudioProject, settings: Settings, *, console: Console, s
         console.print(f"tasks left unanswered: {reasons}")
 
 
-def import_prompts(project: LabelStudioProject, settings: Settings, path: Path, *, console: Console) -> None:
-    """Imports a file's prompts, answered and scored, and prints what became of them.
+@dataclass(frozen=True)
+class _Watched:
+    """A project whose filling somebody watches."""
 
-    Raises:
-        PromptFileError, StudioError, ModelError, RegistryError: nothing more can be done; a second run goes on.
-    """
-    folder = ProjectFolder(settings.model_dir, project.id)
-    with _generating(folder, settings) as (champion, scheduler, _):
-        work = Import(project, folder, settings, champion=champion, scheduler=scheduler)
-        prompts = PromptFile(path, work.layout)
-        num_rows = len(prompts)
-        console.print(f"{path}: {num_rows} prompts; reading those that project {project.id} holds")
-        started = time.monotonic()
+    folder: ProjectFolder
+    show: Show
+    before: int | None  # the pass that had ended before; what it wrote is old
+
+    def progress(self) -> dict[str, Any]:
+        """The progress of the pass that is under way, or that has ended since; empty before."""
+        progress = self.folder.read_progress()
+        is_old = not progress.get("is_filling") and ended_pass(progress) == self.before
+        return {} if is_old else progress
+
+    def look(self) -> dict[str, Any]:
+        """The same, which is shown."""
+        progress = self.progress()
+        if progress:
+            done = progress["tasks_answered"] + sum(progress["tasks_failed"].values())
+            self.show(done, done + progress["tasks_left"], answers_per_second=progress["answers_per_second"])
+        return progress
+
+
+def _fill_here(watched: _Watched, settings: Settings) -> None:
+    project_id = watched.folder.project_id
+    with local_generator(settings, project_id) as bench, ThreadPoolExecutor(1) as pool:
+        project = LabelStudioProject(settings, project_id, stop=bench.scheduler.stopping)
+
+        def fill_all() -> None:
+            is_done, shown = False, ShownVersion()
+            while not is_done and not bench.scheduler.is_stopped:
+                opened = ProjectPass.open(project, watched.folder, shown, bench)
+                is_done = opened.run(lambda: bench.scheduler.is_stopped, has_new_version=False).is_done
+
+        filling = pool.submit(fill_all)
         try:
-            with bar("prompts imported", console) as show:
-                work.run(prompts, moved=lambda: _show_import(work, num_rows, started, show))
-        finally:
-            _print_counts(work.counts, console)
-
-
-def _fill_here(folder: ProjectFolder, settings: Settings, show: Show) -> None:
-    before = ended_pass(folder.read_progress())
-    with _generating(folder, settings) as (champion, scheduler, metrics), ThreadPoolExecutor(1) as pool:
-        project = LabelStudioProject(settings, folder.project_id, stop=scheduler.stopping)
-
-        def visit() -> None:
-            is_done = False
-            while not is_done and not scheduler.is_stopped:
-                visit = ProjectPass(project, folder, settings, champion=champion, scheduler=scheduler, metrics=metrics)
-                is_done = visit.run(lambda: scheduler.is_stopped, has_new_version=False)
-
-        visiting = pool.submit(visit)
-        try:
-            while not visiting.done():
-                _show_progress(folder, before, show)
-                champion.refresh()  # the visit leaves where another version is promoted, and the next scores by that
+            while not filling.done():
+                watched.look()
+                bench.champions.of(project_id).refresh()  # a pass ends if another version is promoted; the next scores by that
                 time.sleep(_EVERY_SECONDS)
         finally:
-            scheduler.stop()  # after Ctrl-C the visit ends what it is storing
-        _show_progress(folder, before, show)
-        visiting.result()
+            bench.scheduler.stop()  # after Ctrl-C the pass ends what it is storing
+        watched.look()
+        filling.result()
 
 
-def _is_followed_to_the_end(folder: ProjectFolder, before: int | None, show: Show, model_dir: Path, stall_seconds: float) -> bool:
-    """Shows how far another process is for some seconds; whether a pass that ended after the pass `before` left nothing to do.
+def _is_followed_to_the_end(watched: _Watched, model_dir: Path, stall_seconds: float) -> bool:
+    """Shows for some seconds how far another process is; whether a pass that ended meanwhile left nothing to do.
 
     Raises:
         ModelError: it has given up.
     """
     for _ in range(4):
-        progress = _show_progress(folder, before, show)
+        progress = watched.look()
         if progress and not progress["is_filling"]:
             if progress["tasks_left"] == 0:
                 return True
@@ -141,53 +137,6 @@ def _is_followed_to_the_end(folder: ProjectFolder, before: int | None, show: Sho
 
 
 def _is_at_rest(model_dir: Path, seconds: float) -> bool:
-    """Whether nothing was told of any project for that long: between two turns of one come those of the others."""
-    told = [progress for folder in known_projects(model_dir) if (progress := folder.read_progress())]
-    return all(not progress["is_filling"] and time.time() > progress["at"] + seconds for progress in told)
-
-
-def _show_progress(folder: ProjectFolder, before: int | None, show: Show) -> dict[str, Any]:
-    """The progress of a pass that did not end with the pass `before`; empty until there is one."""
-    progress = folder.read_progress()
-    if not _is_new(progress, before):
-        return {}
-    done = progress["tasks_answered"] + sum(progress["tasks_failed"].values())
-    show(done, done + progress["tasks_left"], answers_per_second=progress["answers_per_second"])
-    return progress
-
-
-def _is_new(progress: dict[str, Any], before: int | None) -> bool:
-    """Whether a pass wrote it that is under way, or that ended after the pass `before`."""
-    return bool(progress) and (ended_pass(progress) is None or ended_pass(progress) != before)
-
-
-def _show_import(work: Import, num_rows: int, started: float, show: Show) -> None:
-    imported = work.counts["imported"]
-    skipped = sum(count for what, count in work.counts.items() if what.startswith("skipped"))
-    show(imported + skipped, num_rows, answers_per_second=2 * imported / max(time.monotonic() - started, 1e-3))
-
-
-def _print_counts(counts: Counter[str], console: Console) -> None:
-    for what, count in counts.items():
-        if what == "imported":
-            num_unanswered = sum(number for reason, number in counts.items() if reason.startswith("unanswered"))
-            what = f"imported, {count - num_unanswered} of them answered"
-        console.print(f"{count} {what}")
-
-
-@contextmanager
-def _generating(folder: ProjectFolder, settings: Settings) -> Iterator[tuple[Champion, Scheduler, Metrics]]:
-    """The served model, and a scheduler whose thread runs for the time of the `with`."""
-    torch.set_num_threads(settings.num_torch_threads)
-    quiet_transformers()
-    champion = Champions(settings.model_dir, device=pick_device(settings.device)).of(folder.project_id)
-    champion.refresh()
-    metrics = Metrics()
-    scheduler = Scheduler(lambda: ENGINES[settings.generator.engine](settings), metrics)
-    thread = threading.Thread(target=scheduler.run, name="generator", daemon=True)
-    thread.start()
-    try:
-        yield champion, scheduler, metrics
-    finally:
-        scheduler.stop()
-        thread.join(10)
+    """Whether the filler wrote no progress of any project for that long: between two turns of one come those of the others."""
+    written = [progress for folder in known_projects(model_dir) if (progress := folder.read_progress())]
+    return all(not progress["is_filling"] and time.time() > progress["at"] + seconds for progress in written)

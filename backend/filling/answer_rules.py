@@ -8,12 +8,12 @@ from typing import Any
 
 from backend.filling.pair_strategies import STRATEGIES, WITH_REWARDS, Candidates, different_pairs, similarity
 from backend.generators.jobs import Generator, WrittenAnswers
+from backend.scoring.candidate_scores import Score
 from preference.labelling.label_config import LabelingLayout
 from preference.settings import Settings
 from preference.studio.project import Task
 
 META_KEY = "pairloop"
-Score = Callable[[str, Sequence[str]], Sequence[float]]  # (prompt, answers) to one reward an answer
 _REFUSED_SECONDS = 86400.0  # then a prompt that could not be answered is asked again
 _SAMPLES = ("left_sample", "right_sample")  # in the record: which of the samples each field holds
 
@@ -71,7 +71,7 @@ class AnswerRules:
         """The generator's seed, 0..2**48 - 1."""
         return _digest("answer", self._settings.seed, attempt.key, attempt.number) % 2**48
 
-    def judge(self, attempt: Attempt, writing: WrittenAnswers, *, score: Score | None) -> Draft | Attempt:
+    def next_step(self, attempt: Attempt, writing: WrittenAnswers, *, score: Score | None) -> Draft | Attempt:
         """What to store, or the next attempt where no two answers are different enough, MAX_RESAMPLES times at most.
 
         Answers that stay alike are kept and marked; a prompt that the model cannot answer is marked too. `score` is the

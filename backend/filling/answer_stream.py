@@ -1,11 +1,12 @@
-"""Unanswered tasks on their way through a backend: written, looked at again, stored, handed on.
+"""Unanswered tasks on their way through a backend: answered, read again, stored, passed on to be scored.
 
-All happens at once: while some are written, others are stored. No more than a bounded number is under way, so memory
-does not grow with the project, and a crash loses no more than these; the next pass finds them unanswered again.
+All this happens at once: while some answers are written, others are stored. The number of tasks under way is bounded. So
+memory does not grow with the project, and a crash loses no more than these; the next pass lists them as unanswered again.
 
-Covered: a non-empty answer is never replaced, an annotated task never touched; each task is looked at again just before
-it is stored. While Label Studio is away, what is written waits. A task that cannot be answered is marked, and counted.
-Not covered: a change between that look and the store, a few seconds where storing is what takes longest (Label Studio has no conditional PATCH).
+Covered: a non-empty answer is never replaced, an annotated task never touched; each task is read again just before it is
+stored. While Label Studio is away, written answers wait. A task that cannot be answered is marked, and counted.
+Not covered: a change between that reading and the store. It may take a few seconds if storing is slow, and Label Studio has
+no conditional PATCH.
 """
 
 import logging
@@ -16,41 +17,32 @@ from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from backend.filling.answer_rules import META_KEY, AnswerRules, Attempt, Draft, Score
-from backend.generators.scheduler import Scheduler
-from backend.monitoring.metrics import Metrics
+from backend.filling.answer_rules import META_KEY, AnswerRules, Attempt, Draft
+from backend.filling.workbench import Workbench
+from backend.scoring.candidate_scores import candidate_scores
 from preference.errors import ModelError, StudioError, StudioKeyError, StudioNotFound, StudioUnreachable
 from preference.labelling.label_config import LabelingLayout
 from preference.studio.project import LabelStudioProject, Task, is_annotated
 
 logger = logging.getLogger("pairloop.filling")
 _BATCHES_UNDER_WAY = 2.5  # of the generator: what it writes, what follows, and what is being stored
-_LOOKED_AT_TOGETHER = 4  # tasks for each connection: one look costs Label Studio as much as one PATCH
-_WAIT_SECONDS = 5.0  # between looks for a Label Studio that is away
+_READ_TOGETHER = 4  # tasks for each connection: reading them costs Label Studio as much as one PATCH
+_WAIT_SECONDS = 5.0  # then a Label Studio that is away is tried again
 
 
 class AnswerStream:
     """Answers tasks of one project. Used once, by one thread."""
 
-    def __init__(
-        self,
-        project: LabelStudioProject,
-        layout: LabelingLayout,
-        answering: AnswerRules,
-        scheduler: Scheduler,
-        *,
-        metrics: Metrics,
-        num_connections: int,
-        score: Callable[[], Score | None] = lambda: None,
-        is_urgent: bool = False,
-    ) -> None:
-        """`num_connections`: PATCHes at once. `score` gives the served model's, for strategies that go by rewards."""
-        self.dropped: Counter[str] = Counter()  # tasks that were left as they are, by reason
+    def __init__(self, project: LabelStudioProject, layout: LabelingLayout, bench: Workbench, *, is_urgent: bool = False) -> None:
+        """`is_urgent`: somebody waits before a screen, so these tasks are answered before all others."""
+        self.dropped: Counter[str] = Counter()  # tasks that stay as they are, by reason
         self.num_answered = self.num_cut = 0
-        self._project, self._layout, self._answering, self._scheduler = project, layout, answering, scheduler
-        self._metrics, self._num_connections, self._score, self._is_urgent = metrics, num_connections, score, is_urgent
+        self._project, self._layout, self._bench, self._is_urgent = project, layout, bench, is_urgent
+        self._champion = bench.champions.of(project.id)
+        self._rules = AnswerRules(layout, bench.settings, bench.scheduler.generator)
+        self._num_connections = 1 if is_urgent else bench.settings.filling.storing_connections  # PATCHes at once
         self._events: SimpleQueue[tuple[Callable[..., None], Any, Future[Any]]] = SimpleQueue()
-        self._num_writing = self._num_storing = self._num_handed = self._num_pauses = 0
+        self._num_writing = self._num_storing = self._num_passed_on = self._num_pauses = 0
         self._drafts: list[Draft] = []
         self._stored: list[Task] = []
         self._error: Exception | None = None
@@ -58,38 +50,39 @@ class AnswerStream:
     @property
     def num_under_way(self) -> int:
         """Tasks that were begun and are neither done nor dropped."""
-        return self._num_writing + len(self._drafts) + self._num_storing + len(self._stored) + self._num_handed
+        return self._num_writing + len(self._drafts) + self._num_storing + len(self._stored) + self._num_passed_on
 
     def run(
         self,
         tasks: Iterator[Task],
         *,
-        is_over: Callable[[], bool],
-        hand_on: Callable[[list[Task]], None],
-        moved: Callable[[], None] = lambda: None,
+        should_stop: Callable[[], bool],
+        on_stored: Callable[[list[Task]], object] = lambda tasks: None,
+        on_progress: Callable[[], None] = lambda: None,
         deadline: float | None = None,
     ) -> bool:
-        """Whether every task was seen to; else `is_over` came, and what had been begun was ended.
+        """Whether it saw to every task; else `should_stop` said so, and only the tasks that were begun were ended.
 
-        `hand_on` gets stored tasks as they are now, some at a time, in a thread of its own; `moved` is called after
-        every event. At the `deadline` (of time.monotonic) what is under way is left to others.
+        `on_stored` gets stored tasks as they are now, some at a time, in a thread of its own; `on_progress` is called after
+        every event. At the `deadline` (of time.monotonic) tasks under way are abandoned.
 
         Raises:
-            StudioError, ModelError: nothing more can be done for now; what was written is stored where it can be.
+            StudioError, ModelError: nothing more can be done for now; what was written is stored if it can be.
         """
         stores = ThreadPoolExecutor(self._num_connections, "storing")
-        hands = ThreadPoolExecutor(1, "handing-on")
-        is_left = False
+        passing_on = ThreadPoolExecutor(1, "passing-on")
+        is_stopped = False
         try:
             while True:
-                while self.num_under_way < _BATCHES_UNDER_WAY * self._scheduler.capacity and self._error is None and not is_left:
-                    if is_left := is_over():
+                most = _BATCHES_UNDER_WAY * self._bench.scheduler.capacity
+                while self.num_under_way < most and self._error is None and not is_stopped:
+                    if is_stopped := should_stop():
                         break
                     if (task := self._next(tasks)) is None:
                         break
                     self._begin(task)
-                self._move(stores, hands, hand_on)
-                moved()
+                self._advance(stores, passing_on, on_stored)
+                on_progress()
                 if not self.num_under_way:
                     break
                 try:
@@ -100,10 +93,10 @@ class AnswerStream:
                 handle(subject, future)
         finally:
             stores.shutdown(wait=deadline is None, cancel_futures=True)
-            hands.shutdown(wait=deadline is None, cancel_futures=True)
+            passing_on.shutdown(wait=deadline is None, cancel_futures=True)
         if self._error is not None:
             raise self._error
-        return not is_left
+        return not is_stopped
 
     def _next(self, tasks: Iterator[Task]) -> Task | None:
         try:
@@ -117,39 +110,41 @@ class AnswerStream:
             return  # somebody answered it since it was listed
         if is_annotated(task):
             self._drop("judged or skipped while empty")
-        elif problem := self._answering.problem(task):
+        elif problem := self._rules.problem(task):
             self._drop(problem)
         else:
             self._ask(Attempt(task))
 
     def _ask(self, attempt: Attempt) -> None:
         self._num_writing += 1
-        written = self._scheduler.submit(
-            self._answering.prompt(attempt.task),
-            seed=self._answering.seed(attempt),
-            num_answers=self._answering.num_answers,
+        written = self._bench.scheduler.submit(
+            self._rules.prompt(attempt.task),
+            seed=self._rules.seed(attempt),
+            num_answers=self._rules.num_answers,
             is_urgent=self._is_urgent,
         )
         self._when_done(written, self._on_written, attempt)
 
-    def _move(self, stores: ThreadPoolExecutor, hands: ThreadPoolExecutor, hand_on: Callable[[list[Task]], None]) -> None:
-        """Lets what is ready go on: drafts to be stored, stored tasks to be handed on."""
+    def _advance(
+        self, stores: ThreadPoolExecutor, passing_on: ThreadPoolExecutor, on_stored: Callable[[list[Task]], object]
+    ) -> None:
+        """Sends drafts to be stored, and passes stored tasks on."""
         is_idle = self._num_storing == 0
         while self._drafts and self._num_storing < self._num_connections and (
             is_idle or len(self._drafts) >= self._num_connections or not self._num_writing
         ):  # fmt: skip
-            count = _LOOKED_AT_TOGETHER * self._num_connections
+            count = _READ_TOGETHER * self._num_connections
             drafts, self._drafts = self._drafts[:count], self._drafts[count:]
-            for draft in self._looked_at(drafts):
+            for draft in self._still_wanted(drafts):
                 self._num_storing += 1
                 self._when_done(stores.submit(self._store, draft), self._on_stored, (draft, self._num_pauses))
             is_idle = False
-        if self._stored and not self._num_handed:
+        if self._stored and not self._num_passed_on:
             tasks, self._stored = self._stored, []
-            self._num_handed = len(tasks)
-            self._when_done(hands.submit(hand_on, tasks), self._on_handed, len(tasks))
+            self._num_passed_on = len(tasks)
+            self._when_done(passing_on.submit(on_stored, tasks), self._on_passed_on, len(tasks))
 
-    def _looked_at(self, drafts: list[Draft]) -> list[Draft]:
+    def _still_wanted(self, drafts: list[Draft]) -> list[Draft]:
         """The drafts that are still wanted, for their tasks as they are now."""
         try:
             current = self._project.tasks([draft.task["id"] for draft in drafts])
@@ -162,7 +157,7 @@ class AnswerStream:
             self._error = error
             return []
         here = [(draft, current[draft.task["id"]]) for draft in drafts if draft.task["id"] in current]
-        fitted = [self._answering.fitted(draft, now) for draft, now in here if not is_annotated(now)]
+        fitted = [self._rules.fitted(draft, now) for draft, now in here if not is_annotated(now)]
         return [draft for draft in fitted if draft is not None]
 
     def _store(self, draft: Draft) -> Task:
@@ -172,12 +167,12 @@ class AnswerStream:
         self._project.store_answers(task["id"], data=task["data"], meta=task["meta"])
         return task
 
-    # What happened, told in this thread
+    # What follows an event, all in the thread of `run`
 
     def _on_written(self, attempt: Attempt, written: "Future[Any]") -> None:
         self._num_writing -= 1
         try:
-            outcome = self._answering.judge(attempt, written.result(), score=self._score())
+            outcome = self._rules.next_step(attempt, written.result(), score=candidate_scores(self._champion.serving))
         except CancelledError:
             self._error = self._error or ModelError("The backend stops; the next start goes on.")
         except ModelError as error:
@@ -189,7 +184,7 @@ class AnswerStream:
                 self._drafts.append(outcome)
                 if "prompt_tokens_cut" in outcome.record:
                     self.num_cut += 1
-                    self._metrics.prompts_cut.inc()
+                    self._bench.metrics.prompts_cut.inc()
 
     def _on_stored(self, sent: tuple[Draft, int], stored: "Future[Task]") -> None:
         self._num_storing -= 1
@@ -210,25 +205,25 @@ class AnswerStream:
         else:
             if draft.answers:
                 self.num_answered += 1
-                self._metrics.tasks_answered.inc()
+                self._bench.metrics.tasks_answered.inc()
                 self._stored.append(task)
             else:
                 self._drop(draft.record["refused"])
 
-    def _on_handed(self, count: int, handed: "Future[None]") -> None:
-        self._num_handed -= count
+    def _on_passed_on(self, count: int, done: "Future[object]") -> None:
+        self._num_passed_on -= count
         try:
-            handed.result()
+            done.result()
         except StudioError as error:
             self._error = self._error or error
 
     def _pause(self, error: StudioUnreachable) -> None:
-        """Waits for Label Studio, unless the process ends, or somebody waits for us: then what is left is left to others."""
+        """Waits for Label Studio. If the process ends, or somebody waits for us, the remaining drafts are given up instead."""
         self._num_pauses += 1
-        if self._scheduler.is_stopped or self._is_urgent:
+        if self._bench.scheduler.is_stopped or self._is_urgent:
             self._error, self._drafts = self._error or error, []
         else:
-            self._scheduler.stopping.wait(_WAIT_SECONDS)
+            self._bench.scheduler.stopping.wait(_WAIT_SECONDS)
 
     def _when_done(self, future: "Future[Any]", handle: Callable[..., None], subject: Any) -> None:
         future.add_done_callback(lambda done: self._events.put((handle, subject, done)))

@@ -1,7 +1,7 @@
-"""The filler: visits each project when there is something to do for it.
+"""The filler: makes a pass over each project when there is something to do for it.
 
-A task's own data says whether it is answered, its predictions say whether it is scored, so nothing is remembered here:
-a crash loses at most the batch in flight, and the next visit finds it again.
+A task's own data says whether it is answered, and its predictions say whether it is scored. So nothing is remembered here:
+a crash loses at most the batch in flight, and the next pass lists those tasks again.
 """
 
 import logging
@@ -9,57 +9,45 @@ import math
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from filelock import FileLock, Timeout
 
 from backend.filling.outdated_predictions import remove_outdated
 from backend.filling.project_pass import ProjectPass
-from backend.generators.scheduler import Scheduler
-from backend.monitoring.metrics import Metrics
-from backend.scoring.champion import Champions
+from backend.filling.shown_version import ShownVersion
+from backend.filling.workbench import Workbench
 from preference.errors import PairloopError, RegistryError, StudioError
 from preference.log_once import LogOnce
 from preference.projects.folder import ProjectFolder, known_projects
 from preference.projects.versions import Versions
-from preference.settings import Settings
 from preference.studio.project import LabelStudioProject
 
 logger = logging.getLogger("pairloop.filling")
 _REST_SECONDS = 5.0
 _SWEEP_SECONDS = 3600.0  # from one removal of outdated predictions to the next
-_VISIT_SECONDS = 60.0  # then the other projects have their turn
+_PASS_SECONDS = 60.0  # then the other projects have their turn
 
 
 @dataclass
-class _Seen:
-    """What the filler knows of a project between visits; times are on its clock."""
+class _Turns:
+    """What the filler knows of a project between passes; times are on its clock."""
 
-    next_visit: float = -math.inf
-    last_visit: float = -math.inf
-    seen_version: str | None = None  # the champion that the last visit worked with
-    scored_version: str | None = None  # the champion by which all open tasks were scored
+    next_pass: float = -math.inf
+    last_pass: float = -math.inf
+    last_version: str | None = None  # the champion that the last pass worked with
+    shown: ShownVersion = field(default_factory=ShownVersion)
     swept_to: int = 0  # the task after which the removal of outdated predictions goes on; 0 is the first
     next_sweep: float = -math.inf
-    is_row_sure: bool = False  # whether the backend's row was found as it should be since it was last set
 
 
 class Filler:
     """Fills every project on one MODEL_DIR; among all processes on it, one at a time works."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        champions: Champions,
-        scheduler: Scheduler,
-        metrics: Metrics,
-        *,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, bench: Workbench, *, clock: Callable[[], float] = time.monotonic) -> None:
         """`clock` gives seconds."""
-        self._settings, self._champions, self._scheduler, self._metrics = settings, champions, scheduler, metrics
-        self._clock = clock
-        self._seen: dict[int, _Seen] = {}
+        self._bench, self._settings, self._clock = bench, bench.settings, clock
+        self._turns: dict[int, _Turns] = {}
         self._log_once = LogOnce()
         self.is_chosen = False  # whether this is the process that fills, and so the one that loads the generator
 
@@ -84,83 +72,69 @@ class Filler:
                 self.is_chosen = False
 
     def look(self, stop: threading.Event) -> None:
-        """Visits each project that asked for it, whose timer ran out, or whose champion changed."""
+        """Makes a pass over each project that asked for it, whose timer ran out, or whose champion changed."""
         for folder in known_projects(self._settings.model_dir):
-            seen = self._seen.setdefault(folder.project_id, _Seen())
-            champion, now = self._champions.of(folder.project_id), self._clock()
-            serving = champion.serving
-            has_new_champion = serving is not None and serving.version != seen.seen_version
-            is_wanted = folder.take_request("fill") or has_new_champion or now >= seen.next_visit
+            turns = self._turns.setdefault(folder.project_id, _Turns())
+            serving, now = self._bench.champions.of(folder.project_id).serving, self._clock()
+            has_new_champion = serving is not None and serving.version != turns.last_version
+            is_wanted = folder.take_request("fill") or has_new_champion or now >= turns.next_pass
             # Label Studio's /setup comes before every predict: an open label stream must not keep the filler busy.
-            is_wanted = is_wanted or (now >= seen.last_visit + _REST_SECONDS and folder.take_request("look"))
+            is_wanted = is_wanted or (now >= turns.last_pass + _REST_SECONDS and folder.take_request("look"))
             if stop.is_set():
                 return
             if is_wanted:
-                has_unscored = serving is not None and serving.version != seen.scored_version
-                rest_seconds = self._visit(folder, seen, stop, has_new_version=has_unscored)
-                seen.seen_version = serving.version if serving else None
-                seen.last_visit = self._clock()
-                seen.next_visit = seen.last_visit + rest_seconds
+                has_unscored = serving is not None and serving.version != turns.shown.scored
+                rest_seconds = self._pass_over(folder, turns, stop, has_new_version=has_unscored)
+                turns.last_version = serving.version if serving else None
+                turns.last_pass = self._clock()
+                turns.next_pass = turns.last_pass + rest_seconds
 
-    def _visit(self, folder: ProjectFolder, seen: _Seen, stop: threading.Event, *, has_new_version: bool) -> float:
-        """Seconds until the timer runs out: 0 where there is more to do; after a failure all of them, for asking at once cures none."""
-        until = self._clock() + _VISIT_SECONDS
+    def _pass_over(self, folder: ProjectFolder, turns: _Turns, stop: threading.Event, *, has_new_version: bool) -> float:
+        """Seconds until the timer runs out: 0 if there is more to do; after a failure all of them, for asking at once cures none."""
+        until = self._clock() + _PASS_SECONDS
         project = LabelStudioProject(self._settings, folder.project_id, stop=stop)
-        visit: ProjectPass | None = None
 
-        def is_over() -> bool:
+        def should_stop() -> bool:
             return stop.is_set() or (self._clock() > until and self._has_others())
 
         try:
-            visit = ProjectPass(
-                project,
-                folder,
-                self._settings,
-                champion=self._champions.of(folder.project_id),
-                scheduler=self._scheduler,
-                metrics=self._metrics,
-                is_thorough=not seen.is_row_sure,
-            )
-            is_done = visit.run(is_over, has_new_version=has_new_version)
+            opened = ProjectPass.open(project, folder, turns.shown, self._bench)
+            result = opened.run(should_stop, has_new_version=has_new_version)
         except PairloopError as error:
             if not stop.is_set():
                 self._warn(folder, str(error))
             return self._settings.filling.fill_every_seconds
-        except Exception:  # a door: this thread must outlive whatever one project does to it
+        except Exception:  # the outermost call: this thread must outlive whatever one project does to it
             logger.exception("project %d: the filler failed", folder.project_id)
             return self._settings.filling.fill_every_seconds
-        finally:
-            if visit is not None:
-                seen.scored_version = visit.scored_version or seen.scored_version
-                seen.is_row_sure &= not visit.has_mended
-        if not is_done:
+        if not result.is_done:
             return 0.0
-        self._metrics.unfillable(folder.project_id, visit.dropped)
-        left = ", ".join(f"{count} ({reason})" for reason, count in sorted(visit.dropped.items()))
-        self._warn(folder, f"tasks left unanswered: {left}" if left else "")
-        self._sweep(project, folder, seen, is_over)
-        seen.is_row_sure = not visit.has_mended
-        return self._settings.filling.fill_every_seconds if seen.is_row_sure else _REST_SECONDS
+        self._bench.metrics.unfillable(folder.project_id, result.dropped)
+        reasons = ", ".join(f"{count} ({reason})" for reason, count in sorted(result.dropped.items()))
+        self._warn(folder, f"tasks left unanswered: {reasons}" if reasons else "")
+        self._sweep(project, folder, turns, should_stop)
+        return self._settings.filling.fill_every_seconds if turns.shown.is_sure else _REST_SECONDS
 
-    def _sweep(self, project: LabelStudioProject, folder: ProjectFolder, seen: _Seen, is_over: Callable[[], bool]) -> None:
-        """Removes a page's outdated predictions; once all pages were seen to, or after a failure, not for a while."""
-        serving, now = self._champions.of(folder.project_id).serving, self._clock()
-        if serving is None or now < seen.next_sweep:
+    def _sweep(self, project: LabelStudioProject, folder: ProjectFolder, turns: _Turns, should_stop: Callable[[], bool]) -> None:
+        """Removes a page's outdated predictions; after the last page, or after a failure, not for a while."""
+        serving, now = self._bench.champions.of(folder.project_id).serving, self._clock()
+        if serving is None or now < turns.next_sweep:
             return
         try:
-            seen.swept_to = remove_outdated(
-                project, Versions(folder).all(), served=serving.version, above=seen.swept_to, is_over=is_over
+            turns.swept_to = remove_outdated(
+                project, Versions(folder).all(), served=serving.version, above=turns.swept_to, should_stop=should_stop
             )
         except StudioError as error:
-            seen.swept_to = 0
+            turns.swept_to = 0
             logger.warning("project %d: outdated predictions stay for now: %s", folder.project_id, error)
-        seen.next_sweep = now if seen.swept_to else now + _SWEEP_SECONDS
+        turns.next_sweep = now if turns.swept_to else now + _SWEEP_SECONDS
 
     def _has_others(self) -> bool:
-        """Whether there is more than one project; one may come during a visit that takes hours."""
+        """Whether there is more than one project; one may come during a pass that takes hours."""
         return len(list(known_projects(self._settings.model_dir))) > 1
 
     def _warn(self, folder: ProjectFolder, message: str) -> None:
+        """Logs what is wrong with the project, unless that was the last thing that was; nothing if the message is empty."""
         if not message:
             self._log_once.forget(folder.project_id)
         elif self._log_once.is_news(folder.project_id, message):

@@ -22,17 +22,17 @@ def remove_outdated(
     served: str,
     above: int,
     now: datetime | None = None,
-    is_over: Callable[[], bool] = lambda: False,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> int:
     """Sees to one page of tasks, those after the id `above`; the id to go on from, or 0 when all were seen to.
 
     `versions`: our own, whose predictions these are; those of `served` stay, after a rollback too. One page a call, so that
-    Label Studio has time for people; `is_over` ends it between two tasks.
+    Label Studio has time for people; `should_stop` ends it between two tasks.
     """
     is_through = True
     for task in project.scored_again(above=above):
         is_through = False
-        if is_over():
+        if should_stop():
             return above
         for prediction_id in _outdated(task, versions, served=served, before=(now or datetime.now(UTC)) - _GRACE):
             project.remove_prediction(prediction_id)

@@ -1,4 +1,4 @@
-"""How far the filler is with one project, told to whoever asks: every worker's /health, and `pairloop-backend fill`."""
+"""How far the filler is with one project: written for every worker's /health, the dashboard and `pairloop-backend fill`."""
 
 import logging
 import time
@@ -15,36 +15,43 @@ _EVERY_SECONDS = 1.0
 
 
 class Progress:
-    """One visit's progress. `num_unread`: unanswered tasks that it has not read yet; `is_all_read`: it has seen the last page."""
+    """The progress of one pass over a project."""
 
     def __init__(self, folder: ProjectFolder, metrics: Metrics, *, clock: Callable[[], float] = time.time) -> None:
-        self.num_unread, self.is_all_read = 0, False
+        self.num_unread: int | None = None  # unanswered tasks that the pass has not read yet; None before its first page
         self._folder, self._metrics, self._clock = folder, metrics, clock
-        self._started, self._told = clock(), 0.0
+        self._started, self._written = clock(), 0.0
         self._log_once = LogOnce()
-        found = folder.read_progress()
-        self._number = _number(found) + 1
-        self._has_begun = bool(found.get("is_filling") or found.get("tasks_left"))  # a visit that was cut short left them so
-        self._is_right_for_none = "tasks_left" in found and not found.get("tasks_failed")
+        last = folder.read_progress()  # of the pass before this one
+        self._number = _count(last, "pass") + 1
+        self._num_left_before = _count(last, "tasks_left")
+        # An interrupted pass leaves tasks, and a killed one says that it still fills: the next pass corrects that.
+        self._is_worth_writing = bool(last.get("is_filling") or last.get("tasks_left"))
+        self._was_all_answered = "tasks_left" in last and not last.get("tasks_failed")
 
-    def tell(
+    @property
+    def is_all_read(self) -> bool:
+        """Whether the pass has read the last unanswered task."""
+        return self.num_unread == 0
+
+    def write(
         self, *, num_answered: int, num_under_way: int, dropped: Mapping[str, int], tokens_per_second: float, is_last: bool
     ) -> None:
-        """Remembers the numbers, about once a second, and at last.
+        """Writes filling.json and the figure of unanswered tasks, at most once a second; always at the end, with `is_last`.
 
-        A visit that found nothing to answer leaves no trace, unless that is news: to what one that was cut short left, to tasks
-        that failed and are gone, or because none has told before.
+        A pass that has nothing to answer keeps the numbers of the pass before it, which people still want to read. It writes
+        its own numbers in three cases: those before are wrong, tasks that failed are gone, or there are no numbers yet.
         """
         now = self._clock()
-        self._has_begun = self._has_begun or bool(num_answered or num_under_way or dropped)
-        self._has_begun = self._has_begun or (self.is_all_read and is_last and not self._is_right_for_none)
-        if not self._has_begun or (now < self._told + _EVERY_SECONDS and not is_last):
+        self._is_worth_writing |= bool(num_answered or num_under_way or dropped)
+        self._is_worth_writing |= is_last and self.is_all_read and not self._was_all_answered
+        if not self._is_worth_writing or (now < self._written + _EVERY_SECONDS and not is_last):
             return
-        self._told = now
-        num_left = self.num_unread + num_under_way
+        self._written = now
+        num_left = num_under_way + (self._num_left_before if self.num_unread is None else self.num_unread)
         rate = num_answered / max(now - self._started, 1e-3)
         self._metrics.tasks_unanswered.labels(str(self._folder.project_id)).set(num_left)
-        self._remember(
+        self._write(
             {
                 "tasks_left": num_left,
                 "tasks_answered": num_answered,
@@ -58,22 +65,23 @@ class Progress:
             }
         )
 
-    def _remember(self, progress: Mapping[str, Any]) -> None:
+    def _write(self, progress: Mapping[str, Any]) -> None:
         try:
             self._folder.write_progress(progress)
         except RegistryError as error:  # a full disk must not keep tasks from their answers
             if self._log_once.is_news(self._folder.project_id):
-                logger.warning("project %d: how far the filling is cannot be told: %s", self._folder.project_id, error)
+                logger.warning("project %d: how far the filling is cannot be written: %s", self._folder.project_id, error)
 
 
 def ended_pass(progress: Mapping[str, Any]) -> int | None:
-    """The number of the pass that wrote this at its end; None if that is under way, or if there was none.
+    """The number of the pass that wrote this at its end; None if that pass is under way, or if there was none.
 
     Passes over a project are counted, so that whoever waits for the next one need not compare clocks.
     """
-    return None if not progress or progress.get("is_filling") else _number(progress)
+    return None if not progress or progress.get("is_filling") else _count(progress, "pass")
 
 
-def _number(progress: Mapping[str, Any]) -> int:
-    number = progress.get("pass")
+def _count(progress: Mapping[str, Any], key: str) -> int:
+    """A number of the file, which may be damaged or of an older build; 0 then."""
+    number = progress.get(key)
     return number if isinstance(number, int) else 0

@@ -17,15 +17,14 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from contextlib import contextmanager
 from typing import Any
 
 from filelock import FileLock, Timeout
 
 from backend.filling.answer_rules import META_KEY, AnswerRules, Attempt, Draft
-from backend.filling.project_pass import candidate_score
 from backend.generators.jobs import WrittenAnswers
 from backend.generators.scheduler import Scheduler
+from backend.scoring.candidate_scores import candidate_scores
 from backend.scoring.champion import Champion
 from backend.scoring.predictions import predict_tasks, still_wanted
 from preference.atomic_files import write_whole, writing
@@ -61,33 +60,25 @@ class Import:
         self._drafts: list[Draft] = []
         self._sent_at = time.monotonic()
 
-    def run(self, rows: Iterable[dict[str, Any]], *, moved: Callable[[], None] = lambda: None) -> None:
-        """Imports each row, which is a task's data, unless its prompt is there; `moved` is called now and then.
+    def run(self, rows: Iterable[dict[str, Any]], *, on_progress: Callable[[], None] = lambda: None) -> None:
+        """Imports each row, which is a task's data, unless its prompt is there; `on_progress` is called now and then.
 
         Raises:
             StudioError, ModelError: nothing more can be done; what was imported stays, and a second run goes on.
             RegistryError: another import into this project is running, or MODEL_DIR is full or not writable.
         """
         self._folder.create()
-        with self._alone():
-            self._settle()
-            self._learn(self._project.all_tasks())
-            self._run(iter(rows), moved)
+        try:
+            with FileLock(self._folder.path / "import.lock").acquire(timeout=0):
+                self._settle()
+                self._learn(self._project.all_tasks())
+                self._run(iter(rows), on_progress)
+        except Timeout:
+            raise RegistryError(
+                f"Another import into project {self._project.id} is running; wait for its end, or stop it."
+            ) from None
 
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Keeps other imports out of this project."""
-        with writing(self._folder.path):
-            try:
-                lock = FileLock(self._folder.path / "import.lock").acquire(timeout=0)
-            except Timeout:
-                raise RegistryError(
-                    f"Another import into project {self._project.id} is running; wait for its end, or stop it."
-                ) from None
-        with lock:
-            yield
-
-    def _run(self, rows: Iterator[dict[str, Any]], moved: Callable[[], None]) -> None:
+    def _run(self, rows: Iterator[dict[str, Any]], on_progress: Callable[[], None]) -> None:
         while True:
             while len(self._writing) + len(self._drafts) < _BATCHES_UNDER_WAY * max(_TOGETHER, self._scheduler.capacity):
                 if (row := next(rows, None)) is None:
@@ -96,7 +87,7 @@ class Import:
             is_due = time.monotonic() > self._sent_at + _AT_LEAST_EVERY_SECONDS
             if len(self._drafts) >= _TOGETHER or (self._drafts and (is_due or not self._writing)):
                 self._send()
-            moved()
+            on_progress()
             if not self._writing and not self._drafts:
                 return
             for written in wait(self._writing, timeout=_AT_LEAST_EVERY_SECONDS, return_when=FIRST_COMPLETED).done:
@@ -123,7 +114,7 @@ class Import:
         self._writing[written] = attempt
 
     def _judge(self, attempt: Attempt, writing: WrittenAnswers) -> None:
-        outcome = self._answering.judge(attempt, writing, score=candidate_score(self._champion.serving))
+        outcome = self._answering.next_step(attempt, writing, score=candidate_scores(self._champion.serving))
         if isinstance(outcome, Attempt):
             self._ask(outcome)
         else:

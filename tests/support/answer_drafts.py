@@ -4,9 +4,10 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from backend.filling.answer_rules import AnswerRules, Attempt, Draft, Score
+from backend.filling.answer_rules import AnswerRules, Attempt, Draft
 from backend.generators.jobs import Jobs, WrittenAnswers
 from backend.generators.scheduler import write_all
+from backend.scoring.candidate_scores import Score
 from preference.labelling.label_config import LabelingLayout
 from preference.settings import Settings
 from preference.studio.project import Task
@@ -51,6 +52,6 @@ def draft(
         while isinstance(outcome, Attempt):
             seed, num_answers = answering.seed(outcome), answering.num_answers
             (writing,) = write_all(generator, [answering.prompt(one)], seeds=[seed], num_answers=num_answers)
-            outcome = answering.judge(outcome, writing, score=score)
+            outcome = answering.next_step(outcome, writing, score=score)
         drafts.append(outcome)
     return drafts, dropped

@@ -10,15 +10,17 @@ from typing import Any, Self
 import pytest
 import torch
 
-from backend.filling.answer_rules import META_KEY, AnswerRules
+from backend.filling.answer_rules import META_KEY
 from backend.filling.answer_stream import AnswerStream
 from backend.filling.filler import Filler
 from backend.filling.project_pass import ProjectPass
+from backend.filling.shown_version import ShownVersion
+from backend.filling.workbench import Workbench
 from backend.generators.echo import EchoGenerator
 from backend.generators.jobs import Job, Jobs, WrittenAnswers
 from backend.generators.scheduler import Scheduler, write_all
 from backend.monitoring.metrics import Metrics
-from backend.scoring.champion import Champions
+from backend.scoring.champion import Champion, Champions
 from preference.labelling.label_config import LabelingLayout
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import Versions
@@ -108,37 +110,39 @@ class House:
     def project(self, **options: Any) -> LabelStudioProject:
         return LabelStudioProject(self.settings, self.project_id, **options)
 
+    def bench(self, scheduler: Scheduler | None = None, *, champions: Champions | None = None) -> Workbench:
+        return Workbench(self.settings, champions or self.champions, scheduler or self.scheduler(), self.metrics)
+
     def stream(
-        self, scheduler: Scheduler | None = None, *, project: LabelStudioProject | None = None, **options: Any
+        self, scheduler: Scheduler | None = None, *, project: LabelStudioProject | None = None, is_urgent: bool = False
     ) -> AnswerStream:
-        scheduler = scheduler or self.scheduler()
-        answering = AnswerRules(LAYOUT, self.settings, scheduler.generator)
-        options = {"num_connections": 4, "metrics": self.metrics, **options}
-        return AnswerStream(project or self.project(), LAYOUT, answering, scheduler, **options)
+        return AnswerStream(project or self.project(), LAYOUT, self.bench(scheduler), is_urgent=is_urgent)
 
     def unanswered(self) -> Iterator[Task]:
         """The open tasks, read page after page."""
         return (task for page, _ in self.project().unanswered_tasks(LAYOUT) for task in page)
 
     def answer(self, stream: AnswerStream | None = None, **options: Any) -> list[int]:
-        """The ids of the tasks that a stream over all open tasks handed on, in that order."""
-        handed: list[int] = []
-        options = {"is_over": lambda: False, "hand_on": lambda tasks: handed.extend(task["id"] for task in tasks), **options}
-        assert (stream or self.stream()).run(self.unanswered(), **options)
-        return handed
+        """The ids of the tasks that a stream over all open tasks stored, in the order in which it passed them on."""
+        stored: list[int] = []
+        options = {"on_stored": lambda tasks: stored.extend(task["id"] for task in tasks), **options}
+        assert (stream or self.stream()).run(self.unanswered(), should_stop=lambda: False, **options)
+        return stored
 
-    def visit(self, **changes: Any) -> ProjectPass:
-        """A visit of a new process."""
-        parts: dict[str, Any] = {
-            "champion": self.champions.of(self.project_id),
-            "metrics": self.metrics,
-            "scheduler": self.scheduler(),
-        }
-        return ProjectPass(self.project(), self.folder, self.settings, **{**parts, **changes})
+    def open_pass(self, *, champion: Champion | None = None) -> ProjectPass:
+        """A pass of a new process."""
+        champions = None if champion is None else _Serving(champion, self.settings.model_dir)
+        return ProjectPass.open(self.project(), self.folder, ShownVersion(), self.bench(champions=champions))
+
+    def run_pass(
+        self, should_stop: Callable[[], bool] = lambda: False, *, champion: Champion | None = None, has_new_version: bool = False
+    ) -> bool:
+        """Whether a pass of a new process saw to everything."""
+        return self.open_pass(champion=champion).run(should_stop, has_new_version=has_new_version).is_done
 
     def filler(self, *, clock: Callable[[], float] = time.monotonic) -> Filler:
         """The filler of a new process."""
-        return Filler(self.settings, self.champions, self.scheduler(), self.metrics, clock=clock)
+        return Filler(self.bench(), clock=clock)
 
     def fill(self, filler: Filler | None = None) -> None:
         """One look that was asked for, of a new process where none is given."""
@@ -217,9 +221,15 @@ class House:
         return next((float(line.rpartition(" ")[2]) for line in lines if line.rpartition(" ")[0] == f"pairloop_{name}"), 0.0)
 
 
-def visit(house: House, *, has_new_version: bool = False) -> bool:
-    """Whether a visit of a new process saw to everything."""
-    return house.visit().run(lambda: False, has_new_version=has_new_version)
+class _Serving(Champions):
+    """One champion, of whatever model."""
+
+    def __init__(self, champion: Champion, model_dir: Path) -> None:
+        super().__init__(model_dir, device=torch.device("cpu"))
+        self._champion = champion
+
+    def of(self, project_id: int) -> Champion:
+        return self._champion
 
 
 def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -235,4 +245,4 @@ def fill_forever(settings: Settings, project_id: int) -> None:
     generator, metrics = Asked(lambda prompts: time.sleep(0.01)), Metrics()
     scheduler = Scheduler(lambda: generator, metrics)
     threading.Thread(target=scheduler.run, daemon=True).start()
-    Filler(settings, champions, scheduler, metrics).run(threading.Event())
+    Filler(Workbench(settings, champions, scheduler, metrics)).run(threading.Event())

@@ -1,4 +1,3 @@
-import io
 import multiprocessing
 import threading
 import time
@@ -8,14 +7,14 @@ from typing import Any
 
 import pytest
 from filelock import FileLock
-from rich.console import Console
 
-from backend.commands.fill import fill, import_prompts
+from backend.commands.fill import fill
 from backend.filling.filler import Filler
-from preference.errors import LayoutError, ModelError, PairloopError, PromptFileError, RegistryError, StudioNotFound
+from preference.errors import LayoutError, ModelError, PairloopError, RegistryError
 from preference.projects.folder import ProjectFolder
 from tests.conftest import SettingsFactory
 from tests.support.filling_house import EMPTY, House, fill_forever
+from tests.support.screen import Screen
 from tests.support.studio_double import KEY, StudioDouble, wait_until
 
 ANSWERED = {"prompt": "p", "answer1": "short", "answer2": "a much longer answer"}
@@ -31,29 +30,10 @@ def house(studio: StudioDouble, settings_for: SettingsFactory) -> Iterator[House
         yield house
 
 
-class Screen:
-    """A console that is no terminal, and what stands on it."""
-
-    def __init__(self) -> None:
-        self._file = io.StringIO()
-        self.console = Console(file=self._file, width=160)
-
-    @property
-    def lines(self) -> list[str]:
-        return [" ".join(line.split()) for line in self._file.getvalue().splitlines() if line.strip()]
-
-
 def filled(house: House, **options: Any) -> list[str]:
     """What `fill` printed."""
     screen = Screen()
     fill(house.project(), house.settings, console=screen.console, **options)
-    return screen.lines
-
-
-def brought(house: House, path: Path) -> list[str]:
-    """What `import` printed."""
-    screen = Screen()
-    import_prompts(house.project(), house.settings, path, console=screen.console)
     return screen.lines
 
 
@@ -359,58 +339,9 @@ def test_the_work_of_a_process_that_is_killed_is_taken_over(house: House, tiny_b
     assert len(house.patched()) < 60 + 30, "it began where the other ended"
 
 
-# To import
-
-
-def test_an_import_prints_what_became_of_the_prompts(house: House, tmp_path: Path, tiny_base: Path) -> None:
-    house.promote(tiny_base, weight=1)
-    house.add({"prompt": "Prompt 1", **EMPTY})
-    path = tmp_path / "prompts.txt"
-    path.write_text("\n".join(f"Prompt {n}" for n in range(120)) + "\nPrompt 3\n", encoding="utf-8")
-
-    lines = brought(house, path)
-
-    assert lines[0] == f"{path}: 121 prompts; reading those that project {house.project_id} holds"
-    assert lines[1].startswith("prompts imported ") and " 121/121 " in lines[1] and " answers/s, 0 s left " in lines[1]
-    assert sorted(lines[2:]) == ["119 imported, 119 of them answered", "2 skipped, the project holds the prompt"]
-    assert len(house.studio.tasks) == 120
-
-
-def test_a_file_that_is_wrong_at_its_end_is_refused_before_anything_is_imported(house: House, tmp_path: Path) -> None:
-    path = tmp_path / "prompts.jsonl"
-    path.write_text('"Prompt"\n' * 300 + "{}\n", encoding="utf-8")
-
-    with pytest.raises(PromptFileError, match=r"line 301: no prompt"):
-        brought(house, path)
-
-    assert house.studio.tasks == {}
-
-
-def test_an_empty_file_is_no_error(house: House, tmp_path: Path) -> None:
-    path = tmp_path / "prompts.txt"
-    path.write_text("\n", encoding="utf-8")
-
-    assert brought(house, path)[0].startswith(f"{path}: 0 prompts;")
-
-
-def test_what_was_imported_is_told_where_it_ends_too_soon(house: House, tmp_path: Path) -> None:
-    path = tmp_path / "prompts.txt"
-    path.write_text("\n".join(f"Prompt {n}" for n in range(150)), encoding="utf-8")
-    house.at(f"POST /api/projects/{house.project_id}/import", lambda: house.studio.failures.append(404), time=2)
-    screen = Screen()
-
-    with pytest.raises(StudioNotFound):
-        import_prompts(house.project(), house.settings, path, console=screen.console)
-
-    assert screen.lines[-1] == "100 imported, 100 of them answered"
-
-
-def test_no_thread_is_left(house: House, tmp_path: Path) -> None:
-    path = tmp_path / "prompts.txt"
-    path.write_text("Prompt", encoding="utf-8")
-
-    brought(house, path)
+def test_no_thread_remains(house: House) -> None:
     house.add_prompts(2)
+
     filled(house)
 
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith(("generator", "storing", "handing"))]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith(("generator", "storing", "passing-on"))]

@@ -65,7 +65,7 @@ def test_a_task_that_somebody_answered_before_it_was_begun_is_not_written_at_all
     (task,) = house.add({"prompt": "p", "answer1": "a", "answer2": "b"})
     stream = house.stream()
 
-    assert stream.run(iter(house.project().tasks([task]).values()), is_over=lambda: False, hand_on=lambda _: None)
+    assert stream.run(iter(house.project().tasks([task]).values()), should_stop=lambda: False)
 
     assert (house.generator.jobs, house.patched(), stream.num_answered, stream.dropped) == ([], [], 0, {})
 

@@ -47,7 +47,7 @@ def test_of_1500_tasks_no_more_than_two_and_a_half_batches_are_ever_under_way(ho
     tasks = house.add_prompts(1500)
     house.generator.capacity = 8
     read, handed, arrived, most = list[int](), list[int](), list[str](), Counter[str]()
-    stream = house.stream(num_connections=4)
+    stream = house.stream()
     house.studio.on_arrival = arrived.append
 
     def watch(prompts: list[str]) -> None:
@@ -61,7 +61,7 @@ def test_of_1500_tasks_no_more_than_two_and_a_half_batches_are_ever_under_way(ho
             yield task
 
     house.generator.meanwhile = watch
-    assert stream.run(reading(), is_over=lambda: False, hand_on=lambda some: handed.extend(task["id"] for task in some))
+    assert stream.run(reading(), should_stop=lambda: False, on_stored=lambda some: handed.extend(task["id"] for task in some))
 
     assert sorted(handed) == house.patched() == read == tasks
     assert 8 < most["begun"] <= most["under way"] <= 20, most
@@ -109,7 +109,8 @@ def test_tasks_are_stored_over_several_connections_at_once(house: House) -> None
         together.append(len(arrived) - len(house.patched()) + request.startswith("PATCH"))
 
     house.studio.on_arrival, house.studio.on_request = hold, count
-    house.answer(house.stream(num_connections=3))
+    house.settings = house.settings.replace(storing_connections=3)
+    house.answer()
 
     assert house.is_answered(*tasks)
     assert max(together) == 3
@@ -119,7 +120,7 @@ def test_stored_tasks_are_handed_on_some_at_a_time_as_they_are_now(house: House)
     tasks = house.add_prompts(30)
     handing, handed, threads = threading.Lock(), list[list[Task]](), set[str]()
 
-    def hand_on(some: list[Task]) -> None:
+    def score(some: list[Task]) -> None:
         assert handing.acquire(blocking=False), "one call at a time"
         threads.add(threading.current_thread().name)
         if not handed:
@@ -127,7 +128,7 @@ def test_stored_tasks_are_handed_on_some_at_a_time_as_they_are_now(house: House)
         handed.append(some)
         handing.release()
 
-    house.answer(hand_on=hand_on)
+    house.answer(on_stored=score)
 
     assert sorted(task["id"] for some in handed for task in some) == tasks
     assert all(task["data"] == house.data(task["id"]) for some in handed for task in some)
@@ -145,8 +146,8 @@ def test_an_urgent_stream_is_written_before_what_waits(house: House) -> None:
         submitted.set()
 
     def open_task() -> None:
-        stream = house.stream(scheduler, is_urgent=True, num_connections=1)
-        assert stream.run(reading(), is_over=lambda: False, hand_on=lambda _: None, deadline=time.monotonic() + 60)
+        stream = house.stream(scheduler, is_urgent=True)
+        assert stream.run(reading(), should_stop=lambda: False, deadline=time.monotonic() + 60)
 
     opening = threading.Thread(target=open_task)
 
@@ -175,7 +176,9 @@ def test_when_it_is_over_nothing_is_begun_and_what_was_begun_is_ended(house: Hou
     handed: list[int] = []
     stream = house.stream()
 
-    is_done = stream.run(house.unanswered(), is_over=over.is_set, hand_on=lambda some: handed.extend(task["id"] for task in some))
+    is_done = stream.run(
+        house.unanswered(), should_stop=over.is_set, on_stored=lambda some: handed.extend(task["id"] for task in some)
+    )
 
     assert not is_done
     assert 8 <= len(handed) < 40
@@ -188,9 +191,9 @@ def test_at_the_deadline_what_is_under_way_is_left_to_others(house: House) -> No
     (task,) = house.add_prompts(1)
     gate = threading.Event()
     house.generator.meanwhile = lambda prompts: gate.wait(60)
-    stream = house.stream(is_urgent=True, num_connections=1)
+    stream = house.stream(is_urgent=True)
 
-    is_done = stream.run(house.unanswered(), is_over=lambda: False, hand_on=lambda _: None, deadline=time.monotonic() + 0.05)
+    is_done = stream.run(house.unanswered(), should_stop=lambda: False, deadline=time.monotonic() + 0.05)
     gate.set()
 
     assert not is_done
@@ -202,10 +205,10 @@ def test_at_the_deadline_what_is_under_way_is_left_to_others(house: House) -> No
 def test_a_stream_with_a_deadline_does_not_wait_for_a_label_studio_that_is_away(house: House) -> None:
     house.add_prompts(1)
     house.generator.meanwhile = lambda prompts: setattr(house.studio, "failures", [503] * 1000)
-    stream = house.stream(project=impatient(house), is_urgent=True, num_connections=1)
+    stream = house.stream(project=impatient(house), is_urgent=True)
 
     with pytest.raises(StudioUnreachable, match="keeps failing with 503"):
-        stream.run(house.unanswered(), is_over=lambda: False, hand_on=lambda _: None, deadline=time.monotonic() + 60)
+        stream.run(house.unanswered(), should_stop=lambda: False, deadline=time.monotonic() + 60)
 
     assert house.patched() == []
 
@@ -270,7 +273,7 @@ def test_an_error_while_handing_on_ends_the_stream_and_what_was_written_is_store
         raise StudioError("Label Studio refused")
 
     with pytest.raises(StudioError, match="Label Studio refused"):
-        house.answer(hand_on=fail)
+        house.answer(on_stored=fail)
 
     assert len(house.patched()) == len(house.generator.jobs) < 60
 
@@ -349,6 +352,6 @@ def test_a_page_that_cannot_be_read_does_not_cost_what_was_written(house: House)
     house.generator.meanwhile = lambda prompts: gate.wait(60)
     stream = house.stream()
     with pytest.raises(StudioUnreachable, match="Label Studio is away"):
-        stream.run(reading(), is_over=lambda: False, hand_on=lambda _: None)
+        stream.run(reading(), should_stop=lambda: False)
 
     assert house.is_answered(*tasks)

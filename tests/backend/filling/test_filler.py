@@ -106,7 +106,7 @@ def test_a_removal_that_label_studio_refuses_costs_the_visit_nothing_and_is_left
     tasks = house.add(*[ANSWERED] * 3)
     for weight in (1, -1):
         house.promote(tiny_base, weight=weight)
-        assert house.visit().run(lambda: False, has_new_version=True)
+        assert house.run_pass(has_new_version=True)
     house.add({"prompt": "", **EMPTY})
 
     def refuse(request: str) -> None:
@@ -148,9 +148,9 @@ def test_what_was_replaced_a_day_ago_is_removed_a_page_a_visit_and_then_once_an_
     now, never, version = [0.0], threading.Event(), house.promote(tiny_base, weight=1)
     house.studio.clock = lambda: time.time() - 2 * 86400
     tasks = house.add(*[ANSWERED] * 120)
-    assert house.visit().run(lambda: False, has_new_version=True)
+    assert house.run_pass(has_new_version=True)
     again = house.promote(tiny_base, weight=-1)
-    assert house.visit().run(lambda: False, has_new_version=True)
+    assert house.run_pass(has_new_version=True)
     assert house.versions(tasks) == [[version, again]] * 120
     filler, left = house.filler(clock=lambda: now[0]), []
     requests = house.studio.requests

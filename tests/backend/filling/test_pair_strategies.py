@@ -10,7 +10,7 @@ from backend.filling.pair_strategies import STRATEGIES, WITH_REWARDS, Candidates
 from backend.generators.jobs import WrittenAnswers
 from preference.settings import Settings
 from tests.conftest import SettingsFactory
-from tests.support.filling_house import House, visit
+from tests.support.filling_house import House
 from tests.support.studio_double import KEY, StudioDouble
 
 TEXTS = [
@@ -126,7 +126,7 @@ def test_the_pair_that_is_shown_is_the_strategys_by_the_served_models_rewards(
     tasks = house.add_prompts(12)
     house.generator.write = lambda job: WrittenAnswers(CANDIDATES[: job.num_answers])
 
-    assert visit(house)
+    assert house.run_pass()
 
     pairs = [pair for pair in combinations(range(5), 2) if pair != (0, 3)]
     for n, task in enumerate(tasks):
@@ -153,7 +153,7 @@ def test_without_a_champion_a_strategy_by_rewards_takes_any_pair_and_says_so(hou
     house.settings = house.settings.replace(num_candidates=3, pair_strategy="uncertain")
     (task,) = house.add_prompts(1)
 
-    assert visit(house)
+    assert house.run_pass()
 
     assert house.is_answered(task)
     assert house.record(task)["strategy"] == "random" and "rewards" not in house.record(task)
@@ -165,7 +165,7 @@ def test_candidates_for_a_half_answered_task_are_compared_with_its_answer(house:
     (task,) = house.add({"prompt": "Why?", "answer1": "", "answer2": CANDIDATES[0]})
     house.generator.write = lambda job: WrittenAnswers(CANDIDATES)
 
-    assert visit(house)
+    assert house.run_pass()
 
     record = house.record(task)
     assert house.answers(task) == (CANDIDATES[record["left_sample"]], CANDIDATES[0])

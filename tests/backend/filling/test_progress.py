@@ -10,7 +10,7 @@ from backend.monitoring.metrics import Metrics
 from preference.errors import ModelError
 from preference.projects.folder import ProjectFolder
 from tests.conftest import SettingsFactory
-from tests.support.filling_house import EMPTY, House, echo, visit
+from tests.support.filling_house import EMPTY, House, echo
 from tests.support.studio_double import KEY, StudioDouble, wait_until
 
 
@@ -34,7 +34,9 @@ def folder(settings_for: SettingsFactory) -> ProjectFolder:
 def tell(
     progress: Progress, *, answered: int = 0, under_way: int = 0, dropped: Mapping[str, int] | None = None, is_last: bool = False
 ) -> None:
-    progress.tell(num_answered=answered, num_under_way=under_way, dropped=dropped or {}, tokens_per_second=12.34, is_last=is_last)
+    progress.write(
+        num_answered=answered, num_under_way=under_way, dropped=dropped or {}, tokens_per_second=12.34, is_last=is_last
+    )
 
 
 def test_progress_holds_what_is_left_what_was_done_and_how_long_it_takes(folder: ProjectFolder) -> None:
@@ -95,14 +97,14 @@ def test_a_visit_that_found_nothing_leaves_no_trace(folder: ProjectFolder) -> No
 
 
 def test_that_nothing_is_left_is_told_once_and_no_sooner_than_the_last_page_is_read(folder: ProjectFolder) -> None:
-    for is_all_read, expected in ((False, None), (True, 0)):
+    for num_unread, expected in ((None, None), (0, 0)):
         progress = Progress(folder, Metrics(), clock=Clock())
-        progress.is_all_read = is_all_read
+        progress.num_unread = num_unread
         tell(progress, is_last=True)
         assert folder.read_progress().get("tasks_left") == expected
 
     later = Progress(folder, Metrics())
-    later.is_all_read = True
+    later.num_unread = 0
     tell(later, is_last=True)
 
     assert folder.read_progress()["at"] == 1000.0
@@ -112,7 +114,7 @@ def test_tasks_that_failed_and_are_gone_are_forgotten(folder: ProjectFolder) -> 
     tell(Progress(folder, Metrics(), clock=Clock()), dropped={"no": 1}, is_last=True)
 
     progress = Progress(folder, Metrics(), clock=Clock())
-    progress.is_all_read = True
+    progress.num_unread = 0
     tell(progress, is_last=True)
 
     assert folder.read_progress()["tasks_failed"] == {}
@@ -140,10 +142,23 @@ def test_what_a_visit_that_was_cut_short_left_behind_is_put_right_by_the_next(
 ) -> None:
     tell(Progress(folder, Metrics(), clock=Clock()), answered=9, under_way=under_way, is_last=is_last)
 
-    tell(Progress(folder, Metrics(), clock=Clock()), is_last=True)  # which finds that all is done
+    progress = Progress(folder, Metrics(), clock=Clock())
+    progress.num_unread = 0
+    tell(progress, is_last=True)  # which finds that all is done
 
-    progress = folder.read_progress()
-    assert (progress["tasks_left"], progress["is_filling"]) == (0, False)
+    written = folder.read_progress()
+    assert (written["tasks_left"], written["is_filling"]) == (0, False)
+
+
+def test_a_pass_that_ends_before_it_has_read_anything_does_not_say_that_nothing_is_left(folder: ProjectFolder) -> None:
+    killed = Progress(folder, Metrics(), clock=Clock())
+    killed.num_unread = 40
+    tell(killed, answered=9, under_way=10)
+
+    tell(Progress(folder, Metrics(), clock=Clock()), is_last=True)  # Label Studio did not answer
+
+    written = folder.read_progress()
+    assert (written["tasks_left"], written["is_filling"]) == (50, False)
 
 
 # Of a visit
@@ -166,7 +181,7 @@ def test_the_progress_of_a_visit_is_told_while_it_works_and_at_its_end(house: Ho
         return WrittenAnswers([], refused="no: it is not nice") if job.prompt == "Refused" else echo(job)
 
     house.generator.write = write
-    assert visit(house)
+    assert house.run_pass()
 
     during = next(progress for progress in told if progress)
     assert during["is_filling"] and 0 < during["tasks_left"] <= 122
@@ -194,7 +209,7 @@ def test_while_it_works_the_figures_show_what_is_left_and_what_waits(house: Hous
         seen.append((left, house.figure("jobs_waiting"), house.figure("batch_size")))
 
     house.generator.meanwhile = look
-    assert visit(house)
+    assert house.run_pass()
 
     assert max(left for left, _, _ in seen) == 120
     assert 2 <= max(waiting for _, waiting, _ in seen) <= 10
@@ -209,7 +224,7 @@ def test_a_visit_that_fails_tells_how_many_tasks_are_left(house: House) -> None:
 
     house.generator.meanwhile = crash
     with pytest.raises(ModelError):
-        visit(house)
+        house.run_pass()
 
     progress = house.folder.read_progress()
     assert not progress["is_filling"]

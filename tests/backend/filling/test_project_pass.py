@@ -8,7 +8,7 @@ import pytest
 from preference.errors import LayoutError
 from preference.projects.versions import UNTRAINED
 from tests.conftest import SettingsFactory
-from tests.support.filling_house import ANSWERED, CHOICE, EMPTY, RENAMED, House, echo, visit, warnings_of
+from tests.support.filling_house import ANSWERED, CHOICE, EMPTY, RENAMED, House, echo, warnings_of
 from tests.support.studio_double import KEY, LABEL_CONFIG, StudioDouble
 
 
@@ -25,7 +25,7 @@ def test_a_visit_answers_all_and_says_so(house: House, caplog: pytest.LogCapture
     tasks = house.add_prompts(11)
     caplog.set_level(logging.INFO, "backend.filling.project_pass")
 
-    assert visit(house)
+    assert house.run_pass()
 
     assert house.is_answered(*tasks)
     assert house.versions(tasks) == [[]] * 11  # no champion: nothing is suggested
@@ -36,7 +36,7 @@ def test_a_visit_that_finds_nothing_says_and_stores_nothing(house: House, caplog
     house.add(ANSWERED)
     caplog.set_level(logging.INFO, "backend.filling.project_pass")
 
-    assert visit(house)
+    assert house.run_pass()
 
     assert caplog.messages == []
     assert house.folder.read_progress()["tasks_left"] == 0  # nobody had told before
@@ -49,14 +49,14 @@ def test_judged_and_skipped_tasks_are_never_touched(house: House, tiny_base: Pat
     house.studio.annotate(judged, CHOICE)
     house.studio.annotate(skipped, [], is_skip=True)
     house.studio.annotate(judged_answered, CHOICE)
-    visited = house.visit()
+    result = house.open_pass().run(lambda: False, has_new_version=True)
 
-    assert visited.run(lambda: False, has_new_version=True)
+    assert result.is_done
 
     assert house.patched() == []
     assert house.generator.prompts == []
     assert house.versions([judged, skipped, judged_answered]) == [[], [], []]
-    assert visited.dropped == {"judged or skipped while empty": 2}
+    assert result.dropped == {"judged or skipped while empty": 2}
 
 
 def test_a_task_that_is_judged_between_its_answers_and_its_prediction_gets_none(house: House, tiny_base: Path) -> None:
@@ -68,7 +68,7 @@ def test_a_task_that_is_judged_between_its_answers_and_its_prediction_gets_none(
             house.studio.annotate(judged, CHOICE)
 
     house.studio.on_request = judge
-    assert visit(house)
+    assert house.run_pass()
 
     assert house.versions([judged, other]) == [[], [version]]
 
@@ -79,7 +79,7 @@ def test_predictions_are_stored_in_bulk_once_a_version(house: House, tiny_base: 
     tasks = [*house.add_prompts(250), *house.add(ANSWERED)]
 
     for _ in range(3):  # each after a restart
-        assert visit(house)
+        assert house.run_pass()
 
     assert house.versions(tasks) == [[version]] * 251
     assert house.num_bulks() < 80
@@ -93,7 +93,7 @@ def test_open_tasks_are_scored_a_hundred_in_a_request(house: House, tiny_base: P
     version = house.promote(tiny_base, weight=1)
     tasks = house.add(*[ANSWERED] * 230)
 
-    assert visit(house, has_new_version=True)
+    assert house.run_pass(has_new_version=True)
 
     assert house.versions(tasks) == [[version]] * 230
     assert house.num_bulks() == 3
@@ -102,11 +102,11 @@ def test_open_tasks_are_scored_a_hundred_in_a_request(house: House, tiny_base: P
 def test_what_label_studio_did_not_keep_is_told(house: House, tiny_base: Path, caplog: pytest.LogCaptureFixture) -> None:
     house.promote(tiny_base, weight=1)
     house.add(ANSWERED, ANSWERED)
-    visited = house.visit()
+    opened = house.open_pass()
     project = house.studio.projects[house.project_id]
     project["label_config"] = LABEL_CONFIG.replace('toName="answer1,answer2"', 'toName="a,b"')  # after it was read
 
-    assert visited.run(lambda: False, has_new_version=False)
+    assert opened.run(lambda: False, has_new_version=False).is_done
 
     assert f"project {house.project_id}: Label Studio kept 0 of 2 predictions" in warnings_of(caplog)
     assert house.figure("predictions_stored_total") == 0
@@ -119,7 +119,7 @@ def test_a_task_that_is_deleted_just_before_it_is_stored_costs_no_other_its_pred
     tasks = house.add_prompts(3)
     house.at(f"PATCH /api/tasks/{tasks[1]}/", lambda: house.studio.tasks.pop(tasks[1]))
 
-    assert visit(house)
+    assert house.run_pass()
 
     assert house.is_answered(tasks[0], tasks[2])
     assert house.versions([tasks[0], tasks[2]]) == [[version]] * 2
@@ -140,9 +140,9 @@ def test_tasks_that_are_deleted_judged_or_edited_while_they_are_scored_hurt_no_o
 
     house.at("GET /api/tasks/", interfere, time=4)  # after the unanswered, the ids of the unscored and a page of these
 
-    assert visit(house)
+    assert house.run_pass()
     assert house.versions([judged, edited, other]) == [[], [], [version]]
-    assert visit(house)
+    assert house.run_pass()
 
     assert house.versions([judged, edited, other]) == [[], [version], [version]]
     assert house.studio.tasks[edited]["predictions"][0]["result"][0]["value"] == {"selected": "left"}
@@ -156,9 +156,9 @@ def test_a_task_that_is_deleted_in_the_very_last_moment_delays_the_scores_of_the
     deleted, other = house.add(ANSWERED, ANSWERED)
     house.at(f"POST /api/projects/{house.project_id}/import/predictions", lambda: house.studio.tasks.pop(deleted))
 
-    assert visit(house)
+    assert house.run_pass()
     assert house.versions([other]) == [[]]
-    assert visit(house)
+    assert house.run_pass()
 
     assert house.versions([other]) == [[version]]
     (warning,) = warnings_of(caplog)
@@ -175,7 +175,7 @@ def test_a_task_that_predict_scored_meanwhile_gets_no_second_prediction(house: H
     # The list of unanswered tasks, the list of unscored ones, and the look at what was scored.
     house.at("GET /api/tasks/", lambda: house.studio.tasks[task]["predictions"].append(prediction), time=3)
 
-    assert visit(house)
+    assert house.run_pass()
 
     assert house.versions([task]) == [[version]]
 
@@ -207,7 +207,7 @@ def test_prompts_that_lost_their_head_are_told(house: House, caplog: pytest.LogC
     house.add_prompts(1)
     caplog.set_level(logging.INFO, "backend.filling.project_pass")
 
-    assert visit(house)
+    assert house.run_pass()
 
     assert f"project {house.project_id}: 1 prompts were cut to the window at their head" in caplog.messages
 
@@ -218,11 +218,11 @@ def test_prompts_that_lost_their_head_are_told(house: House, caplog: pytest.LogC
 def test_a_label_config_that_was_changed_between_visits_is_followed(house: House, tiny_base: Path) -> None:
     version = house.promote(tiny_base, weight=1)
     house.add_prompts(2)
-    assert visit(house)
+    assert house.run_pass()
     house.studio.projects[house.project_id]["label_config"] = RENAMED
     (task,) = house.add({"question": "Q", "left": "", "right": "", **EMPTY})
 
-    assert visit(house)
+    assert house.run_pass()
 
     data = house.data(task)
     assert data["left"].endswith("of: Q") and data["right"].endswith("of: Q")
@@ -242,9 +242,9 @@ def test_a_label_config_that_is_changed_during_a_visit_ends_it_and_the_next_foll
 
     house.generator.meanwhile = rename
 
-    assert not visit(house)
+    assert not house.run_pass()
     assert house.answers(tasks[150]) == ("", "")
-    assert visit(house)
+    assert house.run_pass()
 
     assert house.data(tasks[-1])["left"].endswith("of: Q")
     assert house.answers(tasks[-1]) == ("", "")
@@ -254,7 +254,7 @@ def test_a_label_config_that_does_not_fit_is_refused_at_the_start(house: House) 
     house.studio.projects[house.project_id]["label_config"] = "<View/>"
 
     with pytest.raises(LayoutError, match="no <Pairwise> tags"):
-        house.visit()
+        house.open_pass()
 
 
 def test_tasks_that_are_imported_meanwhile_are_answered_by_this_visit_or_the_next(house: House) -> None:
@@ -266,9 +266,9 @@ def test_tasks_that_are_imported_meanwhile_are_answered_by_this_visit_or_the_nex
             more.extend(house.add(*({"prompt": f"New {n}", **EMPTY} for n in range(5))))
 
     house.generator.meanwhile = import_more
-    assert visit(house)
+    assert house.run_pass()
     assert house.is_answered(*tasks)
-    assert visit(house)
+    assert house.run_pass()
 
     assert house.is_answered(*more)
     assert len(house.generator.jobs) == 135
@@ -279,6 +279,6 @@ def test_a_visit_that_finds_everything_in_order_makes_label_studio_call_nobody(h
     house.studio.projects[house.project_id]["model_version"] = UNTRAINED
     house.studio.requests.clear()
 
-    assert visit(house)
+    assert house.run_pass()
 
     assert not [request for request in house.studio.requests if "/api/ml" in request]

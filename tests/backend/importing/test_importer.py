@@ -303,7 +303,7 @@ def after_the_import(house: House, happens: Callable[[], object]) -> None:
 def test_tasks_that_the_filler_scored_meanwhile_get_no_second_prediction(house: House, tiny_base: Path) -> None:
     version = house.promote(tiny_base, weight=1)
     filled: list[bool] = []
-    after_the_import(house, lambda: filled.append(house.visit().run(lambda: False, has_new_version=False)))
+    after_the_import(house, lambda: filled.append(house.run_pass()))
 
     assert bring(house, rows(30)) == {"imported": 30}
 

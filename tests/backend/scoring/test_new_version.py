@@ -7,7 +7,7 @@ import pytest
 
 from preference.projects.versions import UNTRAINED
 from tests.conftest import SettingsFactory
-from tests.support.filling_house import ANSWERED, House, visit
+from tests.support.filling_house import ANSWERED, House
 from tests.support.studio_double import KEY, StudioDouble
 
 
@@ -40,7 +40,7 @@ def test_open_tasks_are_scored_by_a_new_version_before_others_are_answered(
     prompts = house.add_prompts(3)
     seen = watched(house, version, tasks)
 
-    assert visit(house, has_new_version=has_new_version)
+    assert house.run_pass(has_new_version=has_new_version)
 
     assert seen == [3 if has_new_version else 0] * 3
     assert house.versions([*tasks, *prompts]) == [[version]] * 6
@@ -55,7 +55,7 @@ def test_a_new_version_is_shown_when_every_open_task_has_its_prediction_and_the_
     house.folder.write_host("backend:9090")
     lengths = [n * 61 % 130 for n in range(130)]
     tasks = house.add(*({"prompt": f"p{n}", "answer1": "a", "answer2": "a " * (1 + length)} for n, length in enumerate(lengths)))
-    assert visit(house)
+    assert house.run_pass()
     score = {task: house.studio.tasks[task]["predictions"][0]["score"] for task in tasks}
     second, shown = house.promote(tiny_base, weight=-0.1), []
 
@@ -65,7 +65,7 @@ def test_a_new_version_is_shown_when_every_open_task_has_its_prediction_and_the_
 
     house.studio.on_request = watch
     house.studio.bodies.clear()
-    assert visit(house, has_new_version=True)
+    assert house.run_pass(has_new_version=True)
 
     assert shown[0] == first and house.studio.projects[house.project_id]["model_version"] == second
     assert {row["title"] for row in house.studio.rows.values()} == {second}
@@ -80,7 +80,7 @@ def test_a_version_is_not_shown_while_label_studio_refuses_its_predictions(house
     tasks = house.add(*[ANSWERED] * 3)
     row = house.studio.add_row(house.project_id, "http://backend:9090", UNTRAINED)
     house.folder.write_host("backend:9090")
-    assert visit(house)
+    assert house.run_pass()
     second = house.promote(tiny_base, weight=-1)
 
     def refuse(request: str) -> None:
@@ -88,11 +88,11 @@ def test_a_version_is_not_shown_while_label_studio_refuses_its_predictions(house
             house.studio.failures = [400]
 
     house.studio.on_request = refuse
-    assert visit(house, has_new_version=True)
+    assert house.run_pass(has_new_version=True)
     assert house.studio.rows[row]["title"] == house.studio.projects[house.project_id]["model_version"] == first
 
     house.studio.on_request = lambda request: None
-    assert visit(house, has_new_version=True)
+    assert house.run_pass(has_new_version=True)
     assert house.studio.rows[row]["title"] == house.studio.projects[house.project_id]["model_version"] == second
     assert house.versions(tasks) == [[first, second]] * 3
 
@@ -107,7 +107,7 @@ def test_a_visit_leaves_when_another_version_is_promoted(house: House, tiny_base
             promoted.append(house.promote(tiny_base, weight=-1))
 
     house.generator.meanwhile = promote
-    assert not visit(house)
+    assert not house.run_pass()
     (second,) = promoted
     answered = [task for task in tasks if house.is_answered(task)]
     assert 10 <= len(answered) < 40
@@ -116,7 +116,7 @@ def test_a_visit_leaves_when_another_version_is_promoted(house: House, tiny_base
     assert all(versions in ([first], [second]) for versions in house.versions(answered))
 
     seen = watched(house, second, answered)
-    assert visit(house, has_new_version=True)
+    assert house.run_pass(has_new_version=True)
 
     assert house.is_answered(*tasks)
     assert seen == [len(answered)] * (40 - len(answered))
@@ -129,7 +129,7 @@ def test_scoring_is_left_between_two_pages_when_it_is_over(house: House, tiny_ba
     tasks = house.add(*[ANSWERED] * 150)
     house.add_prompts(1)
 
-    assert not house.visit().run(lambda: house.num_bulks() == 1, has_new_version=True)
+    assert not house.run_pass(lambda: house.num_bulks() == 1, has_new_version=True)
 
     assert sum(map(len, house.versions(tasks))) == 100
     assert house.generator.jobs == []

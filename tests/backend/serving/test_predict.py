@@ -65,7 +65,7 @@ def opened(house: House) -> Iterator[Open]:
         backends.append(Backend(house.settings.replace(**changes)))
         backends[-1].start()
         if is_chosen:
-            wait_until(lambda: backends[-1]._filler.is_chosen)
+            wait_until(lambda: backends[-1].filler.is_chosen)
         return Opened(house, backends[-1])
 
     yield start

@@ -24,7 +24,7 @@ def test_a_backend_waits_for_all_its_threads_together_no_longer_than_it_is_given
     threads = [Endless(end) for _ in range(3)]
     for thread in threads:
         thread.start()
-    backend._threads = [*threads]
+    backend.threads = [*threads]
 
     backend.stop(timeout_seconds=0.1)
     end.set()

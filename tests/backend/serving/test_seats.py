@@ -2,7 +2,8 @@
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -31,16 +32,23 @@ def client(backend: Backend) -> FlaskClient:
     return create_app(backend).test_client()
 
 
+@contextmanager
+def all_seats(backend: Backend) -> Iterator[None]:
+    """Takes every seat that is not for long requests: all of the worker's threads but three."""
+    with ExitStack() as taken:
+        for _ in range(backend.settings.server.threads - 3):
+            assert taken.enter_context(backend.predictor.seats.take(1)) == "compute"
+        assert taken.enter_context(backend.predictor.seats.take(1)) == "read"
+        yield
+
+
 def test_health_is_not_kept_waiting_by_predictions_that_take_every_seat(backend: Backend, client: FlaskClient) -> None:
-    seats = backend.settings.server.threads - 3
-    for _ in range(seats):
-        assert backend._seats.acquire(blocking=False)
+    with all_seats(backend):
+        answer = client.post("/predict", json=CALLS["predict"])
 
-    answer = client.post("/predict", json=CALLS["predict"])
-
-    assert answer.status_code == 200
-    assert answer.get_json() == {"results": [[] for _ in CALLS["predict"]["tasks"]]}
-    assert client.get("/health").get_json()["status"] == "UP"
+        assert answer.status_code == 200
+        assert answer.get_json() == {"results": [[] for _ in CALLS["predict"]["tasks"]]}
+        assert client.get("/health").get_json()["status"] == "UP"
 
 
 def test_one_long_request_at_a_time_is_scored_so_that_opened_tasks_keep_their_seats(
@@ -50,12 +58,10 @@ def test_one_long_request_at_a_time_is_scored_so_that_opened_tasks_keep_their_se
     folder.create()
     Versions(folder).promote(publish_version(folder, tiny_base, weight=1))
     backend.champions.of(1).refresh()
-    assert backend._long_seats.acquire(blocking=False)  # another one is at it
-
-    assert predict(client, [ANSWERED] * 17, project=1) == [[]] * 17
-    assert b"pairloop_tasks_put_off_total 17.0" in backend.metrics.text()
-    assert all(predict(client, [ANSWERED] * 16, project=1))
-    backend._long_seats.release()
+    with backend.predictor.seats.take(17):  # another one is at it
+        assert predict(client, [ANSWERED] * 17, project=1) == [[]] * 17
+        assert b"pairloop_tasks_put_off_total 17.0" in backend.metrics.text()
+        assert all(predict(client, [ANSWERED] * 16, project=1))
 
     for _ in range(2):
         assert all(predict(client, [ANSWERED] * 17, project=1)), "the seat was given back"
@@ -65,16 +71,15 @@ def test_without_a_seat_tasks_are_scored_whose_answers_are_known(backend: Backen
     promote(backend, tiny_base, project=1)
     new = {**ANSWERED, "answer2": "never read before"}
     scored = predict(client, [ANSWERED] * 17, project=1)
-    for _ in range(backend.settings.server.threads - 3):
-        assert backend._seats.acquire(blocking=False)
-    assert backend._long_seats.acquire(blocking=False)
-
-    assert predict(client, [new, ANSWERED, {**ANSWERED, "answer1": ""}], project=1) == [[], scored[0], []]
-    assert predict(client, [ANSWERED] * 16 + [new], project=1) == [*scored[:16], []]
-    assert b"pairloop_tasks_put_off_total 2.0" in backend.metrics.text()
-    assert backend._looking_up.acquire(blocking=False)  # another long one reads, and threads must be left for /health
-    assert predict(client, [ANSWERED] * 17, project=1) == [[]] * 17
-    assert predict(client, [ANSWERED] * 16, project=1) == scored[:16]
+    seats = backend.predictor.seats
+    with all_seats(backend), seats.take(17):
+        assert predict(client, [new, ANSWERED, {**ANSWERED, "answer1": ""}], project=1) == [[], scored[0], []]
+        assert predict(client, [ANSWERED] * 16 + [new], project=1) == [*scored[:16], []]
+        assert b"pairloop_tasks_put_off_total 2.0" in backend.metrics.text()
+        with seats.take(17) as turn:  # another long one reads, and threads must remain for /health
+            assert turn == "read"
+            assert predict(client, [ANSWERED] * 17, project=1) == [[]] * 17
+            assert predict(client, [ANSWERED] * 16, project=1) == scored[:16]
 
 
 class Slow(Failing):

@@ -243,7 +243,7 @@ def test_the_filler_suggests_nothing_to_it_in_any_version_and_puts_it_anywhere(h
     add(house, 400)
     for weight in (1, -3):
         champion = promote(house, tiny_base, ReadsRewards(weight))
-        assert house.visit(champion=champion).run(lambda: False, has_new_version=True)
+        assert house.run_pass(champion=champion, has_new_version=True)
 
         assert is_shown_right(house, champion.version)
         assert kstest(places(house, champion.version), "uniform").pvalue > SURE
@@ -252,7 +252,7 @@ def test_the_filler_suggests_nothing_to_it_in_any_version_and_puts_it_anywhere(h
 def test_a_filler_that_has_just_started_asks_for_the_scores_of_open_tasks(house: House, tiny_base: Path) -> None:
     champion = promote(house, tiny_base, ReadsRewards(0.1))
     add(house, 100)
-    assert house.visit(champion=champion).run(lambda: False, has_new_version=True)
+    assert house.run_pass(champion=champion, has_new_version=True)
     house.studio.projects[house.project_id]["model_version"] = champion.version
     others = [made["score"] for made in predictions(house, champion.version).values() if made["result"]]
     later = [number for number in add(house, 60, start=100) if is_control(number, 50)]
@@ -261,7 +261,7 @@ def test_a_filler_that_has_just_started_asks_for_the_scores_of_open_tasks(house:
 
     restarted = Champion(house.folder, lambda folder, version: ReadsRewards(0.1), house.metrics)
     restarted.refresh()
-    assert house.visit(champion=restarted).run(lambda: False, has_new_version=True)
+    assert house.run_pass(champion=restarted, has_new_version=True)
 
     scores = [predictions(house, champion.version)[number]["score"] for number in later]
     assert max(others) < 0.53 and sum(score <= max(others) for score in scores) > 0.8 * len(later) > 10

@@ -1,0 +1,27 @@
+"""What one process fills with, put together once."""
+
+from dataclasses import dataclass
+from typing import Self
+
+from backend.generators.engines import ENGINES
+from backend.generators.scheduler import Scheduler
+from backend.monitoring.metrics import Metrics
+from backend.scoring.champion import Champions
+from preference.models.pretrained import pick_device
+from preference.settings import Settings
+
+
+@dataclass(frozen=True)
+class Workbench:
+    """A process's settings, the reward models that it serves, the generator that it writes with, and its figures."""
+
+    settings: Settings
+    champions: Champions
+    scheduler: Scheduler
+    metrics: Metrics
+
+    @classmethod
+    def from_settings(cls, settings: Settings, metrics: Metrics) -> Self:
+        """Loads no model."""
+        champions = Champions(settings.model_dir, device=pick_device(settings.device), metrics=metrics)
+        return cls(settings, champions, Scheduler(lambda: ENGINES[settings.generator.engine](settings), metrics), metrics)
