@@ -8,7 +8,7 @@ import psutil
 import torch
 
 logger = logging.getLogger("pairloop.generators")
-_CGROUP = Path("/sys/fs/cgroup")
+_CGROUP = Path("/sys/fs/cgroup")  # of a container: its limits
 # Of what is free, the share for keys and values; growing buffers exist twice for a moment, and the rest is the others'.
 _SHARE = 0.25
 
@@ -33,23 +33,26 @@ def pick_dtype(asked: str, device: torch.device) -> torch.dtype:
     return dtype
 
 
-def num_tokens_that_fit(config: Any, *, dtype: torch.dtype, device: torch.device) -> int:
-    """Tokens whose keys and values fit beside everything else in the memory that is free now."""
+def num_tokens_that_fit(config: Any, *, dtype: torch.dtype, device: torch.device, cgroup: Path = _CGROUP) -> int:
+    """Tokens whose keys and values fit beside everything else in the memory that is free now.
+
+    `cgroup`: the folder in which Linux says what a container may use.
+    """
     width = 0
     for layer in config.get_text_config().per_layer_config:  # Gemma 4's differ
         num_heads = int(getattr(layer, "num_attention_heads", 0) or 1)
         key_heads = int(getattr(layer, "num_key_value_heads", 0) or num_heads)
         width += key_heads * int(getattr(layer, "head_dim", 0) or layer.hidden_size // num_heads)
-    return int(_SHARE * _free_bytes(device)) // (2 * width * dtype.itemsize)
+    return int(_SHARE * _free_bytes(device, cgroup)) // (2 * width * dtype.itemsize)
 
 
-def _free_bytes(device: torch.device) -> int:
+def _free_bytes(device: torch.device, cgroup: Path) -> int:
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     free = int(psutil.virtual_memory().available)
-    try:  # a container's limit, which psutil does not see
-        limit, used = (int((_CGROUP / name).read_text()) for name in ("memory.max", "memory.current"))
-        counts = dict(line.split() for line in (_CGROUP / "memory.stat").read_text().splitlines())
+    try:  # a container's limit, which psutil does not know
+        limit, used = (int((cgroup / name).read_text()) for name in ("memory.max", "memory.current"))
+        counts = dict(line.split() for line in (cgroup / "memory.stat").read_text().splitlines())
     except (OSError, ValueError):  # no cgroup of version 2, or "max"
         return free
     # Files that were read, the weights among them, stay in memory until it is needed; docker and Kubernetes leave them out too.

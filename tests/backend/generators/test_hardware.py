@@ -6,7 +6,6 @@ import pytest
 import torch
 from transformers import GPT2Config, LlamaConfig
 
-from backend.generators import hardware
 from backend.generators.hardware import num_tokens_that_fit, pick_dtype
 from preference.models.out_of_memory import is_out_of_memory, release_memory
 
@@ -42,24 +41,23 @@ def test_a_share_of_the_free_memory_is_for_keys_and_values() -> None:
 
 def test_half_precision_and_fewer_heads_let_more_tokens_fit(cgroup: Path) -> None:
     wide = LlamaConfig(hidden_size=64, num_hidden_layers=3, num_attention_heads=8, num_key_value_heads=8, head_dim=16)
-    full = num_tokens_that_fit(LLAMA, dtype=torch.float32, device=CPU)
+    full = num_tokens_that_fit(LLAMA, dtype=torch.float32, device=CPU, cgroup=cgroup)
 
-    assert num_tokens_that_fit(LLAMA, dtype=torch.bfloat16, device=CPU) == pytest.approx(2 * full, abs=1)
-    assert num_tokens_that_fit(wide, dtype=torch.float32, device=CPU) == pytest.approx(full / 4, abs=1)
+    assert num_tokens_that_fit(LLAMA, dtype=torch.bfloat16, device=CPU, cgroup=cgroup) == pytest.approx(2 * full, abs=1)
+    assert num_tokens_that_fit(wide, dtype=torch.float32, device=CPU, cgroup=cgroup) == pytest.approx(full / 4, abs=1)
 
 
 def test_a_config_without_key_heads_and_head_size_is_read_too(cgroup: Path) -> None:
     gpt2 = GPT2Config(n_embd=32, n_layer=3, n_head=1)
 
-    assert num_tokens_that_fit(gpt2, dtype=torch.float32, device=CPU) == num_tokens_that_fit(
-        LLAMA, dtype=torch.float32, device=CPU
+    assert num_tokens_that_fit(gpt2, dtype=torch.float32, device=CPU, cgroup=cgroup) == num_tokens_that_fit(
+        LLAMA, dtype=torch.float32, device=CPU, cgroup=cgroup
     )
 
 
 @pytest.fixture
-def cgroup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def cgroup(tmp_path: Path) -> Path:
     """A container's folder, which lets 1 GB be used, of which 400 MB are, and 50 MB of files that were read."""
-    monkeypatch.setattr(hardware, "_CGROUP", tmp_path)
     (tmp_path / "memory.max").write_text("1000000000\n")
     (tmp_path / "memory.current").write_text("450000000\n")
     (tmp_path / "memory.stat").write_text("anon 400000000\nfile 50000000\ninactive_file 50000000\nactive_file 0\n")
@@ -67,7 +65,7 @@ def cgroup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_containers_limit_counts(cgroup: Path) -> None:
-    assert num_tokens_that_fit(LLAMA, dtype=torch.float32, device=CPU) == 150_000_000 // BYTES_A_TOKEN
+    assert num_tokens_that_fit(LLAMA, dtype=torch.float32, device=CPU, cgroup=cgroup) == 150_000_000 // BYTES_A_TOKEN
 
 
 @pytest.mark.parametrize("limit", ["max\n", None, str(2**62)], ids=["none", "no cgroup", "more than there is"])
@@ -76,13 +74,13 @@ def test_a_container_without_a_limit_has_the_machines_memory(cgroup: Path, limit
     if limit:
         (cgroup / "memory.max").write_text(limit)
 
-    assert num_tokens_that_fit(LLAMA, dtype=torch.float32, device=CPU) * BYTES_A_TOKEN > 150_000_000
+    assert num_tokens_that_fit(LLAMA, dtype=torch.float32, device=CPU, cgroup=cgroup) * BYTES_A_TOKEN > 150_000_000
 
 
 def test_a_container_that_is_full_has_no_room(cgroup: Path) -> None:
     (cgroup / "memory.current").write_text("1200000000")
 
-    assert num_tokens_that_fit(LLAMA, dtype=torch.float32, device=CPU) == 0
+    assert num_tokens_that_fit(LLAMA, dtype=torch.float32, device=CPU, cgroup=cgroup) == 0
 
 
 def test_torchs_own_error_is_known_as_out_of_memory() -> None:

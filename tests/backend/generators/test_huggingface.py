@@ -22,6 +22,7 @@ from preference.errors import ModelError
 from preference.models.encoding import encode_prompt
 from preference.models.pretrained import load_tokenizer, load_weights
 from tests.conftest import SettingsFactory
+from tests.support.alike_answers import are_alike
 from tests.support.watched import PROMPTS, SEEDS, Watched
 from tests.support.word_models import NUM_WORDS, SIZES, MakeGenerator, has_refilled, maker, save_words, words_of
 
@@ -60,7 +61,7 @@ def test_top_p_leaves_the_likeliest_ones(words_base: Path, make: MakeGenerator) 
 
     narrow = write_all(make(words_base, top_p=1e-6, temperature=5), prompts, seeds=[1, 2, 3])
 
-    assert narrow == write_all(make(words_base, top_k=1), prompts, seeds=[4, 5, 6])
+    assert are_alike(narrow, write_all(make(words_base, top_k=1), prompts, seeds=[4, 5, 6]))
 
 
 def test_answers_of_one_token(words_base: Path, make: MakeGenerator) -> None:
@@ -92,7 +93,7 @@ def test_an_answer_ends_at_a_stop_token(tiny_base: Path, tmp_path: Path, make: M
     always = stopping_at(tiny_base, tmp_path / "always", share=1)
     ends_at_once, one_token = make(always, max_new_tokens=8), make(tiny_base, max_new_tokens=1)
 
-    assert write_all(ends_at_once, PROMPTS, seeds=SEEDS) == write_all(one_token, PROMPTS, seeds=SEEDS)
+    assert are_alike(write_all(ends_at_once, PROMPTS, seeds=SEEDS), write_all(one_token, PROMPTS, seeds=SEEDS))
 
 
 def test_rows_that_end_early_change_nothing_for_the_others(tiny_base: Path, tmp_path: Path, make: MakeGenerator) -> None:
@@ -102,7 +103,8 @@ def test_rows_that_end_early_change_nothing_for_the_others(tiny_base: Path, tmp_
 
     together = write_all(generator, prompts, seeds=seeds)
 
-    assert together == [write_all(generator, [prompt], seeds=[seed])[0] for prompt, seed in zip(prompts, seeds, strict=True)]
+    alone = [write_all(generator, [prompt], seeds=[seed])[0] for prompt, seed in zip(prompts, seeds, strict=True)]
+    assert are_alike(together, alone)
     lengths = {len(answer) for writing in together for answer in writing.answers}
     assert len(lengths) > 5  # they did end at different steps
 
@@ -116,7 +118,8 @@ def test_a_stop_text_ends_an_answer_and_is_not_in_it(words_base: Path, make: Mak
 
     texts = [text for written in all_of_it for text in written.result(0).answers]
     kept = [text for written in cut for text in written.result(0).answers]
-    assert kept == [min((text.partition(stop)[0] for stop in stops), key=len).strip() for text in texts]
+    expected = [min((text.partition(stop)[0] for stop in stops), key=len).strip() for text in texts]
+    assert are_alike([WrittenAnswers(kept)], [WrittenAnswers(expected)])
     assert all(sum(stop in text for text in texts) > 2 for stop in stops)
     assert jobs.num_tokens < whole.num_tokens  # what nobody sees is not written
 
@@ -134,12 +137,13 @@ def test_a_system_prompt_is_a_turn_or_a_paragraph_before_the_prompt(
     refusal = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
     (strict / "chat_template.jinja").write_text(refusal + template)
 
-    def told(folder: Path, before: str = "", **changes: Any) -> list[WrittenAnswers]:
+    def written(folder: Path, before: str = "", **changes: Any) -> list[WrittenAnswers]:
         return write_all(make(folder, **changes), [before + prompt for prompt in PROMPTS], seeds=SEEDS)
 
-    assert told(tiny_chat_base, system_prompt="Be kind.") == told(fixed) != told(tiny_chat_base)
-    assert told(tiny_base, system_prompt="Be kind.") == told(tiny_base, "Be kind.\n\n")
-    assert told(strict, system_prompt="Be kind.") == told(strict, "Be kind.\n\n")
+    assert are_alike(written(tiny_chat_base, system_prompt="Be kind."), written(fixed))
+    assert not are_alike(written(fixed), written(tiny_chat_base))
+    assert are_alike(written(tiny_base, system_prompt="Be kind."), written(tiny_base, "Be kind.\n\n"))
+    assert are_alike(written(strict, system_prompt="Be kind."), written(strict, "Be kind.\n\n"))
 
 
 def test_a_cut_prompt_keeps_its_end_and_its_template_and_is_counted(
@@ -152,7 +156,8 @@ def test_a_cut_prompt_keeps_its_end_and_its_template_and_is_counted(
 
         first, second, short = write_all(generator, [long, longer, "The cat."], seeds=[1, 1, 1])
 
-        assert first.answers == second.answers != short.answers
+        assert are_alike([WrittenAnswers(first.answers)], [WrittenAnswers(second.answers)])
+        assert not are_alike([WrittenAnswers(first.answers)], [WrittenAnswers(short.answers)])
         wanted = [encode_prompt(tokenizer, prompt, max_tokens=48, system="Hi.")[1] for prompt in (long, longer, "The cat.")]
         assert [writing.num_cut for writing in (first, second, short)] == wanted
         assert first.num_cut > 100 and short.num_cut == 0
@@ -174,7 +179,8 @@ def test_a_prompt_of_no_token_is_answered_as_the_start_of_a_text(words_base: Pat
 
     empty, blank, end, other = write_all(generator, ["", " \n", "<end>", "w5"], seeds=[1, 1, 1, 1])
 
-    assert empty == blank == end != other
+    assert are_alike([empty, empty], [blank, end])
+    assert not are_alike([empty], [other])
 
 
 # Which models it takes
@@ -201,7 +207,7 @@ def test_while_an_urgent_job_is_written_the_others_rest(tiny_base: Path, make: M
 
     assert set(jobs.finished[:2]) == {"Urgent 1", "Urgent 2"}
     expected = write_all(generator, [f"Prompt {k}" for k in range(12)], seeds=range(12))
-    assert [written.result(0) for written in asked] == expected
+    assert are_alike([written.result(0) for written in asked], expected)
 
 
 def stopping_at(base: Path, folder: Path, *, share: int) -> Path:

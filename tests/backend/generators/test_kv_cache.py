@@ -79,6 +79,7 @@ class Rows:
             held += self.cache.cache.update(keys, values, layer)
         for given, wanted in zip(held, expected, strict=True):
             assert given.shape == wanted.shape
+            # Copied, never computed: so the very same numbers on any processor.
             assert torch.equal(given[wanted != NEVER_READ], wanted[wanted != NEVER_READ])
             assert given.max() <= 1  # what a mask hides is silent
         self.addresses.add(held[0].untyped_storage().data_ptr())

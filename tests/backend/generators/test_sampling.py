@@ -126,8 +126,10 @@ def test_half_precision_draws_the_same_distribution(logits: torch.Tensor) -> Non
     uniform = torch.rand(len(half), generator=torch.Generator().manual_seed(3))
 
     drawn = draw(half, uniform, temperature=0.7, top_k=50, top_p=0.9)
+    wanted = draw(half.float(), uniform, temperature=0.7, top_k=50, top_p=0.9)
 
-    assert drawn.tolist() == draw(half.float(), uniform, temperature=0.7, top_k=50, top_p=0.9).tolist()
+    # Of tokens that are equally likely either may be first, and in half precision many are.
+    assert half.gather(1, drawn[:, None]).tolist() == half.gather(1, wanted[:, None]).tolist()
 
 
 def test_uniform_numbers_belong_to_a_seed_and_an_answer_alone() -> None:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -73,13 +74,20 @@ def test_without_a_seat_tasks_are_scored_whose_answers_are_known(backend: Backen
     scored = predict(client, [ANSWERED] * 17, project=1)
     seats = backend.predictor.seats
     with all_seats(backend), seats.take(17):
-        assert predict(client, [new, ANSWERED, {**ANSWERED, "answer1": ""}], project=1) == [[], scored[0], []]
-        assert predict(client, [ANSWERED] * 16 + [new], project=1) == [*scored[:16], []]
+        assert are_alike(predict(client, [new, ANSWERED, {**ANSWERED, "answer1": ""}], project=1), [[], scored[0], []])
+        assert are_alike(predict(client, [ANSWERED] * 16 + [new], project=1), [*scored[:16], []])
         assert b"pairloop_tasks_put_off_total 2.0" in backend.metrics.text()
         with seats.take(17) as turn:  # another long one reads, and threads must remain for /health
             assert turn == "read"
             assert predict(client, [ANSWERED] * 17, project=1) == [[]] * 17
-            assert predict(client, [ANSWERED] * 16, project=1) == scored[:16]
+            assert are_alike(predict(client, [ANSWERED] * 16, project=1), scored[:16])
+
+
+def are_alike(results: list[Any], expected: list[Any]) -> bool:
+    """Whether predictions are the same, but for the rounding of their scores: in a batch of another size it may differ."""
+    scores = [[one["score"] if one else None for one in some] for some in (results, expected)]
+    rest = [[{**one, "score": 0} if one else one for one in some] for some in (results, expected)]
+    return scores[0] == pytest.approx(scores[1]) and rest[0] == rest[1]
 
 
 class Slow(Failing):
