@@ -1,5 +1,7 @@
-"""The answers that a causal language model is writing just now: rows that join after their prompt is read, and leave as
-they end, whatever the others do."""
+"""The answers that a causal language model is writing just now.
+
+Each answer is a row. It joins after its prompt is read, and leaves as soon as it ends, whatever the others do.
+"""
 
 import inspect
 from collections.abc import Sequence
@@ -19,7 +21,7 @@ _PREFILL_TOKENS = 4096  # padded tokens that are read in one pass, at most
 
 @dataclass(frozen=True)
 class SamplingOptions:
-    """How answers are written."""
+    """How the next token is chosen, and what ends an answer."""
 
     temperature: float
     top_k: int
@@ -39,7 +41,7 @@ class Prompt:
     answers: dict[int, str] = field(default_factory=dict)
 
     def again(self) -> "Prompt":
-        """The same, without answers; its seed makes the model write the same ones."""
+        """The same, without answers; its seed makes the model write them again."""
         return Prompt(self.job, self.ids, self.num_cut)
 
     def add(self, k: int, text: str) -> None:
@@ -50,76 +52,76 @@ class Prompt:
 
 
 class Batch:
-    """Prompts that wait, and at most `max_rows` answers in the making. Used by one thread."""
+    """Prompts that wait, and at most `max_rows` answers that are being written. Used by one thread."""
 
     def __init__(
         self,
         model: PreTrainedModel,
         tokenizer: PreTrainedTokenizerBase,
-        style: SamplingOptions,
+        sampling: SamplingOptions,
         *,
         max_rows: int,
         max_tokens: int,
     ) -> None:
-        """`max_tokens`: of all rows together, each counted as long as the longest will be; a single prompt may pass it."""
-        self._model, self._tokenizer, self._style = model, tokenizer, style
+        """`max_tokens`: of all rows together, each counted as long as the longest will be; a single prompt may exceed it."""
+        self._model, self._tokenizer, self._sampling = model, tokenizer, sampling
         self._max_rows, self._max_tokens = max_rows, max_tokens
-        self._waiting: list[Prompt] = []
+        self._queue: list[Prompt] = []
         self._joining: list[Prompt] = []
         self._rows: list[tuple[Prompt, int]] = []  # whose answer each row is
         self._cache = RowCache()
         self._num_sharing = 0
-        self._draws = torch.zeros(max_rows, style.max_new_tokens, device=model.device)
+        self._draws = torch.zeros(max_rows, sampling.max_new_tokens, device=model.device)
         self._tokens = torch.zeros_like(self._draws, dtype=torch.long)
         self._num_written = torch.zeros(max_rows, dtype=torch.long, device=model.device)
         self._lengths = torch.zeros_like(self._num_written)  # tokens in the cache
-        known = inspect.signature(model.forward).parameters
-        self._takes_positions, self._takes_logits_to_keep = "position_ids" in known, "logits_to_keep" in known
+        accepted = inspect.signature(model.forward).parameters
+        self._takes_positions, self._takes_logits_to_keep = "position_ids" in accepted, "logits_to_keep" in accepted
 
     @property
     def num_rows(self) -> int:
-        """Answers in the making."""
+        """Answers that are being written."""
         return len(self._rows)
 
     @property
     def in_use(self) -> list[Prompt]:
-        """Whose answers are in the making, or just about to be."""
+        """Prompts whose answers are being written, or just about to be."""
         return list(dict.fromkeys([*(prompt for prompt, _ in self._rows), *self._joining]))
 
     @property
     def num_tokens(self) -> int:
-        """Tokens that there must be memory for, when all in use are written to the end; the rows of those that left stay."""
-        columns = max((len(prompt.ids) for prompt in self.in_use), default=0) + self._style.max_new_tokens
+        """Tokens for which there must be memory until all in use are written; a row's memory stays after its answer left."""
+        columns = max((len(prompt.ids) for prompt in self.in_use), default=0) + self._sampling.max_new_tokens
         return columns * max(self._cache.row_capacity, sum(prompt.job.num_answers for prompt in self.in_use))
 
     @property
     def num_sharing(self) -> int:
-        """Prompts whose memory is held: those in use, and those that left while others were."""
+        """Prompts that share the memory: those in use, and those that left while others were in use."""
         return self._num_sharing if self.in_use else 0
 
     @property
-    def num_waiting(self) -> int:
+    def num_queued_prompts(self) -> int:
         """Prompts that have not joined yet."""
-        return len(self._waiting)
+        return len(self._queue)
 
     @property
     def prompts(self) -> list[Prompt]:
-        """All whose answers are not complete, each once."""
-        return list(dict.fromkeys([*(prompt for prompt, _ in self._rows), *self._waiting]))
+        """All prompts whose answers are not complete, each once."""
+        return list(dict.fromkeys([*(prompt for prompt, _ in self._rows), *self._queue]))
 
     def add(self, prompts: Sequence[Prompt]) -> None:
-        """Lets prompts wait for room, behind those that wait already."""
+        """Queues prompts for room, behind those that wait already."""
         # Neighbours of one length leave little padding; the longest first, so that the end is not one long row.
-        self._waiting += sorted(prompts, key=lambda prompt: -len(prompt.ids))
+        self._queue += sorted(prompts, key=lambda prompt: -len(prompt.ids))
 
     @torch.inference_mode()
     def advance(self) -> int:
-        """Lets join what has room, and writes a token of every answer; how many tokens that were.
+        """The number of tokens written: the first of each prompt that has room to join, and one more of every answer.
 
-        Jobs are finished as they are complete.
+        A job is finished as soon as its answers are complete.
 
         Raises:
-            RuntimeError, MemoryError: torch's own, out of memory among them; `prompts` then still holds every one.
+            RuntimeError, MemoryError: torch's own, out of memory among them; `prompts` then still holds every prompt.
         """
         num_tokens = 0
         while group := self._next_group():
@@ -129,16 +131,16 @@ class Batch:
         return num_tokens + (self._step() if self._rows else 0)
 
     def _next_group(self) -> list[Prompt]:
-        """The prompts that are to be read next, together; none where it is better to wait for more room."""
+        """The prompts to read next, together; none if it is better to wait for more room."""
         group: list[Prompt] = []
-        if not self._waiting:
+        if not self._queue:
             return group
-        repeats = self._waiting[0].job.num_answers
+        repeats = self._queue[0].job.num_answers
         if self._rows and self._max_rows - self.num_rows < max(repeats, self._max_rows // 8):
             return group
-        columns = self._style.max_new_tokens + max(len(prompt.ids) for prompt in (*dict(self._rows), self._waiting[0]))
-        for prompt in self._waiting:
-            columns = max(columns, len(prompt.ids) + self._style.max_new_tokens)
+        columns = self._sampling.max_new_tokens + max(len(prompt.ids) for prompt in (*dict(self._rows), self._queue[0]))
+        for prompt in self._queue:
+            columns = max(columns, len(prompt.ids) + self._sampling.max_new_tokens)
             num_rows = self.num_rows + (len(group) + 1) * repeats
             is_first = not self._rows and not group
             fits = num_rows <= self._max_rows and num_rows * columns <= self._max_tokens
@@ -157,10 +159,10 @@ class Batch:
         self._make_rows(first + count)
         lengths = [len(prompt.ids) for prompt in prompts]
         self._cache.join(prefilled, lengths=lengths, repeats=repeats, row_capacity=self._row_capacity(first + count))
-        del self._waiting[: len(prompts)]
+        del self._queue[: len(prompts)]
         self._rows += [(prompt, k) for prompt in prompts for k in range(repeats)]
         new = slice(first, first + count)
-        draws = [uniforms(prompt.job.seed, k, self._style.max_new_tokens) for prompt in prompts for k in range(repeats)]
+        draws = [uniforms(prompt.job.seed, k, self._sampling.max_new_tokens) for prompt in prompts for k in range(repeats)]
         self._draws[new] = torch.stack(draws).to(self._draws.device)
         self._lengths[new] = torch.tensor(lengths, device=self._lengths.device).repeat_interleave(repeats)
         self._num_written[new] = 0
@@ -202,15 +204,15 @@ class Batch:
         return logits
 
     def _write(self, rows: slice, logits: torch.Tensor) -> None:
-        """Draws a token for each of these rows, and lets those leave that it ends."""
-        style, written = self._style, self._num_written[rows]
+        """Draws a token for each of these rows; rows whose answer it ends leave."""
+        sampling, written = self._sampling, self._num_written[rows]
         uniform = self._draws[rows].gather(1, written[:, None]).squeeze(1)
-        drawn = draw(logits, uniform, temperature=style.temperature, top_k=style.top_k, top_p=style.top_p)
+        drawn = draw(logits, uniform, temperature=sampling.temperature, top_k=sampling.top_k, top_p=sampling.top_p)
         self._tokens[rows] = self._tokens[rows].scatter(1, written[:, None], drawn[:, None])
         self._num_written[rows] += 1
-        is_over = torch.isin(drawn, style.stop_tokens) | (self._num_written[rows] == style.max_new_tokens)
+        is_over = torch.isin(drawn, sampling.stop_tokens) | (self._num_written[rows] == sampling.max_new_tokens)
         over = {rows.start + place for place in is_over.nonzero().squeeze(1).tolist()}
-        if style.stop_texts:
+        if sampling.stop_texts:
             over |= {row for row in range(rows.start, rows.stop) if self._has_stop_text(row)}
         # From the last to the first: the row that takes a leaving row's place is never one that leaves itself.
         for row in sorted(over, reverse=True):
@@ -232,12 +234,12 @@ class Batch:
 
     def _text(self, row: int) -> str:
         text = str(self._tokenizer.decode(self._ids(row), skip_special_tokens=True))
-        ends = [place for stop in self._style.stop_texts if (place := text.find(stop)) >= 0]
+        ends = [place for stop in self._sampling.stop_texts if (place := text.find(stop)) >= 0]
         return text[: min(ends, default=len(text))].strip()
 
     def _has_stop_text(self, row: int) -> bool:
         text = str(self._tokenizer.decode(self._ids(row), skip_special_tokens=True))
-        return any(stop in text for stop in self._style.stop_texts)
+        return any(stop in text for stop in self._sampling.stop_texts)
 
     def _row_capacity(self, num_rows: int) -> int:
         """Rows to make room for in the cache: twice as many as before, so that one prompt alone takes little memory."""

@@ -1,4 +1,4 @@
-"""The engines by name. Each is imported when it is chosen: importing torch takes seconds."""
+"""The engines by name."""
 
 from collections.abc import Callable
 

@@ -1,7 +1,7 @@
 """Answers from any Hugging Face causal language model that keeps keys and values, many prompts at a time.
 
-Each prompt is read once for all of its answers; an answer that ends leaves the batch, and a waiting prompt takes its
-place. How many are written together is decided by the memory there is, halved where that was too much.
+Each prompt is read once for all of its answers; an answer that ends leaves the batch, and a queued prompt takes its
+place. The free memory decides how many are written together; if that was too many, half as many from then on.
 """
 
 import logging
@@ -46,7 +46,7 @@ class HuggingFaceGenerator:
             raise ModelError(
                 f"{path} reads {window} tokens at most; MAX_NEW_TOKENS={settings.generator.max_new_tokens} leaves no room for a prompt."
             )
-        self._style = SamplingOptions(
+        self._sampling = SamplingOptions(
             temperature=settings.generator.temperature, top_k=settings.generator.top_k, top_p=settings.generator.top_p,
             max_new_tokens=settings.generator.max_new_tokens, stop_tokens=_stop_tokens(self._model, self._tokenizer),
             stop_texts=settings.generator.stop,
@@ -67,11 +67,11 @@ class HuggingFaceGenerator:
         )  # fmt: skip
 
     def run(self, jobs: Jobs) -> None:
-        """Writes all jobs; see Generator. While an urgent one is written, the others rest."""
+        """Writes all jobs; see Generator. While an urgent one is written, the others pause."""
         urgent, others = self._batch(), self._batch()
         while not jobs.is_stopped:
             room = self.capacity
-            taken = jobs.take(0 if others.num_waiting > room // 4 else max(1, room - others.num_waiting))
+            taken = jobs.take(0 if others.num_queued_prompts > room // 4 else max(1, room - others.num_queued_prompts))
             urgent.add([self._encode(job) for job in taken if job.is_urgent])
             others.add([self._encode(job) for job in taken if not job.is_urgent])
             batch = urgent if urgent.prompts else others
@@ -90,22 +90,24 @@ class HuggingFaceGenerator:
                 is_too_much = True
             if is_too_much:  # not inside `except`: while the error is held, so is all that its frames hold
                 self._give_way(urgent, others)
-                left = [[p.again() for p in b.prompts if not p.job.written.done()] for b in (urgent, others)]
+                unfinished = [[p.again() for p in b.prompts if not p.job.written.done()] for b in (urgent, others)]
                 del batch, urgent, others
                 release_memory(self._model.device)
                 urgent, others = self._batch(), self._batch()
-                urgent.add(left[0])
-                others.add(left[1])
+                urgent.add(unfinished[0])
+                others.add(unfinished[1])
 
     def _batch(self) -> Batch:
-        return Batch(self._model, self._tokenizer, self._style, max_rows=self._max_rows, max_tokens=self._max_tokens)
+        return Batch(self._model, self._tokenizer, self._sampling, max_rows=self._max_rows, max_tokens=self._max_tokens)
 
     def _encode(self, job: Job) -> Prompt:
         ids, num_cut = encode_prompt(self._tokenizer, job.prompt, max_tokens=self._max_prompt_tokens, system=self._system)
-        return Prompt(job, ids or [self._tokenizer.eos_token_id], num_cut)  # nothing: as at the start of a text in training
+        return Prompt(
+            job, ids or [self._tokenizer.eos_token_id], num_cut
+        )  # without tokens: as at the start of a text in training
 
     def _give_way(self, *batches: Batch) -> None:
-        """After the memory ran out: half as many tokens from now on, or, where one prompt alone was too much, not that one."""
+        """After the memory ran out: allows half as many tokens from now on, or refuses the prompt that was too much alone."""
         in_use = [prompt for batch in batches for prompt in batch.in_use]
         if sum(batch.num_sharing for batch in batches) == 1:
             in_use[0].job.finish(WrittenAnswers([], refused="writing it needs more memory than there is"))

@@ -1,4 +1,4 @@
-"""What an engine is given and what it gives back. To add an engine: one class that is a Generator, one line in engines.ENGINES."""
+"""What an engine gets and gives back. To add an engine: one class that is a Generator, one line in engines.ENGINES."""
 
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
@@ -10,7 +10,7 @@ from typing import Any, Protocol
 class WrittenAnswers:
     """The answers to one prompt."""
 
-    answers: list[str]  # num_answers of them, one may be empty; none where `refused` says why
+    answers: list[str]  # num_answers of them, one may be empty; none if `refused` says why
     num_cut: int = 0  # tokens cut from the prompt's head
     refused: str = ""  # why this prompt, alone, cannot be answered
 
@@ -20,19 +20,19 @@ class Job:
     """A prompt that waits for its answers. Whoever takes it finishes it; its failure is set by the scheduler."""
 
     prompt: str
-    seed: int  # the same prompt and seed give the same answers, whatever else is written beside
+    seed: int  # decides the answers; another batch or processor may change one in many, by rounding, and more in half precision
     num_answers: int = 2
     is_urgent: bool = False  # somebody waits for it before a screen
     written: "Future[WrittenAnswers]" = field(default_factory=Future, repr=False)
 
-    def finish(self, writing: WrittenAnswers) -> None:
-        """Hands the answers over; nothing happens where the job was given up meanwhile."""
+    def finish(self, answers: WrittenAnswers) -> None:
+        """Hands the answers over; does nothing if the job was cancelled meanwhile."""
         with suppress(InvalidStateError):
-            self.written.set_result(writing)
+            self.written.set_result(answers)
 
 
 class Jobs(Protocol):
-    """Where a Generator finds its work; see scheduling.Scheduler."""
+    """Where a Generator gets its work: a scheduler.Scheduler."""
 
     def take(self, count: int) -> list[Job]:
         """All urgent jobs that wait, and at most `count` of the others, in order. Never blocks."""
@@ -40,11 +40,11 @@ class Jobs(Protocol):
 
     @property
     def is_stopped(self) -> bool:
-        """Whether the process ends: what is not written yet may be left."""
+        """Whether the process ends: what is not written yet may be abandoned."""
         ...
 
     def report(self, *, num_tokens: int, batch_size: int) -> None:
-        """Tells how many tokens were written since the last call, and how many answers are being written now."""
+        """Reports how many tokens were written since the last call, and how many answers are being written now."""
         ...
 
 
@@ -58,7 +58,7 @@ class Generator(Protocol):
     def run(self, jobs: Jobs) -> None:
         """Writes all jobs, taking more as it has room, and returns when none waits and all it took are written.
 
-        A prompt that cannot be answered gets a Writing with `refused`; the others go on.
+        A prompt that cannot be answered gets WrittenAnswers with `refused`; the others go on.
 
         Raises:
             ModelError: the model failed. Jobs that were taken and not written are the caller's to fail.

@@ -1,8 +1,8 @@
 """The keys and values of answers that are being written: rows that join and leave one buffer a layer.
 
-transformers' DynamicCache copies everything at every token, and each row that leaves copies all others. Here a token is
-written in place. All rows end at the same column, so a row's tokens lie at the right of its line, as left padding
-has them, and any model that takes an attention mask and position ids works unchanged.
+transformers' DynamicCache copies everything at every token, and a row that leaves makes it copy all others. Here a token is
+written in place. All rows end at the same column, so a row's tokens lie at the right of its line, as with left padding. Any
+model that takes an attention mask and position ids works unchanged.
 
     column      start           end
                 |                |
@@ -22,13 +22,13 @@ from transformers.cache_utils import Cache, DummyLayer, DynamicCache, DynamicLay
 
 _SPARE_COLUMNS = 64  # tokens for which nothing has to be moved
 _LAYERS = {DynamicLayer, DynamicSlidingWindowLayer, DummyLayer}  # the last: of a layer that uses another one's keys
-_PLACES_FROM_MASK = {"bloom", "mpt"}  # ALiBi: there are no positions to tell
+_PLACES_FROM_MASK = {"bloom", "mpt"}  # ALiBi: there are no position ids
 
 
 def can_hold(model: PreTrainedModel) -> bool:
-    """Whether keys and values are all that the model keeps of a text, and it can be told where in a line the text begins."""
-    known = inspect.signature(model.forward).parameters
-    if "past_key_values" not in known or not ("position_ids" in known or model.config.model_type in _PLACES_FROM_MASK):
+    """Whether the model keeps nothing but keys and values of a text, and takes the place in a line at which the text begins."""
+    accepted = inspect.signature(model.forward).parameters
+    if "past_key_values" not in accepted or not ("position_ids" in accepted or model.config.model_type in _PLACES_FROM_MASK):
         return False
     return {type(layer) for layer in DynamicCache(config=model.config).layers} <= _LAYERS
 
@@ -74,7 +74,7 @@ class RowCache:
 
     @property
     def row_capacity(self) -> int:
-        """Rows that there is room for."""
+        """Rows for which there is room."""
         return len(self._layers[0].keys) if self._layers else 0
 
     def join(self, prefilled: DynamicCache, *, lengths: Sequence[int], repeats: int, row_capacity: int) -> None:

@@ -1,8 +1,8 @@
 """Answers from any server that speaks OpenAI's API: vLLM, SGLang, TGI, llama.cpp, Ollama, `transformers serve`.
 
-What servers differ in is found out by asking, and remembered: whether a call gives several answers, and what limits them.
+Servers differ in whether a call gives several answers, and in the name of the limit. Both are tried once and remembered.
 
-Covered: servers that restart or have too much to do (asked again, with growing waits), one prompt that is refused (it gets
+Covered: servers that restart or have too much to do (asked again after growing waits), one prompt that is refused (it gets
 `refused`), a key, model or address that is wrong (ModelError).
 Not covered: MAX_PROMPT_TOKENS and TOP_K. Only the server has the tokenizer; it refuses a prompt that is too long.
 """
@@ -23,7 +23,7 @@ logger = logging.getLogger("pairloop.generators")
 _THE_ONLY_ONE = "embedded"  # GENERATOR_MODEL's default, which no server knows
 _MAX_RETRIES = 15  # openai waits 0.5, 1, 2, 4, 8, 8, ... s or Retry-After: 85 s in all, as long as a small model's restart
 _PATIENCE_SECONDS = 900  # for a server that hangs: openai's own 600 s for an answer, and half of another try
-_LOOK_SECONDS = 0.05  # how soon an urgent job, or the end of the process, is seen
+_LOOK_SECONDS = 0.05  # how soon it notices an urgent job, or the end of the process
 _MAX_STOPS = 4  # https://platform.openai.com/docs/api-reference/chat/create#chat-create-stop
 _NO_LIST = {403, 404, 405}  # a server without /models, or a key that may only write
 _REFUSALS = {400, 413, 422}  # about the prompt; any other status is about the server, the key or an address
@@ -64,7 +64,7 @@ class OpenAIGenerator:
         asyncio.run(self._run(jobs))
 
     def _served(self) -> list[str]:
-        """The names of the server's models; none where it has no list."""
+        """The names of the server's models; none if it has no list."""
         try:
             with OpenAI(**self._access(), max_retries=min(2, self._max_retries), timeout=10) as client:
                 listed: Any = client.get("/models", cast_to=object)
@@ -99,23 +99,23 @@ class OpenAIGenerator:
 
     async def _write(self, client: AsyncOpenAI, job: Job, jobs: Jobs) -> None:
         try:
-            writing = self._writing(await self._choices(client, job, jobs))
+            answers = self._answers(await self._choices(client, job, jobs))
         except (APIError, TimeoutError, ValueError) as error:
             if not isinstance(error, APIStatusError) or error.status_code not in _REFUSALS:
                 raise self._failure(error, job.prompt) from error
-            writing = WrittenAnswers(
+            answers = WrittenAnswers(
                 [], refused=f"the server refused the prompt ({error.status_code}): {_reason(error, job.prompt)}"
             )
-        job.finish(writing)
+        job.finish(answers)
 
     async def _choices(self, client: AsyncOpenAI, job: Job, jobs: Jobs) -> list[Any]:
-        """As many choices as the job wants: in one call, or in one call each where the server does not have `n`."""
+        """As many choices as the job wants: in one call, or in one call each if the server does not know `n`."""
         choices: list[Any] = []
         if self._serves_n and job.num_answers > 1:
             try:
                 choices = await self._ask(client, job, jobs, seed=job.seed, n=job.num_answers)
             except (BadRequestError, UnprocessableEntityError):
-                choices = await self._ask(client, job, jobs, seed=job.seed)  # raises where `n` was not what it refused
+                choices = await self._ask(client, job, jobs, seed=job.seed)  # raises if it refused something else than `n`
             if len(choices) < job.num_answers and self._serves_n:
                 self._serves_n = False
                 logger.info("%s gives one answer a call: it is asked for each answer", self._server)
@@ -141,7 +141,7 @@ class OpenAIGenerator:
                 jobs.report(num_tokens=num_words if num_tokens is None else num_tokens, batch_size=self._num_writing)
                 return choices
             except BadRequestError as error:
-                # OpenAI's newer models. vLLM names both where the limit is too large, but does not call one unsupported.
+                # OpenAI's newer models. vLLM names both if the limit is too large, but does not call one unsupported.
                 if limit != "max_tokens" or not all(word in error.message for word in ("max_completion_tokens", "support")):
                     raise
                 self._limit = "max_completion_tokens"
@@ -169,9 +169,9 @@ class OpenAIGenerator:
     def _text(self, choice: Any) -> str:
         return (choice.message.content if self._is_chat else choice.text) or ""
 
-    def _writing(self, choices: list[Any]) -> WrittenAnswers:
+    def _answers(self, choices: list[Any]) -> WrittenAnswers:
         answers = []
-        for text in map(self._text, choices):  # some servers leave the stop text in, and they were told four of them at most
+        for text in map(self._text, choices):  # some servers leave the stop text in, and they got four of them at most
             answers.append(min((text.split(stop, 1)[0] for stop in self._settings.generator.stop), key=len, default=text).strip())
         if not any(answers) and any(choice.finish_reason == "content_filter" for choice in choices):
             return WrittenAnswers([], refused="the server refused the prompt: its content filter let no answer through")

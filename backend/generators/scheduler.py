@@ -1,6 +1,6 @@
 """The scheduler: one thread that owns the generator, and the jobs that wait for it.
 
-Whoever needs answers submits jobs, from any thread; those that wait together are written together, urgent ones first.
+Whoever needs answers submits jobs, from any thread. Jobs that wait together are written together, urgent ones first.
 """
 
 import logging
@@ -21,17 +21,17 @@ _UNLOADED_CAPACITY = 16
 
 
 class Scheduler:
-    """Jobs, and the generator that writes them; it is loaded at the first job. Is the Jobs that the generator takes from."""
+    """The queue of jobs, from which the generator takes them; the generator is loaded at the first job."""
 
     def __init__(self, load: Callable[[], Generator], metrics: Metrics, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._load, self._metrics = load, metrics
         self._loaded: Generator | None = None
         self._loading = threading.Lock()
-        self._waiting: deque[Job] = deque()
+        self._queue: deque[Job] = deque()
         self._urgent: deque[Job] = deque()
         self._taken: set[Job] = set()
         self._changed = threading.Condition()
-        self.stopping = threading.Event()  # set where the process ends
+        self.stopping = threading.Event()  # set when the process ends
         self.tokens_per_second = 0.0  # lately
         self._clock = clock
         self._since, self._num_since = clock(), 0
@@ -39,14 +39,14 @@ class Scheduler:
     # For those who need answers
 
     def submit(self, prompt: str, *, seed: int, num_answers: int = 2, is_urgent: bool = False) -> "Future[WrittenAnswers]":
-        """The answers to come; ModelError where the model cannot be loaded or fails, cancelled where the process ends."""
+        """The future answers: a ModelError if the model cannot be loaded or fails, cancelled if the process ends."""
         job = Job(prompt, seed, num_answers, is_urgent)
         with self._changed:
             if self.is_stopped:
                 job.written.cancel()
                 return job.written
-            (self._urgent if is_urgent else self._waiting).append(job)
-            self._metrics.jobs_waiting.set(len(self._urgent) + len(self._waiting))
+            (self._urgent if is_urgent else self._queue).append(job)
+            self._metrics.jobs_waiting.set(len(self._urgent) + len(self._queue))
             self._changed.notify_all()
         return job.written
 
@@ -64,7 +64,7 @@ class Scheduler:
     @property
     def is_ready(self) -> bool:
         """Whether the generator is loaded, or nobody waits for it."""
-        return self._loaded is not None or not (self._urgent or self._waiting)
+        return self._loaded is not None or not (self._urgent or self._queue)
 
     @property
     def capacity(self) -> int:
@@ -78,11 +78,11 @@ class Scheduler:
         with self._changed:
             taken = list(self._urgent)
             self._urgent.clear()
-            while self._waiting and count > 0:
-                taken.append(self._waiting.popleft())
+            while self._queue and count > 0:
+                taken.append(self._queue.popleft())
                 count -= 1
             self._taken.update(taken)
-            self._metrics.jobs_waiting.set(len(self._waiting))
+            self._metrics.jobs_waiting.set(len(self._queue))
         for job in taken:
             job.written.add_done_callback(lambda _, job=job: self._taken.discard(job))  # type: ignore[misc]
         return taken
@@ -93,7 +93,7 @@ class Scheduler:
         return self.stopping.is_set()
 
     def report(self, *, num_tokens: int, batch_size: int) -> None:
-        """Counts tokens, and shows how many answers are being written."""
+        """Counts tokens and answers for the figures."""
         self._metrics.tokens_written.inc(num_tokens)
         self._metrics.batch_size.set(batch_size)
         self._num_since += num_tokens
@@ -109,7 +109,7 @@ class Scheduler:
         """Writes jobs until `stop`."""
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self.is_stopped or self._waiting or self._urgent)
+                self._changed.wait_for(lambda: self.is_stopped or self._queue or self._urgent)
                 if self.is_stopped:
                     return
             started = self._since = self._clock()
@@ -119,7 +119,7 @@ class Scheduler:
                 self._fail("the generator left it unwritten")
             except ModelError as error:
                 self._fail(str(error))
-            except Exception:  # a door: this thread must outlive whatever a model does to it
+            except Exception:  # the outermost call: this thread must outlive whatever a model does to it
                 logger.exception("the generator failed")
                 self._fail("the generator failed; the log has the trace")
             self._metrics.generating_seconds.inc(self._clock() - started)
@@ -131,28 +131,28 @@ class Scheduler:
         """Ends `run` soon; what is not written is cancelled."""
         with self._changed:
             self.stopping.set()
-            left = [*self._urgent, *self._waiting]
+            unwritten = [*self._urgent, *self._queue]
             self._changed.notify_all()
-        for job in left:
+        for job in unwritten:
             job.written.cancel()
 
     def _fail(self, message: str) -> None:
-        """Gives up the jobs that the generator took and did not write, and those that wait where it cannot be loaded."""
-        left = list(self._taken)
+        """Fails the jobs that the generator took and did not write; if it cannot be loaded, also those that wait."""
+        unwritten = list(self._taken)
         if self._loaded is None:
-            left += self.take(len(self._waiting))
-        for job in left:
+            unwritten += self.take(len(self._queue))
+        for job in unwritten:
             if self.is_stopped:
                 job.written.cancel()
             else:
-                with suppress(InvalidStateError):  # given up meanwhile
+                with suppress(InvalidStateError):  # cancelled meanwhile
                     job.written.set_exception(ModelError(message))
 
 
 def write_all(
     generator: Generator, prompts: Sequence[str], *, seeds: Sequence[int], num_answers: int = 2
 ) -> list[WrittenAnswers]:
-    """One Writing a prompt, in order, in this thread: for those who have all their prompts at hand.
+    """The answers to each prompt, in order, written in this thread: for those who have all their prompts at hand.
 
     Raises:
         ModelError: the model failed.
@@ -160,4 +160,4 @@ def write_all(
     scheduler = Scheduler(lambda: generator, Metrics())
     written = [scheduler.submit(prompt, seed=seed, num_answers=num_answers) for prompt, seed in zip(prompts, seeds, strict=True)]
     generator.run(scheduler)
-    return [writing.result(timeout=0) for writing in written]
+    return [answers.result(timeout=0) for answers in written]

@@ -14,7 +14,7 @@ from preference.models.pretrained import load_tokenizer, load_weights
 from tests.support.alike_answers import are_alike
 
 MakeBatch = Callable[..., Batch]
-STYLE = SamplingOptions(
+SAMPLING = SamplingOptions(
     temperature=1.0, top_k=50, top_p=1.0, max_new_tokens=12, stop_tokens=torch.arange(0, 400, 12), stop_texts=()
 )  # fmt: skip
 
@@ -31,11 +31,11 @@ def model(tiny_base: Path) -> PreTrainedModel:
 
 @pytest.fixture
 def make(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> MakeBatch:
-    """Makes a batch that writes in STYLE; keyword arguments are the batch's own, or change the style."""
+    """Makes a batch that writes in SAMPLING; keyword arguments are the batch's own, or change the sampling."""
 
     def make(*, max_rows: int = 8, max_tokens: int = 10**9, **changes: Any) -> Batch:
-        style = SamplingOptions(**{**vars(STYLE), **changes})
-        return Batch(model, tokenizer, style, max_rows=max_rows, max_tokens=max_tokens)
+        sampling = SamplingOptions(**{**vars(SAMPLING), **changes})
+        return Batch(model, tokenizer, sampling, max_rows=max_rows, max_tokens=max_tokens)
 
     return make
 
@@ -107,7 +107,7 @@ def test_the_longest_prompts_are_read_first(make: MakeBatch) -> None:
     batch.advance()
 
     assert {len(prompt.ids) for prompt in batch.in_use} == {50, 40}
-    assert batch.num_waiting == 2
+    assert batch.num_queued_prompts == 2
 
 
 def test_prompts_wait_behind_those_that_wait_already(make: MakeBatch) -> None:
@@ -152,8 +152,8 @@ def test_prompts_that_are_longer_than_one_pass_are_written_together(tokenizer: P
     config = LlamaConfig(
         vocab_size=400, hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1, max_position_embeddings=8192
     )  # fmt: skip
-    style = SamplingOptions(**{**vars(STYLE), "stop_tokens": torch.tensor([])})
-    batch = Batch(LlamaForCausalLM(config).eval(), tokenizer, style, max_rows=8, max_tokens=10**9)
+    sampling = SamplingOptions(**{**vars(SAMPLING), "stop_tokens": torch.tensor([])})
+    batch = Batch(LlamaForCausalLM(config).eval(), tokenizer, sampling, max_rows=8, max_tokens=10**9)
     batch.add(prompts_of(4200, 4100))
 
     batch.advance()

@@ -17,7 +17,7 @@ from backend.generators.sampling import draw, uniforms
 from preference.models.pretrained import load_tokenizer, load_weights, locate
 
 PROMPTS = ["My favourite thing in the world is", "She opened the door and saw"]  # many tokens may follow
-STYLES = [(0.7, 50, 1.0), (1.0, 50, 0.9), (1.3, 1000, 0.95), (0.5, 1_000_000, 0.8)]  # temperature, top_k, top_p
+SAMPLINGS = [(0.7, 50, 1.0), (1.0, 50, 0.9), (1.3, 1000, 0.95), (0.5, 1_000_000, 0.8)]  # temperature, top_k, top_p
 BELOW_1 = 1 - 2**-24  # the largest number that torch.rand gives
 
 
@@ -52,7 +52,7 @@ def p_value(counts: torch.Tensor, expected: torch.Tensor) -> float:
     return float(chisquare(observed[keep].numpy(), (wanted * observed.sum() / wanted.sum())[keep].numpy()).pvalue)
 
 
-@pytest.mark.parametrize(("temperature", "top_k", "top_p"), STYLES)
+@pytest.mark.parametrize(("temperature", "top_k", "top_p"), SAMPLINGS)
 def test_tokens_are_drawn_as_transformers_warpers_say(logits: torch.Tensor, temperature: float, top_k: int, top_p: float) -> None:
     # To sort a vocabulary takes milliseconds a row.
     num_rows, num_draws = (1, 500) if top_k > 10_000 else (len(logits), 3000)
@@ -69,7 +69,7 @@ def test_tokens_are_drawn_as_transformers_warpers_say(logits: torch.Tensor, temp
         assert p_value(counts, wanted[row] * num_draws) > 1e-3
 
 
-@pytest.mark.parametrize(("temperature", "top_k", "top_p"), STYLES)
+@pytest.mark.parametrize(("temperature", "top_k", "top_p"), SAMPLINGS)
 def test_every_kept_token_has_its_share_of_the_uniform_numbers(
     logits: torch.Tensor, temperature: float, top_k: int, top_p: float
 ) -> None:
@@ -92,9 +92,9 @@ def test_rows_are_drawn_by_their_own_numbers(logits: torch.Tensor) -> None:
     assert together.tolist() == torch.cat(alone).tolist()
 
 
-@pytest.mark.parametrize("style", [(0.7, 1, 1.0), (1.0, 50, 1e-6), (1e-3, 50, 1.0)], ids=["top_k", "top_p", "temperature"])
-def test_the_likeliest_token_is_drawn_where_only_one_may(logits: torch.Tensor, style: tuple[float, int, float]) -> None:
-    temperature, top_k, top_p = style
+@pytest.mark.parametrize("sampling", [(0.7, 1, 1.0), (1.0, 50, 1e-6), (1e-3, 50, 1.0)], ids=["top_k", "top_p", "temperature"])
+def test_the_likeliest_token_is_drawn_where_only_one_may(logits: torch.Tensor, sampling: tuple[float, int, float]) -> None:
+    temperature, top_k, top_p = sampling
     for number in (0.0, 0.5, BELOW_1):
         drawn = draw(logits, torch.full((len(logits),), number), temperature=temperature, top_k=top_k, top_p=top_p)
         assert drawn.tolist() == logits.argmax(-1).tolist()
