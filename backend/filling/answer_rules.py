@@ -1,4 +1,4 @@
-"""Which answers a task gets: sampled until two differ, chosen, put on random sides, with a record of where each came from."""
+"""Which answers a task gets: sampled until two differ, chosen, put on random sides, with a record of their origin."""
 
 import hashlib
 import time
@@ -23,20 +23,20 @@ class Draft:
     """What is to be stored for one task."""
 
     task: Task  # as it was read
-    answers: dict[str, str]  # a text for each answer field that was empty; none where the prompt was refused
+    answers: dict[str, str]  # a text for each answer field that was empty; none if the prompt was refused
     record: dict[str, Any]  # for meta
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """One asking of the model for a task's answers."""
+    """One request to the model for a task's answers."""
 
     task: Task
     number: int = 0
 
     @property
     def key(self) -> object:
-        """What decides the task's seeds and sides: its id, or the prompt's text where it is not in Label Studio yet."""
+        """What decides the task's seeds and sides: its id, or the prompt's text if it is not in Label Studio yet."""
         return self.task.get("id") or self.task["key"]
 
 
@@ -44,13 +44,13 @@ class AnswerRules:
     """The rules for the tasks of one project."""
 
     def __init__(self, layout: LabelingLayout, settings: Settings, generator: Callable[[], Generator]) -> None:
-        """`generator` gives what writes the answers, for the record; it is called when there are answers."""
+        """`generator`: gives what writes the answers, for the record; called only when there are answers."""
         self._layout, self._settings, self._generator = layout, settings, generator
         self._model = f"{settings.generator.engine} {settings.generator.model}"
         self.num_answers = settings.filling.num_candidates  # to ask for, for each task
 
     def problem(self, task: Task) -> str:
-        """Why this task cannot be answered; empty where it can."""
+        """Why this task cannot be answered; empty if it can."""
         data = task["data"]
         if self._layout.prompt(data) is None:
             return "prompt missing, empty or not text"
@@ -71,37 +71,37 @@ class AnswerRules:
         """The generator's seed, 0..2**48 - 1."""
         return _digest("answer", self._settings.seed, attempt.key, attempt.number) % 2**48
 
-    def next_step(self, attempt: Attempt, writing: WrittenAnswers, *, score: Score | None) -> Draft | Attempt:
-        """What to store, or the next attempt where no two answers are different enough, MAX_RESAMPLES times at most.
+    def next_step(self, attempt: Attempt, written: WrittenAnswers, *, score: Score | None) -> Draft | Attempt:
+        """What to store; or the next attempt, if no two answers are different enough. There are at most MAX_RESAMPLES of these.
 
-        Answers that stay alike are kept and marked; a prompt that the model cannot answer is marked too. `score` is the
-        served model's; without one, strategies that go by rewards take any pair.
+        Answers that stay alike are kept and marked; a prompt that the model cannot answer is marked too. `score` gives the
+        served model's rewards; without it, strategies that need rewards take any pair.
         """
         settings, task = self._settings, attempt.task
-        shown = dict(zip(self._layout.answer_fields, self._layout.answers(task["data"]), strict=True))
-        present = [text for text in shown.values() if text is not None]
-        texts = [*present, *writing.answers]
+        held = dict(zip(self._layout.answer_fields, self._layout.answers(task["data"]), strict=True))
+        present = [text for text in held.values() if text is not None]
+        texts = [*present, *written.answers]
         pairs = self._pairs(present, texts)
-        if not pairs and not writing.refused and attempt.number < settings.filling.max_resamples:
+        if not pairs and not written.refused and attempt.number < settings.filling.max_resamples:
             return Attempt(task, attempt.number + 1)
         full = [place for place, text in enumerate(texts) if text.strip()]
         if len(full) < 2:
-            reason = writing.refused or "the model wrote nothing"
+            reason = written.refused or "the model wrote nothing"
             marks = {"refused": reason, "model": self._model, "prompt": self._digest(task), "at": int(time.time())}
             return Draft(task, {}, marks)
         generator = self._generator()
         record: dict[str, Any] = {"generator": generator.name, "sampling": generator.sampling, "seed": self.seed(attempt)}
-        if writing.num_cut:
-            record["prompt_tokens_cut"] = writing.num_cut
+        if written.num_cut:
+            record["prompt_tokens_cut"] = written.num_cut
         if pairs:
             chosen = self._choose(task, texts, pairs, record, score=score, seed=self.seed(attempt))
         else:
             chosen = (full[0], full[1])
             record["similarity"] = round(similarity(texts[full[0]], texts[full[1]]), 3)
-        return self._place(attempt, chosen, texts, present, shown, record)
+        return self._place(attempt, chosen, texts, present, held, record)
 
     def fitted(self, draft: Draft, now: Task) -> Draft | None:
-        """The draft for its task as it is now, without what a person answered meanwhile; None where it is not for it any more."""
+        """The draft without the fields that a person filled meanwhile; None if the task needs none of it any more."""
         prompt, fields = self._layout.prompt_field, self._layout.answer_fields
         empty = [field for field, text in zip(fields, self._layout.answers(now["data"]), strict=True) if text is None]
         answers = {field: text for field, text in draft.answers.items() if field in empty}
@@ -114,7 +114,7 @@ class AnswerRules:
         return Draft(now, answers, {**record, "filled": sorted(answers)})
 
     def _pairs(self, present: Sequence[str], texts: Sequence[str]) -> list[tuple[int, int]]:
-        """The pairs that may be shown; an answer that is there already belongs to each of them."""
+        """The pairs that may be shown; an answer that the task holds already belongs to each of them."""
         pairs = different_pairs(texts, self._settings.filling.max_similarity)
         return [pair for pair in pairs if pair[0] == 0] if present else pairs
 
@@ -134,14 +134,14 @@ class AnswerRules:
 
     def _place(
         self, attempt: Attempt, chosen: tuple[int, int], texts: Sequence[str], present: Sequence[str],
-        shown: dict[str, str | None], record: dict[str, Any],
+        held: dict[str, str | None], record: dict[str, Any],
     ) -> Draft:  # fmt: skip
-        """Puts the chosen pair on random sides; an answer that is there stays on its own."""
+        """Puts the chosen pair on random sides; an answer that the task holds already stays on its side."""
         left, right = self._layout.answer_fields
         first = left_sample(self._settings.seed, attempt.key)
         samples = {left: chosen[first], right: chosen[1 - first]}
-        if present:  # it is place 0
-            samples = {field: chosen[1] for field, text in shown.items() if text is None}
+        if present:  # its place is 0
+            samples = {field: chosen[1] for field, text in held.items() if text is None}
         for name, field in zip(_SAMPLES, (left, right), strict=True):
             if field in samples:
                 record[name] = samples[field] - len(present)
@@ -153,7 +153,7 @@ class AnswerRules:
 
 
 def left_sample(seed: int, key: object) -> int:
-    """Which of the two samples (0 or 1) goes left: a coin that the task decides."""
+    """Which of the two samples (0 or 1) goes left: a coin flip that the task's key decides."""
     return _digest("side", seed, key) % 2
 
 

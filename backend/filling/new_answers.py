@@ -1,13 +1,13 @@
-"""New answers where an annotator asked for them: a new task with the same prompt, which the filler answers like any other.
+"""New answers, if an annotator asked for them: a new task with the same prompt, which the filler answers like any other.
 
-Label Studio's interactive mode cannot do it: nothing in a <Pairwise> or a <Choices> calls /predict, and what /predict gives
-back fills controls, never the texts that are compared (label-studio 1.23.2). So it is asked for with a choice of the verdict.
-The task itself stays as it was judged, with its answers; each of the two tasks says in its meta which the other is.
+Label Studio's interactive mode cannot do it: no <Pairwise> and no <Choices> calls /predict, and the answer of /predict fills
+controls, never the texts that are compared (label-studio 1.23.2). So an annotator asks with a choice of the verdict. The
+task itself stays as it was judged, with its answers. The meta of each of the two tasks names the other.
 
 Covered: one new task for each task, however many annotators ask; a process that is killed between making and marking it; a
 task that Label Studio refuses to make.
-Not covered: a Label Studio that stores a task later than the next visit, after it did not acknowledge it: there are two then;
-requests older than a day when a project is looked at for the first time; a Label Studio whose clock is set back, or more than a
+Not covered: a Label Studio that does not acknowledge a task and stores it later than the next pass (there are two then);
+requests older than a day when the first pass over a project begins; a Label Studio whose clock is set back, or more than a
 minute behind ours while judgements end out of order.
 """
 
@@ -33,10 +33,10 @@ _AT_FIRST = timedelta(days=1)
 
 
 def ask_again(project: LabelStudioProject, folder: ProjectFolder, layout: LabelingLayout) -> int:
-    """How many tasks were made for those whose annotators want other answers; `folder` keeps how far was looked.
+    """The number of tasks made for annotators who want other answers; `folder` keeps up to when it has looked.
 
     Raises:
-        StudioError: Label Studio cannot be read or written; the next visit goes on.
+        StudioError: Label Studio cannot be read or written; the next pass goes on.
     """
     if layout.verdict is None or not layout.verdict.texts("new_answers"):
         return 0
@@ -46,20 +46,20 @@ def ask_again(project: LabelStudioProject, folder: ProjectFolder, layout: Labeli
     latest = looked_until
     for task in project.judged_since(looked_until):
         latest = max(latest, task["updated_at"])
-        if "in_task" not in _told(task) and (annotation := _asking(task, layout)) is not None:
+        if "in_task" not in _link(task) and (annotation := _asking(task, layout)) is not None:
             asked[task["id"]] = annotation
     num_made = _make(project, asked, layout, since=looked_until) if asked else 0
-    # What changed within a minute, such as an import of judged tasks, is looked at again for a minute, and not until more comes.
+    # Tasks that changed within this minute, such as an import of judged ones, are read again for a minute, and no longer.
     settled = max(latest - _OVERLAP, min(latest, datetime.now(UTC) - _OVERLAP))
     if settled > looked_until:
-        with suppress(OSError):  # then as much is looked at again
+        with suppress(OSError):  # then the same tasks are read again
             write_whole(path, settled.isoformat(), is_durable=False)
     return num_made
 
 
 def _make(project: LabelStudioProject, asked: dict[int, Task], layout: LabelingLayout, *, since: datetime) -> int:
-    # By a process that was killed before it could mark the old ones: what it looked at, it did not write down.
-    made = {_told(task).get("for_task"): task["id"] for task in project.tasks_made_since(since)}
+    # Made by a process that was killed before it could mark the old tasks, and so before it wrote up to when it had looked.
+    made = {_link(task).get("for_task"): task["id"] for task in project.tasks_made_since(since)}
     old, num_made = project.tasks(list(asked)), 0
     for task_id, task in old.items():
         if task_id not in made:
@@ -72,7 +72,7 @@ def _make(project: LabelStudioProject, asked: dict[int, Task], layout: LabelingL
                 continue
             num_made += 1
         with suppress(StudioNotFound):  # deleted since
-            project.store_meta(task_id, {**(task.get("meta") or {}), META_KEY: {**_told(task), "in_task": made[task_id]}})
+            project.store_meta(task_id, {**(task.get("meta") or {}), META_KEY: {**_link(task), "in_task": made[task_id]}})
     return num_made
 
 
@@ -87,14 +87,14 @@ def _asking(task: Task, layout: LabelingLayout) -> Task | None:
 
 
 def _unanswered(task: Task, annotation: Task, layout: LabelingLayout) -> Task:
-    told = {"for_task": task["id"], "annotation": annotation["id"], "annotator": annotator_of(annotation)}
-    return {"data": {**task["data"], **dict.fromkeys(layout.answer_fields, "")}, "meta": {META_KEY: told}}
+    origin = {"for_task": task["id"], "annotation": annotation["id"], "annotator": annotator_of(annotation)}
+    return {"data": {**task["data"], **dict.fromkeys(layout.answer_fields, "")}, "meta": {META_KEY: origin}}
 
 
-def _told(task: Task) -> dict[str, Any]:
-    """What a task's meta says of the other."""
-    told = (task.get("meta") or {}).get(META_KEY)
-    return told if isinstance(told, dict) else {}
+def _link(task: Task) -> dict[str, Any]:
+    """What a task's meta says of the other task."""
+    link = (task.get("meta") or {}).get(META_KEY)
+    return link if isinstance(link, dict) else {}
 
 
 def _read(path: Path) -> datetime:

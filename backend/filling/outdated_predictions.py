@@ -1,10 +1,10 @@
-"""Removes what earlier versions predicted for tasks that nobody judged yet, once a newer prediction stood a day beside it.
+"""Removes predictions of earlier versions from unjudged tasks, a day after a newer prediction was stored beside them.
 
-Covered: a page that was opened before the newer version was shown can still be submitted: Label Studio refuses a judgement
-whose prediction is gone. It serves the prediction of the version that the project shows, in quick view and in the label
-stream, and keeps a task of the label stream for one annotator for a day (its TASK_LOCK_TTL).
-Judged tasks keep the prediction that their annotator saw, tasks with a draft and other models' predictions are left alone.
-Not covered: a page that is left open for longer, or on which an earlier version's tab was chosen by hand.
+Covered: a page that was opened before the newer version was shown can still be submitted. Label Studio refuses a judgement
+whose prediction is gone; it serves the prediction of the version that the project shows, in quick view and in the label
+stream, and reserves a task of the label stream for one annotator for a day (its TASK_LOCK_TTL).
+Judged tasks keep the prediction that their annotator saw. Tasks with a draft, and other models' predictions, stay untouched.
+Not covered: a page that stays open for longer, or on which somebody chose an earlier version's tab.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,24 +24,24 @@ def remove_outdated(
     now: datetime | None = None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> int:
-    """Sees to one page of tasks, those after the id `above`; the id to go on from, or 0 when all were seen to.
+    """Cleans one page of tasks, those after the id `above`. Returns the last id of the page, or 0 after the last page.
 
-    `versions`: our own, whose predictions these are; those of `served` stay, after a rollback too. One page a call, so that
-    Label Studio has time for people; `should_stop` ends it between two tasks.
+    `versions`: our own; only their predictions are removed, and never those of `served`, which may be an older one after a
+    rollback. One page a call leaves Label Studio time for people; `should_stop` ends the page between two tasks.
     """
-    is_through = True
+    is_last_page = True
     for task in project.scored_again(above=above):
-        is_through = False
+        is_last_page = False
         if should_stop():
             return above
         for prediction_id in _outdated(task, versions, served=served, before=(now or datetime.now(UTC)) - _GRACE):
             project.remove_prediction(prediction_id)
         above = int(task["id"])
-    return 0 if is_through else above
+    return 0 if is_last_page else above
 
 
 def _outdated(task: Task, versions: Sequence[str], *, served: str, before: datetime) -> list[int]:
-    """The ids of predictions of our versions beside which a newer version's stands since that time or longer."""
+    """The ids of our versions' predictions that were stored before a newer version's, which was itself stored before that time."""
     ours = [(str(p["created_at"]), p["model_version"], p["id"]) for p in task["predictions"] if p["model_version"] in versions]
     standing = sorted(line for line in ours if datetime.fromisoformat(line[0]) < before)
     if not standing or task["drafts"]:

@@ -10,7 +10,7 @@ from rapidfuzz.distance import Indel
 
 @dataclass(frozen=True)
 class Candidates:
-    """Answers to one prompt, of which two are to be shown, and the pairs that may be."""
+    """Answers to one prompt, of which two will be shown, and the pairs from which to choose."""
 
     texts: Sequence[str]
     rewards: Sequence[float] | None  # one a text, of the served model; None without one

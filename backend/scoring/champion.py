@@ -33,7 +33,7 @@ class ServedVersion:
 
     model: RewardModel
     version: str
-    # The confidences that this process gave last, of whichever tasks: where the control group's places are drawn from.
+    # The latest confidences that this process gave, of any tasks: from them the control group's scores are drawn.
     scores: deque[float] = field(default_factory=lambda: deque(maxlen=1000), compare=False, repr=False)
 
 
@@ -52,7 +52,7 @@ class Champion:
 
     @property
     def version(self) -> str:
-        """The version to name to Label Studio: the served one, else the one being loaded, else UNTRAINED."""
+        """The version to name to Label Studio: the served one, else the one that is being loaded, else UNTRAINED."""
         if self.serving is not None:
             return self.serving.version
         pointed = Versions(self._folder).champion()
@@ -70,7 +70,7 @@ class Champion:
             return False
         try:
             self.serving = ServedVersion(self._load(self._folder, pointed), pointed)
-        except Exception as error:  # a door: a damaged version may raise anything, and the others must be followed on
+        except Exception as error:  # a damaged version may raise anything, and the other projects must be followed on
             self._refuse(pointed, error)
             return False
         self._refused = self.problem = None
@@ -79,7 +79,7 @@ class Champion:
         return True
 
     def _refuse(self, version: str, error: Exception) -> None:
-        """Told and counted once; tried again with growing waits, because storage may be away, and memory short, for a moment."""
+        """Logs and counts it once; it is tried again after growing waits: storage may be away, and memory short, for a moment."""
         if version != self._refused:
             self._refused, self.problem = version, f"{version} is not served: {error}"
             self._metrics.refused(self._folder.project_id)
@@ -124,9 +124,9 @@ class Champions:
             stop.wait(every_seconds)
 
     def load(self, folder: ProjectFolder, version: str) -> RewardModel:
-        """A version that proved itself.
+        """The model of a version.
 
         Raises:
-            PairloopError: it cannot be loaded, or its probe's reward is not what its card says.
+            PairloopError: it cannot be loaded, or it does not recompute the reward of its card's probe.
         """
         return load_version(folder, version, extractor=self._extractors, device=self._device)

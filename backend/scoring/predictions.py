@@ -1,4 +1,4 @@
-"""Scored answers as Label Studio predictions: what is suggested, the empty ones of the control group, and which are stored."""
+"""Label Studio predictions: suggestions for scored answers, empty ones for the control group, and which of them are stored."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,20 +11,22 @@ from preference.settings import Settings
 from preference.studio.project import LabelStudioProject, Task, is_annotated
 
 Prediction = dict[str, Any]
-LEAST_OTHERS = 8  # scores among which a control task finds its place
+LEAST_OTHERS = 8  # scores of other tasks, among which a control task gets its place
 
 
 def predict_tasks(
     tasks: Sequence[dict[str, Any]], layout: LabelingLayout, serving: ServedVersion | None, *, settings: Settings,
     only_known: bool = False, least_others: int = LEAST_OTHERS,
 ) -> list[Prediction | list[Any]]:  # fmt: skip
-    """One entry a task, in order: its prediction, or `[]` where an answer or the model is missing.
+    """One entry a task, in order: its prediction, or `[]` if an answer or the model is missing.
 
-    With `only_known`, `[]` also where the model would have to compute. Label Studio drops a whole request whose number of
-    results differs from its tasks, and shows its user an error for `null` anywhere; `[]` makes it ask again at the next open.
+    With `only_known`, a task also gets `[]` if the model would have to compute. Never fewer entries and never `null`: Label
+    Studio drops a whole request whose number of results differs from its tasks, and shows its user an error for a `null`.
+    `[]` makes it ask again when the task is opened next.
 
-    A control task gets an empty result, and a score among those of the other tasks here; where they are too few, among the
-    latest that this process gave; where even they are fewer than `least_others`, it gets `[]`.
+    A control task gets an empty result with a score drawn from those of other tasks, so that it comes anywhere in the order.
+    The others are the tasks of this request; if these are fewer than LEAST_OTHERS, the latest that this process scored. If
+    even these are fewer than `least_others`, the control task gets `[]`.
     """
     results: list[Prediction | list[Any]] = [[] for _ in tasks]
     if serving is None:
@@ -43,9 +45,9 @@ def predict_tasks(
     rewards = serving.model.score(prompts, answers).reshape(-1, 2).tolist()  # (num_answered, 2)
     scores = [serving.model.confidence(reward1, reward2) for reward1, reward2 in rewards]
     for (i, _, _, _), both, score in zip(answered, rewards, scores, strict=True):
-        results[i] = _prediction(_shown(layout, both, settings), score, serving)
+        results[i] = _prediction(_suggestion(layout, both, settings), score, serving)
     serving.scores.extend(scores)
-    # Tasks to be scored again come a page at a time, by their last scores: the page's own keep its control tasks in their place.
+    # Tasks to be scored again are listed by their last scores, a page at a time: the page's own scores keep the control tasks there.
     others = scores if len(scores) >= LEAST_OTHERS else list(serving.scores.copy())  # other threads extend it
     if len(others) >= least_others:
         for i in control:
@@ -54,15 +56,15 @@ def predict_tasks(
 
 
 def still_wanted(
-    tasks: Sequence[Task], found: Sequence[Prediction | list[Any]], project: LabelStudioProject, *, layout: LabelingLayout
+    tasks: Sequence[Task], results: Sequence[Prediction | list[Any]], project: LabelStudioProject, *, layout: LabelingLayout
 ) -> list[Prediction]:
-    """Those of `predict_tasks`'s results, as Label Studio imports them, whose task still is as it was scored, open and without one.
+    """The predictions to store, as Label Studio imports them. `results`: of predict_tasks, one a task.
 
-    The tasks are read again: scoring takes seconds, in which /predict, the filler or a person may come first, and one task that
-    was deleted meanwhile makes Label Studio refuse them all.
+    A prediction is dropped if its task was judged, edited or deleted meanwhile, or holds one of the version already. So the
+    tasks are read again: scoring takes seconds, and one deleted task makes Label Studio refuse all predictions.
     """
     predictions = {
-        task["id"]: (task, prediction) for task, prediction in zip(tasks, found, strict=True) if isinstance(prediction, dict)
+        task["id"]: (task, prediction) for task, prediction in zip(tasks, results, strict=True) if isinstance(prediction, dict)
     }
     current = project.tasks(list(predictions))
     return [
@@ -76,7 +78,7 @@ def still_wanted(
     ]
 
 
-def _shown(layout: LabelingLayout, rewards: Sequence[float], settings: Settings) -> list[dict[str, Any]]:
+def _suggestion(layout: LabelingLayout, rewards: Sequence[float], settings: Settings) -> list[dict[str, Any]]:
     return Pairwise.suggestion(
         layout, rewards, suggest=settings.suggesting.suggest, show_rewards=settings.suggesting.show_rewards
     )
