@@ -1,4 +1,4 @@
-"""gunicorn's door: `gunicorn backend._wsgi:app`. The app is built when it is first asked for, not at import."""
+"""For gunicorn: `gunicorn backend._wsgi:app`. The app is built at the first use of its name, not at import."""
 
 from typing import Any
 

@@ -3,8 +3,8 @@
     from label_studio_ml.api import init_app
     app = init_app(PreferenceModel)
 
-Release 1.0.9 builds one object per /setup, 2.x (its git line) one per request; so an object here holds nothing, and
-everything that lives belongs to the process (wiring.process_backend), built from the environment at the first call.
+Release 1.0.9 builds one object per /setup, 2.x (its git line) one per request. So an object here holds nothing. What lives
+belongs to the process (serving.process.process_backend), which is built from the environment at the first call.
 `pairloop-backend serve` answers the same contract without these servers' limits, and is what you want.
 """
 

@@ -82,7 +82,7 @@ class _Watched:
     before: int | None  # the pass that had ended before; what it wrote is old
 
     def progress(self) -> dict[str, Any]:
-        """The progress of the pass that is under way, or that has ended since; empty before."""
+        """The progress of the pass that is under way, or that has ended since; empty if there is none."""
         progress = self.folder.read_progress()
         is_old = not progress.get("is_filling") and ended_pass(progress) == self.before
         return {} if is_old else progress
@@ -120,7 +120,7 @@ def _fill_here(watched: _Watched, settings: Settings) -> None:
 
 
 def _is_followed_to_the_end(watched: _Watched, model_dir: Path, stall_seconds: float) -> bool:
-    """Shows for some seconds how far another process is; whether a pass that ended meanwhile left nothing to do.
+    """Shows for some seconds how far another process is. Returns whether a pass has ended with no task to do.
 
     Raises:
         ModelError: it has given up.
@@ -137,6 +137,6 @@ def _is_followed_to_the_end(watched: _Watched, model_dir: Path, stall_seconds: f
 
 
 def _is_at_rest(model_dir: Path, seconds: float) -> bool:
-    """Whether the filler wrote no progress of any project for that long: between two turns of one come those of the others."""
+    """Whether the filler wrote no progress of any project for that long: projects take turns."""
     written = [progress for folder in known_projects(model_dir) if (progress := folder.read_progress())]
     return all(not progress["is_filling"] and time.time() > progress["at"] + seconds for progress in written)

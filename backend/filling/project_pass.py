@@ -113,9 +113,9 @@ class ProjectPass:
         self._progress.num_unread = 0
 
     def _score_open(self, should_end: Callable[[], bool]) -> bool:
-        """Scores the open tasks that have no prediction of the served version, then shows it; whether all were seen to.
+        """Scores the open tasks that have no prediction of the served version, then shows it; whether it got to the end.
 
-        It is not shown if Label Studio did not keep a prediction, which the next pass offers again.
+        It is not shown if Label Studio did not keep a prediction, which the next pass sends again.
         """
         serving, is_all_kept = self._champion.serving, True
         for page in self._project.unscored_tasks(serving.version, page_size=_SCORED_TOGETHER) if serving else ():

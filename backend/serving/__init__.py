@@ -1,1 +1,1 @@
-"""One serving process: its projects, its models, and the requests that it answers."""
+"""One serving process: its projects, its models, and what it answers to /predict."""

@@ -1,4 +1,4 @@
-"""One backend process put together: settings, champions, filler, and the threads that keep them going."""
+"""One backend process: its projects, its models, and the threads that promotions, filling and generation run in."""
 
 import logging
 import threading
@@ -23,7 +23,7 @@ _starting = threading.Lock()
 
 
 class Backend:
-    """What a backend process does, whatever web server stands before it. Only `predict` may wait for a model."""
+    """What a backend process does, behind whatever web server. Of its methods only `predict` may wait for a model."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -37,7 +37,7 @@ class Backend:
         self._hosts: dict[int, str] = {}  # project id -> the host and port by which Label Studio reaches this backend
 
     def start(self) -> None:
-        """Starts following promotions and, with a key for Label Studio, filling."""
+        """Starts to follow promotions and, if there is a key for Label Studio, to fill."""
         torch.set_num_threads(self.settings.num_torch_threads)
         self.settings.model_dir.mkdir(parents=True, exist_ok=True)
         jobs: dict[str, Callable[[], None]] = {"champions": partial(self.champions.keep_fresh, self._stop)}
@@ -50,7 +50,7 @@ class Backend:
             thread.start()
 
     def stop(self, *, timeout_seconds: float = 25) -> None:
-        """Lets what is being stored be stored, up to `timeout_seconds`; what is being written is left to the next start."""
+        """Waits up to `timeout_seconds` for answers that are being stored; those that are being written are abandoned."""
         deadline = time.monotonic() + timeout_seconds
         self._stop.set()
         self.scheduler.stop()
@@ -58,7 +58,7 @@ class Backend:
             thread.join(max(0.0, deadline - time.monotonic()))
 
     def setup(self, project_id: int, label_config: str, *, host: str | None) -> str:
-        """The version to name to Label Studio. Makes the project known, and lets the filler look at it soon.
+        """The version to name to Label Studio. Makes the project known, and asks the filler for a pass over it soon.
 
         Raises:
             LayoutError: the label config does not fit.
@@ -73,9 +73,9 @@ class Backend:
                 folder.create()
                 folder.write_host(host)
                 self._hosts[project_id] = host
-            folder.reconnect()  # it comes with a connection that somebody made, whether by `connect` or by hand
+            folder.reconnect()  # Label Studio calls this for a connection, which somebody made with `connect` or by hand
             folder.request("look")
-        except RegistryError:  # the filler says so; people who open tasks keep their suggestions
+        except RegistryError:  # the filler logs it; people who open tasks keep their suggestions
             if not is_known:
                 raise
         return champion.version
@@ -91,13 +91,13 @@ class Backend:
 
 def process_backend() -> Backend:
     """This process's backend, built from the environment and started at the first call."""
-    with _starting:  # a server's first requests come together
+    with _starting:  # a server's first requests arrive together
         return started_backend()
 
 
 @lru_cache(maxsize=1)
 def started_backend() -> Backend:
-    """The same, for `process_backend` alone; `cache_info` tells whether there is one."""
+    """The same, for `process_backend` alone; its `cache_info` shows whether there is one."""
     backend = Backend(Settings.from_environ())
     backend.start()
     return backend
