@@ -102,7 +102,7 @@ def _fill_here(watched: _Watched, settings: Settings) -> None:
         project = LabelStudioProject(settings, project_id, stop=bench.scheduler.stopping)
 
         def fill_all() -> None:
-            is_done, shown = False, ShownVersion()
+            is_done, shown = False, ShownVersion(is_sure=True)
             while not is_done and not bench.scheduler.is_stopped:
                 opened = ProjectPass.open(project, watched.folder, shown, bench)
                 is_done = opened.run(lambda: bench.scheduler.is_stopped, has_new_version=False).is_done

@@ -132,7 +132,7 @@ class House:
     def open_pass(self, *, champion: Champion | None = None) -> ProjectPass:
         """A pass of a new process."""
         champions = None if champion is None else _Serving(champion, self.settings.model_dir)
-        return ProjectPass.open(self.project(), self.folder, ShownVersion(), self.bench(champions=champions))
+        return ProjectPass.open(self.project(), self.folder, ShownVersion(is_sure=True), self.bench(champions=champions))
 
     def run_pass(
         self, should_stop: Callable[[], bool] = lambda: False, *, champion: Champion | None = None, has_new_version: bool = False

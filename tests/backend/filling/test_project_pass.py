@@ -23,7 +23,7 @@ def house(settings_for: SettingsFactory) -> Iterator[House]:
 
 def test_a_visit_answers_all_and_says_so(house: House, caplog: pytest.LogCaptureFixture) -> None:
     tasks = house.add_prompts(11)
-    caplog.set_level(logging.INFO, "backend.filling.project_pass")
+    caplog.set_level(logging.INFO, "pairloop")
 
     assert house.run_pass()
 
@@ -34,7 +34,7 @@ def test_a_visit_answers_all_and_says_so(house: House, caplog: pytest.LogCapture
 
 def test_a_visit_that_finds_nothing_says_and_stores_nothing(house: House, caplog: pytest.LogCaptureFixture) -> None:
     house.add(ANSWERED)
-    caplog.set_level(logging.INFO, "backend.filling.project_pass")
+    caplog.set_level(logging.INFO, "pairloop")
 
     assert house.run_pass()
 
@@ -205,7 +205,7 @@ def test_work_goes_on_where_label_studio_went_down_for_a_moment(house: House, ti
 def test_prompts_that_lost_their_head_are_told(house: House, caplog: pytest.LogCaptureFixture) -> None:
     house.generator.write = lambda job: dataclasses.replace(echo(job), num_cut=7)
     house.add_prompts(1)
-    caplog.set_level(logging.INFO, "backend.filling.project_pass")
+    caplog.set_level(logging.INFO, "pairloop")
 
     assert house.run_pass()
 

@@ -104,7 +104,7 @@ class Slow(Failing):
 def test_what_is_not_scored_in_time_gets_nothing(settings_for: SettingsFactory, caplog: pytest.LogCaptureFixture) -> None:
     backend = Backend(settings_for(predict_seconds=0.05))
     backend.champions.of(PROJECT).serving = ServedVersion(Slow(), "v1-20260101-000000")
-    caplog.set_level(logging.INFO, "backend.serving.process")
+    caplog.set_level(logging.INFO, "pairloop")
 
     results = predict(create_app(backend).test_client(), [ANSWERED] * 40)
 
