@@ -1,4 +1,4 @@
-"""A project of the double, and what fills it: for the tests of streams, visits and fillers."""
+"""A project of the double, and what fills it: for the tests of streams, passes and fillers."""
 
 import logging
 import threading

@@ -61,11 +61,11 @@ class Following(threading.Thread):
         return not self.is_alive()
 
 
-def tell(folder: ProjectFolder, *, is_filling: bool = False, **changes: Any) -> None:
+def write_progress(folder: ProjectFolder, *, is_filling: bool = False, **changes: Any) -> None:
     """What a backend writes just now, in a pass of its own."""
-    told = {"tasks_left": 2, "tasks_answered": 1, "tasks_failed": {}, "answers_per_second": 1.0, "is_filling": is_filling}
+    written = {"tasks_left": 2, "tasks_answered": 1, "tasks_failed": {}, "answers_per_second": 1.0, "is_filling": is_filling}
     number = folder.read_progress().get("pass", 0) + 1
-    folder.write_progress({**told, "pass": number, "at": round(time.time(), 1), **changes})
+    folder.write_progress({**written, "pass": number, "at": round(time.time(), 1), **changes})
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def backend(house: House) -> Iterator[Callable[..., None]]:
 # To fill here
 
 
-def test_where_nothing_is_open_it_scores_and_says_so(house: House, tiny_base: Path) -> None:
+def test_if_nothing_is_open_it_scores_and_says_so(house: House, tiny_base: Path) -> None:
     version = house.promote(tiny_base, weight=1)
     tasks = house.add(ANSWERED, ANSWERED)
 
@@ -115,7 +115,7 @@ def test_open_tasks_are_answered_scored_and_counted(house: House, tiny_base: Pat
     assert house.is_answered(*tasks) and house.versions(tasks) == [[version]] * 30
 
 
-def test_what_was_left_is_told_by_reason(house: House) -> None:
+def test_tasks_left_unanswered_are_printed_by_reason(house: House) -> None:
     skipped, _ = house.add_prompts(2)
     house.studio.annotate(skipped, [], is_skip=True)
     house.add({"prompt": "", **EMPTY}, {"prompt": 5, **EMPTY}, {"prompt": "p", "answer1": {"text": "a"}, "answer2": ""})
@@ -129,7 +129,7 @@ def test_what_was_left_is_told_by_reason(house: House) -> None:
     ]
 
 
-def test_what_an_earlier_run_left_is_not_told_again_where_nothing_is_open(house: House) -> None:
+def test_what_an_earlier_run_left_is_not_printed_again_if_nothing_is_open(house: House) -> None:
     (task,) = house.add({"prompt": "", **EMPTY})
     filled(house)
     house.edit(task, prompt="p", answer1="A", answer2="B")
@@ -188,9 +188,9 @@ def test_while_a_backend_fills_it_is_followed_to_the_end(house: House, backend: 
     lines = filled(house)
 
     assert lines[:2] == [f"project {house.project_id}: 41 tasks lack an answer", FOLLOWING]
-    told = house.folder.read_progress()
-    assert told["tasks_answered"] == 40 and house.is_answered(*tasks)
-    assert lines[2].startswith("tasks answered ") and f" 41/41 {told['answers_per_second']:.1f} answers/s" in lines[2]
+    written = house.folder.read_progress()
+    assert written["tasks_answered"] == 40 and house.is_answered(*tasks)
+    assert lines[2].startswith("tasks answered ") and f" 41/41 {written['answers_per_second']:.1f} answers/s" in lines[2]
     assert lines[3:] == ["tasks left unanswered: 1 (prompt missing, empty or not text)"]
     assert house.patched() == tasks, "it left the work to the backend"
 
@@ -211,7 +211,7 @@ def test_what_a_backend_did_before_it_was_asked_ends_nothing(house: House, backe
     filler.look(threading.Event())
     backend(filler)
     tasks = house.add_prompts(5)
-    tell(house.folder, tasks_left=0, tasks_answered=9, at=round(time.time() + seconds, 1))
+    write_progress(house.folder, tasks_left=0, tasks_answered=9, at=round(time.time() + seconds, 1))
 
     lines = filled(house)
 
@@ -220,11 +220,11 @@ def test_what_a_backend_did_before_it_was_asked_ends_nothing(house: House, backe
 
 
 def test_tasks_that_are_added_while_a_pass_reads_on_are_waited_for(house: House, held: None) -> None:
-    tell(house.folder, is_filling=True)
+    write_progress(house.folder, is_filling=True)
     tasks = house.add_prompts(2)
     following = Following(house)
 
-    tell(house.folder, tasks_left=0)
+    write_progress(house.folder, tasks_left=0)
     wait_until(lambda: house.folder.take_request("fill"))  # asked again
     assert following.is_alive()
     for task in tasks:
@@ -244,7 +244,7 @@ def test_a_project_that_is_disconnected_is_filled_here_and_stays_so(house: House
     assert house.folder.is_disconnected
 
 
-def test_a_backend_that_fills_leaves_out_a_disconnected_project_which_is_said(house: House, held: None) -> None:
+def test_a_backend_that_fills_leaves_out_a_disconnected_project_and_says_so(house: House, held: None) -> None:
     house.folder.create()
     house.folder.disconnect()
     house.add_prompts(1)
@@ -259,7 +259,7 @@ def test_a_backend_that_fills_leaves_out_a_disconnected_project_which_is_said(ho
     assert house.folder.is_disconnected and not house.folder.is_requested("fill")
 
 
-def test_where_nothing_is_open_a_backend_is_not_waited_for(house: House, held: None) -> None:
+def test_if_nothing_is_open_a_backend_is_not_waited_for(house: House, held: None) -> None:
     house.add(ANSWERED)
 
     assert filled(house)[0] == f"project {house.project_id}: 0 tasks lack an answer"
@@ -271,17 +271,17 @@ def test_the_rate_and_the_time_left_are_those_of_the_backend(house: House, held:
     house.add_prompts(1)
     following = Following(house, stall_seconds=0.2)
 
-    tell(house.folder, tasks_left=1000, tasks_answered=9000, answers_per_second=20.0)
+    write_progress(house.folder, tasks_left=1000, tasks_answered=9000, answers_per_second=20.0)
 
     assert following.has_ended
     assert " 9000/10000 20.0 answers/s, 2 min left " in following.screen.lines[2]
 
 
-def test_a_backend_that_gave_up_is_told(house: House, held: None) -> None:
+def test_a_backend_that_gave_up_ends_it(house: House, held: None) -> None:
     house.add_prompts(3)
     following = Following(house, stall_seconds=0.2)
 
-    tell(house.folder)
+    write_progress(house.folder)
 
     assert following.has_ended
     assert str(following.error) == "The backend's filler stopped with 2 tasks left; its log says why."
@@ -294,8 +294,8 @@ def test_a_backend_that_has_its_turn_at_another_project_is_waited_for(house: Hou
     other.create()
     with FileLock(house.settings.model_dir / "filler.lock"):
         following = Following(house, stall_seconds=0.2)
-        tell(other, is_filling=True)
-        tell(house.folder)
+        write_progress(other, is_filling=True)
+        write_progress(house.folder)
         following.join(1.2)  # two looks
         assert following.is_alive()
 
@@ -304,7 +304,7 @@ def test_a_backend_that_has_its_turn_at_another_project_is_waited_for(house: Hou
 
 
 def test_tasks_that_somebody_answers_by_hand_are_not_waited_for(house: House, held: None) -> None:
-    """The filler finds nothing then, and tells nothing."""
+    """The filler has nothing to do then, and writes nothing."""
     (task,) = house.add_prompts(1)
     following = Following(house)
 

@@ -29,9 +29,9 @@ def once(happens: Any) -> Any:
 def test_every_unanswered_task_gets_two_answers_and_their_record(house: House) -> None:
     tasks = [*house.add_prompts(9), *house.add({"prompt": "no keys"}, {"prompt": "null", "answer1": None, "answer2": None})]
 
-    handed = house.answer()
+    stored = house.answer()
 
-    assert sorted(handed) == house.patched() == tasks
+    assert sorted(stored) == house.patched() == tasks
     assert house.is_answered(*tasks)
     assert sorted(house.generator.prompts) == sorted(house.data(task)["prompt"] for task in tasks)
     for task, job in zip(tasks, house.generator.jobs, strict=True):
@@ -263,7 +263,7 @@ def test_a_refusal_however_long_makes_one_short_metric_label(house: House) -> No
 
 
 @pytest.mark.parametrize("change", ["prompt", "model", "age"])
-def test_a_marked_prompt_is_asked_again_where_the_answer_may_be_another(house: House, change: str) -> None:
+def test_a_marked_prompt_is_asked_again_if_the_answer_may_be_another(house: House, change: str) -> None:
     (task,) = house.add_prompts(1)
     house.generator.write = lambda job: WrittenAnswers([], refused="no")
     house.answer()

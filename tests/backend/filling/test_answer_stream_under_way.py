@@ -46,13 +46,13 @@ class Waits(threading.Event):
 def test_of_1500_tasks_no_more_than_two_and_a_half_batches_are_ever_under_way(house: House) -> None:
     tasks = house.add_prompts(1500)
     house.generator.capacity = 8
-    read, handed, arrived, most = list[int](), list[int](), list[str](), Counter[str]()
+    read, stored, arrived, most = list[int](), list[int](), list[str](), Counter[str]()
     stream = house.stream()
     house.studio.on_arrival = arrived.append
 
     def watch(prompts: list[str]) -> None:
         most["under way"] = max(most["under way"], stream.num_under_way)
-        most["begun"] = max(most["begun"], len(read) - len(handed))
+        most["begun"] = max(most["begun"], len(read) - len(stored))
         most["requests"] = max(most["requests"], len(arrived) - len(house.studio.requests))
 
     def reading() -> Iterator[Task]:
@@ -61,9 +61,9 @@ def test_of_1500_tasks_no_more_than_two_and_a_half_batches_are_ever_under_way(ho
             yield task
 
     house.generator.meanwhile = watch
-    assert stream.run(reading(), should_stop=lambda: False, on_stored=lambda some: handed.extend(task["id"] for task in some))
+    assert stream.run(reading(), should_stop=lambda: False, on_stored=lambda some: stored.extend(task["id"] for task in some))
 
-    assert sorted(handed) == house.patched() == read == tasks
+    assert sorted(stored) == house.patched() == read == tasks
     assert 8 < most["begun"] <= most["under way"] <= 20, most
     assert most["requests"] <= 5  # four stores, and a look or a page
     assert house.studio.requests.count("GET /api/tasks/") < 1500
@@ -116,23 +116,23 @@ def test_tasks_are_stored_over_several_connections_at_once(house: House) -> None
     assert max(together) == 3
 
 
-def test_stored_tasks_are_handed_on_some_at_a_time_as_they_are_now(house: House) -> None:
+def test_stored_tasks_are_passed_on_some_at_a_time_as_they_are_now(house: House) -> None:
     tasks = house.add_prompts(30)
-    handing, handed, threads = threading.Lock(), list[list[Task]](), set[str]()
+    scoring, passed_on, threads = threading.Lock(), list[list[Task]](), set[str]()
 
     def score(some: list[Task]) -> None:
-        assert handing.acquire(blocking=False), "one call at a time"
+        assert scoring.acquire(blocking=False), "one call at a time"
         threads.add(threading.current_thread().name)
-        if not handed:
+        if not passed_on:
             wait_until(lambda: len(house.patched()) == 10)  # as many as may be under way
-        handed.append(some)
-        handing.release()
+        passed_on.append(some)
+        scoring.release()
 
     house.answer(on_stored=score)
 
-    assert sorted(task["id"] for some in handed for task in some) == tasks
-    assert all(task["data"] == house.data(task["id"]) for some in handed for task in some)
-    assert len(handed) < 30, "those that were stored during the first call are handed on together, if no others are"
+    assert sorted(task["id"] for some in passed_on for task in some) == tasks
+    assert all(task["data"] == house.data(task["id"]) for some in passed_on for task in some)
+    assert len(passed_on) < 30, "those that were stored during the first call are passed on together, if no others are"
     assert threading.current_thread().name not in threads and len(threads) == 1
 
 
@@ -173,17 +173,17 @@ def test_when_it_is_over_nothing_is_begun_and_what_was_begun_is_ended(house: Hou
     tasks = house.add_prompts(60)
     over = threading.Event()
     house.generator.meanwhile = lambda prompts: over.set() if "Prompt 7" in prompts else None
-    handed: list[int] = []
+    stored: list[int] = []
     stream = house.stream()
 
     is_done = stream.run(
-        house.unanswered(), should_stop=over.is_set, on_stored=lambda some: handed.extend(task["id"] for task in some)
+        house.unanswered(), should_stop=over.is_set, on_stored=lambda some: stored.extend(task["id"] for task in some)
     )
 
     assert not is_done
-    assert 8 <= len(handed) < 40
-    assert sorted(handed) == house.patched() == [task for task in tasks if house.is_answered(task)]
-    assert len(house.generator.jobs) == len(handed)
+    assert 8 <= len(stored) < 40
+    assert sorted(stored) == house.patched() == [task for task in tasks if house.is_answered(task)]
+    assert len(house.generator.jobs) == len(stored)
     assert stream.num_under_way == 0
 
 
@@ -294,11 +294,11 @@ def test_what_was_written_waits_for_label_studio_and_is_stored_when_it_is_back(
             house.studio.failures = [failure]
 
     house.studio.on_request = be_away
-    handed = house.answer()
+    stored = house.answer()
 
     assert len(refused) == 5
     assert house.is_answered(*tasks)
-    assert sorted(handed) == tasks
+    assert sorted(stored) == tasks
     assert sorted(house.generator.prompts) == sorted(f"Prompt {n}" for n in range(30)), "nothing is written twice"
 
 
@@ -318,11 +318,11 @@ def test_an_outage_longer_than_a_stores_patience_loses_nothing_and_is_waited_for
             house.studio.failures = [503]
 
     house.studio.on_arrival, house.studio.on_request = come_together, be_away
-    handed = house.answer(house.stream(scheduler, project=impatient(house)))  # each call is sent once
+    stored = house.answer(house.stream(scheduler, project=impatient(house)))  # each call is sent once
 
     assert len(refused) >= 4
     assert waits.seconds == [5.0]
-    assert sorted(handed) == tasks and house.is_answered(*tasks)
+    assert sorted(stored) == tasks and house.is_answered(*tasks)
     assert len(house.generator.jobs) == 12
 
 
@@ -332,10 +332,10 @@ def test_an_outage_just_before_the_store_loses_nothing(house: House, caplog: pyt
     waits = scheduler.stopping = Waits()
     house.at("GET /api/tasks/", lambda: setattr(house.studio, "failures", [0]), time=2)  # the first reads the open tasks
 
-    handed = house.answer(house.stream(scheduler, project=impatient(house)))
+    stored = house.answer(house.stream(scheduler, project=impatient(house)))
 
     assert waits.seconds == [5.0]
-    assert sorted(handed) == tasks and house.is_answered(*tasks)
+    assert sorted(stored) == tasks and house.is_answered(*tasks)
     assert len(house.generator.jobs) == 12
     assert "answered tasks wait to be stored: Label Studio at" in caplog.text
 

@@ -32,11 +32,11 @@ def look(house: House, **options: Any) -> int:
     return ask_again(house.project(**options), house.folder, LAYOUT)
 
 
-def told(house: House, task_id: int) -> Any:
+def link_of(house: House, task_id: int) -> Any:
     return house.studio.tasks[task_id]["meta"].get(META_KEY)
 
 
-def test_a_visit_gives_the_prompt_new_answers_in_a_task_of_its_own(house: House) -> None:
+def test_a_pass_gives_the_prompt_new_answers_in_a_task_of_its_own(house: House) -> None:
     (task,) = house.add(ANSWERED, meta={"theirs": 1})
     annotation = house.studio.annotate(task, ASKS, completed_by=7)
 
@@ -47,7 +47,7 @@ def test_a_visit_gives_the_prompt_new_answers_in_a_task_of_its_own(house: House)
     (new,) = others(house, task)
     assert house.is_answered(new)
     assert {**house.data(new), **EMPTY} == {**ANSWERED, **EMPTY}, "the rest of its data is as it was"
-    assert told(house, new) == {"for_task": task, "annotation": annotation["id"], "annotator": 7}
+    assert link_of(house, new) == {"for_task": task, "annotation": annotation["id"], "annotator": 7}
     assert house.data(task) == ANSWERED, "what was judged stays as it was"
     assert [made["id"] for made in house.studio.tasks[task]["annotations"]] == [annotation["id"]]
     assert house.studio.tasks[task]["meta"] == {"theirs": 1, META_KEY: {"in_task": new}}
@@ -61,7 +61,7 @@ def test_it_is_made_once_however_many_ask_and_however_often_it_is_looked_at(hous
     assert [look(house) for _ in range(3)] == [1, 0, 0]
 
     (new,) = others(house, task)
-    assert told(house, new)["annotation"] == first["id"]
+    assert link_of(house, new)["annotation"] == first["id"]
 
 
 def test_new_answers_may_be_asked_for_again(house: House) -> None:
@@ -74,8 +74,8 @@ def test_new_answers_may_be_asked_for_again(house: House) -> None:
     assert look(house) == 1
 
     (third,) = others(house, task, second)
-    assert (told(house, second)["for_task"], told(house, second)["in_task"]) == (task, third)
-    assert told(house, third)["for_task"] == second
+    assert (link_of(house, second)["for_task"], link_of(house, second)["in_task"]) == (task, third)
+    assert link_of(house, third)["for_task"] == second
 
 
 def test_only_what_changed_since_the_last_look_is_read(house: House) -> None:
@@ -120,7 +120,7 @@ def test_a_task_that_label_studio_does_not_make_holds_up_no_other(house: House) 
 
     assert look(house) == 1
 
-    assert (told(house, refused), list(told(house, task))) == (None, ["in_task"])
+    assert (link_of(house, refused), list(link_of(house, task))) == (None, ["in_task"])
 
 
 def test_judged_skipped_and_open_tasks_ask_for_nothing(house: House) -> None:
@@ -144,19 +144,19 @@ def test_who_changes_an_earlier_judgement_may_ask_too(house: House) -> None:
 
 
 @pytest.mark.parametrize(("fails", "num_made_later"), [("POST", 1), ("PATCH", 0)])
-def test_a_visit_that_ends_between_making_and_marking_leaves_one_task(house: House, fails: str, num_made_later: int) -> None:
+def test_a_pass_that_ends_between_making_and_marking_leaves_one_task(house: House, fails: str, num_made_later: int) -> None:
     (task,) = house.add(ANSWERED)
     house.studio.annotate(task, ASKS)
     house.studio.on_request = lambda request: house.studio.failures.extend([503] if request.startswith(fails) else [])
     with pytest.raises(StudioUnreachable):
         look(house, patience_seconds=0.1)
-    assert told(house, task) is None
+    assert link_of(house, task) is None
     house.studio.on_request = lambda request: None
 
     assert look(house) == num_made_later
 
     (new,) = others(house, task)
-    assert told(house, task) == {"in_task": new}
+    assert link_of(house, task) == {"in_task": new}
 
 
 def test_a_label_config_without_that_choice_costs_no_request(house: House) -> None:
@@ -176,10 +176,10 @@ def test_a_task_that_is_deleted_meanwhile_holds_up_no_other(house: House) -> Non
     house.at(f"PATCH /api/tasks/{gone}", lambda: house.studio.tasks.pop(gone))
 
     assert look(house) == 2
-    assert "in_task" in told(house, task)
+    assert "in_task" in link_of(house, task)
 
 
-def test_where_label_studio_refuses_the_new_task_all_else_is_filled(house: House, caplog: pytest.LogCaptureFixture) -> None:
+def test_if_label_studio_refuses_the_new_task_all_else_is_filled(house: House, caplog: pytest.LogCaptureFixture) -> None:
     (task,) = house.add(ANSWERED)
     house.studio.annotate(task, ASKS)
     (empty,) = house.add_prompts(1)

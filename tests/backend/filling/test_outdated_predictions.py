@@ -81,7 +81,7 @@ def test_judged_skipped_and_begun_tasks_keep_what_their_annotator_saw(tasks: Tas
     assert [tasks.studio.versions_of(task) for task in (judged, skipped, begun, untouched)] == [[V1, V3]] * 3 + [[V3]]
 
 
-def test_one_page_is_seen_to_at_a_time_and_then_it_begins_again(tasks: Tasks) -> None:
+def test_one_page_is_cleaned_at_a_time_and_then_it_begins_again(tasks: Tasks) -> None:
     every = [tasks.add((V1, 60), (V3, 30)) for _ in range(105)]
 
     place = tasks.remove()

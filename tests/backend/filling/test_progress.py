@@ -31,7 +31,7 @@ def folder(settings_for: SettingsFactory) -> ProjectFolder:
     return folder
 
 
-def tell(
+def write(
     progress: Progress, *, answered: int = 0, under_way: int = 0, dropped: Mapping[str, int] | None = None, is_last: bool = False
 ) -> None:
     progress.write(
@@ -45,7 +45,7 @@ def test_progress_holds_what_is_left_what_was_done_and_how_long_it_takes(folder:
     progress.num_unread = 70
     clock.now += 10
 
-    tell(progress, answered=20, under_way=10, dropped={"the model wrote nothing": 2})
+    write(progress, answered=20, under_way=10, dropped={"the model wrote nothing": 2})
 
     assert folder.read_progress() == {
         "tasks_left": 80,
@@ -61,75 +61,75 @@ def test_progress_holds_what_is_left_what_was_done_and_how_long_it_takes(folder:
     assert b'pairloop_tasks_unanswered{project="7"} 80.0' in metrics.text()
 
 
-def test_before_the_first_answer_nothing_is_foretold(folder: ProjectFolder) -> None:
+def test_before_the_first_answer_no_time_is_foretold(folder: ProjectFolder) -> None:
     progress = Progress(folder, Metrics(), clock=Clock())
 
-    tell(progress, under_way=10)
+    write(progress, under_way=10)
 
     assert folder.read_progress()["seconds_left"] is None
     assert folder.read_progress()["answers_per_second"] == 0
 
 
-def test_it_is_told_once_a_second_and_at_last(folder: ProjectFolder) -> None:
+def test_it_is_written_once_a_second_and_at_the_end(folder: ProjectFolder) -> None:
     clock = Clock()
     progress = Progress(folder, Metrics(), clock=clock)
-    told = []
+    written = []
 
     for answered in range(1, 26):
-        tell(progress, answered=answered)
-        told.append(folder.read_progress()["tasks_answered"])
+        write(progress, answered=answered)
+        written.append(folder.read_progress()["tasks_answered"])
         clock.now += 0.1
-    tell(progress, answered=26, is_last=True)
+    write(progress, answered=26, is_last=True)
 
-    assert sorted(set(told)) == [1, 11, 21]
+    assert sorted(set(written)) == [1, 11, 21]
     assert (folder.read_progress()["tasks_answered"], folder.read_progress()["is_filling"]) == (26, False)
 
 
-def test_a_visit_that_found_nothing_leaves_no_trace(folder: ProjectFolder) -> None:
+def test_a_pass_with_nothing_to_answer_leaves_no_trace(folder: ProjectFolder) -> None:
     metrics = Metrics()
     progress = Progress(folder, metrics, clock=Clock())
 
-    tell(progress)
-    tell(progress, is_last=True)
+    write(progress)
+    write(progress, is_last=True)
 
     assert folder.read_progress() == {}
     assert b"pairloop_tasks_unanswered{" not in metrics.text()
 
 
-def test_that_nothing_is_left_is_told_once_and_no_sooner_than_the_last_page_is_read(folder: ProjectFolder) -> None:
+def test_that_no_task_remains_is_written_once_and_not_before_the_last_page_is_read(folder: ProjectFolder) -> None:
     for num_unread, expected in ((None, None), (0, 0)):
         progress = Progress(folder, Metrics(), clock=Clock())
         progress.num_unread = num_unread
-        tell(progress, is_last=True)
+        write(progress, is_last=True)
         assert folder.read_progress().get("tasks_left") == expected
 
     later = Progress(folder, Metrics())
     later.num_unread = 0
-    tell(later, is_last=True)
+    write(later, is_last=True)
 
     assert folder.read_progress()["at"] == 1000.0
 
 
 def test_tasks_that_failed_and_are_gone_are_forgotten(folder: ProjectFolder) -> None:
-    tell(Progress(folder, Metrics(), clock=Clock()), dropped={"no": 1}, is_last=True)
+    write(Progress(folder, Metrics(), clock=Clock()), dropped={"no": 1}, is_last=True)
 
     progress = Progress(folder, Metrics(), clock=Clock())
     progress.num_unread = 0
-    tell(progress, is_last=True)
+    write(progress, is_last=True)
 
     assert folder.read_progress()["tasks_failed"] == {}
 
 
-def test_what_the_last_visit_did_stays_to_be_read_after_one_that_found_nothing(folder: ProjectFolder) -> None:
-    tell(Progress(folder, Metrics(), clock=Clock()), answered=5, is_last=True)
+def test_what_the_last_pass_did_stays_readable_after_one_with_nothing_to_answer(folder: ProjectFolder) -> None:
+    write(Progress(folder, Metrics(), clock=Clock()), answered=5, is_last=True)
 
-    tell(Progress(folder, Metrics()), is_last=True)
+    write(Progress(folder, Metrics()), is_last=True)
 
     assert folder.read_progress()["tasks_answered"] == 5
 
 
-def test_tasks_that_were_only_dropped_are_told_too(folder: ProjectFolder) -> None:
-    tell(Progress(folder, Metrics(), clock=Clock()), dropped={"no": 1}, is_last=True)
+def test_tasks_that_were_only_dropped_are_written_too(folder: ProjectFolder) -> None:
+    write(Progress(folder, Metrics(), clock=Clock()), dropped={"no": 1}, is_last=True)
 
     assert folder.read_progress()["tasks_failed"] == {"no": 1}
 
@@ -137,14 +137,12 @@ def test_tasks_that_were_only_dropped_are_told_too(folder: ProjectFolder) -> Non
 @pytest.mark.parametrize(
     ("under_way", "is_last"), [(3, False), (3, True), (0, False)], ids=["killed", "failed", "killed at the end"]
 )
-def test_what_a_visit_that_was_cut_short_left_behind_is_put_right_by_the_next(
-    folder: ProjectFolder, under_way: int, is_last: bool
-) -> None:
-    tell(Progress(folder, Metrics(), clock=Clock()), answered=9, under_way=under_way, is_last=is_last)
+def test_the_next_pass_corrects_what_an_interrupted_one_wrote(folder: ProjectFolder, under_way: int, is_last: bool) -> None:
+    write(Progress(folder, Metrics(), clock=Clock()), answered=9, under_way=under_way, is_last=is_last)
 
     progress = Progress(folder, Metrics(), clock=Clock())
     progress.num_unread = 0
-    tell(progress, is_last=True)  # which finds that all is done
+    write(progress, is_last=True)  # for which all is done
 
     written = folder.read_progress()
     assert (written["tasks_left"], written["is_filling"]) == (0, False)
@@ -153,15 +151,15 @@ def test_what_a_visit_that_was_cut_short_left_behind_is_put_right_by_the_next(
 def test_a_pass_that_ends_before_it_has_read_anything_does_not_say_that_nothing_is_left(folder: ProjectFolder) -> None:
     killed = Progress(folder, Metrics(), clock=Clock())
     killed.num_unread = 40
-    tell(killed, answered=9, under_way=10)
+    write(killed, answered=9, under_way=10)
 
-    tell(Progress(folder, Metrics(), clock=Clock()), is_last=True)  # Label Studio did not answer
+    write(Progress(folder, Metrics(), clock=Clock()), is_last=True)  # Label Studio did not answer
 
     written = folder.read_progress()
     assert (written["tasks_left"], written["is_filling"]) == (50, False)
 
 
-# Of a visit
+# Of a pass
 
 
 @pytest.fixture
@@ -170,20 +168,20 @@ def house(settings_for: SettingsFactory) -> Iterator[House]:
         yield house
 
 
-def test_the_progress_of_a_visit_is_told_while_it_works_and_at_its_end(house: House, tiny_base: Path) -> None:
+def test_the_progress_of_a_pass_is_written_while_it_works_and_at_its_end(house: House, tiny_base: Path) -> None:
     house.promote(tiny_base, weight=1)
     tasks = house.add_prompts(120)
     refused = house.add({"prompt": "Refused", **EMPTY}, {"prompt": "", **EMPTY})
-    told: list[dict[str, Any]] = []
+    written: list[dict[str, Any]] = []
 
     def write(job: Job) -> WrittenAnswers:
-        told.append(house.folder.read_progress())
+        written.append(house.folder.read_progress())
         return WrittenAnswers([], refused="no: it is not nice") if job.prompt == "Refused" else echo(job)
 
     house.generator.write = write
     assert house.run_pass()
 
-    during = next(progress for progress in told if progress)
+    during = next(progress for progress in written if progress)
     assert during["is_filling"] and 0 < during["tasks_left"] <= 122
     last = house.folder.read_progress()
     assert {key: last[key] for key in ("tasks_left", "tasks_answered", "is_filling")} == {
@@ -200,23 +198,23 @@ def test_the_progress_of_a_visit_is_told_while_it_works_and_at_its_end(house: Ho
 
 def test_while_it_works_the_figures_show_what_is_left_and_what_waits(house: House) -> None:
     house.add_prompts(120)
-    seen: list[tuple[float, float, float]] = []
+    figures: list[tuple[float, float, float]] = []
 
     def look(prompts: list[str]) -> None:
         if "Prompt 0" in prompts:
             wait_until(lambda: bool(house.folder.read_progress()))  # ten are begun
         left = house.figure(f'tasks_unanswered{{project="{house.project_id}"}}')
-        seen.append((left, house.figure("jobs_waiting"), house.figure("batch_size")))
+        figures.append((left, house.figure("jobs_waiting"), house.figure("batch_size")))
 
     house.generator.meanwhile = look
     assert house.run_pass()
 
-    assert max(left for left, _, _ in seen) == 120
-    assert 2 <= max(waiting for _, waiting, _ in seen) <= 10
-    assert {size for _, _, size in seen} == {0, 2}  # between batches, and an echo's two answers
+    assert max(left for left, _, _ in figures) == 120
+    assert 2 <= max(waiting for _, waiting, _ in figures) <= 10
+    assert {size for _, _, size in figures} == {0, 2}  # between batches, and an echo's two answers
 
 
-def test_a_visit_that_fails_tells_how_many_tasks_are_left(house: House) -> None:
+def test_a_pass_that_fails_writes_how_many_tasks_remain(house: House) -> None:
     house.add_prompts(50)
 
     def crash(prompts: list[str]) -> None:

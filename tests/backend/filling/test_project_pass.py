@@ -21,7 +21,7 @@ def house(settings_for: SettingsFactory) -> Iterator[House]:
 # Answers and predictions
 
 
-def test_a_visit_answers_all_and_says_so(house: House, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_pass_answers_all_and_logs_how_many(house: House, caplog: pytest.LogCaptureFixture) -> None:
     tasks = house.add_prompts(11)
     caplog.set_level(logging.INFO, "pairloop")
 
@@ -32,14 +32,14 @@ def test_a_visit_answers_all_and_says_so(house: House, caplog: pytest.LogCapture
     assert f"project {house.project_id}: 11 tasks answered, 0 scored in " in caplog.text
 
 
-def test_a_visit_that_finds_nothing_says_and_stores_nothing(house: House, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_pass_with_nothing_to_do_logs_and_stores_nothing(house: House, caplog: pytest.LogCaptureFixture) -> None:
     house.add(ANSWERED)
     caplog.set_level(logging.INFO, "pairloop")
 
     assert house.run_pass()
 
     assert caplog.messages == []
-    assert house.folder.read_progress()["tasks_left"] == 0  # nobody had told before
+    assert house.folder.read_progress()["tasks_left"] == 0  # nobody had written it before
     assert house.generator.jobs == []
 
 
@@ -99,7 +99,7 @@ def test_open_tasks_are_scored_a_hundred_in_a_request(house: House, tiny_base: P
     assert house.num_bulks() == 3
 
 
-def test_what_label_studio_did_not_keep_is_told(house: House, tiny_base: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_label_studio_did_not_keep_is_logged(house: House, tiny_base: Path, caplog: pytest.LogCaptureFixture) -> None:
     house.promote(tiny_base, weight=1)
     house.add(ANSWERED, ANSWERED)
     opened = house.open_pass()
@@ -149,7 +149,7 @@ def test_tasks_that_are_deleted_judged_or_edited_while_they_are_scored_hurt_no_o
     assert warnings_of(caplog) == []
 
 
-def test_a_task_that_is_deleted_in_the_very_last_moment_delays_the_scores_of_the_others_by_one_visit(
+def test_a_task_that_is_deleted_in_the_very_last_moment_delays_the_scores_of_the_others_by_one_pass(
     house: House, tiny_base: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     version = house.promote(tiny_base, weight=1)
@@ -181,7 +181,7 @@ def test_a_task_that_predict_scored_meanwhile_gets_no_second_prediction(house: H
 
 
 @pytest.mark.parametrize("method", ["GET /api/projects/", "GET /api/tasks/", "PATCH /api/tasks/", "POST /api/projects/"])
-def test_work_goes_on_where_label_studio_went_down_for_a_moment(house: House, tiny_base: Path, method: str) -> None:
+def test_work_goes_on_after_label_studio_went_down_for_a_moment(house: House, tiny_base: Path, method: str) -> None:
     version = house.promote(tiny_base, weight=1)
     tasks = house.add_prompts(6)
     times_down: list[str] = []
@@ -202,7 +202,7 @@ def test_work_goes_on_where_label_studio_went_down_for_a_moment(house: House, ti
     assert sorted(house.generator.prompts) == [f"Prompt {n}" for n in range(6)]
 
 
-def test_prompts_that_lost_their_head_are_told(house: House, caplog: pytest.LogCaptureFixture) -> None:
+def test_prompts_that_lost_their_head_are_logged(house: House, caplog: pytest.LogCaptureFixture) -> None:
     house.generator.write = lambda job: dataclasses.replace(echo(job), num_cut=7)
     house.add_prompts(1)
     caplog.set_level(logging.INFO, "pairloop")
@@ -215,7 +215,7 @@ def test_prompts_that_lost_their_head_are_told(house: House, caplog: pytest.LogC
 # The project changes
 
 
-def test_a_label_config_that_was_changed_between_visits_is_followed(house: House, tiny_base: Path) -> None:
+def test_a_label_config_that_was_changed_between_passes_is_followed(house: House, tiny_base: Path) -> None:
     version = house.promote(tiny_base, weight=1)
     house.add_prompts(2)
     assert house.run_pass()
@@ -231,7 +231,7 @@ def test_a_label_config_that_was_changed_between_visits_is_followed(house: House
     assert house.versions([task]) == [[version]]
 
 
-def test_a_label_config_that_is_changed_during_a_visit_ends_it_and_the_next_follows_it(house: House) -> None:
+def test_a_label_config_that_is_changed_during_a_pass_ends_it_and_the_next_follows_it(house: House) -> None:
     tasks = house.add_prompts(250)
 
     def rename(prompts: list[str]) -> None:
@@ -257,7 +257,7 @@ def test_a_label_config_that_does_not_fit_is_refused_at_the_start(house: House) 
         house.open_pass()
 
 
-def test_tasks_that_are_imported_meanwhile_are_answered_by_this_visit_or_the_next(house: House) -> None:
+def test_tasks_that_are_imported_meanwhile_are_answered_by_this_pass_or_the_next(house: House) -> None:
     tasks = house.add_prompts(130)
     more: list[int] = []
 
@@ -274,7 +274,7 @@ def test_tasks_that_are_imported_meanwhile_are_answered_by_this_visit_or_the_nex
     assert len(house.generator.jobs) == 135
 
 
-def test_a_visit_that_finds_everything_in_order_makes_label_studio_call_nobody(house: House) -> None:
+def test_a_pass_that_finds_everything_in_order_makes_label_studio_call_nobody(house: House) -> None:
     house.studio.add_row(house.project_id, "http://backend:9090", UNTRAINED)
     house.studio.projects[house.project_id]["model_version"] = UNTRAINED
     house.studio.requests.clear()

@@ -133,7 +133,7 @@ def test_many_more_jobs_than_capacity_are_all_written(make: MakeGenerator) -> No
     assert are_alike([written.result(0) for written in asked], expected)
 
 
-def test_a_job_that_comes_during_the_run_is_written_in_it(make: MakeGenerator) -> None:
+def test_a_job_that_arrives_during_the_run_is_written_in_it(make: MakeGenerator) -> None:
     generator = make()
     jobs = Watched(generator)
     jobs.meanwhile = lambda: len(jobs.reports) == 1 and jobs.ask(["Later"])
@@ -156,7 +156,7 @@ def test_urgent_jobs_are_written_before_those_that_wait(make: MakeGenerator) -> 
     assert {"Urgent 1", "Urgent 2", "Urgent 3"} <= set(jobs.finished[: 3 + generator.capacity])
 
 
-def test_an_urgent_job_that_comes_during_the_run_does_not_wait_for_the_others(make: MakeGenerator) -> None:
+def test_an_urgent_job_that_arrives_during_the_run_does_not_wait_for_the_others(make: MakeGenerator) -> None:
     generator = make(max_new_tokens=32)
     jobs = Watched(generator)
     jobs.meanwhile = lambda: len(jobs.reports) == 1 and jobs.ask(["Urgent"], is_urgent=True)
@@ -168,7 +168,7 @@ def test_an_urgent_job_that_comes_during_the_run_does_not_wait_for_the_others(ma
     assert jobs.finished.index("Urgent") <= 3 * generator.capacity
 
 
-def test_nothing_is_written_where_the_process_ends(make: MakeGenerator) -> None:
+def test_nothing_is_written_once_the_process_ends(make: MakeGenerator) -> None:
     generator = make()
     jobs = Watched(generator)
     asked = jobs.ask(PROMPTS)
@@ -203,7 +203,7 @@ def test_a_job_that_was_given_up_harms_nobody(make: MakeGenerator) -> None:
     assert all(len(written.result(0).answers) == 2 for written in asked if not written.cancelled())
 
 
-# What it tells
+# What it reports
 
 
 def test_what_is_written_is_reported(make: MakeGenerator) -> None:

@@ -186,7 +186,7 @@ def test_a_prompt_of_no_token_is_answered_as_the_start_of_a_text(words_base: Pat
 # Which models it takes
 
 
-def test_a_model_that_is_not_there_says_what_to_name_instead(tmp_path: Path, make: MakeGenerator) -> None:
+def test_a_model_that_does_not_exist_says_what_to_name_instead(tmp_path: Path, make: MakeGenerator) -> None:
     with pytest.raises(ModelError) as refused:
         make(tmp_path / "nothing")
 

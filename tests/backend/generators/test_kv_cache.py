@@ -167,7 +167,7 @@ def test_an_emptied_cache_is_used_again() -> None:
     assert rows.cache.width == 3
 
 
-def test_its_memory_is_free_where_no_row_is_left_or_nobody_holds_it() -> None:
+def test_its_memory_is_free_if_no_row_remains_or_nobody_holds_it() -> None:
     rows = Rows(5)
     rows.join([30])
     rows.advance()

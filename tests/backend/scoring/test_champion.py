@@ -142,7 +142,7 @@ DAMAGES: dict[Damage, str] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
-def test_a_refused_version_leaves_the_old_one_serving_and_is_told_once(
+def test_a_refused_version_leaves_the_old_one_serving_and_is_logged_once(
     folder: ProjectFolder, champions: Champions, tiny_base: Path, caplog: pytest.LogCaptureFixture, damage: Damage
 ) -> None:
     good, bad = (publish_version(folder, tiny_base, weight=weight) for weight in (1, 2))
@@ -179,7 +179,7 @@ def test_a_refused_first_version_suggests_nothing_and_is_not_named(
     assert record.getMessage().endswith("; nothing is suggested. Promote another version.")
 
 
-def test_a_version_whose_storage_was_away_is_tried_again_after_growing_waits_and_told_once(
+def test_a_version_whose_storage_was_away_is_tried_again_after_growing_waits_and_logged_once(
     folder: ProjectFolder, tmp_path: Path, tiny_base: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     version = publish_version(folder, tiny_base, weight=1)

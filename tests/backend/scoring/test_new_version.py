@@ -1,4 +1,4 @@
-"""What a visit does where a version is new: it scores first, shows it when all have its predictions, and leaves for the next."""
+"""What a pass does with a new version: it scores first, shows it when all have its predictions, and ends for the next."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,14 +19,14 @@ def house(settings_for: SettingsFactory) -> Iterator[House]:
 
 def watched(house: House, version: str, tasks: list[int]) -> list[int]:
     """How many of the tasks hold a prediction of the version at each PATCH of a task."""
-    seen: list[int] = []
+    scored: list[int] = []
 
     def watch(request: str) -> None:
         if request.startswith("PATCH /api/tasks/"):
-            seen.append(sum(version in versions for versions in house.versions(tasks)))
+            scored.append(sum(version in versions for versions in house.versions(tasks)))
 
     house.studio.on_request = watch
-    return seen
+    return scored
 
 
 @pytest.mark.parametrize("has_new_version", [True, False])
@@ -38,11 +38,11 @@ def test_open_tasks_are_scored_by_a_new_version_before_others_are_answered(
     house.studio.add_row(house.project_id, "http://backend:9090", UNTRAINED)
     house.folder.write_host("backend:9090")
     prompts = house.add_prompts(3)
-    seen = watched(house, version, tasks)
+    scored = watched(house, version, tasks)
 
     assert house.run_pass(has_new_version=has_new_version)
 
-    assert seen == [3 if has_new_version else 0] * 3
+    assert scored == [3 if has_new_version else 0] * 3
     assert house.versions([*tasks, *prompts]) == [[version]] * 6
     assert house.studio.projects[house.project_id]["model_version"] == version
 
@@ -97,7 +97,7 @@ def test_a_version_is_not_shown_while_label_studio_refuses_its_predictions(house
     assert house.versions(tasks) == [[first, second]] * 3
 
 
-def test_a_visit_leaves_when_another_version_is_promoted(house: House, tiny_base: Path) -> None:
+def test_a_pass_ends_when_another_version_is_promoted(house: House, tiny_base: Path) -> None:
     first = house.promote(tiny_base, weight=1)
     tasks = house.add_prompts(40)
     promoted: list[str] = []
@@ -115,11 +115,11 @@ def test_a_visit_leaves_when_another_version_is_promoted(house: House, tiny_base
     assert len(house.generator.jobs) == len(answered)
     assert all(versions in ([first], [second]) for versions in house.versions(answered))
 
-    seen = watched(house, second, answered)
+    scored = watched(house, second, answered)
     assert house.run_pass(has_new_version=True)
 
     assert house.is_answered(*tasks)
-    assert seen == [len(answered)] * (40 - len(answered))
+    assert scored == [len(answered)] * (40 - len(answered))
     assert all(second in versions and len(set(versions)) == len(versions) for versions in house.versions(tasks))
     assert len(house.generator.jobs) == 40
 

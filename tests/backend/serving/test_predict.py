@@ -18,7 +18,7 @@ from tests.support.studio_double import KEY, LABEL_CONFIG, StudioDouble, wait_un
 
 
 class Opened:
-    """A running backend whose filler waits at its door, over a project of the double: what is answered, /predict answered."""
+    """A running backend whose filler is kept from the project, so that only /predict answers."""
 
     def __init__(self, house: House, backend: Backend) -> None:
         self.house, self.backend = house, backend
@@ -220,7 +220,7 @@ def test_who_waits_for_an_answer_keeps_his_seat_and_others_get_nothing_meanwhile
     assert page.predict(answered) != [[]]
 
 
-def test_health_tells_what_the_filler_did(house: House, opened: Open) -> None:
+def test_health_says_what_the_filler_did(house: House, opened: Open) -> None:
     tasks = house.add_prompts(5)
     house.add({"prompt": "", **EMPTY})
     page = opened()
