@@ -5,6 +5,7 @@ with every setting at its default but the two that it names, and what the termin
 without this machine's ports and token.
 """
 
+import csv
 import io
 import os
 import re
@@ -34,7 +35,7 @@ from preference.studio.account import Account
 from preference.studio.project import LabelStudioProject
 
 PICTURE = REPOSITORY / "docs" / "pictures" / "new-admin.svg"
-TITLE = "My first project"
+TITLE = "My preferences"
 PROMPTS = (
     "How do I keep bread fresh for longer?",
     "Explain to a child why the sea is salty.",
@@ -100,14 +101,15 @@ def first_run(folder: Path, *, settings: Mapping[str, str]) -> FirstRun:
         began = time.monotonic()
         stack.start_label_studio()
         (folder / "work").mkdir()
-        (folder / "work" / "prompts.txt").write_text("\n".join(PROMPTS) + "\n", encoding="utf-8")
+        with (folder / "work" / "prompts.csv").open("w", encoding="utf-8", newline="") as file:
+            csv.writer(file, lineterminator="\n").writerows([["prompt"], *([prompt] for prompt in PROMPTS)])
         with _Terminal(folder / "work", {"PORT": stack.environ["PORT"], **settings}) as terminal:
-            terminal.type("head -3 prompts.txt")
+            terminal.type("head -4 prompts.csv")
             terminal.type(f"export LABEL_STUDIO_URL={stack.url}")
             terminal.type(f"export LABEL_STUDIO_API_KEY={stack.token}")
             terminal.type("pairloop-backend serve > backend.log 2>&1 &")
             terminal.type("pairloop-trainer run > trainer.log 2>&1 &")
-            terminal.type(f'pairloop-backend connect --new "{TITLE}" --prompts prompts.txt', timeout_seconds=400)
+            terminal.type(f'pairloop-backend connect --new "{TITLE}" --prompts prompts.csv', timeout_seconds=400)
             seconds, shown = time.monotonic() - began, terminal.shown
             exit_status = int(re.findall(r"(\d+)\r\n", terminal.type("echo $?"))[-1])
         for own, known in (

@@ -43,25 +43,25 @@ def test_from_label_studio_s_start_to_filled_tasks_in_one_command_and_two_minute
 def test_the_terminal_says_what_was_made_where_it_is_and_what_comes_next(run: FirstRun) -> None:
     asked = [line.removeprefix("$ ") for line in run.lines if line.startswith("$ ")]
     assert asked == [
-        "head -3 prompts.txt",
+        "head -4 prompts.csv",
         "export LABEL_STUDIO_URL=http://localhost:8080",
         "export LABEL_STUDIO_API_KEY=...",
         "pairloop-backend serve > backend.log 2>&1 &",
         "pairloop-trainer run > trainer.log 2>&1 &",
-        f'pairloop-backend connect --new "{TITLE}" --prompts prompts.txt',
+        f'pairloop-backend connect --new "{TITLE}" --prompts prompts.csv',
     ]
-    said = run.lines[run.lines.index(f"$ {asked[-1]}") + 1 :]
-    made = re.fullmatch(rf'made project (\d+), "{TITLE}"', said[0])
-    assert made, said
-    assert said[1:5] == [
+    answered = run.lines[run.lines.index(f"$ {asked[-1]}") + 1 :]
+    made = re.fullmatch(rf'made project (\d+), "{TITLE}"', answered[0])
+    assert made, answered
+    assert answered[1:5] == [
         "connected http://localhost:9090 as pairloop-untrained",
         "switched uncertainty sampling on",
         f"project {made[1]} is connected: http://localhost:8080/projects/{made[1]}",
         "nothing is suggested yet: pairloop-trainer trains its first reward model after 50 judgements",
     ]
-    assert said[5] == f"prompts.txt: {len(PROMPTS)} prompts; reading those that project {made[1]} holds"
-    assert f" {len(PROMPTS)}/{len(PROMPTS)} " in said[6]
-    assert said[7:] == [f"{len(PROMPTS)} imported, {len(PROMPTS)} of them answered"]
+    assert answered[5] == f"prompts.csv: {len(PROMPTS)} prompts; reading those that project {made[1]} holds"
+    assert f" {len(PROMPTS)}/{len(PROMPTS)} " in answered[6]
+    assert answered[7:] == [f"{len(PROMPTS)} imported, {len(PROMPTS)} of them answered"]
 
 
 @pytest.mark.e2e
@@ -88,7 +88,7 @@ def test_the_picture_in_the_manual_is_of_such_a_run() -> None:
     assert_is_everybodys(drawn)
     assert len(drawn) < 150_000
     for line in (
-        f'$ pairloop-backend connect --new "{TITLE}" --prompts prompts.txt',
+        f'$ pairloop-backend connect --new "{TITLE}" --prompts prompts.csv',
         f"{len(PROMPTS)} imported, {len(PROMPTS)} of them answered",
     ):
         assert squeezed(line) in squeezed(words(drawn))

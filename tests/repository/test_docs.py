@@ -18,6 +18,7 @@ NAMES = [each.name for each in pages()]
 NOT_OURS = {
     "SSRF_PROTECTION_ENABLED", "ML_BLOCK_LOCAL_IP", "LABEL_STUDIO_HOST", "TASKS_CREATED", "START_TRAINING",
     "PIP_FIND_LINKS", "DEMO_ARGS", "PAIRLOOP_NIGHTLY", "PREFERENCE_DATA", "ONLY",
+    "FEATURES", "REWARDS", "TRAINED_REWARDS", "TRAINED_WEIGHTS",  # tolerances of tests/support/tolerance.py
     "ENGINES", "STRATEGIES", "RECIPES", "CONTROLS", "README", "UP", "DEBUG", "INFO", "CRITICAL", "GET", "POST", "PATCH",
 }  # fmt: skip
 
@@ -79,6 +80,9 @@ def test_each_step_of_the_readme_says_what_one_should_see() -> None:
     steps = re.split(r"^\*\*\d\. .*\*\*", section("README.md", "Use it with your Label Studio"), flags=re.MULTILINE)[1:]
     assert len(steps) == 4
     assert all("What you should see now" in step for step in steps)
+    assert "*Nothing is connected yet*" in steps[0] and "Nothing is connected yet" in read(
+        "backend/dashboard/templates/dashboard.html.jinja"
+    )
 
 
 def test_the_readme_links_every_page_of_the_manual_for_some_reader() -> None:
