@@ -112,7 +112,7 @@ def test_the_pad_token_differs_from_the_end_of_sequence_token(tiny_base: Path) -
 
 
 @pytest.mark.parametrize("pad_token", [None, "<|im_end|>"])
-def test_a_spare_token_becomes_the_pad_token_where_that_is_missing_or_ends_sequences(copy: Copy, pad_token: str | None) -> None:
+def test_a_spare_token_becomes_the_pad_token_if_that_is_missing_or_ends_sequences(copy: Copy, pad_token: str | None) -> None:
     folder = copy()
     edit(folder / "tokenizer_config.json", pad_token=pad_token)
     tokenizer = load_tokenizer(str(folder))
@@ -156,7 +156,7 @@ def test_loaded_weights_ask_for_no_gradient_and_do_not_drop_out(tiny_base: Path)
     assert {parameter.dtype for parameter in network.parameters()} == {torch.float32}
 
 
-def test_fewer_layers_are_loaded_where_fewer_are_asked_for(tiny_base: Path) -> None:
+def test_fewer_layers_are_loaded_if_fewer_are_asked_for(tiny_base: Path) -> None:
     whole = dict(load_weights(AutoModel, str(tiny_base)).named_parameters())
     half = dict(load_weights(AutoModel, str(tiny_base), num_hidden_layers=2).named_parameters())
     assert {name for name in whole if "layers.2." in name or "layers.3." in name} == whole.keys() - half.keys()
@@ -220,7 +220,7 @@ def test_a_load_leaves_what_transformers_logs_as_it_is(tiny_base: Path) -> None:
     assert (transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()) == before
 
 
-def test_a_door_can_silence_transformers_bars_and_advice(
+def test_transformers_bars_and_advice_can_be_silenced(
     tiny_base: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     level, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()

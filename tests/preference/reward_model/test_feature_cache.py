@@ -94,7 +94,7 @@ DAMAGE: dict[str, Callable[[bytes], bytes]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
-def test_a_damaged_file_is_computed_again_and_mended(
+def test_a_damaged_file_is_computed_again_and_written_anew(
     make: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: Callable[[bytes], bytes]
 ) -> None:
     computed = make().features(["Why?"], ["Because."])
@@ -222,7 +222,7 @@ def test_a_bound_of_nothing_empties_the_cache_and_the_next_reader_computes(make:
     assert_close(make().features(PROMPTS, ANSWERS), computed, within=FEATURES)
 
 
-def test_what_a_killed_writer_left_counts_and_goes_after_a_day(tmp_path: Path) -> None:
+def test_a_killed_writers_file_counts_and_is_deleted_after_a_day(tmp_path: Path) -> None:
     left = {days: kept(tmp_path, f"killed {days}", days_unused=days) for days in (0.5, 5)}
     left = {days: path.rename(path.with_name(f".{path.name}-0123456789abcdef")) for days, path in left.items()}
     used = [kept(tmp_path, str(n), days_unused=0.1) for n in range(2)]

@@ -297,7 +297,7 @@ def architecture(request: pytest.FixtureRequest, tiny_base: Path, tmp_path_facto
     return str(folder), may_share
 
 
-def test_an_architecture_shares_prompts_only_where_the_features_are_the_same(make: Make, architecture: tuple[str, bool]) -> None:
+def test_an_architecture_shares_prompts_only_if_the_features_are_the_same(make: Make, architecture: tuple[str, bool]) -> None:
     base, may_share = architecture
     prompts = [*[LONGER] * 3, *["Tell me of the moon. " * 3] * 9]
     answers = ["Yes.", "The cat sat on the mat.", "", *[f"{n} moons" + " and cats" * (n % 3) for n in range(9)]]

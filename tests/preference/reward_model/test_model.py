@@ -141,7 +141,7 @@ def test_a_sequence_is_read_at_its_end_token_and_padding_does_not_reach_it(tiny_
     assert abs(float(short - other_ending)) > 1e-5
 
 
-def test_scores_in_a_batch_hold_where_the_end_token_has_to_pad(tmp_path: Path) -> None:
+def test_scores_in_a_batch_hold_if_the_end_token_has_to_pad(tmp_path: Path) -> None:
     model = make_sequence(save_tiny_base(tmp_path / "bare", eos_token="</s>", pad_token=None))
     assert model.tokenizer.pad_token_id == model.tokenizer.eos_token_id
     alone = torch.cat([model.score([p], [a]) for p, a in zip(PROMPTS, ANSWERS, strict=True)])

@@ -105,7 +105,7 @@ def test_a_rejected_challenger_is_not_retrained_at_the_next_look(lab: Lab) -> No
 
 
 @pytest.mark.parametrize("outcome", ["skipped", "failed"])
-def test_a_round_that_came_to_nothing_is_not_repeated_until_a_judgement_comes(lab: Lab, outcome: Any) -> None:
+def test_a_round_without_a_version_is_not_repeated_until_there_is_a_new_judgement(lab: Lab, outcome: Any) -> None:
     lab.ends = lambda folder: Round(outcome, "too few pairs")
     lab.projects[1].num_annotations = 10
 
@@ -124,7 +124,7 @@ def test_a_round_that_came_to_nothing_is_not_repeated_until_a_judgement_comes(la
     assert lab.rounds == [1, 1, 1]
 
 
-def test_a_request_runs_even_after_a_round_that_came_to_nothing(lab: Lab) -> None:
+def test_a_request_starts_a_round_even_after_one_without_a_version(lab: Lab) -> None:
     lab.ends = lambda folder: Round("skipped", "too few pairs")
     for _ in range(2):
         lab.folders[1].request("train")
@@ -133,7 +133,7 @@ def test_a_request_runs_even_after_a_round_that_came_to_nothing(lab: Lab) -> Non
     assert lab.rounds == [1, 1]
 
 
-def test_deleted_judgements_do_not_hide_those_that_come_after(lab: Lab) -> None:
+def test_deleted_judgements_do_not_hide_later_ones(lab: Lab) -> None:
     lab.projects[1].num_annotations = 100
     lab.publish(lab.folders[1])
     lab.watch.look()
@@ -225,7 +225,7 @@ def test_nobody_asked_for_what_an_unreachable_label_studio_prevented(lab: Lab) -
     assert not lab.folders[1].take_request("train")
 
 
-def test_an_unreachable_label_studio_is_said_once_until_it_answers_again(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_unreachable_label_studio_is_logged_once_until_it_answers_again(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
     for error in (UNREACHABLE, UNREACHABLE, None, UNREACHABLE):
         lab.projects[1].error = error
         lab.watch.look()
@@ -343,7 +343,7 @@ def test_a_round_that_another_process_runs_is_not_taken_up(lab: Lab) -> None:
     assert lab.rounds == [1]
 
 
-def test_a_round_that_was_killed_with_its_trainer_is_not_told_of_for_ever(lab: Lab) -> None:
+def test_a_round_that_was_killed_with_its_trainer_does_not_stand_as_running_for_ever(lab: Lab) -> None:
     tell_waiting(lab.folders[1], 12, project={"title": "Answers", "training_since": 1.0})
     lab.projects[1].error = UNREACHABLE
 

@@ -78,7 +78,7 @@ def test_a_damaged_file_is_read_anew(house: House, damage: Callable[[bytes], byt
     assert "changes since" in house.said
 
 
-def test_a_torn_line_is_cut_off_even_where_it_is_longer_than_what_comes(house: House) -> None:
+def test_a_torn_line_is_cut_off_even_if_it_is_longer_than_what_is_appended(house: House) -> None:
     ids = house.judged(3)
     house.read()
     with house.file.open("ab") as file:

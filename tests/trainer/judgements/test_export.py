@@ -236,7 +236,7 @@ def test_the_sft_trainer_takes_demonstrations(tmp_path: Path, tiny_chat_base: Pa
     train(trainer)
 
 
-def test_the_reward_trainer_asks_for_a_larger_gap_where_the_vote_was_strong(tmp_path: Path, tiny_base: Path) -> None:
+def test_the_reward_trainer_asks_for_a_larger_gap_if_the_vote_was_strong(tmp_path: Path, tiny_base: Path) -> None:
     losses = {}
     for stars in (1, 4):
         strength = said("strength", "rating", {"rating": stars})
@@ -290,7 +290,7 @@ def test_messages_in_csv_are_refused(tmp_path: Path) -> None:
         export(judged_tasks(), tmp_path / "pairs.csv", "csv", conversational=True)
 
 
-def test_nothing_to_export_is_said_with_the_counts_and_no_file_is_left(tmp_path: Path) -> None:
+def test_nothing_to_export_is_an_error_with_the_counts_and_no_file_is_written(tmp_path: Path) -> None:
     with pytest.raises(ExportError) as caught:
         export([task(saying(TIE), vote(None))], tmp_path / "pairs.jsonl")
     assert str(caught.value) == "There is nothing to export (1 empty, 1 tie); judge some tasks first."

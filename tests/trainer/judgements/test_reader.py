@@ -182,7 +182,7 @@ def test_a_deleted_task_is_noticed_by_the_count_and_found_by_comparing_states(ho
     assert "changes since" in house.said
 
 
-def test_a_deleted_task_is_noticed_where_a_new_judgement_makes_the_count_equal(house: House) -> None:
+def test_a_deleted_task_is_noticed_even_if_a_new_judgement_makes_the_count_equal(house: House) -> None:
     ids = house.judged(5)
     house.read()
     del house.studio.tasks[ids[1]]
@@ -201,7 +201,7 @@ def test_a_new_task_with_the_id_of_a_deleted_one_does_not_get_its_judgement(hous
     assert ids_of(house.read()) == ids[:2]
 
 
-def test_tasks_come_by_id_in_whichever_order_they_were_judged(house: House) -> None:
+def test_tasks_are_ordered_by_id_in_whichever_order_they_were_judged(house: House) -> None:
     first, second, third = house.studio.add_tasks(house.project.id, *[{"prompt": "p"}] * 3)
     for task_id in (second, third, first):
         house.studio.annotate(task_id, LEFT)

@@ -165,7 +165,7 @@ def test_without_a_pair_to_train_on_the_round_is_skipped(lab: Lab) -> None:
     assert ended.outcome == "skipped"
 
 
-def test_what_was_said_of_held_out_prompts_leaves_no_trace_in_the_weights(lab_with_champion: Lab) -> None:
+def test_judgements_of_held_out_prompts_leave_no_trace_in_the_weights(lab_with_champion: Lab) -> None:
     lab = lab_with_champion
     first = Versions(lab.folder).champion() or ""
 
@@ -387,7 +387,7 @@ def test_ties_count_once_among_what_was_trained_on(lab: Lab) -> None:
     assert card.num_train_pairs == sum(in_training(task["data"]["prompt"]) for task in tasks)
 
 
-def test_judgements_of_held_out_prompts_alone_train_nothing_and_that_is_said(lab: Lab) -> None:
+def test_judgements_of_held_out_prompts_alone_train_nothing_and_the_reason_says_so(lab: Lab) -> None:
     tasks = [task for task in judged_tasks(200) if in_holdout(task["data"]["prompt"])]
 
     ended = lab.round(tasks)

@@ -96,7 +96,7 @@ def test_a_round_that_cannot_go_on_begins_again_as_another(unfinished: Unfinishe
     assert not (unfinished.folder / "base").exists()
 
 
-def test_what_a_kill_left_before_the_record_is_swept(unfinished: UnfinishedRound) -> None:
+def test_files_without_a_record_are_removed(unfinished: UnfinishedRound) -> None:
     (unfinished.folder / "base" / "checkpoint-7").mkdir(parents=True)
 
     unfinished.begin()
@@ -132,7 +132,7 @@ def test_the_folder_of_a_version_is_empty_each_time(unfinished: UnfinishedRound)
     assert list(unfinished.version_folder().iterdir()) == []
 
 
-def test_a_full_disk_is_said_and_the_attempt_is_not_begun(folder: ProjectFolder) -> None:
+def test_a_full_disk_is_an_error_and_no_attempt_is_begun(folder: ProjectFolder) -> None:
     """A real limit on what a process may write, in a process of its own."""
     program = """
 import pathlib, resource, sys

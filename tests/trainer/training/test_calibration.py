@@ -14,7 +14,7 @@ def gaps_of(temperature: float, *, count: int = 20_000) -> tuple[NDArray[np.floa
 
 
 @pytest.mark.parametrize("temperature", [0.3, 1.0, 4.0])
-def test_the_temperature_that_made_the_votes_is_found(temperature: float) -> None:
+def test_the_temperature_is_the_one_that_made_the_votes(temperature: float) -> None:
     assert fit_temperature(*gaps_of(temperature)) == pytest.approx(temperature, rel=0.06)
 
 
@@ -47,5 +47,5 @@ def test_a_pair_of_half_the_weight_counts_half() -> None:
 
 
 @pytest.mark.parametrize("gaps", [[], [0.0, 0.0]], ids=["no pairs", "no gaps"])
-def test_where_nothing_can_be_learnt_it_is_1(gaps: list[float]) -> None:
+def test_the_temperature_is_1_if_nothing_can_be_learnt(gaps: list[float]) -> None:
     assert fit_temperature(gaps, [1.0] * len(gaps)) == 1.0

@@ -86,7 +86,7 @@ def weight_of(trained: TrainingResult) -> torch.Tensor:
 # What is learned
 
 
-def test_what_decides_is_learned_and_holds_for_prompts_that_were_not_seen(extractor: FeatureExtractor) -> None:
+def test_what_decides_is_learned_and_holds_for_other_prompts(extractor: FeatureExtractor) -> None:
     trained = train_head(pairs_where("kind", "zxq", num_pairs=60), recipe(), extractor)
     unseen = pairs_where("kind", "zxq", num_pairs=30, seed=1)
     assert float((gaps_of(trained.model, unseen) > 0).float().mean()) > 0.9
@@ -345,7 +345,7 @@ def test_confidence_is_the_share_of_votes_that_agree(extractor: FeatureExtractor
     assert np.mean(confidences) == pytest.approx(0.75, abs=0.06)
 
 
-def test_confidence_is_higher_where_votes_agree_more(extractor: FeatureExtractor) -> None:
+def test_confidence_is_higher_if_votes_agree_more(extractor: FeatureExtractor) -> None:
     rng = random.Random(4)
     sure, unsure = pairs_where("kind", "zxq", num_pairs=150), pairs_where("true", "1234", num_pairs=150)
     judged = [*sure, *[turned(pair) if rng.random() < 0.4 else pair for pair in unsure]]

@@ -47,7 +47,7 @@ def test_a_line_at_the_start_and_one_every_half_minute(tmp_path: Path, caplog: p
     ]
 
 
-def test_the_time_left_of_a_resumed_training_counts_its_own_steps(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_remaining_time_of_a_resumed_training_counts_its_own_steps(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     training = Training(tmp_path, first=390)
     training.step(391, seconds=40, loss=0.5)
 

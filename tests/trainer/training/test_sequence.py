@@ -71,7 +71,7 @@ def test_a_champion_that_knows_more_is_where_training_starts(
     assert " from the base, " in line
 
 
-def test_a_champion_that_learnt_the_opposite_is_left_alone(
+def test_training_does_not_start_from_a_champion_that_learnt_the_opposite(
     house: House, champion: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, logger="pairloop.training")

@@ -102,7 +102,7 @@ def test_a_lora_version_holds_merged_weights_that_load_without_peft(train: Train
     assert not [name for name in files if "adapter" in name]
 
 
-def test_a_model_that_does_not_fit_on_the_disk_is_said(tiny_base: Path, tmp_path: Path) -> None:
+def test_a_model_that_does_not_fit_on_the_disk_is_an_error(tiny_base: Path, tmp_path: Path) -> None:
     """A real limit on what a process may write, in a process of its own: a file of the tokenizer is larger."""
     (tmp_path / "version").mkdir()
     program = """
