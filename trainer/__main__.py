@@ -142,9 +142,8 @@ def export(project_id: int, format_name: Literal["trl", "dpo", "sft", "csv"], pa
 def _mark_suspects(settings: Settings, folder: ProjectFolder, card: ModelCard) -> None:
     from preference.studio.project import LabelStudioProject
     from trainer.reporting.suspect_labels import mark_suspects
-    from trainer.rounds.outcome import cards
 
-    marked_before = {suspect["task"] for other in cards(folder) for suspect in other.report.get("suspects") or []}
+    marked_before = {suspect["task"] for other in Versions(folder).cards() for suspect in other.report.get("suspects") or []}
     project = LabelStudioProject(settings, folder.project_id, patience_seconds=30)
     try:
         counts = mark_suspects(

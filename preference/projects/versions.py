@@ -10,9 +10,11 @@ Not covered: storage without atomic rename.
 """
 
 import dataclasses
+import logging
 import re
 import shutil
 import uuid
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,6 +24,7 @@ from preference.projects.folder import ProjectFolder
 from preference.projects.promotions import PROMOTIONS, By, champions_before, log_promotion, next_moment, read_promotions
 from preference.report_card.card import ModelCard
 
+logger = logging.getLogger("pairloop.projects")
 UNTRAINED = "pairloop-untrained"  # what every place shows as the version while there is none
 _VERSION = re.compile(r"v(\d+)-\d{8}-\d{6}")
 
@@ -57,6 +60,14 @@ class Versions:
         """The card of a version, with its promotions so far."""
         published = self.path(version)
         return dataclasses.replace(ModelCard.read(published / "card.json"), promotions=read_promotions(published))
+
+    def cards(self) -> Iterator[ModelCard]:
+        """The cards of all versions, latest first, without damaged ones: those are logged."""
+        for version in reversed(self.all()):
+            try:
+                yield self.card(version)
+            except RegistryError as error:
+                logger.warning("project %d: %s", self.folder.project_id, error)
 
     def publish(self, draft: Path, card: ModelCard) -> str:
         """The new version's name, after a copy of `draft` with the completed card is there whole.

@@ -14,7 +14,7 @@ from preference.projects.versions import Versions
 from preference.settings import Settings
 from preference.studio.project import LabelStudioProject
 from trainer.rounds.lock import is_running
-from trainer.rounds.outcome import Round, new_judgements
+from trainer.rounds.outcome import Round
 from trainer.rounds.unfinished import MAX_ATTEMPTS, UnfinishedRound
 
 logger = logging.getLogger("pairloop.daemon")
@@ -118,9 +118,18 @@ class DueRounds:
         if known is not None and known[0] == latest:
             counted = known[1]
         else:
-            counted = num_annotations - new_judgements(folder, num_annotations)
+            counted = num_annotations - num_new_judgements(folder, num_annotations)
         self._counted[folder.project_id] = (latest, min(counted, num_annotations))
         return min(counted, num_annotations)
+
+
+def num_new_judgements(folder: ProjectFolder, num_annotations: int) -> int:
+    """How many of a project's annotations were made since its latest version, promoted or not, was trained.
+
+    A damaged card does not count: it must not keep the project from the round that would replace its version.
+    """
+    latest = next(Versions(folder).cards(), None)
+    return num_annotations - (latest.num_annotations if latest else 0)
 
 
 def _latest_version(folder: ProjectFolder) -> str | None:

@@ -11,7 +11,6 @@ from preference.reward_model.model import RewardModel
 from preference.reward_model.probe import load_version
 from preference.settings import Settings
 from preference.studio.project import LabelStudioProject
-from trainer.rounds.outcome import cards
 from trainer.rounds.unfinished import UnfinishedRound
 
 
@@ -33,7 +32,7 @@ class RoundContext:
     @cached_property
     def cards(self) -> list[ModelCard]:
         """The cards of all earlier versions, latest first, without damaged ones."""
-        return list(cards(self.folder))
+        return list(Versions(self.folder).cards())
 
     @cached_property
     def champion(self) -> str | None:

@@ -3,15 +3,13 @@
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-from preference.errors import RegistryError, StudioUnreachable, TrainingError
+from preference.errors import StudioUnreachable, TrainingError
 from preference.projects.folder import ProjectFolder
 from preference.projects.training_status import tell_round
-from preference.projects.versions import Versions
-from preference.report_card.card import ModelCard
 from trainer.rounds.lock import only_round
 
 logger = logging.getLogger("pairloop.rounds")
@@ -67,24 +65,6 @@ def read_outcome(text: str) -> Round | None:
     if outcome == "busy":
         raise TrainingError(reason)
     return Round(outcome, reason, fields.get("version"))
-
-
-def new_judgements(folder: ProjectFolder, num_annotations: int) -> int:
-    """How many annotations were made since the latest version, promoted or not, was trained.
-
-    A damaged card does not count: it must not keep the project from the round that would replace its version.
-    """
-    latest = next(cards(folder), None)
-    return num_annotations - (latest.num_annotations if latest else 0)
-
-
-def cards(folder: ProjectFolder) -> Iterator[ModelCard]:
-    """The cards of all versions, latest first, without damaged ones."""
-    for version in reversed(Versions(folder).all()):
-        try:
-            yield Versions(folder).card(version)
-        except RegistryError as error:
-            logger.warning("project %d: %s", folder.project_id, error)
 
 
 def write_ended(ended: Round, folder: ProjectFolder, *, seconds: float) -> None:

@@ -37,7 +37,11 @@ def read_pairs(context: RoundContext) -> Reading:
         pair
         for task in read_judgements(project, context.folder.path, state=state, now=time.time())
         for pair in pairs_of_task(
-            task, layout=layout, dropped=dropped, ties=settings.training.ties, prefer_ground_truth=settings.training.prefer_ground_truth
+            task,
+            layout=layout,
+            dropped=dropped,
+            ties=settings.training.ties,
+            prefer_ground_truth=settings.training.prefer_ground_truth,
         )
     ]
     train, votes = split_holdout(pairs, settings.training.holdout_fraction)

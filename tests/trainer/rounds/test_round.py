@@ -22,8 +22,9 @@ from tests.conftest import SettingsFactory
 from tests.support.lab import CPU, Annotation, Lab, judged_tasks
 from tests.support.opened_files import opened_files
 from tests.support.tolerance import assert_same_weights
+from trainer.daemon.due_rounds import num_new_judgements
 from trainer.reporting.report import model_card
-from trainer.rounds.outcome import Round, new_judgements
+from trainer.rounds.outcome import Round
 
 HOLDOUT = 0.3
 
@@ -195,18 +196,18 @@ def test_the_card_says_all_that_is_known(lab: Lab, tiny_base: Path) -> None:
     assert card.compared_with is None
     assert card.promoted
     assert datetime.fromisoformat(card.created_at).tzinfo is not None
-    assert new_judgements(lab.folder, 64) == 3
+    assert num_new_judgements(lab.folder, 64) == 3
 
 
 def test_a_damaged_card_does_not_keep_a_project_from_the_round_that_replaces_it(
     first_round: tuple[Lab, Round], caplog: pytest.LogCaptureFixture
 ) -> None:
     lab, ended = first_round
-    before = new_judgements(lab.folder, 64)
+    before = num_new_judgements(lab.folder, 64)
     copy = Versions(lab.folder).publish(Versions(lab.folder).path(ended.version or ""), lab.card(ended))
     (Versions(lab.folder).path(copy) / "card.json").write_text("{", encoding="utf-8")
 
-    assert new_judgements(lab.folder, 64) == before < 64
+    assert num_new_judgements(lab.folder, 64) == before < 64
     assert "is not a model card" in caplog.text
     shutil.rmtree(Versions(lab.folder).path(copy))
 
@@ -303,7 +304,7 @@ def test_a_broken_champion_does_not_stop_the_loop(lab_with_champion: Lab, caplog
 
 
 def test_before_the_first_version_every_judgement_is_new(lab: Lab) -> None:
-    assert new_judgements(lab.folder, 12) == 12
+    assert num_new_judgements(lab.folder, 12) == 12
 
 
 def test_a_version_comes_with_its_report_card_its_readme_and_its_pictures(first_round: tuple[Lab, Round]) -> None:
