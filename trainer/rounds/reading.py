@@ -29,7 +29,7 @@ def read_pairs(context: RoundContext) -> Reading:
         StudioError: Label Studio does not answer, or refuses.
         LayoutError: no pairs can be made under the project's label config.
     """
-    project, settings = context.project, context.settings.training
+    project, training = context.project, context.settings.training
     state = project.read()
     layout = LabelingLayout.from_label_config(state["label_config"])
     dropped: Counter[str] = Counter()
@@ -40,13 +40,13 @@ def read_pairs(context: RoundContext) -> Reading:
             task,
             layout=layout,
             dropped=dropped,
-            ties=settings.training.ties,
-            prefer_ground_truth=settings.training.prefer_ground_truth,
+            ties=training.ties,
+            prefer_ground_truth=training.prefer_ground_truth,
         )
     ]
-    train, votes = split_holdout(pairs, settings.training.holdout_fraction)
+    train, votes = split_holdout(pairs, training.holdout_fraction)
     # A larger HOLDOUT_FRACTION than before holds out prompts that older versions were trained on.
-    smallest = min([settings.training.holdout_fraction, *(card.holdout_fraction for card in context.cards)])
+    smallest = min([training.holdout_fraction, *(card.holdout_fraction for card in context.cards)])
     votes = [pair for pair in votes if is_held_out(pair.prompt, smallest)]
     return Reading(pairs, train, votes, majority(votes), int(state.get("total_annotations_number") or 0), dict(dropped))
 
