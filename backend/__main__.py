@@ -11,7 +11,8 @@ from typing import Any
 
 import click
 
-from preference.commands.shared import PROJECT, add_shared_commands, begin, read_settings
+from preference.commands.command_line import PROJECT, begin, read_settings
+from preference.commands.shared import add_shared_commands
 from preference.errors import PairloopError
 from preference.projects.versions import Versions
 from preference.settings import Settings

@@ -9,7 +9,8 @@ from typing import Literal
 
 import click
 
-from preference.commands.shared import ONLY_PROJECT, PROJECT, add_shared_commands, begin, refusals
+from preference.commands.command_line import ONLY_PROJECT, PROJECT, begin, refusals
+from preference.commands.shared import add_shared_commands
 from preference.errors import PairloopError, StudioKeyError, StudioUnreachable
 from preference.projects.folder import ProjectFolder, known_projects
 from preference.projects.versions import Versions

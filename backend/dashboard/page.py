@@ -20,13 +20,14 @@ from backend.contract.training_limit import retry_header
 from backend.dashboard.buttons import press, refusal
 from backend.dashboard.charts import strip
 from backend.dashboard.formatting import between, count, duration, moment, per_cent, points, short
-from backend.dashboard.project_view import name_of, read_shown, tried
+from backend.dashboard.project_view import read_project_view, tried
 from backend.dashboard.same_origin import check_origin
 from backend.dashboard.signatures import Signer
-from backend.monitoring.project_states import standings
 from backend.serving.process import Backend
 from preference.errors import RegistryError
 from preference.models.pretrained import title
+from preference.projects.folder import known_projects
+from preference.projects.status import read_overview
 
 _FORM_BYTES = 16 * 1024
 
@@ -73,26 +74,27 @@ class Dashboard:
     def _page(self, project: str | None, *, said: str = "", refused: str = "") -> Response:
         """The page. `said`: what came of a button, signed; `refused`: why one did nothing."""
         model_dir = self._settings.model_dir
-        found, problems = standings(model_dir)
+        overview = read_overview(model_dir)
+        found, problems = overview.projects, list(overview.problems)
         champions = self._backend.champions.all().items()
         problems += [f"Project {project_id}: {champion.problem}" for project_id, champion in champions if champion.problem]
         signer = tried(problems, lambda: Signer(model_dir), None)
         wanted = _project_id(project)
-        chosen = next((standing for standing in found if standing.project_id == wanted), found[-1] if found else None)
+        chosen = next((status for status in found if status.project_id == wanted), found[-1] if found else None)
         if project is not None and found and (chosen is None or chosen.project_id != wanted):
             problems.append("The project that was asked for is not known here; another one is shown.")
-        shown = read_shown(chosen, self._settings, problems) if chosen else None
+        shown = read_project_view(chosen, self._settings, problems) if chosen else None
         nonce = secrets.token_urlsafe(16)
         html = _template().render(
             nonce=nonce,
             shown=shown,
-            choices=[Choice(standing.project_id, name_of(standing, model_dir)) for standing in found],
+            choices=[Choice(status.project_id, status.name) for status in found],
             problems=[" ".join(problem.split())[:600] for problem in problems],
             said=signer.said(said) if signer else "",
             refused=refused,
-            token=signer.token(shown.id, shown.champion) if signer and shown else None,
+            token=signer.token(shown.status.project_id, shown.status.champion) if signer and shown else None,
             is_ready=self._backend.scheduler.is_ready,
-            num_waiting=tried([], lambda: self._backend.metrics.num_jobs_waiting, None),
+            num_queued_prompts=tried([], lambda: self._backend.metrics.num_jobs_waiting, None),
             engine=self._settings.generator.engine,
             has_key=bool(self._settings.studio.api_key.get_secret_value()),
             label_studio=self._settings.studio.page,
@@ -115,7 +117,9 @@ class Dashboard:
     def _press(self, body: ButtonBody) -> Response:
         signer = Signer(self._settings.model_dir)
         champion = signer.champion_of(body)
-        if body.project in (standing.project_id for standing in standings(self._settings.model_dir)[0]):
+        nobody: list[int] = []
+        known = tried([], lambda: [folder.project_id for folder in known_projects(self._settings.model_dir)], nobody)
+        if body.project in known:
             said = press(body, self._settings, champion=champion)
         else:  # a request would make it known again
             said = f"Nothing was asked for: project {body.project} is not connected any more."

@@ -1,20 +1,17 @@
 """All that the dashboard shows of one project, read from MODEL_DIR, whatever lies there."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 from typing import Any, TypeVar
 
 from backend.dashboard.charts import Chart, learning_chart, length_chart, reliability_chart, versions_chart
 from backend.dashboard.formatting import short
-from backend.dashboard.loop import Loop, read_loop
 from backend.dashboard.report_card import Report, ReportCard, Share, read_card
 from backend.dashboard.suggestion_figures import Effect, effect_in, shares_in, warning_in
-from backend.monitoring.project_states import Standing
 from preference.errors import RegistryError
-from preference.projects.folder import ProjectFolder
-from preference.projects.training_status import read_project
+from preference.projects.promotions import Promotions, champions_before
+from preference.projects.status import ProjectStatus
 from preference.projects.versions import Versions
 from preference.settings import Settings
 
@@ -37,16 +34,12 @@ class Bar:
 
 
 @dataclass(frozen=True)
-class Shown:
+class ProjectView:
     """All that is shown of one project."""
 
-    id: int
-    name: str
+    status: ProjectStatus
     link: str
-    loop: Loop
-    champion: str | None
     before: str | None  # the version that a rollback would serve
-    versions: list[str]
     card: ReportCard | None  # of the champion, or of the latest version where there is none
     rounds: list[ReportCard]  # latest first
     charts: list[Chart]
@@ -82,39 +75,30 @@ class Shown:
         return {"effect": report.suggestion_effect, "followed": report.suggestions}
 
 
-def read_shown(standing: Standing, settings: Settings, problems: list[str]) -> Shown:
+def read_project_view(status: ProjectStatus, settings: Settings, problems: list[str]) -> ProjectView:
     """What is shown of a project; `problems` gets a sentence for each thing that cannot be read."""
-    model_dir = settings.model_dir
-    folder = ProjectFolder(model_dir, standing.project_id)
-    nothing: list[str] = []
+    num_known, status = len(status.problems), status.with_versions()
+    problems += status.sentences[num_known:]
+    read, versions = Versions(status.folder), status.versions
     no_charts: list[Chart | None] = []
-    versions = tried(problems, Versions(folder).all, nothing)
-    cards = [_card(folder, version, problems) for version in reversed(versions[-_SHOWN_ROUNDS:])]
+    no_promotions: dict[str, Promotions] = {}
+    promotions = tried(problems, read.promotions, no_promotions)
+    cards = [_card(read, version, promotions, problems) for version in reversed(versions[-_SHOWN_ROUNDS:])]
     rounds = [card for card in cards if card is not None]
-    champion = next((card for card in rounds if card.version == standing.champion), None)
-    if champion is None and standing.champion in versions[:-_SHOWN_ROUNDS]:
-        champion = _card(folder, standing.champion or "", problems)
-    elif standing.champion is not None and standing.champion not in versions:
-        problems.append(f"The champion {standing.champion!r} is not among the versions; roll back, or promote another one.")
-    card = champion or (None if standing.champion else next(iter(rounds), None))
-    return Shown(
-        standing.project_id,
-        name_of(standing, model_dir),
-        f"{settings.studio.page}/projects/{standing.project_id}",
-        read_loop(folder, model_dir, filling=standing.filling),
-        standing.champion,
-        tried(problems, lambda: _before(folder, versions), None),
-        versions,
+    champion = next((card for card in rounds if card.version == status.champion), None)
+    if champion is None and status.champion in versions[:-_SHOWN_ROUNDS]:
+        champion = _card(read, status.champion or "", promotions, problems)
+    card = champion or (None if status.champion else next(iter(rounds), None))
+    nothing: list[str] = []
+    before = tried(problems, lambda: champions_before(status.champion, promotions)[-1:], nothing)
+    return ProjectView(
+        status,
+        f"{settings.studio.page}/projects/{status.project_id}",
+        next((version for version in before if version in versions), None),
         card,
         rounds,
         [chart for chart in tried(problems, lambda: _charts(card, rounds), no_charts) if chart is not None],
     )
-
-
-def name_of(standing: Standing, model_dir: Path) -> str:
-    """A project's title, or its number."""
-    title = read_project(ProjectFolder(model_dir, standing.project_id)).get("title")
-    return title.strip()[:80] if isinstance(title, str) and title.strip() else f"Project {standing.project_id}"
 
 
 def tried(problems: list[str], read: Callable[[], _T], otherwise: _T) -> _T:
@@ -130,13 +114,9 @@ def tried(problems: list[str], read: Callable[[], _T], otherwise: _T) -> _T:
     return otherwise
 
 
-def _card(folder: ProjectFolder, version: str, problems: list[str]) -> ReportCard | None:
-    return tried(problems, lambda: read_card(Versions(folder).card(version), version), None)
-
-
-def _before(folder: ProjectFolder, versions: Sequence[str]) -> str | None:
-    before = Versions(folder).champion_before() if Versions(folder).champion() is not None else None
-    return before if before in versions else None
+def _card(versions: Versions, version: str, promotions: Mapping[str, Promotions], problems: list[str]) -> ReportCard | None:
+    known = promotions.get(version, ())
+    return tried(problems, lambda: read_card(versions.card(version, promotions=known), version), None)
 
 
 def _charts(card: ReportCard | None, rounds: Sequence[ReportCard]) -> list[Chart | None]:

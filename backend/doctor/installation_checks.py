@@ -19,7 +19,7 @@ from backend.doctor.check import Check, CheckFailed
 from backend.generators.engines import ENGINES
 from preference.errors import StudioKeyError, StudioUnreachable
 from preference.models.pretrained import EMBEDDED, load_tokenizer, pick_device, title
-from preference.projects.trainer_heartbeat import is_alive, seconds_since_beat
+from preference.projects.trainer_heartbeat import is_alive, seconds_since_alive
 from preference.settings import Settings
 from preference.studio.account import Account, Greeting, greet, kind_of_key
 
@@ -192,7 +192,7 @@ def _model_dir(installation: Installation) -> str:
 
 def _trainer(installation: Installation) -> str:
     folder = installation.settings.model_dir.absolute()
-    age = seconds_since_beat(folder)
+    age = seconds_since_alive(folder)
     if age is None:
         raise CheckFailed(
             f"no trainer ever ran on MODEL_DIR={folder}",

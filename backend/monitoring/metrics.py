@@ -10,7 +10,7 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, generate_latest
 from prometheus_client.registry import Collector
 
-from backend.monitoring.project_states import standing_metrics
+from backend.monitoring.project_metrics import project_metrics
 from backend.monitoring.worker_counts import Tallies
 
 # prometheus-client takes no labels away in its multiprocess mode, so what is over is set to 0 and left out of the answer.
@@ -89,7 +89,7 @@ class Metrics:
         counted = self._registry.collect() if folder is None else Tallies(folder).read()
         found = [_without_what_is_over(metric) for metric in counted]
         if self._model_dir is not None:
-            found += standing_metrics(self._model_dir)
+            found += project_metrics(self._model_dir)
         answer = CollectorRegistry()
         answer.register(_Found(metric for metric in found if metric.samples))
         return generate_latest(answer)

@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from backend.monitoring.project_states import standings
 from backend.scoring.champion import Champion
 from backend.serving.process import Backend
+from preference.projects.status import read_overview
 from preference.projects.versions import UNTRAINED
 
 _FRESH_SECONDS = 0.5  # as long as a promotion may take to be seen
@@ -33,18 +33,21 @@ class Health:
 
 def _read(backend: Backend) -> dict[str, Any]:
     """Ready: nothing that this process serves, or writes with, is still being loaded."""
-    found, problems = standings(backend.settings.model_dir)
+    overview = read_overview(backend.settings.model_dir)
     champions = backend.champions.all()
-    problems += [champion.problem for champion in champions.values() if champion.problem]
-    is_loading = any(_is_loading(champions.get(standing.project_id)) for standing in found if standing.champion)
+    is_loading = any(_is_loading(champions.get(status.project_id)) for status in overview.projects if status.champion)
     return {
         "status": "UP",
         "model_class": "PreferenceModel",  # not imported: label_studio_ml sets multiprocessing's start method and warns
         "ready": backend.scheduler.is_ready and not is_loading,
         "versions": {str(project_id): _version(champion) for project_id, champion in champions.items()},
         "queue": backend.metrics.num_jobs_waiting,
-        "problems": problems,
-        "filling": {str(standing.project_id): standing.filling for standing in found if standing.filling},
+        "problems": [*overview.problems, *(champion.problem for champion in champions.values() if champion.problem)],
+        "filling": {
+            str(status.project_id): found
+            for status in overview.projects
+            if (found := status.filling.model_dump(exclude_unset=True))
+        },
     }
 
 

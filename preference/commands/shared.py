@@ -7,28 +7,21 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import click
 
-from preference.commands.status_rows import PROJECT_HEADER, VERSION_HEADER, forecast, project_row, version_row
-from preference.errors import PairloopError, RegistryError
-from preference.logs import set_up_logging
+from preference.commands.command_line import ONLY_PROJECT, PROJECT, begin, program_command, refusals
+from preference.commands.status_rows import PROJECT_HEADER, VERSION_HEADER, forecast, project_row, project_values, version_row
+from preference.errors import RegistryError
 from preference.projects.folder import ProjectFolder, known_projects
-from preference.projects.overview import TrainerOverview, VersionOverview, read_projects, read_trainer, read_versions
+from preference.projects.overview import VersionOverview, read_versions
+from preference.projects.status import ProjectStatus, TrainerStatus, moment, read_project_status, read_trainer_status
 from preference.projects.versions import Versions
 from preference.settings import Settings
 
-PROJECT = click.option(
-    "--project", "project_id", metavar="ID", type=click.IntRange(min=1), required=True, help="The id in the project's address."
-)
-ONLY_PROJECT = click.option(
-    "--project", "project_id", metavar="ID", type=click.IntRange(min=1), help="Only this project: the id in its address."
-)
 _REASON = click.option("--reason", default="", help="Why, for the log on its card.")
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print it as JSON, for programs.")
 _ELSEWHERE = {
@@ -48,42 +41,6 @@ def add_shared_commands(main: click.Group) -> None:
             main.add_command(_Elsewhere(name, program=program, help=help_text))
 
 
-def program_command(program: str) -> list[str]:
-    """What starts `backend` or `trainer` as a process of its own, whatever lies in the folder that this is run in."""
-    # -m looks there first, and would run a file named trainer.py; it is right to where this was started by -m itself.
-    flags = [] if sys.path[0] in ("", str(Path.cwd())) else ["-P"]
-    return [sys.executable, *flags, "-m", program]
-
-
-def read_settings() -> Settings:
-    """The settings; where a variable is wrong, the process ends with status 2 and says so."""
-    try:
-        return Settings.from_environ()
-    except PairloopError as error:
-        click.echo(str(error), err=True)
-        sys.exit(2)
-
-
-def begin() -> Settings:
-    """The same, after this process's log was set up."""
-    settings = read_settings()
-    set_up_logging(settings)
-    return settings
-
-
-@contextmanager
-def refusals() -> Iterator[None]:
-    """Makes what is refused while MODEL_DIR is read or written the one sentence that the command ends with."""
-    try:
-        yield
-    except PairloopError as error:
-        raise click.ClickException(str(error)) from None
-    except OSError as error:
-        if error.filename is None:  # no file: whoever read what we print has left
-            raise
-        raise click.ClickException(f"{error.filename} cannot be read ({error.strerror}); mend that.") from None
-
-
 @click.command()
 @ONLY_PROJECT
 @click.option("--check", is_flag=True, help="Only say whether a trainer is running; the exit status tells.")
@@ -91,23 +48,23 @@ def refusals() -> Iterator[None]:
 def status(project_id: int | None, check: bool, as_json: bool) -> None:
     """Show whether the trainer runs, and how each project stands."""
     settings = begin()
-    trainer = read_trainer(settings)
+    trainer = _trainer(settings)
     if check:
         if as_json:
-            _print_json({"trainer": asdict(trainer)})
+            _print_json({"trainer": _trainer_values(trainer, settings)})
         else:
-            _say_whether_running(trainer)
+            _say_whether_running(trainer, settings)
         sys.exit(0 if trainer.is_running else 1)
     with refusals():
-        projects = read_projects(_folders(settings, project_id), trainer)
+        projects = [_status(folder, trainer) for folder in _folders(settings, project_id)]
     if as_json:
-        _print_json({"trainer": asdict(trainer), "projects": [asdict(project) for project in projects]})
+        _print_json({"trainer": _trainer_values(trainer, settings), "projects": [project_values(status) for status in projects]})
         return
-    _say_whether_running(trainer)
+    _say_whether_running(trainer, settings)
     if not projects:
         click.echo("no project is known; `pairloop-backend connect --project ID` connects one")
         return
-    _print_table(PROJECT_HEADER, [project_row(project, trainer) for project in projects], num_notes=2)
+    _print_table(PROJECT_HEADER, [project_row(status) for status in projects], num_notes=2)
 
 
 @click.command()
@@ -142,7 +99,7 @@ def train(project_id: int | None, now: bool) -> None:
     settings = begin()
     with refusals():
         folders = _some(_folders(settings, project_id), settings)
-        trainer = read_trainer(settings)
+        trainer = _trainer(settings)
         for sentence in _ask_for_rounds(folders, trainer, settings) if now else ():
             click.echo(sentence)  # at once: the next project may refuse
     only = "" if project_id is None else f" --project {project_id}"
@@ -151,9 +108,9 @@ def train(project_id: int | None, now: bool) -> None:
         if not trainer.is_running:
             raise click.ClickException(f"No trainer is running on MODEL_DIR={settings.model_dir}, so that waits; {mend}.")
         return
-    _say_whether_running(trainer)
-    for project in read_projects(folders, trainer):
-        click.echo(f"project {project.project}: {forecast(project, trainer)}")
+    _say_whether_running(trainer, settings)
+    for folder in folders:
+        click.echo(f"project {folder.project_id}: {forecast(read_project_status(folder, trainer))}")
     click.echo(f"`pairloop-trainer train --now{only}` asks for a round now" if trainer.is_running else mend)
 
 
@@ -218,17 +175,42 @@ def _some(folders: list[ProjectFolder], settings: Settings) -> list[ProjectFolde
     return folders
 
 
-def _say_whether_running(trainer: TrainerOverview) -> None:
-    click.echo(f"trainer: {'running' if trainer.is_running else 'not running'} on {trainer.model_dir}")
+def _trainer(settings: Settings) -> TrainerStatus:
+    """How the trainer stands; if none is running, what one with these settings would go by."""
+    trainer = read_trainer_status(settings.model_dir)
+    num_needed = settings.training.min_new_pairs if trainer.num_needed is None else trainer.num_needed
+    return replace(trainer, schedule=trainer.schedule or settings.training.train_schedule, num_needed=num_needed)
 
 
-def _ask_for_rounds(folders: list[ProjectFolder], trainer: TrainerOverview, settings: Settings) -> Iterator[str]:
+def _trainer_values(trainer: TrainerStatus, settings: Settings) -> dict[str, Any]:
+    return {
+        "is_running": trainer.is_running,
+        "model_dir": str(settings.model_dir.absolute()),
+        "schedule": trainer.schedule,
+        "next_round_at": moment(trainer.next_round_at),
+        "num_needed": trainer.num_needed,
+    }
+
+
+def _status(folder: ProjectFolder, trainer: TrainerStatus) -> ProjectStatus:
+    status = read_project_status(folder, trainer).with_versions()
+    if not folder.is_disconnected:
+        return status
+    disconnected = f"it is disconnected; pairloop-backend connect --project {folder.project_id} connects it again"
+    return replace(status, problems=(*status.problems, disconnected))
+
+
+def _say_whether_running(trainer: TrainerStatus, settings: Settings) -> None:
+    click.echo(f"trainer: {'running' if trainer.is_running else 'not running'} on {settings.model_dir.absolute()}")
+
+
+def _ask_for_rounds(folders: list[ProjectFolder], trainer: TrainerStatus, settings: Settings) -> Iterator[str]:
     """Asks for a round of each project: what comes of it, a sentence a project, as soon as it was asked for.
 
     Not limited as requests by web are: who may run a command here may train as often as they like.
     """
-    known = read_projects(list(known_projects(settings.model_dir)), trainer)
-    training = next((project.project for project in known if project.training_since is not None), None)
+    known = [read_project_status(folder, trainer) for folder in known_projects(settings.model_dir)]
+    training = next((status.project_id for status in known if status.training_since is not None), None)
     when = f"within {settings.training.look_every_seconds:g} s" if training is None else f"after the round of project {training}"
     for folder in folders:
         if folder.is_disconnected:

@@ -1,26 +1,46 @@
 """Projects and versions as the commands show them: as cells of a table, or as a sentence. What is not known is an empty cell."""
 
 from datetime import UTC, datetime
+from typing import Any
 
-from preference.projects.overview import LastRound, ProjectOverview, TrainerOverview, VersionOverview
+from preference.projects.overview import VersionOverview
+from preference.projects.status import LastRound, ProjectStatus, moment, outcome_in_words
 
 # The last two of each are texts of any length.
 PROJECT_HEADER = ("project", "champion", "versions", "waiting", "training", "requests", "last round", "problem")
 VERSION_HEADER = ("project", "version", "champion", "recipe", "pairs", "accuracy", "verdict", "made champion")
 
 
-def project_row(project: ProjectOverview, trainer: TrainerOverview) -> list[str]:
+def project_row(status: ProjectStatus) -> list[str]:
     """The cells of a project, by PROJECT_HEADER."""
+    num_new, since = status.num_new_judgements, status.training_since
     return [
-        str(project.project),
-        project.champion or "none yet",
-        str(project.num_versions),
-        "" if project.num_waiting is None else f"{project.num_waiting} of {trainer.num_needed}",
-        f"for {_span(project.training_since)}" if project.training_since else "unfinished" if project.is_unfinished else "",
-        ", ".join(project.requests),
-        _ended(project.last_round) if project.last_round else "",
-        project.problem,
+        str(status.project_id),
+        status.champion or "none yet",
+        str(len(status.versions)),
+        "" if num_new is None else f"{num_new} of {status.trainer.num_needed}",
+        f"for {_span(since)}" if since else "unfinished" if status.is_unfinished else "",
+        ", ".join(status.requests),
+        _ended(status.last_round) if status.last_round.outcome else "",
+        "; ".join(status.problems),
     ]
+
+
+def project_values(status: ProjectStatus) -> dict[str, Any]:
+    """A project for programs."""
+    last = status.last_round
+    return {
+        "project": status.project_id,
+        "title": status.counts.title,
+        "champion": status.champion,
+        "num_versions": len(status.versions),
+        "num_waiting": status.num_new_judgements,
+        "training_since": status.training_since,
+        "is_unfinished": status.is_unfinished,
+        "requests": status.requests,
+        "last_round": {**last.model_dump(), "at": moment(last.at)} if last.outcome else None,
+        "problem": "; ".join(status.problems),
+    }
 
 
 def version_row(version: VersionOverview) -> list[str]:
@@ -40,26 +60,24 @@ def version_row(version: VersionOverview) -> list[str]:
     ]
 
 
-def forecast(project: ProjectOverview, trainer: TrainerOverview) -> str:
+def forecast(status: ProjectStatus) -> str:
     """What begins the project's next round."""
-    if project.training_since is not None:
-        return f"a round is running for {_span(project.training_since)}"
-    if "train" in project.requests:
+    trainer, num_new = status.trainer, status.num_new_judgements
+    if status.training_since is not None:
+        return f"a round is running for {_span(status.training_since)}"
+    if "train" in status.requests:
         return "a round is asked for"
-    if project.is_unfinished:
+    if status.is_unfinished:
         return "a round began and has not ended"
-    waiting = "new judgements are not counted yet" if project.num_waiting is None else f"{project.num_waiting} new judgements"
-    schedule = ""
-    if trainer.next_round_at is not None:
-        schedule = (
-            f"; the schedule ({trainer.schedule}) looks at {_shown(trainer.next_round_at)}, in {_span(trainer.next_round_at)}"
-        )
-    return f"{waiting}, {trainer.num_needed} start a round{schedule}"
+    new = "new judgements are not counted yet" if num_new is None else f"{num_new} new judgements"
+    at = moment(trainer.next_round_at)
+    schedule = f"; the schedule ({trainer.schedule}) looks at {_shown(at)}, in {_span(at)}" if at else ""
+    return f"{new}, {trainer.num_needed} start a round{schedule}"
 
 
 def _ended(last: LastRound) -> str:
-    what = " ".join(filter(None, [last.outcome, last.version]))
-    at = f", {_shown(last.at)}" if last.at else ""
+    what = " ".join(filter(None, [outcome_in_words(last.outcome), last.version]))
+    at = f", {_shown(ended)}" if (ended := moment(last.at)) else ""
     return f"{what}{at}: {last.reason}"
 
 

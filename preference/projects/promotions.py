@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 logger = logging.getLogger("pairloop.projects")
 By = Literal["judge", "hand", "rollback"]
+Promotions = tuple[dict[str, Any], ...]  # of one version, oldest first
 PROMOTIONS = "promotions.jsonl"
 
 
@@ -33,7 +34,7 @@ def log_promotion(folder: Path, entry: dict[str, Any]) -> None:
         logger.warning("%s cannot be written (%s), so this promotion is not logged there", folder / PROMOTIONS, error.strerror)
 
 
-def read_promotions(folder: Path) -> tuple[dict[str, Any], ...]:
+def read_promotions(folder: Path) -> Promotions:
     """The promotions of a version, oldest first; what is not a line of the log is passed over."""
     try:
         lines = (folder / PROMOTIONS).read_bytes().splitlines()
@@ -53,12 +54,14 @@ def next_moment(logs: Iterable[Sequence[Mapping[str, Any]]]) -> str:
     return max(now, after.isoformat(timespec="microseconds"))
 
 
-def champions_before(present: str, promotions: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
+def champions_before(present: str | None, promotions: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
     """The champions that led to the present one, oldest first; one that was rolled back is not among them.
 
-    `promotions`: of each version, by its name.
+    `present`: None if there is none, and then there is none before it. `promotions`: of each version, by its name.
     """
     line: list[str] = []
+    if present is None:
+        return line
     entries = [(entry, version) for version, log in promotions.items() for entry in log]
     for entry, version in sorted(entries, key=lambda item: str(item[0]["at"])):
         if entry["by"] == "rollback" and version in line:

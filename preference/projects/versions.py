@@ -21,7 +21,15 @@ from pathlib import Path
 from preference.atomic_files import sync, write_whole
 from preference.errors import RegistryError
 from preference.projects.folder import ProjectFolder
-from preference.projects.promotions import PROMOTIONS, By, champions_before, log_promotion, next_moment, read_promotions
+from preference.projects.promotions import (
+    PROMOTIONS,
+    By,
+    Promotions,
+    champions_before,
+    log_promotion,
+    next_moment,
+    read_promotions,
+)
 from preference.report_card.card import ModelCard
 
 logger = logging.getLogger("pairloop.projects")
@@ -56,10 +64,15 @@ class Versions:
             )
         return self._path / version
 
-    def card(self, version: str) -> ModelCard:
-        """The card of a version, with its promotions so far."""
+    def card(self, version: str, *, promotions: Promotions | None = None) -> ModelCard:
+        """The card of a version, with its promotions so far, which are read unless they are given."""
         published = self.path(version)
-        return dataclasses.replace(ModelCard.read(published / "card.json"), promotions=read_promotions(published))
+        promotions = read_promotions(published) if promotions is None else promotions
+        return dataclasses.replace(ModelCard.read(published / "card.json"), promotions=promotions)
+
+    def promotions(self) -> dict[str, Promotions]:
+        """The promotions of each version so far, by its name."""
+        return {path.name: read_promotions(path) for path in self._path.glob("v*")}
 
     def cards(self) -> Iterator[ModelCard]:
         """The cards of all versions, latest first, without damaged ones: those are logged."""
@@ -145,14 +158,13 @@ class Versions:
 
     def champion_before(self) -> str | None:
         """The version that a rollback would serve, which may be gone; None where the log knows of none."""
-        promotions = {path.name: read_promotions(path) for path in self._path.glob("v*")}
-        return next(reversed(champions_before(self.champion() or "", promotions)), None)
+        return next(reversed(champions_before(self.champion(), self.promotions())), None)
 
     def _point(self, version: str, *, by: By, reason: str) -> None:
         """Moves the pointer, last. A promotion of the champion itself changes nothing that a log should tell."""
         before = self.champion()
         if before != version:
-            at = next_moment(read_promotions(path) for path in self._path.glob("v*"))
+            at = next_moment(self.promotions().values())
             log_promotion(self._path / version, {"at": at, "by": by, "before": before, "reason": reason})
         write_whole(self.folder.path / "champion", version + "\n")
 

@@ -16,12 +16,12 @@ from playwright.sync_api import Browser, Page, expect
 from werkzeug.serving import make_server
 
 from preference.projects.folder import ProjectFolder
-from preference.projects.training_status import tell_waiting
 from preference.projects.versions import Versions
 from tests.support.browser import chromium
 from tests.support.dashboard_house import PROJECT, made_once
 from tests.support.dashboard_page import HOSTILE, IS_NIGHTLY, app_on, change_card, hostile, page, press
 from tests.support.server import Server
+from tests.support.statuses import write_counts
 
 LOOKS = [(scheme, width) for scheme in ("light", "dark") for width in (1300, 360)]
 
@@ -97,9 +97,9 @@ def test_so_are_the_first_page_and_one_full_of_long_and_hostile_texts(
     models = Path(shutil.copytree(server.model_dir, tmp_path / "models", ignore=shutil.ignore_patterns("features")))
     change_card(models, lambda card: card.update(hostile({**card, "report": None, "reason": ""}), report=hostile(card["report"])))
     change_card(models, lambda card: card.update(reason="W" * 5000, dropped={"W" * 200: 3}), number=3)
-    tell_waiting(ProjectFolder(models, PROJECT), 1, project={"title": "W" * 500})
+    write_counts(ProjectFolder(models, PROJECT), 1, title="W" * 500)
     for other in range(20, 32):
-        tell_waiting(ProjectFolder(models, other), 1, project={"title": f"Project of many words, number {other}"})
+        write_counts(ProjectFolder(models, other), 1, title=f"Project of many words, number {other}")
     for app, query in ((app_on(tmp_path / "nothing"), ""), (app_on(models), f"?project={PROJECT}")):
         with served(app) as url, opened(browser, f"{url}/{query}", width=width, color_scheme=scheme) as shown:
             assert_readable(shown, width)
@@ -240,8 +240,7 @@ def test_numbers_move_by_themselves_and_a_new_champion_renews_the_page(browser: 
         shown.clock.install()
         shown.goto(server.url)
         shown.get_by_role("button", name="Train now").focus()
-        told = {"title": "Support answers, English", "tasks": 1240, "tasks_judged": 221}
-        tell_waiting(folder, 39, project=told)
+        write_counts(folder, 39, title="Support answers, English", num_tasks=1240, num_judged_tasks=221)
         shown.clock.run_for(5100)
 
         expect(shown.locator("#loop")).to_contain_text("221")

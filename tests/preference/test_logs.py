@@ -12,8 +12,8 @@ from demo.stack import PROGRAMS, REPOSITORY, Process
 from preference.logs import log_line
 from preference.projects.folder import ProjectFolder
 from preference.projects.trainer_heartbeat import is_alive
-from preference.projects.training_status import read_round
 from preference.settings import Settings, variables
+from tests.support.statuses import status_of
 from tests.support.studio_double import KEY, StudioDouble, wait_until
 
 SECRETS = {
@@ -117,13 +117,13 @@ def test_the_daemon_and_its_rounds_write_objects(tmp_path: Path) -> None:
         trainer = Process("the trainer", command, environ, tmp_path / "log", lambda: is_alive(tmp_path / "models"))
         trainer.start()
         try:
-            wait_until(lambda: bool(read_round(folder)), seconds=120)
+            wait_until(lambda: bool(status_of(folder).last_round.outcome), seconds=120)
         finally:
             status = trainer.stop()
     found = events((tmp_path / "log").read_text())
 
     assert status == 0
-    assert read_round(folder)["outcome"] == "skipped"
+    assert status_of(folder).last_round.outcome == "skipped"
     by_process = {event["process"]: event["message"] for event in found if event["logger"].startswith("trainer.")}
     assert len(by_process) == 2  # the daemon's, and the round's
     assert sorted(message.partition(":")[0] for message in by_process.values()) == [f"project {project}", "trainer stopped"]

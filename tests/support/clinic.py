@@ -17,7 +17,7 @@ from backend.serving.process import Backend
 from backend.web.app import create_app
 from demo.stack import free_port
 from preference.projects.folder import ProjectFolder
-from preference.projects.trainer_heartbeat import beat
+from preference.projects.trainer_heartbeat import mark_alive
 from preference.projects.versions import Versions
 from preference.settings import Settings
 from tests.support.studio_double import KEY, StudioDouble
@@ -85,7 +85,7 @@ class Clinic:
 
     def run(self, *arguments: object, command: Any = main, **changes: str) -> Result:
         if self.has_trainer:
-            beat(self.model_dir)  # it counts for 15 seconds, and a test may take longer
+            mark_alive(self.model_dir)  # it counts for 15 seconds, and a test may take longer
         result = CliRunner().invoke(command, [str(argument) for argument in arguments], env={**self.environ, **changes})
         self.said += result.output
         return result

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from preference.projects.folder import ProjectFolder
-from preference.projects.training_status import tell_next_round, tell_round, tell_waiting
+from preference.projects.status import write_last_round, write_next_round
 from preference.projects.versions import Versions
 from preference.settings import Settings
 from tests.support.lab import Lab, vote
 from tests.support.separable_pairs import separable_pairs
+from tests.support.statuses import write_counts
 
 PROJECT = 7  # the one that a Lab trains for
 SIZES = (60, 90, 140, 220)
@@ -45,10 +46,11 @@ def stand(folder: ProjectFolder, *, now: float, **changes: Any) -> None:
             "answers_per_second": 3.42, "tokens_per_second": 218.5, "seconds_left": 51, "is_filling": True, "at": now - 2, **changes,
         }
     )  # fmt: skip
-    known = {"title": "Support answers, English", "tasks": 1240, "tasks_judged": 220, "annotations": 331}
-    tell_waiting(folder, 38, project=known)
-    tell_next_round(model_dir, now + 5.2 * 3600, schedule="0 3 * * *", min_new_pairs=50)
-    tell_round(folder, "skipped", reason="38 pairs, MIN_PAIRS=50 are needed; left out: 4 skipped", version=None, seconds=2.3)
+    write_counts(folder, 38, title="Support answers, English", num_tasks=1240, num_judged_tasks=220, num_judgements=331)
+    write_next_round(model_dir, now + 5.2 * 3600, schedule="0 3 * * *", min_new_pairs=50)
+    write_last_round(
+        folder, "skipped", reason="38 pairs, MIN_PAIRS=50 are needed; left out: 4 skipped", version=None, seconds=2.3
+    )
     (model_dir / "trainer.alive").touch()
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from preference.errors import PairloopError, RegistryError
 from preference.log_once import LogOnce
 from preference.projects.folder import ProjectFolder, known_projects
-from preference.projects.training_status import read_project, tell_waiting
+from preference.projects.status import ProjectCounts, read_project_counts, write_project_counts
 from preference.projects.versions import Versions
 from preference.settings import Settings
 from preference.studio.project import LabelStudioProject
@@ -21,9 +21,9 @@ logger = logging.getLogger("pairloop.daemon")
 # What is written of a project, and Label Studio's name for it.
 _FIELDS = {
     "title": "title",
-    "tasks": "task_number",
-    "tasks_judged": "num_tasks_with_annotations",
-    "annotations": "total_annotations_number",
+    "num_tasks": "task_number",
+    "num_judged_tasks": "num_tasks_with_annotations",
+    "num_judgements": "total_annotations_number",
 }
 RunRound = Callable[[LabelStudioProject, ProjectFolder], Round]
 OpenProject = Callable[[Settings, int], LabelStudioProject]
@@ -43,7 +43,7 @@ class DueRounds:
         # project id -> the name of its latest version, and how many annotations are not new since that
         self._counted: dict[int, tuple[str | None, int]] = {}
         self._log_once = LogOnce()
-        self._written: dict[int, Any] = {}  # project id -> how it stands, as it was written last
+        self._written: dict[int, ProjectCounts] = {}  # project id -> what was written of it last
 
     def scheduled(self) -> None:
         """A round for each project with a judgement that is newer than its latest version."""
@@ -71,8 +71,8 @@ class DueRounds:
         state = project.read()
         num_annotations = int(state.get("total_annotations_number") or 0)
         num_new = num_annotations - self._num_counted(folder, num_annotations)
-        known = {name: state[field] for name, field in _FIELDS.items() if state.get(field) is not None}
-        self._write_waiting(folder, num_new, known)
+        counts = ProjectCounts(num_new_judgements=num_new, **{name: state.get(field) for name, field in _FIELDS.items()})
+        self._write(folder, counts)
         if num_new < num_needed:
             return
         unfinished = UnfinishedRound(folder)
@@ -82,7 +82,7 @@ class DueRounds:
         logger.info("project %d: round begins (%s)", folder.project_id, cause)
         unfinished.announce()  # what is killed from here on is taken up
         is_asked_for = folder.take_request("train") or num_needed == 0
-        self._write_waiting(folder, num_new, {**known, "training_since": round(time.time(), 1)})
+        self._write(folder, counts.model_copy(update={"training_since": round(time.time(), 1)}))
         try:
             ended = self._run_round(project, folder)
         except (PairloopError, OSError):
@@ -91,7 +91,7 @@ class DueRounds:
                     folder.request("train")
             raise
         finally:
-            self._write_waiting(folder, num_new, known)
+            self._write(folder, counts)
         if unfinished.exists and not unfinished.num_attempts:  # its process could not even begin, and logged that
             unfinished.remove()
         if ended.outcome in ("skipped", "failed"):  # it would end the same with the next judgement
@@ -101,16 +101,17 @@ class DueRounds:
         """Corrects what a trainer that was killed in a round wrote last: that one is running. Label Studio need not answer for that."""
         if folder.project_id in self._written:
             return
-        known = read_project(folder)
-        if known.pop("training_since", None) is not None:
-            self._write_waiting(folder, known.pop("judgements", 0), known)
+        with suppress(OSError):  # written at the next look
+            counts = read_project_counts(folder)
+            if counts.training_since is not None:
+                self._write(folder, counts.model_copy(update={"training_since": None}))
 
-    def _write_waiting(self, folder: ProjectFolder, num_judgements: int, known: dict[str, Any]) -> None:
-        if self._written.get(folder.project_id) == (num_judgements, known):
+    def _write(self, folder: ProjectFolder, counts: ProjectCounts) -> None:
+        if self._written.get(folder.project_id) == counts:
             return
         with suppress(OSError):  # written at the next look; the round matters more
-            tell_waiting(folder, num_judgements, project=known)
-            self._written[folder.project_id] = (num_judgements, known)
+            write_project_counts(folder, counts)
+            self._written[folder.project_id] = counts
 
     def _num_counted(self, folder: ProjectFolder, num_annotations: int) -> int:
         """How many of a project's annotations are not new; deleted ones must not hide those that come after."""

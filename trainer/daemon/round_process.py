@@ -9,7 +9,7 @@ import subprocess
 import time
 from collections.abc import Sequence
 
-from preference.commands.shared import program_command
+from preference.commands.command_line import program_command
 from preference.errors import TrainingError
 from preference.projects.folder import ProjectFolder
 from preference.studio.project import LabelStudioProject

@@ -21,8 +21,8 @@ from filelock import FileLock, Timeout
 
 from preference.atomic_files import writing
 from preference.errors import SettingsError, TrainingError
-from preference.projects.trainer_heartbeat import beat, rest
-from preference.projects.training_status import tell_next_round
+from preference.projects.trainer_heartbeat import mark_alive, mark_stopped
+from preference.projects.status import write_next_round
 from preference.settings import Settings
 from trainer.daemon.due_rounds import DueRounds, OpenProject, RunRound, open_project
 
@@ -81,7 +81,7 @@ def run_schedule(
     defaults = {"max_instances": 1, "coalesce": True, "misfire_grace_time": None}
     scheduled = scheduler.add_job(due.scheduled, trigger, **defaults)
     scheduler.add_job(due.look, "interval", seconds=settings.training.look_every_seconds, **defaults)
-    scheduler.add_job(beat, "interval", args=[settings.model_dir], seconds=2, executor="heartbeat", **defaults)
+    scheduler.add_job(mark_alive, "interval", args=[settings.model_dir], seconds=2, executor="heartbeat", **defaults)
 
     ended = threading.Event()
 
@@ -106,7 +106,7 @@ def run_schedule(
     scheduler.add_listener(started, EVENT_SCHEDULER_STARTED)
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, stop)
-    beat(settings.model_dir)
+    mark_alive(settings.model_dir)
     logger.info(
         "trainer up: schedule %s, MIN_NEW_PAIRS=%d, looking every %g s",
         settings.training.train_schedule,
@@ -119,7 +119,7 @@ def run_schedule(
         rounds.shutdown()  # until a running round has ended, the lock keeps a next trainer out
     finally:
         ended.set()
-        rest(settings.model_dir)
+        mark_stopped(settings.model_dir)
         lock.release()
         logger.info("trainer stopped")
 
@@ -140,7 +140,7 @@ def _write_next_round(settings: Settings, job: Any, written: float | None) -> fl
     at: float | None = job.next_run_time.timestamp() if job is not None and job.next_run_time is not None else None
     if at is not None and at != written:
         with suppress(OSError):
-            tell_next_round(
+            write_next_round(
                 settings.model_dir, at, schedule=settings.training.train_schedule, min_new_pairs=settings.training.min_new_pairs
             )
             return at

@@ -9,7 +9,7 @@ from typing import Literal
 
 from preference.errors import StudioUnreachable, TrainingError
 from preference.projects.folder import ProjectFolder
-from preference.projects.training_status import tell_round
+from preference.projects.status import outcome_in_words, write_last_round
 from trainer.rounds.lock import only_round
 
 logger = logging.getLogger("pairloop.rounds")
@@ -25,7 +25,7 @@ class Round:
     version: str | None = None  # the version that was published, if one was
 
     def __str__(self) -> str:
-        return f"{self.outcome}{f' {self.version}' if self.version else ''}: {self.reason}"
+        return f"{outcome_in_words(self.outcome)}{f' {self.version}' if self.version else ''}: {self.reason}"
 
 
 def run_here(folder: ProjectFolder, run: Callable[[], Round]) -> Round | StudioUnreachable | TrainingError:
@@ -70,6 +70,6 @@ def read_outcome(text: str) -> Round | None:
 def write_ended(ended: Round, folder: ProjectFolder, *, seconds: float) -> None:
     """Writes how a round ended, for status, dashboard and doctor."""
     try:
-        tell_round(folder, ended.outcome, reason=ended.reason, version=ended.version, seconds=seconds)
+        write_last_round(folder, ended.outcome, reason=ended.reason, version=ended.version, seconds=seconds)
     except OSError as error:  # the round itself ended as it did
         logger.warning("project %d: how the round ended cannot be written (%s)", folder.project_id, error.strerror)

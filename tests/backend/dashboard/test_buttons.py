@@ -14,7 +14,6 @@ from werkzeug.test import TestResponse
 
 from backend.contract.training_limit import MOST_AN_HOUR
 from preference.projects.folder import ProjectFolder
-from preference.projects.training_status import read_project
 from preference.projects.versions import Versions
 from tests.conftest import SettingsFactory
 from tests.support.dashboard_house import PROJECT
@@ -25,6 +24,7 @@ from tests.support.dashboard_page import (
     page,
     press,
 )
+from tests.support.statuses import status_of
 
 
 def refused(answer: TestResponse, status: int) -> tuple[str, Page]:
@@ -283,7 +283,7 @@ def test_a_form_of_another_release_is_refused_on_the_page(models: Path) -> None:
 
     reason, shown = refused(press(client, {"press": "train"}, **BROWSER), 400)
 
-    assert reason == "What came is no form of this page; press the button here."
+    assert reason == "That is no form of this page; press the button here."
     assert shown.button("train")
 
 
@@ -321,4 +321,4 @@ def test_the_page_writes_nothing_but_its_key(settings_for: SettingsFactory, mode
 
     assert found().keys() - before.keys() <= {Path("dashboard.key"), Path(".dashboard.lock")}
     assert {path: content for path, content in found().items() if path in before} == before
-    assert read_project(ProjectFolder(models, PROJECT))
+    assert status_of(ProjectFolder(models, PROJECT)).counts.title

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from preference.projects.folder import ProjectFolder
-from preference.projects.training_status import tell_next_round, tell_round, tell_waiting
+from preference.projects.status import write_last_round, write_next_round
 from preference.projects.versions import Versions
 from tests.support.dashboard_house import PROJECT
 from tests.support.dashboard_page import BROWSER, HOSTILE, IS_NIGHTLY, Page, change_card, client_on, hostile, page, places, press
@@ -31,10 +31,9 @@ def test_texts_of_people_and_files_are_words_and_never_tags(models: Path) -> Non
         card.update(hostile({**card, "report": None}), report=report, dropped={HOSTILE: 3})
 
     change_card(models, change)
-    known = {"title": HOSTILE, "tasks": HOSTILE, "training_since": None}
-    tell_waiting(folder, 3, project=known)
-    tell_next_round(models, time.time() + 60, schedule=HOSTILE, min_new_pairs=3)
-    tell_round(folder, HOSTILE, reason=HOSTILE, version=None, seconds=1)
+    (folder.path / "waiting.json").write_text(json.dumps({"title": HOSTILE, "tasks": HOSTILE, "judgements": 3}))
+    write_next_round(models, time.time() + 60, schedule=HOSTILE, min_new_pairs=3)
+    write_last_round(folder, HOSTILE, reason=HOSTILE, version=None, seconds=1)
     folder.write_progress({"tasks_failed": {HOSTILE: 1}, "is_filling": HOSTILE})
     (folder.path / "versions" / (Versions(folder).champion() or "") / "promotions.jsonl").write_text(
         json.dumps({"at": "2026-11-21T00:00:00+00:00", "by": HOSTILE, "before": HOSTILE, "reason": HOSTILE}), encoding="utf-8"

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from preference.projects.folder import ProjectFolder
-from preference.projects.training_status import tell_waiting
 from preference.projects.versions import Versions
 from tests.support.dashboard_house import PROJECT, stand
 from tests.support.dashboard_page import (
@@ -19,6 +18,7 @@ from tests.support.dashboard_page import (
     client_on,
     page,
 )
+from tests.support.statuses import write_counts
 
 # Who gets it
 
@@ -82,7 +82,7 @@ def test_the_next_round_says_what_keeps_it(models: Path) -> None:
     folder.request("train")
     (models / "trainer.alive").touch()
     assert next_round() == "asked for it begins within seconds"
-    tell_waiting(folder, 38, project={"training_since": 1795230000.0})
+    write_counts(folder, 38, training_since=1795230000.0)
     (models / "trainer.alive").touch()
     assert next_round() == "training since 21 Nov 2026, 03:00 UTC"
     os.utime(models / "trainer.alive", (1, 1))
@@ -169,7 +169,7 @@ def test_a_champion_from_long_ago_is_shown_beside_the_latest_rounds(models: Path
 
 def test_projects_are_chosen_by_their_titles(models: Path) -> None:
     ProjectFolder(models, 12).create()
-    tell_waiting(ProjectFolder(models, 12), 0, project={"title": "Poems"})
+    write_counts(ProjectFolder(models, 12), 0, title="Poems")
     client = client_on(models)
 
     newest, chosen = page(client), page(client, "?project=7")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from preference.projects.folder import known_projects
-from preference.projects.trainer_heartbeat import beat
+from preference.projects.trainer_heartbeat import mark_alive
 from preference.projects.versions import UNTRAINED
 from tests.support.clinic import PASSWORD, SECRET, Clinic
 from tests.support.studio_double import LABEL_CONFIG, StudioDouble
@@ -199,7 +199,7 @@ def test_basic_auth_without_a_secret_for_the_webhook(clinic: Clinic) -> None:
 def test_a_model_dir_other_than_the_backends(clinic: Clinic, tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()
-    beat(other)
+    mark_alive(other)
 
     row = clinic.cross(MODEL_DIR=str(other))
 

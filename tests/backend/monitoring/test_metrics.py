@@ -15,9 +15,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from backend.monitoring.metrics import Metrics
 from backend.monitoring.worker_counts import Tallies
 from preference.projects.folder import ProjectFolder
-from preference.projects.trainer_heartbeat import beat
-from preference.projects.training_status import tell_round, tell_waiting
+from preference.projects.status import write_last_round
+from preference.projects.trainer_heartbeat import mark_alive
 from tests.conftest import REPOSITORY
+from tests.support.statuses import write_counts
 
 # What another worker is: a process that counts into the folder, says so, and waits for its end.
 WORKER = """
@@ -231,9 +232,9 @@ def test_each_projects_standing_is_told_when_it_is_asked(tmp_path: Path, monkeyp
     folder.create()
     ProjectFolder(tmp_path, 4).create()
     (folder.path / "champion").write_text("v2-20260101-000000\n")
-    tell_waiting(folder, 17)
-    tell_round(folder, "rejected", reason="accuracy 0.5", version="v2-20260101-000000", seconds=12.34)
-    beat(tmp_path)
+    write_counts(folder, 17)
+    write_last_round(folder, "rejected", reason="accuracy 0.5", version="v2-20260101-000000", seconds=12.34)
+    mark_alive(tmp_path)
 
     found = {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines(metrics)}
 
@@ -255,7 +256,7 @@ def test_the_figures_come_whatever_lies_in_the_folder(tmp_path: Path, monkeypatc
     (folder.path / "waiting.json").write_text("17")
     (folder.path / "filling.json").mkdir()
     ProjectFolder(tmp_path, 4).create()
-    tell_waiting(ProjectFolder(tmp_path, 4), 2)
+    write_counts(ProjectFolder(tmp_path, 4), 2)
     metrics = Metrics(tmp_path)
 
     assert 'pairloop_judgements_waiting{project="4"} 2.0' in lines(metrics)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from preference.projects.folder import ProjectFolder
-from preference.projects.trainer_heartbeat import beat
+from preference.projects.trainer_heartbeat import mark_alive
 from preference.projects.versions import Versions
 from tests.support.commands import SHARED, Invoke, rows
 
@@ -27,7 +27,7 @@ def test_damaged_files_keep_no_command_from_saying_the_rest(
 ) -> None:
     for path in (folder.path / "waiting.json", folder.path / "last_round.json", tmp_path / "next_round.json"):
         path.write_text(damage)
-    beat(tmp_path)
+    mark_alive(tmp_path)
 
     for arguments in (["status"], ["status", "--json"], ["versions"], ["train"], ["train", "--now"]):
         result = invoke(*arguments)

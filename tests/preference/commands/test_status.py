@@ -10,19 +10,20 @@ from pathlib import Path
 import pytest
 
 from preference.projects.folder import ProjectFolder
-from preference.projects.trainer_heartbeat import beat
-from preference.projects.training_status import tell_next_round, tell_round, tell_waiting
+from preference.projects.status import write_last_round, write_next_round
+from preference.projects.trainer_heartbeat import mark_alive
 from preference.projects.versions import Versions
 from tests.conftest import REPOSITORY
 from tests.support.commands import PROGRAMS, Invoke, rows
+from tests.support.statuses import write_counts
 
 # status
 
 
 def test_status_shows_a_row_for_each_project(invoke: Invoke, folder: ProjectFolder, tmp_path: Path) -> None:
     first, second = Versions(folder).all()
-    tell_waiting(folder, 12)
-    tell_round(folder, "rejected", reason="accuracy 0.600 is below", version=second, seconds=4)
+    write_counts(folder, 12)
+    write_last_round(folder, "rejected", reason="accuracy 0.600 is below", version=second, seconds=4)
     folder.request("fill")
     folder.request("train")
     ProjectFolder(tmp_path, 12).create()
@@ -42,20 +43,20 @@ def test_status_shows_a_row_for_each_project(invoke: Invoke, folder: ProjectFold
 def test_status_shows_for_how_long_a_round_is_running_while_there_is_a_trainer(
     invoke: Invoke, folder: ProjectFolder, tmp_path: Path
 ) -> None:
-    tell_waiting(folder, 12, project={"training_since": time.time() - 600})
+    write_counts(folder, 12, training_since=time.time() - 600)
     assert rows(invoke("status"))[0]["training"] == "-"
 
-    beat(tmp_path)
+    mark_alive(tmp_path)
 
     assert re.fullmatch(r"for 1[01] min", rows(invoke("status"))[0]["training"])
 
 
 def test_status_goes_by_what_the_running_trainer_goes_by(invoke: Invoke, folder: ProjectFolder, tmp_path: Path) -> None:
-    tell_waiting(folder, 12)
-    tell_next_round(tmp_path, time.time(), schedule="6h", min_new_pairs=70)
+    write_counts(folder, 12)
+    write_next_round(tmp_path, time.time(), schedule="6h", min_new_pairs=70)
     assert rows(invoke("status"))[0]["waiting"] == "12 of 50"
 
-    beat(tmp_path)
+    mark_alive(tmp_path)
 
     assert rows(invoke("status"))[0]["waiting"] == "12 of 70"
 
@@ -74,8 +75,8 @@ def test_status_of_one_project_shows_that_alone_even_a_disconnected_one(
 
 def test_status_as_json_holds_the_same_for_programs(invoke: Invoke, folder: ProjectFolder, tmp_path: Path) -> None:
     first, second = Versions(folder).all()
-    tell_waiting(folder, 12, project={"title": "Höflichkeit"})
-    tell_round(folder, "rejected", reason="accuracy 0.600 is below", version=second, seconds=4)
+    write_counts(folder, 12, title="Höflichkeit")
+    write_last_round(folder, "rejected", reason="accuracy 0.600 is below", version=second, seconds=4)
     at = json.loads((folder.path / "last_round.json").read_text())["at"]
 
     told = json.loads(invoke("status", "--json").output)
@@ -97,7 +98,7 @@ def test_the_check_tells_by_its_exit_status_whether_a_trainer_runs(invoke: Invok
     result = invoke("status", "--check")
     assert (result.exit_code, result.output) == (1, f"trainer: not running on {tmp_path}\n")
 
-    beat(tmp_path)
+    mark_alive(tmp_path)
 
     result = invoke("status", "--check")
     assert (result.exit_code, result.output) == (0, f"trainer: running on {tmp_path}\n")

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from preference.projects.folder import ProjectFolder
-from preference.projects.training_status import tell_round, tell_waiting
+from preference.projects.status import write_last_round
 from preference.projects.versions import Versions
 from tests.support.commands import made_at
+from tests.support.statuses import write_counts
 
 # On a terminal
 
@@ -62,10 +63,10 @@ def test_on_a_terminal_versions_are_a_table_with_each_text_below_its_row(
 
 def test_on_a_terminal_status_fits_80_columns(folder: ProjectFolder, tmp_path: Path) -> None:
     _, second = Versions(folder).all()
-    tell_waiting(folder, 1200)
+    write_counts(folder, 1200)
     folder.request("train")
     folder.request("fill")
-    tell_round(folder, "rejected", reason="accuracy 0.600 is below the champion's beyond noise", version=second, seconds=4)
+    write_last_round(folder, "rejected", reason="accuracy 0.600 is below the champion's beyond noise", version=second, seconds=4)
 
     lines = on_terminal("pairloop-trainer", "status", model_dir=tmp_path, columns=80)
 

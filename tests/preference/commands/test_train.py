@@ -3,21 +3,22 @@ import time
 from pathlib import Path
 
 from preference.projects.folder import ProjectFolder
-from preference.projects.trainer_heartbeat import beat
-from preference.projects.training_status import tell_next_round, tell_waiting
+from preference.projects.status import write_next_round
+from preference.projects.trainer_heartbeat import mark_alive
 from tests.support.commands import Invoke
+from tests.support.statuses import write_counts
 
 # train
 
 
 def test_train_says_what_each_project_waits_for(invoke: Invoke, folder: ProjectFolder, tmp_path: Path) -> None:
-    beat(tmp_path)
-    tell_waiting(folder, 12)
-    tell_next_round(tmp_path, time.time() + 5 * 3600, schedule="0 3 * * *", min_new_pairs=50)
+    mark_alive(tmp_path)
+    write_counts(folder, 12)
+    write_next_round(tmp_path, time.time() + 5 * 3600, schedule="0 3 * * *", min_new_pairs=50)
     others = [ProjectFolder(tmp_path, project_id) for project_id in (4, 5, 6)]
     for other in others:
         other.create()
-    tell_waiting(others[0], 3, project={"training_since": time.time() - 600})
+    write_counts(others[0], 3, training_since=time.time() - 600)
     others[1].request("train")
 
     lines = invoke("train").output.splitlines()
@@ -36,8 +37,8 @@ def test_train_says_what_each_project_waits_for(invoke: Invoke, folder: ProjectF
 
 
 def test_train_without_a_trainer_says_how_there_is_one(invoke: Invoke, folder: ProjectFolder, tmp_path: Path) -> None:
-    tell_waiting(folder, 12, project={"training_since": time.time() - 600})
-    tell_next_round(tmp_path, time.time() + 9999, schedule="6h", min_new_pairs=70)  # it was stopped since
+    write_counts(folder, 12, training_since=time.time() - 600)
+    write_next_round(tmp_path, time.time() + 9999, schedule="6h", min_new_pairs=70)  # it was stopped since
 
     assert invoke("train", "--project", "3").output.splitlines() == [
         f"trainer: not running on {tmp_path}",
@@ -49,7 +50,7 @@ def test_train_without_a_trainer_says_how_there_is_one(invoke: Invoke, folder: P
 def test_train_now_leaves_a_request_for_each_project_and_says_when_it_is_taken(
     invoke: Invoke, folder: ProjectFolder, tmp_path: Path
 ) -> None:
-    beat(tmp_path)
+    mark_alive(tmp_path)
     other = ProjectFolder(tmp_path, 12)
     other.request("train")
 
@@ -68,10 +69,10 @@ def test_train_now_leaves_a_request_for_each_project_and_says_when_it_is_taken(
 def test_train_now_asks_for_the_named_project_alone_and_waits_for_a_running_round(
     invoke: Invoke, folder: ProjectFolder, tmp_path: Path
 ) -> None:
-    beat(tmp_path)
+    mark_alive(tmp_path)
     other = ProjectFolder(tmp_path, 12)
     other.create()
-    tell_waiting(other, 3, project={"training_since": time.time()})
+    write_counts(other, 3, training_since=time.time())
 
     result = invoke("train", "--now", "--project", "3")
 

@@ -10,13 +10,13 @@ import pytest
 
 from preference.errors import PairloopError, StudioKeyError, StudioUnreachable, TrainingError
 from preference.projects.folder import ProjectFolder
-from preference.projects.training_status import read_project, tell_waiting
 from preference.projects.versions import Versions
 from preference.settings import Settings
 from preference.studio.project import LabelStudioProject
 from tests.conftest import SettingsFactory
 from tests.support.cards import EMPTY_CARD
 from tests.support.round_that_waits import CountedProject
+from tests.support.statuses import read_json, write_counts
 from trainer.daemon.due_rounds import DueRounds
 from trainer.rounds.lock import only_round
 from trainer.rounds.outcome import Round
@@ -344,12 +344,12 @@ def test_a_round_that_another_process_runs_is_not_taken_up(lab: Lab) -> None:
 
 
 def test_a_round_that_was_killed_with_its_trainer_does_not_stand_as_running_for_ever(lab: Lab) -> None:
-    tell_waiting(lab.folders[1], 12, project={"title": "Answers", "training_since": 1.0})
+    write_counts(lab.folders[1], 12, title="Answers", training_since=1.0)
     lab.projects[1].error = UNREACHABLE
 
     lab.watch.look()
 
-    assert read_project(lab.folders[1]) == {"title": "Answers", "judgements": 12}
+    assert read_json(lab.folders[1].path / "waiting.json") == {"title": "Answers", "judgements": 12}
 
 
 def test_a_damaged_card_keeps_no_project_from_its_round(lab: Lab) -> None:

@@ -15,10 +15,11 @@ from apscheduler.triggers.interval import IntervalTrigger
 
 from preference.errors import SettingsError, TrainingError
 from preference.projects.folder import ProjectFolder
-from preference.projects.trainer_heartbeat import beat, is_alive
-from preference.projects.training_status import read_next_round, read_project
+from preference.projects.status import read_trainer_status
+from preference.projects.trainer_heartbeat import is_alive, mark_alive
 from preference.settings import Settings
 from tests.conftest import REPOSITORY, SettingsFactory
+from tests.support.statuses import status_of
 from trainer.daemon.schedule import bring_forward, parse_schedule, run_schedule
 from trainer.rounds.outcome import Round
 
@@ -99,7 +100,7 @@ def test_a_wrong_cron_line_is_refused_with_its_reason(text: str, reason: str) ->
 def test_a_trainer_is_alive_for_15_seconds_after_its_last_sign(tmp_path: Path) -> None:
     assert not is_alive(tmp_path)
 
-    beat(tmp_path)
+    mark_alive(tmp_path)
     at = (tmp_path / "trainer.alive").stat().st_mtime
 
     assert is_alive(tmp_path)
@@ -167,9 +168,9 @@ def test_a_trainer_keeps_others_out_and_ends_its_round_before_it_stops(settings_
         wait_for((settings.model_dir / "began").exists)
         assert is_alive(settings.model_dir)
         assert_refused(settings)
-        wait_for(lambda: read_next_round(settings.model_dir).get("schedule") == "0 3 * * *")
-        assert read_next_round(settings.model_dir)["at"] > time.time()
-        assert read_project(ProjectFolder(settings.model_dir, 1))["training_since"] <= time.time() + 0.1
+        wait_for(lambda: read_trainer_status(settings.model_dir).schedule == "0 3 * * *")
+        assert (read_trainer_status(settings.model_dir).next_round_at or 0) > time.time()
+        assert (status_of(ProjectFolder(settings.model_dir, 1)).counts.training_since or 0) <= time.time() + 0.1
 
         process.send_signal(signal.SIGTERM)
         threading.Event().wait(0.1)
@@ -181,7 +182,7 @@ def test_a_trainer_keeps_others_out_and_ends_its_round_before_it_stops(settings_
         assert (process.returncode, errors) == (0, "")
         assert (settings.model_dir / "ended").exists()
         assert not is_alive(settings.model_dir), "others need not wait for that"
-        assert "training_since" not in read_project(ProjectFolder(settings.model_dir, 1))
+        assert status_of(ProjectFolder(settings.model_dir, 1)).counts.training_since is None
     finally:
         process.kill()
         process.communicate()

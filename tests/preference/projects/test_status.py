@@ -1,4 +1,3 @@
-import json
 import signal
 import sys
 import time
@@ -8,10 +7,12 @@ import pytest
 
 from preference.errors import StudioUnreachable
 from preference.projects.folder import ProjectFolder
-from preference.projects.training_status import read_next_round, read_project, read_round, read_waiting, tell_next_round
+from preference.projects.status import read_trainer_status, write_next_round
+from preference.projects.trainer_heartbeat import mark_alive
 from preference.studio.project import LabelStudioProject
 from tests.conftest import SettingsFactory
 from tests.support.round_that_waits import CountedProject
+from tests.support.statuses import read_json, status_of
 from tests.support.studio_double import KEY, StudioDouble
 from trainer.daemon.due_rounds import DueRounds
 from trainer.daemon.round_process import RoundProcesses
@@ -30,7 +31,8 @@ def refuse(project: LabelStudioProject, folder: ProjectFolder) -> Round:
 
 
 def test_before_a_trainer_told_anything_nothing_is_known(folder: ProjectFolder) -> None:
-    assert (read_waiting(folder), read_round(folder)) == (None, {})
+    status = status_of(folder)
+    assert (status.num_new_judgements, status.last_round.outcome, status.name) == (None, "", "Project 3")
 
 
 def test_a_round_tells_how_it_ended(folder: ProjectFolder) -> None:
@@ -38,7 +40,7 @@ def test_a_round_tells_how_it_ended(folder: ProjectFolder) -> None:
 
     run_here(folder, lambda: Round("promoted", "accuracy 0.700", "v1-20261121-062026"))
 
-    told = read_round(folder)
+    told = read_json(folder.path / "last_round.json")
     assert began - 1 <= told.pop("at") <= time.time() + 1
     assert 0 <= told.pop("seconds") < 60
     assert told == {"outcome": "promoted", "reason": "accuracy 0.700", "version": "v1-20261121-062026"}
@@ -51,7 +53,7 @@ def test_a_round_that_never_ran_leaves_what_is_known_of_the_last_one(folder: Pro
     run_here(folder, lambda: Round("skipped", "few"))
     run_here(folder, no_answer)
 
-    assert read_round(folder)["outcome"] == "skipped"
+    assert status_of(folder).last_round.outcome == "skipped"
 
 
 def test_a_round_whose_process_was_killed_is_told_by_the_daemon(folder: ProjectFolder, settings_for: SettingsFactory) -> None:
@@ -59,9 +61,9 @@ def test_a_round_whose_process_was_killed_is_told_by_the_daemon(folder: ProjectF
 
     rounds(LabelStudioProject(settings_for(), 3), folder)
 
-    told = read_round(folder)
-    assert (told["outcome"], told["version"]) == ("failed", None)
-    assert told["reason"] == "the round's process was killed (signal 9, SIGKILL: out of memory?)"
+    told = status_of(folder).last_round
+    assert (told.outcome, told.version) == ("failed", None)
+    assert told.reason == "the round's process was killed (signal 9, SIGKILL: out of memory?)"
 
 
 def test_where_it_cannot_be_told_the_round_ends_as_it_did(folder: ProjectFolder, caplog: pytest.LogCaptureFixture) -> None:
@@ -70,7 +72,8 @@ def test_where_it_cannot_be_told_the_round_ends_as_it_did(folder: ProjectFolder,
     assert run_here(folder, lambda: Round("skipped", "few")) == Round("skipped", "few")
 
     assert caplog.messages == ["project 3: how the round ended cannot be written (Is a directory)"]
-    assert read_round(folder) == {}
+    assert status_of(folder).last_round.outcome == ""
+    assert status_of(folder).problems == (f"{folder.path / 'last_round.json'} cannot be read (Is a directory); fix or remove it",)
     assert sorted(path.name for path in folder.path.iterdir() if path.name.startswith(".last")) == []
 
 
@@ -80,7 +83,7 @@ def test_the_daemon_tells_how_many_judgements_wait(folder: ProjectFolder, settin
     told = []
     for project.num_annotations in (0, 4, 4, 7):
         watch.look()
-        told.append(read_waiting(folder))
+        told.append(status_of(folder).num_new_judgements)
 
     assert told == [0, 4, 4, 7]
 
@@ -96,12 +99,12 @@ def test_the_daemon_tells_the_project_s_title_and_counts_and_when_they_change(
         watch = DueRounds(settings, refuse)
 
         watch.look()
-        first = read_project(folder)
+        first = read_json(folder.path / "waiting.json")
         studio.projects[number]["task_number"] = 13
         watch.look()
 
     assert first == {"judgements": 0, "title": "Answers", "tasks": 12, "tasks_judged": 3, "annotations": 0}
-    assert read_project(folder) == {**first, "tasks": 13}
+    assert read_json(folder.path / "waiting.json") == {**first, "tasks": 13}
 
 
 def test_after_a_round_only_newer_judgements_wait(folder: ProjectFolder, settings_for: SettingsFactory) -> None:
@@ -109,12 +112,12 @@ def test_after_a_round_only_newer_judgements_wait(folder: ProjectFolder, setting
     rounds = RoundProcesses([sys.executable, "-c", f"print({write_outcome(Round('skipped', 'few'))!r})"])
     watch = DueRounds(settings_for(min_new_pairs=10), rounds, open_project=lambda settings, project_id: project)
     watch.look()
-    assert read_waiting(folder) == 12
+    assert status_of(folder).num_new_judgements == 12
 
     project.num_annotations = 15
     watch.look()
 
-    assert read_waiting(folder) == 3
+    assert status_of(folder).num_new_judgements == 3
 
 
 def test_a_folder_that_fails_keeps_no_project_from_its_round(folder: ProjectFolder, settings_for: SettingsFactory) -> None:
@@ -132,11 +135,14 @@ def test_a_folder_that_fails_keeps_no_project_from_its_round(folder: ProjectFold
 
 def test_the_next_round_is_told_for_all_projects(folder: ProjectFolder, settings_for: SettingsFactory) -> None:
     model_dir = settings_for().model_dir
-    assert read_next_round(model_dir) == {}
+    mark_alive(model_dir)
+    assert read_trainer_status(model_dir).next_round_at is None
 
-    tell_next_round(model_dir, 1795230000.0, schedule="30m", min_new_pairs=50)
+    write_next_round(model_dir, 1795230000.0, schedule="30m", min_new_pairs=50)
 
-    assert read_next_round(model_dir) == {"at": 1795230000.0, "schedule": "30m", "min_new_pairs": 50}
+    assert read_json(model_dir / "next_round.json") == {"at": 1795230000.0, "schedule": "30m", "min_new_pairs": 50}
+    status = read_trainer_status(model_dir)
+    assert (status.next_round_at, status.schedule, status.num_needed) == (1795230000.0, "30m", 50)
 
 
 @pytest.mark.parametrize(
@@ -146,5 +152,5 @@ def test_what_is_damaged_is_not_known(folder: ProjectFolder, content: bytes) -> 
     for name in ("waiting.json", "last_round.json"):
         Path(folder.path / name).write_bytes(content)
 
-    assert read_waiting(folder) is None
-    assert "outcome" not in json.dumps(read_round(folder))
+    assert status_of(folder).num_new_judgements is None
+    assert status_of(folder).last_round.outcome == ""

@@ -1,0 +1,28 @@
+"""How a project stands, as tests write it and read it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from preference.projects.folder import ProjectFolder
+from preference.projects.status import (
+    ProjectCounts,
+    ProjectStatus,
+    read_project_status,
+    read_trainer_status,
+    write_project_counts,
+)
+
+
+def status_of(folder: ProjectFolder) -> ProjectStatus:
+    return read_project_status(folder, read_trainer_status(folder.path.parent.parent))
+
+
+def read_json(path: Path) -> Any:
+    """What a file holds, whose keys the builds before and after this one share."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def write_counts(folder: ProjectFolder, num_new_judgements: int, **counts: Any) -> None:
+    """As a trainer does after it looked at the project."""
+    write_project_counts(folder, ProjectCounts(num_new_judgements=num_new_judgements, **counts))
