@@ -1,4 +1,4 @@
-"""Files that a crash of the machine leaves as they were before or as they are after, never between."""
+"""Files that are replaced whole: after a crash of the machine each is the old one or the new one, never half of either."""
 
 import errno
 import glob
@@ -33,7 +33,7 @@ def replacing(path: Path, *, is_durable: bool = True, is_private: bool = False, 
     """A temporary neighbour to be written, which takes the place of `path` unless something is raised.
 
     `is_durable`: it outlives a crash of the machine. `is_private`: its user alone may read it, from its first byte on.
-    What killed writers of the same file left is swept: at once if `is_only_writer`, which a lock must warrant, else after an hour.
+    Temporary files of killed writers are deleted: at once if `is_only_writer`, which a lock must warrant, else after an hour.
 
     Raises:
         OSError: the folder is not writable, or the disk is full; the file is as it was.
@@ -72,8 +72,8 @@ def writing(folder: Path) -> Iterator[None]:
     except Timeout as error:
         raise RegistryError(f"{folder} is locked by another process for long; try again.") from error
     except OSError as error:
-        mend = "free some space" if error.errno in DISK_FULL else "mount it read-write"
-        raise RegistryError(f"MODEL_DIR is not writable at {folder} ({error.strerror}); {mend}.") from error
+        fix = "free some space" if error.errno in DISK_FULL else "mount it read-write"
+        raise RegistryError(f"MODEL_DIR is not writable at {folder} ({error.strerror}); {fix}.") from error
 
 
 def _sweep(path: Path, *, older_than_seconds: float) -> None:

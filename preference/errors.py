@@ -7,7 +7,7 @@ PairloopError
 ├── StudioError            Label Studio refused or failed
 │   ├── StudioUnreachable  it did not answer; the same call may work later
 │   ├── StudioKeyError     it does not accept LABEL_STUDIO_API_KEY
-│   └── StudioNotFound     the project, task or backend is gone
+│   └── StudioNotFound     the project, task or backend does not exist any more
 ├── ModelError             weights or a tokenizer that cannot be loaded or used
 ├── RegistryError          the folder of versions cannot be read or written as asked
 │   └── VersionRefused     a published version that is not what its card says
@@ -46,7 +46,7 @@ class StudioKeyError(StudioError):
 
 
 class StudioNotFound(StudioError):
-    """The project, task or backend is gone."""
+    """The project, task or backend does not exist any more."""
 
 
 class ModelError(PairloopError):

@@ -1,4 +1,4 @@
-"""The contract of app.py as an OpenAPI 3.1 description: bodies from bodies.py's models, answers by hand."""
+"""The contract of web/app.py as an OpenAPI 3.1 description: bodies from request_bodies.py's models, answers by hand."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -28,7 +28,7 @@ _REGION = {
 _PREDICTION = {
     "type": "object",
     "properties": {
-        "result": {"type": "array", "items": _REGION},  # empty where nothing is to be shown
+        "result": {"type": "array", "items": _REGION},  # empty if nothing is suggested
         "score": {"type": "number", "minimum": 0.5, "maximum": 1},
         "model_version": _TEXT,
     },
@@ -64,7 +64,7 @@ _ROUTES = {
         {200: _answer(status={"const": "UP"}, model_class=_TEXT)}, has_page=True,
         parameters=(
             {"name": "project", "in": "query", "description": "The dashboard's; without it the newest.", "schema": _TEXT},
-            {"name": "said", "in": "query", "description": "What came of a button, signed.", "schema": _TEXT},
+            {"name": "said", "in": "query", "description": "What a button did, signed.", "schema": _TEXT},
         ),
     ),
     "/buttons": _Route(
@@ -80,7 +80,7 @@ _ROUTES = {
         refusals=_BODY_REFUSALS, body=SetupBody,
     ),
     "/predict": _Route(
-        "post", "One entry a task, in order: a prediction, or [] where there is none yet.",
+        "post", "One entry a task, in order: a prediction, or [] if there is none yet.",
         {200: _answer(results={"type": "array", "items": {"anyOf": [_PREDICTION, _NOTHING_YET]}})},
         refusals=_BODY_REFUSALS, body=PredictBody,
     ),

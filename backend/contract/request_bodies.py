@@ -1,4 +1,4 @@
-"""What Label Studio sends, checked before anything is made of it; fields that Pairloop has no use for are left out.
+"""What Label Studio sends, checked before anything is made of it; fields that Pairloop has no use for are dropped.
 
 So `hostname`, `access_token`, `extra_params` and `params` go no further than this file.
 Covered: size by route, nesting, syntax, types, ids.
@@ -48,7 +48,7 @@ class Body(BaseModel):
 
 
 class TaskBody(BaseModel):
-    """A task: its id where it has one, and its fields, whatever they hold."""
+    """A task: its id if it has one, and its fields, whatever they hold."""
 
     id: TaskId | None = None
     data: dict[str, Any]

@@ -18,9 +18,9 @@ _HOUR = 3600.0  # seconds
 
 
 def ask_for_round(folder: ProjectFolder, now: float) -> int:
-    """Seconds to wait before a round may be asked for again; 0 where the trainer has the request now. `now`: Unix time.
+    """Seconds to wait before a round may be asked for again; 0 if the trainer has the request now. `now`: Unix time.
 
-    A request that the trainer has not taken yet stands for those that come after it.
+    A request that the trainer has not taken yet stands for those after it.
 
     Raises:
         RegistryError: MODEL_DIR is full or not writable.
@@ -43,7 +43,7 @@ def ask_for_round(folder: ProjectFolder, now: float) -> int:
 
 
 def too_often(wait_seconds: int) -> TooManyRequests:
-    """What is answered where `ask_for_round` says to wait."""
+    """The answer if `ask_for_round` says to wait."""
     return TooManyRequests(
         f"Training was asked for {MOST_AN_HOUR} times within an hour, which is the most; "
         f"ask again in {math.ceil(wait_seconds / 60)} min, or run pairloop-trainer once.",
@@ -52,5 +52,5 @@ def too_often(wait_seconds: int) -> TooManyRequests:
 
 
 def retry_header(error: Exception) -> dict[str, str]:
-    """When to ask again, as a header; empty where that is not known."""
+    """When to ask again, as a header; empty if that is not known."""
     return {"Retry-After": str(error.retry_after)} if isinstance(error, TooManyRequests) else {}

@@ -15,7 +15,7 @@ from preference.settings import Settings
 
 
 def press(body: ButtonBody, settings: Settings, *, champion: str | None) -> str:
-    """What came of it, as a sentence. `champion`: the one that the page showed.
+    """What the button did, as a sentence. `champion`: the one that the page showed.
 
     Raises:
         TooManyRequests: rounds were asked for too often.
@@ -47,7 +47,7 @@ def refusal(error: HTTPException | ValidationError | RegistryError) -> tuple[str
         return error.description or error.name, error.code or 500
     if isinstance(error, RegistryError):
         return str(error), 503
-    return "What came is no form of this page; press the button here.", 400
+    return "That is no form of this page; press the button here.", 400
 
 
 def _train(folder: ProjectFolder, settings: Settings) -> str:

@@ -14,10 +14,10 @@ from preference.settings import Settings
 
 
 def check_origin(request: Request, settings: Settings) -> None:
-    """Returns where the request comes from a page of ours, or from no browser.
+    """Returns if the request is from a page of ours, or from no browser.
 
     Raises:
-        Forbidden: it comes from somebody else's page.
+        Forbidden: it is from somebody else's page.
     """
     site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
     is_ours = site == "same-origin" if site is not None else origin is None or _parts(origin).netloc == request.host

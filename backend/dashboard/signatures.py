@@ -22,7 +22,7 @@ class Signer:
     """Signs what a page holds and may bring back. Every process on one MODEL_DIR reads the others' signatures."""
 
     def __init__(self, model_dir: Path) -> None:
-        """Makes the key where there is none yet.
+        """Makes the key if there is none yet.
 
         Raises:
             RegistryError: MODEL_DIR is full, or not writable, or the key is another user's.

@@ -1,6 +1,6 @@
-"""What /metrics tells: counts of this process or, under gunicorn, of all workers; and how each project stands.
+"""What /metrics answers: counts of this process or, under gunicorn, of all workers; and how each project stands.
 
-A name that ends in _total only grows, also over a worker's end; a gauge of a worker that ended is gone.
+A name that ends in _total only grows, also over a worker's end; a gauge of a worker that ended is dropped.
 """
 
 import os
@@ -13,7 +13,7 @@ from prometheus_client.registry import Collector
 from backend.monitoring.project_metrics import project_metrics
 from backend.monitoring.worker_counts import Tallies
 
-# prometheus-client takes no labels away in its multiprocess mode, so what is over is set to 0 and left out of the answer.
+# prometheus-client takes no labels away in its multiprocess mode, so what is over is set to 0, and zeros are dropped from the answer.
 _LEFT_OUT_AT_ZERO = {"pairloop_serving_info", "pairloop_tasks_unfillable"}
 
 
@@ -21,7 +21,7 @@ class Metrics:
     """The counters of one process; one instance a process."""
 
     def __init__(self, model_dir: Path | None = None) -> None:
-        """`model_dir`: whose projects are told of; None tells of none."""
+        """`model_dir`: whose projects have figures, too; None for none."""
         self._model_dir = model_dir
         self._registry = CollectorRegistry()
         self.requests = self._counter("pairloop_requests", "Requests answered", ["route", "status"])
@@ -42,7 +42,7 @@ class Metrics:
         self.jobs_waiting = self._gauge("pairloop_jobs_waiting", "Prompts that wait for the generator")
         self.tasks_unanswered = self._gauge("pairloop_tasks_unanswered", "Tasks that lack an answer", ["project"])
         self._unfillable = self._gauge(
-            "pairloop_tasks_unfillable", "Tasks that the last whole visit could not answer", ["project", "reason"]
+            "pairloop_tasks_unfillable", "Tasks that the last whole pass could not answer", ["project", "reason"]
         )
         self._reloads = self._counter(
             "pairloop_reloads", "Promoted versions that a worker loaded: served, or refused", ["project", "outcome"]
@@ -51,7 +51,7 @@ class Metrics:
             "pairloop_serving_info", "The version that each worker serves", ["project", "version"],
             registry=self._registry, multiprocess_mode="liveall",
         )  # fmt: skip
-        self._versions: dict[int, str] = {}  # project id -> the version it is shown with
+        self._versions: dict[int, str] = {}  # project id -> the version that its figure names
         self._reasons: dict[int, set[str]] = {}  # project id -> why its tasks could not be answered
 
     def served(self, project_id: int, version: str) -> None:
@@ -68,7 +68,7 @@ class Metrics:
         self._reloads.labels(str(project_id), "refused").inc()
 
     def unfillable(self, project_id: int, tasks: Mapping[str, int]) -> None:
-        """Shows how many tasks a whole visit left unanswered, by reason."""
+        """Shows how many tasks a whole pass did not answer, by reason."""
         for reason in self._reasons.get(project_id, set()) - tasks.keys():
             self._unfillable.labels(str(project_id), reason).set(0)
         for reason, count in tasks.items():
@@ -111,7 +111,7 @@ class _Found(Collector):
 
 
 def _folder() -> Path | None:
-    """Where this process and other workers count, if there are such."""
+    """The folder in which this process and other workers count, if there are such."""
     folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")  # prometheus-client's own variable; `serve` sets it
     return None if folder is None else Path(folder)
 

@@ -1,6 +1,6 @@
 """The files into which gunicorn's workers count, as prometheus-client's multiprocess mode lays them out.
 
-A worker that ends leaves its counts to one file that all who ended share, so a thousand restarts make no thousand files.
+A worker that ends adds its counts to one file that all who ended share, so a thousand restarts make no thousand files.
 Covered: a worker that is killed at any time, or is just starting; a scrape while a worker ends.
 """
 

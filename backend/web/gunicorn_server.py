@@ -42,7 +42,7 @@ class Server(BaseApplication):  # type: ignore[misc]
         super().__init__()
 
     def run(self) -> None:
-        """Serves until a signal; leaves by SystemExit."""
+        """Serves until a signal; ends by SystemExit."""
         _Master(self).run()
 
     def load_config(self) -> None:
@@ -68,7 +68,7 @@ class Server(BaseApplication):  # type: ignore[misc]
             self.cfg.set(name, value)
 
     def load(self) -> Any:
-        """The WSGI app, in each worker after its fork. Where that cannot be, the log says why, and the server ends."""
+        """The WSGI app, in each worker after its fork. If it cannot be made, the log says why, and the server ends."""
         try:
             return import_app("backend._wsgi:app")  # by name, as gunicorn's users write it: that file imports this folder
         except (PairloopError, OSError) as error:
@@ -92,13 +92,13 @@ def tallies_folder() -> Iterator[Path]:
         if not _is_in_use(folder):
             shutil.rmtree(folder, ignore_errors=True)
     folder, master = Path(tempfile.mkdtemp(prefix=_PREFIX)), os.getpid()
-    # Not a FileLock: a worker that ends would unlock what it inherited. systemd-tmpfiles leaves a folder alone that is locked so.
+    # Not a FileLock: a worker that ends would unlock what it inherited. systemd-tmpfiles deletes no folder that is locked so.
     lock = os.open(folder, os.O_RDONLY)
     fcntl.flock(lock, fcntl.LOCK_EX)
     try:
         yield folder
     finally:
-        if os.getpid() == master:  # a worker leaves through here too
+        if os.getpid() == master:  # a worker ends here too
             shutil.rmtree(folder, ignore_errors=True)
             os.close(lock)
 
@@ -127,11 +127,11 @@ class _Log(Logger):  # type: ignore[misc]
 def _is_in_use(folder: Path) -> bool:
     """Whether a server or a worker of its is alive, or one may be just starting. Other users' folders are taken to be so."""
     try:
-        found = folder.lstat()
-        if found.st_uid != os.getuid() or time.time() - found.st_mtime < _STARTING_SECONDS:
+        state = folder.lstat()
+        if state.st_uid != os.getuid() or time.time() - state.st_mtime < _STARTING_SECONDS:
             return True
         lock = os.open(folder, os.O_RDONLY | os.O_NOFOLLOW)
-    except OSError:  # gone meanwhile, or no folder
+    except OSError:  # deleted meanwhile, or no folder
         return True
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -143,7 +143,7 @@ def _is_in_use(folder: Path) -> bool:
 
 
 def _watch_for_the_end(worker: Any) -> None:
-    """Stops the backend as soon as the worker is told to end, so that no request in flight waits for the generator."""
+    """Stops the backend as soon as the worker is asked to end, so that no request in flight waits for the generator."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C reaches all; the master decides
 
     def watch() -> None:
@@ -155,7 +155,7 @@ def _watch_for_the_end(worker: Any) -> None:
 
 
 def _stop_backend(server: Any, worker: Any) -> None:
-    if worker.pid != os.getpid():  # the master calls this, too, for a worker that is gone before its signal
+    if worker.pid != os.getpid():  # the master calls this, too, for a worker that ended before its signal
         return
     from backend.serving.process import started_backend
 

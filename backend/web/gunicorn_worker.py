@@ -1,6 +1,6 @@
 """gunicorn's gthread worker, which lends a thread to a request from its first byte on and ends requests that do not arrive.
 
-Without it, as many connections as there are threads stop a worker: those that say nothing for 5 s each, those that stop in
+Without it, as many connections as there are threads stop a worker: those that send nothing for 5 s each, those that stop in
 the middle of a request for as long as they stay. The cause: gunicorn 27.0's gthread takes a thread before the first byte is
 there and reads without a time limit (`timeout` watches its main loop alone), and has no setting for either. It uses names that
 are private to 27, so pyproject.toml asks for 27; a gthread that limits both ends it.

@@ -12,7 +12,7 @@ from backend.serving.process import Backend
 from preference.projects.status import read_overview
 from preference.projects.versions import UNTRAINED
 
-_FRESH_SECONDS = 0.5  # as long as a promotion may take to be seen
+_FRESH_SECONDS = 0.5  # as long as a promotion may take to be noticed
 
 
 class Health:
@@ -46,7 +46,7 @@ def _read(backend: Backend) -> dict[str, Any]:
         "filling": {
             str(status.project_id): found
             for status in overview.projects
-            if (found := status.filling.model_dump(exclude_unset=True))
+            if (found := status.filling.model_dump(by_alias=True, exclude_unset=True))
         },
     }
 

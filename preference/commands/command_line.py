@@ -21,13 +21,13 @@ ONLY_PROJECT = click.option(
 
 def program_command(program: str) -> list[str]:
     """What starts `backend` or `trainer` as a process of its own, whatever lies in the folder that this is run in."""
-    # -m looks there first, and would run a file named trainer.py; it is right to where this was started by -m itself.
+    # -m looks there first, and would run a file named trainer.py; that is right if this was started by -m itself.
     flags = [] if sys.path[0] in ("", str(Path.cwd())) else ["-P"]
     return [sys.executable, *flags, "-m", program]
 
 
 def read_settings() -> Settings:
-    """The settings; where a variable is wrong, the process ends with status 2 and says so."""
+    """The settings; if a variable is wrong, the process prints why and ends with status 2."""
     try:
         return Settings.from_environ()
     except PairloopError as error:
@@ -50,6 +50,6 @@ def refusals() -> Iterator[None]:
     except PairloopError as error:
         raise click.ClickException(str(error)) from None
     except OSError as error:
-        if error.filename is None:  # no file: whoever read what we print has left
+        if error.filename is None:  # no file: the program that reads our output has ended
             raise
-        raise click.ClickException(f"{error.filename} cannot be read ({error.strerror}); mend that.") from None
+        raise click.ClickException(f"{error.filename} cannot be read ({error.strerror}); fix that.") from None

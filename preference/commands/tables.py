@@ -70,7 +70,7 @@ def _noted(header: Sequence[str], rows: Sequence[Sequence[str]], num_notes: int,
 
 
 def _grid(columns: Sequence[Column], cells: Sequence[str], *, style: str = "") -> Table:
-    """One row. Each has its own grid, so a column's width is given, not found."""
+    """One row. Each has its own grid, so a column's width is given, not computed."""
     grid = Table.grid(*(Column(width=c.width, justify=c.justify, overflow=c.overflow, style=c.style) for c in columns))
     grid.padding = (0, _GAP, 0, 0)
     grid.add_row(*(Text(cell, style) for cell in cells))
@@ -87,7 +87,7 @@ def _columns(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[Colum
 
 
 def _widths(rows: Sequence[Sequence[str]], most: int) -> list[int]:
-    """How wide each column is: as its cells are, less where all are wider than the terminal, but no word is broken for that."""
+    """How wide each column is: as its cells are, narrower if all are wider than the terminal, but no word is broken for that."""
     columns = list(zip(*rows, strict=True))
     widths = [max(map(cell_len, cells)) for cells in columns]
     least = [max((cell_len(word) for cell in cells for word in cell.split()), default=0) for cells in columns]

@@ -71,7 +71,7 @@ class ProjectFolder:
         """Whether it was disconnected, and not connected again; no, if its folder may not be looked into."""
         try:
             return (self.path / _DISCONNECTED).exists()
-        except PermissionError:  # one such folder must not hide the others; who reads on in it says so
+        except PermissionError:  # one such folder must not hide the others; whoever reads more of it reports the error
             return False
 
     @contextmanager

@@ -3,7 +3,7 @@
 One JSON object a line: `at` (ISO 8601, UTC), `by` ("judge", "hand" or "rollback"), `before` (the champion until then, or null)
 and `reason`.
 Covered: a clock that is set back; a log that cannot be written stops nobody; a line that a crash tore is passed over, and the next is whole.
-Not covered: a crash between the log and the champion's pointer, which comes last: then the log says more than happened.
+Not covered: a crash between the log and the champion's pointer, which moves last: then the log names a promotion that did not happen.
 """
 
 import json
@@ -21,7 +21,7 @@ PROMOTIONS = "promotions.jsonl"
 
 
 def log_promotion(folder: Path, entry: dict[str, Any]) -> None:
-    """Adds a line to the log in a version's folder; where that cannot be, the reason goes to the process's log."""
+    """Adds a line to the log in a version's folder; if that fails, the reason goes to the process's log."""
     line = json.dumps(entry, ensure_ascii=False)  # in which a shell of another encoding may have put half a letter
     try:
         with (folder / PROMOTIONS).open("a+b") as file:
@@ -44,7 +44,7 @@ def read_promotions(folder: Path) -> Promotions:
 
 
 def next_moment(logs: Iterable[Sequence[Mapping[str, Any]]]) -> str:
-    """Now, or just after the last of these promotions where the clock was set back since: `at` puts them in order."""
+    """Now, or just after the last of these promotions if the clock was set back since: `at` puts them in order."""
     now = datetime.now(UTC).isoformat(timespec="microseconds")
     last = max((str(entry["at"]) for log in logs for entry in log), default="")
     try:
@@ -67,7 +67,7 @@ def champions_before(present: str | None, promotions: Mapping[str, Sequence[Mapp
         if entry["by"] == "rollback" and version in line:
             _cut(line, version)
             continue
-        if entry["before"] is not None and line[-1:] != [entry["before"]]:  # its own log is gone, or was never written
+        if entry["before"] is not None and line[-1:] != [entry["before"]]:  # its own log was deleted, or never written
             line.append(entry["before"])
         line.append(version)
     if present in line:  # else it could not be logged
@@ -77,7 +77,7 @@ def champions_before(present: str | None, promotions: Mapping[str, Sequence[Mapp
 
 
 def _cut(line: list[str], version: str) -> None:
-    """Drops all that comes after the last `version`."""
+    """Drops all after the last `version`."""
     while line[-1] != version:
         line.pop()
 

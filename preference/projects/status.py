@@ -62,6 +62,7 @@ class Filling(_File):
     seconds_left: Known[Number] = None
     is_filling: Known[bool] = None
     at: Known[Number] = None  # seconds since the epoch
+    pass_number: Known[Count] = Field(None, alias="pass")  # passes over a project are counted
 
 
 class ProjectCounts(_File):
@@ -109,7 +110,7 @@ class ProjectStatus:
     folder: ProjectFolder
     trainer: TrainerStatus
     now: float
-    champion: str | None  # the version that the pointer names, which may be gone
+    champion: str | None  # the version that the pointer names, which may be deleted
     filling: Filling
     counts: ProjectCounts
     last_round: LastRound
@@ -131,8 +132,8 @@ class ProjectStatus:
     @property
     def num_unfilled(self) -> int | None:
         """Tasks that lack an answer."""
-        left = self.filling.tasks_left
-        return None if left is None else left + sum(self.filling.tasks_failed.values())
+        remaining = self.filling.tasks_left
+        return None if remaining is None else remaining + sum(self.filling.tasks_failed.values())
 
     @property
     def num_open(self) -> int | None:

@@ -10,7 +10,7 @@ ALIVE_SECONDS = 15  # a trainer marks itself far oftener
 
 
 def mark_alive(model_dir: Path) -> None:
-    """Marks this trainer as alive, where MODEL_DIR can be written; on one that cannot, no round would come to an end."""
+    """Marks this trainer as alive, if MODEL_DIR can be written."""
     with suppress(OSError):
         (model_dir / _HEARTBEAT).touch()
 
@@ -29,7 +29,7 @@ def is_alive(model_dir: Path, *, now: float | None = None) -> bool:
 
 
 def seconds_since_alive(model_dir: Path, *, now: float | None = None) -> float | None:
-    """Seconds since a trainer last marked itself as alive; None where none ever did."""
+    """Seconds since a trainer last marked itself as alive; None if none ever did."""
     try:
         return (time.time() if now is None else now) - (model_dir / _HEARTBEAT).stat().st_mtime
     except OSError:

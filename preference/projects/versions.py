@@ -86,7 +86,7 @@ class Versions:
         """The new version's name, after a copy of `draft` with the completed card is there whole.
 
         Raises:
-            RegistryError: MODEL_DIR is full or not writable, or `draft` cannot be read; nothing of the version is left.
+            RegistryError: MODEL_DIR is full or not writable, or `draft` cannot be read; nothing of the version remains.
         """
         self.folder.create()
         with self.folder.locked():
@@ -110,7 +110,7 @@ class Versions:
                 # copytree gathers what went wrong into one error: (source, target, why) of each file.
                 reason = error.strerror or (error.args[0][0][2] if isinstance(error, shutil.Error) else str(error))
                 raise RegistryError(
-                    f"A new version cannot be written to {self._path} ({reason}); free some space, or mend what that names. The champion stays."
+                    f"A new version cannot be written to {self._path} ({reason}); free some space, or fix what that names. The champion stays."
                 ) from error
             sync(self._path)
         return version
@@ -118,7 +118,7 @@ class Versions:
     # The champion
 
     def champion(self) -> str | None:
-        """The promoted version as the pointer names it (it may be broken or gone), or None before the first.
+        """The promoted version as the pointer names it (it may be broken or deleted), or None before the first.
 
         A damaged pointer names no version that there is, whatever its bytes are.
         """
@@ -141,7 +141,7 @@ class Versions:
         """The version that was champion before the present one, and is it again; a second rollback goes further back.
 
         Raises:
-            RegistryError: there is none, or it is gone, or MODEL_DIR is full or not writable.
+            RegistryError: there is none, or it was deleted, or MODEL_DIR is full or not writable.
         """
         if self.champion() is None:
             raise RegistryError(f"Project {self.folder.project_id} has no champion yet, so there is nothing to roll back.")
@@ -157,11 +157,11 @@ class Versions:
         return before
 
     def champion_before(self) -> str | None:
-        """The version that a rollback would serve, which may be gone; None where the log knows of none."""
+        """The version that a rollback would serve, which may be deleted; None if the log knows of none."""
         return next(reversed(champions_before(self.champion(), self.promotions())), None)
 
     def _point(self, version: str, *, by: By, reason: str) -> None:
-        """Moves the pointer, last. A promotion of the champion itself changes nothing that a log should tell."""
+        """Moves the pointer, last. A promotion of the champion itself is no event for the log."""
         before = self.champion()
         if before != version:
             at = next_moment(self.promotions().values())

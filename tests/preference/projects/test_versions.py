@@ -129,7 +129,7 @@ except RegistryError as error:
     versions = Versions(folder).path(first).parent
     assert found.stdout.startswith(f"A new version cannot be written to {versions} ("), found.stderr
     assert "File too large" in found.stdout
-    assert found.stdout.endswith("; free some space, or mend what that names. The champion stays.\n")
+    assert found.stdout.endswith("; free some space, or fix what that names. The champion stays.\n")
     assert [path.name for path in versions.iterdir()] == [first]
     assert Versions(folder).champion() == first
 
