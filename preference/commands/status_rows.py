@@ -4,7 +4,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from preference.projects.overview import VersionOverview
-from preference.projects.status import LastRound, ProjectStatus, moment, outcome_in_words
+from preference.projects.status import ProjectStatus, moment, outcome_in_words
+from preference.projects.status_files import LastRound
 
 # The last two of each are texts of any length.
 PROJECT_HEADER = ("project", "champion", "versions", "waiting", "training", "requests", "last round", "problem")

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from preference.projects.folder import ProjectFolder
-from preference.projects.status import write_last_round, write_next_round
+from preference.projects.status_files import write_last_round, write_next_round
 from preference.projects.versions import Versions
 from preference.settings import Settings
 from tests.support.lab import Lab, vote

@@ -5,13 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from preference.projects.folder import ProjectFolder
-from preference.projects.status import (
-    ProjectCounts,
-    ProjectStatus,
-    read_project_status,
-    read_trainer_status,
-    write_project_counts,
-)
+from preference.projects.status import ProjectStatus, read_project_status, read_trainer_status
+from preference.projects.status_files import ProjectCounts, write_project_counts
 
 
 def status_of(folder: ProjectFolder) -> ProjectStatus:

@@ -9,7 +9,7 @@ from typing import Any
 from preference.errors import PairloopError, RegistryError
 from preference.log_once import LogOnce
 from preference.projects.folder import ProjectFolder, known_projects
-from preference.projects.status import ProjectCounts, read_project_counts, write_project_counts
+from preference.projects.status_files import ProjectCounts, write_project_counts
 from preference.projects.versions import Versions
 from preference.settings import Settings
 from preference.studio.project import LabelStudioProject
@@ -102,7 +102,7 @@ class DueRounds:
         if folder.project_id in self._written:
             return
         with suppress(OSError):  # written at the next look
-            counts = read_project_counts(folder)
+            counts = ProjectCounts.read(folder.path)
             if counts.training_since is not None:
                 self._write(folder, counts.model_copy(update={"training_since": None}))
 

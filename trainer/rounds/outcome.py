@@ -9,7 +9,8 @@ from typing import Literal
 
 from preference.errors import StudioUnreachable, TrainingError
 from preference.projects.folder import ProjectFolder
-from preference.projects.status import outcome_in_words, write_last_round
+from preference.projects.status import outcome_in_words
+from preference.projects.status_files import write_last_round
 from trainer.rounds.lock import only_round
 
 logger = logging.getLogger("pairloop.rounds")

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from preference.projects.folder import ProjectFolder
-from preference.projects.status import write_last_round, write_next_round
+from preference.projects.status_files import write_last_round, write_next_round
 from preference.projects.versions import Versions
 from tests.support.dashboard_house import PROJECT
 from tests.support.dashboard_page import BROWSER, HOSTILE, IS_NIGHTLY, Page, change_card, client_on, hostile, page, places, press

@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from backend.monitoring.metrics import Metrics
 from backend.monitoring.worker_counts import Tallies
 from preference.projects.folder import ProjectFolder
-from preference.projects.status import write_last_round
+from preference.projects.status_files import write_last_round
 from preference.projects.trainer_heartbeat import mark_alive
 from tests.conftest import REPOSITORY
 from tests.support.statuses import write_counts

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from preference.projects.folder import ProjectFolder
-from preference.projects.status import write_last_round, write_next_round
+from preference.projects.status_files import write_last_round, write_next_round
 from preference.projects.trainer_heartbeat import mark_alive
 from preference.projects.versions import Versions
 from tests.conftest import REPOSITORY

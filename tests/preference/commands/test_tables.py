@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from preference.projects.folder import ProjectFolder
-from preference.projects.status import write_last_round
+from preference.projects.status_files import write_last_round
 from preference.projects.versions import Versions
 from tests.support.commands import made_at
 from tests.support.statuses import write_counts

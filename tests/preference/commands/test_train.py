@@ -3,7 +3,7 @@ import time
 from pathlib import Path
 
 from preference.projects.folder import ProjectFolder
-from preference.projects.status import write_next_round
+from preference.projects.status_files import write_next_round
 from preference.projects.trainer_heartbeat import mark_alive
 from tests.support.commands import Invoke
 from tests.support.statuses import write_counts

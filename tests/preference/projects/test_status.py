@@ -7,7 +7,8 @@ import pytest
 
 from preference.errors import StudioUnreachable
 from preference.projects.folder import ProjectFolder
-from preference.projects.status import read_trainer_status, write_next_round
+from preference.projects.status import read_trainer_status
+from preference.projects.status_files import write_next_round
 from preference.projects.trainer_heartbeat import mark_alive
 from preference.studio.project import LabelStudioProject
 from tests.conftest import SettingsFactory
