@@ -52,4 +52,4 @@ def refusals() -> Iterator[None]:
     except OSError as error:
         if error.filename is None:  # no file: the program that reads our output has ended
             raise
-        raise click.ClickException(f"{error.filename} cannot be read ({error.strerror}); fix that.") from None
+        raise click.ClickException(f"{error.filename} cannot be read ({error.strerror}); fix or remove it.") from None

@@ -6,8 +6,8 @@
         requests/<kind>       what one process asks of the other; asking twice is asking once
         backend_host          where Label Studio last reached the backend, "host:port"
         disconnected          while it stands, no process looks after the project
-        filling.json          how far the filler is
-        waiting.json, last_round.json   how the training stands (training_status.py)
+        filling.json          how far the filler is (status_files.py)
+        waiting.json, last_round.json   how the training stands (status_files.py)
 
 Covered: a kill at any time; a disk that is full or read-only.
 Not covered: storage without atomic rename.

@@ -4,7 +4,6 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
 
 from preference.errors import PairloopError, RegistryError
 from preference.log_once import LogOnce

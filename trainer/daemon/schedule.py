@@ -21,8 +21,8 @@ from filelock import FileLock, Timeout
 
 from preference.atomic_files import writing
 from preference.errors import SettingsError, TrainingError
-from preference.projects.trainer_heartbeat import mark_alive, mark_stopped
 from preference.projects.status_files import write_next_round
+from preference.projects.trainer_heartbeat import mark_alive, mark_stopped
 from preference.settings import Settings
 from trainer.daemon.due_rounds import DueRounds, OpenProject, RunRound, open_project
 

@@ -178,10 +178,12 @@ def test_what_cannot_be_read_is_a_problem_that_says_where(client: FlaskClient, b
     folder.create()
     _pointer_a_folder(backend.settings.model_dir)
 
-    assert health(client)["problems"] == [f"{folder.path} cannot be read (Is a directory); mend or remove what is damaged in it."]
+    assert health(client)["problems"] == [
+        f"Project 1: {folder.path / 'champion'} cannot be read (Is a directory); fix or remove it."
+    ]
     _projects_a_file(backend.settings.model_dir)
     assert health(client)["problems"] == [
-        f"MODEL_DIR={backend.settings.model_dir} cannot be read (Not a directory); mount it again, or mend its rights."
+        f"MODEL_DIR={backend.settings.model_dir} cannot be read (Not a directory); mount it again, or fix its permissions."
     ]
 
 

@@ -61,7 +61,7 @@ def test_a_project_that_cannot_be_read_says_so_and_the_others_are_shown(
 
     whole, broken = rows(invoke("status"))
     assert (whole["champion"], whole["problem"]) == (Versions(folder).champion(), "-")
-    assert broken["problem"] == f"{tmp_path}/projects/12/champion cannot be read (Is a directory); mend that"
+    assert broken["problem"] == f"{tmp_path}/projects/12/champion cannot be read (Is a directory); fix or remove it"
 
     result = invoke("versions", "--project", "12")
     assert (result.exit_code, result.stderr) == (1, f"Error: {broken['problem']}.\n")
@@ -74,7 +74,7 @@ def test_a_project_that_cannot_be_read_hides_no_other_project_and_no_request(
 
     result = invoke("versions")
     assert result.exit_code == 1 and result.stdout.count("\n3\tv") == 2
-    assert result.stderr == f"Error: {tmp_path}/projects/12/champion cannot be read (Not a directory); mend that.\n"
+    assert result.stderr == f"Error: {tmp_path}/projects/12/champion cannot be read (Not a directory); fix or remove it.\n"
     assert {version["project"] for version in json.loads(invoke("versions", "--json").stdout)} == {3}
 
     result = invoke("train", "--now")

@@ -32,7 +32,7 @@ def test_status_shows_a_row_for_each_project(invoke: Invoke, folder: ProjectFold
 
     assert result.output.splitlines()[0] == f"trainer: not running on {tmp_path}"
     third, twelfth = rows(result)
-    assert re.fullmatch(rf"rejected {second}, \d{{4}}-\d\d-\d\d \d\d:\d\d UTC: accuracy 0.600 is below", third.pop("last round"))
+    assert re.fullmatch(rf"kept back {second}, \d{{4}}-\d\d-\d\d \d\d:\d\d UTC: accuracy 0.600 is below", third.pop("last round"))
     assert third == {
         "project": "3", "champion": first, "versions": "2", "waiting": "12 of 20", "training": "-", "requests": "train, fill",
         "problem": "-",
