@@ -55,12 +55,12 @@ $(UV):
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet uv
 
-$(VENV)/.installed: pyproject.toml | $(UV)
-	$(UV) pip install --quiet --python $(VENV) --editable '.[embedded]'
+$(VENV)/.installed: pyproject.toml overrides.txt | $(UV)
+	$(UV) pip install --quiet --python $(VENV) --overrides overrides.txt --editable '.[embedded]'
 	touch $@
 
 $(VENV)/.installed-%: $(VENV)/.installed
-	$(UV) pip install --quiet --python $(VENV) --group $*
+	$(UV) pip install --quiet --python $(VENV) --overrides overrides.txt --group $*
 	touch $@
 
 .venv-label-studio/.installed-$(LABEL_STUDIO_VERSION): | $(UV)

@@ -8,12 +8,12 @@ RUN --mount=type=cache,target=/root/.cache/pip \
     pip install --disable-pip-version-check uv==0.13.8 \
     && python -m venv --without-pip /opt/pairloop
 ENV UV_COMPILE_BYTECODE=1 UV_LINK_MODE=copy UV_PYTHON=/opt/pairloop
-# uv obeys [tool.uv] of the pyproject.toml in the folder that it runs in: the overrides, constraints and metadata there.
 WORKDIR /build
-COPY pyproject.toml ./
+COPY pyproject.toml overrides.txt ./
 ARG TORCH_BACKEND=cpu
 RUN --mount=type=cache,target=/root/.cache/uv \
-    uv pip install --torch-backend "${TORCH_BACKEND}" --requirements pyproject.toml --extra embedded
+    uv pip install --torch-backend "${TORCH_BACKEND}" --overrides overrides.txt \
+    --requirements pyproject.toml --extra embedded
 
 FROM dependencies AS wheel
 COPY LICENSE README.md label_config.xml ./
