@@ -10,7 +10,8 @@ import pytest
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import Versions
 from tests.conftest import REPOSITORY
-from tests.support.studio_double import CALLS, DATA
+from tests.support.studio_double import CALLS
+from tests.support.studio_records import DATA
 from tests.support.versions import publish_version
 
 PROJECT = 10  # of the recorded calls

@@ -17,20 +17,12 @@ from werkzeug.serving import make_server
 
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import Versions
-from tests.support.browser import chromium
 from tests.support.dashboard_house import PROJECT, made_once
 from tests.support.dashboard_page import HOSTILE, IS_NIGHTLY, app_on, change_card, hostile, page, press
 from tests.support.server import Server
 from tests.support.statuses import write_counts
 
 LOOKS = [(scheme, width) for scheme in ("light", "dark") for width in (1300, 360)]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    expect.set_options(timeout=30_000)
-    with chromium() as browser:
-        yield browser
 
 
 @pytest.fixture(scope="module")

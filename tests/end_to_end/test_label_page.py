@@ -5,15 +5,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Browser, Page
 
 from backend.connecting.connect import default_label_config
-from demo.stack import Stack, free_port, wait_until
+from demo.stack import Stack, wait_until
 from preference.labelling.label_config import LabelingLayout
 from preference.labelling.results import Pairwise
 from preference.settings import Settings
 from preference.studio.project import LabelStudioProject
-from tests.support.browser import chromium, logged_in
+from tests.support.browser import logged_in
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 SUBMIT = "[data-testid=bottombar-submit-button]"
@@ -23,33 +23,26 @@ LEFT, RIGHT, NONE = [True, False], [False, True], [False, False]
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    folder = tmp_path_factory.mktemp("label-page")
-    with Stack(folder, label_studio_port=free_port(), backend_port=free_port(), settings={}) as running:
-        running.start_label_studio()
-        yield running
-
-
-@pytest.fixture(scope="module")
-def page(stack: Stack) -> Iterator[Page]:
-    with chromium() as browser:
-        yield logged_in(browser, stack.url)
+def page(label_studio: Stack, browser: Browser) -> Iterator[Page]:
+    page = logged_in(browser, label_studio.url)
+    yield page
+    page.close()
 
 
 class Tasks:
     """A project whose tasks suggest their first answer, and a page on which an annotator judges them one after another."""
 
-    def __init__(self, stack: Stack, page: Page, *, count: int, show_rewards: bool = True, config: str = "") -> None:
+    def __init__(self, label_studio: Stack, page: Page, *, count: int, show_rewards: bool = True, config: str = "") -> None:
         config = config or default_label_config(show_rewards=show_rewards)
         self.layout = LabelingLayout.from_label_config(config)
-        self.project = LabelStudioProject.create(Settings.from_environ(stack.environ), title="Labels", label_config=config)
+        self.project = LabelStudioProject.create(Settings.from_environ(label_studio.environ), title="Labels", label_config=config)
         texts = {"prompt": "Why do cats purr?", "answer1": "Nobody knows for sure. " * 9, "answer2": "They are happy. " * 9}
         self.ids = self.project.import_tasks([{"data": texts}] * count)
         shown = Pairwise.suggestion(self.layout, (1.25, -0.5), show_rewards=show_rewards)
         predictions = [{"task": task, "result": shown, "score": 0.7, "model_version": "v1"} for task in self.ids]
         assert self.project.store_predictions(predictions) == count
         self.project.update(model_version="v1")
-        self.page, self.url = page, f"{stack.url}/projects/{self.project.id}/data"
+        self.page, self.url = page, f"{label_studio.url}/projects/{self.project.id}/data"
 
     def open(self, address: str) -> None:
         """Opens the label stream (`labeling=1`) or a task beside the list (`task=ID`), and waits until the suggestion is lit."""
@@ -79,8 +72,8 @@ class Tasks:
         return self.page.locator(selector).nth(place).bounding_box()
 
 
-def test_keys_judge_and_what_is_lit_is_what_counts(stack: Stack, page: Page) -> None:
-    tasks = Tasks(stack, page, count=5)
+def test_keys_judge_and_what_is_lit_is_what_counts(label_studio: Stack, page: Page) -> None:
+    tasks = Tasks(label_studio, page, count=5)
     for key, lit in (("1", LEFT), ("2", RIGHT), ("t", NONE), ("b", NONE), ("n", NONE)):
         tasks.open("labeling=1")
         page.keyboard.press(key)
@@ -93,9 +86,9 @@ def test_keys_judge_and_what_is_lit_is_what_counts(stack: Stack, page: Page) -> 
     assert [judgement.wants_new_answers for judgement in found] == [False] * 4 + [True]
 
 
-def test_a_translated_page_is_lit_by_its_keys_as_well(stack: Stack, page: Page) -> None:
+def test_a_translated_page_is_lit_by_its_keys_as_well(label_studio: Stack, page: Page) -> None:
     config = default_label_config().replace("First is better", "Die erste ist besser").replace("Second is better", "Die zweite")
-    tasks = Tasks(stack, page, count=1, config=config)
+    tasks = Tasks(label_studio, page, count=1, config=config)
     tasks.open("labeling=1")
     page.keyboard.press("2")
     tasks.wait_for(RIGHT)
@@ -104,8 +97,8 @@ def test_a_translated_page_is_lit_by_its_keys_as_well(stack: Stack, page: Page) 
     assert [judgement.outcome for judgement in tasks.judgements()] == ["right"]
 
 
-def test_a_key_that_is_pressed_again_gives_the_choice_back_to_the_mouse(stack: Stack, page: Page) -> None:
-    tasks = Tasks(stack, page, count=1)
+def test_a_key_that_is_pressed_again_gives_the_choice_back_to_the_mouse(label_studio: Stack, page: Page) -> None:
+    tasks = Tasks(label_studio, page, count=1)
     tasks.open("labeling=1")
     page.keyboard.press("2")
     tasks.wait_for(RIGHT)
@@ -127,9 +120,9 @@ def test_a_key_that_is_pressed_again_gives_the_choice_back_to_the_mouse(stack: S
 @pytest.mark.parametrize("where", ["label stream", "quick view"])
 @pytest.mark.parametrize("width", [1300, 600])
 def test_answers_stand_side_by_side_where_there_is_room_and_nothing_is_cut(
-    stack: Stack, page: Page, where: str, width: int
+    label_studio: Stack, page: Page, where: str, width: int
 ) -> None:
-    tasks = Tasks(stack, page, count=1)
+    tasks = Tasks(label_studio, page, count=1)
     page.set_viewport_size({"width": width, "height": 950})
     try:
         tasks.open("labeling=1" if where == "label stream" else f"task={tasks.ids[0]}")
@@ -147,8 +140,8 @@ def test_answers_stand_side_by_side_where_there_is_room_and_nothing_is_cut(
     assert better is None, "the box for a better answer is folded away"
 
 
-def test_rewards_are_not_shown_where_the_setting_says_so(stack: Stack, page: Page, tmp_path: Path) -> None:
-    tasks = Tasks(stack, page, count=1, show_rewards=False)
+def test_rewards_are_not_shown_where_the_setting_says_so(label_studio: Stack, page: Page, tmp_path: Path) -> None:
+    tasks = Tasks(label_studio, page, count=1, show_rewards=False)
     tasks.open("labeling=1")
 
     assert "reward" not in page.inner_text("body").lower()

@@ -1,129 +1,26 @@
 """The loop on a real Label Studio 1.23.2, real gunicorn with two workers, a real trainer, real weights and a real browser.
 
-The tests of this file share one stack and build on each other, in their order.
-"""
+The tests of this file share one stack and build on each other, in their order."""
 
 import re
 import subprocess
-import time
-from collections import Counter
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
+from playwright.sync_api import Browser
 
-from backend.connecting.connect import connect
 from backend.filling.answer_rules import META_KEY
 from backend.filling.new_answers import META_KEY as NEW_ANSWERS
-from backend.filling.outdated_predictions import remove_outdated
-from demo.stack import PROGRAMS, REPOSITORY, Stack, free_port, wait_until
-from preference.errors import StudioKeyError
+from demo.stack import PROGRAMS, REPOSITORY, Stack
 from preference.labelling.label_config import LabelingLayout
-from preference.labelling.pairs import pairs_of_task
 from preference.projects.folder import ProjectFolder
-from preference.projects.versions import UNTRAINED, Versions
-from preference.settings import Settings
+from preference.projects.versions import Versions
 from preference.studio.project import LabelStudioProject, Task
-from tests.support.browser import chromium, logged_in
-from trainer.judgements.reader import read_judgements
+from tests.support.browser import logged_in
+from tests.support.loop_stack import LABEL_CONFIG, answered, call, eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
-LABEL_CONFIG = (REPOSITORY / "label_config.xml").read_text(encoding="utf-8")
-OLDER_CONFIG = """<View>
-  <Pairwise name="pw" toName="first,second"/>
-  <Text name="question" value="$task"/>
-  <HyperText name="first" value="$a"/>
-  <Text name="second" value="$b"/>
-</View>"""
-SETTINGS = {
-    "WORKERS": "2",
-    "TORCH_THREADS": "1",
-    "MAX_NEW_TOKENS": "16",
-    "MAX_PROMPT_TOKENS": "128",
-    "FILL_EVERY_SECONDS": "3600",  # so that only what is heard is filled
-    "LOOK_EVERY_SECONDS": "1",
-    "TRAIN_SCHEDULE": "0 3 1 1 *",
-    "MIN_NEW_PAIRS": "48",
-    "MIN_PAIRS": "40",
-    "HOLDOUT_FRACTION": "0.3",
-    "CONTROL_PERCENT": "0",
-}
-TOPICS = [
-    "tea",
-    "bread",
-    "rain",
-    "trains",
-    "gardens",
-    "chess",
-    "winter",
-    "music",
-    "lamps",
-    "rivers",
-    "paper",
-    "clocks",
-    "bees",
-    "stairs",
-    "maps",
-    "soup",
-]
-
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory, embedded_dir: Path) -> Iterator[Stack]:
-    folder = tmp_path_factory.mktemp("stack")
-    (folder / "models").mkdir()
-    (embedded_dir / "embedded").mkdir(exist_ok=True)
-    (folder / "models" / "embedded").symlink_to(embedded_dir / "embedded")
-    with Stack(folder, label_studio_port=free_port(), backend_port=free_port(), settings=SETTINGS) as running:
-        running.start_label_studio()
-        running.start_pairloop()
-        yield running
-        statuses = running.stop()
-    assert statuses["the backend"] == 0, running.backend.log.read_text()[-2000:]
-    assert statuses["the trainer"] == 0, running.trainer.log.read_text()[-2000:]
-    for process in (running.backend, running.trainer):
-        assert "Traceback" not in process.log.read_text()
-
-
-@pytest.fixture(scope="module")
-def settings(stack: Stack) -> Settings:
-    return Settings.from_environ(stack.environ)
-
-
-@pytest.fixture(scope="module")
-def project(stack: Stack, settings: Settings) -> LabelStudioProject:
-    created = LabelStudioProject.create(settings, title="Loop", label_config=LABEL_CONFIG)
-    done = connect(created, ProjectFolder(settings.model_dir, created.id), settings)
-    assert done == [f"connected {stack.backend_url} as {UNTRAINED}", "switched uncertainty sampling on"]
-    return created
-
-
-@pytest.fixture(scope="module")
-def folder(settings: Settings, project: LabelStudioProject) -> ProjectFolder:
-    return ProjectFolder(settings.model_dir, project.id)
-
-
-@pytest.fixture(scope="module")
-def judged(project: LabelStudioProject) -> list[int]:
-    """Tasks that came with answers, one of each pair plainly better; judged by the first test that needs them."""
-    tasks = []
-    for i in range(64):
-        topic = TOPICS[i % len(TOPICS)]
-        good = f"You will like {topic}. Start small, look closely, and ask someone who knows {topic} well."
-        poor = f"{topic} {topic} no no no zzz ??? {topic * (i % 4)}"
-        left, right = (good, poor) if i % 2 else (poor, good)
-        tasks.append({"data": {"prompt": f"Tell me about {topic}, part {i}.", "answer1": left, "answer2": right}})
-    return project.import_tasks(tasks)
-
-
-def call(stack: Stack, method: str, path: str, **options: Any) -> Any:
-    """One request to Label Studio's own API, as an administrator's browser would send it."""
-    answer = httpx.request(method, stack.url + path, headers={"Authorization": f"Token {stack.token}"}, timeout=60, **options)
-    assert answer.status_code < 300, answer.text
-    return answer.json() if answer.content else None
 
 
 def pairloop_backend(stack: Stack, *arguments: str) -> str:
@@ -132,14 +29,6 @@ def pairloop_backend(stack: Stack, *arguments: str) -> str:
     ran = subprocess.run(command, env=stack.environ, capture_output=True, text=True, timeout=200, check=False)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     return ran.stdout
-
-
-def eventually(stack: Stack, condition: Any, *, what: str, timeout_seconds: float = 90) -> None:
-    wait_until(condition, timeout_seconds=timeout_seconds, what=what, check=stack.check, every_seconds=0.1)
-
-
-def answered(project: LabelStudioProject, task_ids: list[int], layout: LabelingLayout) -> bool:
-    return all(None not in layout.answers(task["data"]) for task in project.tasks(task_ids).values())
 
 
 def test_prompts_are_answered_and_nothing_else_is_touched(stack: Stack, project: LabelStudioProject) -> None:
@@ -256,31 +145,33 @@ def test_fill_leaves_the_work_to_the_backend_that_is_at_it(stack: Stack, project
     assert f'pairloop_tasks_unanswered{{project="{project.id}"}} 0.0' in metrics
 
 
-def test_the_annotators_page_shows_both_answers_and_the_suggested_side(stack: Stack, project: LabelStudioProject) -> None:
-    with chromium() as browser:
-        page = logged_in(browser, stack.url)
-        errors: list[str] = []
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        with page.expect_response(re.compile(r"/api/dm/actions\?id=next_task")) as answer:
-            page.goto(f"{stack.url}/projects/{project.id}/data?labeling=1")
-        task: Task = answer.value.json()
-        page.wait_for_selector(f"text={task['data']['answer1'][:24]}", timeout=60_000)
-        shots = REPOSITORY / ".cache" / "screenshots"
-        shots.mkdir(parents=True, exist_ok=True)
-        page.wait_for_timeout(1500)
-        page.screenshot(path=shots / "label-stream.png")
-        text = " ".join(page.inner_text("body").split())
-        for field in ("prompt", "answer1", "answer2"):
-            assert " ".join(task["data"][field].split())[:60] in text
-        # Submitting what is preselected makes an annotation that carries the suggested side.
-        suggested = next(r for r in task["predictions"][0]["result"] if r["type"] == "pairwise")["value"]["selected"]
-        with page.expect_response(re.compile(rf"/api/tasks/{task['id']}/annotations")) as submitted:
-            page.get_by_test_id("bottombar-submit-button").click()
-        made = submitted.value.json()
-        assert next(r for r in made["result"] if r["type"] == "pairwise")["value"] == {"selected": suggested}
-        assert made["parent_prediction"] == task["predictions"][0]["id"]
-        assert errors == []
+def test_the_annotators_page_shows_both_answers_and_the_suggested_side(
+    stack: Stack, project: LabelStudioProject, browser: Browser
+) -> None:
+    page = logged_in(browser, stack.url)
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    with page.expect_response(re.compile(r"/api/dm/actions\?id=next_task")) as answer:
+        page.goto(f"{stack.url}/projects/{project.id}/data?labeling=1")
+    task: Task = answer.value.json()
+    page.wait_for_selector(f"text={task['data']['answer1'][:24]}", timeout=60_000)
+    shots = REPOSITORY / ".cache" / "screenshots"
+    shots.mkdir(parents=True, exist_ok=True)
+    page.wait_for_timeout(1500)
+    page.screenshot(path=shots / "label-stream.png")
+    text = " ".join(page.inner_text("body").split())
+    for field in ("prompt", "answer1", "answer2"):
+        assert " ".join(task["data"][field].split())[:60] in text
+    # Submitting what is preselected makes an annotation that carries the suggested side.
+    suggested = next(r for r in task["predictions"][0]["result"] if r["type"] == "pairwise")["value"]["selected"]
+    with page.expect_response(re.compile(rf"/api/tasks/{task['id']}/annotations")) as submitted:
+        page.get_by_test_id("bottombar-submit-button").click()
+    made = submitted.value.json()
+    assert next(r for r in made["result"] if r["type"] == "pairwise")["value"] == {"selected": suggested}
+    assert made["parent_prediction"] == task["predictions"][0]["id"]
+    assert errors == []
     assert call(stack, "GET", f"/api/tasks/{task['id']}")["total_annotations"] == 1
+    page.close()
 
 
 def test_an_annotator_gets_new_answers_to_a_prompt_and_the_old_ones_stay(
@@ -320,137 +211,6 @@ def test_start_training_makes_a_round_without_new_judgements(
     call(stack, "POST", f"/api/ml/{backend['id']}/train", json={})
     eventually(stack, lambda: len(Versions(folder).all()) == len(before) + 1, what="a new version")
     assert "round begins (a training request)" in stack.trainer.log.read_text()
-
-
-def test_a_round_sees_edits_skips_and_deletions_without_reading_the_rest_again(
-    stack: Stack, settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level("INFO", logger="pairloop.judgements")
-    other = LabelStudioProject.create(settings, title="Edits", label_config=LABEL_CONFIG)
-    data = {"prompt": "Name a fruit.", "answer1": "A pear.", "answer2": "Fruit."}
-    left = [{"from_name": "comparison", "to_name": "comparison", "type": "pairwise", "value": {"selected": "left"}}]
-    edited, unskipped, emptied, gone, same = other.import_tasks([{"data": data}] * 5)
-    for task_id in (edited, emptied, gone, same):
-        other.annotate(task_id, left, lead_seconds=2)
-    other.annotate(unskipped, [], skip=True)
-
-    def read(folder: str = "kept") -> list[Task]:
-        return read_judgements(other, tmp_path / folder, state=other.read(), now=time.time())
-
-    made = {task["id"]: task["annotations"][0]["id"] for task in read()}
-    assert list(made) == [edited, unskipped, emptied, gone, same]
-    right = [{**left[0], "value": {"selected": "right"}}]
-    call(stack, "PATCH", f"/api/annotations/{made[edited]}/", json={"result": right})
-    call(stack, "PATCH", f"/api/annotations/{made[unskipped]}/", json={"result": right, "was_cancelled": False})
-    call(stack, "DELETE", f"/api/annotations/{made[emptied]}/")
-    found = {task["id"]: task["annotations"][0] for task in read()}
-    assert "2 judged tasks changed, 4 are known: changes since" in caplog.messages[-1]
-    assert found[edited]["result"] == found[unskipped]["result"] == right and not found[unskipped]["was_cancelled"]
-    call(stack, "DELETE", f"/api/tasks/{gone}/")
-    assert [task["id"] for task in read()] == [edited, unskipped, same]
-    assert "the states of all were compared, as Label Studio counted -1 judgements" in caplog.messages[-1]
-    assert read() == read("from nothing")
-
-
-def test_a_url_pasted_under_any_title_gets_its_versions_mended(
-    stack: Stack, settings: Settings, project: LabelStudioProject
-) -> None:
-    other = LabelStudioProject.create(settings, title="Other names", label_config=OLDER_CONFIG)
-    body = {"project": other.id, "url": stack.backend_url, "title": "my shiny backend"}
-    assert call(stack, "POST", "/api/ml", json=body)["id"]
-
-    def named() -> set[str]:
-        (row,) = call(stack, "GET", f"/api/ml?project={other.id}")
-        return {row["title"], row["model_version"], call(stack, "GET", f"/api/projects/{other.id}")["model_version"]}
-
-    eventually(stack, lambda: named() == {UNTRAINED}, what="the pasted backend to be mended")
-    ids = other.import_tasks([{"data": {"task": "Name a fish.", "a": "", "b": ""}}])
-    layout = LabelingLayout.from_label_config(OLDER_CONFIG)
-    eventually(stack, lambda: answered(other, ids, layout), what="the other project's task to be answered")
-    assert Versions(ProjectFolder(settings.model_dir, other.id)).all() == []
-    assert other.tasks(ids)[ids[0]]["predictions_model_versions"] in (None, "")
-
-
-def test_open_tasks_come_least_certain_first_and_lose_what_a_newer_version_replaced(settings: Settings) -> None:
-    other = LabelStudioProject.create(settings, title="Two versions", label_config=LABEL_CONFIG)
-    ids = other.import_tasks([{"data": {"prompt": f"p{n}", "answer1": "a", "answer2": "b"}} for n in range(4)])
-    result = [{"from_name": "comparison", "to_name": "answer1", "type": "pairwise", "value": {"selected": "left"}}]
-    first, second = "v1-20260101-000000", "v2-20260102-000000"
-    for version in (first, second):
-        scores = dict(zip(ids, (0.9, 0.6, 0.8, 0.7), strict=True))
-        assert other.store_predictions(
-            [{"task": task, "result": result, "score": score, "model_version": version} for task, score in scores.items()]
-        ) == len(ids)  # fmt: skip
-        other.update(model_version=version)
-    other.annotate(ids[3], result)
-
-    def versions() -> list[set[str]]:
-        return [set(str(task["predictions_model_versions"]).split(",")) for task in other.tasks(ids).values()]
-
-    assert [[task["id"] for task in page] for page in other.unscored_tasks("v3-20260103-000000")] == [[ids[1], ids[2], ids[0]]]
-    now = datetime.now(UTC)
-    assert remove_outdated(other, [first, second], served=second, above=0, now=now) == ids[2]
-    assert versions() == [{first, second}] * 4
-    assert remove_outdated(other, [first, second], served=second, above=0, now=now + timedelta(days=1, hours=1)) == ids[2]
-    assert versions() == [{second}] * 3 + [{first, second}]
-
-
-def test_a_control_task_comes_in_its_place_and_its_judgement_says_that_nothing_was_shown(
-    stack: Stack, settings: Settings, tmp_path: Path
-) -> None:
-    other = LabelStudioProject.create(settings, title="Control group", label_config=LABEL_CONFIG)
-    ids = other.import_tasks([{"data": {"prompt": f"p{n}", "answer1": "a", "answer2": "b"}} for n in range(3)])
-    left = [{"from_name": "comparison", "to_name": "answer1", "type": "pairwise", "value": {"selected": "left"}}]
-    shown = [
-        {"task": task_id, "result": result, "score": score, "model_version": "v1"}
-        for task_id, result, score in zip(ids, (left, [], left), (0.9, 0.75, 0.6), strict=True)
-    ]
-    assert other.store_predictions(shown) == 3
-    other.update(model_version="v1", sampling="Uncertainty sampling")
-    assert other.open_scores() == [0.9, 0.75, 0.6]
-    for task_id in (ids[2], ids[1], ids[0]):
-        task = call(stack, "POST", f"/api/dm/actions?id=next_task&project={other.id}", json={})
-        assert task["id"] == task_id, "lowest score first"
-        body = {"result": left, "parent_prediction": task["predictions"][0]["id"], "lead_time": 3}
-        call(stack, "POST", f"/api/tasks/{task_id}/annotations/", json=body)
-    layout = LabelingLayout.from_label_config(LABEL_CONFIG)
-    judged = read_judgements(other, tmp_path, state=other.read(), now=time.time())
-    pairs = [pair for task in judged for pair in pairs_of_task(task, layout, dropped=Counter())]
-    assert [(pair.is_blind, pair.suggested_side, pair.suggested_confidence) for pair in pairs] == [
-        (False, "left", 0.9), (True, None, None), (False, "left", 0.6),
-    ]  # fmt: skip
-    assert {pair.suggested_version for pair in pairs} == {"v1"}
-
-
-def test_an_unfit_label_config_is_explained_where_the_url_is_pasted(stack: Stack, settings: Settings) -> None:
-    config = '<View><Text name="text" value="$text"/><Choices name="c" toName="text"><Choice value="a"/></Choices></View>'
-    unfit = LabelStudioProject.create(settings, title="No pairwise", label_config=config)
-    body = {"project": unfit.id, "url": stack.backend_url, "title": "x"}
-    answer = httpx.post(f"{stack.url}/api/ml", json=body, headers={"Authorization": f"Token {stack.token}"}, timeout=60)
-    assert answer.status_code == 400
-    assert (
-        "The label config has no <Pairwise> tags; Pairloop needs exactly one"
-        in answer.json()["validation_errors"]["non_field_errors"][0]
-    )
-
-
-def test_a_wrong_key_is_one_sentence_that_names_both_kinds_of_token(stack: Stack, project: LabelStudioProject) -> None:
-    wrong = Settings.from_environ({**stack.environ, "LABEL_STUDIO_API_KEY": "0" * 40})
-    with pytest.raises(StudioKeyError, match=r"refuses LABEL_STUDIO_API_KEY; .*personal access token.*legacy token"):
-        LabelStudioProject(wrong, project.id, patience_seconds=1).read()
-    command = [str(PROGRAMS / "pairloop-backend"), "connect", "--project", str(project.id)]
-    environ = {**stack.environ, "LABEL_STUDIO_API_KEY": "0" * 40}
-    ran = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=100, check=False)
-    assert ran.returncode == 1 and ran.stderr.startswith("Error: Label Studio at ") and "Traceback" not in ran.stderr
-
-
-# label-studio-sdk 2.1.2 parses the exchanged token with pydantic 1's method.
-@pytest.mark.filterwarnings("ignore:The `parse_obj` method is deprecated")
-def test_a_personal_access_token_works_as_well(stack: Stack, project: LabelStudioProject) -> None:
-    call(stack, "POST", "/api/jwt/settings", json={"api_tokens_enabled": True, "legacy_api_tokens_enabled": True})
-    token = call(stack, "POST", "/api/token", json={})["token"]
-    settings = Settings.from_environ({**stack.environ, "LABEL_STUDIO_API_KEY": token})
-    assert LabelStudioProject(settings, project.id, patience_seconds=5).read()["title"] == "Loop"
 
 
 def test_work_goes_on_after_label_studio_was_away(stack: Stack, project: LabelStudioProject) -> None:

@@ -33,7 +33,8 @@ from preference.settings import Settings, variables
 from preference.studio.project import LabelStudioProject
 from tests.conftest import SettingsFactory
 from tests.support.openai_double import OpenAIDouble
-from tests.support.studio_double import CALLS, KEY, LABEL_CONFIG, StudioDouble, wait_until
+from tests.support.studio_double import CALLS, KEY, StudioDouble, wait_until
+from tests.support.studio_records import LABEL_CONFIG
 from tests.support.versions import publish_version
 
 PROMPT, ANSWER = "Tell nobody of pumpernickel:\n'it' is \"mine\" ü 🙂", "So be it, marzipan, says the answer's text."

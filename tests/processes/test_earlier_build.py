@@ -19,7 +19,8 @@ from preference.projects.versions import Versions
 from preference.reward_model.feature_extractor import Extractors
 from preference.reward_model.probe import load_version
 from tests.support.dashboard_page import app_on, page
-from tests.support.studio_double import DATA, KEY, StudioDouble
+from tests.support.studio_double import KEY, StudioDouble
+from tests.support.studio_records import DATA
 from tests.support.tolerance import REWARDS, assert_close
 from trainer.__main__ import main
 from trainer.rounds.unfinished import UnfinishedRound

@@ -12,7 +12,8 @@ import pytest
 from backend.serving.process import Backend
 from tests.conftest import SettingsFactory
 from tests.support.filling_house import EMPTY, Asked, House, fill_forever
-from tests.support.studio_double import KEY, LABEL_CONFIG, StudioDouble, wait_until
+from tests.support.studio_double import KEY, StudioDouble, wait_until
+from tests.support.studio_records import LABEL_CONFIG
 
 
 @pytest.fixture

@@ -20,7 +20,8 @@ from demo.stack import REPOSITORY, wait_until
 from preference.projects.folder import ProjectFolder
 from preference.reward_model.feature_cache import FeatureCache
 from tests.support.server import WORKERS, Server
-from tests.support.studio_double import KEY, LABEL_CONFIG, StudioDouble
+from tests.support.studio_double import KEY, StudioDouble
+from tests.support.studio_records import LABEL_CONFIG
 
 IS_NIGHTLY = os.environ.get("PAIRLOOP_NIGHTLY") == "1"
 

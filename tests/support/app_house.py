@@ -12,7 +12,7 @@ from backend.serving.process import Backend
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import Versions
 from preference.reward_model.model import RewardModel
-from tests.support.studio_double import LABEL_CONFIG
+from tests.support.studio_records import LABEL_CONFIG
 from tests.support.versions import publish_version
 
 PROJECT = 10  # of the recorded calls

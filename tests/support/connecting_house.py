@@ -4,7 +4,8 @@ from backend.connecting.connect import connect, disconnect, mend_version
 from preference.projects.folder import ProjectFolder
 from preference.settings import Settings
 from preference.studio.project import LabelStudioProject
-from tests.support.studio_double import LABEL_CONFIG, StudioDouble
+from tests.support.studio_double import StudioDouble
+from tests.support.studio_records import LABEL_CONFIG
 
 ADDRESS = "http://backend:9090"
 HOST = "backend:9090"

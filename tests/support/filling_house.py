@@ -26,7 +26,8 @@ from preference.projects.folder import ProjectFolder
 from preference.projects.versions import Versions
 from preference.settings import Settings
 from preference.studio.project import LabelStudioProject, Task
-from tests.support.studio_double import LABEL_CONFIG, StudioDouble
+from tests.support.studio_double import StudioDouble
+from tests.support.studio_records import LABEL_CONFIG
 from tests.support.versions import publish_version
 
 EMPTY = {"answer1": "", "answer2": ""}

@@ -1,18 +1,39 @@
-"""A pytest plugin: the files that take longest begin first, and are listed at the end."""
+"""A pytest plugin: who takes which file when, and which files took longest."""
 
 import os
 from collections.abc import Generator
 from typing import Any
 
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 NUM_LISTED = 15
-# With `--dist=loadfile --no-loadscope-reorder`, workers take files in this order, so that none is begun at the end that takes minutes.
-LONGEST_FIRST = ("tests/end_to_end/", "tests/processes/", "tests/trainer/rounds/", "tests/trainer/training/")
+# Begun first, so that no worker is left with minutes of work at the end.
+LONGEST_FIRST = (
+    "tests/end_to_end/test_l", "tests/end_to_end/", "tests/processes/", "tests/trainer/rounds/", "tests/trainer/training/",
+    "tests/backend/generators/",
+)  # fmt: skip
+# One worker takes all of them, as they share one Label Studio.
+TOGETHER = ("tests/end_to_end/test_label_page.py", "tests/end_to_end/test_loop.py", "tests/end_to_end/test_real_label_studio.py")
+_SECONDS = pytest.StashKey[float]()
+
+
+class Files(LoadFileScheduling):  # type: ignore[misc]
+    """Gives a worker a whole file at a time, or all of TOGETHER."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file: str = super()._split_scope(nodeid)
+        return TOGETHER[0] if file in TOGETHER else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Files:
+    """Files in the order of LONGEST_FIRST, not by their number of tests."""
+    config.option.loadscopereorder = False
+    return Files(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Sorts the tests by their folder's place in LONGEST_FIRST; those of other folders follow in the order of collection."""
+    """Sorts the tests by the place of their file in LONGEST_FIRST; the others follow in the order of collection."""
     items.sort(key=lambda item: next((n for n, start in enumerate(LONGEST_FIRST) if item.nodeid.startswith(start)), 99))
 
 
@@ -38,6 +59,3 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     terminalreporter.section(f"slowest {NUM_LISTED} files")
     for name, (wall, processor) in sorted(seconds.items(), key=lambda file: -file[1][0])[:NUM_LISTED]:
         terminalreporter.write_line(f"{wall:7.1f} s {processor:7.1f} s of a processor  {name}")
-
-
-_SECONDS = pytest.StashKey[float]()

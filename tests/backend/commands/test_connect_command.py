@@ -6,7 +6,8 @@ import pytest
 from preference.projects.folder import known_projects
 from preference.projects.versions import UNTRAINED
 from tests.support.clinic import Clinic
-from tests.support.studio_double import LABEL_CONFIG, StudioDouble
+from tests.support.studio_double import StudioDouble
+from tests.support.studio_records import LABEL_CONFIG
 
 # connect and disconnect
 

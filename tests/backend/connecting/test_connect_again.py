@@ -10,7 +10,8 @@ from preference.projects.versions import UNTRAINED
 from preference.settings import Settings
 from tests.conftest import REPOSITORY, SettingsFactory
 from tests.support.connecting_house import ADDRESS, House
-from tests.support.studio_double import KEY, LABEL_CONFIG, StudioDouble
+from tests.support.studio_double import KEY, StudioDouble
+from tests.support.studio_records import LABEL_CONFIG
 
 # What was half made, doubled or damaged
 

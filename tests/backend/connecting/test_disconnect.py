@@ -9,7 +9,8 @@ from preference.projects.folder import known_projects
 from preference.projects.versions import UNTRAINED, Versions
 from preference.settings import Settings
 from tests.support.connecting_house import ADDRESS, HOST, House
-from tests.support.studio_double import LABEL_CONFIG, StudioDouble
+from tests.support.studio_double import StudioDouble
+from tests.support.studio_records import LABEL_CONFIG
 from tests.support.versions import publish_version
 
 # And back

@@ -22,7 +22,8 @@ from backend.web.app import create_app
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import Versions
 from preference.settings import Settings
-from tests.support.studio_double import CALLS, LABEL_CONFIG
+from tests.support.studio_double import CALLS
+from tests.support.studio_records import LABEL_CONFIG
 from tests.support.versions import publish_version
 
 IS_NIGHTLY = os.environ.get("PAIRLOOP_NIGHTLY") == "1"

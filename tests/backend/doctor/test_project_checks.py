@@ -10,7 +10,8 @@ from preference.projects.folder import known_projects
 from preference.projects.trainer_heartbeat import mark_alive
 from preference.projects.versions import UNTRAINED
 from tests.support.clinic import PASSWORD, SECRET, Clinic
-from tests.support.studio_double import LABEL_CONFIG, StudioDouble
+from tests.support.studio_double import StudioDouble
+from tests.support.studio_records import LABEL_CONFIG
 
 
 @pytest.fixture

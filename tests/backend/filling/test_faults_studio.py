@@ -28,7 +28,8 @@ from preference.settings import Settings
 from preference.studio.project import LabelStudioProject
 from tests.support.filling_house import EMPTY, House
 from tests.support.lab import judged_tasks
-from tests.support.studio_double import CUT, EXCHANGES_A_TOKEN, LABEL_CONFIG, StudioDouble, wait_until
+from tests.support.studio_double import CUT, EXCHANGES_A_TOKEN, StudioDouble, wait_until
+from tests.support.studio_records import LABEL_CONFIG
 from tests.support.versions import publish_version
 from trainer.daemon.due_rounds import DueRounds
 from trainer.judgements.reader import read_judgements

@@ -9,7 +9,8 @@ from preference.errors import LayoutError
 from preference.projects.versions import UNTRAINED
 from tests.conftest import SettingsFactory
 from tests.support.filling_house import ANSWERED, CHOICE, EMPTY, RENAMED, House, echo, warnings_of
-from tests.support.studio_double import KEY, LABEL_CONFIG, StudioDouble
+from tests.support.studio_double import KEY, StudioDouble
+from tests.support.studio_records import LABEL_CONFIG
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ from tests.conftest import SettingsFactory
 from tests.support.filling_house import Asked, House, warnings_of
 from tests.support.importing_house import PROMPTS, Unsteady, begin, bring, held, holds_each_once, num_imports, rows
 from tests.support.small_disk import small_disk
-from tests.support.studio_double import KEY, LABEL_CONFIG
+from tests.support.studio_double import KEY
+from tests.support.studio_records import LABEL_CONFIG
 
 
 @pytest.fixture

@@ -9,7 +9,8 @@ from preference.studio.project import Task
 from tests.conftest import SettingsFactory
 from tests.support.filling_house import CHOICE, EMPTY, Asked, House, echo, warnings_of
 from tests.support.importing_house import PROMPTS, Unsteady, bring, held, holds_each_once, num_imports, prompts, rows
-from tests.support.studio_double import KEY, LABEL_CONFIG, wait_until
+from tests.support.studio_double import KEY, wait_until
+from tests.support.studio_records import LABEL_CONFIG
 from tests.support.versions import publish_version
 
 

@@ -10,7 +10,7 @@ import pytest
 from backend.importing.prompt_file import PromptFile
 from preference.errors import PromptFileError
 from preference.labelling.label_config import LabelingLayout
-from tests.support.studio_double import LABEL_CONFIG
+from tests.support.studio_records import LABEL_CONFIG
 
 LAYOUT = LabelingLayout.from_label_config(LABEL_CONFIG)
 RENAMED = LabelingLayout.from_label_config(

@@ -17,7 +17,8 @@ from preference.projects.folder import ProjectFolder
 from preference.projects.versions import UNTRAINED, Versions
 from preference.reward_model.model import RewardModel
 from preference.settings import Settings
-from tests.support.studio_double import LABEL_CONFIG, wait_until
+from tests.support.studio_double import wait_until
+from tests.support.studio_records import LABEL_CONFIG
 from tests.support.versions import publish_version
 
 CPU = torch.device("cpu")

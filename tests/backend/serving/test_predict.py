@@ -14,7 +14,8 @@ from tests.conftest import SettingsFactory
 from tests.support.app_house import ANSWERED, predict
 from tests.support.filling_house import CHOICE, EMPTY, House
 from tests.support.openai_double import OpenAIDouble
-from tests.support.studio_double import KEY, LABEL_CONFIG, StudioDouble, wait_until
+from tests.support.studio_double import KEY, StudioDouble, wait_until
+from tests.support.studio_records import LABEL_CONFIG
 
 
 class Opened:

@@ -12,7 +12,8 @@ from backend.web.app import create_app
 from preference.projects.versions import UNTRAINED, Versions
 from tests.conftest import SettingsFactory
 from tests.support.app_house import ANSWERED, PROJECT, folder_of, predict, promote
-from tests.support.studio_double import CALLS, LABEL_CONFIG
+from tests.support.studio_double import CALLS
+from tests.support.studio_records import LABEL_CONFIG
 from tests.support.versions import publish_version
 
 

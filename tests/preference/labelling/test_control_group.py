@@ -22,7 +22,8 @@ from preference.studio.project import Task
 from tests.conftest import SettingsFactory
 from tests.support.filling_house import EMPTY, LAYOUT, House, warnings_of
 from tests.support.known_rewards import KnowsRewards
-from tests.support.studio_double import KEY, LABEL_CONFIG, StudioDouble
+from tests.support.studio_double import KEY, StudioDouble
+from tests.support.studio_records import LABEL_CONFIG
 from tests.support.versions import publish_version
 
 IDS = range(1, 40_001)

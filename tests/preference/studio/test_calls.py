@@ -7,7 +7,8 @@ import pytest
 from preference.errors import StudioError, StudioKeyError, StudioNotFound, StudioUnreachable
 from preference.studio.project import LabelStudioProject
 from tests.conftest import SettingsFactory
-from tests.support.studio_double import EXCHANGES_A_TOKEN, KEY, LABEL_CONFIG, StudioDouble, wait_until
+from tests.support.studio_double import EXCHANGES_A_TOKEN, KEY, StudioDouble, wait_until
+from tests.support.studio_records import LABEL_CONFIG
 
 KEY_ADVICE = (
     "make a personal access token (Account & Settings > Personal Access Token), or a legacy token where the organization "

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from preference.studio.prediction_validation import prediction_problems
-from tests.support.studio_double import LABEL_CONFIG
+from tests.support.studio_records import LABEL_CONFIG
 
 
 def prediction(**changes: Any) -> dict[str, Any]:

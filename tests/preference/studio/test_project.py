@@ -5,7 +5,8 @@ import pytest
 from preference.labelling.label_config import LabelingLayout
 from preference.studio.project import LabelStudioProject, is_annotated
 from tests.conftest import SettingsFactory
-from tests.support.studio_double import KEY, LABEL_CONFIG, StudioDouble
+from tests.support.studio_double import KEY, StudioDouble
+from tests.support.studio_records import LABEL_CONFIG
 
 LAYOUT = LabelingLayout.from_label_config(LABEL_CONFIG)
 CHOICE = [{"from_name": "comparison", "to_name": "answer1", "type": "pairwise", "value": {"selected": "left"}}]

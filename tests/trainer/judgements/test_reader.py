@@ -8,7 +8,8 @@ from preference.labelling.label_config import LabelingLayout
 from preference.labelling.pairs import pairs_of_task
 from tests.conftest import SettingsFactory
 from tests.support.judgement_house import DAY, LEFT, MINUTE, RIGHT, House, ids_of
-from tests.support.studio_double import KEY, LABEL_CONFIG, StudioDouble
+from tests.support.studio_double import KEY, StudioDouble
+from tests.support.studio_records import LABEL_CONFIG
 
 
 @pytest.fixture
