@@ -4,6 +4,7 @@ import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when transformers is imported; no test may reach the network
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
+os.environ["OMP_NUM_THREADS"] = "1"  # workers and the processes that they start share few cores
 
 from collections.abc import Callable, Iterator
 from pathlib import Path

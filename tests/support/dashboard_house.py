@@ -1,9 +1,12 @@
 """A MODEL_DIR as a month of a small team leaves it: rounds over noisy judgements, run by the trainer itself."""
 
 import hashlib
+import os
 import time
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock
 
 from preference.projects.folder import ProjectFolder
 from preference.projects.status_files import write_last_round, write_next_round
@@ -18,10 +21,14 @@ SIZES = (60, 90, 140, 220)
 
 
 def made_once(temporary: Path, base: Path) -> Path:
-    """A MODEL_DIR below a test run's folder after four rounds of project 7, which all tests share: only to be read."""
-    model_dir = temporary / "dashboard-house"
-    if not model_dir.exists():
-        stand(lived_in(model_dir, base), now=time.time())
+    """A MODEL_DIR below a test run's folder after four rounds of project 7, which all workers share: only to be read."""
+    run = temporary.parent if os.environ.get("PYTEST_XDIST_WORKER") else temporary
+    model_dir, done = run / "dashboard-house", run / "dashboard-house.done"
+    with FileLock(run / "dashboard-house.lock"):
+        if not done.exists():
+            lived_in(model_dir, base)
+            done.touch()
+        stand(ProjectFolder(model_dir, PROJECT), now=time.time())
     return model_dir
 
 
