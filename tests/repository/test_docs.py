@@ -63,6 +63,12 @@ def test_the_licence_is_the_one_that_the_package_names() -> None:
     assert project["license-files"] == ["LICENSE"]
 
 
+def test_contributing_has_the_tolerances_of_the_tests() -> None:
+    tolerances = dict(re.findall(r"^([A-Z_]+) = ([\de.-]+)", read("tests/support/tolerance.py"), re.MULTILINE))
+    table = dict(re.findall(r"\| `([A-Z_]+)`, (\S+)", read("CONTRIBUTING.md")))
+    assert table == tolerances != {}
+
+
 # README.md
 
 
