@@ -67,7 +67,7 @@ def connect(
             text = label_config.read() if label_config else None
             project = _new_project(settings, title, label_config=text, prompts=prompts)
         else:
-            project = LabelStudioProject(settings, project_id or 0, patience_seconds=20)
+            project = LabelStudioProject.for_command(settings, project_id or 0)
             project.read()  # fails before the backend is waited for
             _wait_for_backend(settings)
         folder = ProjectFolder(settings.model_dir, project.id)
@@ -94,7 +94,7 @@ def disconnect(project_id: int) -> None:
 
     settings = read_settings()
     try:
-        project = LabelStudioProject(settings, project_id, patience_seconds=20)
+        project = LabelStudioProject.for_command(settings, project_id)
         done = disconnect_project(project, ProjectFolder(settings.model_dir, project_id), settings)
     except PairloopError as error:
         raise click.ClickException(str(error)) from None
@@ -159,7 +159,6 @@ def _new_project(settings: Settings, title: str, *, label_config: str | None, pr
     from preference.errors import StudioError
     from preference.labelling.label_config import LabelingLayout
     from preference.studio.account import Account
-    from preference.studio.project import LabelStudioProject
 
     label_config = label_config or default_label_config(show_rewards=settings.suggesting.show_rewards)
     layout = LabelingLayout.from_label_config(label_config)
@@ -170,7 +169,7 @@ def _new_project(settings: Settings, title: str, *, label_config: str | None, pr
             f'Project {namesakes[0]} is called "{title}" already; connect it with --project {namesakes[0]}, or choose another title.'
         )
     _wait_for_backend(settings)
-    project = LabelStudioProject.create(settings, title=title, label_config=label_config)
+    project = Account(settings).create_project(title=title, label_config=label_config)
     click.echo(f'made project {project.id}, "{title}"')
     return project
 
@@ -185,8 +184,8 @@ def _work(action: Any, project_id: int) -> None:
     settings, console = read_settings(), Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
     logging.basicConfig(level=logging.WARNING, handlers=[RichHandler(console=console, show_path=False)], format="%(message)s")
     try:
-        LabelStudioProject(settings, project_id, patience_seconds=10).read()  # fails soon where the address or the key is wrong
-        action(LabelStudioProject(settings, project_id), settings, console)
+        LabelStudioProject.for_command(settings, project_id).read()  # fails soon where the address or the key is wrong
+        action(LabelStudioProject.for_daemon(settings, project_id), settings, console)
     except PairloopError as error:
         raise click.ClickException(str(error)) from None
     except KeyboardInterrupt:

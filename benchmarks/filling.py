@@ -27,6 +27,7 @@ from demo.stack import PROGRAMS, REPOSITORY, Stack, free_port, wait_until
 from preference.labelling.label_config import LabelingLayout
 from preference.projects.folder import ProjectFolder
 from preference.settings import Settings
+from preference.studio.account import Account
 from preference.studio.project import LabelStudioProject
 
 _NUM_TASKS, _NUM_EMBEDDED, _NUM_PATCHED = 500, 200, 60
@@ -127,7 +128,7 @@ class _Bench:
     # Steps
 
     def _project(self, title: str) -> LabelStudioProject:
-        return LabelStudioProject.create(self._settings, title=title, label_config=_LABEL_CONFIG)
+        return Account(self._settings).create_project(title=title, label_config=_LABEL_CONFIG)
 
     def _connected(self, title: str) -> LabelStudioProject:
         project = self._project(title)

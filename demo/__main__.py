@@ -23,7 +23,7 @@ from preference.projects.folder import ProjectFolder
 from preference.projects.versions import UNTRAINED, Versions
 from preference.report_card.card import ModelCard
 from preference.settings import Settings
-from preference.studio.project import LabelStudioProject
+from preference.studio.account import Account
 
 _NUM_LEFT_OPEN = 16  # tasks that the annotator leaves for you
 _NUM_JUDGED_FIRST = 112
@@ -107,7 +107,7 @@ class Demo:
     def create(self) -> None:
         """Makes the project from label_config.xml and connects it through Label Studio's API."""
         label_config = (REPOSITORY / "label_config.xml").read_text(encoding="utf-8")
-        self.project = LabelStudioProject.create(self.settings, title="Pairloop demo", label_config=label_config)
+        self.project = Account(self.settings).create_project(title="Pairloop demo", label_config=label_config)
         self.layout = LabelingLayout.from_label_config(label_config)
         self.folder = ProjectFolder(self.settings.model_dir, self.project.id)
         for sentence in connect(self.project, self.folder, self.settings):

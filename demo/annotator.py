@@ -5,7 +5,8 @@ from collections.abc import Iterable, Iterator
 
 from preference.labelling.label_config import LabelingLayout
 from preference.labelling.results import Side
-from preference.studio.project import LabelStudioProject, Task
+from preference.studio.project import LabelStudioProject
+from preference.studio.task import Task
 
 RULE = (
     "An answer set out in more lines is better. If both have as many, the one that talks less about itself "

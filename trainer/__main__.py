@@ -56,7 +56,7 @@ def once(project_id: int | None, as_json: bool) -> None:
     runner = cache(_round_runner)  # loads torch, once there is a project that no other process is at
     failed = False
     for folder in folders:
-        project = LabelStudioProject(settings, folder.project_id, patience_seconds=30)
+        project = LabelStudioProject.for_command(settings, folder.project_id)
         with refusals():
             is_asked_for, is_new = folder.is_requested("train"), not folder.path.is_dir()
         try:
@@ -121,7 +121,7 @@ def export(project_id: int, format_name: Literal["trl", "dpo", "sft", "csv"], pa
     from trainer.judgements.export import check_path, export_judgements
 
     settings = begin()
-    project = LabelStudioProject(settings, project_id, patience_seconds=30)
+    project = LabelStudioProject.for_command(settings, project_id)
     try:
         check_path(path, format_name=format_name, conversational=conversational)
         written = export_judgements(
@@ -145,7 +145,7 @@ def _mark_suspects(settings: Settings, folder: ProjectFolder, card: ModelCard) -
     from trainer.reporting.suspect_labels import mark_suspects
 
     marked_before = {suspect["task"] for other in Versions(folder).cards() for suspect in other.report.get("suspects") or []}
-    project = LabelStudioProject(settings, folder.project_id, patience_seconds=30)
+    project = LabelStudioProject.for_command(settings, folder.project_id)
     try:
         counts = mark_suspects(
             project, card.report.get("suspects") or [], version=card.version, marked_before=marked_before - {None}

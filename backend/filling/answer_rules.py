@@ -11,7 +11,7 @@ from backend.generators.jobs import Generator, WrittenAnswers
 from backend.scoring.candidate_scores import Score
 from preference.labelling.label_config import LabelingLayout
 from preference.settings import Settings
-from preference.studio.project import Task
+from preference.studio.task import Task
 
 META_KEY = "pairloop"
 _REFUSED_SECONDS = 86400.0  # then a prompt that could not be answered is asked again

@@ -22,7 +22,8 @@ from backend.filling.workbench import Workbench
 from backend.scoring.candidate_scores import candidate_scores
 from preference.errors import ModelError, StudioError, StudioKeyError, StudioNotFound, StudioUnreachable
 from preference.labelling.label_config import LabelingLayout
-from preference.studio.project import LabelStudioProject, Task, is_annotated
+from preference.studio.project import LabelStudioProject
+from preference.studio.task import Task, is_annotated
 
 logger = logging.getLogger("pairloop.filling")
 _BATCHES_UNDER_WAY = 2.5  # of the generator: what it writes, what follows, and what is being stored

@@ -24,7 +24,8 @@ from preference.labelling.label_config import LabelingLayout
 from preference.labelling.pairs import annotator_of
 from preference.labelling.results import Pairwise
 from preference.projects.folder import ProjectFolder
-from preference.studio.project import LabelStudioProject, Task
+from preference.studio.project import LabelStudioProject
+from preference.studio.task import Task
 
 logger = logging.getLogger("pairloop.filling")
 META_KEY = "pairloop_new_answers"

@@ -10,7 +10,8 @@ Not covered: a page that stays open for longer, or on which somebody chose an ea
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
-from preference.studio.project import LabelStudioProject, Task
+from preference.studio.project import LabelStudioProject
+from preference.studio.task import Task
 
 _GRACE = timedelta(days=1)
 

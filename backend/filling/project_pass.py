@@ -21,7 +21,8 @@ from preference.errors import StudioError, StudioKeyError, StudioUnreachable
 from preference.labelling.label_config import LabelingLayout
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import UNTRAINED, Versions
-from preference.studio.project import LabelStudioProject, Task
+from preference.studio.project import LabelStudioProject
+from preference.studio.task import Task
 
 logger = logging.getLogger("pairloop.filling")
 _SCORED_TOGETHER = 100

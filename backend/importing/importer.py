@@ -32,7 +32,8 @@ from preference.errors import RegistryError, StudioError, StudioUnreachable
 from preference.labelling.label_config import LabelingLayout
 from preference.projects.folder import ProjectFolder
 from preference.settings import Settings
-from preference.studio.project import LabelStudioProject, Task
+from preference.studio.project import LabelStudioProject
+from preference.studio.task import Task
 
 logger = logging.getLogger("pairloop.importing")
 _TOGETHER = 100  # tasks in one import

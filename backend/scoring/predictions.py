@@ -8,7 +8,8 @@ from preference.labelling.control_group import is_control, priority
 from preference.labelling.label_config import LabelingLayout
 from preference.labelling.results import Pairwise
 from preference.settings import Settings
-from preference.studio.project import LabelStudioProject, Task, is_annotated
+from preference.studio.project import LabelStudioProject
+from preference.studio.task import Task, is_annotated
 
 Prediction = dict[str, Any]
 LEAST_OTHERS = 8  # scores of other tasks, among which a control task gets its place

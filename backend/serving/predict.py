@@ -16,10 +16,10 @@ from backend.serving.seats import MOST_TASKS, Seats
 from preference.errors import ModelError, PairloopError, RegistryError
 from preference.labelling.label_config import LabelingLayout
 from preference.projects.folder import ProjectFolder
-from preference.studio.project import LabelStudioProject, Task
+from preference.studio.project import LabelStudioProject
+from preference.studio.task import Task
 
 logger = logging.getLogger("pairloop.serving")
-_STUDIO_SECONDS = 10.0  # for a call to Label Studio while it waits for us
 Results = list[Prediction | list[Any]]
 
 
@@ -92,10 +92,7 @@ class Predictor:
         (task,) = request.tasks
         if not self._filler.is_chosen or not task.get("id"):
             return
-        project = LabelStudioProject(
-            self._bench.settings, request.project_id, patience_seconds=_STUDIO_SECONDS, timeout_seconds=_STUDIO_SECONDS,
-            stop=self._stop,
-        )  # fmt: skip
+        project = LabelStudioProject.for_request(self._bench.settings, request.project_id, stop=self._stop)
         stream = AnswerStream(project, request.layout, self._bench, is_urgent=True)
         try:
             current = project.tasks([task["id"]])

@@ -16,7 +16,7 @@ from preference.errors import RegistryError
 from preference.labelling.label_config import LabelingLayout
 from preference.projects.folder import ProjectFolder
 from preference.settings import Settings
-from preference.studio.project import Task
+from preference.studio.task import Task
 
 logger = logging.getLogger("pairloop.serving")
 _starting = threading.Lock()

@@ -131,6 +131,11 @@ class LabelingLayout:
         return readable(task_data.get(left)), readable(task_data.get(right))
 
 
+def without_declaration(label_config: str) -> str:
+    """The config without a line such as `<?xml version="1.0" encoding="UTF-8"?>`, at which label-studio 1.23.2 answers 500."""
+    return re.sub(r"\A\s*<\?xml\b[^>]*\?>\s*", "", label_config)
+
+
 def readable(value: object) -> str | None:
     """A text that every tokenizer takes, or None where it is missing, blank or not text."""
     if not isinstance(value, str) or not value.strip():

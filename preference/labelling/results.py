@@ -92,9 +92,6 @@ class Pairwise:
         )
 
 
-CONTROLS = {"Pairwise": Pairwise}
-
-
 def _region(from_name: str, to_name: str, kind: str, value: dict[str, object]) -> Region:
     return {"from_name": from_name, "to_name": to_name, "type": kind, "value": value}
 

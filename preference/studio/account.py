@@ -9,8 +9,10 @@ from typing import Any, Literal
 import httpx
 
 from preference.errors import StudioUnreachable
+from preference.labelling.label_config import without_declaration
 from preference.settings import Settings
 from preference.studio.calls import StudioCalls
+from preference.studio.project import LabelStudioProject
 
 KindOfKey = Literal["none", "personal access token", "legacy token"]
 
@@ -57,6 +59,7 @@ class Account:
 
     def __init__(self, settings: Settings, *, patience_seconds: float = 20) -> None:
         """`patience_seconds`: how long one call is repeated while Label Studio does not answer."""
+        self._settings = settings
         self._calls = StudioCalls(settings, 0, patience_seconds=patience_seconds, timeout_seconds=60, stop=threading.Event())
 
     def name(self) -> str:
@@ -73,6 +76,12 @@ class Account:
         page: Any = self._calls.call(self._calls.client.projects.list, title=title, include="id,title", page_size=100)
         found: list[Any] = list(page.items or [])  # of those whose title holds this one
         return sorted(project.id for project in found if project.title == title and project.id)
+
+    def create_project(self, *, title: str, label_config: str) -> LabelStudioProject:
+        """A new project of that title (at least 3 characters) and label config."""
+        create, label_config = self._calls.client.projects.create, without_declaration(label_config)
+        created = self._calls.send(create, title=title, label_config=label_config)
+        return LabelStudioProject.for_daemon(self._settings, int(created.id or 0))
 
 
 def _seconds_ahead(date: str, now: float) -> float | None:

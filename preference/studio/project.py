@@ -1,24 +1,24 @@
 """One project of a running Label Studio. Measured on label-studio 1.23.2 with label-studio-sdk 2.1.2.
 
-Safe to use from several threads; studio_calls.py says what happens while Label Studio does not answer.
+Safe to use from several threads; calls.py says what happens while Label Studio does not answer.
 """
 
-import json
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import islice
-from typing import Any
+from typing import Any, Self
 
 from preference.errors import StudioNotFound
-from preference.labelling.label_config import LabelingLayout
+from preference.labelling.label_config import LabelingLayout, without_declaration
 from preference.settings import Settings
 from preference.studio.calls import StudioCalls
 from preference.studio.connections import Connections
+from preference.studio.task import Task, is_annotated
+from preference.studio.task_filters import ANNOTATED, OPEN, Line, filter_query, moment_text, unanswered
 from preference.studio.webhooks import Webhooks
 
-Task = dict[str, Any]  # a task as Label Studio lists it: id, data, meta, total_annotations, annotations, ...
 _COLUMNS = "id,data,meta,total_annotations,cancelled_annotations,predictions_model_versions"
 _STATE = "id,updated_at,total_annotations,cancelled_annotations"
 # `include` cuts the annotations as well, so their fields stand here too. Three times as fast as without it (2.1 ms a task).
@@ -53,6 +53,21 @@ class LabelStudioProject:
         self.connections = Connections(self._calls, project_id)
         self.webhooks = Webhooks(self._calls, project_id)
 
+    @classmethod
+    def for_request(cls, settings: Settings, project_id: int, *, stop: threading.Event) -> Self:
+        """For an answer that Label Studio waits for meanwhile."""
+        return cls(settings, project_id, patience_seconds=10, timeout_seconds=10, stop=stop)
+
+    @classmethod
+    def for_command(cls, settings: Settings, project_id: int) -> Self:
+        """For somebody who waits, and for a look that is taken again soon."""
+        return cls(settings, project_id, patience_seconds=20)
+
+    @classmethod
+    def for_daemon(cls, settings: Settings, project_id: int, *, stop: threading.Event | None = None) -> Self:
+        """For long work, which outlives a restart of Label Studio."""
+        return cls(settings, project_id, patience_seconds=120, stop=stop)
+
     @property
     def url(self) -> str:
         """Label Studio's address, as it was set."""
@@ -60,19 +75,14 @@ class LabelStudioProject:
 
     # The project itself
 
-    @classmethod
-    def create(cls, settings: Settings, *, title: str, label_config: str) -> "LabelStudioProject":
-        """A new project of that title (at least 3 characters) and label config."""
-        account = cls(settings, 0)
-        created = account._calls.send(account._calls.client.projects.create, title=title, label_config=label_config)
-        return cls(settings, int(created.id or 0))
-
     def read(self) -> Task:
         """The project's fields, among them label_config, model_version, sampling, total_annotations_number."""
         return dict(self._calls.call(self._calls.client.projects.get, id=self.id).model_dump())
 
     def update(self, **fields: Any) -> None:
         """Sets fields of the project, such as `model_version` or `sampling`."""
+        if "label_config" in fields:
+            fields["label_config"] = without_declaration(fields["label_config"])
         self._calls.call(self._calls.client.projects.update, id=self.id, **fields)
 
     # Tasks
@@ -86,16 +96,16 @@ class LabelStudioProject:
 
     def unanswered_tasks(self, layout: LabelingLayout, *, page_size: int = 100) -> Iterator[tuple[list[Task], int]]:
         """Pages of tasks that lack an answer, by id, judged or not, each with how many more come; one is in memory."""
-        yield from self._pages(_unanswered(layout), "or", page_size)
+        yield from self._pages(unanswered(layout), "or", page_size)
 
     def num_unanswered(self, layout: LabelingLayout) -> int:
         """How many tasks lack an answer, judged or not."""
-        return sum(len(page) + num_more for page, num_more in islice(self._pages(_unanswered(layout), "or", 1), 1))
+        return sum(len(page) + num_more for page, num_more in islice(self._pages(unanswered(layout), "or", 1), 1))
 
     def num_open(self, *, unscored_by: str | None = None) -> int:
         """How many tasks nobody judged; with a version, how many of them have no prediction by it."""
         unscored = [("predictions_model_versions", "not_contains", "List", [unscored_by])] if unscored_by else []
-        return sum(len(page) + num_more for page, num_more in islice(self._pages([*unscored, *_OPEN], "and", 1), 1))
+        return sum(len(page) + num_more for page, num_more in islice(self._pages([*unscored, *OPEN], "and", 1), 1))
 
     def all_tasks(self, *, above: int = 0, page_size: int = 1000) -> Iterator[Task]:
         """Every task whose id is above that, by id, with its id and data alone."""
@@ -107,8 +117,8 @@ class LabelStudioProject:
 
         The score is that of the version which the project shows: who judges meanwhile is served in the same order.
         """
-        lines = [("predictions_model_versions", "not_contains", "List", [version]), *_OPEN]
-        query, ids, total = _query(lines, "and", ordering="predictions_score"), dict[int, None](), 1
+        lines = [("predictions_model_versions", "not_contains", "List", [version]), *OPEN]
+        query, ids, total = filter_query(lines, "and", ordering="predictions_score"), dict[int, None](), 1
         number = 0
         while number * _IDS_AT_ONCE < total:
             number += 1
@@ -132,13 +142,13 @@ class LabelStudioProject:
     def open_scores(self, *, most: int = 1000) -> list[float]:
         """The scores of tasks that nobody judged, by the version that the project shows; so many at most, by id."""
         columns = {"page_size": most, "include": "id,predictions_score"}
-        page, _ = self._calls.call(self._list, page=1, query=_query(_OPEN, "and", ordering="id"), **columns)
+        page, _ = self._calls.call(self._list, page=1, query=filter_query(OPEN, "and", ordering="id"), **columns)
         return [float(score) for task in page if (score := task.get("predictions_score")) is not None]
 
     def scored_again(self, *, above: int, page_size: int = 100) -> list[Task]:
         """The first tasks above that id, by id, that nobody judged or began to, with several predictions and those alone."""
-        lines = [("total_predictions", "greater", "Number", 1), *_OPEN, ("id", "greater", "Number", above)]
-        query = _query(lines, "and", ordering="id")
+        lines = [("total_predictions", "greater", "Number", 1), *OPEN, ("id", "greater", "Number", above)]
+        query = filter_query(lines, "and", ordering="id")
         page, _ = self._calls.call(
             self._list, page=1, page_size=page_size, query=query, fields="all", include="id,predictions,drafts"
         )
@@ -146,7 +156,7 @@ class LabelStudioProject:
 
     def annotated_tasks(self, *, page_size: int = 500) -> Iterator[Task]:
         """Every task that anyone judged or skipped, by id: its data, annotations, predictions and `updated_at`, no more."""
-        for page, _ in self._pages(_ANNOTATED, "or", page_size, fields="all", include=_JUDGED):
+        for page, _ in self._pages(ANNOTATED, "or", page_size, fields="all", include=_JUDGED):
             yield from page
 
     def annotated_among(self, task_ids: Sequence[int]) -> Iterator[Task]:
@@ -161,13 +171,13 @@ class LabelStudioProject:
 
         (A filter by what annotations say takes more than a minute where there are 10,000.)
         """
-        lines = [("updated_at", "greater", "Datetime", _text(moment)), ("total_annotations", "greater", "Number", 0)]
+        lines = [("updated_at", "greater", "Datetime", moment_text(moment)), ("total_annotations", "greater", "Number", 0)]
         for page, _ in self._pages(lines, "and", 500, fields="all", include=_SAID):
             yield from page
 
     def tasks_made_since(self, moment: datetime) -> Iterator[Task]:
         """Tasks that were made after that moment of Label Studio's clock, by id: id and meta alone."""
-        for page, _ in self._pages([("created_at", "greater", "Datetime", _text(moment))], "and", 1000, include="id,meta"):
+        for page, _ in self._pages([("created_at", "greater", "Datetime", moment_text(moment))], "and", 1000, include="id,meta"):
             yield from page
 
     def task_states(self, *, changed_since: str | None = None, page_size: int = 1000) -> Iterator[Task]:
@@ -175,7 +185,7 @@ class LabelStudioProject:
 
         Some three times as fast as the tasks themselves. trainer/judgements/reader.py says what changes `updated_at`.
         """
-        lines = _ANNOTATED if changed_since is None else [("updated_at", "greater", "Datetime", changed_since)]
+        lines = ANNOTATED if changed_since is None else [("updated_at", "greater", "Datetime", changed_since)]
         for page, _ in self._pages(lines, "or", page_size, include=_STATE):
             yield from page
 
@@ -226,16 +236,14 @@ class LabelStudioProject:
 
     # How it is done
 
-    def _pages(
-        self, lines: Sequence[tuple[str, str, str, Any]], conjunction: str, page_size: int, **options: Any
-    ) -> Iterator[tuple[list[Task], int]]:
+    def _pages(self, lines: Sequence[Line], conjunction: str, page_size: int, **options: Any) -> Iterator[tuple[list[Task], int]]:
         """Pages by ascending id, each with how many tasks come after it.
 
         Each asks for ids above the last, so tasks that leave the filter shift nothing.
         """
         last_id = 0
         while True:
-            query = _query(lines, conjunction, ordering="id", above=last_id)
+            query = filter_query(lines, conjunction, ordering="id", above=last_id)
             columns = options or {"include": _COLUMNS}
             page, total = self._calls.call(self._list, page=1, page_size=page_size, query=query, **columns)
             if page:
@@ -247,36 +255,3 @@ class LabelStudioProject:
     def _list(self, **arguments: Any) -> tuple[list[Task], int]:
         found: Any = self._calls.client.tasks.list(project=self.id, **arguments)
         return [item.model_dump() for item in found.items or []], int(found.response.total)
-
-
-def _text(moment: datetime) -> str:
-    """As Label Studio's filters want it; without a fraction of a second they fail."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-
-
-def _query(lines: Sequence[tuple[str, str, str, Any]], conjunction: str, *, ordering: str, above: int | None = None) -> str:
-    """Label Studio's filter as it wants it; each line is column, operator, type and value. `above`: of tasks after that id."""
-    items: list[Task] = [
-        {"filter": f"filter:tasks:{column}", "operator": operator, "type": kind, "value": value}
-        for column, operator, kind, value in lines
-    ]
-    if above is not None:  # to each line, as they may be joined by "or"
-        child = {"filter": "filter:tasks:id", "operator": "greater", "type": "Number", "value": above}
-        items = [{**item, "child_filter": child} for item in items]
-    return json.dumps({"filters": {"conjunction": conjunction, "items": items}, "ordering": [f"tasks:{ordering}"]})
-
-
-def _unanswered(layout: LabelingLayout) -> list[tuple[str, str, str, str]]:
-    return [(f"data.{field}", *empty) for field in layout.answer_fields for empty in _EMPTY]
-
-
-def is_annotated(task: Task) -> bool:
-    """Whether anyone judged or skipped this task."""
-    return bool(task.get("total_annotations") or task.get("cancelled_annotations"))
-
-
-_OPEN = (("total_annotations", "equal", "Number", 0), ("cancelled_annotations", "equal", "Number", 0))
-_ANNOTATED = (("total_annotations", "greater", "Number", 0), ("cancelled_annotations", "greater", "Number", 0))
-
-# "empty" alone can miss "", and "equal" alone misses a missing key.
-_EMPTY = (("empty", "String", "true"), ("equal", "String", ""))

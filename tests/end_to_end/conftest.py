@@ -11,6 +11,7 @@ from demo.stack import Stack, free_port
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import UNTRAINED
 from preference.settings import Settings
+from preference.studio.account import Account
 from preference.studio.project import LabelStudioProject
 from tests.support.browser import chromium
 from tests.support.loop_stack import LABEL_CONFIG, SETTINGS, TOPICS
@@ -52,7 +53,7 @@ def settings(stack: Stack) -> Settings:
 
 @pytest.fixture(scope="package")
 def project(stack: Stack, settings: Settings) -> LabelStudioProject:
-    created = LabelStudioProject.create(settings, title="Loop", label_config=LABEL_CONFIG)
+    created = Account(settings).create_project(title="Loop", label_config=LABEL_CONFIG)
     done = connect(created, ProjectFolder(settings.model_dir, created.id), settings)
     assert done == [f"connected {stack.backend_url} as {UNTRAINED}", "switched uncertainty sampling on"]
     return created

@@ -16,7 +16,8 @@ from demo.stack import PROGRAMS, REPOSITORY, Stack
 from preference.labelling.label_config import LabelingLayout
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import Versions
-from preference.studio.project import LabelStudioProject, Task
+from preference.studio.project import LabelStudioProject
+from preference.studio.task import Task
 from tests.support.browser import logged_in
 from tests.support.loop_stack import LABEL_CONFIG, answered, call, eventually
 

@@ -15,7 +15,9 @@ from preference.labelling.pairs import pairs_of_task
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import UNTRAINED, Versions
 from preference.settings import Settings
-from preference.studio.project import LabelStudioProject, Task
+from preference.studio.account import Account
+from preference.studio.project import LabelStudioProject
+from preference.studio.task import Task
 from tests.support.loop_stack import LABEL_CONFIG, answered, call, eventually
 from trainer.judgements.reader import read_judgements
 
@@ -32,7 +34,7 @@ def test_a_round_sees_edits_skips_and_deletions_without_reading_the_rest_again(
     stack: Stack, settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", logger="pairloop.judgements")
-    other = LabelStudioProject.create(settings, title="Edits", label_config=LABEL_CONFIG)
+    other = Account(settings).create_project(title="Edits", label_config=LABEL_CONFIG)
     data = {"prompt": "Name a fruit.", "answer1": "A pear.", "answer2": "Fruit."}
     left = [{"from_name": "comparison", "to_name": "comparison", "type": "pairwise", "value": {"selected": "left"}}]
     edited, unskipped, emptied, gone, same = other.import_tasks([{"data": data}] * 5)
@@ -61,7 +63,7 @@ def test_a_round_sees_edits_skips_and_deletions_without_reading_the_rest_again(
 def test_a_url_pasted_under_any_title_gets_its_versions_mended(
     stack: Stack, settings: Settings, project: LabelStudioProject
 ) -> None:
-    other = LabelStudioProject.create(settings, title="Other names", label_config=OLDER_CONFIG)
+    other = Account(settings).create_project(title="Other names", label_config=OLDER_CONFIG)
     body = {"project": other.id, "url": stack.backend_url, "title": "my shiny backend"}
     assert call(stack, "POST", "/api/ml", json=body)["id"]
 
@@ -78,7 +80,7 @@ def test_a_url_pasted_under_any_title_gets_its_versions_mended(
 
 
 def test_open_tasks_come_least_certain_first_and_lose_what_a_newer_version_replaced(settings: Settings) -> None:
-    other = LabelStudioProject.create(settings, title="Two versions", label_config=LABEL_CONFIG)
+    other = Account(settings).create_project(title="Two versions", label_config=LABEL_CONFIG)
     ids = other.import_tasks([{"data": {"prompt": f"p{n}", "answer1": "a", "answer2": "b"}} for n in range(4)])
     result = [{"from_name": "comparison", "to_name": "answer1", "type": "pairwise", "value": {"selected": "left"}}]
     first, second = "v1-20260101-000000", "v2-20260102-000000"
@@ -104,7 +106,7 @@ def test_open_tasks_come_least_certain_first_and_lose_what_a_newer_version_repla
 def test_a_control_task_comes_in_its_place_and_its_judgement_says_that_nothing_was_shown(
     stack: Stack, settings: Settings, tmp_path: Path
 ) -> None:
-    other = LabelStudioProject.create(settings, title="Control group", label_config=LABEL_CONFIG)
+    other = Account(settings).create_project(title="Control group", label_config=LABEL_CONFIG)
     ids = other.import_tasks([{"data": {"prompt": f"p{n}", "answer1": "a", "answer2": "b"}} for n in range(3)])
     left = [{"from_name": "comparison", "to_name": "answer1", "type": "pairwise", "value": {"selected": "left"}}]
     shown = [
@@ -130,7 +132,7 @@ def test_a_control_task_comes_in_its_place_and_its_judgement_says_that_nothing_w
 
 def test_an_unfit_label_config_is_explained_where_the_url_is_pasted(stack: Stack, settings: Settings) -> None:
     config = '<View><Text name="text" value="$text"/><Choices name="c" toName="text"><Choice value="a"/></Choices></View>'
-    unfit = LabelStudioProject.create(settings, title="No pairwise", label_config=config)
+    unfit = Account(settings).create_project(title="No pairwise", label_config=config)
     body = {"project": unfit.id, "url": stack.backend_url, "title": "x"}
     answer = httpx.post(f"{stack.url}/api/ml", json=body, headers={"Authorization": f"Token {stack.token}"}, timeout=60)
     assert answer.status_code == 400

@@ -10,7 +10,7 @@ from backend.generators.scheduler import write_all
 from backend.scoring.candidate_scores import Score
 from preference.labelling.label_config import LabelingLayout
 from preference.settings import Settings
-from preference.studio.project import Task
+from preference.studio.task import Task
 from tests.support.studio_records import LABEL_CONFIG
 
 LAYOUT = LabelingLayout.from_label_config(LABEL_CONFIG)

@@ -25,7 +25,8 @@ from preference.labelling.label_config import LabelingLayout
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import Versions
 from preference.settings import Settings
-from preference.studio.project import LabelStudioProject, Task
+from preference.studio.project import LabelStudioProject
+from preference.studio.task import Task
 from tests.support.studio_double import StudioDouble
 from tests.support.studio_records import LABEL_CONFIG
 from tests.support.versions import publish_version

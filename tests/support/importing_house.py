@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from backend.importing.importer import Import
-from preference.studio.project import Task
+from preference.studio.task import Task
 from tests.support.filling_house import EMPTY, House
 from tests.support.studio_double import StudioDouble
 

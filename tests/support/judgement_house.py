@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from preference.settings import Settings
-from preference.studio.project import LabelStudioProject, Task
+from preference.studio.project import LabelStudioProject
+from preference.studio.task import Task
 from tests.support.studio_double import StudioDouble
 from trainer.judgements.reader import read_judgements
 

@@ -30,7 +30,7 @@ OpenProject = Callable[[Settings, int], LabelStudioProject]
 
 def open_project(settings: Settings, project_id: int) -> LabelStudioProject:
     """A project for a look: what Label Studio does not answer now, it is asked again at the next look."""
-    return LabelStudioProject(settings, project_id, patience_seconds=20)
+    return LabelStudioProject.for_command(settings, project_id)
 
 
 class DueRounds:

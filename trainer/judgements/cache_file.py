@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from preference.atomic_files import replacing
-from preference.studio.project import Task
+from preference.studio.task import Task
 
 FORMAT = 2
 _MOMENT = "%Y-%m-%dT%H:%M:%S.%fZ"  # as Label Studio's filters want it

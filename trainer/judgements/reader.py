@@ -22,7 +22,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from preference.studio.project import LabelStudioProject, Task, is_annotated
+from preference.studio.project import LabelStudioProject
+from preference.studio.task import Task, is_annotated
 from trainer.judgements.cache_file import FORMAT, JudgementFile, SyncPoint, counts, moment, parsed
 
 logger = logging.getLogger("pairloop.judgements")

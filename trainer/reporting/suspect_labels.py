@@ -10,7 +10,8 @@ from scipy.special import expit
 
 from preference.errors import StudioNotFound
 from preference.labelling.pairs import PreferencePair
-from preference.studio.project import LabelStudioProject, Task
+from preference.studio.project import LabelStudioProject
+from preference.studio.task import Task
 
 META_KEY = "pairloop_suspect"
 NUM_SUSPECTS = 20

@@ -5,7 +5,7 @@ from backend.filling.pair_strategies import similarity
 from backend.generators.echo import EchoGenerator
 from backend.generators.scheduler import write_all
 from preference.settings import Settings
-from preference.studio.project import Task
+from preference.studio.task import Task
 from tests.conftest import SettingsFactory
 from tests.support.answer_drafts import LAYOUT, Scripted, draft, task
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from preference.errors import ModelError, StudioError, StudioKeyError, StudioUnreachable
-from preference.studio.project import Task
+from preference.studio.task import Task
 from tests.conftest import SettingsFactory
 from tests.support.filling_house import EMPTY, House
 from tests.support.studio_double import KEY, StudioDouble, wait_until

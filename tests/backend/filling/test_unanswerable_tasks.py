@@ -5,7 +5,7 @@ import pytest
 
 from backend.generators.echo import EchoGenerator
 from preference.settings import Settings
-from preference.studio.project import Task
+from preference.studio.task import Task
 from tests.conftest import SettingsFactory
 from tests.support.answer_drafts import Scripted, draft, task
 

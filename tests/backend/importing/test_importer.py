@@ -5,7 +5,7 @@ import pytest
 
 from backend.generators.jobs import Job, WrittenAnswers
 from preference.projects.versions import Versions
-from preference.studio.project import Task
+from preference.studio.task import Task
 from tests.conftest import SettingsFactory
 from tests.support.filling_house import CHOICE, EMPTY, Asked, House, echo, warnings_of
 from tests.support.importing_house import PROMPTS, Unsteady, bring, held, holds_each_once, num_imports, prompts, rows

@@ -18,7 +18,7 @@ from preference.labelling.control_group import is_control, priority
 from preference.labelling.pairs import is_held_out
 from preference.projects.versions import Versions
 from preference.settings import Settings
-from preference.studio.project import Task
+from preference.studio.task import Task
 from tests.conftest import SettingsFactory
 from tests.support.filling_house import EMPTY, LAYOUT, House, warnings_of
 from tests.support.known_rewards import KnowsRewards

@@ -4,7 +4,7 @@ from typing import Any, get_args
 import pytest
 
 from preference.labelling.label_config import LabelingLayout, Strength, Tag
-from preference.labelling.results import CONTROLS, Pairwise, ParsedResult, Suggest
+from preference.labelling.results import Pairwise, ParsedResult, Suggest
 from tests.support.annotations import FULL, JUDGED, PLAIN, said
 
 REWARDED = LabelingLayout(
@@ -26,13 +26,12 @@ def region(selected: object, **changes: Any) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("control", CONTROLS.values(), ids=CONTROLS)
 @pytest.mark.parametrize("layout", [PLAIN, REWARDED], ids=["plain", "rewarded"])
 @pytest.mark.parametrize(("rewards", "side"), [((2.0, -1.0), "left"), ((-2.0, -1.0), "right")])
 def test_a_suggestion_is_read_back_as_the_side_with_the_higher_reward(
-    control: type[Pairwise], layout: LabelingLayout, rewards: tuple[float, float], side: str
+    layout: LabelingLayout, rewards: tuple[float, float], side: str
 ) -> None:
-    assert control.choice(layout, control.suggestion(layout, rewards)) == side
+    assert Pairwise.choice(layout, Pairwise.suggestion(layout, rewards)) == side
 
 
 def test_a_suggestion_points_at_the_first_answers_tag() -> None:
@@ -93,16 +92,13 @@ def test_a_result_that_names_no_side_is_no_choice(result: list[dict[str, Any]]) 
 # What a prediction speaks for
 
 
-@pytest.mark.parametrize("control", CONTROLS.values(), ids=CONTROLS)
 @pytest.mark.parametrize(("rewards", "side"), [((1.0, 2.0), "right"), ((-1.0, -2.0), "left")])
-def test_every_control_shows_as_much_as_is_set_and_reads_it_back(
-    control: type[Pairwise], rewards: tuple[float, float], side: str
-) -> None:
-    found = {suggest: control.suggestion(REWARDED, rewards, suggest=suggest) for suggest in get_args(Suggest)}
+def test_every_control_shows_as_much_as_is_set_and_reads_it_back(rewards: tuple[float, float], side: str) -> None:
+    found = {suggest: Pairwise.suggestion(REWARDED, rewards, suggest=suggest) for suggest in get_args(Suggest)}
 
     assert [len(found[suggest]) for suggest in ("choice", "scores", "none")] == [3, 2, 0]
-    assert found["choice"][1:] == found["scores"] and control.choice(REWARDED, found["scores"]) is None
-    assert [control.suggested(REWARDED, found[suggest]) for suggest in ("choice", "scores", "none")] == [side, side, None]
+    assert found["choice"][1:] == found["scores"] and Pairwise.choice(REWARDED, found["scores"]) is None
+    assert [Pairwise.suggested(REWARDED, found[suggest]) for suggest in ("choice", "scores", "none")] == [side, side, None]
 
 
 @pytest.mark.parametrize("shown", [(1.0, 1.0), (None, 1.0), ("2", 1.0)])
@@ -136,9 +132,8 @@ def test_what_annotators_clicked_in_label_studio_is_what_is_read(name: str, judg
     assert Pairwise.judgement(layout, annotation["result"]) == judgement
 
 
-@pytest.mark.parametrize("control", CONTROLS.values(), ids=CONTROLS)
-def test_every_control_reads_its_suggestion_as_a_judgement(control: type[Pairwise]) -> None:
-    assert control.judgement(REWARDED, control.suggestion(REWARDED, (1.0, 2.0))) == ParsedResult("right")
+def test_every_control_reads_its_suggestion_as_a_judgement() -> None:
+    assert Pairwise.judgement(REWARDED, Pairwise.suggestion(REWARDED, (1.0, 2.0))) == ParsedResult("right")
 
 
 @pytest.mark.parametrize("order", [1, -1])

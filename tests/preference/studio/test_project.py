@@ -3,7 +3,9 @@ from datetime import UTC, datetime
 import pytest
 
 from preference.labelling.label_config import LabelingLayout
-from preference.studio.project import LabelStudioProject, is_annotated
+from preference.studio.account import Account
+from preference.studio.project import LabelStudioProject
+from preference.studio.task import is_annotated
 from tests.conftest import SettingsFactory
 from tests.support.studio_double import KEY, StudioDouble
 from tests.support.studio_records import LABEL_CONFIG
@@ -243,7 +245,19 @@ def test_the_states_that_changed_are_those_of_every_task_annotated_or_not(
 def test_a_project_is_created_with_its_label_config(studio: StudioDouble, settings_for: SettingsFactory) -> None:
     settings = settings_for(label_studio_url=studio.url, label_studio_api_key=KEY)
 
-    created = LabelStudioProject.create(settings, title="Haiku", label_config=LABEL_CONFIG)
+    created = Account(settings).create_project(title="Haiku", label_config=LABEL_CONFIG)
 
     assert studio.projects[created.id]["title"] == "Haiku"
     assert created.read()["label_config"] == LABEL_CONFIG
+
+
+@pytest.mark.parametrize("line", ['<?xml version="1.0" encoding="UTF-8"?>\n', "\n<?xml version='1.0'?>"])
+def test_a_label_config_is_sent_without_its_xml_declaration(
+    studio: StudioDouble, settings_for: SettingsFactory, project: LabelStudioProject, line: str
+) -> None:
+    settings = settings_for(label_studio_url=studio.url, label_studio_api_key=KEY)
+
+    created = Account(settings).create_project(title="Haiku", label_config=line + LABEL_CONFIG)
+    project.update(label_config=line + LABEL_CONFIG)
+
+    assert studio.projects[created.id]["label_config"] == studio.projects[project.id]["label_config"] == LABEL_CONFIG

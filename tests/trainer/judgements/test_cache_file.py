@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from preference.errors import StudioUnreachable
-from preference.studio.project import LabelStudioProject, Task
+from preference.studio.project import LabelStudioProject
+from preference.studio.task import Task
 from tests.conftest import REPOSITORY, SettingsFactory
 from tests.support.judgement_house import LEFT, MINUTE, RIGHT, House, ids_of
 from tests.support.studio_double import KEY, StudioDouble
