@@ -28,7 +28,7 @@ SUBJECTS = {
     "backend/contract": {"fuzz"},
     "backend/dashboard": {"damaged_files"},
     "backend/filling": {
-        "early_end", "faults_studio", "judgements_meanwhile", "more_candidates", "refusals", "several_projects", "unanswerable_tasks",
+        "early_end", "judgements_meanwhile", "more_candidates", "refusals", "several_projects", "unanswerable_tasks",
     },
     "backend/generators": {"openai_failures", "openai_real_server"},
     "backend/importing": {"faults_importing"},
