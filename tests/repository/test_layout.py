@@ -26,7 +26,7 @@ SUBJECTS = {
     "backend/commands": {"connect_command", "interruptions", "output"},
     "backend/connecting": {"disconnect"},
     "backend/contract": {"fuzz"},
-    "backend/dashboard": {"damaged_files"},
+    "backend/dashboard": {"damaged_files", "files_read"},
     "backend/filling": {
         "early_end", "judgements_meanwhile", "more_candidates", "refusals", "several_projects", "unanswerable_tasks",
     },
