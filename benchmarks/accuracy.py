@@ -8,6 +8,7 @@ what each pair got on average over the splits that held it out, so they tell wha
 
 import gzip
 import json
+import math
 import os
 import tempfile
 import time
@@ -134,8 +135,12 @@ def _outcomes(lab: _Lab, pairs: list[PreferencePair], size: int) -> _Outcomes:
             outcomes.setdefault(rule, np.full((_NUM_SPLITS, len(pairs)), np.nan))[split, held_out] = values
         seen.append((confidences(model, rewards), rewards.right))
     number = {prompt: i for i, prompt in enumerate(dict.fromkeys(pair.prompt for pair in pairs))}
-    curve = reliability(*(np.concatenate(values) for values in zip(*seen, strict=True))) or {"calibration_error": np.nan}
-    return _Outcomes(outcomes, np.array([number[pair.prompt] for pair in pairs]), curve["calibration_error"])
+    curve = reliability(*(np.concatenate(values) for values in zip(*seen, strict=True)))
+    return _Outcomes(
+        outcomes,
+        np.array([number[pair.prompt] for pair in pairs]),
+        curve.calibration_error if curve and curve.calibration_error is not None else math.nan,
+    )
 
 
 def _splits(pairs: Sequence[PreferencePair], size: int) -> Iterator[tuple[list[int], list[int]]]:

@@ -24,7 +24,7 @@ from preference.labelling.pairs import PreferencePair
 from preference.models.pretrained import quiet_transformers
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import Versions
-from preference.report_card.card import ModelCard
+from preference.report_card.card import ReportCard
 from preference.reward_model.feature_extractor import Extractors
 from preference.reward_model.model import FrozenRewardModel
 from preference.reward_model.probe import load_version, take_probe
@@ -207,6 +207,6 @@ def _published(model_dir: Path, *, num_versions: int) -> tuple[ProjectFolder, li
         for _ in range(num_versions):
             model.head.weight.mul_(1.1)
             model.save(Path(scratch))
-            card = ModelCard(1, "frozen", "embedded", 8, 8, 0, {}, {}, True, "made by a benchmark", take_probe(model), 0, {})
+            card = ReportCard(1, "frozen", "embedded", 8, promoted=True, reason="made by a benchmark", probe=take_probe(model))
             versions.append(Versions(folder).publish(Path(scratch), card))
     return folder, versions

@@ -14,7 +14,7 @@ from demo.stack import PROGRAMS, REPOSITORY, Process, answers_up, free_port, wai
 from preference.labelling.pairs import PreferencePair
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import Versions
-from preference.report_card.card import ModelCard
+from preference.report_card.card import ReportCard
 from preference.reward_model.feature_extractor import Extractors
 from preference.reward_model.probe import take_probe
 from trainer.training.recipes import RECIPES
@@ -48,9 +48,10 @@ def trained(scratch: Path) -> tuple[Path, Path]:
         [PreferencePair(prompt, longer, shorter) for prompt, shorter, longer in texts], RECIPES["frozen"], version,
         TrainingContext("embedded", Extractors(model_dir, torch.device("cpu"))),
     ).model  # fmt: skip
-    card = ModelCard(
-        PROJECT, "frozen", "embedded", 0, len(texts), 0, {}, {}, True, "made by a benchmark", take_probe(model), 0, {}
-    )
+    card = ReportCard(
+        PROJECT, "frozen", "embedded", num_train_pairs=len(texts), promoted=True, reason="made by a benchmark",
+        probe=take_probe(model),
+    )  # fmt: skip
     folder = ProjectFolder(model_dir, PROJECT)
     Versions(folder).promote(Versions(folder).publish(version, card))
     path = scratch / "texts.json"

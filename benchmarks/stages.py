@@ -1,5 +1,6 @@
 """Seconds of each stage of the loop: the whole demo, on a Label Studio of its own."""
 
+import math
 import tempfile
 from pathlib import Path
 
@@ -19,6 +20,10 @@ def run(console: Console) -> list[Row]:
             card = demo.run()
     rows = [Row(name, seconds, "s") for name, seconds in demo.seconds.items()]
     held_out = Row(
-        "held-out accuracy of the demo's version", card.metrics["accuracy"], "", card.metrics["shorter_wins"], "shorter wins"
+        "held-out accuracy of the demo's version",
+        card.metrics.accuracy or math.nan,
+        "",
+        card.metrics.shorter_wins,
+        "shorter wins",
     )
     return [*rows, held_out]

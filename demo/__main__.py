@@ -21,7 +21,7 @@ from preference.errors import PairloopError, StackError
 from preference.labelling.label_config import LabelingLayout
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import UNTRAINED, Versions
-from preference.report_card.card import ModelCard
+from preference.report_card.card import ReportCard
 from preference.settings import Settings
 from preference.studio.account import Account
 
@@ -79,7 +79,7 @@ class Demo:
         self.settings = Settings.from_environ(stack.environ)
         self.counts: Counter[str] = Counter()
 
-    def run(self) -> ModelCard:
+    def run(self) -> ReportCard:
         """Runs every stage and prints the closing table; the card of the version that is served at the end.
 
         Raises:
@@ -89,7 +89,7 @@ class Demo:
         self.stage("start backend and trainer", self.stack.start_pairloop)
         self.stage("create and connect a project", self.create)
         self.stage("answer every task", self.fill)
-        card: ModelCard = self.stage("judge, retrain, promote", self.learn)
+        card: ReportCard = self.stage("judge, retrain, promote", self.learn)
         self.stage("reload and score open tasks", lambda: self.reload(card.version))
         self.stage("answer and score new tasks", lambda: self.add_tasks(card.version))
         self.close(card)
@@ -125,7 +125,7 @@ class Demo:
         if any(left is None or left == right for left, right in answers):
             raise StackError("Some tasks were not given two different answers.")
 
-    def learn(self) -> ModelCard:
+    def learn(self) -> ReportCard:
         """Judges batch by batch until the trainer promotes a version of its own accord."""
         self.console.print(f"[bold yellow]A scripted annotator judges, not a person.[/] Its rule: {RULE}")
         to_judge = self.task_ids[:-_NUM_LEFT_OPEN]
@@ -157,16 +157,17 @@ class Demo:
             self._wait(lambda: show(self._num_scored(ids, version), len(ids)), 120, "new tasks to be scored")
         self.task_ids += ids
 
-    def close(self, card: ModelCard) -> None:
+    def close(self, card: ReportCard) -> None:
         """The closing table, and where to go."""
         m = card.metrics
         table = Table(title="What happened", show_header=False)
         table.add_row("tasks filled", str(len(self.task_ids)))
         table.add_row("judgements", ", ".join(f"{self.counts[name]} {name}" for name in ("left", "right", "skipped")))
         table.add_row("version served", f"{card.version} ({card.recipe}, {card.num_train_pairs} training pairs)")
-        interval = f"95 % interval {m['interval'][0]:.2f} to {m['interval'][1]:.2f}, {card.num_holdout_pairs} held-out pairs"
-        table.add_row("held-out accuracy", f"{m['accuracy']:.2f} ({interval})")
-        table.add_row("baselines", f"longer answer wins {m['longer_wins']:.2f}, shorter answer wins {m['shorter_wins']:.2f}")
+        assert m.interval is not None, "this version was promoted, so it was measured"
+        interval = f"95 % interval {m.interval[0]:.2f} to {m.interval[1]:.2f}, {card.num_holdout_pairs} held-out pairs"
+        table.add_row("held-out accuracy", f"{m.accuracy:.2f} ({interval})")
+        table.add_row("baselines", f"longer answer wins {m.longer_wins:.2f}, shorter answer wins {m.shorter_wins:.2f}")
         for name, seconds in self.seconds.items():
             table.add_row(f"seconds to {name}", f"{seconds:.1f}")
         self.console.print(table)
@@ -187,7 +188,7 @@ class Demo:
         tasks = self.project.tasks(task_ids).values()
         return sum(version in (task.get("predictions_model_versions") or "") for task in tasks)
 
-    def _champion_card(self) -> ModelCard | None:
+    def _champion_card(self) -> ReportCard | None:
         version = Versions(self.folder).champion()
         return Versions(self.folder).card(version) if version else None
 

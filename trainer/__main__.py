@@ -14,7 +14,7 @@ from preference.commands.shared import add_shared_commands
 from preference.errors import PairloopError, StudioKeyError, StudioUnreachable
 from preference.projects.folder import ProjectFolder, known_projects
 from preference.projects.versions import Versions
-from preference.report_card.card import ModelCard
+from preference.report_card.card import ReportCard
 from preference.settings import Settings
 
 
@@ -80,7 +80,6 @@ def once(project_id: int | None, as_json: bool) -> None:
 @click.option("--mark-suspects", is_flag=True, help="Also mark the tasks of its most suspect labels in Label Studio, as meta.")
 def report(project_id: int, version: str | None, as_json: bool, mark_suspects: bool) -> None:
     """Show a version's report card. Without VERSION, the champion's, or the latest's where there is none."""
-    import dataclasses
     import json
 
     from trainer.reporting.tables import print_card
@@ -93,7 +92,7 @@ def report(project_id: int, version: str | None, as_json: bool, mark_suspects: b
             raise click.ClickException(f"Project {project_id} has no version yet; `pairloop-trainer once` trains one.")
         card = Versions(folder).card(version)
     if as_json:
-        click.echo(json.dumps(dataclasses.asdict(card), indent=1, ensure_ascii=False))
+        click.echo(json.dumps(card.to_values(), indent=1, ensure_ascii=False))
     else:
         print_card(card)
     if mark_suspects:
@@ -140,16 +139,15 @@ def export(project_id: int, format_name: Literal["trl", "dpo", "sft", "csv"], pa
     click.echo(f"project {project_id}: {rows} are in {path}; left out: {left_out}")
 
 
-def _mark_suspects(settings: Settings, folder: ProjectFolder, card: ModelCard) -> None:
+def _mark_suspects(settings: Settings, folder: ProjectFolder, card: ReportCard) -> None:
     from preference.studio.project import LabelStudioProject
     from trainer.reporting.suspect_labels import mark_suspects
 
-    marked_before = {suspect["task"] for other in Versions(folder).cards() for suspect in other.report.get("suspects") or []}
+    suspects = [suspect for other in Versions(folder).cards() for suspect in other.report.suspects]
+    marked_before = {suspect.task for suspect in suspects if suspect.task is not None}
     project = LabelStudioProject.for_command(settings, folder.project_id)
     try:
-        counts = mark_suspects(
-            project, card.report.get("suspects") or [], version=card.version, marked_before=marked_before - {None}
-        )
+        counts = mark_suspects(project, card.report.suspects, version=card.version, marked_before=marked_before)
     except PairloopError as error:
         raise click.ClickException(str(error)) from None
     said = ", ".join(f"{count} {what}" for what, count in counts.items()) or "no suspect labels"

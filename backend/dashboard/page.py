@@ -18,16 +18,18 @@ from werkzeug.exceptions import HTTPException
 from backend.contract.request_bodies import ButtonBody, ProjectId, read_form
 from backend.contract.training_limit import retry_header
 from backend.dashboard.buttons import press, refusal
-from backend.dashboard.charts import strip
-from backend.dashboard.formatting import between, count, duration, moment, per_cent, points, short
 from backend.dashboard.project_view import read_project_view, tried
 from backend.dashboard.same_origin import check_origin
 from backend.dashboard.signatures import Signer
 from backend.serving.process import Backend
 from preference.errors import RegistryError
+from preference.formatting import between, count, duration, moment, per_cent, points, short
 from preference.models.pretrained import title
 from preference.projects.folder import known_projects
 from preference.projects.status import read_overview
+from preference.report_card.charts import strip
+from preference.report_card.svg import legend_mark
+from preference.report_card.svg_document import CHART_STYLE
 
 _FORM_BYTES = 16 * 1024
 
@@ -135,13 +137,13 @@ def wants_page(request: Request) -> bool:
 @cache
 def _template() -> Template:
     """The page's template, compiled once."""
-    folder = FileSystemLoader(Path(__file__).parent / "templates")
+    folder = FileSystemLoader([Path(__file__).parent / "templates", CHART_STYLE.parent])
     environment = Environment(loader=folder, undefined=StrictUndefined, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {
         "per_cent": per_cent, "between": between, "short": short, "duration": duration, "moment": moment, "count": count,
         "points": points, "base": title,
     }  # fmt: skip
-    environment.globals["strip"] = strip
+    environment.globals |= {"strip": strip, "legend_mark": legend_mark}
     return environment.get_template("dashboard.html.jinja")
 
 

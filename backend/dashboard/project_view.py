@@ -1,21 +1,20 @@
 """All that the dashboard shows of one project, read from MODEL_DIR, whatever lies there."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from itertools import islice
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from backend.dashboard.charts import Chart, learning_chart, length_chart, reliability_chart, versions_chart
-from backend.dashboard.formatting import short
-from backend.dashboard.report_card import Report, ReportCard, Share, read_card
-from backend.dashboard.suggestion_figures import Effect, effect_in, shares_in, warning_in
 from preference.errors import RegistryError
+from preference.formatting import short
 from preference.projects.promotions import Promotions, champions_before
 from preference.projects.status import ProjectStatus
 from preference.projects.versions import Versions
+from preference.report_card.card import ReportCard
+from preference.report_card.charts import Chart, charts_of
+from preference.report_card.figures import RuleFigures, Share, SuggestionEffect
 from preference.settings import Settings
 
-_SHOWN_ROUNDS, _SHOWN_SHARES = 8, 16
+_SHOWN_ROUNDS, _SHOWN_SUGGESTERS = 8, 15
 _RULES = [
     ("longer", "longer_wins", "The longer answer wins"),
     ("shorter", "shorter_wins", "The shorter answer wins"),
@@ -25,7 +24,7 @@ _T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
-class Bar:
+class ComparedShare:
     """One row of the comparison: who, how accurate, and with which mark it is drawn."""
 
     name: str
@@ -45,7 +44,7 @@ class ProjectView:
     charts: list[Chart]
 
     @property
-    def bars(self) -> list[Bar]:
+    def bars(self) -> list[ComparedShare]:
         """The card's accuracy beside what it is to be compared with."""
         return _comparison(self.card) if self.card else []
 
@@ -56,23 +55,25 @@ class ProjectView:
 
     @property
     def followed(self) -> list[tuple[str, Share]]:
-        """How often suggestions are followed, by what the card tells apart."""
-        return list(islice(shares_in(self.latest.report.suggestions), _SHOWN_SHARES)) if self.latest else []
+        """How often suggestions are followed, in all and by the version that suggested."""
+        followed = self.latest.report.suggestions if self.latest else None
+        if followed is None:
+            return []
+        versions = list(followed.versions.items())[-_SHOWN_SUGGESTERS:]
+        shares = [("", followed), *((f"suggested by: {version}", share) for version, share in versions)]
+        return [(name, share) for name, share in shares if share.value is not None]
 
     @property
-    def effect(self) -> Effect | None:
-        """Judgements with a suggestion beside those without."""
-        return effect_in(self._of_suggestions)
+    def effect(self) -> SuggestionEffect | None:
+        """Judgements with a suggestion beside those without; None unless both are known."""
+        effect = self.latest.report.suggestion_effect if self.latest else None
+        return effect if effect and effect.with_suggestion and effect.without else None
 
     @property
     def warning(self) -> str:
         """The card's warning that suggestions move people, if it has one."""
-        return warning_in(self._of_suggestions)
-
-    @property
-    def _of_suggestions(self) -> dict[str, Any]:
-        report = self.latest.report if self.latest else Report()
-        return {"effect": report.suggestion_effect, "followed": report.suggestions}
+        effect = self.latest.report.suggestion_effect if self.latest else None
+        return effect.warning or "" if effect else ""
 
 
 def read_project_view(status: ProjectStatus, settings: Settings, problems: list[str]) -> ProjectView:
@@ -80,7 +81,7 @@ def read_project_view(status: ProjectStatus, settings: Settings, problems: list[
     num_known, status = len(status.problems), status.with_versions()
     problems += status.sentences[num_known:]
     read, versions = Versions(status.folder), status.versions
-    no_charts: list[Chart | None] = []
+    no_charts: list[Chart] = []
     no_promotions: dict[str, Promotions] = {}
     promotions = tried(problems, read.promotions, no_promotions)
     cards = [_card(read, version, promotions, problems) for version in reversed(versions[-_SHOWN_ROUNDS:])]
@@ -97,7 +98,7 @@ def read_project_view(status: ProjectStatus, settings: Settings, problems: list[
         next((version for version in before if version in versions), None),
         card,
         rounds,
-        [chart for chart in tried(problems, lambda: _charts(card, rounds), no_charts) if chart is not None],
+        tried(problems, lambda: charts_of(card, newest=next(iter(rounds), None)) if card else no_charts, no_charts),
     )
 
 
@@ -116,34 +117,27 @@ def tried(problems: list[str], read: Callable[[], _T], otherwise: _T) -> _T:
 
 def _card(versions: Versions, version: str, promotions: Mapping[str, Promotions], problems: list[str]) -> ReportCard | None:
     known = promotions.get(version, ())
-    return tried(problems, lambda: read_card(versions.card(version, promotions=known), version), None)
+    card = tried(problems, lambda: versions.card(version, promotions=known), None)
+    if card is not None and card.damage:
+        problems.append(card.damage)
+    return card
 
 
-def _charts(card: ReportCard | None, rounds: Sequence[ReportCard]) -> list[Chart | None]:
-    if card is None:
-        return []
-    newest = rounds[0] if rounds else card  # which knows of all before it
-    rows = {row.version: row for row in newest.report.versions} | {newest.version: newest.row}
-    people = card.report.people
-    return [
-        versions_chart(list(rows.values()), people.agreement if people else None),
-        reliability_chart(card.report.reliability),
-        length_chart(card.report.length),
-        learning_chart(card.report.learning_curve, card.metrics),
-    ]
-
-
-def _comparison(card: ReportCard) -> list[Bar]:
+def _comparison(card: ReportCard) -> list[ComparedShare]:
     metrics, people = card.metrics, card.report.people
-    bars = [Bar("This version", Share(value=metrics.accuracy, interval=metrics.interval), "model dot")]
+    bars = [ComparedShare("This version", Share(metrics.accuracy, metrics.interval), "model dot")]
     if (control := card.report.control_accuracy) and control.this:
-        bars.append(Bar("This version, where nothing was suggested", control.this, "model ring"))
+        bars.append(ComparedShare("This version, where nothing was suggested", control.this, "model ring"))
     if metrics.champion is not None:
         bars.append(
-            Bar(f"The champion before it, {short(card.compared_with or '')}", Share(value=metrics.champion), "model ring")
+            ComparedShare(
+                f"The champion before it, {short(card.compared_with or '')}", Share(value=metrics.champion), "model ring"
+            )
         )
     if people and people.agreement:
-        bars.append(Bar("Two annotators agree", people.agreement, "people dot"))
+        bars.append(ComparedShare("Two annotators agree", people.agreement, "people dot"))
     for name, figure, sentence in _RULES:
-        bars.append(Bar(sentence, metrics.baselines.get(name) or Share(value=getattr(metrics, figure)), "rule dot"))
+        bars.append(
+            ComparedShare(sentence, metrics.baselines.get(name) or RuleFigures(value=getattr(metrics, figure)), "rule dot")
+        )
     return [bar for bar in bars if bar.share.value is not None]

@@ -6,6 +6,7 @@ from typing import Any
 from preference.projects.overview import VersionOverview
 from preference.projects.status import ProjectStatus, moment, outcome_in_words
 from preference.projects.status_files import LastRound
+from preference.report_card.card import Promotion
 
 # The last two of each are texts of any length.
 PROJECT_HEADER = ("project", "champion", "versions", "waiting", "training", "requests", "last round", "problem")
@@ -82,11 +83,11 @@ def _ended(last: LastRound) -> str:
     return f"{what}{at}: {last.reason}"
 
 
-def _promoted(entry: dict[str, str | None]) -> str:
-    after = f" after {entry['before']}" if entry["before"] else ""
-    why = f": {entry['reason']}" if entry["reason"] else ""
-    at = (entry["at"] or "")[:16].replace("T", " ")
-    return f"{at} UTC by {entry['by']}{after}{why}"
+def _promoted(promotion: Promotion) -> str:
+    after = f" after {promotion.before}" if promotion.before else ""
+    why = f": {promotion.reason}" if promotion.reason else ""
+    at = (promotion.at or "")[:16].replace("T", " ")
+    return f"{at} UTC by {promotion.by}{after}{why}"
 
 
 def _shown(moment: datetime) -> str:

@@ -5,13 +5,14 @@ Covered: files that are missing, damaged, of an earlier build, or may not be rea
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from preference.errors import RegistryError
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import Versions
+from preference.report_card.card import Promotion
 
 _T = TypeVar("_T")
 
@@ -30,7 +31,7 @@ class VersionOverview:
     interval: tuple[float, float] | None  # of 95 %
     verdict: str  # "promoted", "kept back", or "broken" where the card cannot be read
     reason: str
-    promotions: tuple[dict[str, str | None], ...]  # at, by, before, reason
+    promotions: tuple[Promotion, ...]
 
 
 def read_versions(folder: ProjectFolder) -> Iterator[VersionOverview]:
@@ -47,21 +48,18 @@ def read_versions(folder: ProjectFolder) -> Iterator[VersionOverview]:
         except (RegistryError, RecursionError) as error:
             yield VersionOverview(folder.project_id, version, is_champion, None, "", None, None, None, "broken", str(error), ())
             continue
-        metrics = card.metrics if isinstance(card.metrics, dict) else {}
         yield VersionOverview(
             folder.project_id,
             version,
             is_champion,
             _moment(card.created_at),
-            _text(card.recipe),
-            _count(card.num_train_pairs, None),
-            _number(metrics.get("accuracy")),
-            _interval(metrics.get("interval")),
-            "promoted" if card.promoted is True else "kept back",
-            _text(card.reason),
-            tuple(
-                {name: _text(entry.get(name)) or None for name in ("at", "by", "before", "reason")} for entry in card.promotions
-            ),
+            card.recipe,
+            card.num_train_pairs,
+            card.metrics.accuracy,
+            card.metrics.interval,
+            "promoted" if card.promoted else "kept back",
+            card.reason,
+            tuple(replace(promotion, reason=promotion.reason or None) for promotion in card.promotions),
         )
 
 
@@ -78,11 +76,6 @@ def _number(value: Any) -> float | None:
 
 def _count(value: Any, otherwise: _T) -> int | _T:
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else otherwise
-
-
-def _interval(value: Any) -> tuple[float, float] | None:
-    ends = [_number(end) for end in value] if isinstance(value, list | tuple) else []
-    return (ends[0], ends[1]) if len(ends) == 2 and ends[0] is not None and ends[1] is not None else None
 
 
 def _moment(value: Any) -> datetime | None:

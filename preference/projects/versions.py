@@ -30,7 +30,7 @@ from preference.projects.promotions import (
     next_moment,
     read_promotions,
 )
-from preference.report_card.card import ModelCard
+from preference.report_card.card import ReportCard
 
 logger = logging.getLogger("pairloop.projects")
 UNTRAINED = "pairloop-untrained"  # what every place shows as the version while there is none
@@ -64,17 +64,17 @@ class Versions:
             )
         return self._path / version
 
-    def card(self, version: str, *, promotions: Promotions | None = None) -> ModelCard:
+    def card(self, version: str, *, promotions: Promotions | None = None) -> ReportCard:
         """The card of a version, with its promotions so far, which are read unless they are given."""
         published = self.path(version)
         promotions = read_promotions(published) if promotions is None else promotions
-        return dataclasses.replace(ModelCard.read(published / "card.json"), promotions=promotions)
+        return ReportCard.read(published / "card.json", project_id=self.folder.project_id, version=version, promotions=promotions)
 
     def promotions(self) -> dict[str, Promotions]:
         """The promotions of each version so far, by its name."""
         return {path.name: read_promotions(path) for path in self._path.glob("v*")}
 
-    def cards(self) -> Iterator[ModelCard]:
+    def cards(self) -> Iterator[ReportCard]:
         """The cards of all versions, latest first, without damaged ones: those are logged."""
         for version in reversed(self.all()):
             try:
@@ -82,7 +82,7 @@ class Versions:
             except RegistryError as error:
                 logger.warning("project %d: %s", self.folder.project_id, error)
 
-    def publish(self, draft: Path, card: ModelCard) -> str:
+    def publish(self, draft: Path, card: ReportCard) -> str:
         """The new version's name, after a copy of `draft` with the completed card is there whole.
 
         Raises:

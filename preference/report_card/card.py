@@ -1,60 +1,110 @@
-"""The card of a version: what is known of it, as its card.json holds it."""
+"""The report card of a version: what is known of it, as its card.json holds it.
+
+Covered: a card of another build, a damaged one and a hostile one: each value is what it should be or is missing, and `unreadable`
+names what could not be read.
+"""
 
 import dataclasses
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 from preference.errors import RegistryError
+from preference.report_card.figures import HeldOutAccuracy, JudgedFigures, ReportFigures, VersionRow
+from preference.tolerant import Count, Items, Known, Number, Part, Reading, Rows, Text, Words, adapter_of, otherwise, read_as
+
+_NAMED_PLACES = 8
+_ELSEWHERE = frozenset({"promotions", "unreadable"})  # not in card.json
 
 
 @dataclass(frozen=True)
-class ModelCard:
+class Promotion:
+    """One line of a version's log: when it became the champion."""
+
+    at: Known[Text] = None
+    by: Known[Text] = None
+    before: Known[Text] = None
+    reason: Known[Text] = None
+
+
+@dataclass(frozen=True)
+class ReportCard:
     """What is known of one version. `probe` is a fixed text and its reward, recomputed before the version is served."""
 
-    project_id: int
-    recipe: str
-    base: str
-    num_annotations: int  # of the project, when its judgements were read
-    num_train_pairs: int
-    num_holdout_pairs: int
-    dropped: dict[str, int]
-    metrics: dict[str, Any]
-    promoted: bool  # what the judge said when this was published
-    reason: str
-    probe: dict[str, Any]  # prompt, answer, reward
-    seed: int
-    seconds: dict[str, float]
-    version: str = ""
-    created_at: str = ""
-    holdout_fraction: float = 1.0  # the share of prompts that were held out
-    compared_with: str | None = None  # the champion at that time
-    start: str = "base"  # the weights that training started from: "base", or "champion"
-    libraries: dict[str, str] = field(default_factory=dict)
-    report: dict[str, Any] = field(default_factory=dict)  # the report card's figures; trainer/reporting/report.py says which
-    promotions: tuple[dict[str, Any], ...] = ()  # when it became the champion, from promotions.jsonl; never in card.json
+    project_id: Annotated[Count, otherwise(int)] = 0
+    recipe: Words = ""
+    base: Words = ""
+    num_annotations: int = 0  # of the project, when its judgements were read
+    num_train_pairs: Known[Count] = None
+    num_holdout_pairs: Known[Count] = None
+    dropped: Items[Count] = field(default_factory=dict)
+    metrics: Annotated[JudgedFigures, otherwise(JudgedFigures)] = field(default_factory=JudgedFigures)
+    promoted: Known[bool] = None  # what the judge said when this was published
+    reason: Words = ""
+    probe: Annotated[dict[str, Any], otherwise(dict)] = field(default_factory=dict)  # prompt, answer, reward
+    seed: Known[Count] = None
+    seconds: Items[Number] = field(default_factory=dict)
+    version: Words = ""
+    created_at: Words = ""
+    holdout_fraction: Annotated[Part, otherwise(lambda: 1.0)] = 1.0  # the share of prompts that were held out
+    compared_with: Known[Text] = None  # the champion at that time
+    start: Words = "base"  # the weights that training started from: "base", or "champion"
+    libraries: Items[Text] = field(default_factory=dict)
+    report: Annotated[ReportFigures, otherwise(ReportFigures)] = field(default_factory=ReportFigures)
+    promotions: Rows[Promotion] = ()  # when it became the champion, from promotions.jsonl
+    unreadable: tuple[str, ...] = ()  # the places in its file that could not be read
 
     @classmethod
-    def read(cls, path: Path) -> Self:
-        """The card in a file.
+    def read(cls, path: Path, **known: Any) -> Self:
+        """The card in a file; what is `known` of it is not taken from the file.
 
         Raises:
             RegistryError: it is missing or not a card.
         """
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
-            names = {f.name for f in dataclasses.fields(cls)}
-            card = cls(**{key: value for key, value in values.items() if key in names})
-            if not isinstance(card.num_annotations, int):  # by which new judgements are counted
-                raise TypeError(card.num_annotations)
-            return card
+            if not isinstance(values.get("num_annotations"), int):  # by which new judgements are counted
+                raise TypeError
         except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
             raise RegistryError(
                 f"{path} is not a model card ({type(error).__name__}); restore it or promote another version."
             ) from error
+        return cls.from_values({**{key: value for key, value in values.items() if key not in _ELSEWHERE}, **known})
+
+    @classmethod
+    def from_values(cls, values: dict[str, Any]) -> Self:
+        """The card of these values, each of which may be missing or damaged."""
+        reading = Reading()
+        return dataclasses.replace(read_as(cls, values, reading=reading), unreadable=tuple(reading.unreadable))
+
+    def to_values(self) -> dict[str, Any]:
+        """All of it as JSON can hold it, under the keys of card.json."""
+        values: dict[str, Any] = adapter_of(type(self)).dump_python(self, by_alias=True)
+        return values
 
     def to_json(self) -> str:
         """What its file holds: all but the promotions, which come later."""
-        values = {name: value for name, value in dataclasses.asdict(self).items() if name != "promotions"}
+        values = {name: value for name, value in self.to_values().items() if name not in _ELSEWHERE}
         return json.dumps(values, indent=1, ensure_ascii=False)
+
+    @property
+    def damage(self) -> str:
+        """A sentence that names what could not be read; empty if all could."""
+        if not self.unreadable:
+            return ""
+        more = len(self.unreadable) - _NAMED_PLACES
+        named = ", ".join(self.unreadable[:_NAMED_PLACES]) + (f" and {more} more" if more > 0 else "")
+        return f"The card.json of {self.version} is damaged; what cannot be read is left out: {named}."
+
+    @property
+    def row(self) -> VersionRow:
+        """This version as a row beside others."""
+        accuracy = {known.name: getattr(self.metrics, known.name) for known in dataclasses.fields(HeldOutAccuracy)}
+        return VersionRow(
+            **accuracy,
+            version=self.version,
+            created_at=self.created_at,
+            promoted=self.promoted,
+            num_train_pairs=self.num_train_pairs,
+        )

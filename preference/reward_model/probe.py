@@ -7,7 +7,7 @@ import torch
 from preference.errors import VersionRefused
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import Versions
-from preference.report_card.card import ModelCard
+from preference.report_card.card import ReportCard
 from preference.reward_model.model import FindsExtractor, RewardModel, load_reward_model
 
 _PROMPT = "Which is larger, a lake or an ocean?"
@@ -21,7 +21,7 @@ def take_probe(model: RewardModel) -> dict[str, Any]:
 
 
 def load_version(
-    folder: ProjectFolder, version: str, *, extractor: FindsExtractor, device: torch.device, card: ModelCard | None = None
+    folder: ProjectFolder, version: str, *, extractor: FindsExtractor, device: torch.device, card: ReportCard | None = None
 ) -> RewardModel:  # fmt: skip
     """A version that proved itself. `card`: its own, if that was read before.
 

@@ -112,5 +112,5 @@ def test_versions_and_rollbacks_keep_their_order_where_the_clock_was_set_back(tm
     assert [Versions(folder).rollback(), Versions(folder).rollback()] == [second, ahead]
     with pytest.raises(RegistryError, match=r"has no champion before"):
         Versions(folder).rollback()
-    moments = [entry["at"] for version in Versions(folder).all() for entry in Versions(folder).card(version).promotions]
+    moments = [entry.at for version in Versions(folder).all() for entry in Versions(folder).card(version).promotions]
     assert len(set(moments)) == len(moments) == 5

@@ -35,7 +35,7 @@ NUM_KILLS = 30 if IS_NIGHTLY else 2
 # Imports once what takes ten seconds, and runs each round that it is told of in a process of its own.
 TRAINERS = """
 import json, os, sys
-import matplotlib.backends.backend_svg, matplotlib.pyplot, PIL.Image, torch, trainer.rounds.round
+import torch, trainer.rounds.round
 from preference.errors import PairloopError
 from preference.settings import Settings
 from preference.studio.project import LabelStudioProject
@@ -110,7 +110,7 @@ class House:
         """Whether the last round ended, on all that people said."""
         card = Versions(self.folder).card(Versions(self.folder).all()[-1])
         assert card.num_annotations == self.num_judged
-        assert card.num_train_pairs + card.num_holdout_pairs == self.num_judged
+        assert (card.num_train_pairs or 0) + (card.num_holdout_pairs or 0) == self.num_judged
         assert not UnfinishedRound(self.folder).folder.exists()
         assert not list(self.folder.path.glob("versions/.unfinished-*"))
 

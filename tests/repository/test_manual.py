@@ -3,7 +3,6 @@
 import ast
 import dataclasses
 import inspect
-import json
 import re
 import shlex
 from datetime import UTC, datetime
@@ -23,6 +22,7 @@ from backend.doctor.version_checks import VERSION_CHECKS
 from preference.labelling.label_config import LabelingLayout
 from preference.projects.folder import ProjectFolder
 from preference.projects.promotions import log_promotion
+from preference.report_card.figures import JudgedFigures
 from tests.conftest import REPOSITORY
 from tests.support.cards import EMPTY_CARD
 from tests.support.documents import GROUPS, PROGRAMS, VARIABLES, page, pages, read, sentences, text_of
@@ -71,10 +71,9 @@ def add_version(
     at = datetime.strptime(version.partition("-")[2], "%Y%m%d-%H%M%S").replace(tzinfo=UTC)
     card = dataclasses.replace(
         EMPTY_CARD, project_id=12, version=version, created_at=at.isoformat(), num_train_pairs=num_pairs, promoted=True, reason=reason,
-        metrics={"accuracy": accuracy[0], "interval": accuracy[1:]},
+        metrics=JudgedFigures(accuracy=accuracy[0], interval=accuracy[1:]),
     )  # fmt: skip
-    written = {key: value for key, value in dataclasses.asdict(card).items() if key != "promotions"}
-    (published / "card.json").write_text(json.dumps(written))
+    (published / "card.json").write_text(card.to_json())
     log_promotion(published, {"at": at.isoformat(timespec="microseconds"), "by": "judge", "before": before, "reason": ""})
     (folder.path / "champion").write_text(version + "\n")
 

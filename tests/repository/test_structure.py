@@ -91,7 +91,6 @@ def test_imports_are_a_v(package: str, others: set[str]) -> None:
         ({"trainer/daemon/schedule.py"}, ["apscheduler"]),
         ({"trainer/training/trl_trainer.py"}, ["trl", "peft"]),
         ({"trainer/training/trl_trainer.py", "trainer/judgements/export.py"}, ["datasets"]),
-        ({"trainer/reporting/pictures.py"}, ["matplotlib"]),
         ({"trainer/evaluation/baselines.py"}, ["sklearn"]),
     ],
 )

@@ -2,19 +2,19 @@
 
 from typing import Any
 
-from preference.report_card.card import ModelCard
+from preference.report_card.card import ReportCard
+from preference.report_card.figures import JudgedFigures
 
 # Nothing on it that a test could come to rely on.
-EMPTY_CARD = ModelCard(
-    project_id=1, recipe="frozen", base="embedded", num_annotations=0, num_train_pairs=1, num_holdout_pairs=0, dropped={},
-    metrics={}, promoted=False, reason="", probe={}, seed=0, seconds={},
+EMPTY_CARD = ReportCard(
+    project_id=1, recipe="frozen", base="embedded", num_train_pairs=1, num_holdout_pairs=0, promoted=False, seed=0,
 )  # fmt: skip
 
 
-CARD = ModelCard(
-    project_id=3, recipe="frozen", base="embedded", num_annotations=60, num_train_pairs=48, num_holdout_pairs=12, dropped={},
-    metrics={"accuracy": 0.75, "interval": [0.6, 0.9], "longer_wins": 0.5, "shorter_wins": 0.5, "style_only": 0.6},
-    promoted=True, reason="it was good", probe={}, seed=1, seconds={}, version="v1-20261101-000000",
+CARD = ReportCard(
+    project_id=3, recipe="frozen", base="embedded", num_annotations=60, num_train_pairs=48, num_holdout_pairs=12,
+    metrics=JudgedFigures(accuracy=0.75, interval=(0.6, 0.9), longer_wins=0.5, shorter_wins=0.5, style_only=0.6),
+    promoted=True, reason="it was good", seed=1, version="v1-20261101-000000",
     created_at="2026-11-01T00:00:00+00:00",
 )  # fmt: skip
 

@@ -23,4 +23,4 @@ def rows(result: Result) -> list[dict[str, str]]:
 
 
 def made_at(folder: ProjectFolder, version: str) -> str:
-    return str(Versions(folder).card(version).promotions[-1]["at"])[:16].replace("T", " ")
+    return str(Versions(folder).card(version).promotions[-1].at)[:16].replace("T", " ")

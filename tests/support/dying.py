@@ -20,7 +20,7 @@ import numpy as np
 from preference.labelling.pairs import PreferencePair
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import Versions
-from preference.report_card.card import ModelCard
+from preference.report_card.card import ReportCard
 from preference.reward_model.feature_cache import FeatureCache, prune_features
 from trainer.rounds.unfinished import Snapshot, UnfinishedRound
 
@@ -28,7 +28,9 @@ _TOUCHES = {
     "open", "write", "writelines", "close", "__exit__", "fsync", "rename", "replace", "unlink", "rmdir", "mkdir", "sendfile",
     "copy_file_range", "flock", "chmod", "utime", "truncate", "ftruncate", "symlink", "link",
 }  # fmt: skip
-CARD = ModelCard(3, "frozen", "a base", 9, 8, 1, {}, {}, True, "better", {"prompt": "", "answer": "", "reward": 0.0}, 0, {})
+CARD = ReportCard(
+    3, "frozen", "a base", 9, 8, 1, promoted=True, reason="better", probe={"prompt": "", "answer": "", "reward": 0.0}
+)
 ROW = np.arange(50, dtype=np.float32)
 Action = Callable[[Path], object]
 

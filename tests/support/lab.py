@@ -8,7 +8,7 @@ import torch
 
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import Versions
-from preference.report_card.card import ModelCard
+from preference.report_card.card import ReportCard
 from preference.reward_model.feature_extractor import Extractors
 from preference.settings import Settings
 from preference.studio.project import LabelStudioProject
@@ -76,6 +76,6 @@ class Lab:
         project = JudgedProject(tasks, error=error)
         return run_round(project, self.folder, self.settings, extractors=self.extractors, checkpoint_seconds=checkpoint_seconds)
 
-    def card(self, ended: Round) -> ModelCard:
+    def card(self, ended: Round) -> ReportCard:
         assert ended.version is not None
         return Versions(self.folder).card(ended.version)

@@ -1,5 +1,6 @@
 """Simulated annotators of whom some follow the suggestion that they see."""
 
+import dataclasses
 import json
 from collections.abc import Iterable
 from typing import Any
@@ -9,7 +10,9 @@ import numpy as np
 from preference.errors import RegistryError
 from preference.labelling.pairs import PreferencePair
 from preference.labelling.results import Side
+from preference.report_card.figures import SuggestionEffect
 from preference.reward_model.model import RewardModel
+from preference.tolerant import read_as
 from tests.support.cards import CARD
 from tests.support.known_rewards import KnowsRewards
 from trainer.reporting.suggestion_effect import suggestion_effect
@@ -74,11 +77,13 @@ class World:
                     )
                 )
 
-    def effect(self, **options: Any) -> dict[str, Any]:
+    def effect(self, **options: Any) -> Any:
         model = KnowsRewards(self.rewards)
         given: dict[str, Any] = {"cards": [CARD], "load": lambda version: model}
         found = suggestion_effect(options.pop("pairs", self.pairs), **{**given, **options})
-        assert found is not None and json.loads(json.dumps(found, allow_nan=False)) == found
+        assert found is not None
+        kept = read_as(SuggestionEffect, json.loads(json.dumps(dataclasses.asdict(found), allow_nan=False)))
+        assert kept == found, "what the card holds is what was found"
         return found
 
 

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from preference.errors import RegistryError
-from preference.report_card.card import ModelCard
+from preference.report_card.card import ReportCard
+from preference.report_card.figures import JudgedFigures
 
-CARD = ModelCard(
+CARD = ReportCard(
     project_id=3,
     recipe="frozen",
     base="embedded",
@@ -16,7 +17,7 @@ CARD = ModelCard(
     num_train_pairs=48,
     num_holdout_pairs=12,
     dropped={"skipped": 2, "identical answers": 1},
-    metrics={"accuracy": 0.75, "interval": [0.6, 0.9]},
+    metrics=JudgedFigures(accuracy=0.75, interval=(0.6, 0.9)),
     promoted=True,
     reason="it wins 9 of 12 — “the first”",
     probe={"prompt": "שלום 👩‍👩‍👧", "answer": "Good.", "reward": 0.5},

@@ -8,7 +8,7 @@ import torch
 
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import Versions
-from preference.report_card.card import ModelCard
+from preference.report_card.card import ReportCard
 from preference.reward_model.feature_extractor import FeatureExtractor, FeatureRecipe
 from preference.reward_model.model import Description, FrozenRewardModel, RewardHead
 from preference.reward_model.style_features import NUM_STYLE
@@ -21,9 +21,9 @@ def publish_version(folder: ProjectFolder, base: Path, *, weight: float, probe: 
     head.weight[-1 - NUM_STYLE] = weight  # before its style stands log(1 + number of the answer's tokens)
     model = FrozenRewardModel(Description("frozen", str(base), 64, layers=(2,)), head, extractor)
     reward = float(model.score(["Why?"], ["Because."])[0])
-    card = ModelCard(
-        folder.project_id, "frozen", str(base), 0, 0, 0, {}, {}, True, "made by a test",
-        {"prompt": "Why?", "answer": "Because.", "reward": reward, **(probe or {})}, 0, {},
+    card = ReportCard(
+        folder.project_id, "frozen", str(base), num_train_pairs=0, promoted=True, reason="made by a test",
+        probe={"prompt": "Why?", "answer": "Because.", "reward": reward, **(probe or {})},
     )  # fmt: skip
     draft = folder.path / "drafts" / str(time.monotonic_ns())
     draft.mkdir(parents=True)

@@ -12,6 +12,7 @@ from click.testing import CliRunner, Result
 from preference.errors import TrainingError
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import Versions
+from preference.report_card.figures import ReportFigures, SuspectLabel
 from tests.conftest import REPOSITORY
 from tests.support.cards import EMPTY_CARD
 from tests.support.studio_double import KEY, StudioDouble
@@ -74,8 +75,10 @@ def test_a_report_marks_its_suspect_labels_in_label_studio_and_clears_those_of_e
         folder = ProjectFolder(tmp_path, project_id)
         (tmp_path / "trained").mkdir()
         for task in (before, now):
-            label = {"task": task, "annotation": 5, "annotator": 1, "gap": -2.0, "probability": 0.1, "link": None}
-            Versions(folder).publish(tmp_path / "trained", dataclasses.replace(EMPTY_CARD, report={"suspects": [label]}))
+            label = SuspectLabel(task=task, annotation=5, annotator=1, gap=-2.0, probability=0.1)
+            Versions(folder).publish(
+                tmp_path / "trained", dataclasses.replace(EMPTY_CARD, report=ReportFigures(suspects=(label,)))
+            )
         first, second = Versions(folder).all()
         found = {"LABEL_STUDIO_URL": studio.url, "LABEL_STUDIO_API_KEY": KEY}
 

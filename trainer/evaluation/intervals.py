@@ -2,27 +2,28 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binom, binomtest
+
+from preference.report_card.figures import Comparison, Median, Share
 
 Array = NDArray[np.float64]
 _NUM_DRAWS = 4000
 _Z = 1.959964  # of a 95 % interval
 
 
-def share(values: Array | Sequence[float], *, at_least: int = 1) -> dict[str, Any]:
-    """The mean of values in 0..1 as `value`, its 95 % `interval`, and `count`; value and interval are None below `at_least`."""
+def share(values: Array | Sequence[float], *, at_least: int = 1) -> Share:
+    """The mean of values in 0..1, its 95 % interval, and their count; below `at_least` of them only the count."""
     values = np.asarray(values, dtype=float)
     if len(values) < max(at_least, 1):
-        return {"value": None, "interval": None, "count": len(values)}
+        return Share(count=len(values))
     mean = float(values.mean())
-    return {"value": round(mean, 4), "interval": wilson(mean, len(values)), "count": len(values)}
+    return Share(round(mean, 4), wilson(mean, len(values)), len(values))
 
 
-def wilson(mean: float, count: int) -> list[float]:
+def wilson(mean: float, count: int) -> tuple[float, float]:
     """The 95 % interval of a share (Wilson 1927, "Probable inference", JASA 22); count > 0.
 
     `mean` may come from values between 0 and 1 too, whose variance is never more than a coin's: it is then too wide.
@@ -30,24 +31,24 @@ def wilson(mean: float, count: int) -> list[float]:
     scale = 1 + _Z**2 / count
     middle = (mean + _Z**2 / (2 * count)) / scale
     half = _Z * math.sqrt(max(mean * (1 - mean), 0) / count + _Z**2 / (4 * count**2)) / scale
-    return [round(max(middle - half, 0.0), 4), round(min(middle + half, 1.0), 4)]
+    return round(max(middle - half, 0.0), 4), round(min(middle + half, 1.0), 4)
 
 
-def middle(values: Array | Sequence[float], *, at_least: int = 1) -> dict[str, Any]:
-    """The median as `value`, its 95 % `interval`, and `count`; value and interval are None below `at_least`.
+def middle(values: Array | Sequence[float], *, at_least: int = 1) -> Median:
+    """The median of values, its 95 % interval, and their count; below `at_least` of them only the count.
 
     The interval's ends are two of the values, by the sign test (Conover 1999, "Practical Nonparametric Statistics", 3.2); below
     six values they are the outermost, which is less sure than 95 %.
     """
     ordered = np.sort(np.asarray(values, dtype=float))
     if len(ordered) < max(at_least, 1):
-        return {"value": None, "interval": None, "count": len(ordered)}
+        return Median(count=len(ordered))
     skipped = max(int(binom.ppf(0.025, len(ordered), 0.5)) - 1, 0)
-    ends = [round(float(ordered[skipped]), 2), round(float(ordered[-1 - skipped]), 2)]
-    return {"value": round(float(np.median(ordered)), 2), "interval": ends, "count": len(ordered)}
+    ends = round(float(ordered[skipped]), 2), round(float(ordered[-1 - skipped]), 2)
+    return Median(round(float(np.median(ordered)), 2), ends, len(ordered))
 
 
-def compare(first: Array, second: Array, *, seed: int) -> dict[str, Any]:
+def compare(first: Array, second: Array, *, seed: int) -> Comparison:
     """How two rows of outcomes (1 right, 0 wrong, .5 undecided) differ on the same pairs.
 
     `gain`: mean(first) - mean(second), with its 95 % paired bootstrap `gain_interval`. `p_better`, `p_worse`: how likely at
@@ -57,12 +58,12 @@ def compare(first: Array, second: Array, *, seed: int) -> dict[str, Any]:
     difference = first - second
     num_better, num_worse = int((difference > 0).sum()), int((difference < 0).sum())
     num_differ = num_better + num_worse
-    return {
-        "gain": round(float(difference.mean()), 4) if len(difference) else 0.0,
-        "gain_interval": _gain_interval(difference, seed=seed),
-        "p_better": _tail(num_better, num_differ),
-        "p_worse": _tail(num_worse, num_differ),
-    }
+    return Comparison(
+        gain=round(float(difference.mean()), 4) if len(difference) else 0.0,
+        gain_interval=_gain_interval(difference, seed=seed),
+        p_better=_tail(num_better, num_differ),
+        p_worse=_tail(num_worse, num_differ),
+    )
 
 
 def _tail(count: int, total: int) -> float:
@@ -70,12 +71,12 @@ def _tail(count: int, total: int) -> float:
     return float(f"{binomtest(count, total, alternative='greater').pvalue:.4g}") if total else 1.0
 
 
-def _gain_interval(difference: Array, *, seed: int) -> list[float]:
+def _gain_interval(difference: Array, *, seed: int) -> tuple[float, float]:
     """The 95 % percentile bootstrap of the mean difference; of no width where all pairs differ alike."""
     if not len(difference):
-        return [0.0, 0.0]
+        return 0.0, 0.0
     # To draw pairs again is to draw how many there are of each difference, of which there are five at most.
     values, counts = np.unique(difference, return_counts=True)
     drawn = np.random.default_rng(seed).multinomial(len(difference), counts / len(difference), size=_NUM_DRAWS)
     low, high = np.quantile(drawn @ values / len(difference), [0.025, 0.975])
-    return [round(float(low), 4), round(float(high), 4)]
+    return round(float(low), 4), round(float(high), 4)

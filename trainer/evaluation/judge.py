@@ -7,35 +7,34 @@ The rule, in this order; "beyond noise" is the exact one-sided McNemar test on t
    for style-only where it is the best of the three, unless the challenger is below it within noise only, and above one half
    beyond noise (its 95 % interval). Which rule is best is learnt on the training pairs;
 4. less accurate than the champion beyond noise: kept back. Less accurate within noise: promoted if it trained on at least
-   a tenth more judgements, of which more are better on average, and if MAX_OWED is not passed; otherwise kept back;
+   a tenth more judgements, of which more are better on average, and if MAX_DEBT is not passed; otherwise kept back;
 5. as accurate as the champion: promoted if it trained on more judgements; more accurate: promoted.
 
 Style-only is a model itself, trained on the same pairs. Where annotators do go by style both are right nine times in ten, and
 thirty comparisons do not tell them apart: to be one pair below must not keep back what clearly knows something.
 
-Many rounds, each a little worse within noise, cannot walk downwards: what each gives away is added up in `metrics["owed"]`,
-gains pay it back, and no promotion lets it pass MAX_OWED. So the sum of all measured gains is never further than MAX_OWED
+Many rounds, each a little worse within noise, cannot walk downwards: what each gives away is added up as `accuracy_debt`,
+gains pay it back, and no promotion lets it pass MAX_DEBT. So the sum of all measured gains is never further than MAX_DEBT
 below the highest that it ever was.
-Not covered: champions that were promoted by hand; each starts from what its own card says is owed.
+Not covered: champions that were promoted by hand; each starts from the debt on its own card.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from preference.labelling.pairs import PreferencePair, num_votes
+from preference.report_card.figures import JudgedFigures, RuleFigures
 from preference.reward_model.model import RewardModel
-from trainer.evaluation.baselines import Baseline, baselines
+from trainer.evaluation.baselines import baselines
 from trainer.evaluation.intervals import compare, share
 from trainer.evaluation.pair_rewards import Rewards, score_pairs
 
 MIN_HOLDOUT = 8
-MAX_OWED = 0.05  # of accuracy
+MAX_DEBT = 0.05  # of accuracy
 _NOISE = 0.05  # a p-value below it is no noise
 _GROWTH = 1.1
-_KEYS = {"longer": "longer_wins", "shorter": "shorter_wins", "style": "style_only"}
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,7 @@ class Verdict:
 
     promoted: bool
     reason: str
-    metrics: dict[str, Any]
+    metrics: JudgedFigures
     rewards: Rewards | None = field(default=None, repr=False, compare=False)  # the challenger's, of the held-out pairs
     champion_rewards: Rewards | None = field(default=None, repr=False, compare=False)
 
@@ -56,53 +55,58 @@ def judge(
     *,
     train: Sequence[PreferencePair],
     num_train_before: int | None,
-    owed: float = 0.0,
+    accuracy_debt: float = 0.0,
     seed: int = 0,
 ) -> Verdict:
     """The verdict on a challenger that was trained on `train`.
 
-    `holdout`: one pair for each comparison. `num_train_before`, `owed`: of the champion's card, its num_train_pairs (None
-    where it is not known; then the data counts as grown) and metrics["owed"]. `metrics`: accuracies in 0..1 and what
-    intervals.compare says of the champion and of each baseline.
+    `holdout`: one pair for each comparison. `num_train_before`, `accuracy_debt`: of the champion's card; if the number of its
+    training pairs is None, the data counts as grown.
     """
     rewards = score_pairs(challenger, holdout)
     before = score_pairs(champion, holdout) if champion is not None else None
-    metrics, rules = _measure(rewards, before, train, holdout, seed=seed)
-    refusal = _unfit(rewards) or _no_evidence(holdout) or _below_baselines(metrics, rules)
+    metrics = _measure(rewards, before, train, holdout, seed=seed)
+    refusal = _unfit(rewards) or _no_evidence(holdout) or _below_baselines(metrics)
     if refusal:
         promoted, reason = False, refusal
     elif before is None:
-        promoted, reason = True, f"{_beside_baseline(metrics, rules)}, and there was no champion"
+        promoted, reason = True, f"{_beside_baseline(metrics)}, and there was no champion"
     else:
-        now_owed = round(max(0.0, owed - metrics["gain"]), 4)
-        promoted, reason = _against_champion(metrics, rules, num_votes(train), num_train_before or 0, now_owed)
+        debt = round(max(0.0, accuracy_debt - _known(metrics.gain)), 4)
+        promoted, reason = _against_champion(metrics, num_votes(train), num_train_before or 0, debt)
         if promoted:
-            metrics["owed"] = now_owed
+            metrics = replace(metrics, accuracy_debt=debt)
     return Verdict(promoted, reason, metrics, rewards, before)
 
 
 def _measure(
     rewards: Rewards, before: Rewards | None, train: Sequence[PreferencePair], holdout: Sequence[PreferencePair], *, seed: int
-) -> tuple[dict[str, Any], list[Baseline]]:
+) -> JudgedFigures:
+    """The accuracies, and the comparisons with the champion and with each rule, that which is best in training first."""
     accuracy = share(rewards.right)
-    metrics: dict[str, Any] = {"num_pairs": len(holdout), "accuracy": accuracy["value"], "interval": accuracy["interval"]}
+    measured = JudgedFigures(num_pairs=len(holdout), accuracy=accuracy.value, interval=accuracy.interval)
     if not holdout:
-        return metrics, []
+        return measured
     rules = baselines(train, holdout)
-    metrics["baseline"] = rules[0].name
-    metrics["baselines"] = {
-        rule.name: {
-            **share(rule.outcomes),
-            "train_accuracy": round(rule.train_accuracy, 4),
-            **compare(rewards.right, rule.outcomes, seed=seed),
-        }
+    figures = {
+        rule.name: RuleFigures(
+            **vars(share(rule.outcomes)),
+            **vars(compare(rewards.right, rule.outcomes, seed=seed)),
+            train_accuracy=round(rule.train_accuracy, 4),
+        )
         for rule in rules
     }
-    metrics |= {_KEYS[name]: figures["value"] for name, figures in metrics["baselines"].items()}
-    if before is not None:
-        metrics["champion"] = share(before.right)["value"]
-        metrics |= compare(rewards.right, before.right, seed=seed)
-    return metrics, rules
+    measured = replace(
+        measured,
+        baseline=rules[0].name,
+        baselines=figures,
+        longer_wins=figures["longer"].value,
+        shorter_wins=figures["shorter"].value,
+        style_only=figures["style"].value if "style" in figures else None,
+    )
+    if before is None:
+        return measured
+    return replace(measured, champion=share(before.right).value, **vars(compare(rewards.right, before.right, seed=seed)))
 
 
 def _unfit(rewards: Rewards) -> str:
@@ -118,47 +122,49 @@ def _no_evidence(holdout: Sequence[PreferencePair]) -> str:
     return f"only {len(holdout)} held-out pairs, {MIN_HOLDOUT} are needed" if len(holdout) < MIN_HOLDOUT else ""
 
 
-def _below_baselines(metrics: dict[str, Any], rules: Sequence[Baseline]) -> str:
-    length = _length_rule(rules)
-    bar = metrics["baselines"][length]["value"]
-    if metrics["accuracy"] < bar:
-        return f"accuracy {metrics['accuracy']:.3f} is below {length}-answer-wins {bar:.3f}"
-    style, (low, high) = metrics["baselines"].get("style"), metrics["interval"]
-    if metrics["baseline"] != "style" or metrics["accuracy"] >= style["value"]:
+def _below_baselines(metrics: JudgedFigures) -> str:
+    length, accuracy = _length_rule(metrics), _known(metrics.accuracy)
+    bar = _known(metrics.baselines[length].value)
+    if accuracy < bar:
+        return f"accuracy {accuracy:.3f} is below {length}-answer-wins {bar:.3f}"
+    if metrics.baseline != "style" or accuracy >= _known(metrics.baselines["style"].value):
         return ""
-    below = f"accuracy {metrics['accuracy']:.3f} is below style-only {style['value']:.3f}"
-    if style["p_worse"] < _NOISE:
-        return f"{below} beyond noise (p {style['p_worse']:.2g})"
+    style, (low, high) = metrics.baselines["style"], metrics.interval or (0, 1)
+    below = f"accuracy {accuracy:.3f} is below style-only {style.value:.3f}"
+    if _known(style.p_worse) < _NOISE:
+        return f"{below} beyond noise (p {style.p_worse:.2g})"
     return f"{below}, and may be no better than a coin (95 % interval {low:.3f} to {high:.3f})" if low <= 0.5 else ""
 
 
-def _length_rule(rules: Sequence[Baseline]) -> str:
-    return next(rule.name for rule in rules if rule.name != "style")
+def _length_rule(metrics: JudgedFigures) -> str:
+    """The rule by length that is better on the training pairs."""
+    return next(name for name in metrics.baselines if name != "style")
 
 
-def _beside_baseline(metrics: dict[str, Any], rules: Sequence[Baseline]) -> str:
-    length = _length_rule(rules)
-    return f"accuracy {metrics['accuracy']:.3f}, {length}-answer-wins has {metrics[_KEYS[length]]:.3f}"
+def _beside_baseline(metrics: JudgedFigures) -> str:
+    length = _length_rule(metrics)
+    return f"accuracy {metrics.accuracy:.3f}, {length}-answer-wins has {metrics.baselines[length].value:.3f}"
 
 
-def _against_champion(
-    metrics: dict[str, Any], rules: Sequence[Baseline], num_train: int, num_train_before: int, owed: float
-) -> tuple[bool, str]:
+def _against_champion(metrics: JudgedFigures, num_train: int, num_train_before: int, debt: float) -> tuple[bool, str]:
     """Whether it is promoted, and why."""
-    accuracy, champion, p_worse = metrics["accuracy"], metrics["champion"], metrics["p_worse"]
-    below = f"accuracy {accuracy:.3f} is below the champion's {champion:.3f}"
-    if metrics["gain"] < 0 and p_worse < _NOISE:
+    gain, p_worse = _known(metrics.gain), _known(metrics.p_worse)
+    below = f"accuracy {metrics.accuracy:.3f} is below the champion's {metrics.champion:.3f}"
+    within = f"{below} within noise (p {p_worse:.2g})"
+    if gain < 0 and p_worse < _NOISE:
         return False, f"{below} beyond noise (p {p_worse:.2g})"
-    if metrics["gain"] < 0:
+    if gain < 0:
         grown = f"{num_train} training pairs against its {num_train_before}"
         if num_train < _GROWTH * num_train_before:
-            return False, f"{below} within noise (p {p_worse:.2g}), and {grown} are not a tenth more"
-        if owed > MAX_OWED:
-            return (
-                False,
-                f"{below} within noise (p {p_worse:.2g}), but {owed:.3f} would be given away in all since the best version",
-            )
-        return True, f"{below} within noise (p {p_worse:.2g}), with {grown}"
-    if metrics["gain"] == 0 and num_train <= num_train_before:
-        return False, f"accuracy {accuracy:.3f} is the champion's, and it trained on no more pairs ({num_train})"
-    return True, f"{_beside_baseline(metrics, rules)}, the champion has {champion:.3f}"
+            return False, f"{within}, and {grown} are not a tenth more"
+        if debt > MAX_DEBT:
+            return False, f"{within}, but {debt:.3f} would be given away in all since the best version"
+        return True, f"{within}, with {grown}"
+    if gain == 0 and num_train <= num_train_before:
+        return False, f"accuracy {metrics.accuracy:.3f} is the champion's, and it trained on no more pairs ({num_train})"
+    return True, f"{_beside_baseline(metrics)}, the champion has {metrics.champion:.3f}"
+
+
+def _known(value: float | None) -> float:
+    assert value is not None, "measured wherever there are held-out comparisons"
+    return value

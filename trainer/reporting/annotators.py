@@ -4,7 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import Any, Literal
+from typing import Literal
 
 import krippendorff
 import numpy as np
@@ -12,6 +12,7 @@ from scipy.stats import binomtest
 
 from preference.labelling.pairs import PreferencePair
 from preference.labelling.results import Side
+from preference.report_card.figures import AnnotatorFigures, People, Share
 from trainer.evaluation.intervals import share
 
 MIN_SHARED = 5  # comparisons judged by several; with fewer, agreement is None
@@ -46,30 +47,30 @@ def judgements_of(pairs: Sequence[PreferencePair]) -> list[Judgement]:
     return [_judgement(group) for group in grouped.values()]
 
 
-def annotator_figures(judgements: Sequence[Judgement]) -> dict[str, Any]:
+def people_figures(judgements: Sequence[Judgement]) -> People:
     """How far people agree, and a row for each annotator, those with most judgements first.
 
     `agreement`: how often two annotators of one comparison say the same (left, right or tie), each comparison counted once.
     `alpha`: Krippendorff's, nominal; 1 is perfect, 0 is chance. `num_shared`: comparisons that several judged. Both are None
     below MIN_SHARED of them. Where one annotator judged a task twice, the later judgement counts for agreement.
     """
-    shared = said_by_task(judgements)
+    shared = outcomes_by_task(judgements)
     counts = [Counter(outcomes.values()) for outcomes in shared.values()]
     by_annotator: dict[int | None, list[Judgement]] = defaultdict(list)
     for judgement in judgements:
         by_annotator[judgement.annotator_id].append(judgement)
     ordered = sorted(by_annotator.items(), key=lambda item: (-len(item[1]), str(item[0])))
-    return {
-        "num_annotators": len(by_annotator),
-        "num_shared": len(shared),
-        "agreement": share([_alike(count) for count in counts], at_least=MIN_SHARED),
-        "alpha": _alpha(counts),
-        "annotators": [_row(annotator, made, shared) for annotator, made in ordered[:_MOST_LISTED]],
-    }
+    return People(
+        num_annotators=len(by_annotator),
+        num_shared=len(shared),
+        agreement=share([_alike(count) for count in counts], at_least=MIN_SHARED),
+        alpha=_alpha(counts),
+        annotators=tuple(_row(annotator, made, shared) for annotator, made in ordered[:_MOST_LISTED]),
+    )
 
 
-def left_rate(judgements: Sequence[Judgement], *, at_least: int = 1) -> dict[str, Any]:
-    """How often the left answer won among those that named a side, as intervals.share says it; .5 where nobody is biased."""
+def left_rate(judgements: Sequence[Judgement], *, at_least: int = 1) -> Share:
+    """How often the left answer won among those that named a side; .5 if nobody is biased."""
     sides = [judgement.outcome for judgement in judgements if judgement.outcome in ("left", "right")]
     return share([float(side == "left") for side in sides], at_least=at_least)
 
@@ -91,13 +92,13 @@ def _judgement(group: Sequence[PreferencePair]) -> Judgement:
     )  # fmt: skip
 
 
-def said_by_task(judgements: Sequence[Judgement]) -> dict[int, dict[int, Outcome]]:
-    """For each task that several annotators judged, what each of them said; of one who did it twice, the later one."""
-    said: dict[int, dict[int, Outcome]] = defaultdict(dict)
+def outcomes_by_task(judgements: Sequence[Judgement]) -> dict[int, dict[int, Outcome]]:
+    """The outcome by annotator, of each task that several judged; of somebody who judged it twice, the later one."""
+    found: dict[int, dict[int, Outcome]] = defaultdict(dict)
     for judgement in sorted(judgements, key=lambda made: (made.judged_at or "", made.annotation_id or 0)):
         if judgement.task_id is not None and judgement.annotator_id is not None and judgement.outcome is not None:
-            said[judgement.task_id][judgement.annotator_id] = judgement.outcome
-    return {task: outcomes for task, outcomes in said.items() if len(outcomes) > 1}
+            found[judgement.task_id][judgement.annotator_id] = judgement.outcome
+    return {task: outcomes for task, outcomes in found.items() if len(outcomes) > 1}
 
 
 def _alike(count: Counter[Outcome]) -> float:
@@ -115,23 +116,23 @@ def _alpha(counts: Sequence[Counter[Outcome]]) -> float | None:
     return round(float(krippendorff.alpha(value_counts=table, level_of_measurement="nominal")), 4)
 
 
-def _row(annotator: int | None, made: Sequence[Judgement], shared: dict[int, dict[int, Outcome]]) -> dict[str, Any]:
+def _row(annotator: int | None, made: Sequence[Judgement], shared: dict[int, dict[int, Outcome]]) -> AnnotatorFigures:
     lead = [judgement.lead_seconds for judgement in made if judgement.lead_seconds is not None and judgement.lead_seconds > 0]
     alike = []
     for outcomes in shared.values():
         if annotator is not None and annotator in outcomes:
             others = Counter(outcome for other, outcome in outcomes.items() if other != annotator)
             alike.append(others[outcomes[annotator]] / others.total())
-    sides, agreement = left_rate(made), share(alike, at_least=MIN_SHARED)
-    return {
-        "annotator": annotator,
-        "num_judgements": len(made),
-        "num_ties": sum(judgement.outcome == "tie" for judgement in made),
-        "left_rate": sides,
-        "agreement": agreement,
-        "lead_seconds": round(median(lead), 1) if lead else None,
-        "flags": [*_one_sided(made), *_contrary(agreement)],
-    }
+    agreement = share(alike, at_least=MIN_SHARED)
+    return AnnotatorFigures(
+        annotator=annotator,
+        num_judgements=len(made),
+        num_ties=sum(judgement.outcome == "tie" for judgement in made),
+        left_rate=left_rate(made),
+        agreement=agreement,
+        lead_seconds=round(median(lead), 1) if lead else None,
+        flags=(*_one_sided(made), *_contrary(agreement)),
+    )
 
 
 def _one_sided(made: Sequence[Judgement]) -> list[str]:
@@ -144,7 +145,6 @@ def _one_sided(made: Sequence[Judgement]) -> list[str]:
     return []
 
 
-def _contrary(agreement: dict[str, Any]) -> list[str]:
-    """Where somebody agrees with the others less than a coin does."""
-    interval = agreement["interval"]
-    return ["disagrees with the others"] if interval is not None and interval[1] < 0.5 else []
+def _contrary(agreement: Share) -> list[str]:
+    """A flag if somebody agrees with the others less than a coin does."""
+    return ["disagrees with the others"] if agreement.interval is not None and agreement.interval[1] < 0.5 else []

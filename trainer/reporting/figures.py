@@ -1,10 +1,7 @@
-"""The figures of a report card: each takes rewards or judgements and gives back what JSON can hold.
+"""The figures of a report card, each computed from rewards or judgements; none is made up if there are too few data for it."""
 
-A figure for which there are too few data is None (or has a `value` of None beside its `count`); none is made up.
-"""
-
-import math
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,9 +9,10 @@ import numpy as np
 from scipy.stats import pearsonr, spearmanr
 
 from preference.labelling.pairs import PreferencePair, normalised
-from preference.report_card.card import ModelCard
+from preference.report_card.card import ReportCard
+from preference.report_card.figures import Bin, Followed, LaterAccuracy, LengthFigures, Reliability, Share, VersionRow
 from preference.reward_model.model import RewardModel
-from trainer.evaluation.intervals import Array, share
+from trainer.evaluation.intervals import Array, share, wilson
 from trainer.evaluation.pair_rewards import Rewards, score_pairs
 from trainer.reporting.annotators import Judgement
 
@@ -27,7 +25,7 @@ _MOST_LATER = 2000  # judgements on which prequential accuracy is measured, the 
 _MOST_VERSIONS = 50
 
 
-def reliability(confidence: Array, right: Array) -> dict[str, Any] | None:
+def reliability(confidence: Array, right: Array) -> Reliability | None:
     """Accuracy by confidence, and the expected calibration error; None below twenty pairs.
 
     `bins`: two to ten, of equally many pairs, by rising `confidence` (the mean in it, .5..1). `calibration_error`: the mean
@@ -38,11 +36,12 @@ def reliability(confidence: Array, right: Array) -> dict[str, Any] | None:
         return None
     num_bins = max(2, min(_MOST_BINS, len(right) // _PER_BIN))
     order = np.argsort(confidence, kind="stable")
-    bins = [
-        {"confidence": round(float(confidence[rows].mean()), 4), **share(right[rows])} for rows in np.array_split(order, num_bins)
-    ]
-    error = sum(row["count"] * abs(row["value"] - row["confidence"]) for row in bins) / len(right)
-    return {"calibration_error": round(float(error), 4), "confidence": round(float(confidence.mean()), 4), "bins": bins}
+    error, bins = 0.0, []
+    for rows in np.array_split(order, num_bins):
+        sure, accuracy = round(float(confidence[rows].mean()), 4), float(right[rows].mean())
+        bins.append(Bin(sure, round(accuracy, 4), wilson(accuracy, len(rows)), len(rows)))
+        error += len(rows) * abs(round(accuracy, 4) - sure) / len(right)
+    return Reliability(round(error, 4), round(float(confidence.mean()), 4), tuple(bins))
 
 
 def confidences(model: RewardModel, rewards: Rewards) -> Array:
@@ -50,7 +49,7 @@ def confidences(model: RewardModel, rewards: Rewards) -> Array:
     return np.array([model.confidence(float(a), float(b)) for a, b in zip(rewards.chosen, rewards.rejected, strict=True)])
 
 
-def reward_and_length(pairs: Sequence[PreferencePair], rewards: Rewards) -> dict[str, Any] | None:
+def reward_and_length(pairs: Sequence[PreferencePair], rewards: Rewards) -> LengthFigures | None:
     """How reward goes with length in characters; None below eight pairs.
 
     `spearman`, `pearson`: of reward and log length over all answers; `spearman_within`: of the differences within each pair,
@@ -62,33 +61,33 @@ def reward_and_length(pairs: Sequence[PreferencePair], rewards: Rewards) -> dict
     chosen, rejected = _lengths(pairs)
     length, reward = np.concatenate([chosen, rejected]), np.concatenate([rewards.chosen, rewards.rejected])
     longer, unequal = np.sign(chosen - rejected), chosen != rejected
-    points = [
-        [int(pair_length), round(float(pair_reward), 4), is_chosen]
+    points = tuple(
+        (int(pair_length), round(float(pair_reward), 4), is_chosen)
         for i in _spread(len(pairs), _MOST_POINTS // 2)
         for pair_length, pair_reward, is_chosen in (
             (chosen[i], rewards.chosen[i], 1),
             (rejected[i], rewards.rejected[i], 0),
         )
-    ]
+    )
     log_length = np.log1p(length)
-    return {
-        "spearman": _correlation(spearmanr, log_length, reward),
-        "pearson": _correlation(pearsonr, log_length, reward),
-        "spearman_within": _correlation(spearmanr, *_both_ways(np.log1p(chosen) - np.log1p(rejected), rewards.gaps)),
-        "model_prefers_longer": share(0.5 + np.sign(rewards.gaps * longer)[unequal] / 2, at_least=AT_LEAST),
-        "people_prefer_longer": share(0.5 + longer[unequal] / 2, at_least=AT_LEAST),
-        "points": points,
-    }
+    return LengthFigures(
+        spearman=_correlation(spearmanr, log_length, reward),
+        pearson=_correlation(pearsonr, log_length, reward),
+        spearman_within=_correlation(spearmanr, *_both_ways(np.log1p(chosen) - np.log1p(rejected), rewards.gaps)),
+        model_prefers_longer=share(0.5 + np.sign(rewards.gaps * longer)[unequal] / 2, at_least=AT_LEAST),
+        people_prefer_longer=share(0.5 + longer[unequal] / 2, at_least=AT_LEAST),
+        points=points,
+    )
 
 
-def length_matched(pairs: Sequence[PreferencePair], right: Array) -> dict[str, Any]:
+def length_matched(pairs: Sequence[PreferencePair], right: Array) -> Share:
     """Accuracy on pairs whose lengths differ by at most a tenth of the longer one, where length cannot help."""
     chosen, rejected = _lengths(pairs)
     return share(right[np.abs(chosen - rejected) <= _MATCHED * np.maximum(chosen, rejected)], at_least=AT_LEAST)
 
 
-def suggestions(judgements: Sequence[Judgement]) -> dict[str, Any] | None:
-    """How often people who saw a suggestion chose its side, in all and by version; None where nobody saw one.
+def suggestions(judgements: Sequence[Judgement]) -> Followed | None:
+    """How often people who saw a suggestion chose its side, in all and by version; None if nobody saw one.
 
     What they saw is known from the annotation's parent prediction. A tie is no agreement.
     """
@@ -96,17 +95,15 @@ def suggestions(judgements: Sequence[Judgement]) -> dict[str, Any] | None:
     if not seen:
         return None
     versions = sorted({made.suggested_version or "unknown" for made in seen})
-    return {
-        **_agreeing(seen),
-        "num_without": sum(made.outcome is not None for made in judgements) - len(seen),
-        "versions": {
-            name: _agreeing([made for made in seen if (made.suggested_version or "unknown") == name]) for name in versions
-        },
-    }
+    return Followed(
+        **vars(_agreeing(seen)),
+        num_without=sum(made.outcome is not None for made in judgements) - len(seen),
+        versions={name: _agreeing([made for made in seen if (made.suggested_version or "unknown") == name]) for name in versions},
+    )
 
 
-def prequential(pairs: Sequence[PreferencePair], champion: RewardModel, card: ModelCard) -> dict[str, Any] | None:
-    """How the champion did on the judgements that came after it: `version`, `value`, `interval`, `count`, or None without any.
+def prequential(pairs: Sequence[PreferencePair], champion: RewardModel, card: ReportCard) -> LaterAccuracy | None:
+    """How right the champion was on the judgements that came after it; None without any.
 
     Votes on prompts that had been judged before it was published are left out, since it may have trained on them.
     """
@@ -122,31 +119,22 @@ def prequential(pairs: Sequence[PreferencePair], champion: RewardModel, card: Mo
     )[-_MOST_LATER:]
     if not later:
         return None
-    return {"version": card.version, **share(score_pairs(champion, [pair for _, pair in later]).right, at_least=AT_LEAST)}
+    accuracy = share(score_pairs(champion, [pair for _, pair in later]).right, at_least=AT_LEAST)
+    return LaterAccuracy(**vars(accuracy), version=card.version)
 
 
-def history(earlier: Sequence[ModelCard], newest: dict[str, Any] | None) -> list[dict[str, Any]]:
+def history(earlier: Sequence[ReportCard], newest: LaterAccuracy | None) -> tuple[VersionRow, ...]:
     """One row for each earlier version, oldest first, with what its card and later ones say of it.
 
-    `newest`: the prequential entry of this round. Each round measured its champion anew, so the last word counts. A figure
-    that a card lacks, or that is not a number there, is None.
+    `newest`: the prequential accuracy of this round. Each round measured its champion anew, so the last word counts.
     """
     ordered = sorted(earlier, key=lambda card: card.created_at)[-_MOST_VERSIONS:]
-    said = {}
-    for entry in [*(card.report.get("prequential") for card in ordered if isinstance(card.report, dict)), newest]:
-        if isinstance(entry, dict) and _is_number(entry.get("value")):
-            said[entry.get("version")] = entry
-    return [
-        {
-            "version": card.version,
-            "created_at": card.created_at,
-            "promoted": bool(card.promoted),
-            "num_train_pairs": card.num_train_pairs,
-            **_accuracies(card.metrics if isinstance(card.metrics, dict) else {}),
-            "prequential": said.get(card.version),
-        }
-        for card in ordered
-    ]
+    measured = {
+        later.version: later
+        for later in (*(card.report.prequential for card in ordered), newest)
+        if later is not None and later.value is not None
+    }
+    return tuple(replace(card.row, prequential=measured.get(card.version)) for card in ordered)
 
 
 def moment_of(text: str | None) -> datetime | None:
@@ -158,17 +146,7 @@ def moment_of(text: str | None) -> datetime | None:
     return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
-def _accuracies(metrics: dict[str, Any]) -> dict[str, Any]:
-    interval = metrics.get("interval")
-    is_interval = isinstance(interval, list) and len(interval) == 2 and all(_is_number(end) for end in interval)
-    values = {name: metrics.get(name) for name in ("accuracy", "longer_wins", "shorter_wins", "style_only")}
-    return {
-        **{name: value if _is_number(value) else None for name, value in values.items()},
-        "interval": interval if is_interval else None,
-    }
-
-
-def _agreeing(seen: Sequence[Judgement]) -> dict[str, Any]:
+def _agreeing(seen: Sequence[Judgement]) -> Share:
     return share([float(made.outcome == made.suggested_side) for made in seen])
 
 
@@ -189,7 +167,3 @@ def _correlation(of: Any, first: Array, second: Array) -> float | None:
     if np.ptp(first) == 0 or np.ptp(second) == 0:
         return None
     return round(float(of(first, second).statistic), 4)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

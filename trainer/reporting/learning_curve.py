@@ -1,15 +1,14 @@
 """How accuracy grows with the number of judgements, where training is cheap enough to be repeated."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from preference.labelling.pairs import PreferencePair
+from preference.report_card.figures import CurvePoint, JudgedFigures
 from preference.reward_model.feature_extractor import Extractors, FeatureRecipe
 from preference.reward_model.model import Description
-from trainer.evaluation.intervals import share
+from trainer.evaluation.intervals import wilson
 from trainer.evaluation.pair_rewards import score_pairs
-from trainer.reporting.report import CurvePoint
 from trainer.training.frozen_head import train_head
 from trainer.training.recipes import Recipe
 
@@ -24,21 +23,22 @@ def learning_curve(
     description: Description,
     *,
     extractors: Extractors,
-    metrics: Mapping[str, Any],
-) -> list[CurvePoint]:
+    metrics: JudgedFigures,
+) -> tuple[CurvePoint, ...]:
     """Held-out accuracy of heads that were trained on shares of the pairs; empty for other recipes and for few pairs.
 
     The pairs of a share are those whose prompts have the lowest hashes, so each share holds the one before it. `metrics`: of
     the verdict on all pairs, which is the last point.
     """
     if recipe.kind != "frozen" or len(holdout) < _LEAST:
-        return []
+        return ()
     extractor = extractors(FeatureRecipe(description.base, description.layers, description.max_tokens))
     ordered = sorted(train, key=lambda pair: hashlib.sha256(pair.prompt.encode()).digest())
     points: list[CurvePoint] = []
     for num_pairs in (round(part * len(ordered)) for part in _SHARES):
         if num_pairs >= _LEAST:
             model = train_head(ordered[:num_pairs], recipe, extractor).model
-            found = share(score_pairs(model, holdout).right)
-            points.append((num_pairs, found["value"], *found["interval"]))
-    return [*points, (len(train), metrics["accuracy"], *metrics["interval"])]
+            accuracy = float(score_pairs(model, holdout).right.mean())
+            points.append(CurvePoint(num_pairs, round(accuracy, 4), wilson(accuracy, len(holdout))))
+    assert metrics.accuracy is not None, "measured, since there are held-out comparisons"
+    return (*points, CurvePoint(len(train), metrics.accuracy, metrics.interval))

@@ -1,20 +1,17 @@
-"""The report card of a version: its figures for card.json, and README.md for people, in the Hugging Face form."""
+"""The report card's figures of one round, for card.json."""
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
-from huggingface_hub import EvalResult, ModelCardData
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from numpy.typing import ArrayLike
 
 from preference.labelling.pairs import PreferencePair
-from preference.models.pretrained import title
-from preference.report_card.card import ModelCard
+from preference.report_card.card import ReportCard
+from preference.report_card.figures import CurvePoint, ReportFigures
 from preference.reward_model.model import RewardModel
 from trainer.evaluation.judge import Verdict
-from trainer.reporting.annotators import annotator_figures, judgements_of, left_rate
+from trainer.reporting.annotators import judgements_of, left_rate, people_figures
 from trainer.reporting.figures import (
     confidences,
     history,
@@ -24,109 +21,72 @@ from trainer.reporting.figures import (
     reward_and_length,
     suggestions,
 )
-from trainer.reporting.pictures import Picture
 from trainer.reporting.suggestion_effect import compared_versions, control_accuracy, suggestion_effect
 from trainer.reporting.suspect_labels import most_suspect
-from trainer.reporting.tables import Section, sections
 
-CurvePoint = tuple[int, float, float, float]  # pairs trained on, held-out accuracy, and its interval's ends
+
+@dataclass(frozen=True, eq=False)
+class RoundPairs:
+    """What a round made of the judgements."""
+
+    train: Sequence[PreferencePair]
+    holdout: Sequence[PreferencePair]  # one for each held-out comparison, in the order in which the judge scored them
+    votes: Sequence[PreferencePair]  # all that are held out
+    dropped: Mapping[str, int]  # judgements that became no pair, by reason
+    gaps: ArrayLike | None  # TrainingResult.gaps, of `train`
+
+
+@dataclass(frozen=True, eq=False)
+class EarlierVersions:
+    """The versions that are known when a round is reported."""
+
+    cards: Sequence[ReportCard]  # of all that can be read
+    champion: RewardModel | None  # None without one, and if it cannot be loaded
+    champion_card: ReportCard | None
+    load: Callable[[str], RewardModel]  # gives one of them, or raises PairloopError
 
 
 def report_figures(
-    verdict: Verdict,
     challenger: RewardModel,
+    verdict: Verdict,
     *,
-    train: Sequence[PreferencePair],
-    holdout: Sequence[PreferencePair],
-    votes: Sequence[PreferencePair],
-    gaps: ArrayLike | None,
-    champion: RewardModel | None,
-    champion_card: ModelCard | None,
-    earlier: Sequence[ModelCard],
-    dropped: Mapping[str, int],
+    pairs: RoundPairs,
+    earlier: EarlierVersions,
     learning_curve: Sequence[CurvePoint] = (),
     project_url: str,
-    load: Callable[[str], RewardModel],
-) -> dict[str, Any]:
-    """The figures of ModelCard.report, as JSON can hold them; what there are too few data for is None.
+) -> ReportFigures:
+    """The figures of ReportCard.report; what there are too few data for is None.
 
-    `holdout`: the comparisons that the verdict was found on, in that order; `votes`: all held-out pairs. `gaps`: Trained.gaps,
-    of `train`. `earlier`: the cards of all earlier versions that can be read. `project_url`: the project's
-    page in Label Studio. `load` gives an earlier version, or raises PairloopError. Scores nothing but, with the champion, the judgements that came
-    after it, and, with the version that was served, those of the control group.
+    `project_url`: the project's page in Label Studio. The champion scores the judgements that are newer than itself, and the
+    versions that were served score those of the control group. Nothing else is scored.
     """
-    every = [*train, *votes]
+    every = [*pairs.train, *pairs.votes]
     judgements = judgements_of(every)
     rewards, before = verdict.rewards, verdict.champion_rewards
-    is_scored = rewards is not None and bool(np.isfinite(rewards.gaps).all())
-    ahead = prequential(every, champion, champion_card) if champion is not None and champion_card is not None else None
-    return {
-        "people": annotator_figures(judgements),
-        "left_rate": left_rate(judgements),
-        "suggestions": suggestions(judgements),
-        "suggestion_effect": suggestion_effect(every, cards=earlier, load=load),
-        "control_accuracy": control_accuracy(
-            holdout,
+    if rewards is not None and not np.isfinite(rewards.gaps).all():
+        rewards = None
+    later = None
+    if earlier.champion is not None and earlier.champion_card is not None:
+        later = prequential(every, earlier.champion, earlier.champion_card)
+    num_ties = sum(made.outcome == "tie" for made in judgements)
+    return ReportFigures(
+        people=people_figures(judgements),
+        left_rate=left_rate(judgements),
+        suggestions=suggestions(judgements),
+        suggestion_effect=suggestion_effect(every, cards=earlier.cards, load=earlier.load),
+        control_accuracy=control_accuracy(
+            pairs.holdout,
             compared_versions(judgements),
-            this=rewards.right if rewards and is_scored else None,
+            this=rewards.right if rewards is not None else None,
             champion=before.right if before is not None else None,
         ),
-        "num_ties": sum(made.outcome == "tie" for made in judgements) + dropped.get("tie", 0) + dropped.get("both bad", 0),
-        "dropped": dict(dropped),
-        "reliability": reliability(confidences(challenger, rewards), rewards.right) if rewards and is_scored else None,
-        "length": reward_and_length(holdout, rewards) if rewards and is_scored else None,
-        "length_matched": length_matched(holdout, rewards.right) if rewards and is_scored else None,
-        "learning_curve": [
-            {"num_pairs": num_pairs, "accuracy": round(accuracy, 4), "interval": [round(low, 4), round(high, 4)]}
-            for num_pairs, accuracy, low, high in learning_curve
-        ],
-        "prequential": ahead,
-        "versions": history(earlier, ahead),
-        "suspects": most_suspect(train, gaps, temperature=challenger.description.temperature, project_url=project_url),
-    }
-
-
-def model_card(card: ModelCard, pictures: Sequence[Picture] = ()) -> str:
-    """The README.md of a version, with the pictures that lie beside it."""
-    name = f"pairloop-project-{card.project_id}"
-    accuracy = card.metrics.get("accuracy")
-    results = [
-        EvalResult(
-            task_type="text-classification",
-            task_name="Preference between two answers",
-            dataset_type="label-studio",
-            dataset_name=f"Held-out comparisons of Label Studio project {card.project_id}",
-            dataset_split="holdout",
-            metric_type="accuracy",
-            metric_name="Pairwise accuracy",
-            metric_value=accuracy,
-        )
-    ]
-    metadata = ModelCardData(
-        library_name="pairloop",
-        tags=["reward-model", "preference", "label-studio"],
-        pipeline_tag="text-classification",
-        model_name=name,
-        eval_results=results if accuracy is not None else None,
-    ).to_yaml()
-    first, *others = sections(card)
-    folder = FileSystemLoader(Path(__file__).parent / "templates")
-    template = Environment(loader=folder, undefined=StrictUndefined, autoescape=False).get_template("README.md.jinja")  # noqa: S701 - Markdown, not HTML
-    text = template.render(
-        card=card,
-        base=title(card.base),
-        metadata=metadata,
-        accuracy=_markdown(first),
-        others=[(section.title, _markdown(section)) for section in others],
-        pictures=pictures,
+        num_ties=num_ties + pairs.dropped.get("tie", 0) + pairs.dropped.get("both bad", 0),
+        dropped=dict(pairs.dropped),
+        reliability=reliability(confidences(challenger, rewards), rewards.right) if rewards is not None else None,
+        length=reward_and_length(pairs.holdout, rewards) if rewards is not None else None,
+        length_matched=length_matched(pairs.holdout, rewards.right) if rewards is not None else None,
+        learning_curve=tuple(learning_curve),
+        prequential=later,
+        versions=history(earlier.cards, later),
+        suspects=most_suspect(pairs.train, pairs.gaps, temperature=challenger.description.temperature, project_url=project_url),
     )
-    return text.rstrip() + "\n"
-
-
-def _markdown(section: Section) -> str:
-    lines = [section.header, ("---",) * len(section.header), *section.rows]
-    return "\n".join(f"| {' | '.join(_cell(cell) for cell in line)} |".replace("|  |", "| |") for line in lines)
-
-
-def _cell(text: str) -> str:
-    return f"[open]({text})" if text.startswith("http") else " ".join(text.split()).replace("|", "\\|")

@@ -1,14 +1,16 @@
-"""How far suggestions move people: judgements made with one, beside those of the control group, which saw none.
+"""How far suggestions move people: judgements made with a suggestion, beside those of the control group, which saw none.
 
-Who saw what is known from the prediction that an annotation was made from, never from today's settings. Compared are versions
-that did both: suggested, and showed nothing to some. Left out are judgements of a version that may have trained on them: those
-on prompts that somebody had judged before it was published.
+Whether an annotator saw a suggestion is read from the prediction that the annotation was made from. Today's settings say nothing
+about it.
 
-Uncertainty sampling serves the least certain tasks first, and the control group in any order. So people agree less with
-suggestions than with what the control group was not shown, even where suggestions move nobody. Only judgements on which the
-model was about as sure are therefore compared, and the differences averaged over the tasks that had a suggestion.
+Judgements are compared if their version suggested on some tasks and showed nothing on others, and if nobody had judged their
+prompt before the version was published. The version may have trained on prompts that were judged earlier.
 
-Not covered: SUGGEST=none set while a version is served, whose judgements then count as the control group's.
+Uncertainty sampling serves the least certain tasks first, and the tasks of the control group come in any order. So people agree
+with the model less often on tasks with a suggestion, even if suggestions move nobody. Each task is therefore compared only with
+tasks on which the model is about as sure.
+
+Not covered: SUGGEST=none set while a version is served; its judgements then count as the control group's.
 """
 
 import logging
@@ -16,91 +18,110 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from datetime import datetime
 
 import numpy as np
+from numpy.typing import NDArray
 
 from preference.errors import PairloopError
 from preference.labelling.pairs import PreferencePair, normalised
 from preference.labelling.results import Side
-from preference.report_card.card import ModelCard
+from preference.report_card.card import ReportCard
+from preference.report_card.figures import ControlAccuracy, JudgementGroup, ShareDifference, SuggestionEffect
 from preference.reward_model.model import RewardModel
 from trainer.evaluation.intervals import Array, middle, share
-from trainer.reporting.annotators import Judgement, judgements_of, left_rate, said_by_task
+from trainer.reporting.annotators import Judgement, judgements_of, left_rate, outcomes_by_task
 from trainer.reporting.figures import AT_LEAST, moment_of
 
 logger = logging.getLogger("pairloop.reporting")
-MOVED = 0.05  # by so much more often than this, surely, do people choose the model's side: then the report warns
-_MOST_BLIND = 500  # of the control group's judgements, the newest: each costs the version that was served two rewards
-_PER_STRATUM, _MOST_STRATA = 20, 4  # of the control group's
-# Of the control group's. What is taken off within strata supposes a model that is right as often as it says: where it is too
-# sure, fewer and wider strata show people as moved whom nothing moves. Simulated with people who agree as often however sure
-# it is, and a tenth of the tasks judged: false warnings in 8 % of reports at 40 and 50, in 3 to 5 % from 60 on.
+MOVED = 0.05  # the report warns if people choose the model's side by more than this more often, beyond doubt
+_MOST_BLIND = 500  # judgements of the control group, the newest: each costs the version that was served two rewards
+_PER_STRATUM, _MOST_STRATA = 20, 4  # of the control group's judgements
+# Judgements of the control group, for a value. What is subtracted within strata supposes a model that is right as often as it is
+# sure. If it is too sure, fewer and wider strata show people as moved whom nothing moves. Simulated with people who agree as often
+# however sure it is, and a tenth of the tasks judged: false warnings in 8 % of reports at 40 and 50, in 3 to 5 % from 60 on.
 _LEAST_BLIND = 3 * _PER_STRATUM
 _Z = 1.959964  # of a 95 % interval
 
 
 @dataclass(frozen=True)
-class _Model:
-    """What the served version held of a task."""
+class _Preference:
+    """The side that the served version prefers of a task, and how sure it is of it."""
 
     side: Side
     confidence: float
 
 
-def suggestion_effect(
-    pairs: Sequence[PreferencePair], *, cards: Sequence[ModelCard], load: Callable[[str], RewardModel]
-) -> dict[str, Any] | None:
-    """Judgements with and without a suggestion; None where no version had both.
+@dataclass(frozen=True, eq=False)
+class _Agreement:
+    """Of some judgements: whether people chose the model's side, and how sure the model is of it."""
 
-    `cards`: of all versions that may have been served; `load` gives one of them, or raises PairloopError. `with_suggestion`,
-    `without`: num_judgements; `model_side`, how often the judged side is that of the version that was served (for the control
-    group, as that version says now); `majority`, how often most of the others said the same of the task; `left_rate`;
-    `lead_seconds`, the median. `moves`: how much more often people choose the model's side where it is suggested, -1..1, among
-    tasks on which the model is as sure; its value is None below _LEAST_BLIND of the control group. `warning`: a sentence where
-    the lower end of its interval is above MOVED, else None. `left_out`: judgements that are not compared, by reason.
+    agrees: Array  # (num_judgements,) 1 or 0
+    confidence: Array  # (num_judgements,) .5..1
+
+    def __len__(self) -> int:
+        return len(self.agrees)
+
+    def only(self, rows: NDArray[np.bool_]) -> "_Agreement":
+        """The same of some of them."""
+        return _Agreement(self.agrees[rows], self.confidence[rows])
+
+
+def suggestion_effect(
+    pairs: Sequence[PreferencePair], *, cards: Sequence[ReportCard], load: Callable[[str], RewardModel]
+) -> SuggestionEffect | None:
+    """Judgements made with a suggestion beside those of the control group; None if no version has both.
+
+    `cards`: of all versions that may have been served. `load`: gives one of those versions, or raises PairloopError. For the
+    control group, the model's side is what the version that was served says of the task now. `warning` is a sentence if the
+    lower end of the interval of `moves` is above MOVED.
     """
     judgements = [made for made in judgements_of(pairs) if made.outcome is not None]
     versions = compared_versions(judgements)
     if not versions:
         return None
     left_out: Counter[str] = Counter()
-    fresh = _fresh(judgements, pairs, versions, cards, left_out=left_out)
-    suggested = [made for made in fresh if made.suggested_side is not None]
-    blind = [made for made in fresh if made.is_blind]
-    models = [_suggested(made) for made in suggested]
-    hidden = _served(blind, load, left_out=left_out)
-    others = said_by_task(judgements)
-    moves = _moves(_agreeing(suggested, models), _agreeing(blind, hidden))
-    return {
-        "with_suggestion": _group(suggested, [made.suggested_side for made in suggested], others),
-        "without": _group(blind, [model.side if model else None for model in hidden], others),
-        "moves": moves,
-        "warning": _warning(moves),
-        "left_out": dict(left_out),
-    }
+    comparable = _comparable(judgements, pairs, versions, cards, left_out=left_out)
+    suggested = [made for made in comparable if made.suggested_side is not None]
+    blind = [made for made in comparable if made.is_blind]
+    preferences = _preferences(blind, load, left_out=left_out)
+    outcomes = outcomes_by_task(judgements)
+    moves = _moves(_agreement(suggested, [_suggestion(made) for made in suggested]), _agreement(blind, preferences))
+    return SuggestionEffect(
+        with_suggestion=_group(suggested, [made.suggested_side for made in suggested], outcomes),
+        without=_group(blind, [known.side if known else None for known in preferences], outcomes),
+        moves=moves,
+        warning=_warning(moves),
+        left_out=dict(left_out),
+    )
 
 
-def control_accuracy(holdout: Sequence[PreferencePair], versions: set[str], **right: Array | None) -> dict[str, Any]:
-    """Each model's accuracy on the control group's held-out comparisons, from whether it is right on each of `holdout`."""
+def control_accuracy(
+    holdout: Sequence[PreferencePair], versions: set[str], *, this: Array | None, champion: Array | None
+) -> ControlAccuracy:
+    """The accuracy of both models on the control group's held-out comparisons.
+
+    `versions`: those of compared_versions. `this`, `champion`: whether the model is right on each of `holdout`.
+    """
     rows = np.array([pair.is_blind and pair.suggested_version in versions for pair in holdout], bool)
-    return {name: None if values is None else share(values[rows], at_least=AT_LEAST) for name, values in right.items()}
+    both = [None if right is None else share(right[rows], at_least=AT_LEAST) for right in (this, champion)]
+    return ControlAccuracy(*both)
 
 
 def compared_versions(judgements: Sequence[Judgement]) -> set[str]:
-    """The versions of which people judged suggestions, and tasks on which they showed nothing."""
+    """The versions that suggested on some judged tasks and showed nothing on others."""
     suggested = {made.suggested_version for made in judgements if made.suggested_side is not None}
     blind = {made.suggested_version for made in judgements if made.is_blind}
     return {version for version in suggested & blind if version is not None}
 
 
-def _fresh(
-    judgements: Sequence[Judgement], pairs: Sequence[PreferencePair], versions: set[str], cards: Sequence[ModelCard], *,
+def _comparable(
+    judgements: Sequence[Judgement], pairs: Sequence[PreferencePair], versions: set[str], cards: Sequence[ReportCard], *,
     left_out: Counter[str],
 ) -> list[Judgement]:  # fmt: skip
     """Those of compared versions on which their version cannot have trained."""
     published = {card.version: moment_of(card.created_at) for card in cards}
-    times: dict[str, list[Any]] = defaultdict(list)
+    times: dict[str, list[datetime | None]] = defaultdict(list)
     for pair in pairs:
         times[normalised(pair.prompt)].append(moment_of(pair.judged_at))
     found = []
@@ -119,17 +140,17 @@ def _fresh(
     return found
 
 
-def _suggested(made: Judgement) -> _Model | None:
+def _suggestion(made: Judgement) -> _Preference | None:
     if made.suggested_side is None or made.suggested_confidence is None:
         return None
-    return _Model(made.suggested_side, made.suggested_confidence)
+    return _Preference(made.suggested_side, made.suggested_confidence)
 
 
-def _served(
+def _preferences(
     blind: Sequence[Judgement], load: Callable[[str], RewardModel], *, left_out: Counter[str]
-) -> list[_Model | None]:  # fmt: skip
-    """What the version that was served holds of each task; None of older ones, and where it cannot be loaded or asked."""
-    found: list[_Model | None] = [None for _ in blind]
+) -> list[_Preference | None]:
+    """What the version that was served prefers of each task; None for older ones, and if it cannot be loaded or asked."""
+    found: list[_Preference | None] = [None for _ in blind]
     newest = sorted(range(len(blind)), key=lambda i: blind[i].judged_at or "")[-_MOST_BLIND:]
     by_version: dict[str, list[int]] = defaultdict(list)
     for i in newest:
@@ -139,88 +160,93 @@ def _served(
         try:
             model = load(version)
             rewards = model.score([prompt for prompt, _ in texts], [answer for _, answer in texts]).reshape(-1, 2).tolist()
-        except PairloopError as error:  # a figure of a report, for which no trained round is lost
+        except PairloopError as error:  # no trained round is lost for a figure of its report
             left_out["its version cannot be loaded or asked"] += len(places)
             logger.warning("%d judgements of the control group are not compared: %s: %s", len(places), version, error)
             continue
         for i, (left, right) in zip(places, rewards, strict=True):
             if math.isfinite(left - right):
-                found[i] = _Model("left" if left >= right else "right", model.confidence(left, right))
+                found[i] = _Preference("left" if left >= right else "right", model.confidence(left, right))
     return found
 
 
 def _group(
-    judgements: Sequence[Judgement], sides: Sequence[Side | None], others: Mapping[int, Mapping[int, str]]
-) -> dict[str, Any]:
+    judgements: Sequence[Judgement], sides: Sequence[Side | None], outcomes: Mapping[int, Mapping[int, str]]
+) -> JudgementGroup:
+    """`sides`: the model's, of each judgement. `outcomes`: those of outcomes_by_task."""
     known = [(made, side) for made, side in zip(judgements, sides, strict=True) if side is not None]
     lead = [made.lead_seconds for made in judgements if made.lead_seconds is not None and made.lead_seconds > 0]
-    return {
-        "num_judgements": len(judgements),
-        "model_side": share([float(made.outcome == side) for made, side in known], at_least=AT_LEAST),
-        "majority": share([agrees for made in judgements for agrees in _with_majority(made, others)], at_least=AT_LEAST),
-        "left_rate": left_rate(judgements, at_least=AT_LEAST),
-        "lead_seconds": middle(lead, at_least=AT_LEAST),
-    }
+    return JudgementGroup(
+        num_judgements=len(judgements),
+        model_side=share([float(made.outcome == side) for made, side in known], at_least=AT_LEAST),
+        majority=share([agrees for made in judgements for agrees in _with_majority(made, outcomes)], at_least=AT_LEAST),
+        left_rate=left_rate(judgements, at_least=AT_LEAST),
+        lead_seconds=middle(lead, at_least=AT_LEAST),
+    )
 
 
-def _with_majority(made: Judgement, others: Mapping[int, Mapping[int, str]]) -> list[float]:
-    """Whether it is what most of the others said of its task, a part where several things were said as often; [] without others."""
+def _with_majority(made: Judgement, outcomes: Mapping[int, Mapping[int, str]]) -> list[float]:
+    """[1] if most of the others judged the task alike, [0] if not, a part of 1 if several outcomes are as frequent; [] without others."""
     if made.task_id is None or made.annotator_id is None:
         return []
-    said = Counter(outcome for who, outcome in others.get(made.task_id, {}).items() if who != made.annotator_id)
-    most = [outcome for outcome, count in said.items() if count == max(said.values())]
+    others = Counter(outcome for who, outcome in outcomes.get(made.task_id, {}).items() if who != made.annotator_id)
+    most = [outcome for outcome, count in others.items() if count == max(others.values())]
     return [(made.outcome in most) / len(most)] if most else []
 
 
-def _agreeing(judgements: Sequence[Judgement], models: Sequence[_Model | None]) -> tuple[Array, Array]:
-    """(whether each judged side is the model's, how sure the model is), of those of which the model's is known."""
-    known = [(made, model) for made, model in zip(judgements, models, strict=True) if model is not None]
-    agrees = np.array([made.outcome == model.side for made, model in known], float)
-    return agrees, np.array([model.confidence for _, model in known], float)
+def _agreement(judgements: Sequence[Judgement], preferences: Sequence[_Preference | None]) -> _Agreement:
+    """Of those judgements for which the model's preference is known."""
+    known = [(made, preference) for made, preference in zip(judgements, preferences, strict=True) if preference is not None]
+    return _Agreement(
+        np.array([made.outcome == preference.side for made, preference in known], float),
+        np.array([preference.confidence for _, preference in known], float),
+    )
 
 
-def _moves(suggested: tuple[Array, Array], blind: tuple[Array, Array]) -> dict[str, Any]:
-    """The difference within strata of like confidence, weighted as the tasks with a suggestion are, and its 95 % interval.
+def _moves(suggested: _Agreement, blind: _Agreement) -> ShareDifference:
+    """How much more often people choose the model's side if it is suggested, among tasks on which the model is as sure.
 
-    Strata hold equally many of the control group; what is left of the difference in confidence within one is taken off. The
-    interval adds an agreement and a disagreement to each side of each stratum, so that few judgements which all agree are not
-    taken for certainty (Agresti and Caffo 2000, "Simple and effective confidence intervals", The American Statistician 54).
+    Tasks are divided into strata of like confidence, which hold equally many of the control group. The differences of the strata
+    are averaged, weighted as the tasks with a suggestion are.
     """
-    (seen, sure), (unseen, hidden) = suggested, blind
-    count = min(len(seen), len(unseen))
-    if count < AT_LEAST or len(unseen) < _LEAST_BLIND:
-        return {"value": None, "interval": None, "count": count}
-    num_strata = min(_MOST_STRATA, len(unseen) // _PER_STRATUM)
-    edges = np.quantile(hidden, np.arange(1, num_strata) / num_strata)
-    places = np.digitize(sure, edges), np.digitize(hidden, edges)
-    rows = []  # for each stratum that has both: weight, difference, the interval's middle, its variance
-    for stratum in set(places[0]) & set(places[1]):
-        in_first, in_second = places[0] == stratum, places[1] == stratum
-        first, second = seen[in_first], unseen[in_second]
-        expected = float(sure[in_first].mean() - hidden[in_second].mean())
-        rates = [((agrees.sum() + 1) / (len(agrees) + 2), len(agrees) + 2) for agrees in (first, second)]
-        rows.append(
-            (
-                len(first),
-                float(first.mean() - second.mean()) - expected,
-                float(rates[0][0] - rates[1][0]) - expected,
-                float(sum(rate * (1 - rate) / size for rate, size in rates)),
-            )
-        )
-    if not rows:
-        return {"value": None, "interval": None, "count": count}
-    weights, differences, middles, variances = np.array(rows).T
-    weights = weights / weights.sum()
-    half = _Z * float(np.sqrt(weights**2 @ variances))
-    low, high = max(float(weights @ middles) - half, -1.0), min(float(weights @ middles) + half, 1.0)
-    return {"value": round(float(weights @ differences), 4), "interval": [round(low, 4), round(high, 4)], "count": count}
+    count = min(len(suggested), len(blind))
+    if count < AT_LEAST or len(blind) < _LEAST_BLIND:
+        return ShareDifference(count=count)
+    num_strata = min(_MOST_STRATA, len(blind) // _PER_STRATUM)
+    edges = np.quantile(blind.confidence, np.arange(1, num_strata) / num_strata)
+    places = np.digitize(suggested.confidence, edges), np.digitize(blind.confidence, edges)
+    strata = [
+        _stratum(suggested.only(places[0] == number), blind.only(places[1] == number))
+        for number in set(places[0]) & set(places[1])
+    ]
+    if not strata:
+        return ShareDifference(count=count)
+    sizes, differences, middles, variances = np.array(strata).T
+    weights = sizes / sizes.sum()
+    center, half = float(weights @ middles), _Z * float(np.sqrt(weights**2 @ variances))
+    low, high = max(center - half, -1.0), min(center + half, 1.0)
+    return ShareDifference(round(float(weights @ differences), 4), (round(low, 4), round(high, 4)), count)
 
 
-def _warning(moves: Mapping[str, Any]) -> str | None:
-    if moves["interval"] is None or moves["interval"][0] <= MOVED:
+def _stratum(suggested: _Agreement, blind: _Agreement) -> tuple[float, float, float, float]:
+    """Of one stratum: its size, the difference, the middle of the difference's interval, and its variance.
+
+    Confidence still differs a little within a stratum, which is subtracted. The interval adds an agreement and a disagreement to
+    each side, so that a few judgements which all agree are not taken for certainty (Agresti and Caffo 2000, "Simple and effective
+    confidence intervals", The American Statistician 54).
+    """
+    expected = float(suggested.confidence.mean() - blind.confidence.mean())
+    first, second = ((side.agrees.sum() + 1) / (len(side) + 2) for side in (suggested, blind))
+    variance = first * (1 - first) / (len(suggested) + 2) + second * (1 - second) / (len(blind) + 2)
+    difference = float(suggested.agrees.mean() - blind.agrees.mean()) - expected
+    return len(suggested), difference, float(first - second) - expected, float(variance)
+
+
+def _warning(moves: ShareDifference) -> str | None:
+    if moves.interval is None or moves.interval[0] <= MOVED:
         return None
-    low, high = moves["interval"]
+    low, high = moves.interval
     return (
-        f"suggestions move people: they choose the model's side {moves['value']:+.2f} more often where it is suggested "
+        f"suggestions move people: they choose the model's side {moves.value:+.2f} more often where it is suggested "
         f"(95 % interval {low:+.2f} to {high:+.2f}); SUGGEST=scores or none shows less"
     )

@@ -10,13 +10,13 @@ from scipy.special import expit
 
 from preference.errors import StudioNotFound
 from preference.labelling.pairs import PreferencePair
+from preference.report_card.figures import SuspectLabel
 from preference.studio.project import LabelStudioProject
 from preference.studio.task import Task
 
 META_KEY = "pairloop_suspect"
 NUM_SUSPECTS = 20
 _LEAST_SURE = 0.6  # that a label is wrong. With a tenth of 250 hh-rlhf labels turned: of 20 named 6 were, at 2/3 three of 4
-Suspect = dict[str, Any]
 
 
 def most_suspect(
@@ -26,7 +26,7 @@ def most_suspect(
     temperature: float,
     project_url: str,
     most: int = NUM_SUSPECTS,
-) -> list[Suspect]:
+) -> tuple[SuspectLabel, ...]:
     """The votes that models which did not see them contradict most, worst first; empty without such models.
 
     `gaps`: Trained.gaps, of these pairs. `temperature`: of the reward model; `probability` = sigmoid(gap / temperature), that
@@ -34,29 +34,29 @@ def most_suspect(
     that it is wrong as it is, on average, that a label is right, and .6 (confident learning: Northcutt et al., arXiv 1911.00068).
     """
     if gaps is None:
-        return []
+        return ()
     gap = np.asarray(gaps, dtype=float)
     votes = [i for i, pair in enumerate(train) if pair.kind == "vote" and np.isfinite(gap[i])]
     if not votes:
-        return []
+        return ()
     probability = expit(gap / temperature)
     usual = max(_LEAST_SURE, float(probability[votes].mean()))
     found = sorted((i for i in votes if gap[i] < 0 and 1 - probability[i] >= usual), key=lambda i: gap[i])
-    return [
-        {
-            "task": train[i].task_id,
-            "annotation": train[i].annotation_id,
-            "annotator": train[i].annotator_id,
-            "gap": round(float(gap[i]), 4),
-            "probability": round(float(probability[i]), 4),
-            "link": f"{project_url}/data?task={train[i].task_id}" if train[i].task_id is not None else None,
-        }
+    return tuple(
+        SuspectLabel(
+            task=train[i].task_id,
+            annotation=train[i].annotation_id,
+            annotator=train[i].annotator_id,
+            gap=round(float(gap[i]), 4),
+            probability=round(float(probability[i]), 4),
+            link=f"{project_url}/data?task={train[i].task_id}" if train[i].task_id is not None else None,
+        )
         for i in found[:most]
-    ]
+    )
 
 
 def mark_suspects(
-    project: LabelStudioProject, suspects: Sequence[Suspect], *, version: str, marked_before: Iterable[int] = ()
+    project: LabelStudioProject, suspects: Sequence[SuspectLabel], *, version: str, marked_before: Iterable[int] = ()
 ) -> Counter[str]:
     """How many tasks were `marked`, were `already`, lost their mark (`cleared`), had none to lose (`clear`), are `gone`.
 
@@ -65,9 +65,9 @@ def mark_suspects(
     """
     marks: dict[int, dict[str, Any]] = {}
     for suspect in suspects:  # worst first, and one task may have several
-        if suspect["task"] is not None:
-            mark = {key: suspect[key] for key in ("annotation", "annotator", "gap", "probability")}
-            marks.setdefault(suspect["task"], {**mark, "version": version})
+        if suspect.task is not None:
+            mark = {key: getattr(suspect, key) for key in ("annotation", "annotator", "gap", "probability")}
+            marks.setdefault(suspect.task, {**mark, "version": version})
     asked = sorted({*marks, *marked_before})
     tasks = project.tasks(asked)
     return Counter(_mark(project, tasks.get(task_id), marks.get(task_id)) for task_id in asked)

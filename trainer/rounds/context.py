@@ -5,7 +5,7 @@ from functools import cached_property
 
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import Versions
-from preference.report_card.card import ModelCard
+from preference.report_card.card import ReportCard
 from preference.reward_model.feature_extractor import Extractors
 from preference.reward_model.model import RewardModel
 from preference.reward_model.probe import load_version
@@ -30,7 +30,7 @@ class RoundContext:
         return UnfinishedRound(self.folder)
 
     @cached_property
-    def cards(self) -> list[ModelCard]:
+    def cards(self) -> list[ReportCard]:
         """The cards of all earlier versions, latest first, without damaged ones."""
         return list(Versions(self.folder).cards())
 
@@ -40,7 +40,7 @@ class RoundContext:
         return Versions(self.folder).champion()
 
     @property
-    def champion_card(self) -> ModelCard | None:
+    def champion_card(self) -> ReportCard | None:
         """Its card; None if there is none, or it is damaged."""
         return self._card(self.champion)
 
@@ -54,5 +54,5 @@ class RoundContext:
             self.folder, version, card=self._card(version), extractor=self.extractors, device=self.extractors.device
         )
 
-    def _card(self, version: str | None) -> ModelCard | None:
+    def _card(self, version: str | None) -> ReportCard | None:
         return next((card for card in self.cards if card.version == version), None)

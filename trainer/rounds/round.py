@@ -9,14 +9,14 @@ import logging
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from preference.atomic_files import DISK_FULL
 from preference.errors import PairloopError, RegistryError, StudioUnreachable
 from preference.labelling.pairs import num_votes
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import Versions
-from preference.report_card.card import ModelCard
+from preference.report_card.card import ReportCard
+from preference.report_card.figures import ReportFigures
 from preference.reward_model.feature_cache import prune_features
 from preference.reward_model.feature_extractor import Extractors
 from preference.reward_model.model import RewardModel
@@ -25,8 +25,9 @@ from preference.settings import Settings
 from preference.studio.project import LabelStudioProject
 from trainer.evaluation.judge import Verdict, judge
 from trainer.reporting.learning_curve import learning_curve
-from trainer.reporting.pictures import draw_pictures
-from trainer.reporting.report import model_card, report_figures
+from trainer.reporting.model_card import model_card
+from trainer.reporting.picture_files import draw_pictures
+from trainer.reporting.report import EarlierVersions, RoundPairs, report_figures
 from trainer.rounds.context import RoundContext
 from trainer.rounds.outcome import Round
 from trainer.rounds.reading import Reading, read_pairs, reason_to_skip
@@ -126,7 +127,7 @@ def _judge(context: RoundContext, challenge: _Challenge) -> Verdict:
     card = context.champion_card if challenge.champion is not None else None
     verdict = judge(
         challenge.trained.model, challenge.champion, challenge.reading.holdout, train=challenge.snapshot.pairs,
-        num_train_before=card.num_train_pairs if card else None, owed=float(card.metrics.get("owed", 0)) if card else 0.0,
+        num_train_before=card.num_train_pairs if card else None, accuracy_debt=card.metrics.accuracy_debt if card else 0.0,
         seed=context.settings.seed,
     )  # fmt: skip
     if context.champion is None or challenge.champion is not None:
@@ -135,10 +136,10 @@ def _judge(context: RoundContext, challenge: _Challenge) -> Verdict:
     return replace(verdict, reason=reason)
 
 
-def _card(context: RoundContext, challenge: _Challenge, verdict: Verdict) -> ModelCard:
+def _card(context: RoundContext, challenge: _Challenge, verdict: Verdict) -> ReportCard:
     """All but the seconds and the figures."""
     settings, snapshot = context.settings, challenge.snapshot
-    return ModelCard(
+    return ReportCard(
         project_id=context.project.id,
         recipe=settings.training.recipe,
         base=settings.training.reward_base,
@@ -159,21 +160,23 @@ def _card(context: RoundContext, challenge: _Challenge, verdict: Verdict) -> Mod
     )
 
 
-def _figures(context: RoundContext, challenge: _Challenge, verdict: Verdict) -> dict[str, Any]:
+def _figures(context: RoundContext, challenge: _Challenge, verdict: Verdict) -> ReportFigures:
     reading, snapshot, trained = challenge.reading, challenge.snapshot, challenge.trained
     recipe, description = RECIPES[context.settings.training.recipe], trained.model.description
     curve = learning_curve(
         snapshot.pairs, reading.holdout, recipe, description, extractors=context.extractors, metrics=verdict.metrics
     )
     return report_figures(
-        verdict, trained.model, train=snapshot.pairs, holdout=reading.holdout, votes=reading.votes, gaps=trained.gaps,
-        champion=challenge.champion, champion_card=context.champion_card, earlier=context.cards, dropped=snapshot.dropped,
-        learning_curve=curve, project_url=f"{context.settings.studio.page}/projects/{context.project.id}",
-        load=context.load,
-    )  # fmt: skip
+        trained.model,
+        verdict,
+        pairs=RoundPairs(snapshot.pairs, reading.holdout, reading.votes, snapshot.dropped, trained.gaps),
+        earlier=EarlierVersions(context.cards, challenge.champion, context.champion_card, context.load),
+        learning_curve=curve,
+        project_url=f"{context.settings.studio.page}/projects/{context.project.id}",
+    )
 
 
-def _publish(context: RoundContext, draft: Path, card: ModelCard) -> Round:
+def _publish(context: RoundContext, draft: Path, card: ReportCard) -> Round:
     (draft / "README.md").write_text(model_card(card, draw_pictures(card, draft)), encoding="utf-8")
     versions = Versions(context.folder)
     version = versions.publish(draft, card)

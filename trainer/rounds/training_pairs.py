@@ -25,7 +25,8 @@ def warm_start(context: RoundContext) -> Path | None:
     And one that had pairs set aside: else it trained on those that are to choose between it and the base.
     """
     card = context.champion_card
-    if card is None or card.base != context.settings.training.reward_base or card.num_train_pairs < LEAST_TO_SET_ASIDE:
+    num_pairs = card.num_train_pairs or 0 if card else 0
+    if card is None or card.base != context.settings.training.reward_base or num_pairs < LEAST_TO_SET_ASIDE:
         return None
     recipe = RECIPES.get(card.recipe)
     return Versions(context.folder).path(card.version) if recipe is not None and recipe.kind == "sequence" else None

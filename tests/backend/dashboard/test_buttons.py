@@ -99,8 +99,8 @@ def test_roll_back_serves_the_champion_before_and_names_the_dashboard(models: Pa
     )
 
     assert Versions(folder).champion() == third
-    assert Versions(folder).card(third).promotions[-1]["by"] == "rollback"
-    assert Versions(folder).card(third).promotions[-1]["reason"] == "on the dashboard"
+    assert Versions(folder).card(third).promotions[-1].by == "rollback"
+    assert Versions(folder).card(third).promotions[-1].reason == "on the dashboard"
     assert "Roll back to v2" in page(client).words
     assert "Nothing was rolled back: the champion has changed" in said(client, press(client, shown.button("rollback")))
     assert Versions(folder).champion() == third, "two who press at once go back once"

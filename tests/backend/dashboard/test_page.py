@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from preference.formatting import per_cent
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import Versions
 from tests.support.dashboard_house import PROJECT, stand
@@ -117,7 +118,7 @@ def test_the_champion_stands_there_with_its_report_card(house: Path) -> None:
 
     shown = page(client_on(house))
 
-    assert f"{100 * card.metrics['accuracy']:.1f} %" in shown.words
+    assert f"{per_cent(card.metrics.accuracy)}" in shown.words
     assert card.reason in shown.words and card.version in shown.words
     for name in ("Accuracy over versions", "Can its confidence be believed?", "Does it just like long answers?",
                  "Would more judgements help?"):  # fmt: skip
@@ -125,7 +126,8 @@ def test_the_champion_stands_there_with_its_report_card(house: Path) -> None:
     for name in ("Two annotators agree", "The longer answer wins", "The shorter answer wins", "Style alone decides"):
         assert name in shown.words
     assert "nearly always picks left" in shown.words and "Krippendorff's alpha" in shown.words
-    assert f"the suggested side was chosen {100 * card.report['suggestions']['value']:.1f} %" in shown.words
+    assert card.report.suggestions is not None
+    assert f"the suggested side was chosen {per_cent(card.report.suggestions.value)}" in shown.words
     assert "skipped 13" in shown.words
 
 
@@ -181,15 +183,19 @@ def test_projects_are_chosen_by_their_titles(models: Path) -> None:
     assert "is not known here" in page(client, "?project=99").words
 
 
-def test_a_warning_of_the_card_stands_out_and_figures_of_suggestions_are_shown_whatever_their_names(models: Path) -> None:
+def test_a_warning_of_the_card_stands_out_and_suggestions_are_shown_by_the_version_that_made_them(models: Path) -> None:
     share = {"value": 0.625, "interval": [0.5, 0.75], "count": 48}
-    suggestions = {**share, "warning": "People follow v4 even where it is wrong.", "blind": {"left_rate": share}, "odd": [1]}
-    change_card(models, lambda card: card["report"].update(suggestions=suggestions))
+    figures = {
+        "suggestions": {**share, "versions": {"v3-20261101-000000": share, "odd": [1]}},
+        "suggestion_effect": {"warning": "People follow v4 even if it is wrong."},
+    }
+    change_card(models, lambda card: card["report"].update(figures))
 
     shown = page(client_on(models))
 
     assert '<p class="note warn"><strong>Warning</strong>People follow v4' in shown.html
-    assert "blind: left rate 62.5 % of 48" in shown.words
+    assert "suggested by: v3-20261101-000000 62.5 % of 48" in shown.words
+    assert "what cannot be read is left out: report.suggestions.versions.odd." in shown.words
 
 
 def test_judgements_with_and_without_a_suggestion_stand_side_by_side(models: Path) -> None:

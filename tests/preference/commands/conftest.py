@@ -8,6 +8,7 @@ from click.testing import CliRunner, Result
 
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import Versions
+from preference.report_card.figures import JudgedFigures
 from tests.support.cards import EMPTY_CARD
 from tests.support.commands import PROGRAMS, Invoke
 
@@ -30,7 +31,7 @@ def folder(tmp_path: Path) -> ProjectFolder:
     (tmp_path / "trained").mkdir()
     first = dataclasses.replace(
         EMPTY_CARD, num_train_pairs=40, promoted=True, reason="accuracy 0.700, and there was no champion",
-        metrics={"accuracy": 0.7, "interval": [0.5812, 0.7954]},
+        metrics=JudgedFigures(accuracy=0.7, interval=(0.5812, 0.7954)),
     )  # fmt: skip
     Versions(made).promote(Versions(made).publish(tmp_path / "trained", first))
     Versions(made).publish(

@@ -56,9 +56,7 @@ def test_on_a_terminal_versions_are_a_table_with_each_text_below_its_row(
     assert "    verdict        promoted: accuracy 0.700, and there was no champion" in lines
     begin = next(i for i, line in enumerate(lines) if line.startswith("    made champion") and "by hand" in line)
     said = " ".join(line.removeprefix("    made champion").strip() for line in lines[begin:])
-    assert (
-        said == f"{made_at(folder, second)} UTC by hand after {first}: {Versions(folder).card(second).promotions[-1]['reason']}"
-    )
+    assert said == f"{made_at(folder, second)} UTC by hand after {first}: {Versions(folder).card(second).promotions[-1].reason}"
 
 
 def test_on_a_terminal_status_fits_80_columns(folder: ProjectFolder, tmp_path: Path) -> None:

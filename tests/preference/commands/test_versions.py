@@ -18,7 +18,7 @@ def test_versions_show_figures_verdicts_and_who_promoted_and_why(invoke: Invoke,
 
     older, newer = rows(invoke("versions"))
 
-    by_judge = Versions(folder).card(first).promotions[0]["at"][:16].replace("T", " ")
+    by_judge = (Versions(folder).card(first).promotions[0].at or "")[:16].replace("T", " ")
     assert older == {
         "project": "3", "version": first, "champion": "*", "recipe": "frozen", "pairs": "40",
         "accuracy": "0.700 (0.581 to 0.795)", "verdict": "promoted: accuracy 0.700, and there was no champion",
@@ -61,7 +61,7 @@ def test_versions_as_json_hold_the_same_for_programs(invoke: Invoke, folder: Pro
     assert told == {
         "project": 3, "version": first, "is_champion": True, "made_at": card.created_at, "recipe": "frozen", "num_pairs": 40,
         "accuracy": 0.7, "interval": [0.5812, 0.7954], "verdict": "promoted", "reason": card.reason,
-        "promotions": [{"at": card.promotions[0]["at"], "by": "judge", "before": None, "reason": None}],
+        "promotions": [{"at": card.promotions[0].at, "by": "judge", "before": None, "reason": None}],
     }  # fmt: skip
 
 
@@ -102,7 +102,7 @@ def test_a_reason_in_another_encoding_than_the_terminals_is_kept_as_far_as_it_go
 
     assert invoke("promote", "--project", "3", second, "--reason", "caf\udce9").exit_code == 0
 
-    assert (Versions(folder).champion(), Versions(folder).card(second).promotions[-1]["reason"]) == (second, "caf?")
+    assert (Versions(folder).champion(), Versions(folder).card(second).promotions[-1].reason) == (second, "caf?")
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_rollback_serves_the_champion_before(invoke: Invoke, folder: ProjectFold
     assert result.exit_code == 0
     assert result.output == f"project 3: {first} is the champion again; backends load it within a second\n"
     assert Versions(folder).champion() == first
-    assert Versions(folder).card(first).promotions[-1]["reason"] == "too short"
+    assert Versions(folder).card(first).promotions[-1].reason == "too short"
 
 
 def test_rollback_without_a_champion_before_says_what_to_do(invoke: Invoke, folder: ProjectFolder) -> None:

@@ -83,8 +83,8 @@ def test_a_pointer_to_a_version_that_is_gone_is_reported_as_it_stands(folder: Pr
 # What was promoted, and back
 
 
-def log_of(folder: ProjectFolder, version: str) -> list[tuple[str, str | None, str]]:
-    return [(entry["by"], entry["before"], entry["reason"]) for entry in Versions(folder).card(version).promotions]
+def log_of(folder: ProjectFolder, version: str) -> list[tuple[str | None, str | None, str | None]]:
+    return [(entry.by, entry.before, entry.reason) for entry in Versions(folder).card(version).promotions]
 
 
 def test_each_promotion_stands_on_the_card_and_no_published_file_changes(folder: ProjectFolder, trained: Path) -> None:
@@ -97,7 +97,7 @@ def test_each_promotion_stands_on_the_card_and_no_published_file_changes(folder:
 
     assert log_of(folder, first) == [("judge", None, "the first"), ("hand", second, "")]
     assert log_of(folder, second) == [("hand", first, "a better — feeling")]
-    assert all(datetime.fromisoformat(entry["at"]).tzinfo for entry in Versions(folder).card(first).promotions)
+    assert all(datetime.fromisoformat(entry.at or "").tzinfo for entry in Versions(folder).card(first).promotions)
     assert {path: path.read_bytes() for path in published} == published
     assert b"promotions" not in published[Versions(folder).path(first) / "card.json"]
 

@@ -14,19 +14,19 @@ import pytest
 from preference.errors import RegistryError
 from preference.projects.folder import ProjectFolder, RequestKind, known_projects
 from preference.projects.versions import Versions
-from preference.report_card.card import ModelCard
+from preference.report_card.card import ReportCard
 from tests.conftest import REPOSITORY
 from tests.support.version_house import CARD, refusal, trained_in
 
 PUBLISH = """
 import dataclasses, json, pathlib, sys
-from preference.report_card.card import ModelCard
+from preference.report_card.card import ReportCard
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import Versions
 model_dir, draft, card, count = sys.argv[1:]
 versions = Versions(ProjectFolder(pathlib.Path(model_dir), 3))
 for _ in range(int(count)):
-    print(versions.publish(pathlib.Path(draft), ModelCard(**json.loads(card))))
+    print(versions.publish(pathlib.Path(draft), ReportCard.from_values(json.loads(card))))
 """
 
 
@@ -221,7 +221,7 @@ def test_a_damaged_card_is_named_with_what_to_do(folder: ProjectFolder, trained:
 
 
 def test_a_missing_card_file_is_named(tmp_path: Path) -> None:
-    assert "card.json is not a model card (FileNotFoundError)" in refusal(lambda: ModelCard.read(tmp_path / "card.json"))
+    assert "card.json is not a model card (FileNotFoundError)" in refusal(lambda: ReportCard.read(tmp_path / "card.json"))
 
 
 # Requests, the host, and the projects

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from preference.labelling.pairs import PreferencePair, majority
+from preference.report_card.figures import Comparison, JudgedFigures, Share
 from preference.reward_model.model import RewardModel
 from tests.support.known_rewards import KnowsRewards, holdout, model
 from trainer.evaluation.intervals import compare, share, wilson
-from trainer.evaluation.judge import MAX_OWED, MIN_HOLDOUT, Verdict
+from trainer.evaluation.judge import MAX_DEBT, MIN_HOLDOUT, Verdict
 from trainer.evaluation.judge import judge as judge_on
 from trainer.evaluation.pair_rewards import score_pairs
 
@@ -28,14 +29,14 @@ def test_too_few_held_out_pairs_are_no_evidence() -> None:
     verdict = judge(model(pairs, right=range(7)), None, pairs)
 
     assert (verdict.promoted, verdict.reason) == (False, "only 7 held-out pairs, 8 are needed")
-    assert (verdict.metrics["num_pairs"], verdict.metrics["accuracy"]) == (7, 1.0), "the figures are there all the same"
+    assert (verdict.metrics.num_pairs, verdict.metrics.accuracy) == (7, 1.0), "the figures are there all the same"
 
 
 def test_no_held_out_pairs_at_all_are_no_evidence() -> None:
     verdict = judge(KnowsRewards({}), None, [])
 
     assert (verdict.promoted, verdict.reason) == (False, "only 0 held-out pairs, 8 are needed")
-    assert verdict.metrics == {"num_pairs": 0, "accuracy": None, "interval": None}
+    assert verdict.metrics == JudgedFigures(num_pairs=0)
 
 
 def test_as_many_pairs_as_are_needed_suffice() -> None:
@@ -58,7 +59,7 @@ def test_a_challenger_below_shorter_answer_wins_is_kept_back() -> None:
     verdict = judge(model(pairs, right=range(8)), None, pairs)
 
     assert (verdict.promoted, verdict.reason) == (False, "accuracy 0.800 is below shorter-answer-wins 0.900")
-    assert (verdict.metrics["longer_wins"], verdict.metrics["shorter_wins"]) == (0.1, 0.9)
+    assert (verdict.metrics.longer_wins, verdict.metrics.shorter_wins) == (0.1, 0.9)
 
 
 def test_what_is_below_the_champion_beyond_noise_is_kept_back_however_much_it_trained_on() -> None:
@@ -68,7 +69,7 @@ def test_what_is_below_the_champion_beyond_noise_is_kept_back_however_much_it_tr
 
     assert not verdict.promoted
     assert verdict.reason == "accuracy 0.750 is below the champion's 1.000 beyond noise (p 0.031)"  # 1 / 2 ** 5
-    assert (verdict.metrics["champion"], verdict.metrics["gain"]) == (1.0, -0.25)
+    assert (verdict.metrics.champion, verdict.metrics.gain) == (1.0, -0.25)
 
 
 def test_what_is_below_the_champion_within_noise_is_promoted_for_a_tenth_more_pairs() -> None:
@@ -86,25 +87,31 @@ def test_what_is_below_the_champion_within_noise_is_promoted_for_a_tenth_more_pa
 
 def test_many_small_losses_do_not_add_up_to_a_large_one() -> None:
     """A walk downwards: each challenger loses one pair of forty to the one before it, and has plenty of new data."""
-    pairs, owed, num_right = holdout(40, num_longer=20), 0.0, 40
+    pairs, debt, num_right = holdout(40, num_longer=20), 0.0, 40
     for _ in range(10):
         verdict = judge(
-            model(pairs, right=range(num_right - 1)), model(pairs, right=range(num_right)), pairs, num_train_before=10, owed=owed
+            model(pairs, right=range(num_right - 1)),
+            model(pairs, right=range(num_right)),
+            pairs,
+            num_train_before=10,
+            accuracy_debt=debt,
         )
         if not verdict.promoted:
             break
-        num_right, owed = num_right - 1, verdict.metrics["owed"]
+        num_right, debt = num_right - 1, verdict.metrics.accuracy_debt
 
-    assert num_right == 40 - int(40 * MAX_OWED)
+    assert num_right == 40 - int(40 * MAX_DEBT)
     assert verdict.reason.endswith("but 0.075 would be given away in all since the best version")
-    assert "owed" not in verdict.metrics
+    assert verdict.metrics.accuracy_debt == 0.0
 
 
-def test_a_gain_pays_back_what_is_owed() -> None:
+def test_a_gain_pays_back_the_debt() -> None:
     pairs = holdout(40, num_longer=20)
 
-    paid = judge(model(pairs, right=range(31)), model(pairs, right=range(30)), pairs, owed=0.04).metrics["owed"]
-    overpaid = judge(model(pairs, right=range(40)), model(pairs, right=range(30)), pairs, owed=0.04).metrics["owed"]
+    paid = judge(model(pairs, right=range(31)), model(pairs, right=range(30)), pairs, accuracy_debt=0.04).metrics.accuracy_debt
+    overpaid = judge(
+        model(pairs, right=range(40)), model(pairs, right=range(30)), pairs, accuracy_debt=0.04
+    ).metrics.accuracy_debt
 
     assert (paid, overpaid) == (0.015, 0.0)
 
@@ -115,7 +122,7 @@ def test_below_both_the_length_rule_is_the_reason() -> None:
     verdict = judge(model(pairs, right=range(3)), model(pairs, right=range(10)), pairs)
 
     assert verdict.reason == "accuracy 0.300 is below longer-answer-wins 0.800"
-    assert verdict.metrics["champion"] == 1.0, "the figures are there all the same"
+    assert verdict.metrics.champion == 1.0, "the figures are there all the same"
 
 
 def test_without_a_champion_the_length_rule_is_the_bar() -> None:
@@ -125,7 +132,7 @@ def test_without_a_champion_the_length_rule_is_the_bar() -> None:
 
     assert verdict.promoted
     assert verdict.reason == "accuracy 0.800, longer-answer-wins has 0.800, and there was no champion"
-    assert not {"champion", "gain", "owed"} & verdict.metrics.keys()
+    assert (verdict.metrics.champion, verdict.metrics.gain, verdict.metrics.accuracy_debt) == (None, None, 0.0)
 
 
 def test_at_equal_accuracy_the_challenger_wins_if_it_trained_on_more() -> None:
@@ -159,7 +166,7 @@ def test_equal_rewards_are_not_right() -> None:
 
     verdict = judge(KnowsRewards({**rewards, pairs[0].chosen: 1.0}), None, pairs)
 
-    assert verdict.metrics["accuracy"] == 0.1
+    assert verdict.metrics.accuracy == 0.1
 
 
 def test_one_reward_for_all_answers_is_kept_back_with_that_reason() -> None:
@@ -169,7 +176,7 @@ def test_one_reward_for_all_answers_is_kept_back_with_that_reason() -> None:
     verdict = judge(undecided, None, pairs)
 
     assert (verdict.promoted, verdict.reason) == (False, "it gives both answers the same reward in every held-out pair")
-    assert verdict.metrics["accuracy"] == 0.0
+    assert verdict.metrics.accuracy == 0.0
 
 
 @pytest.mark.parametrize("broken", [math.nan, math.inf, -math.inf])
@@ -189,7 +196,7 @@ def test_a_champion_whose_rewards_are_no_numbers_is_wrong() -> None:
 
     verdict = judge(model(pairs, right=range(8)), broken, pairs)
 
-    assert (verdict.promoted, verdict.metrics["champion"]) == (True, 0.0)
+    assert (verdict.promoted, verdict.metrics.champion) == (True, 0.0)
 
 
 def test_all_ties_leave_no_comparison_to_judge_on() -> None:
@@ -223,7 +230,7 @@ def test_a_challenger_below_style_only_beyond_noise_is_kept_back() -> None:
 
     assert not verdict.promoted
     assert verdict.reason == "accuracy 0.833 is below style-only 1.000 beyond noise (p 0.031)"
-    assert (verdict.metrics["baseline"], verdict.metrics["style_only"]) == ("style", 1.0)
+    assert (verdict.metrics.baseline, verdict.metrics.style_only) == ("style", 1.0)
 
 
 def test_a_challenger_just_below_style_only_is_promoted() -> None:
@@ -251,7 +258,7 @@ def test_style_only_is_no_bar_where_it_was_not_the_best_rule_in_training() -> No
     verdict = judge(model(pairs, right=range(20)), None, pairs, train=[*chance, *lists])
 
     assert verdict.promoted
-    assert verdict.metrics["baseline"] == "longer"
+    assert verdict.metrics.baseline == "longer"
 
 
 def test_the_length_rule_is_chosen_on_the_training_pairs_not_on_the_held_out_ones() -> None:
@@ -262,19 +269,19 @@ def test_the_length_rule_is_chosen_on_the_training_pairs_not_on_the_held_out_one
 
     assert verdict.promoted
     assert verdict.reason.startswith("accuracy 0.700, shorter-answer-wins has 0.200")
-    assert verdict.metrics["longer_wins"] == 0.8
+    assert verdict.metrics.longer_wins == 0.8
 
 
 def test_each_baseline_has_its_accuracy_gain_and_test() -> None:
     pairs = holdout(20, num_longer=14)
 
-    baselines = judge(model(pairs, right=range(18)), None, pairs).metrics["baselines"]
+    baselines = judge(model(pairs, right=range(18)), None, pairs).metrics.baselines
 
     assert set(baselines) == {"longer", "shorter", "style"}
-    assert baselines["longer"]["value"] == baselines["longer"]["train_accuracy"] == 0.7
-    assert baselines["longer"]["gain"] == 0.2
-    assert baselines["longer"]["p_better"] == 0.0625  # four pairs differ, all for the challenger
-    assert baselines["longer"]["p_worse"] == 1.0
+    assert baselines["longer"].value == baselines["longer"].train_accuracy == 0.7
+    assert baselines["longer"].gain == 0.2
+    assert baselines["longer"].p_better == 0.0625  # four pairs differ, all for the challenger
+    assert baselines["longer"].p_worse == 1.0
 
 
 def test_without_a_second_training_prompt_there_is_no_style_rule() -> None:
@@ -283,7 +290,7 @@ def test_without_a_second_training_prompt_there_is_no_style_rule() -> None:
     verdict = judge(model(pairs, right=range(10)), None, pairs, train=[pairs[0]] * 5)
 
     assert verdict.promoted
-    assert set(verdict.metrics["baselines"]) == {"longer", "shorter"}
+    assert set(verdict.metrics.baselines) == {"longer", "shorter"}
 
 
 # The figures
@@ -294,7 +301,7 @@ def test_equal_lengths_are_half_right_for_both_rules() -> None:
 
     metrics = judge(model(pairs, right=range(10)), None, pairs).metrics
 
-    assert (metrics["longer_wins"], metrics["shorter_wins"]) == (0.7, 0.3)
+    assert (metrics.longer_wins, metrics.shorter_wins) == (0.7, 0.3)
 
 
 def test_the_interval_is_wilsons() -> None:
@@ -304,8 +311,8 @@ def test_the_interval_is_wilsons() -> None:
 
     metrics = judge(model(pairs, right=range(30)), None, pairs).metrics
 
-    assert metrics["accuracy"] == 0.75
-    assert metrics["interval"] == pytest.approx([middle - half, middle + half], abs=1e-4)
+    assert metrics.accuracy == 0.75
+    assert metrics.interval == pytest.approx([middle - half, middle + half], abs=1e-4)
 
 
 def test_the_gain_has_an_interval_that_is_the_same_for_the_same_seed() -> None:
@@ -313,9 +320,9 @@ def test_the_gain_has_an_interval_that_is_the_same_for_the_same_seed() -> None:
     challenger, champion = model(pairs, right=range(30)), model(pairs, right=range(10, 36))  # gains 10 pairs, loses 6
 
     metrics = judge(challenger, champion, pairs, seed=1).metrics
-    low, high = metrics["gain_interval"]
+    low, high = metrics.gain_interval or (0, 0)
 
-    assert metrics["gain"] == 0.1
+    assert metrics.gain == 0.1
     assert low < 0 < 0.1 < high, "16 pairs that differ, 10 to 6: it may be noise"
     assert (low, high) == pytest.approx((-0.1, 0.3), abs=0.03)  # the normal approximation: 0.1 -+ 1.96 * 0.0987
     assert judge(challenger, champion, pairs, seed=1).metrics == metrics
@@ -327,7 +334,7 @@ def test_the_same_outcomes_have_no_gain_and_no_width() -> None:
 
     metrics = judge(same, same, pairs).metrics
 
-    assert (metrics["gain"], metrics["gain_interval"]) == (0.0, [0.0, 0.0])
+    assert (metrics.gain, metrics.gain_interval) == (0.0, (0.0, 0.0))
 
 
 def test_a_gain_on_every_pair_is_certain() -> None:
@@ -335,7 +342,7 @@ def test_a_gain_on_every_pair_is_certain() -> None:
 
     metrics = judge(model(pairs, right=range(10)), model(pairs, right=[]), pairs).metrics
 
-    assert (metrics["gain"], metrics["gain_interval"]) == (1.0, [1.0, 1.0])
+    assert (metrics.gain, metrics.gain_interval) == (1.0, (1.0, 1.0))
 
 
 def test_the_rewards_come_with_the_verdict_and_each_text_is_scored_once() -> None:
@@ -356,19 +363,19 @@ def test_the_difference_test_is_mcnemars_where_all_is_right_or_wrong() -> None:
 
     found = compare(first, second, seed=0)
 
-    assert found["p_better"] == pytest.approx(299 / 4096, abs=1e-4)  # P(at least 9 of 12 heads)
-    assert found["p_worse"] == pytest.approx(4017 / 4096, abs=1e-3)  # P(at least 3 of 12)
-    assert found["gain"] == 6 / 32
+    assert found.p_better == pytest.approx(299 / 4096, abs=1e-4)  # P(at least 9 of 12 heads)
+    assert found.p_worse == pytest.approx(4017 / 4096, abs=1e-3)  # P(at least 3 of 12)
+    assert found.gain == 6 / 32
 
 
 def test_outcomes_that_never_differ_are_no_evidence() -> None:
     same = np.array([1.0, 0.0, 1.0])
 
-    assert compare(same, same, seed=0) == {"gain": 0.0, "gain_interval": [0.0, 0.0], "p_better": 1.0, "p_worse": 1.0}
+    assert compare(same, same, seed=0) == Comparison(gain=0.0, gain_interval=(0.0, 0.0), p_better=1.0, p_worse=1.0)
 
 
 def test_an_interval_stays_between_nothing_and_all() -> None:
     assert wilson(0.0, 10)[0] == 0.0
     assert wilson(1.0, 10)[1] == 1.0
-    assert share([]) == {"value": None, "interval": None, "count": 0}
-    assert share([1.0] * 4, at_least=5) == {"value": None, "interval": None, "count": 4}
+    assert share([]) == Share(count=0)
+    assert share([1.0] * 4, at_least=5) == Share(count=4)

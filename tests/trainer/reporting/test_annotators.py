@@ -1,21 +1,24 @@
+import dataclasses
 import json
 from typing import Any
 
 import pytest
 
 from preference.labelling.pairs import PreferencePair
+from preference.report_card.figures import People
+from preference.tolerant import read_as
 from tests.support.judged_pairs import judged
-from trainer.reporting.annotators import Outcome, annotator_figures, judgements_of, left_rate
+from trainer.reporting.annotators import Outcome, judgements_of, left_rate, people_figures
 
 
-def figures(*votes: tuple[int, int, Outcome], **fields: Any) -> dict[str, Any]:
-    found = annotator_figures(judgements_of(judged(*votes, **fields)))
-    assert json.loads(json.dumps(found, allow_nan=False)) == found
+def figures(*votes: tuple[int, int, Outcome], **fields: Any) -> Any:
+    found = people_figures(judgements_of(judged(*votes, **fields)))
+    assert read_as(People, json.loads(json.dumps(dataclasses.asdict(found), allow_nan=False))) == found
     return found
 
 
-def row(found: dict[str, Any], annotator: int) -> dict[str, Any]:
-    return next(row for row in found["annotators"] if row["annotator"] == annotator)
+def row(found: People, annotator: int) -> Any:
+    return next(row for row in found.annotators if row.annotator == annotator)
 
 
 def test_annotations_are_counted_not_pairs() -> None:
@@ -25,8 +28,8 @@ def test_annotations_are_counted_not_pairs() -> None:
     judgements = judgements_of(pairs)
 
     assert [judgement.outcome for judgement in judgements] == ["left", "tie", "right"]
-    seven = row(annotator_figures(judgements), 7)
-    assert (seven["num_judgements"], seven["num_ties"], seven["left_rate"]["value"]) == (3, 1, 0.5)
+    seven = row(people_figures(judgements), 7)
+    assert (seven.num_judgements, seven.num_ties, seven.left_rate.value) == (3, 1, 0.5)
 
 
 def test_a_written_answer_alone_is_a_judgement_without_a_side() -> None:
@@ -38,7 +41,7 @@ def test_a_written_answer_alone_is_a_judgement_without_a_side() -> None:
     (judgement,) = judgements_of(pairs)
 
     assert judgement.outcome is None
-    assert left_rate([judgement])["value"] is None
+    assert left_rate([judgement]).value is None
 
 
 def test_pairs_without_an_annotation_are_judgements_of_their_own() -> None:
@@ -53,10 +56,10 @@ def test_agreement_and_alpha_are_as_worked_out_by_hand() -> None:
 
     found = figures(*both)
 
-    assert (found["num_annotators"], found["num_shared"]) == (2, 10)
-    assert found["agreement"]["value"] == 0.8
+    assert (found.num_annotators, found.num_shared) == (2, 10)
+    assert found.agreement.value == 0.8
     observed, expected = 4 / 20, 2 * 12 * 8 / (20 * 19)
-    assert found["alpha"] == pytest.approx(1 - observed / expected, abs=1e-4)
+    assert found.alpha == pytest.approx(1 - observed / expected, abs=1e-4)
 
 
 def test_a_tie_agrees_with_a_tie_alone() -> None:
@@ -64,7 +67,7 @@ def test_a_tie_agrees_with_a_tie_alone() -> None:
     for task in range(6):
         votes += [(task, 1, "tie"), (task, 2, "tie" if task < 3 else "left")]
 
-    assert figures(*votes)["agreement"]["value"] == 0.5
+    assert figures(*votes).agreement.value == 0.5
 
 
 def test_each_comparison_counts_once_however_many_voted_on_it() -> None:
@@ -74,16 +77,16 @@ def test_each_comparison_counts_once_however_many_voted_on_it() -> None:
 
     found = figures(*votes)
 
-    assert found["agreement"]["value"] == pytest.approx((9 + 0.499) / 10, abs=1e-3)
-    assert len(found["annotators"]) == 50, "the list is bounded"
-    assert found["num_annotators"] == 500
+    assert found.agreement.value == pytest.approx((9 + 0.499) / 10, abs=1e-3)
+    assert len(found.annotators) == 50, "the list is bounded"
+    assert found.num_annotators == 500
 
 
 def test_one_annotator_agrees_with_nobody() -> None:
     found = figures(*((task, 1, "left" if task % 2 else "right") for task in range(30)))
 
-    assert (found["num_shared"], found["alpha"], found["agreement"]["value"]) == (0, None, None)
-    assert row(found, 1)["agreement"]["value"] is None
+    assert (found.num_shared, found.alpha, found.agreement.value) == (0, None, None)
+    assert row(found, 1).agreement.value is None
 
 
 def test_a_few_shared_comparisons_are_no_agreement_yet() -> None:
@@ -93,7 +96,7 @@ def test_a_few_shared_comparisons_are_no_agreement_yet() -> None:
 
     found = figures(*votes)
 
-    assert (found["num_shared"], found["alpha"], found["agreement"]["value"]) == (4, None, None)
+    assert (found.num_shared, found.alpha, found.agreement.value) == (4, None, None)
 
 
 def test_where_all_said_the_same_alpha_is_not_known_and_agreement_is_full() -> None:
@@ -103,7 +106,7 @@ def test_where_all_said_the_same_alpha_is_not_known_and_agreement_is_full() -> N
 
     found = figures(*votes)
 
-    assert (found["alpha"], found["agreement"]["value"]) == (None, 1.0)
+    assert (found.alpha, found.agreement.value) == (None, 1.0)
 
 
 def test_of_two_judgements_by_one_annotator_on_one_task_the_later_one_agrees() -> None:
@@ -113,8 +116,8 @@ def test_of_two_judgements_by_one_annotator_on_one_task_the_later_one_agrees() -
 
     found = figures(*votes)
 
-    assert found["agreement"]["value"] == 1.0
-    assert row(found, 1)["num_judgements"] == 10
+    assert found.agreement.value == 1.0
+    assert row(found, 1).num_judgements == 10
 
 
 def test_an_annotator_who_always_picks_left_is_flagged() -> None:
@@ -122,16 +125,16 @@ def test_an_annotator_who_always_picks_left_is_flagged() -> None:
         *((task, 1, "left") for task in range(20)), *((task, 2, "left" if task % 2 else "right") for task in range(20))
     )
 
-    assert row(found, 1)["flags"] == ["nearly always picks left"]
-    assert row(found, 2)["flags"] == []
-    assert row(found, 1)["left_rate"]["value"] == 1.0
+    assert row(found, 1).flags == ("nearly always picks left",)
+    assert row(found, 2).flags == ()
+    assert row(found, 1).left_rate.value == 1.0
 
 
 def test_a_few_lefts_in_a_row_are_no_flag_and_right_is_one_as_well() -> None:
     found = figures(*((task, 1, "left") for task in range(9)), *((task, 2, "right") for task in range(9, 30)))
 
-    assert row(found, 1)["flags"] == []
-    assert row(found, 2)["flags"] == ["nearly always picks right"]
+    assert row(found, 1).flags == ()
+    assert row(found, 2).flags == ("nearly always picks right",)
 
 
 def test_who_disagrees_with_the_others_is_flagged() -> None:
@@ -142,9 +145,9 @@ def test_who_disagrees_with_the_others_is_flagged() -> None:
 
     found = figures(*votes)
 
-    assert row(found, 3)["flags"] == ["disagrees with the others"]
-    assert row(found, 1)["flags"] == []
-    assert row(found, 1)["agreement"]["value"] == 0.5, "with one of the two others"
+    assert row(found, 3).flags == ("disagrees with the others",)
+    assert row(found, 1).flags == ()
+    assert row(found, 1).agreement.value == 0.5, "with one of the two others"
 
 
 def test_lead_times_are_a_median_of_those_that_are_known() -> None:
@@ -156,20 +159,20 @@ def test_lead_times_are_a_median_of_those_that_are_known() -> None:
     for number, pair in enumerate(pairs):
         pairs[number] = PreferencePair(**{**vars(pair), "annotation_id": number})
 
-    assert row(annotator_figures(judgements_of(pairs)), 1)["lead_seconds"] == 2.0
-    assert row(figures((1, 1, "left")), 1)["lead_seconds"] is None
+    assert row(people_figures(judgements_of(pairs)), 1).lead_seconds == 2.0
+    assert row(figures((1, 1, "left")), 1).lead_seconds is None
 
 
 def test_judgements_by_nobody_known_count_and_agree_with_nobody() -> None:
-    found = annotator_figures(
+    found = people_figures(
         judgements_of([PreferencePair("p", "a", "b", chosen_side="left", task_id=1, annotation_id=n) for n in (1, 2)])
     )
 
-    assert [(row["annotator"], row["num_judgements"]) for row in found["annotators"]] == [(None, 2)]
-    assert found["num_shared"] == 0
+    assert [(row.annotator, row.num_judgements) for row in found.annotators] == [(None, 2)]
+    assert found.num_shared == 0
 
 
 def test_no_judgement_at_all_has_no_figures() -> None:
     found = figures()
 
-    assert (found["num_annotators"], found["annotators"], found["alpha"], found["agreement"]["value"]) == (0, [], None, None)
+    assert (found.num_annotators, found.annotators, found.alpha, found.agreement.value) == (0, (), None, None)

@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 
 from preference.labelling.pairs import PreferencePair
+from preference.report_card.card import ReportCard
+from preference.report_card.figures import LaterAccuracy, ReportFigures, Share
 from tests.support.cards import CARD
 from tests.support.judged_pairs import judged
 from tests.support.known_rewards import KnowsRewards, holdout, model
+from trainer.evaluation.intervals import share
 from trainer.evaluation.pair_rewards import Rewards, score_pairs
 from trainer.reporting.annotators import judgements_of
 from trainer.reporting.figures import (
@@ -38,8 +41,8 @@ def test_a_model_that_is_as_right_as_it_is_sure_has_hardly_a_calibration_error()
     found = reliability(confidence, (chance.uniform(size=4000) < confidence).astype(float))
 
     assert found is not None
-    assert found["calibration_error"] < 0.02
-    assert [row["count"] for row in found["bins"]] == [400] * 10
+    assert found.calibration_error is not None and found.calibration_error < 0.02
+    assert [row.count for row in found.bins] == [400] * 10
 
 
 def test_the_calibration_error_is_the_mean_distance_over_the_pairs() -> None:
@@ -50,9 +53,10 @@ def test_the_calibration_error_is_the_mean_distance_over_the_pairs() -> None:
     found = reliability(confidence, right)
 
     assert found is not None
-    assert found["calibration_error"] == 0.3
-    assert [(row["confidence"], row["value"], row["count"]) for row in found["bins"]] == [(0.6, 0.8, 10), (0.9, 0.5, 10)]
-    assert found["bins"][0]["interval"][0] < 0.8 < found["bins"][0]["interval"][1]
+    assert found.calibration_error == 0.3
+    assert [(row.confidence, row.value, row.count) for row in found.bins] == [(0.6, 0.8, 10), (0.9, 0.5, 10)]
+    low, high = found.bins[0].interval or (1, 0)
+    assert low < 0.8 < high
 
 
 def test_nineteen_pairs_are_too_few_for_a_reliability_diagram() -> None:
@@ -81,9 +85,9 @@ def test_reward_that_is_length_goes_with_length() -> None:
     found = reward_and_length(pairs, rewards)
 
     assert found is not None
-    assert (found["spearman"], found["pearson"], found["spearman_within"]) == (1.0, 1.0, 1.0)
-    assert (found["model_prefers_longer"]["value"], found["people_prefer_longer"]["value"]) == (1.0, 0.0)
-    assert found["points"][:2] == [[10, 2.3979, 1], [30, 3.434, 0]]
+    assert (found.spearman, found.pearson, found.spearman_within) == (1.0, 1.0, 1.0)
+    assert (found.model_prefers_longer, found.people_prefer_longer) == (share([1.0] * 10), share([0.0] * 10))
+    assert found.points[:2] == ((10, 2.3979, 1), (30, 3.434, 0))
 
 
 def test_the_points_are_bounded_and_the_same_each_time() -> None:
@@ -93,8 +97,8 @@ def test_the_points_are_bounded_and_the_same_each_time() -> None:
     first, second = (reward_and_length(pairs, rewards) for _ in range(2))
 
     assert first is not None and first == second
-    assert len(first["points"]) == 400
-    assert [first["points"][0][0], first["points"][-2][0]] == [10, 3009], "from the first pair to the last"
+    assert len(first.points) == 400
+    assert [first.points[0][0], first.points[-2][0]] == [10, 3009], "from the first pair to the last"
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
@@ -110,8 +114,8 @@ def test_rewards_that_never_change_have_no_correlation() -> None:
     found = reward_and_length(pairs, Rewards(np.ones(10), np.ones(10)))
 
     assert found is not None
-    assert (found["spearman"], found["pearson"], found["spearman_within"]) == (None, None, None)
-    assert found["model_prefers_longer"]["value"] == 0.5
+    assert (found.spearman, found.pearson, found.spearman_within) == (None, None, None)
+    assert found.model_prefers_longer == share([0.5] * 10)
 
 
 def test_a_few_pairs_have_no_correlation() -> None:
@@ -124,8 +128,8 @@ def test_length_matched_pairs_differ_by_a_tenth_at_most() -> None:
 
     found = length_matched(pairs, right)
 
-    assert (found["value"], found["count"]) == (0.5, 10)
-    assert length_matched(pairs[:7], right[:7]) == {"value": None, "interval": None, "count": 7}
+    assert (found.value, found.count) == (0.5, 10)
+    assert length_matched(pairs[:7], right[:7]) == Share(count=7)
 
 
 # Suggestions
@@ -140,8 +144,8 @@ def test_agreement_with_suggestions_is_told_by_version() -> None:
     found = suggestions(judgements_of(pairs))
 
     assert found is not None
-    assert (found["value"], found["count"], found["num_without"]) == (0.5, 4, 3)
-    assert {version: row["value"] for version, row in found["versions"].items()} == {"v1": 0.5, "v2": 0.5}
+    assert (found.value, found.count, found.num_without) == (0.5, 4, 3)
+    assert {version: row.value for version, row in found.versions.items()} == {"v1": 0.5, "v2": 0.5}
 
 
 def test_without_a_suggestion_there_is_no_agreement_with_one() -> None:
@@ -165,7 +169,7 @@ def test_a_champion_is_measured_on_votes_that_came_after_it() -> None:
     found = prequential(pairs, champion, CARD)
 
     assert found is not None
-    assert (found["version"], found["count"], found["value"]) == (CARD.version, 11, round(8 / 11, 4))
+    assert (found.version, found.count, found.value) == (CARD.version, 11, round(8 / 11, 4))
     assert champion.num_scored == 22, "only what came later is scored"
 
 
@@ -181,9 +185,7 @@ def test_a_prompt_that_was_judged_before_says_nothing_of_what_comes_later() -> N
 def test_a_few_later_votes_have_a_count_and_no_accuracy() -> None:
     pairs = judged_at(holdout(3, num_longer=1), *["2026-11-05T00:00:00Z"] * 3)
 
-    assert prequential(pairs, model(pairs, right=range(3)), CARD) == {
-        "version": CARD.version, "value": None, "interval": None, "count": 3,
-    }  # fmt: skip
+    assert prequential(pairs, model(pairs, right=range(3)), CARD) == LaterAccuracy(version=CARD.version, count=3)
 
 
 def test_without_a_time_of_its_own_a_champion_has_no_later_votes() -> None:
@@ -195,24 +197,25 @@ def test_without_a_time_of_its_own_a_champion_has_no_later_votes() -> None:
 def test_the_history_is_in_order_and_holds_the_last_word_on_each_version() -> None:
     names = [f"v{n}-2026110{n}-000000" for n in (1, 2, 3)]
 
-    def said(version: str, value: float | None) -> dict[str, Any]:
-        return {"version": version, "value": value, "interval": None, "count": 9}
+    def later(version: str, value: float | None) -> LaterAccuracy:
+        return LaterAccuracy(value, count=9, version=version)
 
     cards = [
         dataclasses.replace(CARD, version=name, created_at=f"2026-11-0{n}T00:00:00+00:00", report=report)
         for n, name, report in (
-            (3, names[2], {"prequential": said(names[0], 0.7)}),
-            (1, names[0], {}),
-            (2, names[1], {"prequential": said(names[0], 0.6)}),
+            (3, names[2], ReportFigures(prequential=later(names[0], 0.7))),
+            (1, names[0], ReportFigures()),
+            (2, names[1], ReportFigures(prequential=later(names[0], 0.6))),
         )
     ]
 
-    found = history(cards, said(names[1], 0.8))
+    found = history(cards, later(names[1], 0.8))
 
-    assert [row["version"] for row in found] == names
-    assert [row["prequential"] and row["prequential"]["value"] for row in found] == [0.7, 0.8, None]
-    assert [row["accuracy"] for row in found] == [0.75] * 3
-    assert history(cards, said(names[0], None))[0]["prequential"]["value"] == 0.7, "too few data do not overwrite a figure"
+    assert [row.version for row in found] == names
+    assert [row.prequential and row.prequential.value for row in found] == [0.7, 0.8, None]
+    assert [row.accuracy for row in found] == [0.75] * 3
+    (first, *_) = history(cards, later(names[0], None))
+    assert first.prequential == later(names[0], 0.7), "too few data do not overwrite a figure"
 
 
 @pytest.mark.parametrize(
@@ -226,15 +229,15 @@ def test_the_history_is_in_order_and_holds_the_last_word_on_each_version() -> No
     ],
 )
 def test_a_card_that_is_odd_among_the_earlier_ones_has_gaps_and_stops_nothing(metrics: Any) -> None:
-    odd = dataclasses.replace(CARD, metrics=metrics, report={"prequential": ["?"]})
+    odd = ReportCard.from_values({**CARD.to_values(), "metrics": metrics, "report": {"prequential": ["?"]}})
 
     (row,) = history([odd], None)
 
-    assert (row["accuracy"], row["interval"], row["style_only"], row["prequential"]) == (None, None, None, None)
-    json.dumps(row, allow_nan=False)
+    assert (row.accuracy, row.interval, row.style_only, row.prequential) == (None, None, None, None)
+    json.dumps(dataclasses.asdict(row), allow_nan=False)
 
 
 def test_the_history_is_bounded() -> None:
     cards = [dataclasses.replace(CARD, version=f"v{n}", created_at=f"{1000 + n}") for n in range(120)]
 
-    assert [row["version"] for row in history(cards, None)] == [f"v{n}" for n in range(70, 120)]
+    assert [row.version for row in history(cards, None)] == [f"v{n}" for n in range(70, 120)]

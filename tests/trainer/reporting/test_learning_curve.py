@@ -2,6 +2,7 @@ from pathlib import Path
 
 import torch
 
+from preference.report_card.figures import CurvePoint, JudgedFigures
 from preference.reward_model.feature_extractor import Extractors, FeatureRecipe
 from tests.support.separable_pairs import separable_pairs
 from trainer.evaluation.intervals import share
@@ -16,27 +17,28 @@ def test_a_curve_has_a_point_for_each_share_and_ends_with_the_challenger(tiny_ba
     extractors = Extractors(tmp_path, torch.device("cpu"))
     model = train_head(train, FROZEN, extractors(FeatureRecipe(str(tiny_base), (2,), 64))).model
     found = share(score_pairs(model, holdout).right)
-    metrics = {"accuracy": found["value"], "interval": found["interval"]}
+    metrics = JudgedFigures(accuracy=found.value, interval=found.interval)
 
     curve = learning_curve(train, holdout, FROZEN, model.description, extractors=extractors, metrics=metrics)
 
-    assert [num_pairs for num_pairs, *_ in curve] == [25, 50, 75, 100], "a tenth would be fewer than twenty pairs"
-    assert curve[-1] == (100, found["value"], *found["interval"])
-    for _, accuracy, low, high in curve:
-        assert 0 <= low <= accuracy <= high <= 1
+    assert [point.num_pairs for point in curve] == [25, 50, 75, 100], "a tenth would be fewer than twenty pairs"
+    assert curve[-1] == CurvePoint(100, found.value or 0.0, found.interval)
+    for point in curve:
+        low, high = point.interval or (1, 0)
+        assert 0 <= low <= point.accuracy <= high <= 1
     again = learning_curve(train[::-1], holdout, FROZEN, model.description, extractors=extractors, metrics=metrics)
-    assert [point[1] for point in again] == [point[1] for point in curve], "the same pairs, in whichever order"
+    assert [point.accuracy for point in again] == [point.accuracy for point in curve], "the same pairs, in whichever order"
 
 
 def test_there_is_no_curve_where_training_is_dear_or_little_is_held_out(tiny_base: Path, tmp_path: Path) -> None:
     train, extractors = separable_pairs(100), Extractors(tmp_path, torch.device("cpu"))
     model = train_head(train, FROZEN, extractors(FeatureRecipe(str(tiny_base), (2,), 64))).model
-    metrics = {"accuracy": 1.0, "interval": [0.9, 1.0]}
+    metrics = JudgedFigures(accuracy=1.0, interval=(0.9, 1.0))
 
     def curve(recipe: object, num_held_out: int) -> object:
         holdout = separable_pairs(num_held_out, start=100)
         return learning_curve(train, holdout, recipe, model.description, extractors=extractors, metrics=metrics)  # type: ignore[arg-type]
 
-    assert curve(LORA, 30) == []
-    assert curve(FROZEN, 19) == []
-    assert curve(FROZEN, 20) != []
+    assert curve(LORA, 30) == ()
+    assert curve(FROZEN, 19) == ()
+    assert curve(FROZEN, 20) != ()

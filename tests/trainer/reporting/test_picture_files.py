@@ -5,18 +5,20 @@ from typing import Any
 import pytest
 from defusedxml.ElementTree import fromstring
 
-from preference.report_card.card import ModelCard
+from preference.report_card.card import ReportCard
+from preference.report_card.figures import JudgedFigures, ReportFigures
+from preference.tolerant import read_as
 from tests.support.cards import CARD, REPORT, VERSION
-from trainer.reporting.pictures import draw_pictures
+from trainer.reporting.picture_files import draw_pictures
 
 ALL = ["accuracy.svg", "reliability.svg", "length.svg", "learning_curve.svg"]
 
 
-def card(**report: Any) -> ModelCard:
-    return dataclasses.replace(CARD, report=report)
+def card(**report: Any) -> ReportCard:
+    return dataclasses.replace(CARD, report=read_as(ReportFigures, report))
 
 
-def drawn(card: ModelCard, folder: Path) -> list[str]:
+def drawn(card: ReportCard, folder: Path) -> list[str]:
     pictures = draw_pictures(card, folder)
     assert sorted(path.name for path in folder.iterdir()) == sorted(picture.file for picture in pictures)
     return [picture.file for picture in pictures]
@@ -27,7 +29,7 @@ def test_a_full_card_has_all_its_pictures_as_svg(tmp_path: Path) -> None:
     for name in ALL:
         root = fromstring((tmp_path / name).read_text(encoding="utf-8"))
         assert root.tag == "{http://www.w3.org/2000/svg}svg"
-        assert len(list(root.iter("{http://www.w3.org/2000/svg}path"))) > 20
+        assert len(list(root.iter("{http://www.w3.org/2000/svg}text"))) > 5
 
 
 def test_the_same_figures_give_the_same_bytes(tmp_path: Path) -> None:
@@ -38,7 +40,6 @@ def test_the_same_figures_give_the_same_bytes(tmp_path: Path) -> None:
 
     first, second = ([(folder / name).read_bytes() for name in ALL] for folder in folders)
     assert first == second
-    assert not any(b"<dc:date>" in content for content in first)
 
 
 def test_what_has_no_data_is_not_drawn(tmp_path: Path) -> None:
@@ -48,7 +49,7 @@ def test_what_has_no_data_is_not_drawn(tmp_path: Path) -> None:
 
 
 def test_a_version_without_evidence_has_no_picture(tmp_path: Path) -> None:
-    assert drawn(dataclasses.replace(CARD, metrics={"num_pairs": 0, "accuracy": None, "interval": None}), tmp_path) == []
+    assert drawn(dataclasses.replace(CARD, metrics=JudgedFigures(num_pairs=0)), tmp_path) == []
 
 
 def test_one_point_is_no_learning_curve(tmp_path: Path) -> None:
@@ -63,9 +64,9 @@ def test_versions_with_gaps_are_drawn_with_gaps(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("extreme", [0.0, 1.0])
 def test_accuracy_at_either_end_is_drawn(tmp_path: Path, extreme: float) -> None:
-    metrics = {"accuracy": extreme, "interval": [extreme, extreme], "longer_wins": 1 - extreme}
+    metrics = JudgedFigures(accuracy=extreme, interval=(extreme, extreme), longer_wins=1 - extreme)
 
-    assert "accuracy.svg" in drawn(dataclasses.replace(CARD, metrics=metrics, report={"versions": [VERSION]}), tmp_path)
+    assert "accuracy.svg" in drawn(dataclasses.replace(card(versions=[VERSION]), metrics=metrics), tmp_path)
 
 
 def test_answers_of_one_length_and_of_none_are_drawn(tmp_path: Path) -> None:

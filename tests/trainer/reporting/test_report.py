@@ -13,15 +13,28 @@ from huggingface_hub import ModelCardData
 from rich.console import Console
 
 from preference.labelling.pairs import PreferencePair
-from preference.report_card.card import ModelCard
+from preference.report_card.card import ReportCard
+from preference.report_card.figures import (
+    AnnotatorFigures,
+    ControlAccuracy,
+    CurvePoint,
+    JudgedFigures,
+    People,
+    ReportFigures,
+    Share,
+)
+from preference.tolerant import read_as
 from tests.support.cards import CARD, REPORT
 from tests.support.known_rewards import KnowsRewards, holdout, model
 from tests.support.suggestions import World, blind, gone
+from trainer.evaluation.intervals import share
 from trainer.evaluation.judge import judge
-from trainer.reporting.pictures import Picture
-from trainer.reporting.report import model_card, report_figures
+from trainer.reporting.model_card import model_card
+from trainer.reporting.picture_files import Picture
+from trainer.reporting.report import EarlierVersions, RoundPairs, report_figures
 from trainer.reporting.tables import print_card, sections
 
+PAIRS = {"train", "holdout", "votes", "gaps", "dropped"}
 HISTORY = [dataclasses.replace(CARD, version="v2-20261102-000000", created_at="2026-11-02T00:00:00+00:00")]
 
 
@@ -35,36 +48,41 @@ def votes_on(pairs: Sequence[PreferencePair], *, first_id: int = 0, **fields: An
     return made
 
 
-def figures(num_pairs: int = 30, *, challenger: KnowsRewards | None = None, **options: Any) -> dict[str, Any]:
+def figures(num_pairs: int = 30, *, challenger: KnowsRewards | None = None, **options: Any) -> Any:
     """The report of a challenger that is right on most of so many held-out pairs; its champion was v2."""
     held = votes_on(holdout(num_pairs, num_longer=num_pairs // 2), first_id=500)
     train = votes_on([PreferencePair(f"train {i}", f"right {i}", f"wrong {i} at length") for i in range(60)])
     challenger = challenger or model(held, right=range(num_pairs - 5))
     champion = KnowsRewards({**model(held, right=range(num_pairs - 8)).rewards, **model(train, right=range(40)).rewards})
     verdict = judge(challenger, champion, held, train=train, num_train_before=30)
-    given: dict[str, Any] = {
-        "train": train, "holdout": held, "votes": held, "gaps": np.array([-5.0, *[2.0] * 59]), "champion": champion,
-        "champion_card": HISTORY[0], "earlier": HISTORY, "dropped": Counter(skipped=2, tie=1),
-        "learning_curve": [(30, 0.61234, 0.5, 0.7)], "project_url": "http://studio/projects/3", "load": gone,
-    }  # fmt: skip
-    found = report_figures(verdict, challenger, **{**given, **options})
-    assert json.loads(json.dumps(found, allow_nan=False)) == found, "what the card holds is what was found"
+    pairs = RoundPairs(train, held, held, Counter(skipped=2, tie=1), np.array([-5.0, *[2.0] * 59]))
+    earlier = EarlierVersions(HISTORY, champion, HISTORY[0], gone)
+    found = report_figures(
+        challenger,
+        verdict,
+        pairs=dataclasses.replace(pairs, **{name: value for name, value in options.items() if name in PAIRS}),
+        earlier=dataclasses.replace(earlier, **{name: value for name, value in options.items() if name not in PAIRS}),
+        learning_curve=[CurvePoint(30, 0.6123, (0.5, 0.7))],
+        project_url="http://studio/projects/3",
+    )
+    kept = read_as(ReportFigures, json.loads(json.dumps(dataclasses.asdict(found), allow_nan=False)))
+    assert kept == found, "what the card holds is what was found"
     return found
 
 
 def test_a_report_has_every_figure() -> None:
     found = figures()
 
-    assert found["left_rate"]["count"] == 90
-    assert found["people"]["annotators"][0]["num_judgements"] == 45
-    assert (found["num_ties"], found["dropped"]) == (1, {"skipped": 2, "tie": 1})
-    assert found["reliability"]["bins"][0]["count"] == 15
-    assert len(found["length"]["points"]) == 60
-    assert found["length_matched"]["count"] == 0
-    assert found["learning_curve"] == [{"num_pairs": 30, "accuracy": 0.6123, "interval": [0.5, 0.7]}]
-    assert (found["prequential"]["version"], found["prequential"]["count"]) == ("v2-20261102-000000", 90)
-    assert found["versions"][0]["prequential"] == found["prequential"]
-    assert [suspect["task"] for suspect in found["suspects"]] == [0]
+    assert found.left_rate.count == 90
+    assert found.people.annotators[0].num_judgements == 45
+    assert (found.num_ties, found.dropped) == (1, {"skipped": 2, "tie": 1})
+    assert found.reliability.bins[0].count == 15
+    assert len(found.length.points) == 60
+    assert found.length_matched.count == 0
+    assert found.learning_curve == (CurvePoint(30, 0.6123, (0.5, 0.7)),)
+    assert (found.prequential.version, found.prequential.count) == ("v2-20261102-000000", 90)
+    assert found.versions[0].prequential == found.prequential
+    assert [suspect.task for suspect in found.suspects] == [0]
 
 
 def test_a_report_says_how_far_suggestions_move_people_and_how_good_the_models_are_where_there_were_none() -> None:
@@ -80,21 +98,18 @@ def test_a_report_says_how_far_suggestions_move_people_and_how_good_the_models_a
 
     found = figures(train=train, holdout=held, votes=held, gaps=np.full(len(train), 2.0), champion=None, load=lambda _: served)
 
-    effect = found["suggestion_effect"]
-    assert (effect["with_suggestion"]["num_judgements"], effect["without"]["num_judgements"]) == (160, 40 + 10)
-    assert effect["moves"]["count"] == 50
-    assert found["control_accuracy"] == {
-        "this": {"value": 0.9, "interval": found["control_accuracy"]["this"]["interval"], "count": 10},
-        "champion": {"value": 0.8, "interval": found["control_accuracy"]["champion"]["interval"], "count": 10},
-    }
+    effect = found.suggestion_effect
+    assert (effect.with_suggestion.num_judgements, effect.without.num_judgements) == (160, 40 + 10)
+    assert effect.moves.count == 50
+    assert found.control_accuracy == ControlAccuracy(share([1] * 9 + [0]), share([1] * 8 + [0] * 2))
     assert len(blind(world.pairs)) == 40
 
 
 def test_without_a_control_group_the_report_compares_nothing() -> None:
     found = figures()
 
-    assert found["suggestion_effect"] is None
-    assert found["control_accuracy"]["this"] == {"value": None, "interval": None, "count": 0}
+    assert found.suggestion_effect is None
+    assert found.control_accuracy.this == Share(count=0)
 
 
 def test_the_report_scores_nothing_with_the_challenger_again() -> None:
@@ -107,9 +122,9 @@ def test_the_report_scores_nothing_with_the_challenger_again() -> None:
 
 
 def test_a_first_round_has_no_champion_to_speak_of() -> None:
-    found = figures(champion=None, champion_card=None, earlier=[])
+    found = figures(champion=None, champion_card=None, cards=[])
 
-    assert (found["prequential"], found["versions"]) == (None, [])
+    assert (found.prequential, found.versions) == (None, ())
 
 
 def test_all_ties_leave_figures_that_are_none() -> None:
@@ -122,14 +137,17 @@ def test_all_ties_leave_figures_that_are_none() -> None:
     verdict = judge(challenger, None, [], train=ties, num_train_before=None)
 
     found = report_figures(
-        verdict, challenger, train=ties, holdout=[], votes=[], gaps=np.zeros(40), champion=None, champion_card=None, earlier=[],
-        dropped={}, project_url="", load=gone,
-    )  # fmt: skip
+        challenger,
+        verdict,
+        pairs=RoundPairs(ties, [], [], {}, np.zeros(40)),
+        earlier=EarlierVersions([], None, None, gone),
+        project_url="",
+    )
 
-    assert found["num_ties"] == 20
-    assert (found["reliability"], found["length"], found["left_rate"]["value"], found["suspects"]) == (None, None, None, [])
-    assert found["length_matched"]["value"] is None
-    json.dumps(found, allow_nan=False)
+    assert found.num_ties == 20
+    assert (found.reliability, found.length, found.left_rate, found.suspects) == (None, None, Share(count=0), ())
+    assert found.length_matched == Share(count=0)
+    json.dumps(dataclasses.asdict(found), allow_nan=False)
 
 
 def test_rewards_that_are_no_numbers_leave_figures_that_are_none() -> None:
@@ -138,13 +156,13 @@ def test_rewards_that_are_no_numbers_leave_figures_that_are_none() -> None:
 
     found = figures(challenger=broken)
 
-    assert (found["reliability"], found["length"], found["length_matched"]) == (None, None, None)
+    assert (found.reliability, found.length, found.length_matched) == (None, None, None)
 
 
 # For people
 
 
-def full_card(**changes: Any) -> ModelCard:
+def full_card(**changes: Any) -> ReportCard:
     held = holdout(30, num_longer=15)
     verdict = judge(
         model(held, right=range(25)), model(held, right=range(24)), held,
@@ -170,7 +188,7 @@ def test_the_readme_is_a_hub_model_card_with_a_model_index(tmp_path: Path) -> No
 
 
 def test_a_version_that_was_never_measured_has_no_model_index(tmp_path: Path) -> None:
-    card = dataclasses.replace(CARD, metrics={"num_pairs": 0, "accuracy": None, "interval": None})
+    card = dataclasses.replace(CARD, metrics=JudgedFigures(num_pairs=0))
     (tmp_path / "README.md").write_text(model_card(card), encoding="utf-8")
 
     loaded = HubCard.load(tmp_path / "README.md")
@@ -204,7 +222,9 @@ def test_the_readme_shows_how_far_suggestions_move_people() -> None:
     }
     control = {"this": group, "champion": None}
 
-    text = model_card(dataclasses.replace(CARD, report={"suggestion_effect": effect, "control_accuracy": control}))
+    text = model_card(
+        dataclasses.replace(CARD, report=read_as(ReportFigures, {"suggestion_effect": effect, "control_accuracy": control}))
+    )
 
     assert "| people choose the model's side | 0.610 (95 % interval 0.500 to 0.700, of 90) | |" in text
     assert "| median seconds | 8.0 (95 % interval 7.0 to 9.5, of 90) | 8.0 (" in text
@@ -214,7 +234,7 @@ def test_the_readme_shows_how_far_suggestions_move_people() -> None:
 
 
 def test_what_is_not_known_has_no_row_and_no_column() -> None:
-    card = dataclasses.replace(CARD, metrics={"accuracy": 0.5, "interval": None}, dropped={})
+    card = dataclasses.replace(CARD, metrics=JudgedFigures(accuracy=0.5), dropped={})
 
     text = model_card(card)
 
@@ -225,9 +245,9 @@ def test_what_is_not_known_has_no_row_and_no_column() -> None:
 
 
 def test_a_reason_with_a_bar_does_not_break_a_table() -> None:
-    people = {"annotators": [{**full_card().report["people"]["annotators"][0], "flags": ["a|b\nc"]}]}
+    report = ReportFigures(people=People(annotators=(AnnotatorFigures(annotator=1, flags=("a|b\nc",)),)))
 
-    assert "a\\|b c |" in model_card(dataclasses.replace(CARD, report={"people": people}))
+    assert "a\\|b c |" in model_card(dataclasses.replace(CARD, report=report))
 
 
 def test_the_terminal_shows_the_same_tables(capsys: pytest.CaptureFixture[str]) -> None:
@@ -243,4 +263,6 @@ def test_the_terminal_shows_the_same_tables(capsys: pytest.CaptureFixture[str]) 
 
 
 def test_the_readme_of_the_pictures_card_renders() -> None:
-    assert "## Versions before it" in model_card(dataclasses.replace(CARD, report={"versions": REPORT["versions"]}))
+    assert "## Versions before it" in model_card(
+        dataclasses.replace(CARD, report=read_as(ReportFigures, {"versions": REPORT["versions"]}))
+    )

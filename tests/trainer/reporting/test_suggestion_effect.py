@@ -8,11 +8,12 @@ import torch
 
 from preference.errors import ModelError
 from preference.labelling.pairs import PreferencePair
+from preference.report_card.figures import ControlAccuracy, Median, Share, ShareDifference
 from preference.reward_model.model import RewardModel
 from tests.support.cards import CARD
 from tests.support.known_rewards import KnowsRewards
 from tests.support.suggestions import BEFORE, World, blind, gone
-from trainer.evaluation.intervals import middle
+from trainer.evaluation.intervals import middle, share
 from trainer.reporting.annotators import judgements_of
 from trainer.reporting.suggestion_effect import MOVED, compared_versions, control_accuracy, suggestion_effect
 
@@ -41,9 +42,9 @@ def test_where_they_move_nobody_the_report_warns_hardly_ever(num_tasks: int, lea
     """Though those without one are judged on tasks of any confidence, and those with one on the least certain first."""
     found = [World(num_tasks, seed=seed, least_sure_first=least_sure_first).effect() for seed in range(60)]
 
-    covered = [made["moves"]["interval"][0] <= 0 <= made["moves"]["interval"][1] for made in found]
-    assert sum(covered) >= 51 and abs(np.mean([made["moves"]["value"] for made in found])) < 0.03
-    assert sum(made["warning"] is not None for made in found) <= 2
+    covered = [made.moves.interval[0] <= 0 <= made.moves.interval[1] for made in found]
+    assert sum(covered) >= 51 and abs(np.mean([made.moves.value for made in found])) < 0.03
+    assert sum(made.warning is not None for made in found) <= 2
 
 
 @pytest.mark.parametrize("least_sure_first", [1.0, 0.3])
@@ -52,29 +53,29 @@ def test_where_they_move_people_it_says_how_far_and_warns(least_sure_first: floa
     found = [World(1500, moved=0.5, seed=seed, least_sure_first=least_sure_first).effect() for seed in range(20)]
 
     doubt = np.mean([1 - pair.suggested_confidence for pair in suggested(World(1500, least_sure_first=least_sure_first).pairs)])  # type: ignore[operator]
-    assert np.mean([made["moves"]["value"] for made in found]) == pytest.approx(doubt / 2, abs=0.03)
-    assert all(made["warning"] for made in found if made["moves"]["interval"][0] > MOVED)
-    assert sum(made["warning"] is not None for made in found) >= 18
-    assert (found[0]["warning"] or "").startswith("suggestions move people: they choose the model's side +0.")
+    assert np.mean([made.moves.value for made in found]) == pytest.approx(doubt / 2, abs=0.03)
+    assert all(made.warning for made in found if made.moves.interval[0] > MOVED)
+    assert sum(made.warning is not None for made in found) >= 18
+    assert (found[0].warning or "").startswith("suggestions move people: they choose the model's side +0.")
 
 
 def test_a_small_control_group_gives_no_figure_as_a_model_that_is_too_sure_of_itself_would_mislead_it() -> None:
     few = [World(290, slope=0.3, one_in=10, least_sure_first=0.1, seed=seed).effect() for seed in range(40)]
     enough = [World(600, slope=0.3, one_in=10, least_sure_first=0.1, seed=seed).effect() for seed in range(100)]
 
-    assert {made["without"]["num_judgements"] for made in few} == {29}
-    assert {made["without"]["num_judgements"] for made in enough} == {60}
-    assert {(made["moves"]["value"], made["moves"]["interval"], made["warning"]) for made in few} == {(None, None, None)}
-    assert all(made["moves"]["value"] is not None for made in enough) and sum(bool(made["warning"]) for made in enough) <= 5
+    assert {made.without.num_judgements for made in few} == {29}
+    assert {made.without.num_judgements for made in enough} == {60}
+    assert {(made.moves.value, made.moves.interval, made.warning) for made in few} == {(None, None, None)}
+    assert all(made.moves.value is not None for made in enough) and sum(bool(made.warning) for made in enough) <= 5
 
 
 def test_everybody_who_agrees_is_no_certainty_where_they_are_few() -> None:
     world = World(500, seed=1)
     agreeing = [pair for pair in world.pairs if world.rewards[pair.chosen] > world.rewards[pair.rejected]]
 
-    moves = world.effect(pairs=[*blind(agreeing)[:60], *suggested(agreeing)[:8]])["moves"]
+    moves = world.effect(pairs=[*blind(agreeing)[:60], *suggested(agreeing)[:8]]).moves
 
-    assert moves["count"] == 8 and moves["interval"][1] - moves["interval"][0] > 0.3
+    assert moves.count == 8 and moves.interval[1] - moves.interval[0] > 0.3
 
 
 def test_too_few_judgements_give_no_figure() -> None:
@@ -82,15 +83,10 @@ def test_too_few_judgements_give_no_figure() -> None:
 
     found = world.effect(pairs=[*blind(world.pairs)[:7], *suggested(world.pairs)])
 
-    assert found["moves"] == {"value": None, "interval": None, "count": 7}
-    none = {"value": None, "interval": None}
-    assert (
-        found["without"]["model_side"]
-        == found["without"]["left_rate"]
-        == found["without"]["lead_seconds"]
-        == {**none, "count": 7}
-    )
-    assert (found["warning"], found["with_suggestion"]["model_side"]["count"]) == (None, 32)
+    assert found.moves == ShareDifference(count=7)
+    assert found.without.model_side == found.without.left_rate == Share(count=7)
+    assert found.without.lead_seconds == Median(count=7)
+    assert (found.warning, found.with_suggestion.model_side.count) == (None, 32)
 
 
 # What is beside it
@@ -101,13 +97,13 @@ def test_both_groups_are_told_side_by_side() -> None:
 
     found = world.effect()
 
-    shown, hidden = found["with_suggestion"], found["without"]
-    assert (shown["num_judgements"], hidden["num_judgements"]) == (960, 240)
-    assert shown["model_side"]["value"] == np.mean([p.chosen_side == p.suggested_side for p in suggested(world.pairs)]).round(4)
+    shown, hidden = found.with_suggestion, found.without
+    assert (shown.num_judgements, hidden.num_judgements) == (960, 240)
+    assert shown.model_side.value == np.mean([p.chosen_side == p.suggested_side for p in suggested(world.pairs)]).round(4)
     right = [world.rewards[pair.chosen] > world.rewards[pair.rejected] for pair in blind(world.pairs)]
-    assert hidden["model_side"]["value"] == np.mean(right).round(4)
-    assert (shown["lead_seconds"]["value"], hidden["lead_seconds"]["interval"]) == (8.0, [12.0, 12.0])
-    assert 0.4 < shown["left_rate"]["value"] < 0.6 and hidden["majority"]["count"] == 240
+    assert hidden.model_side.value == np.mean(right).round(4)
+    assert (shown.lead_seconds.value, hidden.lead_seconds.interval) == (8.0, (12.0, 12.0))
+    assert 0.4 < shown.left_rate.value < 0.6 and hidden.majority.count == 240
 
 
 def test_agreement_with_most_of_the_others_counts_what_was_said_as_often_in_part() -> None:
@@ -120,9 +116,9 @@ def test_agreement_with_most_of_the_others_counts_what_was_said_as_often_in_part
     mine = changed(eight, chosen_side="left")
     third = dataclasses.replace(others[-1], annotator_id=8, annotation_id=200, chosen_side="left")
 
-    found = world.effect(pairs=[*suggested(world.pairs), *mine, *others, third])["without"]["majority"]
+    found = world.effect(pairs=[*suggested(world.pairs), *mine, *others, third]).without.majority
 
-    assert (found["count"], found["value"]) == (8, (6 + 0 + 0.5) / 8)
+    assert (found.count, found.value) == (8, (6 + 0 + 0.5) / 8)
 
 
 def test_a_tie_is_not_the_models_side() -> None:
@@ -134,9 +130,9 @@ def test_a_tie_is_not_the_models_side() -> None:
     ]
     world.rewards |= {"left answer": 1.0, "right answer": 0.0}
 
-    found = world.effect(pairs=[*suggested(world.pairs), *ties])["without"]
+    found = world.effect(pairs=[*suggested(world.pairs), *ties]).without
 
-    assert (found["num_judgements"], found["model_side"]["value"], found["left_rate"]["value"]) == (8, 0.0, None)
+    assert (found.num_judgements, found.model_side.value, found.left_rate.value) == (8, 0.0, None)
 
 
 # What is compared
@@ -157,22 +153,22 @@ def test_what_cannot_be_compared_is_counted_by_reason() -> None:
 
     found = world.effect(pairs=[*pairs, early, *other, *unseen])
 
-    assert found["left_out"] == {
+    assert found.left_out == {
         "no prediction was seen": 4,
         "its version suggested to all, or to none": 5,
         "its version may have trained on the prompt": 1,
     }
-    assert found["with_suggestion"]["num_judgements"] + found["without"]["num_judgements"] == 199
-    assert world.effect(cards=[])["left_out"] == {"its version is gone": 200}
+    assert found.with_suggestion.num_judgements + found.without.num_judgements == 199
+    assert world.effect(cards=[]).left_out == {"its version is gone": 200}
 
 
 @pytest.mark.parametrize("load", [gone, lambda version: OutOfMemory({})], ids=["loaded", "asked"])
 def test_a_version_that_cannot_be_loaded_or_asked_leaves_the_rest_of_the_figures(load: Callable[[str], RewardModel]) -> None:
     found = World(200).effect(load=load)
 
-    assert found["left_out"] == {"its version cannot be loaded or asked": 40}
-    assert (found["without"]["model_side"]["count"], found["moves"]["value"], found["warning"]) == (0, None, None)
-    assert found["without"]["left_rate"]["count"] == 40
+    assert found.left_out == {"its version cannot be loaded or asked": 40}
+    assert (found.without.model_side.count, found.moves.value, found.warning) == (0, None, None)
+    assert found.without.left_rate.count == 40
 
 
 def test_only_the_newest_of_the_control_group_are_scored_again() -> None:
@@ -181,14 +177,14 @@ def test_only_the_newest_of_the_control_group_are_scored_again() -> None:
 
     found = world.effect(load=lambda version: model)
 
-    assert (model.num_scored, found["without"]["model_side"]["count"], found["without"]["num_judgements"]) == (1000, 500, 600)
+    assert (model.num_scored, found.without.model_side.count, found.without.num_judgements) == (1000, 500, 600)
 
 
 def test_rewards_that_are_no_numbers_count_for_nothing() -> None:
     world = World(100)
     world.rewards = dict.fromkeys(world.rewards, float("nan"))
 
-    assert world.effect()["moves"]["count"] == 0
+    assert world.effect().moves.count == 0
 
 
 # Accuracy on the control group
@@ -201,15 +197,16 @@ def test_accuracy_on_the_control_group_counts_its_held_out_comparisons_alone() -
 
     found = control_accuracy(pairs, versions, this=rows, champion=None)
 
-    assert found == {"this": {"value": 1.0, "interval": found["this"]["interval"], "count": 20}, "champion": None}
-    assert control_accuracy(pairs, set(), this=rows)["this"] == {"value": None, "interval": None, "count": 0}
+    assert found == ControlAccuracy(this=share([1.0] * 20), champion=None)
+    assert control_accuracy(pairs, set(), this=rows, champion=None).this == Share(count=0)
 
 
 def test_the_interval_of_a_median_holds_it_nineteen_times_in_twenty() -> None:
     chance = np.random.default_rng(0)
     for count in (6, 25, 200):
         found = [middle(chance.exponential(size=count)) for _ in range(800)]
-        held = np.mean([made["interval"][0] - 0.005 <= np.log(2) <= made["interval"][1] + 0.005 for made in found])
+        ends = [made.interval or (0, 0) for made in found]
+        held = np.mean([low - 0.005 <= np.log(2) <= high + 0.005 for low, high in ends])
         assert 0.93 <= held <= 0.99
-    assert middle([3.0], at_least=2) == {"value": None, "interval": None, "count": 1}
-    assert middle([3.0, 5.0]) == {"value": 4.0, "interval": [3.0, 5.0], "count": 2}
+    assert middle([3.0], at_least=2) == Median(count=1)
+    assert middle([3.0, 5.0]) == Median(4.0, (3.0, 5.0), 2)

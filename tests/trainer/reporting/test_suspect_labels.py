@@ -1,6 +1,5 @@
 import copy
 import dataclasses
-import json
 import math
 from typing import Any
 
@@ -9,9 +8,10 @@ import pytest
 
 from preference.errors import StudioNotFound
 from preference.labelling.pairs import Kind, PreferencePair
+from preference.report_card.figures import SuspectLabel
 from preference.studio.project import LabelStudioProject
 from tests.support.studio_double import StudioDouble
-from trainer.reporting.suspect_labels import Suspect, mark_suspects, most_suspect
+from trainer.reporting.suspect_labels import mark_suspects, most_suspect
 
 URL = "http://studio:8080/projects/3"
 
@@ -23,19 +23,18 @@ def votes(count: int) -> list[PreferencePair]:
     ]
 
 
-def found(pairs: list[PreferencePair], gaps: Any, **options: Any) -> list[Suspect]:
-    return most_suspect(pairs, gaps, **{"temperature": 1.0, "project_url": URL, **options})
+def found(pairs: list[PreferencePair], gaps: Any, **options: Any) -> list[SuspectLabel]:
+    return [*most_suspect(pairs, gaps, **{"temperature": 1.0, "project_url": URL, **options})]
 
 
 def test_the_labels_that_the_models_contradict_most_come_first_with_their_links() -> None:
     suspects = found(votes(6), [2.0, -3.0, 2.0, -5.0, 2.0, 2.0], temperature=2.0)
 
-    assert [suspect["task"] for suspect in suspects] == [103, 101]
-    assert suspects[0] == {
-        "task": 103, "annotation": 203, "annotator": 0, "gap": -5.0, "probability": round(1 / (1 + math.exp(2.5)), 4),
-        "link": "http://studio:8080/projects/3/data?task=103",
-    }  # fmt: skip
-    json.dumps(suspects, allow_nan=False)
+    assert [suspect.task for suspect in suspects] == [103, 101]
+    assert suspects[0] == SuspectLabel(
+        task=103, annotation=203, annotator=0, gap=-5.0, probability=round(1 / (1 + math.exp(2.5)), 4),
+        link="http://studio:8080/projects/3/data?task=103",
+    )  # fmt: skip
 
 
 def test_a_model_that_is_hardly_surer_of_wrong_labels_than_of_right_ones_suspects_none() -> None:
@@ -57,11 +56,11 @@ def test_ties_and_written_answers_are_no_labels_to_suspect() -> None:
     kinds: tuple[Kind, ...] = ("tie", "both_bad", "written", "vote")
     pairs = [dataclasses.replace(pair, kind=kind) for pair, kind in zip(votes(4), kinds, strict=True)]
 
-    assert [suspect["task"] for suspect in found(pairs, [-3.0] * 4)] == [103]
+    assert [suspect.task for suspect in found(pairs, [-3.0] * 4)] == [103]
 
 
 def test_a_gap_that_is_no_number_is_passed_over() -> None:
-    assert [suspect["task"] for suspect in found(votes(3), [math.nan, -2.0, 1.0])] == [101]
+    assert [suspect.task for suspect in found(votes(3), [math.nan, -2.0, 1.0])] == [101]
 
 
 def test_without_gaps_or_pairs_nobody_is_suspected() -> None:
@@ -72,14 +71,14 @@ def test_without_gaps_or_pairs_nobody_is_suspected() -> None:
 def test_a_label_without_a_task_has_no_link() -> None:
     (suspect,) = found([PreferencePair("p", "yes", "no")], [-3.0])
 
-    assert (suspect["task"], suspect["link"]) == (None, None)
+    assert (suspect.task, suspect.link) == (None, None)
 
 
 # Marks in Label Studio
 
 
-def suspect_of(task_id: int, **changes: Any) -> Suspect:
-    return {"task": task_id, "annotation": 5, "annotator": 1, "gap": -2.0, "probability": 0.1, "link": "", **changes}
+def suspect_of(task_id: int, **changes: Any) -> SuspectLabel:
+    return SuspectLabel(**{"task": task_id, "annotation": 5, "annotator": 1, "gap": -2.0, "probability": 0.1, **changes})
 
 
 def test_suspects_are_marked_and_all_else_in_the_task_stays(studio: StudioDouble, project: LabelStudioProject) -> None:

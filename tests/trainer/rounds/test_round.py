@@ -6,6 +6,7 @@ import re
 import shutil
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from huggingface_hub import ModelCard as HubCard
@@ -15,6 +16,7 @@ from safetensors.torch import load_file
 from preference.errors import StudioKeyError, StudioUnreachable
 from preference.labelling.pairs import is_held_out
 from preference.projects.versions import Versions
+from preference.report_card.figures import JudgedFigures, Share
 from preference.reward_model.feature_extractor import Extractors
 from preference.reward_model.model import load_reward_model
 from preference.settings import Settings
@@ -23,7 +25,7 @@ from tests.support.lab import CPU, Annotation, Lab, judged_tasks
 from tests.support.opened_files import opened_files
 from tests.support.tolerance import assert_same_weights
 from trainer.daemon.due_rounds import num_new_judgements
-from trainer.reporting.report import model_card
+from trainer.reporting.model_card import model_card
 from trainer.rounds.outcome import Round
 
 HOLDOUT = 0.3
@@ -76,7 +78,7 @@ def test_as_many_pairs_as_are_needed_are_trained_on(lab: Lab) -> None:
     ended = lab.round(judged_tasks(20))
 
     assert ended.outcome != "skipped"
-    assert lab.card(ended).num_train_pairs + lab.card(ended).num_holdout_pairs == 20
+    assert (lab.card(ended).num_train_pairs or 0) + (lab.card(ended).num_holdout_pairs or 0) == 20
 
 
 def test_no_judgement_at_all_is_skipped(lab: Lab) -> None:
@@ -122,7 +124,7 @@ def test_a_challenger_is_compared_with_the_champion_on_the_same_pairs(lab_with_c
     assert ended.outcome == "promoted", "at equal accuracy the newer one wins"
     assert ended.reason.endswith(", the champion has 1.000")
     assert lab.card(ended).compared_with == champion
-    assert lab.card(ended).metrics["gain"] == 0.0
+    assert lab.card(ended).metrics.gain == 0.0
 
 
 def test_a_round_reads_each_card_once(lab_with_champion: Lab) -> None:
@@ -173,7 +175,7 @@ def test_judgements_of_held_out_prompts_leave_no_trace_in_the_weights(lab_with_c
     second = lab.round(judged_tasks(60, flipped=in_holdout)).version or ""
 
     weights = [load_file(Versions(lab.folder).path(version) / "model.safetensors") for version in (first, second)]
-    assert Versions(lab.folder).card(second).metrics["accuracy"] == 0.0
+    assert Versions(lab.folder).card(second).metrics.accuracy == 0.0
     assert_same_weights(*weights)
 
 
@@ -189,7 +191,7 @@ def test_the_card_says_all_that_is_known(lab: Lab, tiny_base: Path) -> None:
     assert card.num_annotations == 61, "as Label Studio counts them, so that new ones can be told"
     assert (card.num_train_pairs, card.num_holdout_pairs) == (59 - num_held_out, num_held_out)
     assert card.dropped == {"skipped": 1, "missing answer": 1}
-    assert {"num_pairs", "accuracy", "interval", "longer_wins", "shorter_wins"} <= set(card.metrics)
+    assert None not in (card.metrics.num_pairs, card.metrics.accuracy, card.metrics.interval, card.metrics.longer_wins)
     assert set(card.seconds) == {"read", "train", "judge"}
     assert all(seconds >= 0 for seconds in card.seconds.values())
     assert set(card.libraries) == {"torch", "transformers", "trl"}
@@ -246,7 +248,9 @@ def test_the_readme_of_a_version_without_an_interval_renders(first_round: tuple[
     lab, ended = first_round
     card = lab.card(ended)
 
-    text = model_card(dataclasses.replace(card, metrics={"num_pairs": 3, "accuracy": 1.0}, dropped={"skipped": 2, "empty": 1}))
+    text = model_card(
+        dataclasses.replace(card, metrics=JudgedFigures(num_pairs=3, accuracy=1.0), dropped={"skipped": 2, "empty": 1})
+    )
 
     assert "| this version | 1.000 |\n\nPromoted" in text
     assert "Left out: 2 skipped, 1 empty." in text
@@ -312,9 +316,9 @@ def test_a_version_comes_with_its_report_card_its_readme_and_its_pictures(first_
     card = lab.card(ended)
     folder = Versions(lab.folder).path(card.version)
 
-    assert card.report["people"]["annotators"][0]["num_judgements"] == 60
-    assert card.report["dropped"] == card.dropped
-    assert card.report["versions"] == []
+    assert card.report.people is not None and card.report.people.annotators[0].num_judgements == 60
+    assert card.report.dropped == card.dropped
+    assert card.report.versions == ()
     readme = (folder / "README.md").read_text(encoding="utf-8")
     pictures = re.findall(r"!\[[^]]+\]\(([^)]+)\)", readme)
     assert pictures
@@ -341,8 +345,8 @@ def test_held_out_comparisons_are_judged_by_the_majority_of_their_votes(lab: Lab
     card = lab.card(lab.round(tasks))
 
     assert card.num_train_pairs == 3 * sum(in_training(task["data"]["prompt"]) for task in tasks)
-    assert card.num_holdout_pairs == card.metrics["num_pairs"] == sum(in_holdout(task["data"]["prompt"]) for task in tasks)
-    assert card.report["people"]["agreement"]["value"] == 1
+    assert card.num_holdout_pairs == card.metrics.num_pairs == sum(in_holdout(task["data"]["prompt"]) for task in tasks)
+    assert card.report.people is not None and (card.report.people.agreement or Share()).value == 1
 
 
 def test_a_round_compares_what_was_judged_with_and_without_the_suggestions_of_a_version_that_was_served(
@@ -356,12 +360,12 @@ def test_a_round_compares_what_was_judged_with_and_without_the_suggestions_of_a_
         task["predictions"] = [{"id": 900 + number, "model_version": served, "result": suggested, "score": 0.9}]
         made |= {"parent_prediction": 900 + number, "lead_time": 4.0, "created_at": "2099-01-01T00:00:00Z"}
 
-    effect = lab.card(lab.round(tasks)).report["suggestion_effect"]
+    effect: Any = lab.card(lab.round(tasks)).report.suggestion_effect
 
-    assert (effect["with_suggestion"]["model_side"]["value"], effect["with_suggestion"]["num_judgements"]) == (1, 40)
-    assert effect["without"]["model_side"]["count"] == effect["without"]["num_judgements"] == effect["moves"]["count"] == 20
-    assert effect["without"]["model_side"]["value"] > 0.7, "the version that was served is good"
-    assert effect["left_out"] == {"no prediction was seen": 60}
+    assert (effect.with_suggestion.model_side.value, effect.with_suggestion.num_judgements) == (1, 40)
+    assert effect.without.model_side.count == effect.without.num_judgements == effect.moves.count == 20
+    assert effect.without.model_side.value > 0.7, "the version that was served is good"
+    assert effect.left_out == {"no prediction was seen": 60}
 
 
 def test_features_are_kept_within_features_mb(settings_for: SettingsFactory, tiny_base: Path) -> None:

@@ -4,10 +4,19 @@ from typing import Any
 
 import pytest
 
-from backend.dashboard.charts import Chart, learning_chart, length_chart, reliability_chart, strip, versions_chart
-from backend.dashboard.formatting import count, duration, moment
-from backend.dashboard.report_card import Bin, CurvePoint, Length, Metrics, Reliability, Share, VersionRow
-from backend.dashboard.svg import HEIGHT, SvgElement, accuracy_axis, length_ticks, nice_ticks
+from preference.formatting import count, duration, moment
+from preference.report_card.charts import Chart, learning_chart, length_chart, reliability_chart, strip, versions_chart
+from preference.report_card.figures import (
+    Bin,
+    CurvePoint,
+    JudgedFigures,
+    LaterAccuracy,
+    LengthFigures,
+    Reliability,
+    Share,
+    VersionRow,
+)
+from preference.report_card.svg import HEIGHT, SvgElement, accuracy_axis, length_ticks, nice_ticks
 
 SHARE = Share(value=0.7, interval=(0.6, 0.8), count=50)
 
@@ -16,7 +25,7 @@ def row(number: int, accuracy: float | None, *, promoted: bool = True) -> Versio
     interval = None if accuracy is None else (max(0.0, accuracy - 0.1), min(1.0, accuracy + 0.1))
     return VersionRow(
         version=f"v{number}-20261101-000000", promoted=promoted, num_train_pairs=30, accuracy=accuracy, interval=interval,
-        longer_wins=0.55, shorter_wins=0.45, style_only=0.5, prequential=SHARE,
+        longer_wins=0.55, shorter_wins=0.45, style_only=0.5, prequential=LaterAccuracy(0.7, (0.6, 0.8), 50),
     )  # fmt: skip
 
 
@@ -72,7 +81,7 @@ def test_better_is_higher_and_later_is_further_right() -> None:
 def test_reliability_is_drawn_beside_the_line_on_which_it_should_lie(confidences: list[float]) -> None:
     bins = [Bin(confidence=confidence, value=0.7, interval=(0.6, 0.8), count=20) for confidence in confidences]
 
-    chart = assert_drawn(reliability_chart(Reliability(calibration_error=0.05, bins=bins)))
+    chart = assert_drawn(reliability_chart(Reliability(calibration_error=0.05, bins=tuple(bins))))
 
     assert len(chart.rows) == len(confidences)
     assert reliability_chart(None) is None and reliability_chart(Reliability()) is None
@@ -89,21 +98,21 @@ def test_reliability_is_drawn_beside_the_line_on_which_it_should_lie(confidences
     ],
 )
 def test_reward_against_length_is_drawn_whatever_the_lengths(points: list[tuple[int, float, int]]) -> None:
-    chart = assert_drawn(length_chart(Length(spearman=0.2, points=points)))
+    chart = assert_drawn(length_chart(LengthFigures(spearman=0.2, points=tuple(points))))
 
     assert len(discs(chart, "model dot small")) == len(discs(chart, "other ring small")) == 1
     assert "correlation (spearman) +0.20" in chart.summary
-    assert length_chart(Length(points=points[:1])) is None
+    assert length_chart(LengthFigures(points=tuple(points[:1]))) is None
 
 
 def test_a_learning_curve_wants_two_points_and_is_drawn_from_the_fewest_pairs() -> None:
     points = [CurvePoint(num_pairs=pairs, accuracy=0.6, interval=(0.5, 0.7)) for pairs in (60, 30, 31, 30)]
 
-    chart = assert_drawn(learning_chart(points, Metrics(longer_wins=0.55)))
+    chart = assert_drawn(learning_chart(points, JudgedFigures(longer_wins=0.55)))
 
     assert [cells[0] for cells in chart.rows] == ["30", "30", "31", "60"]
-    assert learning_chart(points[:1], Metrics()) is None
-    assert_drawn(learning_chart([points[1], points[3]], Metrics()))
+    assert learning_chart(points[:1], JudgedFigures()) is None
+    assert_drawn(learning_chart([points[1], points[3]], JudgedFigures()))
 
 
 def test_a_share_without_a_value_is_an_empty_line() -> None:

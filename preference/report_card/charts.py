@@ -4,9 +4,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from backend.dashboard.formatting import between, per_cent, short
-from backend.dashboard.report_card import CurvePoint, Length, Metrics, Reliability, Share, VersionRow
-from backend.dashboard.svg import (
+from preference.formatting import between, per_cent, short
+from preference.report_card.card import ReportCard
+from preference.report_card.figures import CurvePoint, JudgedFigures, LengthFigures, Reliability, Share, VersionRow
+from preference.report_card.svg import (
     BOTTOM,
     HEIGHT,
     LEFT,
@@ -44,32 +45,46 @@ class Chart:
     legend: list[tuple[str, str]] = field(default_factory=list)  # the class of its mark, and words
 
 
+def charts_of(card: ReportCard, *, newest: ReportCard | None = None) -> list[Chart]:
+    """The charts for which a card has figures. `newest`: the project's newest card, which knows all versions; None for this one."""
+    newest = newest or card
+    rows = {row.version: row for row in newest.report.versions} | {newest.version: newest.row}
+    people, report = card.report.people, card.report
+    charts = [
+        versions_chart(list(rows.values()), people.agreement if people else None),
+        reliability_chart(report.reliability),
+        length_chart(report.length),
+        learning_chart(report.learning_curve, card.metrics),
+    ]
+    return [chart for chart in charts if chart is not None]
+
+
 def versions_chart(rows: Sequence[VersionRow], agreement: Share | None) -> Chart | None:
     """Held-out accuracy of each version, by its number, beside rules without a model and beside people; None without any."""
     rows = sorted((row for row in rows if row.accuracy is not None), key=_number)[-_SHOWN_VERSIONS:]
     if not rows:
         return None
     people = agreement if agreement is not None and agreement.value is not None else None
-    values = [end for row in rows for end in (*(row.interval or ()), row.accuracy, _length_rule(row), row.style_only)]
+    values = [end for row in rows for end in (*(row.interval or ()), row.accuracy, row.length_rule, row.style_only)]
     values += [later.value for row in rows if (later := row.prequential)]
     values += [people.value] if people else []
     y, ticks = accuracy_axis(values)
     x = steps(len(rows))
     chart = Chart(
-        "versions", "Accuracy over versions",
-        f"Held-out accuracy of {_counted(len(rows), 'version')}, from {per_cent(rows[0].accuracy)} ({short(rows[0].version)}) to "
-        f"{per_cent(rows[-1].accuracy)} ({short(rows[-1].version)})"
+        "accuracy", "Accuracy over versions",
+        f"Held-out accuracy of {_counted(len(rows), 'version')}, from {per_cent(rows[0].accuracy)} ({_name(rows[0])}) to "
+        f"{per_cent(rows[-1].accuracy)} ({_name(rows[-1])})"
         + (f". Two annotators agree in {per_cent(people.value)}." if people else "."),
         ("Version", "Accuracy", "Interval", "Length rule", "Later"),
         [
-            (short(row.version), per_cent(row.accuracy), between(row.interval), per_cent(_length_rule(row)),
+            (_name(row), per_cent(row.accuracy), between(row.interval), per_cent(row.length_rule),
              per_cent(row.prequential.value if row.prequential else None))
             for row in rows
         ],
     )  # fmt: skip
     chart.marks.extend(gridlines(y, ticks))
     for place in range(0, len(rows), max(1, math.ceil(len(rows) / 8))):
-        chart.marks.append(label(x(place), HEIGHT - 14, short(rows[place].version)))
+        chart.marks.append(label(x(place), HEIGHT - 14, _name(rows[place])))
     if people and people.value is not None:
         low, high = people.interval or (people.value, people.value)
         chart.shapes.append(
@@ -77,8 +92,11 @@ def versions_chart(rows: Sequence[VersionRow], agreement: Share | None) -> Chart
         )
         chart.marks.append(line("people line", 0, y(people.value), 100, y(people.value)))
         chart.legend.append(("people line", "two annotators agree"))
-    for look, words, rule in (("rule line", "better length rule", _length_rule), ("style line", "style only", _style_rule)):
-        known = [(x(place), y(value)) for place, row in enumerate(rows) if (value := rule(row)) is not None]
+    for look, words, values in (
+        ("rule line", "better length rule", [row.length_rule for row in rows]),
+        ("style line", "style only", [row.style_only for row in rows]),
+    ):
+        known = [(x(place), y(value)) for place, value in enumerate(values) if value is not None]
         if known:
             chart.shapes.append(polyline(look, known if len(known) > 1 else [(0, known[0][1]), (100, known[0][1])]))
             chart.legend.append((look, words))
@@ -123,7 +141,7 @@ def reliability_chart(figures: Reliability | None) -> Chart | None:
     return chart
 
 
-def length_chart(figures: Length | None) -> Chart | None:
+def length_chart(figures: LengthFigures | None) -> Chart | None:
     """Reward against length; None without any."""
     if figures is None or len(figures.points) < 2:
         return None
@@ -153,16 +171,16 @@ def length_chart(figures: Length | None) -> Chart | None:
     return chart
 
 
-def learning_chart(points: Sequence[CurvePoint], metrics: Metrics) -> Chart | None:
+def learning_chart(points: Sequence[CurvePoint], metrics: JudgedFigures) -> Chart | None:
     """Accuracy over training pairs; None for fewer than two points."""
     points = sorted(points, key=lambda point: point.num_pairs)
     if len(points) < 2:
         return None
-    rule = max((value for value in (metrics.longer_wins, metrics.shorter_wins) if value is not None), default=None)
+    rule = metrics.length_rule
     y, ticks = accuracy_axis([rule, *(end for point in points for end in (*(point.interval or ()), point.accuracy))])
     x = scale(points[0].num_pairs, points[-1].num_pairs, LEFT, RIGHT)
     chart = Chart(
-        "learning", "Would more judgements help?",
+        "learning_curve", "Would more judgements help?",
         f"Held-out accuracy goes from {per_cent(points[0].accuracy)} with {points[0].num_pairs} training pairs to "
         f"{per_cent(points[-1].accuracy)} with {points[-1].num_pairs}.",
         ("Pairs", "Accuracy", "Interval"),
@@ -196,17 +214,13 @@ def strip(share: Share, look: str) -> list[SvgElement]:
     return found
 
 
-def _number(row: VersionRow) -> int:
+def _name(row: VersionRow) -> str:
+    return short(row.version) or "this"  # a version has no name before it is published
+
+
+def _number(row: VersionRow) -> float:
     digits = short(row.version).removeprefix("v")
-    return int(digits) if digits.isdecimal() else 0
-
-
-def _length_rule(row: VersionRow) -> float | None:
-    return max((value for value in (row.longer_wins, row.shorter_wins) if value is not None), default=None)
-
-
-def _style_rule(row: VersionRow) -> float | None:
-    return row.style_only
+    return int(digits) if digits.isdecimal() else 0 if row.version else math.inf
 
 
 def _counted(count: int, noun: str) -> str:

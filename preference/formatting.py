@@ -1,9 +1,9 @@
-"""Numbers and moments as people read them, for the dashboard. What is not known is an empty text."""
+"""Numbers, durations and moments as people read them. What is not known is an empty text."""
 
 from datetime import UTC, datetime
 from typing import Any
 
-from backend.dashboard.report_card import Interval
+from preference.tolerant import Interval
 
 
 def per_cent(value: float | None) -> str:

@@ -89,6 +89,13 @@ def line(look: str, x1: float, y1: float, x2: float, y2: float) -> SvgElement:
     return SvgElement("line", {"class": look, "x1": f"{x1:.2f}%", "y1": y1, "x2": f"{x2:.2f}%", "y2": y2})
 
 
+def legend_mark(look: str, left: float, middle: float) -> SvgElement:
+    """What a legend shows before its words: a line or a disc of that look, in a box of 20 pixels from `left` on."""
+    if "line" in look.split():
+        return SvgElement("line", {"class": look, "x1": left, "x2": left + 20, "y1": middle, "y2": middle})
+    return SvgElement("circle", {"class": look, "cx": left + 10, "cy": middle, "r": 4.5})
+
+
 def label(x: float, y: float, text: str) -> SvgElement:
     """A text whose middle is at `x`, in per cent."""
     return SvgElement("text", {"x": f"{x:.2f}%", "y": y, "text-anchor": "middle"}, text)

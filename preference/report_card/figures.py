@@ -1,0 +1,250 @@
+"""The figures of a report card. What there are too few data for is None, or a share whose `value` is None beside its `count`.
+
+The names of the fields are the keys of card.json. Each can be read from a file that anything may have written.
+"""
+
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from pydantic import Field
+
+from preference.tolerant import (
+    Count,
+    Difference,
+    DifferenceInterval,
+    Interval,
+    Items,
+    Known,
+    Number,
+    Part,
+    Range,
+    Rows,
+    Text,
+    WebAddress,
+    Words,
+    otherwise,
+)
+
+
+@dataclass(frozen=True)
+class Share:
+    """A share, its 95 % interval, and of how many it is."""
+
+    value: Known[Part] = None
+    interval: Known[Interval] = None
+    count: Known[Count] = None
+
+
+@dataclass(frozen=True)
+class Median:
+    """The middle of several numbers, its 95 % interval, and of how many it is."""
+
+    value: Known[Number] = None
+    interval: Known[Range] = None
+    count: Known[Count] = None
+
+
+@dataclass(frozen=True)
+class ShareDifference:
+    """How much larger one share is than another, -1..1, its 95 % interval, and the smaller count of the two."""
+
+    value: Known[Difference] = None
+    interval: Known[DifferenceInterval] = None
+    count: Known[Count] = None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How accuracy differs from another's on the same pairs; trainer/evaluation/intervals.py says how it is computed."""
+
+    gain: Known[Difference] = None
+    gain_interval: Known[DifferenceInterval] = None
+    p_better: Known[Part] = None
+    p_worse: Known[Part] = None
+
+
+@dataclass(frozen=True)
+class RuleFigures(Share, Comparison):
+    """The accuracy of a rule without a model, and how the judged version compares with it."""
+
+    train_accuracy: Known[Part] = None
+
+
+@dataclass(frozen=True)
+class HeldOutAccuracy:
+    """The accuracy on the held-out comparisons, with its 95 % interval, and the accuracies of rules without a model."""
+
+    accuracy: Known[Part] = None
+    interval: Known[Interval] = None
+    longer_wins: Known[Part] = None
+    shorter_wins: Known[Part] = None
+    style_only: Known[Part] = None
+
+    @property
+    def length_rule(self) -> float | None:
+        """The accuracy of the better rule that goes by length."""
+        return max((value for value in (self.longer_wins, self.shorter_wins) if value is not None), default=None)
+
+
+@dataclass(frozen=True)
+class JudgedFigures(HeldOutAccuracy, Comparison):
+    """What the judge measured on the held-out comparisons; the comparison is the one with the champion."""
+
+    num_pairs: Known[Count] = None
+    champion: Known[Part] = None  # the accuracy of the champion at that time
+    baseline: Known[Text] = None  # the name of the rule that is best on the training pairs
+    baselines: Items[RuleFigures] = field(default_factory=dict)
+    # The accuracy that promotions within noise gave away since the best version.
+    accuracy_debt: Annotated[Number, otherwise(float), Field(alias="owed")] = 0.0
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Comparisons of which the model was about as sure."""
+
+    confidence: Part  # the mean
+    value: Part  # how often it was right
+    interval: Known[Interval] = None
+    count: Known[Count] = None
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """How far the model's confidence can be believed."""
+
+    calibration_error: Known[Part] = None
+    confidence: Known[Part] = None
+    bins: Rows[Bin] = ()
+
+
+@dataclass(frozen=True)
+class LengthFigures:
+    """How reward goes with length."""
+
+    spearman: Known[Number] = None
+    pearson: Known[Number] = None
+    spearman_within: Known[Number] = None
+    model_prefers_longer: Known[Share] = None
+    people_prefer_longer: Known[Share] = None
+    points: Rows[tuple[Count, Number, Count]] = ()  # length in characters, reward, 1 if chosen
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """Held-out accuracy after training on so many pairs."""
+
+    num_pairs: Count
+    accuracy: Part
+    interval: Known[Interval] = None
+
+
+@dataclass(frozen=True)
+class AnnotatorFigures:
+    """What one annotator did."""
+
+    annotator: Known[Count | Text] = None
+    num_judgements: Known[Count] = None
+    num_ties: Known[Count] = None
+    left_rate: Known[Share] = None
+    agreement: Known[Share] = None
+    lead_seconds: Known[Number] = None  # the median
+    flags: Rows[Text] = ()
+
+
+@dataclass(frozen=True)
+class People:
+    """What all annotators did; the most active come first."""
+
+    num_annotators: Known[Count] = None
+    num_shared: Known[Count] = None
+    agreement: Known[Share] = None
+    alpha: Known[Number] = None
+    annotators: Rows[AnnotatorFigures] = ()
+
+
+@dataclass(frozen=True)
+class LaterAccuracy(Share):
+    """How right a version was on the judgements that came after it."""
+
+    version: Known[Text] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class VersionRow(HeldOutAccuracy):
+    """What is known of a version beside others."""
+
+    version: Text
+    created_at: Words = ""
+    promoted: Known[bool] = None
+    num_train_pairs: Known[Count] = None
+    prequential: Known[LaterAccuracy] = None
+
+
+@dataclass(frozen=True)
+class SuspectLabel:
+    """A label that is likely wrong."""
+
+    task: Known[Count] = None
+    annotation: Known[Count] = None
+    annotator: Known[Count | Text] = None
+    gap: Known[Number] = None  # the reward of the chosen answer less that of the rejected one
+    probability: Known[Part] = None  # that the label is right
+    link: Known[WebAddress] = None
+
+
+@dataclass(frozen=True)
+class Followed(Share):
+    """How often people who saw a suggestion chose its side."""
+
+    num_without: Known[Count] = None  # judgements without a suggestion
+    versions: Items[Share] = field(default_factory=dict)  # by the version that suggested
+
+
+@dataclass(frozen=True)
+class JudgementGroup:
+    """Judgements that were all made with a suggestion, or all without."""
+
+    num_judgements: Known[Count] = None
+    model_side: Known[Share] = None  # how often the model's side was chosen
+    majority: Known[Share] = None  # how often most of the others chose the same
+    left_rate: Known[Share] = None
+    lead_seconds: Known[Median] = None
+
+
+@dataclass(frozen=True)
+class SuggestionEffect:
+    """Judgements with a suggestion beside those of the control group."""
+
+    with_suggestion: Known[JudgementGroup] = None
+    without: Known[JudgementGroup] = None
+    moves: Known[ShareDifference] = None  # how much more often people choose the model's side if it is suggested, -1..1
+    warning: Known[Text] = None
+    left_out: Items[Count] = field(default_factory=dict)  # judgements that are not compared, by reason
+
+
+@dataclass(frozen=True)
+class ControlAccuracy:
+    """Accuracy on the comparisons of the control group, which saw no suggestion."""
+
+    this: Known[Share] = None
+    champion: Known[Share] = None
+
+
+@dataclass(frozen=True)
+class ReportFigures:
+    """All that a report card holds beyond what the judge measured."""
+
+    people: Known[People] = None
+    left_rate: Known[Share] = None
+    suggestions: Known[Followed] = None
+    suggestion_effect: Known[SuggestionEffect] = None
+    control_accuracy: Known[ControlAccuracy] = None
+    num_ties: Known[Count] = None
+    dropped: Items[Count] = field(default_factory=dict)
+    reliability: Known[Reliability] = None
+    length: Known[LengthFigures] = None
+    length_matched: Known[Share] = None
+    learning_curve: Rows[CurvePoint] = ()
+    prequential: Known[LaterAccuracy] = None
+    versions: Rows[VersionRow] = ()
+    suspects: Rows[SuspectLabel] = ()
