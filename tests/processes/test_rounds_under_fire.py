@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import psutil
@@ -18,41 +17,21 @@ from safetensors.torch import load_file
 from preference.errors import StudioUnreachable
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import Versions
-from preference.settings import Settings
 from tests.conftest import REPOSITORY
 from tests.support.daemon import Daemon, eventually
+from tests.support.killed_rounds import NUM_TASKS, settings_in
 from tests.support.lab import Lab, judged_tasks
 from tests.support.studio_double import KEY, StudioDouble
 from tests.support.tolerance import assert_same_weights
 from trainer.rounds.outcome import Round
 from trainer.rounds.unfinished import UnfinishedRound
 
-NUM_TASKS = 90
-
-
-def settings_in(folder: Path, base: Path, **environ: str) -> Settings:
-    fixed = {"MODEL_DIR": str(folder / "models"), "REWARD_BASE": str(base), "RECIPE": "lora", "SEED": "5", "DEVICE": "cpu"}
-    return Settings.from_environ({**fixed, "MIN_PAIRS": "20", "HOLDOUT_FRACTION": "0.3", **environ})
-
-
-def run_round_and_be_killed(scratch: Path, base: Path) -> None:
-    """What the process of the next fixture runs: a round that dies of SIGKILL in the middle of its training."""
-
-    def die(after: int) -> None:
-        folder = ProjectFolder(scratch / "models", 7)
-        while not any(folder.path.glob(f"training/base/checkpoint-{after}/whole.json")):
-            time.sleep(0.001)
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    threading.Thread(target=die, args=(3,), daemon=True).start()
-    Lab(settings_in(scratch, base)).round(judged_tasks(NUM_TASKS), checkpoint_seconds=0)
-
 
 @pytest.fixture(scope="module")
 def killed(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the MODEL_DIR of a round that was killed after its third step; only to be copied."""
     folder = tmp_path_factory.mktemp("killed")
-    program = "import sys, pathlib, tests.processes.test_rounds_under_fire as t; t.run_round_and_be_killed(*map(pathlib.Path, sys.argv[1:]))"
+    program = "import sys, pathlib, tests.support.killed_rounds as t; t.run_round_and_be_killed(*map(pathlib.Path, sys.argv[1:]))"
     (folder / "tmp").mkdir()
     ran = subprocess.run(
         [sys.executable, "-c", program, str(folder), str(tiny_base)],
@@ -181,10 +160,12 @@ def test_a_round_on_a_full_disk_leaves_the_champion_and_says_so(tiny_base: Path,
     champion = lab.round(judged_tasks(60)).version
     Versions(lab.folder).promote(champion or "")
     program = """
-import pathlib, resource, sys, tests.processes.test_rounds_under_fire as t
-lab = t.Lab(t.settings_in(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), RECIPE="frozen"))
+import pathlib, resource, sys
+from tests.support.killed_rounds import settings_in
+from tests.support.lab import Lab, judged_tasks
+lab = Lab(settings_in(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), RECIPE="frozen"))
 resource.setrlimit(resource.RLIMIT_FSIZE, (8000, 8000))
-print(lab.round(t.judged_tasks(60)))
+print(lab.round(judged_tasks(60)))
 """
     command = [sys.executable, "-c", program, str(tmp_path), str(tiny_base)]
     found = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=200)

@@ -1,0 +1,53 @@
+"""Trainings that are killed while they train, each as a process of its own."""
+
+import dataclasses
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import torch
+
+from preference.reward_model.feature_extractor import Extractors
+from preference.reward_model.model import SequenceRewardModel
+from tests.support.separable_pairs import separable_pairs
+from tests.support.trainings import CPU, SEQUENCE
+from trainer.training.trained import TrainingContext, Workspace
+
+
+def fit(name: str, base: str, folder: Path, *, checkpoint_seconds: float = 0) -> SequenceRewardModel:
+    """24 steps in 4 epochs of a recipe, with a checkpoint after each step."""
+    from tests.support.trainings import quick
+    from trainer.training.trl_trainer import fit_sequence
+
+    workspace = Workspace(folder, folder / "curves", checkpoint_seconds=checkpoint_seconds)
+    recipe = quick(name, epochs=4)
+    recipe = dataclasses.replace(recipe, pad_to=min(recipe.pad_to, 64))  # the tutorial's 550 only take longer
+    context = TrainingContext(base, Extractors(folder / "models", CPU), seed=3)
+    return fit_sequence(separable_pairs(24), recipe, context, workspace)
+
+
+def fit_and_be_killed(base: str, folder: Path) -> None:
+    """What the process of the next test runs: for each recipe a process that dies of SIGKILL in the second epoch."""
+    import trainer.training.trl_trainer  # noqa: F401 - once, before the forks
+
+    torch.set_num_threads(1)
+    for name in SEQUENCE:
+        child = os.fork()
+        if child == 0:
+            threading.Thread(target=die_after_step, args=(folder / name, 8), daemon=True).start()
+            fit(name, base, folder / name)
+            os._exit(0)
+        os.waitpid(child, 0)
+
+
+def die_after_step(folder: Path, step: int) -> None:
+    while steps_kept(folder) < step:
+        time.sleep(0.001)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def steps_kept(folder: Path) -> int:
+    """The step of the latest whole checkpoint."""
+    return max((int(path.parent.name.rpartition("-")[2]) for path in folder.glob("base/checkpoint-*/whole.json")), default=0)
