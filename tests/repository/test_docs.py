@@ -163,7 +163,7 @@ def parse(arguments: list[str]) -> None:
     """Raises click.UsageError if the program would refuse them. Runs nothing."""
     program, *rest = arguments
     group = GROUPS[program]
-    if rest[:1] in ([], ["--help"]):
+    if rest[:1] in ([], ["--help"], ["-h"], ["--version"]):
         return
     with click.Context(group, info_name=program) as context:
         command = group.get_command(context, rest[0])
