@@ -4,7 +4,6 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 from rich.console import Console
@@ -17,6 +16,7 @@ from backend.filling.shown_version import ShownVersion
 from preference.errors import ModelError, RegistryError
 from preference.labelling.label_config import LabelingLayout
 from preference.projects.folder import ProjectFolder, known_projects
+from preference.projects.status_files import Filling
 from preference.settings import Settings
 from preference.studio.project import LabelStudioProject
 
@@ -40,7 +40,7 @@ def fill(project: LabelStudioProject, settings: Settings, *, console: Console, s
     console.print(f"project {project.id}: {num_open} tasks lack an answer")
     has_asked = False
     with bar("tasks answered", console) as show:
-        watched = _Watched(folder, show, before=ended_pass(folder.read_progress()))
+        watched = _Watched(folder, show, before=ended_pass(Filling.read(folder.path)))
         while True:
             try:
                 with FileLock(settings.model_dir / "filler.lock").acquire(timeout=0):
@@ -61,14 +61,14 @@ def fill(project: LabelStudioProject, settings: Settings, *, console: Console, s
             has_ended = _is_followed_to_the_end(watched, settings.model_dir, stall_seconds)
             progress = watched.progress()
             # A filler that finds tasks answered by hand writes nothing; a pass that ends may have begun before tasks were added.
-            if has_ended or not progress:
+            if has_ended or progress is None:
                 num_open = project.num_unanswered(layout)
             if has_ended:
-                if num_open <= sum(progress["tasks_failed"].values()):
+                if progress is not None and num_open <= sum(progress.tasks_failed.values()):
                     break
                 folder.request("fill")
-    failed = folder.read_progress().get("tasks_failed") if num_open else None
-    if failed:
+    failed = Filling.read(folder.path).tasks_failed
+    if num_open and failed:
         reasons = ", ".join(f"{count} ({reason})" for reason, count in sorted(failed.items()))
         console.print(f"tasks left unanswered: {reasons}")
 
@@ -81,18 +81,18 @@ class _Watched:
     show: Show
     before: int | None  # the pass that had ended before; what it wrote is old
 
-    def progress(self) -> dict[str, Any]:
-        """The progress of the pass that is under way, or that has ended since; empty if there is none."""
-        progress = self.folder.read_progress()
-        is_old = not progress.get("is_filling") and ended_pass(progress) == self.before
-        return {} if is_old else progress
+    def progress(self) -> Filling | None:
+        """The progress of the pass that is under way, or that has ended since; None if there is none."""
+        progress = Filling.read(self.folder.path)
+        is_old = not progress.is_filling and ended_pass(progress) == self.before
+        return None if is_old or progress.at is None else progress
 
-    def look(self) -> dict[str, Any]:
+    def look(self) -> Filling | None:
         """The same, which is shown."""
         progress = self.progress()
-        if progress:
-            done = progress["tasks_answered"] + sum(progress["tasks_failed"].values())
-            self.show(done, done + progress["tasks_left"], answers_per_second=progress["answers_per_second"])
+        if progress is not None:
+            done = (progress.tasks_answered or 0) + sum(progress.tasks_failed.values())
+            self.show(done, done + (progress.tasks_left or 0), answers_per_second=progress.answers_per_second or 0.0)
         return progress
 
 
@@ -127,16 +127,16 @@ def _is_followed_to_the_end(watched: _Watched, model_dir: Path, stall_seconds: f
     """
     for _ in range(4):
         progress = watched.look()
-        if progress and not progress["is_filling"]:
-            if progress["tasks_left"] == 0:
+        if progress is not None and not progress.is_filling:
+            if progress.tasks_left == 0:
                 return True
             if _is_at_rest(model_dir, stall_seconds):
-                raise ModelError(f"The backend's filler stopped with {progress['tasks_left']} tasks left; its log says why.")
+                raise ModelError(f"The backend's filler stopped with {progress.tasks_left} tasks left; its log says why.")
         time.sleep(_EVERY_SECONDS)
     return False
 
 
 def _is_at_rest(model_dir: Path, seconds: float) -> bool:
     """Whether the filler wrote no progress of any project for that long: projects take turns."""
-    written = [progress for folder in known_projects(model_dir) if (progress := folder.read_progress())]
-    return all(not progress["is_filling"] and time.time() > progress["at"] + seconds for progress in written)
+    written = [Filling.read(folder.path) for folder in known_projects(model_dir)]
+    return all(not progress.is_filling and time.time() > (progress.at or 0.0) + seconds for progress in written)

@@ -3,12 +3,12 @@
 import logging
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from backend.monitoring.metrics import Metrics
 from preference.errors import RegistryError
 from preference.log_once import LogOnce
 from preference.projects.folder import ProjectFolder
+from preference.projects.status_files import Filling, write_filling
 
 logger = logging.getLogger("pairloop.filling")
 _EVERY_SECONDS = 1.0
@@ -22,12 +22,12 @@ class Progress:
         self._folder, self._metrics, self._clock = folder, metrics, clock
         self._started, self._written = clock(), 0.0
         self._log_once = LogOnce()
-        last = folder.read_progress()  # of the pass before this one
-        self._number = _count(last, "pass") + 1
-        self._num_left_before = _count(last, "tasks_left")
+        last = Filling.read(folder.path)  # of the pass before this one
+        self._number = (last.pass_number or 0) + 1
+        self._num_left_before = last.tasks_left or 0
         # An interrupted pass leaves tasks, and a killed one says that it still fills: the next pass corrects that.
-        self._is_worth_writing = bool(last.get("is_filling") or last.get("tasks_left"))
-        self._was_all_answered = "tasks_left" in last and not last.get("tasks_failed")
+        self._is_worth_writing = bool(last.is_filling or last.tasks_left)
+        self._was_all_answered = last.tasks_left is not None and not last.tasks_failed
 
     @property
     def is_all_read(self) -> bool:
@@ -52,36 +52,30 @@ class Progress:
         rate = num_answered / max(now - self._started, 1e-3)
         self._metrics.tasks_unanswered.labels(str(self._folder.project_id)).set(num_left)
         self._write(
-            {
-                "tasks_left": num_left,
-                "tasks_answered": num_answered,
-                "tasks_failed": dict(dropped),
-                "answers_per_second": round(2 * rate, 3),
-                "tokens_per_second": round(tokens_per_second, 1),
-                "seconds_left": round(num_left / rate) if rate else None,
-                "is_filling": not is_last,
-                "at": round(now, 1),
-                "pass": self._number,
-            }
+            Filling(
+                tasks_left=num_left,
+                tasks_answered=num_answered,
+                tasks_failed=dict(dropped),
+                answers_per_second=round(2 * rate, 3),
+                tokens_per_second=round(tokens_per_second, 1),
+                seconds_left=round(num_left / rate) if rate else None,
+                is_filling=not is_last,
+                at=round(now, 1),
+                pass_number=self._number,
+            )
         )
 
-    def _write(self, progress: Mapping[str, Any]) -> None:
+    def _write(self, filling: Filling) -> None:
         try:
-            self._folder.write_progress(progress)
+            write_filling(self._folder, filling)
         except RegistryError as error:  # a full disk must not keep tasks from their answers
             if self._log_once.is_news(self._folder.project_id):
                 logger.warning("project %d: how far the filling is cannot be written: %s", self._folder.project_id, error)
 
 
-def ended_pass(progress: Mapping[str, Any]) -> int | None:
+def ended_pass(filling: Filling) -> int | None:
     """The number of the pass that wrote this at its end; None if that pass is under way, or if there was none.
 
     Passes over a project are counted, so that whoever waits for the next one need not compare clocks.
     """
-    return None if not progress or progress.get("is_filling") else _count(progress, "pass")
-
-
-def _count(progress: Mapping[str, Any], key: str) -> int:
-    """A number of the file, which may be damaged or of an older build; 0 then."""
-    number = progress.get(key)
-    return number if isinstance(number, int) else 0
+    return None if filling.at is None or filling.is_filling else filling.pass_number or 0

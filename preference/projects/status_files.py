@@ -18,7 +18,7 @@ from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from preference.atomic_files import write_whole
+from preference.atomic_files import write_whole, writing
 from preference.projects.folder import ProjectFolder
 from preference.tolerant import Count, Items, Known, Number, Text, Words
 
@@ -94,6 +94,16 @@ class NextRound(_File):
     at: Known[Number] = None
     schedule: Words = ""
     min_new_pairs: Known[Count] = None
+
+
+def write_filling(folder: ProjectFolder, filling: Filling) -> None:
+    """Keeps how far the filler is, for every process that is asked.
+
+    Raises:
+        RegistryError: MODEL_DIR is full or not writable.
+    """
+    with writing(folder.path):
+        write_whole(folder.path / Filling.FILE, json.dumps(filling.model_dump(by_alias=True)), is_durable=False)
 
 
 def write_project_counts(folder: ProjectFolder, counts: ProjectCounts) -> None:

@@ -115,6 +115,15 @@ def test_open_tasks_are_answered_scored_and_counted(house: House, tiny_base: Pat
     assert house.is_answered(*tasks) and house.versions(tasks) == [[version]] * 30
 
 
+def test_a_filling_json_that_lacks_its_numbers_stops_no_fill(house: House) -> None:
+    (house.folder.path / "filling.json").write_text('{"is_filling": true, "tasks_left": "two", "at": 1}')
+    tasks = house.add_prompts(2)
+
+    lines = filled(house)
+
+    assert " 2/2 " in lines[1] and house.is_answered(*tasks)
+
+
 def test_tasks_left_unanswered_are_printed_by_reason(house: House) -> None:
     skipped, _ = house.add_prompts(2)
     house.studio.annotate(skipped, [], is_skip=True)
