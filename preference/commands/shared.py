@@ -15,9 +15,9 @@ import click
 
 from preference.commands.command_line import ONLY_PROJECT, PROJECT, begin, program_command, refusals
 from preference.commands.status_rows import PROJECT_HEADER, VERSION_HEADER, forecast, project_row, project_values, version_row
+from preference.commands.version_summary import VersionSummary, read_version_summaries
 from preference.errors import RegistryError
 from preference.projects.folder import ProjectFolder, known_projects
-from preference.projects.overview import VersionOverview, read_versions
 from preference.projects.status import ProjectStatus, TrainerStatus, moment, read_project_status, read_trainer_status
 from preference.projects.versions import Versions
 from preference.settings import Settings
@@ -75,12 +75,12 @@ def versions(project_id: int | None, as_json: bool) -> None:
     settings = begin()
     with refusals():
         folders = _some(_folders(settings, project_id), settings)
-    found: list[VersionOverview] = []
+    found: list[VersionSummary] = []
     problems = []
     for folder in folders:
         try:
             with refusals():
-                found += list(read_versions(folder))
+                found += list(read_version_summaries(folder))
         except click.ClickException as error:
             problems.append(error.message)
     if as_json:

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from preference.projects.overview import VersionOverview
+from preference.commands.version_summary import VersionSummary
 from preference.projects.status import ProjectStatus, moment, outcome_in_words
 from preference.projects.status_files import LastRound
 from preference.report_card.card import Promotion
@@ -45,7 +45,7 @@ def project_values(status: ProjectStatus) -> dict[str, Any]:
     }
 
 
-def version_row(version: VersionOverview) -> list[str]:
+def version_row(version: VersionSummary) -> list[str]:
     """The cells of a version, by VERSION_HEADER; the accuracy with its 95 % interval."""
     accuracy = "" if version.accuracy is None else f"{version.accuracy:.3f}"
     if version.accuracy is not None and version.interval is not None:
