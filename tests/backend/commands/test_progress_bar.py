@@ -31,11 +31,11 @@ def test_it_shows_tasks_answers_a_second_and_the_time_left() -> None:
         (10_000, 0.5, "11.1 h"), (400_000, 1, "222.2 h"),
     ],
 )  # fmt: skip
-def test_a_time_is_told_in_seconds_minutes_or_hours(num_left: int, answers_per_second: float, span: str) -> None:
+def test_a_time_is_shown_in_seconds_minutes_or_hours(num_left: int, answers_per_second: float, span: str) -> None:
     assert f" answers/s, {span} left " in shown(7, 7 + num_left, answers_per_second=answers_per_second)
 
 
-def test_before_the_first_answer_nothing_is_foretold() -> None:
+def test_before_the_first_answer_no_time_is_shown() -> None:
     text = shown(3, 10, answers_per_second=0)
 
     assert " 3/10 waiting for the first answers 0:00:0" in text and "left" not in text

@@ -1,21 +1,12 @@
 import dataclasses
 import time
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from backend.generators.jobs import Job, WrittenAnswers
-from tests.conftest import SettingsFactory
 from tests.support.filling_house import CHOICE, EMPTY, House, echo, warnings_of
-from tests.support.studio_double import KEY, StudioDouble
-
-
-@pytest.fixture
-def house(settings_for: SettingsFactory) -> Iterator[House]:
-    with StudioDouble() as studio, House(studio, settings_for(label_studio_url=studio.url, label_studio_api_key=KEY)) as house:
-        yield house
 
 
 def once(happens: Any) -> Any:
@@ -188,7 +179,7 @@ def test_answers_to_a_prompt_that_was_edited_meanwhile_are_thrown_away_and_writt
     assert all(answer.endswith(" of: Edited") for answer in house.answers(task))
 
 
-def test_an_edit_that_comes_while_others_are_being_stored_is_kept(house: House) -> None:
+def test_an_edit_that_is_made_while_others_are_being_stored_is_kept(house: House) -> None:
     tasks = house.add_prompts(16)
 
     def edit() -> None:

@@ -10,15 +10,8 @@ import pytest
 
 from preference.errors import ModelError, StudioError, StudioKeyError, StudioUnreachable
 from preference.studio.task import Task
-from tests.conftest import SettingsFactory
 from tests.support.filling_house import EMPTY, House
-from tests.support.studio_double import KEY, StudioDouble, wait_until
-
-
-@pytest.fixture
-def house(settings_for: SettingsFactory) -> Iterator[House]:
-    with StudioDouble() as studio, House(studio, settings_for(label_studio_url=studio.url, label_studio_api_key=KEY)) as house:
-        yield house
+from tests.support.studio_double import wait_until
 
 
 def impatient(house: House) -> Any:

@@ -8,10 +8,10 @@ from preference.errors import ModelError
 from preference.projects.versions import UNTRAINED, Versions
 from tests.support.filling_house import ANSWERED, CHOICE, EMPTY, Asked, House, warnings_of
 
-# When a project is visited
+# When a pass is made
 
 
-def test_without_a_reason_no_visit_is_made(house: House) -> None:
+def test_without_a_reason_no_pass_is_made(house: House) -> None:
     filler, never = house.filler(), threading.Event()
     filler.look(never)  # the first is due at once
     (task,) = house.add_prompts(1)
@@ -25,7 +25,7 @@ def test_without_a_reason_no_visit_is_made(house: House) -> None:
     assert house.is_answered(task)
 
 
-def test_the_timer_makes_a_visit_where_a_webhook_was_lost(house: House) -> None:
+def test_the_timer_makes_a_pass_if_a_webhook_was_lost(house: House) -> None:
     now = [0.0]
     filler, never = house.filler(clock=lambda: now[0]), threading.Event()
     filler.look(never)
@@ -55,7 +55,7 @@ def test_setup_before_every_predict_does_not_keep_the_filler_busy(house: House) 
     assert house.is_answered(task), "a look that was asked for is late, not lost"
 
 
-def test_a_title_that_label_studio_puts_back_is_mended_again_soon_and_then_left_alone(house: House) -> None:
+def test_a_title_that_label_studio_puts_back_is_corrected_again_soon_and_then_left_alone(house: House) -> None:
     now, never = [0.0], threading.Event()
     row = house.studio.add_row(house.project_id, "http://backend:9090", "pasted")
     house.folder.write_host("backend:9090")
@@ -75,7 +75,7 @@ def test_a_title_that_label_studio_puts_back_is_mended_again_soon_and_then_left_
     assert house.studio.requests and not any("/api/ml" in request for request in house.studio.requests)
 
 
-def test_a_title_is_looked_at_again_although_visits_fail_and_then_no_oftener_than_the_timer_says(house: House) -> None:
+def test_a_title_is_looked_at_again_although_passes_fail_and_then_no_oftener_than_the_timer_says(house: House) -> None:
     now, never = [0.0], threading.Event()
     row = house.studio.add_row(house.project_id, "http://backend:9090", "pasted")
     house.studio.projects[house.project_id]["model_version"] = UNTRAINED  # nothing but the row tells
@@ -98,7 +98,7 @@ def test_a_title_is_looked_at_again_although_visits_fail_and_then_no_oftener_tha
     assert house.studio.rows[row]["title"] == UNTRAINED
 
 
-def test_a_removal_that_label_studio_refuses_costs_the_visit_nothing_and_is_left_for_an_hour(
+def test_a_removal_that_label_studio_refuses_costs_the_pass_nothing_and_is_left_for_an_hour(
     house: House, tiny_base: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     now, never = [0.0], threading.Event()
@@ -144,7 +144,7 @@ def test_a_new_champion_scores_the_open_tasks_again_without_being_asked(house: H
     assert house.studio.rows[row]["title"] == house.studio.projects[house.project_id]["model_version"] == second
 
 
-def test_what_was_replaced_a_day_ago_is_removed_a_page_a_visit_and_then_once_an_hour(house: House, tiny_base: Path) -> None:
+def test_what_was_replaced_a_day_ago_is_removed_a_page_a_pass_and_then_once_an_hour(house: House, tiny_base: Path) -> None:
     now, never, version = [0.0], threading.Event(), house.promote(tiny_base, weight=1)
     house.studio.clock = lambda: time.time() - 2 * 86400
     tasks = house.add(*[ANSWERED] * 120)
@@ -170,7 +170,9 @@ def test_what_was_replaced_a_day_ago_is_removed_a_page_a_visit_and_then_once_an_
     assert len(requests) == num_idle + 1, "asked again after an hour"
 
 
-def test_a_champion_that_comes_in_the_middle_scores_first_and_then_the_rest_is_answered(house: House, tiny_base: Path) -> None:
+def test_a_champion_that_is_promoted_in_the_middle_scores_first_and_then_the_rest_is_answered(
+    house: House, tiny_base: Path
+) -> None:
     tasks = house.add_prompts(40)
     promoted: list[str] = []
     scored_at_each_patch: list[int] = []

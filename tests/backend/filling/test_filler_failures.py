@@ -10,7 +10,7 @@ from tests.support.filling_house import ANSWERED, EMPTY, House, warnings_of
 # What is told
 
 
-def test_tasks_that_cannot_be_answered_are_told_once_with_their_reasons(house: House, caplog: pytest.LogCaptureFixture) -> None:
+def test_tasks_that_cannot_be_answered_are_logged_once_with_their_reasons(house: House, caplog: pytest.LogCaptureFixture) -> None:
     house.add({"prompt": "", **EMPTY}, {"prompt": 5, **EMPTY}, {"prompt": "p", "answer1": {"text": "a"}, "answer2": ""})
     skipped = house.add_prompts(2)
     house.studio.annotate(skipped[1], [], is_skip=True)
@@ -26,7 +26,7 @@ def test_tasks_that_cannot_be_answered_are_told_once_with_their_reasons(house: H
     ]
 
 
-def test_a_task_that_cannot_be_stored_is_told(house: House, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_task_that_cannot_be_stored_is_logged(house: House, caplog: pytest.LogCaptureFixture) -> None:
     house.add({"prompt": "Prompt", "note": "\ud83d", **EMPTY})
 
     house.fill()
@@ -34,7 +34,7 @@ def test_a_task_that_cannot_be_stored_is_told(house: House, caplog: pytest.LogCa
     assert "tasks left unanswered: 1 (Label Studio refused the answers)" in caplog.text
 
 
-def test_a_project_that_fails_is_told_once_waits_for_its_timer_and_stops_no_other(
+def test_a_project_that_fails_is_logged_once_waits_for_its_timer_and_stops_no_other(
     house: House, tiny_base: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     house.promote(tiny_base, weight=1)
@@ -73,7 +73,7 @@ def test_an_error_of_our_own_is_logged_with_its_trace_and_stops_no_other_project
     assert record.exc_info is not None
 
 
-def test_an_error_of_the_generator_fails_the_visit_and_stops_no_other_project(
+def test_an_error_of_the_generator_fails_the_pass_and_stops_no_other_project(
     house: House, caplog: pytest.LogCaptureFixture
 ) -> None:
     house.add_prompts(1)

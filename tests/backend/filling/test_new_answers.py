@@ -1,7 +1,6 @@
 """An annotator asks for new answers: a task of its own with the same prompt, once, whatever happens on the way."""
 
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -9,19 +8,11 @@ import pytest
 from backend.filling.new_answers import META_KEY, ask_again
 from preference.errors import StudioUnreachable
 from preference.labelling.label_config import LabelingLayout
-from tests.conftest import SettingsFactory
 from tests.support.filling_house import CHOICE, EMPTY, LAYOUT, House, warnings_of
-from tests.support.studio_double import KEY, StudioDouble
 
 ANSWERED = {"prompt": "Why is the sky blue?", "answer1": "Because.", "answer2": "It is not.", "source": "forum"}
 ASKS = [{"from_name": "verdict", "to_name": "prompt", "type": "choices", "value": {"choices": ["new_answers"]}}]
 TIE = [{"from_name": "verdict", "to_name": "prompt", "type": "choices", "value": {"choices": ["tie"]}}]
-
-
-@pytest.fixture
-def house(settings_for: SettingsFactory) -> Iterator[House]:
-    with StudioDouble() as studio, House(studio, settings_for(label_studio_url=studio.url, label_studio_api_key=KEY)) as house:
-        yield house
 
 
 def others(house: House, *known: int) -> list[int]:

@@ -1,5 +1,4 @@
 import random
-from collections.abc import Iterator
 from itertools import combinations
 from pathlib import Path
 from typing import Any, get_args
@@ -9,9 +8,7 @@ import pytest
 from backend.filling.pair_strategies import STRATEGIES, WITH_REWARDS, Candidates, different_pairs, similarity
 from backend.generators.jobs import WrittenAnswers
 from preference.settings import Settings
-from tests.conftest import SettingsFactory
 from tests.support.filling_house import House
-from tests.support.studio_double import KEY, StudioDouble
 
 TEXTS = [
     "The cat sat on the mat.",
@@ -98,12 +95,6 @@ def test_best_vs_random_takes_the_best_with_each_of_its_partners_in_turn() -> No
 
 
 # Which two a visit shows
-
-
-@pytest.fixture
-def house(settings_for: SettingsFactory) -> Iterator[House]:
-    with StudioDouble() as studio, House(studio, settings_for(label_studio_url=studio.url, label_studio_api_key=KEY)) as house:
-        yield house
 
 
 CANDIDATES = [

@@ -1,4 +1,4 @@
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from preference.errors import ModelError
 from preference.projects.folder import ProjectFolder
 from tests.conftest import SettingsFactory
 from tests.support.filling_house import EMPTY, House, echo
-from tests.support.studio_double import KEY, StudioDouble, wait_until
+from tests.support.studio_double import wait_until
 
 
 class Clock:
@@ -160,12 +160,6 @@ def test_a_pass_that_ends_before_it_has_read_anything_does_not_say_that_nothing_
 
 
 # Of a pass
-
-
-@pytest.fixture
-def house(settings_for: SettingsFactory) -> Iterator[House]:
-    with StudioDouble() as studio, House(studio, settings_for(label_studio_url=studio.url, label_studio_api_key=KEY)) as house:
-        yield house
 
 
 def test_the_progress_of_a_pass_is_written_while_it_works_and_at_its_end(house: House, tiny_base: Path) -> None:

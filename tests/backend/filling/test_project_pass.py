@@ -1,23 +1,13 @@
 import dataclasses
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from preference.errors import LayoutError
 from preference.projects.versions import UNTRAINED
-from tests.conftest import SettingsFactory
 from tests.support.filling_house import ANSWERED, CHOICE, EMPTY, RENAMED, House, echo, warnings_of
-from tests.support.studio_double import KEY, StudioDouble
 from tests.support.studio_records import LABEL_CONFIG
-
-
-@pytest.fixture
-def house(settings_for: SettingsFactory) -> Iterator[House]:
-    with StudioDouble() as studio, House(studio, settings_for(label_studio_url=studio.url, label_studio_api_key=KEY)) as house:
-        yield house
-
 
 # Answers and predictions
 

@@ -18,7 +18,7 @@ def test_two_projects_keep_their_own_label_configs(house: House) -> None:
     assert house.is_answered(ours)
 
 
-def test_a_visit_ends_after_a_minute_so_that_other_projects_have_their_turn(house: House) -> None:
+def test_a_pass_ends_after_a_minute_so_that_other_projects_have_their_turn(house: House) -> None:
     now = [0.0]
     tasks = house.add_prompts(60)
     other = House(house.studio, house.settings)
@@ -36,7 +36,7 @@ def test_a_visit_ends_after_a_minute_so_that_other_projects_have_their_turn(hous
     assert len(house.generator.jobs) == 61
 
 
-def test_a_project_alone_is_visited_until_it_is_done(house: House) -> None:
+def test_a_project_alone_has_one_pass_until_it_is_done(house: House) -> None:
     now = [0.0]
     tasks = house.add_prompts(60)
     filler = house.filler(clock=lambda: now[0])
@@ -47,7 +47,7 @@ def test_a_project_alone_is_visited_until_it_is_done(house: House) -> None:
     assert house.is_answered(*tasks)
 
 
-def test_a_project_that_comes_during_a_long_visit_has_its_turn(house: House) -> None:
+def test_a_project_that_is_connected_during_a_long_pass_has_its_turn(house: House) -> None:
     now = [0.0]
     tasks = house.add_prompts(60)
     others: list[House] = []

@@ -70,7 +70,7 @@ def test_a_refused_prompt_is_not_asked_again_for_a_day(settings_for: SettingsFac
 
 
 @pytest.mark.parametrize("why", ["edited", "another engine", "another model", "a day later"])
-def test_a_refused_prompt_is_asked_again_where_the_answer_may_be_another(settings_for: SettingsFactory, why: str) -> None:
+def test_a_refused_prompt_is_asked_again_if_the_answer_may_be_another(settings_for: SettingsFactory, why: str) -> None:
     settings = settings_for()
     refused = marked(settings, seconds_ago=86_500 if why == "a day later" else 0)
     if why == "edited":

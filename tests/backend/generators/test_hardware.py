@@ -23,7 +23,7 @@ def test_a_named_number_format_is_taken(asked: str, caplog: pytest.LogCaptureFix
 
 
 @pytest.mark.skipif(not Path("/proc/cpuinfo").exists(), reason="Linux tells what the processor can")
-def test_auto_takes_bfloat16_where_the_processor_computes_in_it(caplog: pytest.LogCaptureFixture) -> None:
+def test_auto_takes_bfloat16_if_the_processor_computes_in_it(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     words = set(Path("/proc/cpuinfo").read_text().split())  # Linux's own; torch asks the processor itself
     has_units = bool(words & {"avx512_bf16", "amx_bf16", "bf16"})

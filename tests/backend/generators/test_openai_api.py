@@ -13,7 +13,7 @@ from tests.support.openai_engine import SECONDS, MakeGenerator, scheduling, writ
 
 
 @pytest.mark.parametrize("endpoint", ["chat", "completions"])
-def test_one_call_gives_all_answers_where_the_server_has_n(server: OpenAIDouble, make: MakeGenerator, endpoint: str) -> None:
+def test_one_call_gives_all_answers_if_the_server_has_n(server: OpenAIDouble, make: MakeGenerator, endpoint: str) -> None:
     generator = make(openai_endpoint=endpoint, temperature=0.5, top_p=0.9, max_new_tokens=7)
 
     assert write(generator, "a", num_answers=3) == [WrittenAnswers(["a/1", "a/2", "a/3"])]
@@ -24,7 +24,7 @@ def test_one_call_gives_all_answers_where_the_server_has_n(server: OpenAIDouble,
 
 
 @pytest.mark.parametrize("n", ["ignored", "refused"])
-def test_each_answer_is_asked_for_where_the_server_lacks_n(
+def test_each_answer_is_asked_for_if_the_server_lacks_n(
     server: OpenAIDouble, make: MakeGenerator, caplog: pytest.LogCaptureFixture, n: Any
 ) -> None:
     server.n = n
@@ -60,7 +60,7 @@ def test_the_system_prompt_is_a_message_or_the_texts_head(server: OpenAIDouble, 
     assert server.requests[1]["prompt"] == "Be kind.\n\nHi"
 
 
-def test_answers_end_at_each_stop_text_though_the_server_is_told_four(server: OpenAIDouble, make: MakeGenerator) -> None:
+def test_answers_end_at_each_stop_text_though_the_server_gets_four(server: OpenAIDouble, make: MakeGenerator) -> None:
     server.write = lambda prompt, seed: f" {prompt} one FIVE two TWO three"
     stop = ("ONE", "TWO", "THREE", "FOUR", "FIVE")
 
@@ -126,7 +126,7 @@ def test_so_many_requests_are_under_way_as_set_and_never_more(server: OpenAIDoub
     assert server.most_under_way == 3
 
 
-def test_a_job_that_comes_while_another_is_written_is_written_beside_it(server: OpenAIDouble, make: MakeGenerator) -> None:
+def test_a_job_that_arrives_while_another_is_written_is_written_beside_it(server: OpenAIDouble, make: MakeGenerator) -> None:
     server.gate.clear()
 
     with scheduling(make()) as scheduler:

@@ -93,7 +93,7 @@ def test_rows_are_drawn_by_their_own_numbers(logits: torch.Tensor) -> None:
 
 
 @pytest.mark.parametrize("sampling", [(0.7, 1, 1.0), (1.0, 50, 1e-6), (1e-3, 50, 1.0)], ids=["top_k", "top_p", "temperature"])
-def test_the_likeliest_token_is_drawn_where_only_one_may(logits: torch.Tensor, sampling: tuple[float, int, float]) -> None:
+def test_the_likeliest_token_is_drawn_if_only_one_may(logits: torch.Tensor, sampling: tuple[float, int, float]) -> None:
     temperature, top_k, top_p = sampling
     for number in (0.0, 0.5, BELOW_1):
         drawn = draw(logits, torch.full((len(logits),), number), temperature=temperature, top_k=top_k, top_p=top_p)

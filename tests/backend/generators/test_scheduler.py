@@ -44,7 +44,7 @@ def test_jobs_are_written_in_order_and_urgent_ones_before_all_that_wait() -> Non
     assert writer.prompts == list("aXYbcd")
 
 
-def test_a_job_that_comes_while_others_are_written_is_taken_in_the_same_run() -> None:
+def test_a_job_that_arrives_while_others_are_written_is_taken_in_the_same_run() -> None:
     writer = Writer()
     writer.is_open.clear()
     with running(lambda: writer) as scheduler:
@@ -118,7 +118,7 @@ def test_jobs_that_wait_are_shown_without_those_that_are_taken() -> None:
     assert figure(metrics, "jobs_waiting") == 3
 
 
-def test_the_rate_is_counted_over_two_seconds_and_is_zero_where_nothing_is_written() -> None:
+def test_the_rate_is_counted_over_two_seconds_and_is_zero_while_nothing_is_written() -> None:
     metrics, now, rates = Metrics(), [100.0], list[tuple[float, float]]()
 
     def work(job: Job) -> None:
@@ -151,7 +151,7 @@ def test_all_are_written_in_order_with_their_seeds() -> None:
         write_all(EchoGenerator(), prompts, seeds=[1])
 
 
-def test_a_failure_is_raised_where_all_are_written() -> None:
+def test_a_failure_is_raised_if_all_are_written() -> None:
     def work(job: Job) -> None:
         raise ModelError("The model failed.")
 

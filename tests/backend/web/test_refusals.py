@@ -1,4 +1,4 @@
-"""What the routes refuse, in one line each, and what they do where something is broken."""
+"""What the routes refuse, in one line each, and what they do if something is broken."""
 
 import logging
 import shutil
@@ -78,7 +78,7 @@ def test_a_project_is_known_by_the_number_before_the_point(client: FlaskClient, 
 
 
 @pytest.mark.parametrize(("route", "field"), [("/setup", "schema"), ("/predict", "label_config")])
-def test_a_label_config_that_does_not_fit_is_told_in_the_reason_phrase(client: FlaskClient, route: str, field: str) -> None:
+def test_a_label_config_that_does_not_fit_is_named_in_the_reason_phrase(client: FlaskClient, route: str, field: str) -> None:
     answer = client.post(route, json={**CALLS[route[1:]], field: '<View><Text name="a" value="$a"/></View>'})
 
     assert assert_refused(answer, 400) == (
@@ -115,7 +115,7 @@ def test_http_errors_are_json_too(client: FlaskClient) -> None:
     assert_refused(too_large, 413)
 
 
-def test_a_folder_that_cannot_be_written_is_told_with_503(settings_for: SettingsFactory, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_a_503(settings_for: SettingsFactory, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder", encoding="utf-8")
     client = create_app(Backend(settings_for(model_dir=tmp_path / "file"))).test_client()
 

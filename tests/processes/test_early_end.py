@@ -1,4 +1,4 @@
-"""Processes that are told to end while they still load, or are started in a folder that holds a file of their name."""
+"""Processes that get a signal to end while they still load, or are started in a folder that holds a file of their name."""
 
 import os
 import re
@@ -13,7 +13,7 @@ from tests.support.studio_double import wait_until
 
 
 def catches(pid: int, number: signal.Signals) -> bool:
-    """Whether a process has a handler for that signal, as Linux tells."""
+    """Whether a process has a handler for that signal, as Linux says."""
     caught = re.search(r"^SigCgt:\t(\w+)$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
     return bool(caught and int(caught[1], 16) >> (number - 1) & 1)
 
