@@ -29,9 +29,10 @@ class HuggingFaceGenerator:
     """A causal language model in memory; loads in the constructor."""
 
     def __init__(self, settings: Settings) -> None:
-        path = locate(settings.generator.model, settings.model_dir)
+        generation = settings.generator
+        path = locate(generation.model, settings.model_dir)
         device = pick_device(settings.device)
-        dtype = pick_dtype(settings.generator.dtype, device)
+        dtype = pick_dtype(generation.dtype, device)
         self._tokenizer = load_tokenizer(path)
         self._model = load_weights(AutoModelForCausalLM, path, dtype=dtype, device=device)
         if not can_hold(self._model):
@@ -39,28 +40,28 @@ class HuggingFaceGenerator:
                 f"{path} is a {self._model.config.model_type} model: it keeps more than keys and values, or has no position ids, "
                 "and this engine cannot write with it; run a server that speaks OpenAI's API, and set GENERATOR_ENGINE=openai."
             )
-        self._system = settings.generator.system_prompt
+        self._system = generation.system_prompt
         window = _window(self._model.config.get_text_config())
-        self._max_prompt_tokens = min(settings.generator.max_prompt_tokens, window - settings.generator.max_new_tokens)
+        self._max_prompt_tokens = min(generation.max_prompt_tokens, window - generation.max_new_tokens)
         if self._max_prompt_tokens < 16:
             raise ModelError(
-                f"{path} reads {window} tokens at most; MAX_NEW_TOKENS={settings.generator.max_new_tokens} leaves no room for a prompt."
+                f"{path} reads {window} tokens at most; MAX_NEW_TOKENS={generation.max_new_tokens} leaves no room for a prompt."
             )
-        self._sampling = SamplingOptions(
-            temperature=settings.generator.temperature, top_k=settings.generator.top_k, top_p=settings.generator.top_p,
-            max_new_tokens=settings.generator.max_new_tokens, stop_tokens=_stop_tokens(self._model, self._tokenizer),
-            stop_texts=settings.generator.stop,
+        self._sampling_options = SamplingOptions(
+            temperature=generation.temperature, top_k=generation.top_k, top_p=generation.top_p,
+            max_new_tokens=generation.max_new_tokens, stop_tokens=_stop_tokens(self._model, self._tokenizer),
+            stop_texts=generation.stop,
         )  # fmt: skip
         self._max_tokens = num_tokens_that_fit(self._model.config, dtype=dtype, device=device)
-        self._max_rows = settings.generator.batch_prompts * settings.filling.num_candidates or _MAX_ROWS[device.type]
+        self._max_rows = generation.batch_prompts * settings.filling.num_candidates or _MAX_ROWS[device.type]
         self.capacity = max(1, self._max_rows // settings.filling.num_candidates)
-        self.name = title(settings.generator.model)
+        self.name = title(generation.model)
         self.sampling: dict[str, Any] = {
-            "temperature": settings.generator.temperature, "top_k": settings.generator.top_k, "top_p": settings.generator.top_p,
-            "max_new_tokens": settings.generator.max_new_tokens,
+            "temperature": generation.temperature, "top_k": generation.top_k, "top_p": generation.top_p,
+            "max_new_tokens": generation.max_new_tokens,
         }  # fmt: skip
-        if settings.generator.system_prompt:
-            self.sampling["system_prompt"] = settings.generator.system_prompt
+        if generation.system_prompt:
+            self.sampling["system_prompt"] = generation.system_prompt
         logger.info(
             "generator %s up on %s: up to %d answers at a time, with %d tokens of memory", self.name, device, self._max_rows,
             self._max_tokens,
@@ -98,7 +99,7 @@ class HuggingFaceGenerator:
                 others.add(unfinished[1])
 
     def _batch(self) -> Batch:
-        return Batch(self._model, self._tokenizer, self._sampling, max_rows=self._max_rows, max_tokens=self._max_tokens)
+        return Batch(self._model, self._tokenizer, self._sampling_options, max_rows=self._max_rows, max_tokens=self._max_tokens)
 
     def _encode(self, job: Job) -> Prompt:
         ids, num_cut = encode_prompt(self._tokenizer, job.prompt, max_tokens=self._max_prompt_tokens, system=self._system)
