@@ -7,7 +7,7 @@ import pytest
 
 from backend.filling.pair_strategies import STRATEGIES, WITH_REWARDS, Candidates, different_pairs, similarity
 from backend.generators.jobs import WrittenAnswers
-from preference.settings import Settings
+from preference.setting_groups import FillingSettings
 from tests.support.filling_house import House
 
 TEXTS = [
@@ -45,7 +45,7 @@ def test_different_pairs_are_those_of_texts_that_are_full_and_less_alike_than_as
 
 
 def test_the_strategies_are_those_that_the_setting_names() -> None:
-    assert set(STRATEGIES) == set(get_args(Settings.__annotations__["pair_strategy"]))
+    assert set(STRATEGIES) == set(get_args(FillingSettings.__annotations__["pair_strategy"]))
     assert set(STRATEGIES) > WITH_REWARDS
 
 
