@@ -27,14 +27,21 @@ def short(version: str) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """A time as people say it."""
+    """A duration as people say it: "89 s", "2 min", "5 h 11 min", "11 h", "2 d 12 h"."""
     if seconds is None:
         return ""
-    for size, unit, least, smaller, small in ((86400, "d", 2, 3600, "h"), (3600, "h", 1, 60, "min"), (60, "min", 1, 60, "")):
-        if seconds >= least * size:
-            whole, rest = divmod(round(seconds), size)
-            return f"{whole} {unit} {rest // smaller} {small}" if whole < 10 and rest >= smaller else f"{whole} {unit}"
-    return f"{max(0, round(seconds))} s"
+    minutes = round(seconds / 60)
+    if seconds < 90:
+        return f"{max(0, seconds):.0f} s"
+    if minutes < 90:
+        return f"{minutes} min"
+    return _in_two_units(minutes, 60, "h", "min") if minutes < 48 * 60 else _in_two_units(round(minutes / 60), 24, "d", "h")
+
+
+def _in_two_units(number: int, size: int, unit: str, smaller_unit: str) -> str:
+    """Without the smaller unit from ten of the larger one on."""
+    whole, rest = divmod(number, size)
+    return f"{whole} {unit}" + (f" {rest} {smaller_unit}" if rest and whole < 10 else "")
 
 
 def moment(at: Any) -> str:

@@ -7,6 +7,8 @@ from typing import Protocol
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from preference.formatting import duration
+
 
 class Show(Protocol):
     """Shows a state."""
@@ -27,14 +29,9 @@ def bar(what: str, console: Console) -> Iterator[Show]:
 
         def show(done: int, total: int, *, answers_per_second: float) -> None:
             if answers_per_second:
-                pace = f"{answers_per_second:.1f} answers/s, {_span(2 * (total - done) / answers_per_second)} left"
+                pace = f"{answers_per_second:.1f} answers/s, {duration(2 * (total - done) / answers_per_second)} left"
             else:  # loading a model takes a while, and longer for the first time
                 pace = "waiting for the first answers" if done < total else ""
             progress.update(shown, completed=done, total=total, pace=pace)
 
         yield show
-
-
-def _span(seconds: float) -> str:
-    minutes = round(seconds / 60)
-    return f"{seconds:.0f} s" if seconds < 90 else f"{minutes} min" if minutes < 90 else f"{seconds / 3600:.1f} h"

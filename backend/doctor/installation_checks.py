@@ -18,6 +18,7 @@ import torch
 from backend.doctor.check import Check, CheckFailed
 from backend.generators.engines import ENGINES
 from preference.errors import StudioKeyError, StudioUnreachable
+from preference.formatting import duration
 from preference.models.pretrained import EMBEDDED, load_tokenizer, pick_device, title
 from preference.projects.trainer_heartbeat import is_alive, seconds_since_alive
 from preference.settings import Settings
@@ -200,7 +201,7 @@ def _trainer(installation: Installation) -> str:
         )
     if not is_alive(folder):
         raise CheckFailed(
-            f"the trainer of MODEL_DIR={folder} was last alive {_span(age)} ago", "start it again: pairloop-trainer run"
+            f"the trainer of MODEL_DIR={folder} was last alive {duration(age)} ago", "start it again: pairloop-trainer run"
         )
     return f"alive on {folder}"
 
@@ -259,8 +260,3 @@ def _is_unspecified(url: str) -> bool:
         return ip_address(urlsplit(url).hostname or "").is_unspecified
     except ValueError:
         return False
-
-
-def _span(seconds: float) -> str:
-    minutes = round(seconds / 60)
-    return f"{seconds:.0f} s" if seconds < 90 else f"{minutes} min" if minutes < 90 else f"{seconds / 3600:.1f} h"

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from preference.commands.version_summary import VersionSummary
+from preference.formatting import duration
 from preference.projects.status import ProjectStatus, moment, outcome_in_words
 from preference.projects.status_files import LastRound
 from preference.report_card.card import Promotion
@@ -96,6 +97,4 @@ def _shown(moment: datetime) -> str:
 
 def _span(moment: datetime) -> str:
     """How far a moment is from now, either way."""
-    seconds = abs((moment - datetime.now(UTC)).total_seconds())
-    minutes = round(seconds / 60)
-    return f"{seconds:.0f} s" if seconds < 90 else f"{minutes} min" if minutes < 90 else f"{seconds / 3600:.0f} h"
+    return duration(abs((moment - datetime.now(UTC)).total_seconds()))

@@ -7,6 +7,8 @@ from typing import Any
 
 from transformers import ProgressCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from preference.formatting import duration
+
 logger = logging.getLogger("pairloop.training")
 
 
@@ -49,18 +51,11 @@ class Lines(TrainerCallback):
         remaining = (now - self._began) / max(1, state.global_step - self._first) * (state.max_steps - state.global_step)
         loss = sum(self._losses) / len(self._losses)
         logger.info(
-            "training %s: step %d of %d, loss %.2f, %s left",
+            "training %s: step %d of %d, loss %.2f, about %s left",
             self._name,
             state.global_step,
             state.max_steps,
             loss,
-            _about(remaining),
+            duration(remaining),
         )
         self._last, self._losses = now, []
-
-
-def _about(seconds: float) -> str:
-    """A time as people say it."""
-    if seconds < 90:
-        return f"about {seconds:.0f} s"
-    return f"about {seconds / 60:.0f} min" if seconds < 5400 else f"about {seconds / 3600:.1f} h"

@@ -27,8 +27,7 @@ def test_it_shows_tasks_answers_a_second_and_the_time_left() -> None:
 @pytest.mark.parametrize(
     ("num_left", "answers_per_second", "span"),
     [
-        (0, 2, "0 s"), (1, 20, "0 s"), (89, 2, "89 s"), (90, 2, "2 min"), (89 * 60, 2, "89 min"), (90 * 60, 2, "1.5 h"),
-        (10_000, 0.5, "11.1 h"), (400_000, 1, "222.2 h"),
+        (0, 2, "0 s"), (1, 20, "0 s"), (89, 2, "89 s"), (90, 2, "2 min"), (90 * 60, 2, "1 h 30 min"), (10_000, 0.5, "11 h"),
     ],
 )  # fmt: skip
 def test_a_time_is_shown_in_seconds_minutes_or_hours(num_left: int, answers_per_second: float, span: str) -> None:

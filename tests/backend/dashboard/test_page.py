@@ -216,7 +216,7 @@ def test_judgements_with_and_without_a_suggestion_stand_side_by_side(models: Pat
 
     shown = page(client_on(models))
 
-    assert "Choose the model's side 75.0 % 50.0 %" in shown.words and "Median time 11 s 1 min" in shown.words
+    assert "Choose the model's side 75.0 % 50.0 %" in shown.words and "Median time 11 s 2 min" in shown.words
     assert "They move people by +20.0 points +6.0 points to +30.0 points" in shown.words
     assert "How often they are followed" in shown.words and "Warning They follow." in shown.words
     assert "This version, where nothing was suggested 81.1 % 70.0 to 90.0 %" in shown.words

@@ -1,10 +1,8 @@
 import re
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
-from preference.formatting import count, duration, moment
 from preference.report_card.charts import Chart, learning_chart, length_chart, reliability_chart, strip, versions_chart
 from preference.report_card.figures import (
     Bin,
@@ -129,20 +127,3 @@ def test_axes_have_a_few_round_values() -> None:
     assert length_ticks(10, 1000) == [10, 20, 50, 100, 200, 500, 1000]
     for low, high in ((1, 10**15), (3, 3), (1, 2), (99, 101), (1, 9)):
         assert 1 <= len(length_ticks(low, high)) <= 8
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [(0, "0 s"), (59.4, "59 s"), (60, "1 min"), (119, "1 min"), (7199, "1 h 59 min"), (7200, "2 h"), (18700, "5 h 11 min"), (-3, "0 s"),
-     (86400 * 2.5, "2 d 12 h"), (86400 * 40.5, "40 d"), (None, "")],
-)  # fmt: skip
-def test_times_are_said_as_people_say_them(seconds: float | None, words: str) -> None:
-    assert duration(seconds) == words
-
-
-def test_a_moment_is_in_utc_and_nothing_where_it_is_none() -> None:
-    assert moment(1795230000) == "21 Nov 2026, 03:00 UTC"
-    assert moment("2026-11-21T04:00:00+01:00") == "21 Nov 2026, 03:00 UTC"
-    odd: list[Any] = ["", "soon", None, 1e300, [], float("inf")]
-    assert [moment(at) for at in odd] == [""] * 6
-    assert (count(1240), count(None)) == ("1\u2009240", "not known yet")
