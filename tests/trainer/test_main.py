@@ -53,8 +53,8 @@ def test_the_report_is_the_champions_or_that_of_a_named_version(invoke: Invoke, 
     champions, named = invoke("report", "--project", "3"), invoke("report", "--project", "3", second)
 
     assert champions.exit_code == named.exit_code == 0
-    assert champions.output.startswith(f"{first} of project 1, promoted: accuracy 0.700")
-    assert named.output.startswith(f"{second} of project 1, kept back: accuracy 0.600 is below")
+    assert champions.output.startswith(f"{first} of project 3, promoted: accuracy 0.700")
+    assert named.output.startswith(f"{second} of project 3, kept back: accuracy 0.600 is below")
     assert "this version" in named.output
 
 
