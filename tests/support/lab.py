@@ -18,6 +18,7 @@ from trainer.rounds.outcome import Round
 from trainer.rounds.round import run_round
 
 CPU = torch.device("cpu")
+HOLDOUT = 0.3  # of the prompts of most labs
 Annotation = dict[str, Any]
 
 

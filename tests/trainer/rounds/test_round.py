@@ -13,47 +13,21 @@ from huggingface_hub import ModelCard as HubCard
 from huggingface_hub import ModelCardData
 from safetensors.torch import load_file
 
-from preference.errors import StudioKeyError, StudioUnreachable
 from preference.labelling.pairs import is_held_out
 from preference.projects.versions import Versions
 from preference.report_card.figures import JudgedFigures, Share
 from preference.reward_model.feature_extractor import Extractors
 from preference.reward_model.model import load_reward_model
-from preference.settings import Settings
 from tests.conftest import SettingsFactory
-from tests.support.lab import CPU, Annotation, Lab, judged_tasks
+from tests.support.lab import CPU, HOLDOUT, Annotation, Lab, judged_tasks
 from tests.support.opened_files import opened_files
 from tests.support.tolerance import assert_same_weights
 from trainer.daemon.due_rounds import num_new_judgements
 from trainer.reporting.model_card import model_card
 from trainer.rounds.outcome import Round
 
-HOLDOUT = 0.3
-
-
 SKIP: Annotation = {"id": 2, "completed_by": 1, "was_cancelled": True, "parent_prediction": None, "result": []}
 EMPTY: Annotation = {**SKIP, "was_cancelled": False}
-
-
-@pytest.fixture
-def lab(settings_for: SettingsFactory, tiny_base: Path) -> Lab:
-    return Lab(settings_for(reward_base=str(tiny_base), min_pairs=20, holdout_fraction=HOLDOUT, seed=5))
-
-
-@pytest.fixture(scope="module")
-def first_round(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Lab, Round]:
-    """A lab after one promoted round over 60 tasks; only to be read."""
-    environ = {"MODEL_DIR": str(tmp_path_factory.mktemp("lab") / "models"), "REWARD_BASE": str(tiny_base), "SEED": "5"}
-    settings = Settings.from_environ({**environ, "MIN_PAIRS": "20", "HOLDOUT_FRACTION": str(HOLDOUT), "DEVICE": "cpu"})
-    lab = Lab(settings)
-    return lab, lab.round(judged_tasks(60))
-
-
-@pytest.fixture
-def lab_with_champion(lab: Lab, first_round: tuple[Lab, Round]) -> Lab:
-    """A copy of that lab, to go on from."""
-    shutil.copytree(first_round[0].settings.model_dir, lab.settings.model_dir)
-    return lab
 
 
 def in_holdout(prompt: str) -> bool:
@@ -254,57 +228,6 @@ def test_the_readme_of_a_version_without_an_interval_renders(first_round: tuple[
 
     assert "| this version | 1.000 |\n\nPromoted" in text
     assert "Left out: 2 skipped, 1 empty." in text
-
-
-def test_an_unreachable_label_studio_is_the_callers_to_know(lab: Lab) -> None:
-    with pytest.raises(StudioUnreachable, match="does not answer"):
-        lab.round(judged_tasks(30), error=StudioUnreachable("Label Studio does not answer"))
-
-    assert Versions(lab.folder).all() == []
-
-
-def test_a_failure_that_has_a_message_ends_the_round_with_it(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
-    ended = lab.round(judged_tasks(30), error=StudioKeyError("Label Studio refuses LABEL_STUDIO_API_KEY."))
-
-    assert ended == Round("failed", "Label Studio refuses LABEL_STUDIO_API_KEY.")
-    assert [(r.levelname, r.getMessage(), r.exc_info) for r in caplog.records if r.name == "pairloop.rounds"] == [
-        ("ERROR", "project 7: round failed: Label Studio refuses LABEL_STUDIO_API_KEY.", None)
-    ]
-
-
-def test_any_other_failure_ends_the_round_and_leaves_its_trace_in_the_log(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
-    ended = lab.round(judged_tasks(30), error=ZeroDivisionError("a defect"))
-
-    assert ended == Round("failed", "ZeroDivisionError; the log above has the trace")
-    first, second = [record for record in caplog.records if record.name == "pairloop.rounds"]
-    assert first.getMessage() == "project 7: the round failed"
-    assert first.exc_info is not None
-    assert second.getMessage() == "project 7: round failed: ZeroDivisionError; the log above has the trace"
-
-
-def test_a_base_that_cannot_be_loaded_fails_the_round_with_what_to_do(
-    lab: Lab, settings_for: SettingsFactory, tmp_path: Path
-) -> None:
-    lab.settings = settings_for(reward_base=str(tmp_path / "gone"), min_pairs=20)
-
-    ended = lab.round(judged_tasks(30))
-
-    assert ended.outcome == "failed"
-    assert f"The model '{tmp_path / 'gone'}' cannot be loaded" in ended.reason
-
-
-def test_a_broken_champion_does_not_stop_the_loop(lab_with_champion: Lab, caplog: pytest.LogCaptureFixture) -> None:
-    lab = lab_with_champion
-    champion = Versions(lab.folder).champion() or ""
-    (Versions(lab.folder).path(champion) / "model.safetensors").write_bytes(b"damaged")
-
-    ended = lab.round(judged_tasks(64))
-
-    assert ended.outcome == "promoted"
-    assert lab.card(ended).compared_with is None
-    assert ended.reason.endswith(f", and the champion {champion} cannot be loaded")
-    assert lab.card(ended).reason == ended.reason
-    assert f"the champion {champion} cannot be loaded, so the challenger is judged without it" in caplog.text
 
 
 def test_before_the_first_version_every_judgement_is_new(lab: Lab) -> None:
