@@ -95,7 +95,7 @@ def test_the_picture_in_the_manual_is_of_such_a_run() -> None:
 
 
 def squeezed(text: str) -> str:
-    """Without its white space: where colours change, an SVG has none."""
+    """Without its white space: an SVG has none at a change of colour."""
     return "".join(text.split())
 
 

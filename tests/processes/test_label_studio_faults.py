@@ -46,11 +46,11 @@ MISFIT = "<View><Text name='t' value='$text'/></View>"
 
 @dataclass
 class Fault:
-    """What happens at the n-th request, and what ends it where it does not end by itself."""
+    """What happens at the n-th request, and what ends it if it does not end by itself."""
 
     begin: Callable[["Case"], object]
     end: Callable[["Case"], object] | None = None  # called once the log says what is wrong
-    says: str = ""  # what the log then says; nothing where it need not say anything, as work goes on
+    says: str = ""  # what the log then says; nothing if work simply goes on
     is_followed: bool = False  # the tasks or the label config are others from then on
 
 

@@ -121,7 +121,7 @@ def test_a_round_that_fails_leaves_nothing_to_take_up(lab: Lab, tiny_base: Path,
 
 
 def test_nothing_lies_in_the_temporary_folder_after_a_kill(killed: Path, lab: Lab) -> None:
-    """All that a round writes lies where the next one finds and sweeps it."""
+    """All that a round writes lies in folders that the next one sweeps."""
     folder = killed / "models" / "projects" / "7"
 
     assert list((killed / "tmp").iterdir()) == []

@@ -139,7 +139,7 @@ def _is_suggesting(server: Server, project: int) -> bool:
 
 
 def _is_filled(studio: StudioDouble, task: int) -> bool:
-    """Whether both answers are there, with their record; fails where one is there alone."""
+    """Whether both answers are stored with their record; fails if one is stored alone."""
     stored = studio.tasks[task]
     found = {bool(stored["data"]["answer1"]), bool(stored["data"]["answer2"]), "pairloop" in (stored["meta"] or {})}
     assert len(found) == 1

@@ -23,13 +23,13 @@ FULL = replace(
 )
 
 
-def said(name: str, kind: str, value: object) -> dict[str, Any]:
+def tag_result(name: str, kind: str, value: object) -> dict[str, Any]:
     return {"from_name": name, "to_name": "prompt", "type": kind, "value": value, "origin": "manual"}
 
 
-TIE, BOTH_BAD = (said("verdict", "choices", {"choices": [word]}) for word in ("Tie", "Both bad"))
-THREE_STARS = said("strength", "rating", {"rating": 3})
-WRITTEN = said("better_answer", "textarea", {"text": ["Better."]})
+TIE, BOTH_BAD = (tag_result("verdict", "choices", {"choices": [word]}) for word in ("Tie", "Both bad"))
+THREE_STARS = tag_result("strength", "rating", {"rating": 3})
+WRITTEN = tag_result("better_answer", "textarea", {"text": ["Better."]})
 DATA = {"prompt": "Why?", "answer1": "Left.", "answer2": "Right."}
 PROMPTS = [f"Question number {n}: why {n}?" for n in range(2000)]
 
@@ -41,7 +41,7 @@ def vote(side: str | None, **changes: Any) -> dict[str, Any]:
     return {"id": 1, "result": result, "was_cancelled": False, "completed_by": 5, "parent_prediction": None, **changes}
 
 
-def saying(*regions: dict[str, Any], side: str | None = None, **changes: Any) -> dict[str, Any]:
+def vote_with(*regions: dict[str, Any], side: str | None = None, **changes: Any) -> dict[str, Any]:
     """An annotation with more than a side."""
     return vote(side, result=[*vote(side)["result"], *regions], **changes)
 

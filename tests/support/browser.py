@@ -17,7 +17,7 @@ _FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """A browser; the test is skipped where there is none, and fails there in CI."""
+    """A browser. Without one the test is skipped, and in CI it fails."""
     if _CHROMIUM is None:
         if os.environ.get("CI"):
             pytest.fail("CI must have Chromium; .ci/run installs it")

@@ -76,7 +76,7 @@ class Clinic:
         self._stop = stop
 
     def end(self) -> None:
-        """Stops the backend, where it runs."""
+        """Stops the backend if it runs."""
         self._stop()
 
     def serve_again(self, **changes: str) -> None:

@@ -44,7 +44,7 @@ class Command:
         self._process.kill()
 
     def status(self) -> int | None:
-        """The exit status; None where it has not ended after a while, and is killed."""
+        """The exit status; None if it has not ended after a minute; then it is killed."""
         self._process.join(60)
         status = self._process.exitcode
         self._process.kill()

@@ -91,7 +91,7 @@ class House:
         self.stop_writing()
 
     def stop_writing(self) -> None:
-        """As where a process ends."""
+        """As if the process ended."""
         for scheduler, thread in self._running:
             scheduler.stop()
             thread.join()
@@ -99,7 +99,7 @@ class House:
     # What is tested
 
     def scheduler(self, *, is_loaded: bool = True) -> Scheduler:
-        """One that runs until the test ends; where the generator is loaded, its capacity is known from the first task on."""
+        """One that runs until the test ends. If the generator is loaded, its capacity is known from the first task on."""
         generator = self.generator
         scheduler = Scheduler(lambda: generator, self.metrics)
         if is_loaded:
@@ -147,7 +147,7 @@ class House:
         return Filler(self.bench(), clock=clock)
 
     def fill(self, filler: Filler | None = None) -> None:
-        """One look that was asked for, of a new process where none is given."""
+        """One look that was asked for; of a new process if none is given."""
         self.folder.request("fill")
         (filler or self.filler()).look(threading.Event())
 
@@ -205,7 +205,7 @@ class House:
         self.studio.on_request = watch
 
     def patched(self) -> list[int]:
-        """The ids of tasks that were written to, smallest first; twice where twice."""
+        """The ids of tasks that were written to, smallest first; an id for each time."""
         return sorted(task_id for task_id, _ in self.patches())
 
     def patches(self) -> list[tuple[int, Any]]:
@@ -218,7 +218,7 @@ class House:
         return self.studio.requests.count(f"POST /api/projects/{self.project_id}/import/predictions")
 
     def figure(self, name: str) -> float:
-        """A figure of /metrics, such as `tasks_answered_total` or `tasks_unanswered{project="1"}`; 0 where there is none."""
+        """A figure of /metrics, such as `tasks_answered_total` or `tasks_unanswered{project="1"}`; 0 if there is none."""
         lines = self.metrics.text().decode().splitlines()
         return next((float(line.rpartition(" ")[2]) for line in lines if line.rpartition(" ")[0] == f"pairloop_{name}"), 0.0)
 

@@ -64,7 +64,7 @@ class Server(Process):
         return [int(said.rsplit(" ", 1)[1]) for said in self.messages() if said.startswith("Booting worker with pid: ")]
 
     def figure(self, name: str) -> float:
-        """A line of /metrics; 0 where there is none."""
+        """A figure of /metrics; 0 if there is none."""
         lines = httpx.get(f"{self.url}/metrics", timeout=10).text.splitlines()
         return next((float(line.rpartition(" ")[2]) for line in lines if line.rpartition(" ")[0] == f"pairloop_{name}"), 0.0)
 

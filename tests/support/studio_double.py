@@ -204,7 +204,7 @@ class StudioDouble(StudioRecords):
 
 
 def wait_until(is_so: Callable[[], bool], *, seconds: float = 20) -> None:
-    """Returns as soon as it is so; fails the test where it never is."""
+    """Returns as soon as it is so; fails the test if it is not in time."""
     end = time.monotonic() + seconds
     while not is_so():
         assert time.monotonic() < end, "it did not happen in time"

@@ -223,7 +223,7 @@ class StudioRecords:
         return "CO", None
 
     def _follow(self, row: Fields, title: str) -> None:
-        """project.model_version follows a row's title where it was that title."""
+        """project.model_version follows a row's title if it was that title."""
         project = self.projects[row["project"]]
         if project["model_version"] == row["title"]:
             project["model_version"] = title

@@ -21,11 +21,11 @@ BEFORE, AFTER = "2026-10-31T00:00:00Z", "2026-11-02T00:00:00Z"
 VERSION = "v1-20261101-000000"
 
 
-def gone(version: str) -> RewardModel:
+def raise_missing(version: str) -> RewardModel:
     raise RegistryError(f"there is no {version}")
 
 
-class World:
+class Annotators:
     """People, a model, and tasks of which one in `one_in` shows nothing."""
 
     def __init__(
@@ -39,7 +39,7 @@ class World:
         judges: int = 1,
         slope: float = 1.0,
     ) -> None:
-        """`slope`: by how much agreement rises with confidence; 1 where the model is right as often as it is sure. `moved`: the share of those who saw a suggestion and would have disagreed that agrees. `least_sure_first`: the share
+        """`slope`: by how much agreement rises with confidence; 1 if the model is right as often as it is sure. `moved`: the share of those who saw a suggestion and would have disagreed that agrees. `least_sure_first`: the share
         of tasks with a suggestion that is judged, by rising confidence.
         """
         chance = np.random.default_rng(seed)

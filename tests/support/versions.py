@@ -1,4 +1,4 @@
-"""Versions of a tiny reward model, where one has to score what a test holds."""
+"""Versions of a tiny reward model that scores the answers of a test."""
 
 import time
 from pathlib import Path

@@ -25,10 +25,10 @@ from tests.support.annotations import (
     THREE_STARS,
     TIE,
     WRITTEN,
-    said,
-    saying,
+    tag_result,
     task,
     vote,
+    vote_with,
 )
 
 # Votes become pairs
@@ -58,7 +58,7 @@ def test_a_vote_whose_suggestion_is_gone_names_no_version() -> None:
 
 def test_what_a_vote_says_of_itself_is_kept() -> None:
     suggestion = vote("left")["result"]
-    annotation = saying(
+    annotation = vote_with(
         THREE_STARS, side="right", id=3, completed_by={"id": 8, "email": "a@b.c"}, parent_prediction=32, ground_truth=True,
         lead_time=4, created_at="2026-11-21T12:02:04.939797Z",
     )  # fmt: skip
@@ -129,7 +129,7 @@ def test_an_annotator_who_judged_twice_has_two_votes() -> None:
 @pytest.mark.parametrize("side", [None, "left", "right"])
 def test_a_tie_is_half_a_vote_each_way_whatever_side_is_lit(region: dict[str, Any], kind: Any, side: str | None) -> None:
     dropped: Counter[str] = Counter()
-    found = pairs_of_task(task(saying(region, THREE_STARS, side=side)), FULL, dropped=dropped)
+    found = pairs_of_task(task(vote_with(region, THREE_STARS, side=side)), FULL, dropped=dropped)
     half = PreferencePair("Why?", "Left.", "Right.", kind, 0.5, task_id=7, annotation_id=1, annotator_id=5, chosen_side="left")
     assert found == [half, replace(half, chosen="Right.", rejected="Left.", chosen_side="right")]
     assert not dropped
@@ -138,12 +138,12 @@ def test_a_tie_is_half_a_vote_each_way_whatever_side_is_lit(region: dict[str, An
 @pytest.mark.parametrize(("region", "reason"), [(TIE, "tie"), (BOTH_BAD, "both bad")])
 def test_ties_can_be_left_out_and_are_counted(region: dict[str, Any], reason: str) -> None:
     dropped: Counter[str] = Counter()
-    assert pairs_of_task(task(saying(region, side="left")), FULL, dropped=dropped, ties="drop") == []
+    assert pairs_of_task(task(vote_with(region, side="left")), FULL, dropped=dropped, ties="drop") == []
     assert dropped == {reason: 1}
 
 
 def test_all_ties_have_no_majority() -> None:
-    ties = [pair for _ in range(20) for pair in pairs_of_task(task(saying(TIE)), FULL, dropped=Counter())]
+    ties = [pair for _ in range(20) for pair in pairs_of_task(task(vote_with(TIE)), FULL, dropped=Counter())]
     assert len(ties) == 40 and sum(pair.weight for pair in ties) == 20
     assert majority(ties) == []
 
@@ -153,7 +153,7 @@ def test_all_ties_have_no_majority() -> None:
 
 @pytest.mark.parametrize(("side", "beaten"), [("left", "Left."), ("right", "Right.")])
 def test_a_written_answer_beats_the_chosen_one_beside_the_vote(side: str, beaten: str) -> None:
-    found = pairs_of_task(task(saying(WRITTEN, THREE_STARS, side=side)), FULL, dropped=Counter())
+    found = pairs_of_task(task(vote_with(WRITTEN, THREE_STARS, side=side)), FULL, dropped=Counter())
     assert [p.kind for p in found] == ["vote", "written"]
     assert found[1] == PreferencePair("Why?", "Better.", beaten, "written", task_id=7, annotation_id=1, annotator_id=5)
 
@@ -161,7 +161,7 @@ def test_a_written_answer_beats_the_chosen_one_beside_the_vote(side: str, beaten
 @pytest.mark.parametrize("regions", [(), (TIE,), (BOTH_BAD,)])
 def test_a_written_answer_without_a_winner_beats_both_with_half_a_vote_each(regions: tuple[dict[str, Any], ...]) -> None:
     dropped: Counter[str] = Counter()
-    found = pairs_of_task(task(saying(WRITTEN, *regions)), FULL, dropped=dropped, ties="drop")
+    found = pairs_of_task(task(vote_with(WRITTEN, *regions)), FULL, dropped=dropped, ties="drop")
     written = PreferencePair("Why?", "Better.", "Left.", "written", 0.5, task_id=7, annotation_id=1, annotator_id=5)
     assert found == [written, replace(written, rejected="Right.")]
     assert sum(dropped.values()) == len(regions)
@@ -170,15 +170,15 @@ def test_a_written_answer_without_a_winner_beats_both_with_half_a_vote_each(regi
 @pytest.mark.parametrize("text", ["Left.", " Right.\n"])
 def test_a_written_answer_that_was_shown_is_counted_and_the_vote_stays(text: str) -> None:
     dropped: Counter[str] = Counter()
-    copied = said("better_answer", "textarea", {"text": [text]})
-    assert [p.kind for p in pairs_of_task(task(saying(copied, side="left")), FULL, dropped=dropped)] == ["vote"]
+    copied = tag_result("better_answer", "textarea", {"text": [text]})
+    assert [p.kind for p in pairs_of_task(task(vote_with(copied, side="left")), FULL, dropped=dropped)] == ["vote"]
     assert dropped == {"written answer same as shown": 1}
 
 
 def test_an_answer_written_beside_two_identical_ones_beats_them_once() -> None:
     dropped: Counter[str] = Counter()
     same = {**DATA, "answer1": "Same.", "answer2": "Same. "}
-    found = pairs_of_task(task(saying(WRITTEN, TIE), data=same), FULL, dropped=dropped)
+    found = pairs_of_task(task(vote_with(WRITTEN, TIE), data=same), FULL, dropped=dropped)
     assert [(p.kind, p.weight, p.chosen) for p in found] == [("written", 1.0, "Better.")]
     assert dropped == {"identical answers": 1}
 
@@ -260,16 +260,16 @@ def test_a_tie_from_before_the_verdict_was_taken_off_the_page_is_counted_apart()
     layout = LabelingLayout.from_label_config((REPOSITORY / "label_config.xml").read_text(encoding="utf-8"))
     without = replace(layout, verdict=None, control_names=layout.control_names - {"verdict"})
     dropped: Counter[str] = Counter()
-    assert pairs_of_task(task(saying(TIE)), without, dropped=dropped) == []
+    assert pairs_of_task(task(vote_with(TIE)), without, dropped=dropped) == []
     assert dropped == {"judged by another control": 1}
 
 
 def test_who_wants_new_answers_has_not_judged_but_may_have_written_one() -> None:
     wants = {**TIE, "value": {"choices": ["new_answers"]}}
     dropped: Counter[str] = Counter()
-    assert pairs_of_task(task(saying(wants)), FULL, dropped=dropped) == []
+    assert pairs_of_task(task(vote_with(wants)), FULL, dropped=dropped) == []
     assert dropped == {"new answers wanted": 1}
-    assert {pair.kind for pair in pairs_of_task(task(saying(wants, WRITTEN)), FULL, dropped=dropped)} == {"written"}
+    assert {pair.kind for pair in pairs_of_task(task(vote_with(wants, WRITTEN)), FULL, dropped=dropped)} == {"written"}
 
 
 @pytest.mark.parametrize("result", [None, "left", 7, {}, [None], [[]], ["x"], [{"from_name": ["comparison"], "value": 3}]])
@@ -292,8 +292,8 @@ def test_ground_truth_replaces_the_other_votes_of_its_task_alone_if_preferred() 
 
 def test_half_an_emoji_can_be_written_to_disk(tmp_path: Path) -> None:
     halves = {key: f"{text}\ud83d" for key, text in DATA.items()}
-    written = said("better_answer", "textarea", {"text": ["Better\udc00"]})
-    found = pairs_of_task(task(saying(written, side="left"), data=halves), FULL, dropped=Counter())
+    written = tag_result("better_answer", "textarea", {"text": ["Better\udc00"]})
+    found = pairs_of_task(task(vote_with(written, side="left"), data=halves), FULL, dropped=Counter())
     write_pairs(found, tmp_path / "pairs.jsonl")
     assert read_pairs(tmp_path / "pairs.jsonl") == found
     assert {text[-1] for p in found for text in (p.prompt, p.chosen, p.rejected)} == {"\N{REPLACEMENT CHARACTER}"}

@@ -5,7 +5,7 @@ import pytest
 
 from preference.labelling.label_config import LabelingLayout, Strength, Tag
 from preference.labelling.results import Pairwise, ParsedResult, Suggest
-from tests.support.annotations import FULL, JUDGED, PLAIN, said
+from tests.support.annotations import FULL, JUDGED, PLAIN, tag_result
 
 REWARDED = LabelingLayout(
     "pw", ("first", "second"), ("a", "b"), "prompt", (Tag("reward1", "first"), Tag("reward2", "second"))
@@ -138,52 +138,52 @@ def test_every_control_reads_its_suggestion_as_a_judgement() -> None:
 
 @pytest.mark.parametrize("order", [1, -1])
 def test_the_verdict_goes_before_the_side_that_stays_lit(order: int) -> None:
-    result = [region("left"), said("verdict", "choices", {"choices": ["Tie"]})]
+    result = [region("left"), tag_result("verdict", "choices", {"choices": ["Tie"]})]
     assert Pairwise.judgement(FULL, result[::order]).outcome == "tie"
 
 
 def test_a_side_that_a_key_chose_goes_before_the_one_that_a_suggestion_lit() -> None:
-    result = [region("left", origin="prediction"), said("verdict", "choices", {"choices": ["right"]})]
+    result = [region("left", origin="prediction"), tag_result("verdict", "choices", {"choices": ["right"]})]
     assert Pairwise.judgement(FULL, result) == ParsedResult("right")
 
 
 def test_new_answers_are_no_judgement_whatever_is_lit() -> None:
-    result = [region("left"), said("verdict", "choices", {"choices": ["new_answers"]})]
+    result = [region("left"), tag_result("verdict", "choices", {"choices": ["new_answers"]})]
     assert Pairwise.judgement(FULL, result) == ParsedResult(wants_new_answers=True)
     assert Pairwise.judgement(PLAIN, result).outcome == "left", "a config without a verdict has no such choice"
 
 
 def test_a_verdict_that_is_neither_leaves_the_side() -> None:
-    result = [region("left"), said("verdict", "choices", {"choices": ["Hard to say"]})]
+    result = [region("left"), tag_result("verdict", "choices", {"choices": ["Hard to say"]})]
     assert Pairwise.judgement(FULL, result).outcome == "left"
 
 
 def test_a_verdict_counts_only_where_the_config_has_one_and_then_in_the_words_of_an_earlier_config_too() -> None:
-    result = [region("left"), said("verdict", "choices", {"choices": ["About the same"]})]
+    result = [region("left"), tag_result("verdict", "choices", {"choices": ["About the same"]})]
     assert Pairwise.judgement(PLAIN, result).outcome == "left"
     assert Pairwise.judgement(FULL, result).outcome == "tie"
 
 
 @pytest.mark.parametrize(("stars", "strength"), [(1, 0.0), (2, 1 / 3), (3, 2 / 3), (4, 1.0)])
 def test_stars_are_a_strength_from_zero_to_one(stars: int, strength: float) -> None:
-    result = [region("left"), said("strength", "rating", {"rating": stars})]
+    result = [region("left"), tag_result("strength", "rating", {"rating": stars})]
     assert Pairwise.judgement(FULL, result) == ParsedResult("left", strength=strength)
 
 
 @pytest.mark.parametrize(("word", "strength"), [("slightly", 0.0), ("clearly", 0.5), ("far", 1.0)])
 def test_words_are_a_strength_from_zero_to_one(word: str, strength: float) -> None:
-    result = [region("left"), said("strength", "choices", {"choices": [word]})]
+    result = [region("left"), tag_result("strength", "choices", {"choices": [word]})]
     assert Pairwise.judgement(IN_WORDS, result) == ParsedResult("left", strength=strength)
 
 
 @pytest.mark.parametrize("stars", [0, 5, -1, True, "3", None, float("nan"), [2]])
 def test_a_number_of_stars_that_the_config_does_not_have_is_no_strength(stars: object) -> None:
-    assert Pairwise.judgement(FULL, [said("strength", "rating", {"rating": stars})]).strength is None
+    assert Pairwise.judgement(FULL, [tag_result("strength", "rating", {"rating": stars})]).strength is None
 
 
 def test_one_step_alone_is_no_strength() -> None:
     layout = replace(FULL, strength=Strength("strength", 1))
-    assert Pairwise.judgement(layout, [said("strength", "rating", {"rating": 1})]).strength is None
+    assert Pairwise.judgement(layout, [tag_result("strength", "rating", {"rating": 1})]).strength is None
 
 
 @pytest.mark.parametrize(
@@ -202,18 +202,18 @@ def test_one_step_alone_is_no_strength() -> None:
     ],
 )
 def test_a_written_answer_is_its_text_and_several_pieces_are_its_lines(text: object, written: str | None) -> None:
-    assert Pairwise.judgement(FULL, [said("better_answer", "textarea", {"text": text})]).written == written
+    assert Pairwise.judgement(FULL, [tag_result("better_answer", "textarea", {"text": text})]).written == written
 
 
 @pytest.mark.parametrize("kind", ["pairwise", "ranker", "choices", "rating"])
 def test_a_control_that_the_config_no_longer_has_is_noticed(kind: str) -> None:
     layout = replace(FULL, control_names=frozenset({"comparison", "tone"}))
-    assert Pairwise.judgement(layout, [said("pw", kind, {"selected": "left"})]) == ParsedResult(is_of_another_config=True)
-    assert Pairwise.judgement(layout, [said("tone", kind, {"selected": "left"})]) == ParsedResult()
+    assert Pairwise.judgement(layout, [tag_result("pw", kind, {"selected": "left"})]) == ParsedResult(is_of_another_config=True)
+    assert Pairwise.judgement(layout, [tag_result("tone", kind, {"selected": "left"})]) == ParsedResult()
 
 
 def test_a_reward_that_was_shown_by_an_earlier_config_is_no_judgement() -> None:
-    assert Pairwise.judgement(FULL, [said("reward1", "number", {"number": 1})]) == ParsedResult()
+    assert Pairwise.judgement(FULL, [tag_result("reward1", "number", {"number": 1})]) == ParsedResult()
 
 
 VALUES: list[Any] = [

@@ -22,7 +22,20 @@ from trl.trainer.sft_trainer import SFTTrainer
 
 from preference.errors import ExportError
 from preference.labelling.pairs import is_held_out
-from tests.support.annotations import BOTH_BAD, DATA, FULL, JUDGED, PROMPTS, THREE_STARS, TIE, WRITTEN, said, saying, task, vote
+from tests.support.annotations import (
+    BOTH_BAD,
+    DATA,
+    FULL,
+    JUDGED,
+    PROMPTS,
+    THREE_STARS,
+    TIE,
+    WRITTEN,
+    tag_result,
+    task,
+    vote,
+    vote_with,
+)
 from tests.support.studio_double import KEY, StudioDouble
 from trainer.__main__ import main
 from trainer.judgements.export import Exported, Format, export_judgements
@@ -47,10 +60,10 @@ def judged_tasks() -> list[dict[str, Any]]:
     seen = {"parent_prediction": 31, "lead_time": 2.5, "created_at": "2026-11-21T12:02:04.939797Z"}
     kinds = [
         vote("left"),
-        saying(THREE_STARS, side="right", **seen),
-        saying(TIE, side="left"),
-        saying(BOTH_BAD, WRITTEN),
-        saying(WRITTEN, side="left"),
+        vote_with(THREE_STARS, side="right", **seen),
+        vote_with(TIE, side="left"),
+        vote_with(BOTH_BAD, WRITTEN),
+        vote_with(WRITTEN, side="left"),
         vote(None, was_cancelled=True),
     ]
     return [
@@ -239,8 +252,8 @@ def test_the_sft_trainer_takes_demonstrations(tmp_path: Path, tiny_chat_base: Pa
 def test_the_reward_trainer_asks_for_a_larger_gap_if_the_vote_was_strong(tmp_path: Path, tiny_base: Path) -> None:
     losses = {}
     for stars in (1, 4):
-        strength = said("strength", "rating", {"rating": stars})
-        strong = [task(saying(strength, side="left"), data={**DATA, "prompt": p}) for p in PROMPTS[:8]]
+        strength = tag_result("strength", "rating", {"rating": stars})
+        strong = [task(vote_with(strength, side="left"), data={**DATA, "prompt": p}) for p in PROMPTS[:8]]
         export(strong, tmp_path / f"{stars}.jsonl")
         trainer = RewardTrainer(
             model=AutoModelForSequenceClassification.from_pretrained(tiny_base, num_labels=1),
@@ -292,7 +305,7 @@ def test_messages_in_csv_are_refused(tmp_path: Path) -> None:
 
 def test_nothing_to_export_is_an_error_with_the_counts_and_no_file_is_written(tmp_path: Path) -> None:
     with pytest.raises(ExportError) as caught:
-        export([task(saying(TIE), vote(None))], tmp_path / "pairs.jsonl")
+        export([task(vote_with(TIE), vote(None))], tmp_path / "pairs.jsonl")
     assert str(caught.value) == "There is nothing to export (1 empty, 1 tie); judge some tasks first."
     with pytest.raises(ExportError, match=r"^There is nothing to export \(no judgements\); judge some tasks first\.$"):
         export([], tmp_path / "pairs.jsonl")

@@ -26,7 +26,7 @@ from preference.report_card.figures import (
 from preference.tolerant import read_as
 from tests.support.cards import CARD, REPORT
 from tests.support.known_rewards import KnowsRewards, holdout, model
-from tests.support.suggestions import World, blind, gone
+from tests.support.suggestions import Annotators, blind, raise_missing
 from trainer.evaluation.intervals import share
 from trainer.evaluation.judge import judge
 from trainer.reporting.model_card import model_card
@@ -56,7 +56,7 @@ def figures(num_pairs: int = 30, *, challenger: KnowsRewards | None = None, **op
     champion = KnowsRewards({**model(held, right=range(num_pairs - 8)).rewards, **model(train, right=range(40)).rewards})
     verdict = judge(challenger, champion, held, train=train, num_train_before=30)
     pairs = RoundPairs(train, held, held, Counter(skipped=2, tie=1), np.array([-5.0, *[2.0] * 59]))
-    earlier = EarlierVersions(HISTORY, champion, HISTORY[0], gone)
+    earlier = EarlierVersions(HISTORY, champion, HISTORY[0], raise_missing)
     found = report_figures(
         challenger,
         verdict,
@@ -86,7 +86,7 @@ def test_a_report_has_every_figure() -> None:
 
 
 def test_a_report_says_how_far_suggestions_move_people_and_how_good_the_models_are_where_there_were_none() -> None:
-    world = World(200)
+    world = Annotators(200)
     version = HISTORY[0].version
     train = [dataclasses.replace(pair, suggested_version=version, judged_at="2026-11-05T00:00:00Z") for pair in world.pairs]
     hidden: dict[str, Any] = {"is_blind": True, "suggested_version": version}
@@ -140,7 +140,7 @@ def test_all_ties_leave_figures_that_are_none() -> None:
         challenger,
         verdict,
         pairs=RoundPairs(ties, [], [], {}, np.zeros(40)),
-        earlier=EarlierVersions([], None, None, gone),
+        earlier=EarlierVersions([], None, None, raise_missing),
         project_url="",
     )
 

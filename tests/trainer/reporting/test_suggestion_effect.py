@@ -12,7 +12,7 @@ from preference.report_card.figures import ControlAccuracy, Median, Share, Share
 from preference.reward_model.model import RewardModel
 from tests.support.cards import CARD
 from tests.support.known_rewards import KnowsRewards
-from tests.support.suggestions import BEFORE, World, blind, gone
+from tests.support.suggestions import BEFORE, Annotators, blind, raise_missing
 from trainer.evaluation.intervals import middle, share
 from trainer.reporting.annotators import judgements_of
 from trainer.reporting.suggestion_effect import MOVED, compared_versions, control_accuracy, suggestion_effect
@@ -40,7 +40,7 @@ def suggested(pairs: Iterable[PreferencePair]) -> list[PreferencePair]:
 @pytest.mark.parametrize("num_tasks", [300, 1500])
 def test_where_they_move_nobody_the_report_warns_hardly_ever(num_tasks: int, least_sure_first: float) -> None:
     """Though those without one are judged on tasks of any confidence, and those with one on the least certain first."""
-    found = [World(num_tasks, seed=seed, least_sure_first=least_sure_first).effect() for seed in range(60)]
+    found = [Annotators(num_tasks, seed=seed, least_sure_first=least_sure_first).effect() for seed in range(60)]
 
     covered = [made.moves.interval[0] <= 0 <= made.moves.interval[1] for made in found]
     assert sum(covered) >= 51 and abs(np.mean([made.moves.value for made in found])) < 0.03
@@ -50,9 +50,10 @@ def test_where_they_move_nobody_the_report_warns_hardly_ever(num_tasks: int, lea
 @pytest.mark.parametrize("least_sure_first", [1.0, 0.3])
 def test_where_they_move_people_it_says_how_far_and_warns(least_sure_first: float) -> None:
     """Of those who would have disagreed, half agree."""
-    found = [World(1500, moved=0.5, seed=seed, least_sure_first=least_sure_first).effect() for seed in range(20)]
+    found = [Annotators(1500, moved=0.5, seed=seed, least_sure_first=least_sure_first).effect() for seed in range(20)]
 
-    doubt = np.mean([1 - pair.suggested_confidence for pair in suggested(World(1500, least_sure_first=least_sure_first).pairs)])  # type: ignore[operator]
+    pairs = suggested(Annotators(1500, least_sure_first=least_sure_first).pairs)
+    doubt = np.mean([1 - (pair.suggested_confidence or 0) for pair in pairs])
     assert np.mean([made.moves.value for made in found]) == pytest.approx(doubt / 2, abs=0.03)
     assert all(made.warning for made in found if made.moves.interval[0] > MOVED)
     assert sum(made.warning is not None for made in found) >= 18
@@ -60,8 +61,8 @@ def test_where_they_move_people_it_says_how_far_and_warns(least_sure_first: floa
 
 
 def test_a_small_control_group_gives_no_figure_as_a_model_that_is_too_sure_of_itself_would_mislead_it() -> None:
-    few = [World(290, slope=0.3, one_in=10, least_sure_first=0.1, seed=seed).effect() for seed in range(40)]
-    enough = [World(600, slope=0.3, one_in=10, least_sure_first=0.1, seed=seed).effect() for seed in range(100)]
+    few = [Annotators(290, slope=0.3, one_in=10, least_sure_first=0.1, seed=seed).effect() for seed in range(40)]
+    enough = [Annotators(600, slope=0.3, one_in=10, least_sure_first=0.1, seed=seed).effect() for seed in range(100)]
 
     assert {made.without.num_judgements for made in few} == {29}
     assert {made.without.num_judgements for made in enough} == {60}
@@ -70,7 +71,7 @@ def test_a_small_control_group_gives_no_figure_as_a_model_that_is_too_sure_of_it
 
 
 def test_everybody_who_agrees_is_no_certainty_where_they_are_few() -> None:
-    world = World(500, seed=1)
+    world = Annotators(500, seed=1)
     agreeing = [pair for pair in world.pairs if world.rewards[pair.chosen] > world.rewards[pair.rejected]]
 
     moves = world.effect(pairs=[*blind(agreeing)[:60], *suggested(agreeing)[:8]]).moves
@@ -79,7 +80,7 @@ def test_everybody_who_agrees_is_no_certainty_where_they_are_few() -> None:
 
 
 def test_too_few_judgements_give_no_figure() -> None:
-    world = World(40, seed=1)
+    world = Annotators(40, seed=1)
 
     found = world.effect(pairs=[*blind(world.pairs)[:7], *suggested(world.pairs)])
 
@@ -93,7 +94,7 @@ def test_too_few_judgements_give_no_figure() -> None:
 
 
 def test_both_groups_are_told_side_by_side() -> None:
-    world = World(400, judges=3, seed=4)
+    world = Annotators(400, judges=3, seed=4)
 
     found = world.effect()
 
@@ -107,7 +108,7 @@ def test_both_groups_are_told_side_by_side() -> None:
 
 
 def test_agreement_with_most_of_the_others_counts_what_was_said_as_often_in_part() -> None:
-    world = World(40, seed=1)
+    world = Annotators(40, seed=1)
     eight = blind(world.pairs)[:8]
     others = [
         dataclasses.replace(pair, annotator_id=7, annotation_id=100 + n, chosen_side="left" if n < 6 else "right")
@@ -122,7 +123,7 @@ def test_agreement_with_most_of_the_others_counts_what_was_said_as_often_in_part
 
 
 def test_a_tie_is_not_the_models_side() -> None:
-    world = World(40, seed=1)
+    world = Annotators(40, seed=1)
     ties = [
         dataclasses.replace(pair, kind="tie", weight=0.5, chosen_side=side)
         for pair in changed(blind(world.pairs), chosen="left answer", rejected="right answer")
@@ -139,13 +140,13 @@ def test_a_tie_is_not_the_models_side() -> None:
 
 
 def test_without_a_control_group_or_without_suggestions_there_is_nothing_to_compare() -> None:
-    world = World(40)
+    world = Annotators(40)
     for pairs in ([], blind(world.pairs), suggested(world.pairs), changed(blind(world.pairs), is_blind=False)):
-        assert suggestion_effect(pairs, cards=[CARD], load=gone) is None
+        assert suggestion_effect(pairs, cards=[CARD], load=raise_missing) is None
 
 
 def test_what_cannot_be_compared_is_counted_by_reason() -> None:
-    world = World(200)
+    world = Annotators(200)
     pairs = world.pairs
     early = dataclasses.replace(pairs[0], judged_at=BEFORE, annotation_id=999, annotator_id=9, suggested_version=None, is_blind=False, suggested_side=None)  # fmt: skip
     other = changed(suggested(pairs)[10:15], suggested_version="v2", annotation_id=None)
@@ -162,9 +163,9 @@ def test_what_cannot_be_compared_is_counted_by_reason() -> None:
     assert world.effect(cards=[]).left_out == {"its version is gone": 200}
 
 
-@pytest.mark.parametrize("load", [gone, lambda version: OutOfMemory({})], ids=["loaded", "asked"])
+@pytest.mark.parametrize("load", [raise_missing, lambda version: OutOfMemory({})], ids=["loaded", "asked"])
 def test_a_version_that_cannot_be_loaded_or_asked_leaves_the_rest_of_the_figures(load: Callable[[str], RewardModel]) -> None:
-    found = World(200).effect(load=load)
+    found = Annotators(200).effect(load=load)
 
     assert found.left_out == {"its version cannot be loaded or asked": 40}
     assert (found.without.model_side.count, found.moves.value, found.warning) == (0, None, None)
@@ -172,7 +173,7 @@ def test_a_version_that_cannot_be_loaded_or_asked_leaves_the_rest_of_the_figures
 
 
 def test_only_the_newest_of_the_control_group_are_scored_again() -> None:
-    world = World(1200, one_in=2)
+    world = Annotators(1200, one_in=2)
     model = KnowsRewards(world.rewards)
 
     found = world.effect(load=lambda version: model)
@@ -181,7 +182,7 @@ def test_only_the_newest_of_the_control_group_are_scored_again() -> None:
 
 
 def test_rewards_that_are_no_numbers_count_for_nothing() -> None:
-    world = World(100)
+    world = Annotators(100)
     world.rewards = dict.fromkeys(world.rewards, float("nan"))
 
     assert world.effect().moves.count == 0
@@ -191,7 +192,7 @@ def test_rewards_that_are_no_numbers_count_for_nothing() -> None:
 
 
 def test_accuracy_on_the_control_group_counts_its_held_out_comparisons_alone() -> None:
-    pairs = World(100).pairs
+    pairs = Annotators(100).pairs
     rows = np.array([pair.is_blind for pair in pairs], float)
     versions = compared_versions(judgements_of(pairs))
 
