@@ -28,16 +28,18 @@ SUBJECTS = {
     "backend/contract": {"fuzz"},
     "backend/dashboard": {"damaged_files", "files_read"},
     "backend/filling": {
-        "early_end", "judgements_meanwhile", "more_candidates", "refusals", "several_projects", "unanswerable_tasks",
+        "more_candidates", "several_projects", "unanswerable_tasks",
     },
     "backend/generators": {"openai_failures", "openai_real_server"},
     "backend/importing": {"faults_importing"},
     "backend/scoring": {"new_version"},
     "backend/serving": {"predict", "seats"},
+    "backend/web": {"refusals"},
     "preference": {"damaged_files", "full_disk", "untrusted_files"},
     "preference/commands": {"damaged_files", "status", "train", "versions"},
     "preference/labelling": {"holdout", "majority"},
     "preference/models": {"architectures"},
+    "trainer/judgements": {"changes_meanwhile"},
     "trainer/reporting": {"picture_files"},
 }  # fmt: skip
 

@@ -1,0 +1,73 @@
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from preference.labelling.pairs import is_held_out
+from tests.support.annotations import (
+    JUDGED,
+)
+from tests.support.studio_double import KEY, StudioDouble
+from trainer.__main__ import main
+
+
+def invoke(studio: StudioDouble, folder: Path, *arguments: str) -> Result:
+    environ = {"MODEL_DIR": str(folder), "LABEL_STUDIO_URL": studio.url, "LABEL_STUDIO_API_KEY": KEY, "HOLDOUT_FRACTION": "0.5"}
+    return CliRunner().invoke(main, ["export", *arguments], env=environ)
+
+
+@pytest.fixture
+def project_id(studio: StudioDouble) -> int:
+    """A project whose four tasks were judged as those that were recorded."""
+    project_id = studio.add_project()
+    for name in ("left", "tie", "strength_and_written", "skipped"):
+        recorded = JUDGED["tasks"][name]
+        (task_id,) = studio.add_tasks(project_id, recorded["data"])
+        studio.annotate(task_id, recorded["annotations"][0]["result"], is_skip=name == "skipped")
+    return project_id
+
+
+def test_the_command_says_what_it_wrote_and_what_it_left_out(studio: StudioDouble, project_id: int, tmp_path: Path) -> None:
+    path = tmp_path / "pairs.jsonl"
+    result = invoke(studio, tmp_path, "--project", str(project_id), "--out", str(path))
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    num_train = sum(row["split"] == "train" for row in rows)
+    assert result.output == (
+        f"project {project_id}: {num_train} rows to train on and {3 - num_train} held out are in {path}; left out: 1 tie, 1 skipped\n"
+    )
+    assert result.exit_code == 0
+    assert [(row["kind"], row["split"]) for row in rows] == [
+        (kind, "holdout" if is_held_out(row["prompt"], 0.5) else "train")
+        for kind, row in zip(("vote", "vote", "written"), rows, strict=True)
+    ]
+    assert rows[1]["margin"] == pytest.approx(1 / 3)
+
+
+def test_the_command_writes_messages_and_demonstrations(studio: StudioDouble, project_id: int, tmp_path: Path) -> None:
+    path = tmp_path / "demonstrations.jsonl"
+    options = ["--format", "sft", "--conversational", "--out", str(path)]
+    assert invoke(studio, tmp_path, "--project", str(project_id), *options).exit_code == 0
+    (row,) = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    assert row["completion"] == [{"role": "assistant", "content": "Air scatters blue light most."}]
+
+
+def test_the_command_asks_label_studio_nothing_for_a_path_that_does_not_fit(
+    studio: StudioDouble, project_id: int, tmp_path: Path
+) -> None:
+    result = invoke(studio, tmp_path, "--project", str(project_id), "--out", str(tmp_path / "pairs.txt"))
+    assert result.exit_code == 1
+    assert result.output == f"Error: {tmp_path / 'pairs.txt'} should end with .jsonl or .parquet for --format trl.\n"
+    assert studio.requests == []
+
+
+def test_the_command_fails_without_judgements_and_for_an_unknown_project(studio: StudioDouble, tmp_path: Path) -> None:
+    empty = invoke(studio, tmp_path, "--project", str(studio.add_project()), "--out", str(tmp_path / "pairs.jsonl"))
+    assert (empty.exit_code, empty.output) == (1, "Error: There is nothing to export (no judgements); judge some tasks first.\n")
+    unknown = invoke(studio, tmp_path, "--project", "999", "--out", str(tmp_path / "pairs.jsonl"))
+    assert unknown.exit_code == 1 and unknown.output.startswith("Error: Label Studio has no such thing in project 999")
+
+
+def test_an_unknown_format_is_refused_with_those_that_there_are(studio: StudioDouble, tmp_path: Path) -> None:
+    result = invoke(studio, tmp_path, "--project", "1", "--format", "xml", "--out", str(tmp_path / "pairs.jsonl"))
+    assert result.exit_code == 2 and "'xml' is not one of 'trl', 'dpo', 'sft', 'csv'" in result.output
