@@ -50,11 +50,11 @@ class Dashboard:
         self._settings = backend.settings
 
     def page(self, request: Request) -> Response:
-        """The page for a browser; ?project=ID chooses, and without it the newest is shown."""
-        return self._page(request.args.get("project"), said=request.args.get("said", ""))
+        """The page for a browser: of the project in ?project=ID, or of the newest."""
+        return self._page(request.args.get("project"), message=request.args.get("said", ""))
 
     def pressed(self, request: Request) -> Response:
-        """Back to the page, which says what came of a button; where it is refused, the page itself, with the reason.
+        """Back to the page, which says what the button did; if it is refused, the page itself with the reason.
 
         Raises:
             HTTPException, ValidationError, RegistryError: it is refused, and no browser asks.
@@ -73,28 +73,28 @@ class Dashboard:
             response.headers.extend(retry_header(error))
             return response
 
-    def _page(self, project: str | None, *, said: str = "", refused: str = "") -> Response:
-        """The page. `said`: what came of a button, signed; `refused`: why one did nothing."""
+    def _page(self, project: str | None, *, message: str = "", refused: str = "") -> Response:
+        """The page. `message`: what a button did, signed; `refused`: why one did nothing."""
         model_dir = self._settings.model_dir
         overview = read_overview(model_dir)
-        found, problems = overview.projects, list(overview.problems)
+        projects, problems = overview.projects, list(overview.problems)
         champions = self._backend.champions.all().items()
         problems += [f"Project {project_id}: {champion.problem}" for project_id, champion in champions if champion.problem]
         signer = tried(problems, lambda: Signer(model_dir), None)
         wanted = _project_id(project)
-        chosen = next((status for status in found if status.project_id == wanted), found[-1] if found else None)
-        if project is not None and found and (chosen is None or chosen.project_id != wanted):
+        chosen = next((status for status in projects if status.project_id == wanted), projects[-1] if projects else None)
+        if project is not None and projects and (chosen is None or chosen.project_id != wanted):
             problems.append("The project that was asked for is not known here; another one is shown.")
-        shown = read_project_view(chosen, self._settings, problems) if chosen else None
+        view = read_project_view(chosen, self._settings, problems) if chosen else None
         nonce = secrets.token_urlsafe(16)
         html = _template().render(
             nonce=nonce,
-            shown=shown,
-            choices=[Choice(status.project_id, status.name) for status in found],
+            view=view,
+            choices=[Choice(status.project_id, status.name) for status in projects],
             problems=[" ".join(problem.split())[:600] for problem in problems],
-            said=signer.said(said) if signer else "",
+            message=signer.read_message(message) if signer else "",
             refused=refused,
-            token=signer.token(shown.status.project_id, shown.status.champion) if signer and shown else None,
+            token=signer.token(view.status.project_id, view.status.champion) if signer and view else None,
             is_ready=self._backend.scheduler.is_ready,
             num_queued_prompts=tried([], lambda: self._backend.metrics.num_jobs_waiting, None),
             engine=self._settings.generator.engine,
@@ -122,10 +122,10 @@ class Dashboard:
         nobody: list[int] = []
         known = tried([], lambda: [folder.project_id for folder in known_projects(self._settings.model_dir)], nobody)
         if body.project in known:
-            said = press(body, self._settings, champion=champion)
+            message = press(body, self._settings, champion=champion)
         else:  # a request would make it known again
-            said = f"Nothing was asked for: project {body.project} is not connected any more."
-        return _go(f"./?project={body.project}&said={signer.message(said)}")
+            message = f"Nothing was asked for: project {body.project} is not connected any more."
+        return _go(f"./?project={body.project}&said={signer.message(message)}")
 
 
 def wants_page(request: Request) -> bool:

@@ -39,7 +39,7 @@ class ProjectView:
     status: ProjectStatus
     link: str
     before: str | None  # the version that a rollback would serve
-    card: ReportCard | None  # of the champion, or of the latest version where there is none
+    card: ReportCard | None  # of the champion, or of the latest version if there is none
     rounds: list[ReportCard]  # latest first
     charts: list[Chart]
 
@@ -50,7 +50,7 @@ class ProjectView:
 
     @property
     def latest(self) -> ReportCard | None:
-        """The card of the newest round, promoted or not: it knows all that people said, and how the champion's suggestions did."""
+        """The card of the newest round, promoted or not: it knows all judgements, and how the champion's suggestions fared."""
         return self.rounds[0] if self.rounds else self.card
 
     @property
@@ -103,7 +103,7 @@ def read_project_view(status: ProjectStatus, settings: Settings, problems: list[
 
 
 def tried(problems: list[str], read: Callable[[], _T], otherwise: _T) -> _T:
-    """What is read; where something in MODEL_DIR is damaged, or away, one sentence says so."""
+    """What is read; if something in MODEL_DIR is damaged or missing, `otherwise`, and one sentence says so."""
     try:
         return read()
     except RegistryError as error:

@@ -15,7 +15,7 @@ from backend.contract.request_bodies import ButtonBody
 from preference.atomic_files import write_whole, writing
 
 _KEY, _KEY_BYTES = "dashboard.key", 32
-_PRESSED_SECONDS, _SAID_SECONDS = 12 * 3600, 120
+_TOKEN_SECONDS, _MESSAGE_SECONDS = 12 * 3600, 120
 
 
 class Signer:
@@ -42,21 +42,21 @@ class Signer:
             Forbidden: the token is not ours, too old, or another project's.
         """
         try:
-            shown = self._tokens.loads(body.token, max_age=_PRESSED_SECONDS)
+            signed = self._tokens.loads(body.token, max_age=_TOKEN_SECONDS)
         except BadData:
-            shown = None
-        if not isinstance(shown, list) or len(shown) != 2 or shown[0] != body.project:
+            signed = None
+        if not isinstance(signed, list) or len(signed) != 2 or signed[0] != body.project:
             raise Forbidden("That page was more than 12 hours old, or another server's; press once more on a fresh one.")
-        return shown[1] if isinstance(shown[1], str) else None
+        return signed[1] if isinstance(signed[1], str) else None
 
     def message(self, text: str) -> str:
         """A text that goes through the address of the next page."""
         return str(self._messages.dumps(text))
 
-    def said(self, signed: str) -> str:
+    def read_message(self, signed: str) -> str:
         """That text, for two minutes; empty for what is not ours."""
         try:
-            return str(self._messages.loads(signed, max_age=_SAID_SECONDS))
+            return str(self._messages.loads(signed, max_age=_MESSAGE_SECONDS))
         except BadData:
             return ""
 

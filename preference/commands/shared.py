@@ -43,7 +43,7 @@ def add_shared_commands(main: click.Group) -> None:
 
 @click.command()
 @ONLY_PROJECT
-@click.option("--check", is_flag=True, help="Only say whether a trainer is running; the exit status tells.")
+@click.option("--check", is_flag=True, help="Only say whether a trainer is running; the exit status says the same.")
 @_JSON
 def status(project_id: int | None, check: bool, as_json: bool) -> None:
     """Show whether the trainer runs, and how each project stands."""
@@ -75,25 +75,25 @@ def versions(project_id: int | None, as_json: bool) -> None:
     settings = begin()
     with refusals():
         folders = _some(_folders(settings, project_id), settings)
-    found: list[VersionSummary] = []
+    summaries: list[VersionSummary] = []
     problems = []
     for folder in folders:
         try:
             with refusals():
-                found += list(read_version_summaries(folder))
+                summaries += list(read_version_summaries(folder))
         except click.ClickException as error:
             problems.append(error.message)
     if as_json:
-        _print_json([asdict(version) for version in found])
-    elif found or not problems:
-        _print_table(VERSION_HEADER, [version_row(version) for version in found], num_notes=2)
+        _print_json([asdict(version) for version in summaries])
+    elif summaries or not problems:
+        _print_table(VERSION_HEADER, [version_row(version) for version in summaries], num_notes=2)
     if problems:
         raise click.ClickException("\n".join(problems))
 
 
 @click.command()
 @ONLY_PROJECT
-@click.option("--now", is_flag=True, help="Ask the trainer for a round now; the exit status is 1 where none is running.")
+@click.option("--now", is_flag=True, help="Ask the trainer for a round now; the exit status is 1 if none is running.")
 def train(project_id: int | None, now: bool) -> None:
     """Say when the next round begins; with --now, ask for one."""
     settings = begin()
@@ -103,15 +103,15 @@ def train(project_id: int | None, now: bool) -> None:
         for sentence in _ask_for_rounds(folders, trainer, settings) if now else ():
             click.echo(sentence)  # at once: the next project may refuse
     only = "" if project_id is None else f" --project {project_id}"
-    mend = f"start `pairloop-trainer run`, or train right here: `pairloop-trainer once{only}`"
+    advice = f"start `pairloop-trainer run`, or train right here: `pairloop-trainer once{only}`"
     if now:
         if not trainer.is_running:
-            raise click.ClickException(f"No trainer is running on MODEL_DIR={settings.model_dir}, so that waits; {mend}.")
+            raise click.ClickException(f"No trainer is running on MODEL_DIR={settings.model_dir}, so that waits; {advice}.")
         return
     _say_whether_running(trainer, settings)
     for folder in folders:
         click.echo(f"project {folder.project_id}: {forecast(read_project_status(folder, trainer))}")
-    click.echo(f"`pairloop-trainer train --now{only}` asks for a round now" if trainer.is_running else mend)
+    click.echo(f"`pairloop-trainer train --now{only}` asks for a round now" if trainer.is_running else advice)
 
 
 @click.command()
@@ -205,7 +205,7 @@ def _say_whether_running(trainer: TrainerStatus, settings: Settings) -> None:
 
 
 def _ask_for_rounds(folders: list[ProjectFolder], trainer: TrainerStatus, settings: Settings) -> Iterator[str]:
-    """Asks for a round of each project: what comes of it, a sentence a project, as soon as it was asked for.
+    """Asks for a round of each project: a sentence a project, as soon as it was asked for.
 
     Not limited as requests by web are: who may run a command here may train as often as they like.
     """
@@ -230,5 +230,5 @@ def _print_table(header: Sequence[str], rows: list[list[str]], *, num_notes: int
     print_table(header, rows, num_notes=num_notes)
 
 
-def _print_json(found: Any) -> None:
-    click.echo(json.dumps(found, indent=1, default=datetime.isoformat))
+def _print_json(values: Any) -> None:
+    click.echo(json.dumps(values, indent=1, default=datetime.isoformat))
