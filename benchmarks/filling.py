@@ -29,6 +29,7 @@ from preference.projects.folder import ProjectFolder
 from preference.settings import Settings
 from preference.studio.account import Account
 from preference.studio.project import LabelStudioProject
+from tests.support.statuses import filling_of
 
 _NUM_TASKS, _NUM_EMBEDDED, _NUM_PATCHED = 500, 200, 60
 _FEW, _MANY = 1_000, 20_000
@@ -146,11 +147,11 @@ class _Bench:
         project.import_tasks([self._task(f"{prompt} ({i})") for i, prompt in enumerate(prompts)])
 
         def is_done() -> bool:
-            progress = folder.read_progress()
+            progress = filling_of(folder)
             return progress.get("at", 0) > started and not progress["is_filling"] and progress["tasks_answered"] >= count
 
         wait_until(is_done, timeout_seconds=900, what="every task to be answered", check=self._stack.backend.check)
-        return float(folder.read_progress()["at"]) - started
+        return float(filling_of(folder)["at"]) - started
 
     def _patch_rate(self, project: LabelStudioProject, connections: int) -> float:
         ids = project.import_tasks([self._task(f"Prompt {i}") for i in range(_NUM_PATCHED)])
@@ -261,7 +262,7 @@ def _memory(console: Console) -> Row:
         sizes: list[tuple[int, int]] = []
         while child.poll() is None:
             try:
-                sizes.append((folder.read_progress().get("tasks_answered", 0), process.memory_info().rss))
+                sizes.append((filling_of(folder).get("tasks_answered", 0), process.memory_info().rss))
             except psutil.NoSuchProcess:
                 break
             time.sleep(0.5)

@@ -13,12 +13,11 @@ Covered: a kill at any time; a disk that is full or read-only.
 Not covered: storage without atomic rename.
 """
 
-import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from filelock import FileLock
 
@@ -135,25 +134,6 @@ class ProjectFolder:
             return (self.path / "backend_host").read_text(encoding="utf-8", errors="backslashreplace").strip() or None
         except FileNotFoundError:
             return None
-
-    # How far the filling is
-
-    def write_progress(self, progress: Mapping[str, Any]) -> None:
-        """Remembers how far the filler is, for every process that is asked.
-
-        Raises:
-            RegistryError: MODEL_DIR is full or not writable.
-        """
-        with writing(self.path):
-            write_whole(self.path / "filling.json", json.dumps(progress), is_durable=False)
-
-    def read_progress(self) -> dict[str, Any]:
-        """What was last remembered; empty before."""
-        try:
-            progress = json.loads((self.path / "filling.json").read_text(encoding="utf-8"))
-        except (FileNotFoundError, ValueError):
-            return {}
-        return progress if isinstance(progress, dict) else {}
 
 
 def known_projects(model_dir: Path) -> Iterator[ProjectFolder]:

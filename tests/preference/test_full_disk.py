@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from backend.scoring.champion import Champions
 from preference.errors import RegistryError
 from preference.projects.folder import ProjectFolder
+from preference.projects.status_files import Filling, write_filling
 from preference.projects.versions import Versions
 from preference.reward_model.feature_extractor import FeatureExtractor, FeatureRecipe
 from tests.conftest import SettingsFactory
@@ -19,6 +20,7 @@ from tests.support.dying import CARD
 from tests.support.filling_house import House, warnings_of
 from tests.support.lab import Lab, judged_tasks
 from tests.support.small_disk import Disk, small_disk
+from tests.support.statuses import filling_of
 from tests.support.studio_double import KEY, StudioDouble
 from tests.support.two_versions import with_two_versions
 from tests.support.versions import publish_version
@@ -70,7 +72,7 @@ def test_on_a_full_disk_nothing_is_promoted_and_the_champion_is_whole(disk: Disk
     disk.leave(0)
 
     acts: list[Callable[[], object]] = [
-        lambda: Versions(folder).promote(second), lambda: folder.write_host("a:1"), lambda: folder.write_progress({"a": 1})
+        lambda: Versions(folder).promote(second), lambda: folder.write_host("a:1"), lambda: write_filling(folder, Filling())
     ]  # fmt: skip
     for act in acts:
         with pytest.raises(RegistryError) as caught:
@@ -145,7 +147,7 @@ def test_on_a_full_disk_tasks_are_answered_and_scored_all_the_same(
         assert house.versions(tasks) == [[version]] * 20
         (told,) = [message for message in warnings_of(caplog) if message.startswith(f"project {house.project_id}: ")]
         assert told.endswith("(No space left on device); free some space.")
-        assert house.folder.read_progress() == {}
+        assert filling_of(house.folder) == {}
 
 
 def test_a_read_only_model_dir_serves_its_champion_and_every_writer_says_so(
@@ -166,7 +168,7 @@ def test_a_read_only_model_dir_serves_its_champion_and_every_writer_says_so(
 
     writers: list[Callable[[], object]] = [
         lambda: Versions(folder).promote(version), lambda: folder.request("train"), lambda: folder.write_host("a:1"),
-        lambda: folder.write_progress({}),
+        lambda: write_filling(folder, Filling()),
     ]  # fmt: skip
     for write in writers:
         with pytest.raises(RegistryError) as caught:

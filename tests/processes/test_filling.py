@@ -12,6 +12,7 @@ import pytest
 from backend.serving.process import Backend
 from tests.conftest import SettingsFactory
 from tests.support.filling_house import EMPTY, Asked, House, fill_forever
+from tests.support.statuses import filling_of
 from tests.support.studio_double import KEY, StudioDouble, wait_until
 from tests.support.studio_records import LABEL_CONFIG
 
@@ -189,7 +190,7 @@ def test_kill_9_at_any_moment_loses_nothing_and_stores_nothing_twice(house: Hous
     process.start()
     try:
         wait_until(lambda: all(house.versions(tasks + halves)), seconds=60)
-        wait_until(lambda: not house.folder.read_progress()["is_filling"])
+        wait_until(lambda: not filling_of(house.folder)["is_filling"])
     finally:
         process.kill()
         process.join()
@@ -199,4 +200,4 @@ def test_kill_9_at_any_moment_loses_nothing_and_stores_nothing_twice(house: Hous
     assert all(house.answers(task)[0] == "Mine." and house.answers(task)[1].startswith("Echo ") for task in halves)
     assert all(body["data"]["answer1"] and body["data"]["answer2"] for _, body in house.patches())
     assert house.versions(tasks + halves) == [[version]] * 160
-    assert house.folder.read_progress()["tasks_left"] == 0
+    assert filling_of(house.folder)["tasks_left"] == 0

@@ -14,7 +14,7 @@ from preference.projects.versions import Versions
 from preference.settings import Settings
 from tests.support.lab import Lab, vote
 from tests.support.separable_pairs import separable_pairs
-from tests.support.statuses import write_counts
+from tests.support.statuses import keep_filling, write_counts
 
 PROJECT = 7  # the one that a Lab trains for
 SIZES = (60, 90, 140, 220)
@@ -47,7 +47,7 @@ def lived_in(model_dir: Path, base: Path, *, sizes: tuple[int, ...] = SIZES) -> 
 def stand(folder: ProjectFolder, *, now: float, **changes: Any) -> None:
     """Tells what filler and trainer would: 1,240 tasks, some of them judged, the next round in five hours."""
     model_dir = folder.path.parent.parent
-    folder.write_progress(
+    keep_filling(folder,
         {
             "tasks_left": 84, "tasks_answered": 316, "tasks_failed": {"the model wrote nothing": 3, "no prompt": 1},
             "answers_per_second": 3.42, "tokens_per_second": 218.5, "seconds_left": 51, "is_filling": True, "at": now - 2, **changes,

@@ -19,6 +19,7 @@ import numpy as np
 
 from preference.labelling.pairs import PreferencePair
 from preference.projects.folder import ProjectFolder
+from preference.projects.status_files import Filling, write_filling
 from preference.projects.versions import Versions
 from preference.report_card.card import ReportCard
 from preference.reward_model.feature_cache import FeatureCache, prune_features
@@ -60,7 +61,7 @@ def cache(folder: Path) -> None:
 
 def fill(folder: Path) -> None:
     """How far the filling is."""
-    ProjectFolder(folder, 3).write_progress({"tasks_left": 7})
+    write_filling(ProjectFolder(folder, 3), Filling(tasks_left=7))
 
 
 def begin(folder: Path) -> None:
@@ -86,7 +87,7 @@ def found(model_dir: Path) -> dict[str, Any]:
         versions[version] = Versions(folder).card(version).version == version and list(map(len, files.values())) == [5_000]
     snapshot = unfinished.snapshot()
     return {
-        "champion": Versions(folder).champion(), "versions": versions, "progress": folder.read_progress(),
+        "champion": Versions(folder).champion(), "versions": versions, "progress": Filling.read(folder.path).model_dump(include={"tasks_left"}, exclude_none=True),
         "is_cached": is_cached, "is_right": not is_cached or bool((into == ROW).all()),
         "attempts": unfinished.num_attempts, "pairs": None if snapshot is None else len(snapshot.pairs),
         "leftovers": sorted(

@@ -15,6 +15,7 @@ from preference.projects.folder import ProjectFolder
 from tests.conftest import SettingsFactory
 from tests.support.filling_house import EMPTY, House, fill_forever
 from tests.support.screen import Screen
+from tests.support.statuses import filling_of, keep_filling
 from tests.support.studio_double import KEY, StudioDouble, wait_until
 
 ANSWERED = {"prompt": "p", "answer1": "short", "answer2": "a much longer answer"}
@@ -64,8 +65,8 @@ class Following(threading.Thread):
 def write_progress(folder: ProjectFolder, *, is_filling: bool = False, **changes: Any) -> None:
     """What a backend writes just now, in a pass of its own."""
     written = {"tasks_left": 2, "tasks_answered": 1, "tasks_failed": {}, "answers_per_second": 1.0, "is_filling": is_filling}
-    number = folder.read_progress().get("pass", 0) + 1
-    folder.write_progress({**written, "pass": number, "at": round(time.time(), 1), **changes})
+    number = filling_of(folder).get("pass", 0) + 1
+    keep_filling(folder, {**written, "pass": number, "at": round(time.time(), 1), **changes})
 
 
 @pytest.fixture
@@ -197,7 +198,7 @@ def test_while_a_backend_fills_it_is_followed_to_the_end(house: House, backend: 
     lines = filled(house)
 
     assert lines[:2] == [f"project {house.project_id}: 41 tasks lack an answer", FOLLOWING]
-    written = house.folder.read_progress()
+    written = filling_of(house.folder)
     assert written["tasks_answered"] == 40 and house.is_answered(*tasks)
     assert lines[2].startswith("tasks answered ") and f" 41/41 {written['answers_per_second']:.1f} answers/s" in lines[2]
     assert lines[3:] == ["tasks left unanswered: 1 (prompt missing, empty or not text)"]
@@ -344,7 +345,7 @@ def test_the_work_of_a_process_that_is_killed_is_taken_over(house: House, tiny_b
     assert process.exitcode == -9
     assert FOLLOWING in lines and house.is_answered(*tasks)
     assert house.versions(tasks) == [[version]] * 60
-    assert house.folder.read_progress()["tasks_left"] == 0
+    assert filling_of(house.folder)["tasks_left"] == 0
     assert len(house.patched()) < 60 + 30, "it began where the other ended"
 
 

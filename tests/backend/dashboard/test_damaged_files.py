@@ -13,6 +13,7 @@ from preference.projects.status_files import write_last_round, write_next_round
 from preference.projects.versions import Versions
 from tests.support.dashboard_house import PROJECT
 from tests.support.dashboard_page import BROWSER, HOSTILE, IS_NIGHTLY, Page, change_card, client_on, hostile, page, places, press
+from tests.support.statuses import keep_filling
 
 NUM_CASES = 2_000 if IS_NIGHTLY else 15
 
@@ -34,7 +35,7 @@ def test_texts_of_people_and_files_are_words_and_never_tags(models: Path) -> Non
     (folder.path / "waiting.json").write_text(json.dumps({"title": HOSTILE, "tasks": HOSTILE, "judgements": 3}))
     write_next_round(models, time.time() + 60, schedule=HOSTILE, min_new_pairs=3)
     write_last_round(folder, HOSTILE, reason=HOSTILE, version=None, seconds=1)
-    folder.write_progress({"tasks_failed": {HOSTILE: 1}, "is_filling": HOSTILE})
+    keep_filling(folder, {"tasks_failed": {HOSTILE: 1}, "is_filling": HOSTILE})
     (folder.path / "versions" / (Versions(folder).champion() or "") / "promotions.jsonl").write_text(
         json.dumps({"at": "2026-11-21T00:00:00+00:00", "by": HOSTILE, "before": HOSTILE, "reason": HOSTILE}), encoding="utf-8"
     )

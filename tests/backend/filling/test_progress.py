@@ -11,6 +11,7 @@ from preference.errors import ModelError
 from preference.projects.folder import ProjectFolder
 from tests.conftest import SettingsFactory
 from tests.support.filling_house import EMPTY, House, echo
+from tests.support.statuses import filling_of
 from tests.support.studio_double import wait_until
 
 
@@ -47,7 +48,7 @@ def test_progress_holds_what_is_left_what_was_done_and_how_long_it_takes(folder:
 
     write(progress, answered=20, under_way=10, dropped={"the model wrote nothing": 2})
 
-    assert folder.read_progress() == {
+    assert filling_of(folder) == {
         "tasks_left": 80,
         "tasks_answered": 20,
         "tasks_failed": {"the model wrote nothing": 2},
@@ -66,8 +67,8 @@ def test_before_the_first_answer_no_time_is_foretold(folder: ProjectFolder) -> N
 
     write(progress, under_way=10)
 
-    assert folder.read_progress()["seconds_left"] is None
-    assert folder.read_progress()["answers_per_second"] == 0
+    assert filling_of(folder)["seconds_left"] is None
+    assert filling_of(folder)["answers_per_second"] == 0
 
 
 def test_it_is_written_once_a_second_and_at_the_end(folder: ProjectFolder) -> None:
@@ -77,12 +78,12 @@ def test_it_is_written_once_a_second_and_at_the_end(folder: ProjectFolder) -> No
 
     for answered in range(1, 26):
         write(progress, answered=answered)
-        written.append(folder.read_progress()["tasks_answered"])
+        written.append(filling_of(folder)["tasks_answered"])
         clock.now += 0.1
     write(progress, answered=26, is_last=True)
 
     assert sorted(set(written)) == [1, 11, 21]
-    assert (folder.read_progress()["tasks_answered"], folder.read_progress()["is_filling"]) == (26, False)
+    assert (filling_of(folder)["tasks_answered"], filling_of(folder)["is_filling"]) == (26, False)
 
 
 def test_a_pass_with_nothing_to_answer_leaves_no_trace(folder: ProjectFolder) -> None:
@@ -92,7 +93,7 @@ def test_a_pass_with_nothing_to_answer_leaves_no_trace(folder: ProjectFolder) ->
     write(progress)
     write(progress, is_last=True)
 
-    assert folder.read_progress() == {}
+    assert filling_of(folder) == {}
     assert b"pairloop_tasks_unanswered{" not in metrics.text()
 
 
@@ -101,13 +102,13 @@ def test_that_no_task_remains_is_written_once_and_not_before_the_last_page_is_re
         progress = Progress(folder, Metrics(), clock=Clock())
         progress.num_unread = num_unread
         write(progress, is_last=True)
-        assert folder.read_progress().get("tasks_left") == expected
+        assert filling_of(folder).get("tasks_left") == expected
 
     later = Progress(folder, Metrics())
     later.num_unread = 0
     write(later, is_last=True)
 
-    assert folder.read_progress()["at"] == 1000.0
+    assert filling_of(folder)["at"] == 1000.0
 
 
 def test_tasks_that_failed_and_are_gone_are_forgotten(folder: ProjectFolder) -> None:
@@ -117,7 +118,7 @@ def test_tasks_that_failed_and_are_gone_are_forgotten(folder: ProjectFolder) -> 
     progress.num_unread = 0
     write(progress, is_last=True)
 
-    assert folder.read_progress()["tasks_failed"] == {}
+    assert filling_of(folder)["tasks_failed"] == {}
 
 
 def test_what_the_last_pass_did_stays_readable_after_one_with_nothing_to_answer(folder: ProjectFolder) -> None:
@@ -125,13 +126,13 @@ def test_what_the_last_pass_did_stays_readable_after_one_with_nothing_to_answer(
 
     write(Progress(folder, Metrics()), is_last=True)
 
-    assert folder.read_progress()["tasks_answered"] == 5
+    assert filling_of(folder)["tasks_answered"] == 5
 
 
 def test_tasks_that_were_only_dropped_are_written_too(folder: ProjectFolder) -> None:
     write(Progress(folder, Metrics(), clock=Clock()), dropped={"no": 1}, is_last=True)
 
-    assert folder.read_progress()["tasks_failed"] == {"no": 1}
+    assert filling_of(folder)["tasks_failed"] == {"no": 1}
 
 
 @pytest.mark.parametrize(
@@ -144,7 +145,7 @@ def test_the_next_pass_corrects_what_an_interrupted_one_wrote(folder: ProjectFol
     progress.num_unread = 0
     write(progress, is_last=True)  # for which all is done
 
-    written = folder.read_progress()
+    written = filling_of(folder)
     assert (written["tasks_left"], written["is_filling"]) == (0, False)
 
 
@@ -155,7 +156,7 @@ def test_a_pass_that_ends_before_it_has_read_anything_does_not_say_that_nothing_
 
     write(Progress(folder, Metrics(), clock=Clock()), is_last=True)  # Label Studio did not answer
 
-    written = folder.read_progress()
+    written = filling_of(folder)
     assert (written["tasks_left"], written["is_filling"]) == (50, False)
 
 
@@ -169,7 +170,7 @@ def test_the_progress_of_a_pass_is_written_while_it_works_and_at_its_end(house: 
     written: list[dict[str, Any]] = []
 
     def write(job: Job) -> WrittenAnswers:
-        written.append(house.folder.read_progress())
+        written.append(filling_of(house.folder))
         return WrittenAnswers([], refused="no: it is not nice") if job.prompt == "Refused" else echo(job)
 
     house.generator.write = write
@@ -177,7 +178,7 @@ def test_the_progress_of_a_pass_is_written_while_it_works_and_at_its_end(house: 
 
     during = next(progress for progress in written if progress)
     assert during["is_filling"] and 0 < during["tasks_left"] <= 122
-    last = house.folder.read_progress()
+    last = filling_of(house.folder)
     assert {key: last[key] for key in ("tasks_left", "tasks_answered", "is_filling")} == {
         "tasks_left": 0, "tasks_answered": 120, "is_filling": False,
     }  # fmt: skip
@@ -196,7 +197,7 @@ def test_while_it_works_the_figures_show_what_is_left_and_what_waits(house: Hous
 
     def look(prompts: list[str]) -> None:
         if "Prompt 0" in prompts:
-            wait_until(lambda: bool(house.folder.read_progress()))  # ten are begun
+            wait_until(lambda: bool(filling_of(house.folder)))  # ten are begun
         left = house.figure(f'tasks_unanswered{{project="{house.project_id}"}}')
         figures.append((left, house.figure("jobs_waiting"), house.figure("batch_size")))
 
@@ -218,7 +219,7 @@ def test_a_pass_that_fails_writes_how_many_tasks_remain(house: House) -> None:
     with pytest.raises(ModelError):
         house.run_pass()
 
-    progress = house.folder.read_progress()
+    progress = filling_of(house.folder)
     assert not progress["is_filling"]
     assert progress["tasks_answered"] == 0 and 0 < progress["tasks_left"] < 50
     assert progress["seconds_left"] is None

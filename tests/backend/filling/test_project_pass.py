@@ -7,6 +7,7 @@ import pytest
 from preference.errors import LayoutError
 from preference.projects.versions import UNTRAINED
 from tests.support.filling_house import ANSWERED, CHOICE, EMPTY, RENAMED, House, echo, warnings_of
+from tests.support.statuses import filling_of
 from tests.support.studio_records import LABEL_CONFIG
 
 # Answers and predictions
@@ -30,7 +31,7 @@ def test_a_pass_with_nothing_to_do_logs_and_stores_nothing(house: House, caplog:
     assert house.run_pass()
 
     assert caplog.messages == []
-    assert house.folder.read_progress()["tasks_left"] == 0  # nobody had written it before
+    assert filling_of(house.folder)["tasks_left"] == 0  # nobody had written it before
     assert house.generator.jobs == []
 
 

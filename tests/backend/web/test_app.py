@@ -12,6 +12,7 @@ from backend.web.app import create_app
 from preference.projects.versions import UNTRAINED, Versions
 from tests.conftest import SettingsFactory
 from tests.support.app_house import ANSWERED, PROJECT, folder_of, predict, promote
+from tests.support.statuses import keep_filling
 from tests.support.studio_double import CALLS
 from tests.support.studio_records import LABEL_CONFIG
 from tests.support.versions import publish_version
@@ -136,8 +137,8 @@ def test_health_tells_how_far_the_filling_of_each_project_is(client: FlaskClient
     progress = {"tasks_left": 3, "tasks_answered": 40, "tasks_failed": {"the model wrote nothing": 1}, "is_filling": True}
     for project in (PROJECT, 11, 12):
         folder_of(backend, project).create()
-    folder_of(backend).write_progress(progress)
-    folder_of(backend, 11).write_progress({**progress, "tasks_left": 0})
+    keep_filling(folder_of(backend), progress)
+    keep_filling(folder_of(backend, 11), {**progress, "tasks_left": 0})
     (folder_of(backend, 12).path / "filling.json").write_text("{half", encoding="utf-8")
 
     filling = client.get("/health").get_json()["filling"]

@@ -13,6 +13,7 @@ from backend.web.health import Health
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import UNTRAINED, Versions
 from tests.conftest import SettingsFactory
+from tests.support.statuses import keep_filling
 from tests.support.versions import publish_version
 
 
@@ -161,7 +162,7 @@ def test_health_and_metrics_answer_whatever_lies_in_the_folder(
 ) -> None:
     for project in (1, 2):
         ProjectFolder(backend.settings.model_dir, project).create()
-    ProjectFolder(backend.settings.model_dir, 2).write_progress({"tasks_left": 3})
+    keep_filling(ProjectFolder(backend.settings.model_dir, 2), {"tasks_left": 3})
     if is_seen:  # by the thread that follows the pointers
         assert (backend.champions.of(1).version, backend.champions.of(2).version) == (UNTRAINED, UNTRAINED)
 
