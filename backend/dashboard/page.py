@@ -96,7 +96,7 @@ class Dashboard:
             refused=refused,
             token=signer.token(view.status.project_id, view.status.champion) if signer and view else None,
             is_ready=self._backend.scheduler.is_ready,
-            num_queued_prompts=tried([], lambda: self._backend.metrics.num_jobs_waiting, None),
+            num_queued_prompts=tried([], lambda: self._backend.metrics.num_queued_prompts, None),
             engine=self._settings.generator.engine,
             has_key=bool(self._settings.studio.api_key.get_secret_value()),
             label_studio=self._settings.studio.page,

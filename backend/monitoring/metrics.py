@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metr
 from prometheus_client.registry import Collector
 
 from backend.monitoring.project_metrics import project_metrics
-from backend.monitoring.worker_counts import Tallies
+from backend.monitoring.worker_counts import WorkerCounts
 
 # prometheus-client takes no labels away in its multiprocess mode, so what is over is set to 0, and zeros are dropped from the answer.
 _LEFT_OUT_AT_ZERO = {"pairloop_serving_info", "pairloop_tasks_unfillable"}
@@ -76,17 +76,17 @@ class Metrics:
         self._reasons[project_id] = set(tasks)
 
     @property
-    def num_jobs_waiting(self) -> int:
+    def num_queued_prompts(self) -> int:
         """Prompts that wait for the generator, in all workers."""
         folder = _folder()
-        counted = self._registry.collect() if folder is None else Tallies(folder).gauges()
+        counted = self._registry.collect() if folder is None else WorkerCounts(folder).gauges()
         waiting = (metric for metric in counted if metric.name == "pairloop_jobs_waiting")
         return int(sum(sample.value for metric in waiting for sample in metric.samples))
 
     def text(self) -> bytes:
         """Everything, in Prometheus' text format."""
         folder = _folder()
-        counted = self._registry.collect() if folder is None else Tallies(folder).read()
+        counted = self._registry.collect() if folder is None else WorkerCounts(folder).read()
         found = [_without_what_is_over(metric) for metric in counted]
         if self._model_dir is not None:
             found += project_metrics(self._model_dir)

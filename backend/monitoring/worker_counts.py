@@ -25,7 +25,7 @@ _ENDED = 0  # stands for the process id of all workers that ended
 _SMALLEST_BYTES, _BYTES_BESIDE_A_KEY = 1 << 16, 40  # of such a file: a key's length, padding, value, time, and some to spare
 
 
-class Tallies:
+class WorkerCounts:
     """The folder of one server's workers."""
 
     def __init__(self, folder: Path) -> None:
@@ -40,8 +40,8 @@ class Tallies:
         """The gauges alone, which never move from file to file, so that nobody waits here."""
         return self._merge("gauge_livesum_*.db")
 
-    def leave(self, pid: int) -> None:
-        """Takes the gauges of a worker that ended away, and adds its counts to those of the others that did."""
+    def end(self, pid: int) -> None:
+        """Drops the gauges of a worker that ended, and adds its counts to those of the others that ended."""
         with self._settled():
             mark_process_dead(pid, str(self._folder))
             for kind in ("counter", "histogram"):

@@ -79,10 +79,10 @@ class Server(BaseApplication):  # type: ignore[misc]
 
     def _worker_ended(self, server: Any, worker: Any) -> None:
         from backend.monitoring.worker_counts import (
-            Tallies,  # not above: prometheus-client asks at its import whether there is a folder
+            WorkerCounts,  # not above: prometheus-client asks at its import whether there is a folder
         )
 
-        Tallies(self._tallies).leave(worker.pid)
+        WorkerCounts(self._tallies).end(worker.pid)
 
 
 @contextmanager

@@ -41,7 +41,7 @@ def _read(backend: Backend) -> dict[str, Any]:
         "model_class": "PreferenceModel",  # not imported: label_studio_ml sets multiprocessing's start method and warns
         "ready": backend.scheduler.is_ready and not is_loading,
         "versions": {str(project_id): _version(champion) for project_id, champion in champions.items()},
-        "queue": backend.metrics.num_jobs_waiting,
+        "queue": backend.metrics.num_queued_prompts,
         "problems": [*overview.problems, *(champion.problem for champion in champions.values() if champion.problem)],
         "filling": {
             str(status.project_id): found

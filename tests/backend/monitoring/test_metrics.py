@@ -13,7 +13,7 @@ from filelock import FileLock
 from prometheus_client.parser import text_string_to_metric_families
 
 from backend.monitoring.metrics import Metrics
-from backend.monitoring.worker_counts import Tallies
+from backend.monitoring.worker_counts import WorkerCounts
 from preference.projects.folder import ProjectFolder
 from preference.projects.status_files import write_last_round
 from preference.projects.trainer_heartbeat import mark_alive
@@ -102,7 +102,7 @@ def test_two_workers_figures_are_one(worker: Start) -> None:
     assert figure('pairloop_requests_total{route="/predict",status="200"}') == 6
     assert figure('pairloop_request_seconds_bucket{le="0.1",route="/predict"}') == 0
     assert figure('pairloop_request_seconds_bucket{le="0.2",route="/predict"}') == 2
-    assert figure("pairloop_jobs_waiting") == Metrics().num_jobs_waiting == 10
+    assert figure("pairloop_jobs_waiting") == Metrics().num_queued_prompts == 10
     assert figure('pairloop_reloads_total{outcome="served",project="1"}') == 2
 
 
@@ -160,7 +160,7 @@ def test_a_killed_workers_counts_stay_and_its_gauges_go(worker: Start, folder: P
     killed.send_signal(signal.SIGKILL)
     killed.wait()
 
-    Tallies(folder).leave(killed.pid)
+    WorkerCounts(folder).end(killed.pid)
 
     assert figure('pairloop_requests_total{route="/predict",status="200"}') == 6
     assert figure('pairloop_request_seconds_count{route="/predict"}') == 2
@@ -178,15 +178,15 @@ def test_a_thousand_restarts_leave_no_thousand_files_and_no_count_is_lost(worker
     for pid in range(10**7, 10**7 + 1000):
         for path in kept:
             shutil.copy(path, folder / path.name.replace(str(ended.pid), str(pid)))
-        Tallies(folder).leave(pid)
-    Tallies(folder).leave(ended.pid)
+        WorkerCounts(folder).end(pid)
+    WorkerCounts(folder).end(ended.pid)
 
     assert figure('pairloop_requests_total{route="/predict",status="200"}') == 3003
     assert figure('pairloop_request_seconds_sum{route="/predict"}') == pytest.approx(150.15)
     assert {path.name: path.stat().st_size for path in folder.iterdir()} == {
         "counter_0.db": 1 << 16, "histogram_0.db": 1 << 16, ".lock": 0,
     }  # fmt: skip
-    assert Metrics().num_jobs_waiting == 0
+    assert Metrics().num_queued_prompts == 0
 
 
 @pytest.mark.parametrize("damage", [b"", b"\xff" * 100, b"\x00\x10\x00\x00" + b"\xff" * 4096], ids=["empty", "short", "torn"])
@@ -194,10 +194,10 @@ def test_a_file_that_was_cut_off_costs_its_own_counts_alone(worker: Start, folde
     whole = worker()
     whole.kill()
     whole.wait()
-    Tallies(folder).leave(whole.pid)
+    WorkerCounts(folder).end(whole.pid)
     (folder / "counter_4711.db").write_bytes(damage)
 
-    Tallies(folder).leave(4711)
+    WorkerCounts(folder).end(4711)
 
     assert figure('pairloop_requests_total{route="/predict",status="200"}') == 3
     assert not (folder / "counter_4711.db").exists()
@@ -210,7 +210,7 @@ def test_counts_never_fall_while_workers_end_and_others_look(worker: Start, fold
     path = folder / f"counter_{ended.pid}.db"
     for pid in range(10**7, 10**7 + 200):
         shutil.copy(path, folder / f"counter_{pid}.db")
-    program = f"from backend.monitoring.worker_counts import Tallies; [Tallies({str(folder)!r} and __import__('pathlib').Path({str(folder)!r})).leave(pid) for pid in range(10**7, 10**7 + 200)]"
+    program = f"from backend.monitoring.worker_counts import WorkerCounts; [WorkerCounts({str(folder)!r} and __import__('pathlib').Path({str(folder)!r})).end(pid) for pid in range(10**7, 10**7 + 200)]"
     ending = subprocess.Popen([sys.executable, "-c", program], env={**os.environ, "PYTHONPATH": str(REPOSITORY)})
     seen = {figure("pairloop_tasks_answered_total")}
     while ending.poll() is None:
@@ -269,12 +269,12 @@ def test_a_folder_that_somebody_swept_breaks_no_scrape(folder: Path) -> None:
     metrics = Metrics()
     shutil.rmtree(folder)
 
-    assert (metrics.text(), metrics.num_jobs_waiting) == (b"", 0)
-    Tallies(folder).leave(4711)
+    assert (metrics.text(), metrics.num_queued_prompts) == (b"", 0)
+    WorkerCounts(folder).end(4711)
 
 
 def test_a_scrape_does_not_wait_for_one_that_was_halted(worker: Start, folder: Path) -> None:
     worker()
     with FileLock(folder / ".lock"):
         assert figure("pairloop_tasks_answered_total") == 2
-        assert Metrics().num_jobs_waiting == 5
+        assert Metrics().num_queued_prompts == 5
