@@ -25,7 +25,7 @@ from preference.labelling.pairs import annotator_of
 from preference.labelling.results import Pairwise
 from preference.projects.folder import ProjectFolder
 from preference.studio.project import LabelStudioProject
-from preference.studio.task import Task
+from preference.studio.task import Annotation, Task
 
 logger = logging.getLogger("pairloop.filling")
 META_KEY = "pairloop_new_answers"
@@ -43,7 +43,7 @@ def ask_again(project: LabelStudioProject, folder: ProjectFolder, layout: Labeli
         return 0
     path = folder.path / "new_answers"
     looked_until = _read(path)
-    asked: dict[int, Task] = {}  # by task
+    asked: dict[int, Annotation] = {}  # by task
     latest = looked_until
     for task in project.judged_since(looked_until):
         latest = max(latest, task["updated_at"])
@@ -58,7 +58,7 @@ def ask_again(project: LabelStudioProject, folder: ProjectFolder, layout: Labeli
     return num_made
 
 
-def _make(project: LabelStudioProject, asked: dict[int, Task], layout: LabelingLayout, *, since: datetime) -> int:
+def _make(project: LabelStudioProject, asked: dict[int, Annotation], layout: LabelingLayout, *, since: datetime) -> int:
     # Made by a process that was killed before it could mark the old tasks, and so before it wrote up to when it had looked.
     made = {_link(task).get("for_task"): task["id"] for task in project.tasks_made_since(since)}
     old, num_made = project.tasks(list(asked)), 0
@@ -77,9 +77,9 @@ def _make(project: LabelStudioProject, asked: dict[int, Task], layout: LabelingL
     return num_made
 
 
-def _asking(task: Task, layout: LabelingLayout) -> Task | None:
+def _asking(task: Task, layout: LabelingLayout) -> Annotation | None:
     """The first annotation that asks."""
-    asking: Iterable[Task] = (
+    asking: Iterable[Annotation] = (
         annotation
         for annotation in task["annotations"]
         if not annotation.get("was_cancelled") and Pairwise.judgement(layout, annotation.get("result")).wants_new_answers
@@ -87,7 +87,7 @@ def _asking(task: Task, layout: LabelingLayout) -> Task | None:
     return min(asking, key=lambda annotation: annotation["id"], default=None)
 
 
-def _unanswered(task: Task, annotation: Task, layout: LabelingLayout) -> Task:
+def _unanswered(task: Task, annotation: Annotation, layout: LabelingLayout) -> Task:
     origin = {"for_task": task["id"], "annotation": annotation["id"], "annotator": annotator_of(annotation)}
     return {"data": {**task["data"], **dict.fromkeys(layout.answer_fields, "")}, "meta": {META_KEY: origin}}
 

@@ -22,7 +22,7 @@ from preference.labelling.label_config import LabelingLayout
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import UNTRAINED, Versions
 from preference.studio.project import LabelStudioProject
-from preference.studio.task import Task
+from preference.studio.task import ProjectFields, Task
 
 logger = logging.getLogger("pairloop.filling")
 _SCORED_TOGETHER = 100
@@ -41,7 +41,7 @@ class ProjectPass:
     """A project as it was when the pass began. Used once."""
 
     def __init__(
-        self, project: LabelStudioProject, state: Task, folder: ProjectFolder, shown: ShownVersion, bench: Workbench
+        self, project: LabelStudioProject, state: ProjectFields, folder: ProjectFolder, shown: ShownVersion, bench: Workbench
     ) -> None:
         """`state`: what `project.read()` gave.
 

@@ -15,7 +15,7 @@ from preference.labelling.label_config import LabelingLayout, without_declaratio
 from preference.settings import Settings
 from preference.studio.calls import StudioCalls
 from preference.studio.connections import Connections
-from preference.studio.task import Task, is_annotated
+from preference.studio.task import ProjectFields, StoredPrediction, Task, is_annotated
 from preference.studio.task_filters import ANNOTATED, OPEN, Line, filter_query, moment_text, unanswered
 from preference.studio.webhooks import Webhooks
 
@@ -75,7 +75,7 @@ class LabelStudioProject:
 
     # The project itself
 
-    def read(self) -> Task:
+    def read(self) -> ProjectFields:
         """The project's fields, among them label_config, model_version, sampling, total_annotations_number."""
         return dict(self._calls.call(self._calls.client.projects.get, id=self.id).model_dump())
 
@@ -197,7 +197,7 @@ class LabelStudioProject:
             found |= {task["id"]: task for page, _ in self._pages(lines, "and", _IDS_A_REQUEST + 1) for task in page}
         return found
 
-    def store_answers(self, task_id: int, *, data: Task, meta: Task) -> None:
+    def store_answers(self, task_id: int, *, data: dict[str, Any], meta: dict[str, Any]) -> None:
         """Replaces a task's data and meta (all keys of both). Soon gives up: what was read to write it grows old.
 
         Raises:
@@ -205,7 +205,7 @@ class LabelStudioProject:
         """
         self._calls.call_soon(self._calls.client.tasks.update, id=task_id, data=data, meta=meta)
 
-    def store_predictions(self, predictions: Sequence[Task]) -> int:
+    def store_predictions(self, predictions: Sequence[StoredPrediction]) -> int:
         """How many of the predictions (`task`, `result`, `score`, `model_version`) Label Studio kept."""
         if not predictions:
             return 0
@@ -220,13 +220,13 @@ class LabelStudioProject:
         with suppress(StudioNotFound):
             self._calls.call(self._calls.client.predictions.delete, id=prediction_id)
 
-    def annotate(self, task_id: int, result: Sequence[Task], *, skip: bool = False, lead_seconds: float = 0) -> None:
+    def annotate(self, task_id: int, result: Sequence[dict[str, Any]], *, skip: bool = False, lead_seconds: float = 0) -> None:
         """Submits one judgement, or a skip with an empty result."""
         self._calls.send(
             self._calls.client.annotations.create, id=task_id, result=list(result), was_cancelled=skip, lead_time=lead_seconds
         )
 
-    def store_meta(self, task_id: int, meta: Task) -> None:
+    def store_meta(self, task_id: int, meta: dict[str, Any]) -> None:
         """Replaces a task's meta (all keys); its data stays.
 
         Raises:

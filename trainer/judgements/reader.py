@@ -23,7 +23,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from preference.studio.project import LabelStudioProject
-from preference.studio.task import Task, is_annotated
+from preference.studio.task import ProjectFields, Task, is_annotated
 from trainer.judgements.cache_file import FORMAT, JudgementFile, SyncPoint, counts, moment, parsed
 
 logger = logging.getLogger("pairloop.judgements")
@@ -73,7 +73,7 @@ def _warn(project: LabelStudioProject, file: JudgementFile, error: Exception) ->
     )  # fmt: skip
 
 
-def _read(project: LabelStudioProject, file: JudgementFile, state: Task, *, now: float) -> "_Reading":
+def _read(project: LabelStudioProject, file: JudgementFile, state: ProjectFields, *, now: float) -> "_Reading":
     if file.distrust is None and not 0 <= now - file.sync_point.whole_at < _WHOLE_EVERY_SECONDS:
         file.distrust = "the last time was over a week ago" if now > file.sync_point.whole_at else "the clock was set back"
     reading = _Reading(dict(file.tasks), file.sync_point)
@@ -100,7 +100,7 @@ class _Reading:
         """By id: what a round trains on must not depend on the order in which judgements were read."""
         return [self.tasks[task_id] for task_id in sorted(self.tasks)]
 
-    def read_all(self, project: LabelStudioProject, state: Task, *, now: float) -> str:
+    def read_all(self, project: LabelStudioProject, state: ProjectFields, *, now: float) -> str:
         """Reads everything, and returns how that was done, for the log."""
         self.tasks = {task["id"]: _trimmed(task) for task in project.annotated_tasks()}
         self.changed = set(self.tasks)
@@ -109,7 +109,7 @@ class _Reading:
         self.sync_point = SyncPoint(until or None, now, self._lasting_mismatch(state, project.read()))
         return "all were read"
 
-    def read_changes(self, project: LabelStudioProject, state: Task, *, now: float) -> str:
+    def read_changes(self, project: LabelStudioProject, state: ProjectFields, *, now: float) -> str:
         """Reads what changed, and returns how that was done, for the log."""
         until, whole_at, tolerated = (
             self.sync_point.until or "",
