@@ -27,9 +27,7 @@ SUBJECTS = {
     "backend/connecting": {"disconnect"},
     "backend/contract": {"fuzz"},
     "backend/dashboard": {"damaged_files", "files_read"},
-    "backend/filling": {
-        "more_candidates", "several_projects", "unanswerable_tasks",
-    },
+    "backend/filling": {"more_candidates", "several_projects", "unanswerable_tasks"},
     "backend/generators": {"openai_failures", "openai_real_server"},
     "backend/importing": {"faults_importing"},
     "backend/scoring": {"new_version"},

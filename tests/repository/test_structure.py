@@ -5,14 +5,14 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import REPOSITORY
+from tests.support.layout import PACKAGES, imported_modules
 
-PACKAGES = ("preference", "backend", "trainer")
 FILES = {path.relative_to(REPOSITORY).as_posix(): path for package in PACKAGES for path in (REPOSITORY / package).rglob("*.py")}
 TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in FILES.items()}
 
@@ -42,21 +42,9 @@ print(json.dumps({
 """
 
 
-def imports_of(tree: ast.AST) -> Iterator[str]:
-    """Every module that a file imports, at its head or inside a function; `from a import b` gives a and a.b."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, "relative imports would hide who imports whom"
-            assert node.module is not None
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
-
-
-def importers_of(*modules: str) -> set[str]:
-    """The files that import any of these top-level modules."""
-    return {name for name, tree in TREES.items() if {module.split(".")[0] for module in imports_of(tree)} & set(modules)}
+def importers_of(*modules: str, trees: Mapping[str, ast.AST] = TREES) -> set[str]:
+    """The files that import any of these top-level modules, at their head or inside a function."""
+    return {name for name, tree in trees.items() if {module.split(".")[0] for module in imported_modules(tree)} & set(modules)}
 
 
 def environment_uses(name: str) -> list[str]:
@@ -69,6 +57,13 @@ def environment_uses(name: str) -> list[str]:
         if attribute or imported:
             found.append(lines[getattr(node, "lineno", 0) - 1])
     return found
+
+
+def test_an_import_is_noticed_wherever_it_stands() -> None:
+    late = ast.parse("def load():\n    from trl.trainer import RewardTrainer")
+    trees = {"late.py": late, "early.py": ast.parse("import trl.data_utils as data"), "other.py": ast.parse("import trlx")}
+
+    assert importers_of("trl", trees=trees) == {"late.py", "early.py"}
 
 
 def test_there_are_files_to_judge() -> None:
