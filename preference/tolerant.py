@@ -114,6 +114,7 @@ def _web_address(text: str) -> str:
 
 
 Text = Annotated[str, Field(strict=True), AfterValidator(_cut)]
+Flag = Annotated[bool, Field(strict=True)]  # else "yes" would be one
 WebAddress = Annotated[Text, AfterValidator(_web_address)]
 Number = Annotated[float, Field(strict=True, ge=-1e15, le=1e15)]  # NaN is in no range
 Part = Annotated[float, Field(strict=True, ge=0, le=1)]  # of a whole

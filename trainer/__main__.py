@@ -92,7 +92,8 @@ def report(project_id: int, version: str | None, as_json: bool, mark_suspects: b
             raise click.ClickException(f"Project {project_id} has no version yet; `pairloop-trainer once` trains one.")
         card = Versions(folder).card(version)
     if as_json:
-        click.echo(json.dumps(card.to_values(), indent=1, ensure_ascii=False))
+        text = json.dumps(card.to_values(), indent=1, ensure_ascii=False)
+        click.echo(text.encode("utf-8", "replace").decode())  # half an emoji in a damaged file is no UTF-8
     else:
         print_card(card)
     if mark_suspects:

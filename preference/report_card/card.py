@@ -12,7 +12,21 @@ from typing import Annotated, Any, Self
 
 from preference.errors import RegistryError
 from preference.report_card.figures import HeldOutAccuracy, JudgedFigures, ReportFigures, VersionRow
-from preference.tolerant import Count, Items, Known, Number, Part, Reading, Rows, Text, Words, adapter_of, otherwise, read_as
+from preference.tolerant import (
+    Count,
+    Flag,
+    Items,
+    Known,
+    Number,
+    Part,
+    Reading,
+    Rows,
+    Text,
+    Words,
+    adapter_of,
+    otherwise,
+    read_as,
+)
 
 _NAMED_PLACES = 8
 _ELSEWHERE = frozenset({"promotions", "unreadable"})  # not in card.json
@@ -40,7 +54,7 @@ class ReportCard:
     num_holdout_pairs: Known[Count] = None
     dropped: Items[Count] = field(default_factory=dict)
     metrics: Annotated[JudgedFigures, otherwise(JudgedFigures)] = field(default_factory=JudgedFigures)
-    promoted: Known[bool] = None  # what the judge said when this was published
+    promoted: Known[Flag] = None  # what the judge said when this was published
     reason: Words = ""
     probe: Annotated[dict[str, Any], otherwise(dict)] = field(default_factory=dict)  # prompt, answer, reward
     seed: Known[Count] = None

@@ -12,6 +12,7 @@ from preference.tolerant import (
     Count,
     Difference,
     DifferenceInterval,
+    Flag,
     Interval,
     Items,
     Known,
@@ -175,7 +176,7 @@ class VersionRow(HeldOutAccuracy):
 
     version: Text
     created_at: Words = ""
-    promoted: Known[bool] = None
+    promoted: Known[Flag] = None
     num_train_pairs: Known[Count] = None
     prequential: Known[LaterAccuracy] = None
 

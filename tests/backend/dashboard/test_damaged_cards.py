@@ -1,0 +1,114 @@
+"""A card.json of another build, or a damaged one: `pairloop-trainer report` and the dashboard show what of it can be read."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from flask.testing import FlaskClient
+
+from preference.projects.folder import ProjectFolder
+from preference.projects.versions import Versions
+from tests.support.dashboard_house import PROJECT
+from tests.support.dashboard_page import HOSTILE, change_card, client_on, hostile, page, places
+from trainer.__main__ import main
+
+WRONG: dict[type, Any] = {str: 7, int: ["many"], float: "much", bool: "yes", list: "x", dict: "x", type(None): [["x"]]}
+
+
+@pytest.fixture
+def models(house: Path, tmp_path: Path) -> Path:
+    """A MODEL_DIR whose champion is its only version, so that a page is quick."""
+    source, folder = Versions(ProjectFolder(house, PROJECT)), ProjectFolder(tmp_path / "models", PROJECT)
+    version = source.champion() or ""
+    without_weights = shutil.ignore_patterns("*.safetensors", "*.svg", "promotions.jsonl")
+    shutil.copytree(source.path(version), folder.path / "versions" / version, ignore=without_weights)
+    Versions(folder).promote(version)
+    return tmp_path / "models"
+
+
+def report(models: Path, *arguments: str) -> str:
+    """What the command prints, as one line."""
+    told = CliRunner().invoke(main, ["report", "--project", str(PROJECT), *arguments], env={"MODEL_DIR": str(models)})
+    assert told.exit_code == 0, told.output
+    return " ".join(told.output.split())
+
+
+def card_of(models: Path) -> dict[str, Any]:
+    cards: list[dict[str, Any]] = []
+    change_card(models, cards.append)
+    return cards[0]
+
+
+def ways(card: dict[str, Any]) -> list[tuple[Any, ...]]:
+    """The way to each value that is read from the file, but for the number of annotations, without which it is no card.
+
+    The folder says of which project and version a card is, and nobody but the backend reads the probe.
+    """
+    return [way for way in places(card)[1:] if way[0] not in ("probe", "num_annotations", "project_id", "version")]
+
+
+def shown_after(change: Callable[[dict[str, Any]], None], models: Path, client: FlaskClient) -> tuple[str, str]:
+    """What the command and the page say of a card that was changed, which then is as it was."""
+    before = card_of(models)
+    change_card(models, change)
+    try:
+        return report(models), page(client).words
+    finally:
+        change_card(models, lambda card: card.update(before))
+
+
+def inside(card: Any, way: tuple[Any, ...]) -> Any:
+    for key in way:
+        card = card[key]
+    return card
+
+
+def test_a_card_that_lacks_a_key_is_shown_without_that_figure(models: Path) -> None:
+    card, client = card_of(models), client_on(models)
+    keys = {tuple("*" if isinstance(key, int) else key for key in way): way for way in ways(card) if isinstance(way[-1], str)}
+    assert len(keys) > 100
+    for *outer, key in keys.values():
+        terminal, words = shown_after(lambda card, outer=outer, key=key: inside(card, tuple(outer)).pop(key), models, client)  # type: ignore[misc]
+
+        assert "version" in terminal and "The champion" in words and "its card cannot be read" not in words
+        if key not in ("confidence", "value", "num_pairs", "accuracy", "version"):  # without which a row is none
+            assert "is damaged" not in terminal + words, [*outer, key]
+
+
+def test_a_value_of_a_wrong_type_is_left_out_and_named(models: Path) -> None:
+    card, client = card_of(models), client_on(models)
+    for *outer, key in ways(card):
+        wrong = WRONG[type(inside(card, (*outer, key)))]
+
+        def spoil(card: dict[str, Any], outer: list[Any] = outer, key: Any = key, wrong: Any = wrong) -> None:
+            inside(card, tuple(outer))[key] = wrong
+
+        terminal, words = shown_after(spoil, models, client)
+
+        named = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in outer)[1:]
+        for shown in (terminal, words):
+            assert f"is damaged; what cannot be read is left out: {named}" in shown, (outer, key)
+
+
+def test_hostile_texts_are_printed_as_words_and_move_no_cursor(models: Path) -> None:
+    change_card(models, lambda card: card.update(hostile({**card, "version": HOSTILE}), reason="\x1b[2J\x1b[31mred\u202e\ud83d"))
+
+    terminal, words = report(models), page(client_on(models)).words
+
+    assert "\x1b" not in terminal and "\u202e" not in terminal and "red" in terminal
+    assert HOSTILE in terminal and HOSTILE in words
+    assert (Versions(ProjectFolder(models, PROJECT)).champion() or "?") in terminal, "a version has the name of its folder"
+    assert json.loads(report(models, "--json"))["project_id"] == PROJECT
+
+
+def test_without_the_number_of_annotations_both_say_that_it_is_no_card(models: Path) -> None:
+    change_card(models, lambda card: card.pop("num_annotations"))
+
+    told = CliRunner().invoke(main, ["report", "--project", str(PROJECT)], env={"MODEL_DIR": str(models)})
+
+    assert told.exit_code == 1 and "is not a model card" in told.output and "Traceback" not in told.output
+    assert "is not a model card" in page(client_on(models)).words
