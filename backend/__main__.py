@@ -6,16 +6,20 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from preference.commands.command_line import PROJECT, begin, read_settings
+from preference.commands.command_line import PROJECT, begin, keep_light, read_settings, refusals
 from preference.commands.shared import add_shared_commands
-from preference.errors import PairloopError
+from preference.errors import PairloopError, StudioNotFound
 from preference.projects.versions import Versions
 from preference.settings import Settings
+
+if TYPE_CHECKING:
+    from preference.studio.project import LabelStudioProject
 
 _FILE = click.Path(path_type=Path, exists=True, dir_okay=False, readable=True)
 
@@ -23,6 +27,7 @@ _FILE = click.Path(path_type=Path, exists=True, dir_okay=False, readable=True)
 @click.group()
 def main() -> None:
     """Answers prompts, scores answers, serves Label Studio. Settings come from the environment; see the README."""
+    keep_light()
 
 
 @main.command()
@@ -47,13 +52,14 @@ def serve() -> None:
 @click.option("--new", "title", metavar="TITLE", help="Make a new project of that title instead.")
 @click.option("--create", "title_of_before", hidden=True)  # what --new was called
 @click.option(
-    "--label-config", type=click.File(encoding="utf-8"), help="With --new: its labeling interface, where it is no default."
+    "--label-config", type=click.File(encoding="utf-8-sig"), help="With --new: its labeling interface, instead of the default."
 )
 @click.option("--prompts", type=_FILE, help="Also import these prompts, answered and scored: .txt, .csv, .jsonl or .json.")
 def connect(
     project_id: int | None, title: str | None, title_of_before: str | None, label_config: Any, prompts: Path | None
 ) -> None:
-    """Connect a project to the backend, or mend its connection. Safe to run again."""
+    """Connect a project to the backend, or fix its connection. Safe to run again."""
+    from backend.commands.new_project import new_project
     from backend.connecting.connect import connect as connect_project
     from preference.projects.folder import ProjectFolder
     from preference.studio.project import LabelStudioProject
@@ -62,20 +68,22 @@ def connect(
     if (project_id is None) == (title is None) or (label_config is not None and title is None):
         raise click.UsageError("Give --project ID, or --new TITLE (with --label-config FILE for one of your own).")
     settings = read_settings()
-    try:
-        if title is not None:
-            text = label_config.read() if label_config else None
-            project = _new_project(settings, title, label_config=text, prompts=prompts)
-        else:
-            project = LabelStudioProject.for_command(settings, project_id or 0)
-            project.read()  # fails before the backend is waited for
-            _wait_for_backend(settings)
-        folder = ProjectFolder(settings.model_dir, project.id)
-        done, champion = connect_project(project, folder, settings), Versions(folder).champion()
-    except PairloopError as error:
-        raise click.ClickException(str(error)) from None
-    for sentence in done or ["there was nothing to do"]:
-        click.echo(sentence)
+    chosen: AbstractContextManager[LabelStudioProject]
+    if title is not None:
+        text = label_config.read() if label_config else None
+        chosen = new_project(settings, title, label_config=text, prompts=prompts)
+    else:
+        chosen = nullcontext(LabelStudioProject.for_command(settings, project_id or 0))
+    with refusals(), chosen as project:
+        state = _read(project, settings)  # fails before the backend is waited for
+        _wait_for_backend(settings)
+        folder, has_done = ProjectFolder(settings.model_dir, project.id), False
+        for sentence in connect_project(project, folder, settings, state=state):
+            click.echo(sentence)
+            has_done = True
+        champion = Versions(folder).champion()
+    if not has_done:
+        click.echo("there was nothing to do")
     click.echo(f"project {project.id} is connected: {settings.studio.page}/projects/{project.id}")
     if champion is None:
         num_needed = max(settings.training.min_new_pairs, settings.training.min_pairs)
@@ -112,15 +120,11 @@ def disconnect(project_id: int) -> None:
     multiple=True,
     help="Only this project; may be given again.",
 )
-@click.option(
-    "--json", "as_json", is_flag=True, help="Print a list of {check, ok, found, mend}; ok is null where it was skipped."
-)
+@click.option("--json", "as_json", is_flag=True, help="Print a list of {check, ok, found, fix}; ok is null if it was skipped.")
 def doctor(project_ids: Sequence[int], as_json: bool) -> None:
-    """Check everything, and say what to do about what is wrong. The exit status is 1 where something is."""
+    """Check everything, and say what to do about what is wrong. The exit status is 1 if something is."""
     from backend.doctor.examine import as_rows, examine, print_findings
-    from preference.models.pretrained import quiet_transformers
 
-    quiet_transformers()
     if as_json:
         findings = list(examine(project_ids))
         click.echo(json.dumps(as_rows(findings), indent=1, ensure_ascii=False))
@@ -152,26 +156,16 @@ def _import(project_id: int, file: Path) -> None:
     _work(lambda project, settings, console: import_prompts(project, settings, file, console=console), project_id)
 
 
-def _new_project(settings: Settings, title: str, *, label_config: str | None, prompts: Path | None) -> Any:
-    """A new project of that title; all that can be wrong is looked at before."""
-    from backend.connecting.connect import default_label_config
-    from backend.importing.prompt_file import PromptFile
-    from preference.errors import StudioError
-    from preference.labelling.label_config import LabelingLayout
+def _read(project: "LabelStudioProject", settings: Settings) -> dict[str, Any]:
+    """The project's fields; the refusal of a wrong number lists those that there are."""
     from preference.studio.account import Account
 
-    label_config = label_config or default_label_config(show_rewards=settings.suggesting.show_rewards)
-    layout = LabelingLayout.from_label_config(label_config)
-    if prompts is not None:
-        len(PromptFile(prompts, layout))
-    if namesakes := Account(settings).projects_titled(title):
-        raise StudioError(
-            f'Project {namesakes[0]} is called "{title}" already; connect it with --project {namesakes[0]}, or choose another title.'
-        )
-    _wait_for_backend(settings)
-    project = Account(settings).create_project(title=title, label_config=label_config)
-    click.echo(f'made project {project.id}, "{title}"')
-    return project
+    try:
+        return project.read()
+    except StudioNotFound:
+        titles = Account(settings).titles().items()
+        known = ", ".join(f"{number} ({title})" for number, title in titles) or "none"
+        raise StudioNotFound(f"Label Studio shows no project {project.id} to this key; it shows: {known}.") from None
 
 
 def _work(action: Any, project_id: int) -> None:
@@ -184,7 +178,7 @@ def _work(action: Any, project_id: int) -> None:
     settings, console = read_settings(), Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
     logging.basicConfig(level=logging.WARNING, handlers=[RichHandler(console=console, show_path=False)], format="%(message)s")
     try:
-        LabelStudioProject.for_command(settings, project_id).read()  # fails soon where the address or the key is wrong
+        LabelStudioProject.for_command(settings, project_id).read()  # fails soon if the address or the key is wrong
         action(LabelStudioProject.for_daemon(settings, project_id), settings, console)
     except PairloopError as error:
         raise click.ClickException(str(error)) from None
@@ -203,10 +197,12 @@ def _is_up(url: str) -> bool:
     import httpx
     from tenacity import RetryError, Retrying, stop_after_delay, wait_fixed
 
+    from preference.certificates import certificates
+
     try:
         for attempt in Retrying(stop=stop_after_delay(45), wait=wait_fixed(0.5)):
             with attempt:
-                httpx.get(url, timeout=2).raise_for_status()
+                httpx.get(url, timeout=2, verify=certificates()).raise_for_status()
     except RetryError:
         return False
     return True

@@ -11,7 +11,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import accuracy, filling, generation, load, reload, rounds, stages
+from benchmarks import accuracy, commands, filling, generation, load, reload, rounds, stages
 
 BENCHMARKS = {
     "generation": generation.run,
@@ -20,6 +20,7 @@ BENCHMARKS = {
     "accuracy": accuracy.run,
     "reload": reload.run,
     "rounds": rounds.run,
+    "commands": commands.run,
     "stages": stages.run,
 }
 _RESULTS = Path(__file__).parent / "results" / "latest.json"

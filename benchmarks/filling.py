@@ -133,7 +133,7 @@ class _Bench:
 
     def _connected(self, title: str) -> LabelStudioProject:
         project = self._project(title)
-        connect(project, ProjectFolder(self._settings.model_dir, project.id), self._settings)
+        list(connect(project, ProjectFolder(self._settings.model_dir, project.id), self._settings))
         return project
 
     def _task(self, prompt: str) -> dict[str, Any]:

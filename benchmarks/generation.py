@@ -23,8 +23,9 @@ from backend.generators.huggingface import HuggingFaceGenerator
 from backend.generators.scheduler import write_all
 from benchmarks.row import Row
 from demo.stack import REPOSITORY
+from preference.models.device import pick_device
 from preference.models.encoding import encode_prompt
-from preference.models.pretrained import load_tokenizer, load_weights, locate, pick_device, quiet_transformers
+from preference.models.pretrained import load_tokenizer, load_weights, locate, quiet_transformers
 from preference.settings import Settings
 
 _NUM_PROMPTS, _MAX_NEW_TOKENS = 64, 64

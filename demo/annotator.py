@@ -16,7 +16,7 @@ _SELF = {"i", "i'd", "i'll", "i'm", "i've", "me", "my", "mine", "we", "our", "us
 
 
 def choose(left: str, right: str) -> Side | None:
-    """The better side by RULE, or None where it does not tell."""
+    """The better side by RULE, or None if it does not decide."""
     first, second = _rank(left), _rank(right)
     return None if first == second else "left" if first > second else "right"
 

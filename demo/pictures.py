@@ -18,8 +18,8 @@ from rich.console import Console
 
 from demo.__main__ import DEMO_SETTINGS, Demo
 from demo.annotator import judge
-from demo.stack import PASSWORD, REPOSITORY, USER, Stack, free_port, wait_until
-from preference.errors import PairloopError, StackError
+from demo.stack import PASSWORD, REPOSITORY, USER, Stack, StackError, free_port, wait_until
+from preference.errors import PairloopError
 from preference.projects.versions import Versions
 
 FOLDER = REPOSITORY / "docs" / "pictures"

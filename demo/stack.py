@@ -16,7 +16,7 @@ from typing import Self
 import httpx
 from filelock import FileLock
 
-from preference.errors import StackError
+from preference.errors import PairloopError
 from preference.projects.trainer_heartbeat import is_alive
 
 REPOSITORY = Path(__file__).parent.parent
@@ -25,6 +25,10 @@ PASSWORD = "pairloop-demo"  # noqa: S105 - of a server that listens on loopback 
 _LABEL_STUDIO = REPOSITORY / ".venv-label-studio" / "bin" / "label-studio"
 PROGRAMS = Path(sys.executable).parent  # of the environment that this runs in
 _MIGRATED = REPOSITORY / ".cache" / "label-studio-1.23.2"
+
+
+class StackError(PairloopError):
+    """A process of the demo, the tests or the benchmarks did not start, or did not do what was waited for."""
 
 
 @dataclass
@@ -65,7 +69,7 @@ class Process:
         return self._child.pid if self._child is not None and self._child.poll() is None else 0
 
     def stop(self, *, timeout_seconds: float = 40) -> int | None:
-        """Ends it with SIGTERM, after the time limit with SIGKILL; its exit status, or None where it does not run."""
+        """Ends it with SIGTERM, after the time limit with SIGKILL; its exit status, or None if it does not run."""
         if self._child is None:
             return None
         if self._child.poll() is None:

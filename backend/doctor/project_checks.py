@@ -1,7 +1,7 @@
 """What doctor looks at of one project and its connection: rights, label config, the row, the webhook, /setup.
 
-Covered: all that `connect` can mend is found here, by the same reading (links.py).
-Not covered: what only a browser sees, and annotators' own rights.
+Covered: all that `connect` can fix is looked at here, by the same reading (links.py).
+Not covered: what only a browser shows, and annotators' own rights.
 """
 
 import os
@@ -14,8 +14,8 @@ from typing import Any
 
 import httpx
 
-from backend.connecting.connect import has_no_config
-from backend.connecting.links import Links, hook_address, hook_faults, lacks_auth, read_links
+from backend.connecting.default_label_config import has_no_config
+from backend.connecting.links import Links, hook_address, hook_faults, lacks_auth, reach_problem, read_links
 from backend.doctor.check import Check, CheckFailed
 from backend.doctor.installation_checks import SETUP_SECONDS, Installation
 from preference.errors import LayoutError, StudioError, StudioNotFound
@@ -23,23 +23,25 @@ from preference.labelling.label_config import LabelingLayout
 from preference.projects.folder import ProjectFolder
 from preference.studio.project import LabelStudioProject
 
-_SSRF = "where Label Studio refuses that as a private address, start it with SSRF_PROTECTION_ENABLED=false and ML_BLOCK_LOCAL_IP=false"
+_SSRF = (
+    "if Label Studio refuses that as a private address, start it with SSRF_PROTECTION_ENABLED=false and ML_BLOCK_LOCAL_IP=false"
+)
 
 
 @dataclass
 class Examined:
-    """One project, with what was found of it so far."""
+    """One project, and what the checks so far read of it."""
 
     installation: Installation
     project: LabelStudioProject
     folder: ProjectFolder
-    told: str = ""  # the version that /setup told
-    is_shared: bool = False  # whether /setup left its trace in the MODEL_DIR that is seen from here
+    setup_version: str = ""  # what /setup answered
+    is_shared: bool = False  # whether /setup changed the MODEL_DIR of this command
     links: Links = field(default_factory=lambda: Links([], [], [], []))
 
     @property
     def connect(self) -> str:
-        """The command that mends most of it."""
+        """The command that fixes most of it."""
         return f"pairloop-backend connect --project {self.project.id}"
 
     @cached_property
@@ -60,11 +62,11 @@ def _rights(examined: Examined) -> str:
         examined.project.update()  # changes nothing
     except StudioNotFound:
         number = examined.project.id
-        mend = "name a project that is there (the number in its address)"
+        fix = "name a project that is there (the number in its address)"
         if examined.folder.path.is_dir():
-            mend = f"where it was deleted, have it forgotten: pairloop-backend disconnect --project {number}"
+            fix = f"if it was deleted, have it forgotten: pairloop-backend disconnect --project {number}"
         raise CheckFailed(
-            f"Label Studio shows no project {number} to this key", f"{mend}; or add the key's user to its workspace"
+            f"Label Studio shows no project {number} to this key", f"{fix}; or add the key's user to its workspace"
         ) from None
     except StudioError as error:
         raise CheckFailed(str(error), "use the key of a user who may change the project, as an administrator does") from None
@@ -75,14 +77,14 @@ def _label_config(examined: Examined) -> str:
     try:
         layout = examined.layout
     except LayoutError as error:
-        mend = "mend it under Settings > Labeling Interface"
-        raise CheckFailed(str(error), examined.connect if has_no_config(examined.state) else mend) from None
+        fix = "correct it under Settings > Labeling Interface"
+        raise CheckFailed(str(error), examined.connect if has_no_config(examined.state) else fix) from None
     return f"{layout.control} compares ${layout.answer_fields[0]} and ${layout.answer_fields[1]} of ${layout.prompt_field}"
 
 
 def _setup(examined: Examined) -> str:
     installation = examined.installation
-    body = {
+    question = {
         "project": f"{examined.project.id}.{time.time():.0f}", "schema": examined.state["label_config"],
         "hostname": installation.settings.studio.url, "access_token": "", "extra_params": None,
     }  # fmt: skip
@@ -91,16 +93,17 @@ def _setup(examined: Examined) -> str:
     began = installation.clock()
     try:
         answer = installation.web.post(
-            f"{installation.backend}/setup", json=body, timeout=30, auth=installation.basic_auth,
+            f"{installation.backend}/setup", json=question, timeout=30, auth=installation.basic_auth,
             headers=installation.host_header,
         )  # fmt: skip
         seconds = installation.clock() - began
-        told = answer.json()
+        body = answer.json()
         if answer.is_error:
             raise CheckFailed(
-                f"/setup answers {answer.status_code}: {told.get('error')}", "mend what that names; the backend's log says more"
+                f"/setup answers {answer.status_code}: {body.get('error')}",
+                "correct what that names; the backend's log says more",
             )
-        examined.told = str(told["model_version"])
+        examined.setup_version = str(body["model_version"])
     except (httpx.HTTPError, ValueError, KeyError, AttributeError) as error:
         raise CheckFailed(f"/setup fails ({type(error).__name__})", "look into the backend's log") from None
     examined.is_shared = _trace(examined.folder) != before
@@ -124,9 +127,10 @@ def _shared(examined: Examined) -> str:
 def _connection(examined: Examined) -> str:
     settings = examined.installation.settings
     examined.links = links = read_links(examined.project, examined.folder, settings)
-    if links.moved:
+    if links.old_connections:
         raise CheckFailed(
-            f"it is connected at {links.moved[0].url}, but the backend is at {settings.server.address}", examined.connect
+            f"it is connected at {links.old_connections[0].url}, but the backend is at {settings.server.address}",
+            examined.connect,
         )
     if not links.rows:
         raise CheckFailed(f"no connection leads to {settings.server.address}", examined.connect)
@@ -135,14 +139,12 @@ def _connection(examined: Examined) -> str:
     row = links.rows[0]
     if lacks_auth(row, settings):
         raise CheckFailed("Label Studio does not send the backend its BASIC_AUTH_USER and BASIC_AUTH_PASS", examined.connect)
-    if row.state == "DI":
-        mend = f"set BACKEND_URL to an address that Label Studio reaches, then: {examined.connect}; {_SSRF}"
+    if problem := reach_problem(row):
+        if row.state == "ER":
+            raise CheckFailed(problem, "correct what that names; the backend's log says more")
         aside = ", though it answers here" if examined.installation.backend == settings.server.address else ""
-        raise CheckFailed(f"Label Studio does not reach {settings.server.address}{aside}", mend)
-    if row.state == "ER":
-        raise CheckFailed(
-            f"Label Studio finds an error at {row.url}: {row.problem}", "mend what that names; the backend's log says more"
-        )
+        fix = f"set BACKEND_URL to an address that Label Studio reaches, then: {examined.connect}; {_SSRF}"
+        raise CheckFailed(f"{problem}{aside}", fix)
     return f"Label Studio reaches {row.url}"
 
 
@@ -154,8 +156,8 @@ def _webhook(examined: Examined) -> str:
         )
     if len(links.hooks) > 1:
         raise CheckFailed(f"{len(links.hooks)} webhooks lead to {hook_address(settings)}", examined.connect)
-    if links.stray:
-        raise CheckFailed(f"a webhook leads to {links.stray[0].url}, where the backend was", examined.connect)
+    if links.old_webhooks:
+        raise CheckFailed(f"a webhook leads to {links.old_webhooks[0].url}, where the backend was", examined.connect)
     hook = links.hooks[0]
     if faults := hook_faults(hook, settings):
         raise CheckFailed(f"the webhook {', '.join(faults)}", examined.connect)
@@ -168,15 +170,15 @@ def _webhook(examined: Examined) -> str:
         except httpx.HTTPError as error:
             raise CheckFailed(f"/webhook fails ({type(error).__name__})", "look into the backend's log") from None
         if answer.status_code == 401:
-            mend = "set the same WEBHOOK_SECRET for the backend and this command, start the backend again, then"
-            raise CheckFailed("the backend refuses what the webhook sends", f"{mend}: {examined.connect}")
+            fix = "set the same WEBHOOK_SECRET for the backend and this command, start the backend again, then"
+            raise CheckFailed("the backend refuses what the webhook sends", f"{fix}: {examined.connect}")
     return f"all events go to {hook.url}"
 
 
 PROJECT_CHECKS: tuple[Check[Examined], ...] = (
     Check("rights", _rights, needs=["key"]),
     Check("label config", _label_config, needs=["rights"]),
-    Check("connection", _connection, needs=["rights", "label config"]),
+    Check("connection", _connection, needs=["rights", "label config", "backend"]),
     Check("webhook", _webhook, needs=["connection"]),
     # After the connection: a /setup makes the backend look after the project.
     Check("setup", _setup, needs=["backend", "backend access", "connection"]),
@@ -185,7 +187,7 @@ PROJECT_CHECKS: tuple[Check[Examined], ...] = (
 
 
 def _trace(folder: ProjectFolder) -> tuple[int, ...]:
-    """What a /setup changes where the backend writes: when anything last happened to the project's requests."""
+    """The times at which the project's requests last changed, which a /setup moves in the folder that the backend writes to."""
     return tuple(path.stat().st_mtime_ns if path.exists() else 0 for path in _traced(folder))
 
 

@@ -1,15 +1,15 @@
 """What doctor looks at of one project's versions: the served model, what names it, and the predictions that it makes."""
 
-import torch
-
 from backend.connecting.connect import UNCERTAINTY
 from backend.doctor.check import Check, CheckFailed
 from backend.doctor.project_checks import Examined
 from preference.errors import PairloopError
 from preference.labelling.results import Pairwise
+from preference.models.device import pick_device
+from preference.models.files import check_weights
+from preference.projects.folder import ProjectFolder
 from preference.projects.versions import UNTRAINED, Versions
-from preference.reward_model.feature_extractor import Extractors
-from preference.reward_model.probe import load_version
+from preference.settings import Settings
 from preference.studio.prediction_validation import prediction_problems
 
 _SOME = 8  # open tasks; fewer may all be of the control group, which waits until others have scores
@@ -26,9 +26,12 @@ def _champion(examined: Examined) -> str:
     version = Versions(folder).champion()
     if version is None:
         return "none yet: nothing is suggested before the first round of training"
-    device = installation.device or torch.device("cpu")
+    is_served = installation.health.get("versions", {}).get(str(folder.project_id)) == version
     try:
-        load_version(folder, version, extractor=Extractors(installation.settings.model_dir, device), device=device)
+        if is_served:  # the backend had it score its probe when it loaded it, which takes torch and seconds
+            check_weights(Versions(folder).path(version))
+        else:
+            _load(folder, version, installation.settings)
     except PairloopError as error:
         others = [other for other in Versions(folder).all() if other != version]
         before = Versions(folder).champion_before()
@@ -38,18 +41,28 @@ def _champion(examined: Examined) -> str:
     return f"{version} is whole: it scores its probe as its card says"
 
 
+def _load(folder: ProjectFolder, version: str, settings: Settings) -> None:
+    from preference.models.pretrained import quiet_transformers
+    from preference.reward_model.feature_extractor import Extractors
+    from preference.reward_model.probe import load_version
+
+    quiet_transformers()
+    device = pick_device(settings.device)
+    load_version(folder, version, extractor=Extractors(settings.model_dir, device), device=device)
+
+
 def _versions(examined: Examined) -> str:
     champion = Versions(examined.folder).champion() or UNTRAINED
-    said = {
-        "the backend": examined.told,
+    shown = {
+        "the backend": examined.setup_version,
         "the connection's title": examined.links.rows[0].title,
         "the project's model version": examined.state.get("model_version") or "",
     }
-    others = [f"{where} is {version!r}" for where, version in said.items() if version != champion]
+    others = [f"{place} is {version!r}" for place, version in shown.items() if version != champion]
     if others:
         raise CheckFailed(
             f"the champion is {champion}, but {' and '.join(others)}",
-            f"wait while a new champion scores the open tasks; where it stays so: {examined.connect}",
+            f"wait while a new champion scores the open tasks; if it stays so: {examined.connect}",
         )
     return f"{champion} everywhere"
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from backend.connecting.connect import mend_version
+from backend.connecting.shown_version import fix_version
 from preference.projects.folder import ProjectFolder
 from preference.studio.project import LabelStudioProject
 
@@ -18,4 +18,4 @@ class ShownVersion:
 
     def show(self, project: LabelStudioProject, folder: ProjectFolder, version: str) -> bool:
         """Whether title or model_version had to be set to `version`."""
-        return mend_version(project, folder, version, host=folder.read_host(), is_thorough=not self.is_sure)
+        return fix_version(project, folder, version, host=folder.read_host(), is_thorough=not self.is_sure)

@@ -7,7 +7,7 @@ from backend.generators.engines import ENGINES
 from backend.generators.scheduler import Scheduler
 from backend.monitoring.metrics import Metrics
 from backend.scoring.champion import Champions
-from preference.models.pretrained import pick_device
+from preference.models.device import pick_device
 from preference.settings import Settings
 
 

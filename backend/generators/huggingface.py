@@ -15,9 +15,11 @@ from backend.generators.hardware import num_tokens_that_fit, pick_dtype
 from backend.generators.jobs import Job, Jobs, WrittenAnswers
 from backend.generators.kv_cache import can_hold
 from preference.errors import ModelError
+from preference.models.device import pick_device
 from preference.models.encoding import encode_prompt
+from preference.models.files import title
 from preference.models.out_of_memory import is_out_of_memory, release_memory
-from preference.models.pretrained import load_tokenizer, load_weights, locate, pick_device, title
+from preference.models.pretrained import load_tokenizer, load_weights, locate
 from preference.settings import Settings
 
 logger = logging.getLogger("pairloop.generators")

@@ -1,13 +1,13 @@
-"""Prompts into a project, answered before they come: Label Studio imports a hundred times faster than it edits.
+"""Prompts into a project, answered beforehand: Label Studio imports a hundred times faster than it edits.
 
 Predictions follow each batch in one request, since the ids that it gives the tasks decide who is in the control group. Where
 that fails, the backend's filler scores the tasks.
 
-Covered: a prompt that the project holds already is skipped, so a second run goes on where the first was killed; what
+Covered: a prompt that the project holds already is skipped, so a second run continues one that was killed; what
 Label Studio took of a batch before it or this process went down is looked for before anything is sent; one import a
 project at a time; a task that the filler or /predict scored meanwhile, or a person judged, gets no prediction here.
 Not covered: a Label Studio that stores a batch more than half a minute after it was sent; a filler or a /predict whose
-prediction comes between the last look at a batch and the storing of its own, which gives the task two of them.
+prediction is stored between the last look at a batch and the storing of its own, which gives the task two of them.
 """
 
 import hashlib
@@ -43,7 +43,7 @@ _MOST_SENDS = 5  # of one batch, to a Label Studio that answers everything else:
 
 
 class Import:
-    """One import into one project; `counts` holds the tasks `imported`, and why others were not or came unanswered."""
+    """One import into one project; `counts` holds the tasks `imported`, and why others were not, or have no answers."""
 
     def __init__(
         self, project: LabelStudioProject, folder: ProjectFolder, settings: Settings, *, champion: Champion, scheduler: Scheduler,
@@ -131,21 +131,21 @@ class Import:
         for task, draft in zip(tasks, drafts, strict=True):
             if draft.record:
                 task["meta"] = {META_KEY: draft.record}
-        left, num_failed = tasks, 0
+        remaining, num_failed = tasks, 0
         named: list[Task] = []
-        while left:
-            self._write_journal(left)
+        while remaining:
+            self._write_journal(remaining)
             try:
-                ids = self._project.import_tasks(left)
+                ids = self._project.import_tasks(remaining)
                 self._last_id = max([self._last_id, *ids])
-                named += [{**task, "id": task_id} for task_id, task in zip(ids, left, strict=False)]
-                left = []
+                named += [{**task, "id": task_id} for task_id, task in zip(ids, remaining, strict=False)]
+                remaining = []
             except StudioUnreachable as error:
                 num_failed += 1
                 if self._scheduler.is_stopped or num_failed == _MOST_SENDS:
                     raise
-                logger.warning("project %d: %d tasks wait to be imported: %s", self._project.id, len(left), error)
-                arrived, left = self._arrived(left)
+                logger.warning("project %d: %d tasks wait to be imported: %s", self._project.id, len(remaining), error)
+                arrived, remaining = self._arrived(remaining)
                 named += arrived
             except StudioError:  # it took none of them
                 self._clear_journal()
@@ -159,13 +159,13 @@ class Import:
                 self.counts[f"unanswered, {draft.record['refused'].partition(':')[0]}"] += 1
 
     def _score(self, tasks: Sequence[Task]) -> None:
-        """Stores the predictions of tasks that were just imported, where Label Studio takes them and nobody scored or judged them."""
+        """Stores the predictions of tasks that were just imported, unless somebody scored or judged them meanwhile."""
         found = predict_tasks(tasks, self.layout, self._champion.serving, settings=self._settings)
         try:
             self._project.store_predictions(still_wanted(tasks, found, self._project, layout=self.layout))
         except StudioError as error:
             num_scored = sum(isinstance(prediction, dict) for prediction in found)
-            logger.warning("project %d: %d tasks are left to the filler to score: %s", self._project.id, num_scored, error)
+            logger.warning("project %d: %d tasks will be scored by the filler: %s", self._project.id, num_scored, error)
 
     def _arrived(self, tasks: Sequence[Task]) -> tuple[list[Task], list[Task]]:
         """Those of the tasks that Label Studio took, with their ids, and the others, after it had time to finish what it was sent."""

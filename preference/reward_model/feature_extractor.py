@@ -23,8 +23,9 @@ from transformers import AutoModel
 
 from preference.errors import ModelError
 from preference.models.encoding import ENCODING_VERSION, EncodedAnswer, encode_answer
+from preference.models.files import fingerprint
 from preference.models.out_of_memory import is_out_of_memory, release_memory
-from preference.models.pretrained import fingerprint, load_tokenizer, load_weights, locate
+from preference.models.pretrained import load_tokenizer, load_weights, locate
 from preference.reward_model.feature_cache import FeatureCache
 from preference.reward_model.style_features import NUM_STYLE, STYLE_VERSION, style
 

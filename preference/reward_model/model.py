@@ -21,8 +21,9 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel, Pr
 
 from preference.errors import ModelError
 from preference.models.encoding import encode_answer
+from preference.models.files import cannot_be_loaded
 from preference.models.out_of_memory import is_out_of_memory, release_memory
-from preference.models.pretrained import cannot_be_loaded, load_tokenizer, load_weights
+from preference.models.pretrained import load_tokenizer, load_weights
 from preference.reward_model.feature_extractor import FeatureExtractor, FeatureRecipe
 
 logger = logging.getLogger("pairloop.reward_model")

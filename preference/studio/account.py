@@ -4,10 +4,11 @@ import threading
 import time
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import Any, Literal
+from typing import Literal
 
 import httpx
 
+from preference.certificates import certificates
 from preference.errors import StudioUnreachable
 from preference.labelling.label_config import without_declaration
 from preference.settings import Settings
@@ -34,7 +35,7 @@ def greet(settings: Settings, *, timeout_seconds: float = 10) -> Greeting:
     url = settings.studio.url
     try:
         began = time.time()
-        answer = httpx.get(f"{url}/api/version", timeout=timeout_seconds, follow_redirects=True)
+        answer = httpx.get(f"{url}/api/version", timeout=timeout_seconds, follow_redirects=True, verify=certificates())
         midway = (began + time.time()) / 2
     except httpx.HTTPError as error:
         raise StudioUnreachable(f"nothing answers at {url} ({type(error).__name__})") from error
@@ -68,20 +69,23 @@ class Account:
         Raises:
             StudioKeyError: Label Studio does not accept the key.
         """
-        user = self._calls.call(self._calls.client.users.whoami)
-        return str(user.email or user.username)
+        user = self._calls.get("api/current-user/whoami")
+        return str(user.get("email") or user["username"])
+
+    def titles(self, *, containing: str | None = None) -> dict[int, str]:
+        """Each project's title by its id, of at most a hundred projects; `containing`: of those whose title holds that."""
+        named = {"title": containing} if containing else {}
+        page = self._calls.get("api/projects/", include="id,title", page_size=100, **named)
+        return dict(sorted((project["id"], project["title"]) for project in page["results"]))
 
     def projects_titled(self, title: str) -> list[int]:
         """The ids of the projects with exactly that title."""
-        page: Any = self._calls.call(self._calls.client.projects.list, title=title, include="id,title", page_size=100)
-        found: list[Any] = list(page.items or [])  # of those whose title holds this one
-        return sorted(project.id for project in found if project.title == title and project.id)
+        return [number for number, its in self.titles(containing=title).items() if its == title]
 
     def create_project(self, *, title: str, label_config: str) -> LabelStudioProject:
         """A new project of that title (at least 3 characters) and label config."""
-        create, label_config = self._calls.client.projects.create, without_declaration(label_config)
-        created = self._calls.send(create, title=title, label_config=label_config)
-        return LabelStudioProject.for_daemon(self._settings, int(created.id or 0))
+        created = self._calls.post("api/projects/", {"title": title, "label_config": without_declaration(label_config)})
+        return LabelStudioProject.for_daemon(self._settings, created["id"])
 
 
 def _seconds_ahead(date: str, now: float) -> float | None:

@@ -7,27 +7,29 @@ import json
 import logging
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
 
 import httpx
-from label_studio_sdk import LabelStudio
 from label_studio_sdk.core.api_error import ApiError
+from label_studio_sdk.core.client_wrapper import SyncClientWrapper
+from label_studio_sdk.core.http_client import HttpClient
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_before_delay, stop_when_event_set, wait_exponential
 from tenacity.nap import sleep_using_event
 
+from preference.certificates import certificates
 from preference.errors import StudioError, StudioKeyError, StudioNotFound, StudioUnreachable
 from preference.log_once import LogOnce
 from preference.redaction import texts_in, unquoted
 from preference.settings import Settings
 
 logger = logging.getLogger("pairloop.studio")
-T = TypeVar("T")
 
 _GROWING = wait_exponential(multiplier=0.5, max=15)
+_SOON_SECONDS = 10.0  # for what was read before: it grows old
 _LONGEST_WAIT_SECONDS = 60.0  # whatever a server asks for
 _KEY_ADVICE = (
-    "make a personal access token (Account & Settings > Personal Access Token), or a legacy token where the organization "
+    "make a personal access token (Account & Settings > Personal Access Token), or a legacy token if the organization "
     "allows those, and set LABEL_STUDIO_API_KEY to it"
 )
 
@@ -45,12 +47,12 @@ class StudioCalls:
         self._patience, self._timeout, self._stop, self._project_id = patience_seconds, timeout_seconds, stop, project_id
         self.url = settings.studio.url
         self._key = settings.studio.api_key.get_secret_value()
-        self._studio: LabelStudio | None = None
+        self._studio: HttpClient | None = None
         self._log_once = LogOnce()
 
     @property
-    def client(self) -> LabelStudio:
-        """The SDK's client, whose methods `call` and `send` take.
+    def _http(self) -> HttpClient:
+        """The SDK's, which sends the key, and exchanges a personal access token at the first call and whenever that expires.
 
         Raises:
             StudioKeyError: there is no key, or it has expired.
@@ -58,37 +60,53 @@ class StudioCalls:
         if not self._key:
             raise StudioKeyError(f"LABEL_STUDIO_API_KEY is not set; {_KEY_ADVICE}.")
         if self._studio is None:
-            http = httpx.Client(timeout=self._timeout, follow_redirects=True)
+            http = httpx.Client(timeout=self._timeout, follow_redirects=True, verify=certificates())
             weakref.finalize(self, http.close)  # the SDK never closes its connections
-            # A personal access token is exchanged inside this constructor's client at the first call, and renewed.
             try:
-                # max_retries: `call` repeats; the SDK's own two tries would add three seconds to each of its.
-                self._studio = LabelStudio(
+                # max_retries: `_repeat` repeats; the SDK's own two tries would add three seconds to each of its.
+                self._studio = SyncClientWrapper(
                     base_url=self.url, api_key=self._key, timeout=self._timeout, max_retries=0, httpx_client=http
-                )
+                ).httpx_client
             except ApiError as error:  # the token has expired
                 raise self._explain(error) from error
         return self._studio
 
-    def call(self, function: Callable[..., T], **kwargs: Any) -> T:
-        """The answer to a request that may be sent twice.
+    # By path, as the SDK's own classes do it: to import those of tasks, projects and backends takes longer than a command takes.
+
+    def get(self, path: str, **parameters: Any) -> Any:
+        """The JSON that Label Studio answers.
 
         Raises:
             StudioError: Label Studio refused it (StudioKeyError, StudioNotFound), or did not answer (StudioUnreachable).
         """
-        return self._repeat(self._patience, _is_passing, function, **kwargs)
+        return self._repeat(self._patience, _is_passing, method="GET", path=path, params=parameters)
 
-    def call_soon(self, function: Callable[..., T], **kwargs: Any) -> T:
-        """The same, given up after ten seconds: what was read to write it grows old."""
-        return self._repeat(10, _is_passing, function, **kwargs)
+    def patch(self, path: str, fields: Mapping[str, Any], *, soon: bool = False) -> Any:
+        """The JSON that Label Studio answers after it set those fields; `soon`: given up after ten seconds.
 
-    def send(self, function: Callable[..., T], **kwargs: Any) -> T:
-        """The answer to a request that adds something: it is repeated only where Label Studio has not taken it."""
-        return self._repeat(self._patience, _is_untaken, function, **kwargs)
+        Raises:
+            StudioError: as with `get`.
+        """
+        patience = _SOON_SECONDS if soon else self._patience
+        return self._repeat(patience, _is_passing, method="PATCH", path=path, json=fields)
 
-    def _repeat(
-        self, patience: float, is_passing: Callable[[BaseException], bool], function: Callable[..., T], **kwargs: Any
-    ) -> T:
+    def delete(self, path: str) -> None:
+        """Removes what is at that path.
+
+        Raises:
+            StudioError: as with `get`.
+        """
+        self._repeat(self._patience, _is_passing, method="DELETE", path=path)
+
+    def post(self, path: str, body: Any) -> Any:
+        """The JSON that Label Studio answers after it added something: it is asked again only if it has not taken that.
+
+        Raises:
+            StudioError: as with `get`.
+        """
+        return self._repeat(self._patience, _is_untaken, method="POST", path=path, json=body)
+
+    def _repeat(self, patience: float, is_passing: Callable[[BaseException], bool], **request: Any) -> Any:
         retrying = Retrying(
             retry=retry_if_exception(is_passing),
             wait=_wait,
@@ -98,15 +116,25 @@ class StudioCalls:
             reraise=True,
         )
         try:
-            answer = retrying(function, **kwargs)
+            answer = retrying(self._ask, **request)
         except ApiError as error:
-            raise self._explain(error, _texts_of_tasks(kwargs)) from error
+            raise self._explain(error, _texts_of_tasks(request.get("json"))) from error
         except (httpx.HTTPError, json.JSONDecodeError) as error:
             raise StudioUnreachable(
                 f"Label Studio at {self.url} does not answer ({type(error).__name__}); start it, or correct LABEL_STUDIO_URL."
             ) from error
         self._log_once.forget(self.url)
         return answer
+
+    def _ask(self, **request: Any) -> Any:
+        answer = self._http.request(**request)
+        if answer.is_success:
+            return answer.json() if answer.content else None
+        try:
+            body = answer.json()
+        except ValueError:
+            body = answer.text
+        raise ApiError(status_code=answer.status_code, headers=dict(answer.headers), body=body)
 
     def _log_wait(self, state: RetryCallState) -> None:
         """One line for an outage, however many calls it meets."""
@@ -139,10 +167,10 @@ def _wait(state: RetryCallState) -> float:
     return max(seconds, min(float(asked), _LONGEST_WAIT_SECONDS)) if asked.isdigit() else seconds
 
 
-def _texts_of_tasks(sent: dict[str, Any]) -> Iterator[str]:
+def _texts_of_tasks(sent: Any) -> Iterator[str]:
     """Prompts and answers in what was sent: errors are logged, so they must not quote them."""
-    request = sent.get("request")
-    yield from texts_in([sent.get("data"), *(task.get("data") for task in (request if isinstance(request, list) else []))])
+    tasks = sent if isinstance(sent, list) else [sent or {}]
+    yield from texts_in([task.get("data") for task in tasks])
 
 
 def _is_passing(error: BaseException) -> bool:

@@ -26,37 +26,37 @@ class Connections:
 
     def all(self) -> list[Connection]:
         """The project's backends; Label Studio calls /health and /setup of each for that."""
-        rows = self._calls.call(self._calls.client.ml.list, project=self._project_id)
         return [
             Connection(
-                row.id or 0,
-                row.url or "",
-                row.title or "",
-                state=str(row.state or ""),
-                problem=row.error_message or "",
-                basic_auth_user=(row.basic_auth_user or "") if row.basic_auth_pass_is_set else "",
+                row["id"],
+                row.get("url") or "",
+                row.get("title") or "",
+                state=row.get("state") or "",
+                problem=row.get("error_message") or "",
+                basic_auth_user=(row.get("basic_auth_user") or "") if row.get("basic_auth_pass_is_set") else "",
             )
-            for row in rows
+            for row in self._calls.get("api/ml/", project=self._project_id)
         ]
 
     def add(self, url: str, *, title: str, basic_auth: tuple[str, str] | None) -> Connection:
         """Adds a backend; Label Studio asks its /health and /setup, and makes the webhook."""
-        row = self._calls.send(self._calls.client.ml.create, project=self._project_id, url=url, title=title, **_sent(basic_auth))
-        return Connection(row.id or 0, url, title)
+        row = self._calls.post("api/ml/", {"project": self._project_id, "url": url, "title": title, **_sent(basic_auth)})
+        return Connection(row["id"], url, title)
 
     def authorize(self, connection: Connection, basic_auth: tuple[str, str]) -> None:
         """Has Label Studio send that user and password to a backend."""
-        row = {"url": connection.url, "title": connection.title, "project": self._project_id}
-        self._calls.call(self._calls.client.ml.update, id=connection.id, **row, **_sent(basic_auth))
+        self._update(connection, title=connection.title, **_sent(basic_auth))
 
     def retitle(self, connection: Connection, title: str) -> None:
         """Renames a backend; `project.model_version` follows where it was the old title."""
-        row = {"url": connection.url, "title": title, "project": self._project_id}
-        self._calls.call(self._calls.client.ml.update, id=connection.id, **row)
+        self._update(connection, title=title)
 
     def remove(self, connection: Connection) -> None:
         """Removes a backend row; its webhook stays."""
-        self._calls.call(self._calls.client.ml.delete, id=connection.id)
+        self._calls.delete(f"api/ml/{connection.id}")
+
+    def _update(self, connection: Connection, **fields: Any) -> None:
+        self._calls.patch(f"api/ml/{connection.id}", {"url": connection.url, "project": self._project_id, **fields})
 
 
 def _sent(basic_auth: tuple[str, str] | None) -> dict[str, Any]:

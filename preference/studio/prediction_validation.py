@@ -2,8 +2,6 @@
 
 from typing import Any
 
-from label_studio_sdk.label_interface.interface import LabelInterface
-
 
 def prediction_problems(label_config: str, prediction: dict[str, Any]) -> list[str]:
     """A sentence for each reason why Label Studio would refuse that prediction; none where it takes it.
@@ -11,6 +9,8 @@ def prediction_problems(label_config: str, prediction: dict[str, Any]) -> list[s
     Raises:
         ValueError: the SDK cannot read the label config.
     """
+    from label_studio_sdk.label_interface.interface import LabelInterface  # most of a second
+
     try:
         problems: list[str] = LabelInterface(label_config).validate_prediction(prediction, return_errors=True)
     except Exception as error:  # it raises whatever a config that it does not know leads to

@@ -77,22 +77,24 @@ class LabelStudioProject:
 
     def read(self) -> ProjectFields:
         """The project's fields, among them label_config, model_version, sampling, total_annotations_number."""
-        return dict(self._calls.call(self._calls.client.projects.get, id=self.id).model_dump())
+        return dict(self._calls.get(f"api/projects/{self.id}/"))
 
     def update(self, **fields: Any) -> None:
         """Sets fields of the project, such as `model_version` or `sampling`."""
         if "label_config" in fields:
             fields["label_config"] = without_declaration(fields["label_config"])
-        self._calls.call(self._calls.client.projects.update, id=self.id, **fields)
+        self._calls.patch(f"api/projects/{self.id}/", fields)
+
+    def remove(self) -> None:
+        """Removes the project, with all that it holds."""
+        self._calls.delete(f"api/projects/{self.id}/")
 
     # Tasks
 
     def import_tasks(self, tasks: Sequence[Task]) -> list[int]:
         """The ids of the imported tasks, in order; each task is `{"data": {...}}`, with `meta` and `predictions` at will."""
-        answer: Any = self._calls.send(
-            self._calls.client.projects.import_tasks, id=self.id, request=list(tasks), return_task_ids=True
-        )
-        return list(answer.task_ids or [])
+        answer = self._calls.post(f"api/projects/{self.id}/import?return_task_ids=true", list(tasks))
+        return list(answer.get("task_ids") or [])
 
     def unanswered_tasks(self, layout: LabelingLayout, *, page_size: int = 100) -> Iterator[tuple[list[Task], int]]:
         """Pages of tasks that lack an answer, by id, judged or not, each with how many more come; one is in memory."""
@@ -123,7 +125,7 @@ class LabelStudioProject:
         while number * _IDS_AT_ONCE < total:
             number += 1
             try:
-                page, total = self._calls.call(self._list, page=number, page_size=_IDS_AT_ONCE, query=query, include="id")
+                page, total = self._list(page=number, page_size=_IDS_AT_ONCE, query=query, include="id")
             except StudioNotFound:  # a page after the last: tasks were judged since the one before
                 if number == 1:
                     raise
@@ -142,16 +144,14 @@ class LabelStudioProject:
     def open_scores(self, *, most: int = 1000) -> list[float]:
         """The scores of tasks that nobody judged, by the version that the project shows; so many at most, by id."""
         columns = {"page_size": most, "include": "id,predictions_score"}
-        page, _ = self._calls.call(self._list, page=1, query=filter_query(OPEN, "and", ordering="id"), **columns)
+        page, _ = self._list(page=1, query=filter_query(OPEN, "and", ordering="id"), **columns)
         return [float(score) for task in page if (score := task.get("predictions_score")) is not None]
 
     def scored_again(self, *, above: int, page_size: int = 100) -> list[Task]:
         """The first tasks above that id, by id, that nobody judged or began to, with several predictions and those alone."""
         lines = [("total_predictions", "greater", "Number", 1), *OPEN, ("id", "greater", "Number", above)]
         query = filter_query(lines, "and", ordering="id")
-        page, _ = self._calls.call(
-            self._list, page=1, page_size=page_size, query=query, fields="all", include="id,predictions,drafts"
-        )
+        page, _ = self._list(page=1, page_size=page_size, query=query, fields="all", include="id,predictions,drafts")
         return page
 
     def annotated_tasks(self, *, page_size: int = 500) -> Iterator[Task]:
@@ -203,14 +203,14 @@ class LabelStudioProject:
         Raises:
             StudioNotFound: the task was deleted.
         """
-        self._calls.call_soon(self._calls.client.tasks.update, id=task_id, data=data, meta=meta)
+        self._calls.patch(f"api/tasks/{task_id}/", {"data": data, "meta": meta}, soon=True)
 
     def store_predictions(self, predictions: Sequence[StoredPrediction]) -> int:
         """How many of the predictions (`task`, `result`, `score`, `model_version`) Label Studio kept."""
         if not predictions:
             return 0
-        answer = self._calls.send(self._calls.client.projects.import_predictions, id=self.id, request=list(predictions))
-        return int(answer.created or 0)
+        answer = self._calls.post(f"api/projects/{self.id}/import/predictions", list(predictions))
+        return int(answer.get("created") or 0)
 
     def remove_prediction(self, prediction_id: int) -> None:
         """Removes one prediction, if it is still there.
@@ -218,13 +218,12 @@ class LabelStudioProject:
         An annotation that was made from it forgets so, and one that is being made from it is refused (400).
         """
         with suppress(StudioNotFound):
-            self._calls.call(self._calls.client.predictions.delete, id=prediction_id)
+            self._calls.delete(f"api/predictions/{prediction_id}/")
 
     def annotate(self, task_id: int, result: Sequence[dict[str, Any]], *, skip: bool = False, lead_seconds: float = 0) -> None:
         """Submits one judgement, or a skip with an empty result."""
-        self._calls.send(
-            self._calls.client.annotations.create, id=task_id, result=list(result), was_cancelled=skip, lead_time=lead_seconds
-        )
+        judgement = {"result": list(result), "was_cancelled": skip, "lead_time": lead_seconds}
+        self._calls.post(f"api/tasks/{task_id}/annotations/", judgement)
 
     def store_meta(self, task_id: int, meta: dict[str, Any]) -> None:
         """Replaces a task's meta (all keys); its data stays.
@@ -232,7 +231,7 @@ class LabelStudioProject:
         Raises:
             StudioNotFound: the task was deleted.
         """
-        self._calls.call(self._calls.client.tasks.update, id=task_id, meta=meta)
+        self._calls.patch(f"api/tasks/{task_id}/", {"meta": meta})
 
     # How it is done
 
@@ -245,7 +244,7 @@ class LabelStudioProject:
         while True:
             query = filter_query(lines, conjunction, ordering="id", above=last_id)
             columns = options or {"include": _COLUMNS}
-            page, total = self._calls.call(self._list, page=1, page_size=page_size, query=query, **columns)
+            page, total = self._list(page=1, page_size=page_size, query=query, **columns)
             if page:
                 yield page, max(0, total - len(page))
             if len(page) < page_size:
@@ -253,5 +252,11 @@ class LabelStudioProject:
             last_id = page[-1]["id"]
 
     def _list(self, **arguments: Any) -> tuple[list[Task], int]:
-        found: Any = self._calls.client.tasks.list(project=self.id, **arguments)
-        return [item.model_dump() for item in found.items or []], int(found.response.total)
+        found = self._calls.get("api/tasks/", project=self.id, **arguments)
+        return [_read(task) for task in found["tasks"]], int(found["total"])
+
+
+def _read(task: Task) -> Task:
+    """A task as it was listed, its time as one."""
+    changed = task.get("updated_at")
+    return {**task, "updated_at": datetime.fromisoformat(changed)} if changed else task

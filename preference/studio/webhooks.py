@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 
 from preference.studio.calls import StudioCalls
 
+_TELLS_ALL = {"send_payload": True, "send_for_all_actions": True, "is_active": True}
+
 
 @dataclass(frozen=True)
 class Webhook:
@@ -30,46 +32,30 @@ class Webhooks:
 
     def all(self) -> list[Webhook]:
         """The project's webhooks, by id."""
-        listed = self._calls.call(self._calls.client.webhooks.list, project=str(self._project_id))
         found = [
             Webhook(
-                hook.id or 0,
-                hook.url,
-                headers=dict(hook.headers or {}),
-                actions=tuple(hook.actions or ()),
-                tells_all=bool(hook.send_for_all_actions),
-                tells_details=bool(hook.send_payload),
-                is_active=bool(hook.is_active),
+                hook["id"],
+                hook["url"],
+                headers=dict(hook.get("headers") or {}),
+                actions=tuple(hook.get("actions") or ()),
+                tells_all=bool(hook.get("send_for_all_actions")),
+                tells_details=bool(hook.get("send_payload")),
+                is_active=bool(hook.get("is_active")),
             )
-            for hook in listed
+            for hook in self._calls.get("api/webhooks/", project=str(self._project_id))
         ]
         return sorted(found, key=lambda hook: hook.id)
 
     def add(self, url: str, *, headers: Mapping[str, str]) -> None:
         """Has the project's every event told to that address."""
-        self._calls.send(
-            self._calls.client.webhooks.create,
-            url=url,
-            project=self._project_id,
-            headers=dict(headers),
-            send_payload=True,
-            send_for_all_actions=True,
-            is_active=True,
-        )
+        self._calls.post("api/webhooks/", {"url": url, "project": self._project_id, "headers": dict(headers), **_TELLS_ALL})
 
-    def mend(self, hook: Webhook, *, headers: Mapping[str, str]) -> None:
+    def fix(self, hook: Webhook, *, headers: Mapping[str, str]) -> None:
         """Has it tell of every event again, with those headers beside its own."""
-        self._calls.call(
-            self._calls.client.webhooks.update,
-            id=hook.id,
-            url=hook.url,
-            actions=list(hook.actions),  # a PATCH without them would clear them
-            headers={**hook.headers, **headers},
-            send_payload=True,
-            send_for_all_actions=True,
-            is_active=True,
-        )
+        # A PATCH without the actions would clear them.
+        fields = {"url": hook.url, "actions": list(hook.actions), "headers": {**hook.headers, **headers}, **_TELLS_ALL}
+        self._calls.patch(f"api/webhooks/{hook.id}/", fields)
 
     def remove(self, hook: Webhook) -> None:
         """Removes it."""
-        self._calls.call(self._calls.client.webhooks.delete, id=hook.id)
+        self._calls.delete(f"api/webhooks/{hook.id}/")

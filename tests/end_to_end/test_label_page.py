@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page
 
-from backend.connecting.connect import default_label_config
+from backend.connecting.default_label_config import default_label_config
 from demo.stack import Stack, wait_until
 from preference.labelling.label_config import LabelingLayout
 from preference.labelling.results import Pairwise

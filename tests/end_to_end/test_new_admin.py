@@ -8,7 +8,8 @@ import pytest
 from defusedxml.ElementTree import fromstring
 
 from demo.new_admin import PICTURE, PROMPTS, TITLE, FirstRun, first_run, picture
-from preference.models.pretrained import EMBEDDED, locate
+from preference.models.files import EMBEDDED
+from preference.models.pretrained import locate
 
 IS_NIGHTLY = os.environ.get("PAIRLOOP_NIGHTLY") == "1"
 # ptyprocess forks; what it forks runs bash at once. Python 3.12 warns of any fork beside threads.

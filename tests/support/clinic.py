@@ -60,7 +60,7 @@ class Clinic:
             assert secret not in self.said
 
     def serve(self, **changes: str) -> None:
-        """Starts the backend, without the filler, which mends a title by itself."""
+        """Starts the backend, without the filler, which sets a title right by itself."""
         backend = Backend(Settings.from_environ({**self.environ, **changes}))
         backend.champions.of(self.id).refresh()
         server = make_server("127.0.0.1", self.port, create_app(backend), threaded=True)
@@ -94,11 +94,11 @@ class Clinic:
         """Each check's row."""
         result = self.run("doctor", "--project", self.id, "--json", **changes)
         rows: list[Row] = json.loads(result.stdout)
-        assert all(list(row) == ["check", "ok", "found", "mend"] for row in rows)
+        assert all(list(row) == ["check", "ok", "found", "fix"] for row in rows)
         crosses = [row for row in rows if row["ok"] is False]
         assert result.exit_code == (1 if crosses else 0)
-        assert all(row["mend"] for row in crosses), "a cross says what to do"
-        assert not any(row["mend"] for row in rows if row["ok"] is not False)
+        assert all(row["fix"] for row in crosses), "a cross says what to do"
+        assert not any(row["fix"] for row in rows if row["ok"] is not False)
         return {row["check"]: row for row in rows}
 
     def crosses(self, **changes: str) -> dict[str, Row]:
@@ -111,8 +111,8 @@ class Clinic:
 
     def follow(self, row: Row, **changes: str) -> None:
         """Types the command that it advises."""
-        found = re.search(r"pairloop-(backend|trainer) ([a-z]+ --project \d+[ \w-]*)", row["mend"])
-        assert found, row["mend"]
+        found = re.search(r"pairloop-(backend|trainer) ([a-z]+ --project \d+[ \w-]*)", row["fix"])
+        assert found, row["fix"]
         command = {"backend": main, "trainer": trainer_main}[found[1]]
         result = self.run(*shlex.split(found[2]), command=command, **changes)
         assert result.exit_code == 0, result.output

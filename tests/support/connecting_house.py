@@ -1,6 +1,7 @@
 """What `connect` makes in a Label Studio, and what a test looks at there."""
 
-from backend.connecting.connect import connect, disconnect, mend_version
+from backend.connecting.connect import connect, disconnect
+from backend.connecting.shown_version import fix_version
 from preference.projects.folder import ProjectFolder
 from preference.settings import Settings
 from preference.studio.project import LabelStudioProject
@@ -21,13 +22,13 @@ class House:
         self.folder = ProjectFolder(settings.model_dir, self.id)
 
     def connect(self, settings: Settings | None = None) -> list[str]:
-        return connect(self.project, self.folder, settings or self.settings)
+        return list(connect(self.project, self.folder, settings or self.settings))
 
     def disconnect(self, settings: Settings | None = None) -> list[str]:
         return disconnect(self.project, self.folder, settings or self.settings)
 
-    def mend(self, version: str, *, host: str | None = HOST, is_thorough: bool = False) -> bool:
-        return mend_version(self.project, self.folder, version, host=host, is_thorough=is_thorough)
+    def fix(self, version: str, *, host: str | None = HOST, is_thorough: bool = False) -> bool:
+        return fix_version(self.project, self.folder, version, host=host, is_thorough=is_thorough)
 
     def titles(self) -> list[str]:
         return [row["title"] for row in self.studio.rows.values() if row["project"] == self.id]

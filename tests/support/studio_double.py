@@ -151,14 +151,20 @@ class StudioDouble(StudioRecords):
             case "GET", "/api/current-user/whoami":
                 return 200, {"id": 1, "username": "admin", "email": "admin@example.com"}
             case "GET", "/api/projects/":
-                found = [project for project in self.projects.values() if query["title"].lower() in project["title"].lower()]
+                part = query.get("title", "").lower()
+                found = [project for project in self.projects.values() if part in project["title"].lower()]
                 return 200, {"count": len(found), "next": None, "previous": None, "results": found}
             case "POST", "/api/projects/":
+                if body["label_config"].lstrip().startswith("<?xml"):
+                    raise Refusal(500, "Unicode strings with encoding declaration are not supported. ...")
                 return 201, self.projects[self.add_project(body["label_config"], title=body["title"])]
             case "GET", "/api/projects/N/":
                 return 200, {**found_in(self.projects, number, "Project"), **self._numbers(number)}
             case "PATCH", "/api/projects/N/":
                 return 200, self._update_project(found_in(self.projects, number, "Project"), body)
+            case "DELETE", "/api/projects/N/":
+                self.remove_project(found_in(self.projects, number, "Project")["id"])
+                return 204, None
             case "POST", "/api/projects/N/import":
                 return 201, self._import_tasks(found_in(self.projects, number, "Project"), body)
             case "POST", "/api/projects/N/import/predictions":

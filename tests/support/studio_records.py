@@ -41,6 +41,7 @@ class StudioRecords:
         self.hooks: dict[int, Fields] = {}
         self.clock: Callable[[], float] = time.time
         self.refuses_private = False  # as with ML_BLOCK_LOCAL_IP=false alone: 403, and a half-made row stays
+        self.blocks_private = False  # as with ML_BLOCK_LOCAL_IP=true: no backend of a private address is called
         self.calls_backends = False  # asks /health and /setup of a row that is added, changed or listed
         self.may_change = True  # whether the key's user may change projects
         self._last_id = first_id - 1
@@ -103,6 +104,12 @@ class StudioRecords:
         self.hooks[hook_id] = {**copy.deepcopy(RECORDS["webhook"]), **fields, "id": hook_id, "project": project_id}
         return hook_id
 
+    def remove_project(self, project_id: int) -> None:
+        for records in (self.tasks, self.rows, self.hooks):
+            for number in [number for number, record in records.items() if record["project"] == project_id]:
+                del records[number]
+        del self.projects[project_id]
+
     def versions_of(self, task_id: int) -> list[str]:
         return [prediction["model_version"] for prediction in self.tasks[task_id]["predictions"]]
 
@@ -130,9 +137,14 @@ class StudioRecords:
         task["total_annotations"] = len(task["annotations"]) - task["cancelled_annotations"]
 
     def _numbers(self, project_id: int) -> Fields:
-        """What a project says of its annotations: counted one by one, unlike its tasks' own counts."""
-        skips = [annotation["was_cancelled"] for task in self._tasks_of(project_id) for annotation in task["annotations"]]
-        return {"total_annotations_number": len(skips) - sum(skips), "skipped_annotations_number": sum(skips)}
+        """What a project says of its tasks and annotations: counted one by one, unlike its tasks' own counts."""
+        tasks = self._tasks_of(project_id)
+        skips = [annotation["was_cancelled"] for task in tasks for annotation in task["annotations"]]
+        return {
+            "task_number": len(tasks),
+            "total_annotations_number": len(skips) - sum(skips),
+            "skipped_annotations_number": sum(skips),
+        }
 
     def _update_project(self, project: Fields, body: Fields) -> Fields:
         if not self.may_change:
@@ -204,6 +216,8 @@ class StudioRecords:
 
     def _state(self, row: Fields) -> tuple[str, str | None]:
         """How the backend of a row answers, with what is wrong in its /setup."""
+        if self.blocks_private:
+            return "DI", None
         if not self.calls_backends:
             return "CO", None
         project = self.projects[row["project"]]

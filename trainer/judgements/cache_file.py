@@ -123,9 +123,9 @@ def moment(value: datetime | float | str | None) -> str:
     """A time, or seconds since 1970, as text that sorts; "" for none."""
     if isinstance(value, int | float):
         value = datetime.fromtimestamp(value, UTC)
-    if isinstance(value, datetime):
-        return value.astimezone(UTC).strftime(_MOMENT)
-    return value or ""
+    if isinstance(value, str) and value:
+        value = datetime.fromisoformat(value)
+    return value.astimezone(UTC).strftime(_MOMENT) if isinstance(value, datetime) else ""
 
 
 def parsed(text: str) -> datetime:

@@ -6,16 +6,15 @@ Not covered: texts such as "None" and "NA" in CSV, which pandas reads as missing
 JSON lines or Parquet. TRL reads no `weight`.
 """
 
+import csv
 import io
+import json
 import os
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
-
-from datasets import Dataset, Features, List, Value
-from datasets.utils.logging import disable_progress_bar
 
 from preference.atomic_files import replacing
 from preference.errors import ExportError
@@ -26,16 +25,6 @@ Format = Literal["trl", "dpo", "sft", "csv"]
 
 # A tie is the same pair in both directions: without a weight, which TRL does not read, it teaches nothing and costs two rows.
 _TIES: dict[Format, Ties] = {"trl": "drop", "dpo": "drop", "sft": "half", "csv": "half"}
-_TEXT, _WHOLE = Value("string"), Value("int64")
-_MESSAGES = List({"role": Value("string"), "content": Value("string")})
-_ORIGIN = {
-    "task_id": _WHOLE,
-    "annotation_id": _WHOLE,
-    "annotator_id": _WHOLE,
-    "suggested_version": _TEXT,
-    "judged_at": _TEXT,
-    "split": _TEXT,
-}
 
 
 @dataclass(frozen=True)
@@ -80,9 +69,7 @@ def export_judgements(
         raise ExportError(_nothing(format_name, left_out))
     texts = ("completion",) if format_name == "sft" else ("chosen", "rejected")
     rows = [_row(pair, texts, holdout_fraction=holdout_fraction, conversational=conversational) for pair in pairs]
-    shape = _MESSAGES if conversational else _TEXT
-    strength = {} if format_name == "sft" else {"margin": Value("float64"), "weight": Value("float64"), "kind": _TEXT}
-    _write(rows, Features({"prompt": shape, **dict.fromkeys(texts, shape), **strength, **_ORIGIN}), path)
+    _write(rows, path)
     num_holdout = sum(row["split"] == "holdout" for row in rows)
     return Exported(len(rows) - num_holdout, num_holdout, left_out)
 
@@ -125,12 +112,11 @@ def _row(pair: PreferencePair, texts: tuple[str, ...], *, holdout_fraction: floa
         return [{"role": role, "content": text}] if conversational else text
 
     answers = (pair.chosen, pair.rejected)[: len(texts)]
+    strength = {"margin": pair.margin, "weight": pair.weight, "kind": pair.kind} if len(texts) == 2 else {}
     return {
         "prompt": text_of("user", pair.prompt),
         **{name: text_of("assistant", answer) for name, answer in zip(texts, answers, strict=True)},
-        "margin": pair.margin,
-        "weight": pair.weight,
-        "kind": pair.kind,
+        **strength,
         # Where the first 10 MB of a JSON-lines file hold only null in a column, load_dataset (datasets 5.2) refuses what
         # comes later, so nothing is null.
         "task_id": pair.task_id or 0,
@@ -142,20 +128,32 @@ def _row(pair: PreferencePair, texts: tuple[str, ...], *, holdout_fraction: floa
     }
 
 
-def _write(rows: list[dict[str, Any]], features: Features, path: Path) -> None:
-    disable_progress_bar()
-    dataset = Dataset.from_list([{name: row[name] for name in features} for row in rows], features=features)
+def _write(rows: list[dict[str, Any]], path: Path) -> None:
     try:
-        with replacing(path) as temporary, temporary.open("wb") as file:
-            if path.suffix == ".jsonl":
-                dataset.to_json(file, force_ascii=False)
-            elif path.suffix == ".parquet":
-                whole = io.BytesIO()  # pyarrow 26 aborts the process if a file cannot take what it writes at its end
-                dataset.to_parquet(whole)
-                file.write(whole.getbuffer())
-            else:
-                dataset.to_csv(file)
+        with replacing(path) as temporary:
+            temporary.write_bytes(_parquet(rows) if path.suffix == ".parquet" else _text(rows, path.suffix).encode())
     except OSError as error:
         raise ExportError(
             f"{path} cannot be written ({error.strerror or error}); free some space, or name another file."
         ) from error
+
+
+def _text(rows: list[dict[str, Any]], suffix: str) -> str:
+    if suffix == ".jsonl":
+        return "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows)
+    text = io.StringIO()
+    # All texts in quotes: before Python 3.13, one with a lone carriage return would get none.
+    writer = csv.DictWriter(text, rows[0], lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _parquet(rows: list[dict[str, Any]]) -> memoryview:
+    """In memory first: pyarrow 26 aborts the process if a file cannot take what it writes at its end."""
+    import pyarrow  # with numpy, which takes longer than all else that an export does
+    from pyarrow import parquet
+
+    whole = io.BytesIO()
+    parquet.write_table(pyarrow.Table.from_pylist(rows), whole)
+    return whole.getbuffer()

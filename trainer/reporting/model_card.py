@@ -6,7 +6,7 @@ from pathlib import Path
 from huggingface_hub import EvalResult, ModelCardData
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from preference.models.pretrained import title
+from preference.models.files import title
 from preference.report_card.card import ReportCard
 from trainer.reporting.picture_files import Picture
 from trainer.reporting.tables import Section, sections

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from preference.labelling.pairs import split_holdout
-from preference.models.pretrained import fingerprint, locate
+from preference.models.files import fingerprint
+from preference.models.pretrained import locate
 from preference.projects.versions import Versions
 from preference.settings import Settings
 from trainer.rounds.context import RoundContext

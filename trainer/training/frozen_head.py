@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_limits
 from transformers import AutoConfig
 
 from preference.labelling.pairs import PreferencePair
-from preference.models.pretrained import cannot_be_loaded
+from preference.models.files import cannot_be_loaded
 from preference.reward_model.feature_extractor import FeatureExtractor, FeatureRecipe
 from preference.reward_model.model import Description, FrozenRewardModel, RewardHead
 from preference.reward_model.style_features import NUM_STYLE

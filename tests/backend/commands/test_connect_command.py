@@ -88,6 +88,67 @@ def test_files_are_looked_at_before_a_project_is_made(
     assert list(clinic.studio.projects) == [clinic.id]
 
 
+@pytest.mark.parametrize("start", ['<?xml version="1.0" encoding="UTF-8"?>\n', '\ufeff<?xml version="1.0"?>'])
+def test_a_label_config_may_begin_as_xml_files_do(clinic: Clinic, tmp_path: Path, start: str) -> None:
+    (tmp_path / "config.xml").write_text(start + LABEL_CONFIG, encoding="utf-8")
+
+    result = clinic.run("connect", "--new", "Another", "--label-config", tmp_path / "config.xml")
+
+    assert result.exit_code == 0, result.output
+    assert clinic.studio.projects[max(clinic.studio.projects)]["label_config"] == LABEL_CONFIG
+
+
+def test_a_new_project_that_cannot_be_connected_is_taken_back(clinic: Clinic) -> None:
+    clinic.studio.refuses_private = True
+
+    result = clinic.run("connect", "--new", "Another")
+
+    assert result.exit_code == 1
+    made, removed, refused = result.output.splitlines()
+    number = made.split()[2].rstrip(",")
+    assert (made, removed) == (f'made project {number}, "Another"', f"removed project {number} again")
+    assert refused.startswith(f"Error: Label Studio could not connect {clinic.address}: ")
+    assert list(clinic.studio.projects) == [clinic.id]
+    assert [folder.project_id for folder in known_projects(clinic.model_dir)] == [clinic.id]
+
+
+def test_a_new_project_into_which_somebody_put_tasks_stays_though_it_cannot_be_connected(clinic: Clinic) -> None:
+    clinic.studio.refuses_private = True
+
+    def add_a_task(request: str) -> None:
+        if request == "POST /api/ml/":
+            clinic.studio.add_tasks(max(clinic.studio.projects), {"prompt": "Why?"})
+
+    clinic.studio.on_request = add_a_task
+
+    result = clinic.run("connect", "--new", "Another")
+
+    made = max(clinic.studio.projects)
+    assert result.exit_code == 1 and made != clinic.id
+    assert f"project {made} stays: somebody put tasks into it" in result.output
+
+
+def test_a_connection_by_which_label_studio_does_not_reach_the_backend_is_an_error(clinic: Clinic) -> None:
+    clinic.studio.blocks_private = True
+
+    result = clinic.run("connect", "--project", clinic.id)
+
+    assert result.exit_code == 1
+    assert result.output.startswith(f"Error: Label Studio does not reach {clinic.address}. ") and "BACKEND_URL" in result.output
+    assert clinic.cross()["check"] == "connection", "doctor says the same"
+
+
+def test_a_wrong_number_is_refused_with_the_projects_that_there_are(clinic: Clinic) -> None:
+    other = clinic.studio.add_project(title="Another")
+
+    result = clinic.run("connect", "--project", 999)
+
+    assert (result.exit_code, result.output) == (
+        1,
+        f"Error: Label Studio shows no project 999 to this key; it shows: {clinic.id} (Preferences), {other} (Another).\n",
+    )
+
+
 @pytest.mark.parametrize("arguments", [[], ["--project", "1", "--new", "Both"], ["--project", "1", "--label-config", "-"]])
 def test_connect_wants_one_project(clinic: Clinic, arguments: list[str]) -> None:
     result = clinic.run("connect", *arguments)
@@ -125,9 +186,8 @@ def test_disconnect_forgets_a_project_that_was_deleted_in_label_studio(clinic: C
     assert list(known_projects(clinic.model_dir)) == []
 
 
-@pytest.mark.parametrize("command", ["connect", "disconnect"])
-def test_a_refusal_is_one_sentence(clinic: Clinic, command: str) -> None:
-    result = clinic.run(command, "--project", 999)
+def test_a_refusal_is_one_sentence(clinic: Clinic) -> None:
+    result = clinic.run("disconnect", "--project", 999)
 
     assert result.exit_code == 1
     assert result.output.startswith("Error: Label Studio has no such thing in project 999")

@@ -97,7 +97,7 @@ def test_what_label_studio_refuses_is_one_sentence(invoke: Invoke, house: House,
     files = [prompt_file] if command == "import" else []
     unfit = house.studio.add_project("<View/>")
     advice = (
-        "make a personal access token (Account & Settings > Personal Access Token), or a legacy token where the organization "
+        "make a personal access token (Account & Settings > Personal Access Token), or a legacy token if the organization "
         "allows those, and set LABEL_STUDIO_API_KEY to it."
     )
     expected = [

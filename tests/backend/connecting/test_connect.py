@@ -51,6 +51,32 @@ def test_connecting_again_changes_nothing(studio: StudioDouble, house: House) ->
     assert all(request.startswith("GET ") for request in studio.requests)
 
 
+def test_connecting_again_asks_label_studio_three_times(studio: StudioDouble, house: House) -> None:
+    house.connect()
+    studio.requests.clear()
+
+    house.connect()
+
+    assert [request.partition("?")[0] for request in studio.requests] == [
+        f"GET /api/projects/{house.id}/", "GET /api/ml/", "GET /api/webhooks/",
+    ]  # fmt: skip
+
+
+def test_a_backend_that_label_studio_does_not_reach_is_an_error_though_there_is_nothing_to_do(
+    studio: StudioDouble, house: House
+) -> None:
+    house.connect()
+    studio.blocks_private = True
+
+    with pytest.raises(StudioError) as failed:
+        house.connect()
+
+    assert str(failed.value) == (
+        f"Label Studio does not reach {ADDRESS}. It must reach that address (set BACKEND_URL), and for a private one it needs "
+        "SSRF_PROTECTION_ENABLED=false and ML_BLOCK_LOCAL_IP=false."
+    )
+
+
 def test_the_row_bears_the_champions_name(house: House, tiny_base: Path) -> None:
     version = publish_version(house.folder, tiny_base, weight=1)
     Versions(house.folder).promote(version)
@@ -117,24 +143,24 @@ def test_only_the_row_at_our_address_is_removed_after_a_refusal(studio: StudioDo
 def test_a_row_that_was_pasted_under_any_title_is_renamed(studio: StudioDouble, house: House, title: str, url: str) -> None:
     row = studio.add_row(house.id, url, title)
 
-    assert house.mend("v3-20260101-000000") is True
+    assert house.fix("v3-20260101-000000") is True
     assert (studio.rows[row]["title"], studio.rows[row]["url"], house.version()) == (
         "v3-20260101-000000",
         url,
         "v3-20260101-000000",
     )
-    assert house.mend("v3-20260101-000000") is False
+    assert house.fix("v3-20260101-000000") is False
 
 
 def test_a_title_that_label_studio_put_back_is_seen_by_a_thorough_look_alone(studio: StudioDouble, house: House) -> None:
     row = studio.add_row(house.id, ADDRESS, "pasted")
-    assert house.mend(UNTRAINED) is True
+    assert house.fix(UNTRAINED) is True
     studio.rows[row]["title"] = "pasted"  # a page view read the row before it was renamed, and saved it whole afterwards
 
     studio.requests.clear()
-    assert house.mend(UNTRAINED) is False
+    assert house.fix(UNTRAINED) is False
     assert not any("/api/ml" in request for request in studio.requests), "each listing makes Label Studio call every backend"
-    assert house.mend(UNTRAINED, is_thorough=True) is True
+    assert house.fix(UNTRAINED, is_thorough=True) is True
     assert (studio.rows[row]["title"], house.version()) == (UNTRAINED, UNTRAINED)
 
 
@@ -142,7 +168,7 @@ def test_the_projects_version_is_mended_alone_where_the_title_is_right(studio: S
     studio.add_row(house.id, ADDRESS, UNTRAINED)
     studio.projects[house.id]["model_version"] = "someone chose another"
 
-    assert house.mend(UNTRAINED) is True
+    assert house.fix(UNTRAINED) is True
     assert house.version() == UNTRAINED
 
 
@@ -152,7 +178,7 @@ def test_before_label_studio_called_the_row_is_known_by_a_title_of_ours(
     older = publish_version(house.folder, tiny_base, weight=1)
     row = studio.add_row(house.id, "http://host.docker.internal:9090", older)
 
-    assert house.mend("v2-20260101-000000", host=None) is True
+    assert house.fix("v2-20260101-000000", host=None) is True
     assert studio.rows[row]["title"] == "v2-20260101-000000"
 
 
@@ -160,8 +186,8 @@ def test_the_row_of_another_backend_is_never_touched(house: House, studio: Studi
     studio.add_row(house.id, "http://another:9090", "another model")
     studio.add_row(studio.add_project(), ADDRESS, "of another project")
 
-    assert house.mend(UNTRAINED) is False
-    assert house.mend(UNTRAINED, host=None) is False
+    assert house.fix(UNTRAINED) is False
+    assert house.fix(UNTRAINED, host=None) is False
     assert house.titles() == ["another model"]
     assert house.version() == ""
 

@@ -3,7 +3,7 @@ import tomllib
 
 import pytest
 
-from backend.connecting.connect import default_label_config
+from backend.connecting.default_label_config import default_label_config
 from preference.errors import StudioError
 from preference.labelling.label_config import LabelingLayout
 from preference.projects.versions import UNTRAINED

@@ -1,10 +1,11 @@
-"""What doctor says of installations that are broken in one way each, and whether what it advises mends them."""
+"""What doctor says of installations that are broken in one way each, and whether what it advises helps."""
 
 import itertools
 import os
 import re
+import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -37,7 +38,7 @@ def test_a_label_studio_that_is_down(clinic: Clinic) -> None:
 
     assert [name for name, row in rows.items() if row["ok"] is False] == ["Label Studio"]
     assert rows["Label Studio"]["found"] == f"nothing answers at {clinic.studio.url} (ConnectError)"
-    assert rows["Label Studio"]["mend"].startswith("start Label Studio, or set LABEL_STUDIO_URL")
+    assert rows["Label Studio"]["fix"].startswith("start Label Studio, or set LABEL_STUDIO_URL")
     assert rows["key"]["found"] == "skipped: it needs what `Label Studio` looks at"
     assert rows["rights"]["ok"] is None and rows["webhook"]["ok"] is None
     clinic.studio.come_up()
@@ -67,7 +68,7 @@ def test_a_wrong_key(clinic: Clinic, key: str, found: str) -> None:
     row = clinic.cross(LABEL_STUDIO_API_KEY=key)
 
     assert (row["check"], row["found"]) == ("key", found)
-    assert "make a personal access token" in row["mend"]
+    assert "make a personal access token" in row["fix"]
     assert clinic.is_well()
 
 
@@ -116,7 +117,7 @@ def test_an_address_that_label_studio_cannot_reach(clinic: Clinic, changes: dict
     row = clinic.crosses(**changes)["address"]
 
     assert found in row["found"]
-    assert row["mend"] == "set BACKEND_URL to the backend's address as Label Studio reaches it, then connect"
+    assert row["fix"] == "set BACKEND_URL to the backend's address as Label Studio reaches it, then connect"
     assert clinic.doctor(**changes, BACKEND_URL="http://pairloop.invalid:9090")["address"]["ok"]
 
 
@@ -125,10 +126,10 @@ def test_a_backend_that_is_down(clinic: Clinic) -> None:
 
     rows = clinic.doctor()
 
-    assert [name for name, row in rows.items() if row["ok"] is False] == ["backend", "connection"]
+    assert [name for name, row in rows.items() if row["ok"] is False] == ["backend"]
     assert rows["backend"]["found"] == f"nothing answers at {clinic.address}/health"
-    assert rows["backend"]["mend"].startswith("start it with these settings: pairloop-backend serve")
-    assert rows["connection"]["found"] == f"Label Studio does not reach {clinic.address}"
+    assert rows["backend"]["fix"].startswith("start it with these settings: pairloop-backend serve")
+    assert rows["connection"]["found"] == "skipped: it needs what `backend` looks at"
     assert rows["setup"]["found"] == "skipped: it needs what `backend` looks at"
     clinic.serve()
     assert clinic.is_well()
@@ -139,7 +140,7 @@ def test_a_backend_that_is_slower_than_label_studio_waits(clinic: Clinic) -> Non
     times = iter([0.0, 0.5, 10.0, 14.0])  # /health, /setup
     slow_setup = {row.check: row for row in examine([clinic.id], environ=clinic.environ, clock=lambda: next(times))}
 
-    assert slow["backend"].found == "/health took 2.0 s; Label Studio waits 1 s" and slow["backend"].mend
+    assert slow["backend"].found == "/health took 2.0 s; Label Studio waits 1 s" and slow["backend"].fix
     assert slow["setup"].found == "skipped: it needs what `backend` looks at"
     assert [row.check for row in slow_setup.values() if row.ok is False] == ["setup"]
     assert slow_setup["setup"].found == "/setup took 4.0 s; Label Studio waits 3 s"
@@ -186,7 +187,7 @@ def test_a_model_dir_that_is_not_there_or_not_writable(clinic: Clinic, tmp_path:
     (tmp_path / "file").write_text("")
     unwritable = clinic.crosses(MODEL_DIR=str(tmp_path / "file"))
     assert unwritable["MODEL_DIR"]["found"].startswith(f"MODEL_DIR={tmp_path / 'file'} is not writable (")
-    assert "mount it read-write" in unwritable["MODEL_DIR"]["mend"]
+    assert "mount it read-write" in unwritable["MODEL_DIR"]["fix"]
     assert clinic.is_well()
 
 
@@ -207,7 +208,7 @@ def test_a_model_dir_other_than_the_trainers(clinic: Clinic) -> None:
     row = clinic.cross()
 
     assert (row["check"], row["found"]) == ("trainer", f"no trainer ever ran on MODEL_DIR={clinic.model_dir}")
-    assert f"MODEL_DIR={clinic.model_dir} pairloop-trainer run" in row["mend"]
+    assert f"MODEL_DIR={clinic.model_dir} pairloop-trainer run" in row["fix"]
     clinic.has_trainer = True
     assert clinic.is_well()
 
@@ -220,7 +221,7 @@ def test_a_trainer_that_died(clinic: Clinic) -> None:
 
     assert row["check"] == "trainer"
     assert row["found"] == f"the trainer of MODEL_DIR={clinic.model_dir} was last alive 5 min ago"
-    assert row["mend"] == "start it again: pairloop-trainer run"
+    assert row["fix"] == "start it again: pairloop-trainer run"
     clinic.has_trainer = True
     assert clinic.is_well()
 
@@ -230,24 +231,39 @@ def test_a_device_that_is_not_here(clinic: Clinic) -> None:
     row = clinic.cross(DEVICE="cuda")
 
     assert row["check"] == "device" and row["found"].startswith("DEVICE=cuda, but torch")
-    assert row["mend"].startswith("set DEVICE=cpu")
+    assert row["fix"].startswith("set DEVICE=cpu")
     assert clinic.is_well()
 
 
+@pytest.mark.parametrize("variable", ["GENERATOR_MODEL", "REWARD_BASE"])
 @pytest.mark.parametrize(
-    ("files", "found"),
-    [([], "has no safetensors weights"), (["model.safetensors"], "cannot be loaded")],
-    ids=["empty", "no tokenizer"],
+    ("damage", "found"),
+    [
+        (lambda folder: shutil.rmtree(folder), "cannot be loaded"),  # no folder, so the id of a model that nobody has
+        (lambda folder: (folder / "model.safetensors").unlink(), "has no safetensors weights"),
+        (lambda folder: (folder / "model.safetensors").write_text("version https://git-lfs"), "is cut, or no safetensors file"),
+        (lambda folder: (folder / "config.json").unlink(), "FileNotFoundError"),
+        (lambda folder: (folder / "config.json").write_text('{"model_type": '), "JSONDecodeError"),
+        (lambda folder: [path.unlink() for path in folder.glob("tokenizer*")], "has no tokenizer"),
+    ],
+    ids=["no folder", "no weights", "weights that were not fetched", "no config", "a damaged config", "no tokenizer"],
 )
-def test_a_generator_that_is_not_in_its_folder(clinic: Clinic, tmp_path: Path, files: list[str], found: str) -> None:
-    (tmp_path / "model").mkdir()
-    for name in files:
-        (tmp_path / "model" / name).touch()
+def test_a_model_that_cannot_be_loaded_from_its_folder(
+    clinic: Clinic, tmp_path: Path, tiny_base: Path, variable: str, damage: Callable[[Path], object], found: str
+) -> None:
+    folder = tmp_path / "base"
+    shutil.copytree(tiny_base, folder)
+    damage(folder)
 
-    row = clinic.cross(GENERATOR_ENGINE="huggingface", GENERATOR_MODEL=str(tmp_path / "model"))
+    row = clinic.cross(**{"GENERATOR_ENGINE": "huggingface", variable: str(folder)})
 
-    assert row["check"] == "generator" and found in row["found"]
+    assert row["check"] == ("generator" if variable == "GENERATOR_MODEL" else "reward base")
+    assert row["found"].startswith(f"{variable}={folder}: ") and found in row["found"]
     assert clinic.is_well()
+
+
+def test_a_reward_base_in_a_folder(clinic: Clinic, tiny_base: Path) -> None:
+    assert clinic.doctor(REWARD_BASE=str(tiny_base))["reward base"]["found"] == "tiny-base"
 
 
 def test_a_generators_server_that_wants_a_name(clinic: Clinic) -> None:
@@ -257,7 +273,7 @@ def test_a_generators_server_that_wants_a_name(clinic: Clinic) -> None:
 
         row = clinic.cross(**changes)
 
-        assert (row["check"], row["mend"]) == ("generator", "set GENERATOR_MODEL to the one that shall write.")
+        assert (row["check"], row["fix"]) == ("generator", "set GENERATOR_MODEL to the one that shall write.")
         assert clinic.is_well(**changes, GENERATOR_MODEL="two")
 
 

@@ -1,4 +1,4 @@
-"""What doctor says of projects that are broken in one way each, and whether what it advises mends them."""
+"""What doctor says of projects that are broken in one way each, and whether what it advises helps."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,7 +26,7 @@ def test_a_key_of_a_user_who_may_not_change_the_project(clinic: Clinic) -> None:
     row = clinic.cross()
 
     assert row["check"] == "rights" and "(403)" in row["found"]
-    assert row["mend"] == "use the key of a user who may change the project, as an administrator does"
+    assert row["fix"] == "use the key of a user who may change the project, as an administrator does"
     clinic.studio.may_change = True
     assert clinic.is_well()
 
@@ -70,7 +70,7 @@ def test_a_label_config_that_does_not_fit(clinic: Clinic) -> None:
 
     assert row["check"] == "label config"
     assert row["found"].startswith("The label config has no <Pairwise> tags; Pairloop needs exactly one")
-    assert row["mend"] == "mend it under Settings > Labeling Interface"
+    assert row["fix"] == "correct it under Settings > Labeling Interface"
     clinic.studio.projects[clinic.id]["label_config"] = LABEL_CONFIG
     assert clinic.is_well()
 
@@ -140,7 +140,7 @@ def test_a_half_made_connection(clinic: Clinic) -> None:
 
     assert row["check"] == "webhook"
     assert row["found"] == f"the connection is half made: it has no webhook to {clinic.address}/webhook"
-    assert "SSRF_PROTECTION_ENABLED=false and ML_BLOCK_LOCAL_IP=false" in row["mend"]
+    assert "SSRF_PROTECTION_ENABLED=false and ML_BLOCK_LOCAL_IP=false" in row["fix"]
     still = clinic.run("connect", "--project", clinic.id)
     assert still.exit_code == 1 and "SSRF_PROTECTION_ENABLED=false" in still.output
     clinic.studio.refuses_private = False
@@ -184,7 +184,7 @@ def test_a_backend_that_wants_another_secret_of_the_webhook(clinic: Clinic) -> N
     row = clinic.cross()
 
     assert (row["check"], row["found"]) == ("webhook", "the backend refuses what the webhook sends")
-    assert row["mend"].startswith("set the same WEBHOOK_SECRET for the backend and this command, start the backend again, then: ")
+    assert row["fix"].startswith("set the same WEBHOOK_SECRET for the backend and this command, start the backend again, then: ")
     clinic.serve_again()
     clinic.follow(row)
     assert clinic.is_well()
@@ -205,5 +205,5 @@ def test_a_model_dir_other_than_the_backends(clinic: Clinic, tmp_path: Path) -> 
     row = clinic.cross(MODEL_DIR=str(other))
 
     assert (row["check"], row["found"]) == ("shared MODEL_DIR", f"the backend does not write to MODEL_DIR={other}")
-    assert row["mend"].startswith("set the same MODEL_DIR for the backend, the trainer and this command")
+    assert row["fix"].startswith("set the same MODEL_DIR for the backend, the trainer and this command")
     assert clinic.is_well()

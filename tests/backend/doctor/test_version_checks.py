@@ -1,4 +1,4 @@
-"""What doctor says of a project's versions, and whether what it advises mends them."""
+"""What doctor says of a project's versions, and whether what it advises helps."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -72,7 +72,7 @@ def test_a_champion_that_is_damaged(clinic: Clinic, tiny_base: Path) -> None:
     assert list(crosses) == ["backend problems", "champion"]
     assert newer in crosses["backend problems"]["found"]
     assert crosses["champion"]["found"].startswith(f"{newer} cannot be served: ")
-    assert crosses["champion"]["mend"] == f"pairloop-trainer promote --project {clinic.id} {older}"
+    assert crosses["champion"]["fix"] == f"pairloop-trainer promote --project {clinic.id} {older}"
     clinic.follow(crosses["champion"])
     clinic.serve_again()
     clinic.run("connect", "--project", clinic.id)
@@ -85,4 +85,16 @@ def test_a_champion_that_is_gone_has_no_other_to_promote(clinic: Clinic) -> None
     row = clinic.crosses()["champion"]
 
     assert row["found"].startswith("v7-20260101-000000 cannot be served: ")
-    assert row["mend"] == f"pairloop-trainer once --project {clinic.id}"
+    assert row["fix"] == f"pairloop-trainer once --project {clinic.id}"
+
+
+@pytest.mark.parametrize("content", [b"", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"])
+def test_weights_that_were_damaged_since_the_backend_loaded_them(clinic: Clinic, tiny_base: Path, content: bytes) -> None:
+    version = clinic.promote(tiny_base)
+    clinic.serve_again()
+    clinic.run("connect", "--project", clinic.id)
+    next((clinic.folder.path / "versions" / version).glob("*.safetensors")).write_bytes(content)
+
+    row = clinic.crosses()["champion"]
+
+    assert row["found"].startswith(f"{version} cannot be served: ") and "is cut, or no safetensors file" in row["found"]

@@ -215,12 +215,12 @@ def test_a_spreadsheets_utf_16_is_refused_with_what_to_do(write: Write) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("p.jsonl", '"One"\n\n{"prompt": \n"Two"\n', "p.jsonl, line 3: not JSON (Expecting value); mend it."),
-        ("p.jsonl", "Why?\n", "p.jsonl, line 1: not JSON (Expecting value); mend it."),
-        ("p.jsonl", '{"prompt": "a"} {"prompt": "b"}\n', "p.jsonl, line 1: not JSON (Extra data); mend it."),
-        ("p.json", '[\n "One",\n Two\n]', "p.json, line 3: not JSON (Expecting value); mend it."),
-        ("p.json", "", "p.json, line 1: not JSON (Expecting value); mend it."),
-        ("p.json", '"One"\n"Two"\n', "p.json, line 2: not JSON (Extra data); mend it."),  # .jsonl under a wrong name
+        ("p.jsonl", '"One"\n\n{"prompt": \n"Two"\n', "p.jsonl, line 3: not JSON (Expecting value); correct it."),
+        ("p.jsonl", "Why?\n", "p.jsonl, line 1: not JSON (Expecting value); correct it."),
+        ("p.jsonl", '{"prompt": "a"} {"prompt": "b"}\n', "p.jsonl, line 1: not JSON (Extra data); correct it."),
+        ("p.json", '[\n "One",\n Two\n]', "p.json, line 3: not JSON (Expecting value); correct it."),
+        ("p.json", "", "p.json, line 1: not JSON (Expecting value); correct it."),
+        ("p.json", '"One"\n"Two"\n', "p.json, line 2: not JSON (Extra data); correct it."),  # .jsonl under a wrong name
     ],
 )
 def test_what_is_not_json_is_refused_with_its_line(write: Write, name: str, content: str, message: str) -> None:
@@ -280,13 +280,13 @@ def test_a_csv_row_that_is_longer_than_the_header_is_refused(write: Write) -> No
 
 def test_a_csv_whose_quote_never_ends_is_refused(write: Write) -> None:
     """It would be one prompt with all that follows."""
-    assert refusal(write("p.csv", 'prompt\nOne\n"Two\nThree\n')) == "p.csv, row 2: not CSV (unexpected end of data); mend it."
+    assert refusal(write("p.csv", 'prompt\nOne\n"Two\nThree\n')) == "p.csv, row 2: not CSV (unexpected end of data); correct it."
 
 
 def test_a_csv_field_that_is_huge_is_refused_with_its_row(write: Write) -> None:
     path = write("p.csv", "prompt\nOne\n" + "x" * (2**24 + 1))
 
-    assert refusal(path) == "p.csv, row 2: not CSV (field larger than field limit (16777216)); mend it."
+    assert refusal(path) == "p.csv, row 2: not CSV (field larger than field limit (16777216)); correct it."
 
 
 def test_a_file_that_is_gone_is_refused(tmp_path: Path) -> None:

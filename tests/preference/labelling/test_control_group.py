@@ -288,7 +288,7 @@ def test_an_import_whose_predictions_fail_leaves_them_to_the_filler(
 
     assert not predictions(house, version)
     (warning,) = warnings_of(caplog)
-    assert f"project {house.project_id}: 20 tasks are left to the filler to score: " in warning
+    assert f"project {house.project_id}: 20 tasks will be scored by the filler: " in warning
     house.fill()
     assert is_shown_right(house, version)
 

@@ -14,7 +14,9 @@ from transformers import AutoModel, AutoModelForCausalLM
 from transformers.utils import logging as transformers_logging
 
 from preference.errors import ModelError
-from preference.models.pretrained import fingerprint, load_tokenizer, load_weights, locate, pick_device, quiet_transformers, title
+from preference.models.device import pick_device
+from preference.models.files import fingerprint, title
+from preference.models.pretrained import load_tokenizer, load_weights, locate, quiet_transformers
 from tests.conftest import save_tiny_base
 
 Copy = Callable[[], Path]

@@ -11,7 +11,7 @@ from tests.support.studio_double import EXCHANGES_A_TOKEN, KEY, StudioDouble, wa
 from tests.support.studio_records import LABEL_CONFIG
 
 KEY_ADVICE = (
-    "make a personal access token (Account & Settings > Personal Access Token), or a legacy token where the organization "
+    "make a personal access token (Account & Settings > Personal Access Token), or a legacy token if the organization "
     "allows those, and set LABEL_STUDIO_API_KEY to it."
 )
 

@@ -35,7 +35,7 @@ from tests.support.annotations import (
 )
 from trainer.judgements.export import Exported, Format, export_judgements
 
-ODD = 'line one\nline two, "quoted"; \u2028 שלום 👩‍👩‍👧 a/b \\n \ud83d'
+ODD = 'line one\nline two,\rline three "quoted"; \u2028 שלום 👩‍👩‍👧 a/b \\n \ud83d'
 ORIGIN = {"task_id", "annotation_id", "annotator_id", "suggested_version", "judged_at", "split"}
 PREFERENCE = {"prompt", "chosen", "rejected", "margin", "weight", "kind", *ORIGIN}
 

@@ -1,0 +1,54 @@
+"""The project that `pairloop-backend connect --new` makes, and takes back if it cannot be connected."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+
+from backend.connecting.default_label_config import default_label_config
+from backend.importing.prompt_file import PromptFile
+from preference.errors import PairloopError, StudioError
+from preference.labelling.label_config import LabelingLayout
+from preference.projects.folder import ProjectFolder
+from preference.settings import Settings
+from preference.studio.account import Account
+from preference.studio.project import LabelStudioProject
+
+
+@contextmanager
+def new_project(
+    settings: Settings, title: str, *, label_config: str | None, prompts: Path | None
+) -> Iterator[LabelStudioProject]:
+    """A new project of that title for the time of the `with`; it is removed if that ends with an error.
+
+    Raises:
+        LayoutError, PromptFileError, StudioError: it cannot be made; nothing was.
+    """
+    label_config = label_config or default_label_config(show_rewards=settings.suggesting.show_rewards)
+    layout = LabelingLayout.from_label_config(label_config)
+    if prompts is not None:
+        len(PromptFile(prompts, layout))
+    if namesakes := Account(settings).projects_titled(title):
+        raise StudioError(
+            f'Project {namesakes[0]} is called "{title}" already; connect it with --project {namesakes[0]}, or choose another title.'
+        )
+    project = Account(settings).create_project(title=title, label_config=label_config)
+    click.echo(f'made project {project.id}, "{title}"')
+    try:
+        yield project
+    except BaseException:  # Ctrl-C as well
+        click.echo(_take_back(project, ProjectFolder(settings.model_dir, project.id)), err=True)
+        raise
+
+
+def _take_back(project: LabelStudioProject, folder: ProjectFolder) -> str:
+    """What became of the project: whatever somebody put into it meanwhile stays."""
+    try:
+        if project.read().get("task_number"):
+            return f"project {project.id} stays: somebody put tasks into it"
+        project.remove()
+        folder.disconnect()  # from what Label Studio's first calls made known
+    except PairloopError as error:
+        return f"project {project.id} stays in Label Studio, remove it there: {error}"
+    return f"removed project {project.id} again"

@@ -1,0 +1,53 @@
+"""The version that Label Studio shows for a project: the backend's title and project.model_version, which the filler keeps right.
+
+Label Studio keeps its score column and uncertainty sampling working only if the backend's title, project.model_version and
+the predictions' model_version are one string: the version's name.
+"""
+
+from urllib.parse import urlsplit
+
+from preference.projects.folder import ProjectFolder
+from preference.projects.versions import UNTRAINED, Versions
+from preference.studio.connections import Connection
+from preference.studio.project import LabelStudioProject
+
+
+def fix_version(
+    project: LabelStudioProject, folder: ProjectFolder, version: str, *, host: str | None, is_thorough: bool = False
+) -> bool:
+    """Whether the backend's title or project.model_version had to be set to `version`.
+
+    Look again after a while if so: Label Studio saves whole rows. A page view that began before, or the very request that adds
+    a row, puts the old title back, and only the row says so.
+
+    `host`: the "host:port" at which Label Studio reached this backend last, or None before it did.
+    `is_thorough`: the rows are listed, for which Label Studio calls /health and /setup of each; without it that is done only if
+    project.model_version is wrong.
+    """
+    shown = project.read().get("model_version")
+    if not is_thorough and shown == version:
+        return False
+    row = _our_row(project, folder, host)
+    return row is not None and show_version(project, row, version, shown=shown)
+
+
+def show_version(project: LabelStudioProject, row: Connection, version: str, *, shown: str | None) -> bool:
+    """Whether anything had to be set; `shown` is the project's model_version."""
+    if row.title == version and shown == version:
+        return False
+    if row.title != version:
+        project.connections.retitle(row, version)
+        shown = project.read().get("model_version")  # it follows the title only if it was the old title
+    if shown != version:
+        project.update(model_version=version)
+    return True
+
+
+def _our_row(project: LabelStudioProject, folder: ProjectFolder, host: str | None) -> Connection | None:
+    """The project's row for this backend: one that bears a title we gave it, or the only one at that host."""
+    rows, titles = project.connections.all(), {UNTRAINED, *Versions(folder).all()}
+    at_host = [row for row in rows if urlsplit(row.url).netloc == host]
+    titled = [row for row in rows if row.title in titles]
+    both = [row for row in at_host if row in titled]
+    alone = at_host if len(at_host) == 1 else []  # behind a proxy, several backends share a host
+    return next(iter(both or alone or titled), None)

