@@ -21,7 +21,8 @@ from preference.labelling.label_config import LabelingLayout
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import UNTRAINED, Versions
 from preference.settings import Settings
-from preference.studio.project import LabelStudioProject, Task
+from preference.studio.project import LabelStudioProject
+from preference.studio.task import Task
 from preference.studio.webhooks import Webhook
 
 UNCERTAINTY = "Uncertainty sampling"
