@@ -11,7 +11,7 @@ NUM_LISTED = 15
 # Begun first, so that no worker is left with minutes of work at the end.
 LONGEST_FIRST = (
     "tests/end_to_end/test_l", "tests/end_to_end/", "tests/processes/", "tests/trainer/rounds/", "tests/trainer/training/",
-    "tests/backend/generators/",
+    "tests/backend/generators/", "tests/preference/models/",
 )  # fmt: skip
 # One worker takes all of them, as they share one Label Studio.
 TOGETHER = ("tests/end_to_end/test_label_page.py", "tests/end_to_end/test_loop.py", "tests/end_to_end/test_real_label_studio.py")
@@ -26,6 +26,7 @@ class Files(LoadFileScheduling):  # type: ignore[misc]
         return TOGETHER[0] if file in TOGETHER else file
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Files:
     """Files in the order of LONGEST_FIRST, not by their number of tests."""
     config.option.loadscopereorder = False
