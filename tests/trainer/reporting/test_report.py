@@ -1,6 +1,8 @@
 import dataclasses
+import importlib
 import json
 import math
+import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -266,3 +268,10 @@ def test_the_readme_of_the_pictures_card_renders() -> None:
     assert "## Versions before it" in model_card(
         dataclasses.replace(CARD, report=read_as(ReportFigures, {"versions": REPORT["versions"]}))
     )
+
+
+def test_the_readme_names_the_function_that_loads_the_version() -> None:
+    (name,) = re.findall(r"Load it with `([\w.]+)`", model_card(full_card()))
+    module, _, function = name.rpartition(".")
+
+    assert callable(getattr(importlib.import_module(module), function))

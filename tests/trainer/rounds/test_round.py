@@ -86,7 +86,7 @@ def test_a_worse_challenger_is_published_and_the_pointer_does_not_move(lab_with_
     assert lab.card(ended).promoted is False
     text = (Versions(lab.folder).path(ended.version or "") / "README.md").read_text(encoding="utf-8")
     assert f"| the champion before it, {champion} | 1.000 |" in text
-    assert f"Not promoted: {ended.reason}." in text
+    assert f"Kept back: {ended.reason}." in text
 
 
 def test_a_challenger_is_compared_with_the_champion_on_the_same_pairs(lab_with_champion: Lab) -> None:
