@@ -7,17 +7,17 @@ from preference.tolerant import Interval
 
 
 def per_cent(value: float | None) -> str:
-    """A share as people read it; empty where it is not known."""
+    """A share as people read it; empty if it is not known."""
     return "" if value is None else f"{100 * value:.1f} %"
 
 
 def between(interval: Interval | None) -> str:
-    """An interval as people read it; empty where it is not known."""
+    """An interval as people read it; empty if it is not known."""
     return "" if interval is None else f"{100 * interval[0]:.1f} to {100 * interval[1]:.1f} %"
 
 
 def points(difference: float | None) -> str:
-    """A difference of shares as people read it; empty where it is not known."""
+    """A difference of shares as people read it; empty if it is not known."""
     return "" if difference is None else f"{100 * difference:+.1f} points"
 
 
@@ -45,7 +45,7 @@ def _in_two_units(number: int, size: int, unit: str, smaller_unit: str) -> str:
 
 
 def moment(at: Any) -> str:
-    """A moment in UTC, from seconds since the epoch or from ISO 8601; empty where it is neither."""
+    """A moment in UTC, from seconds since the epoch or from ISO 8601; empty if it is neither."""
     try:
         found = datetime.fromtimestamp(at, UTC) if isinstance(at, int | float) else datetime.fromisoformat(at).astimezone(UTC)
     except (ValueError, TypeError, OverflowError, OSError):

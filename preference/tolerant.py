@@ -20,7 +20,7 @@ _Check = Callable[[Any], Any]
 
 
 @dataclass
-class Reading:
+class ReadingLog:
     """What one reading could not read, as paths: "report.people.annotators[2].num_ties"."""
 
     unreadable: list[str] = field(default_factory=list)
@@ -39,9 +39,9 @@ class Reading:
             self._path.pop()
 
 
-def read_as(kind: type[_T], values: dict[str, Any], *, reading: Reading | None = None) -> _T:
-    """A dataclass of these values; `reading` learns which of them could not be read."""
-    found: _T = adapter_of(kind).validate_python(values, context=reading)
+def read_as(kind: type[_T], values: dict[str, Any], *, log: ReadingLog | None = None) -> _T:
+    """A dataclass of these values; `log` learns which of them could not be read."""
+    found: _T = adapter_of(kind).validate_python(values, context=log)
     return found
 
 
@@ -59,7 +59,7 @@ def otherwise(default: Callable[[], Any]) -> WrapValidator:
         if value is None:
             return default()
         try:
-            with _reading(info).at(f".{info.field_name}"):
+            with _log(info).at(f".{info.field_name}"):
                 return check(value)
         except ValidationError:
             return default()
@@ -74,7 +74,7 @@ def _rows(value: Any, check: _Check, info: ValidationInfo) -> tuple[Any, ...]:
     found: list[Any] = []
     for number, row in enumerate(value[:_MOST_ROWS]):
         try:
-            with _reading(info).at(f"[{number}]"):
+            with _log(info).at(f"[{number}]"):
                 found += check([row])
         except ValidationError:
             continue
@@ -88,15 +88,15 @@ def _items(value: Any, check: _Check, info: ValidationInfo) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, inner in islice(value.items(), _MOST_ROWS):
         try:
-            with _reading(info).at(f".{key[:_MOST_KEY_LETTERS]}"):
+            with _log(info).at(f".{key[:_MOST_KEY_LETTERS]}"):
                 found |= check({key: inner})
         except ValidationError:
             continue
     return found
 
 
-def _reading(info: ValidationInfo) -> Reading:
-    return info.context if isinstance(info.context, Reading) else Reading()
+def _log(info: ValidationInfo) -> ReadingLog:
+    return info.context if isinstance(info.context, ReadingLog) else ReadingLog()
 
 
 def _cut(text: str) -> str:

@@ -19,7 +19,7 @@ from preference.tolerant import (
     Known,
     Number,
     Part,
-    Reading,
+    ReadingLog,
     Rows,
     Text,
     Words,
@@ -89,8 +89,8 @@ class ReportCard:
     @classmethod
     def from_values(cls, values: dict[str, Any]) -> Self:
         """The card of these values, each of which may be missing or damaged."""
-        reading = Reading()
-        return dataclasses.replace(read_as(cls, values, reading=reading), unreadable=tuple(reading.unreadable))
+        log = ReadingLog()
+        return dataclasses.replace(read_as(cls, values, log=log), unreadable=tuple(log.unreadable))
 
     def to_values(self) -> dict[str, Any]:
         """All of it as JSON can hold it, under the keys of card.json."""

@@ -155,10 +155,10 @@ def length_chart(figures: LengthFigures | None) -> Chart | None:
         ("The model prefers the longer", per_cent(model.value)),
         ("People prefer the longer", per_cent(people.value)),
     ]
-    said = [f"{name.lower()} {value}" for name, value in known if value]
+    known_words = [f"{name.lower()} {value}" for name, value in known if value]
     chart = Chart(
         "length", "Does it just like long answers?",
-        f"Reward against length of {len(lengths)} answers of {min(lengths)} to {max(lengths)} characters{': ' if said else ''}{', '.join(said)}.",
+        f"Reward against length of {len(lengths)} answers of {min(lengths)} to {max(lengths)} characters{': ' if known_words else ''}{', '.join(known_words)}.",
         ("Figure", "Value"), [row for row in known if row[1]],
         legend=[("model dot", "chosen"), ("other ring", "rejected")],
     )  # fmt: skip

@@ -25,7 +25,7 @@ class SvgElement:
 
 
 def scale(low: float, high: float, start: float, end: float) -> Scale:
-    """From values to places; the middle where there is one value only."""
+    """From values to places; the middle if there is one value only."""
 
     def place(value: float | None) -> float:
         part = 0.5 if high <= low else (min(max(value if value is not None else low, low), high) - low) / (high - low)
@@ -55,7 +55,7 @@ def nice_ticks(low: float, high: float) -> list[float]:
 
 
 def length_ticks(low: int, high: int) -> list[int]:
-    """Lengths that stand apart on a logarithmic scale: three to seven round ones, where there are as many."""
+    """Lengths that stand apart on a logarithmic scale: three to seven round ones, if there are as many."""
     if high < 8 * low:
         return sorted({round(tick) for tick in nice_ticks(low, high)} or {low})
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)

@@ -21,7 +21,7 @@ _COLOR = re.compile(r"--([\w-]+): (#\w+);")
 _PAGE = """
 svg { background: var(--card); font-family: system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
 .title { fill: var(--ink); font-size: 15px; font-weight: 600; }
-.said { fill: var(--soft); font-size: 12px; }
+.words { fill: var(--soft); font-size: 12px; }
 """
 
 
@@ -31,7 +31,7 @@ def svg_document(chart: Chart) -> str:
     texts = [SvgElement("text", {"class": "title", "x": _MARGIN, "y": top}, chart.title)]
     for line in wrap(chart.summary, _LETTERS):
         top += _LINE
-        texts.append(SvgElement("text", {"class": "said", "x": _MARGIN, "y": top}, line))
+        texts.append(SvgElement("text", {"class": "words", "x": _MARGIN, "y": top}, line))
     legend, bottom = _legend(chart, top + _LINE + HEIGHT + 16)
     width = _WIDTH - 2 * _MARGIN
     return f"""<?xml version="1.0" encoding="utf-8"?>
@@ -59,7 +59,7 @@ def _legend(chart: Chart, top: int) -> tuple[list[SvgElement], int]:
         if left > _MARGIN and left + width > _WIDTH - _MARGIN:
             left, top = _MARGIN, top + _LINE
         found.append(legend_mark(look, left, top))
-        found.append(SvgElement("text", {"class": "said", "x": round(left + 27, 1), "y": top + 4}, words))
+        found.append(SvgElement("text", {"class": "words", "x": round(left + 27, 1), "y": top + 4}, words))
         left += width + 18
     return found, top + _MARGIN
 

@@ -22,18 +22,18 @@ class Baseline:
 
     name: str  # as "NAME wins" and "NAME-answer-wins" read
     train_accuracy: float  # weighted; of the style rule by cross-validation over prompts
-    outcomes: Array  # (num_holdout,) 1 right, 0 wrong, .5 where it does not tell
+    outcomes: Array  # (num_holdout,) 1 right, 0 wrong, .5 if it prefers neither
 
 
 def baselines(train: Sequence[PreferencePair], holdout: Sequence[PreferencePair]) -> list[Baseline]:
-    """`longer`, `shorter` and, where there are two training prompts, `style`: best on the training pairs first.
+    """`longer`, `shorter` and, if there are two training prompts, `style`: best on the training pairs first.
 
     Chosen on the training pairs: the best of three on the held-out pairs themselves would be the luckiest of three.
     Answers that an annotator wrote take no part in the choice: no held-out comparison has one.
     """
-    shown = [pair for pair in train if pair.kind != "written"]
-    weights = np.array([pair.weight for pair in shown])
-    accuracy, outcomes = _mean(_outcomes(_length_gaps(shown)), weights), _outcomes(_length_gaps(holdout))
+    judged = [pair for pair in train if pair.kind != "written"]
+    weights = np.array([pair.weight for pair in judged])
+    accuracy, outcomes = _mean(_outcomes(_length_gaps(judged)), weights), _outcomes(_length_gaps(holdout))
     found = [Baseline("longer", accuracy, outcomes), Baseline("shorter", 1 - accuracy, 1 - outcomes)]
     sample = train if len(train) <= _MOST_PAIRS else [train[i] for i in np.linspace(0, len(train) - 1, _MOST_PAIRS, dtype=int)]
     prompts = [normalised(pair.prompt) for pair in sample]
@@ -42,8 +42,8 @@ def baselines(train: Sequence[PreferencePair], holdout: Sequence[PreferencePair]
         crossed = np.zeros(len(sample))
         for rest, fold in GroupKFold(min(_FOLDS, len(set(prompts)))).split(difference, groups=prompts):
             crossed[fold] = difference[fold] @ _fit(difference[rest], train_weights[rest])
-        is_shown = np.array([pair.kind != "written" for pair in sample])
-        accuracy = _mean(_outcomes(crossed[is_shown]), train_weights[is_shown])
+        is_judged = np.array([pair.kind != "written" for pair in sample])
+        accuracy = _mean(_outcomes(crossed[is_judged]), train_weights[is_judged])
         gaps = _difference(holdout) @ _fit(difference, train_weights)
         found.append(Baseline("style", accuracy, _outcomes(gaps)))
     return sorted(found, key=lambda baseline: -baseline.train_accuracy)

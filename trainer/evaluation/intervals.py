@@ -72,7 +72,7 @@ def _tail(count: int, total: int) -> float:
 
 
 def _gain_interval(difference: Array, *, seed: int) -> tuple[float, float]:
-    """The 95 % percentile bootstrap of the mean difference; of no width where all pairs differ alike."""
+    """The 95 % percentile bootstrap of the mean difference; of no width if all pairs differ alike."""
     if not len(difference):
         return 0.0, 0.0
     # To draw pairs again is to draw how many there are of each difference, of which there are five at most.

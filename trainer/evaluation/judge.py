@@ -4,7 +4,7 @@ The rule, in this order; "beyond noise" is the exact one-sided McNemar test on t
 1. a reward that is no number, or one reward for all answers: kept back;
 2. fewer than MIN_HOLDOUT held-out comparisons: kept back, there is no evidence;
 3. less accurate than the better of longer-wins and shorter-wins: kept back, a rule without a model does as well. The same
-   for style-only where it is the best of the three, unless the challenger is below it within noise only, and above one half
+   for style-only if it is the best of the three, unless the challenger is below it within noise only, and above one half
    beyond noise (its 95 % interval). Which rule is best is learnt on the training pairs;
 4. less accurate than the champion beyond noise: kept back. Less accurate within noise: promoted if it trained on at least
    a tenth more judgements, of which more are better on average, and if MAX_DEBT is not passed; otherwise kept back;

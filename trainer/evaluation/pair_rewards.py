@@ -19,12 +19,12 @@ class Rewards:
 
     @property
     def gaps(self) -> Array:
-        """(num_pairs,) chosen - rejected; not a number where either is not."""
+        """(num_pairs,) chosen - rejected; not a number if either is not."""
         return self.chosen - self.rejected
 
     @property
     def right(self) -> Array:
-        """(num_pairs,) 1.0 where the chosen answer has the higher reward, else 0.0: a tie is not right, nor is a NaN."""
+        """(num_pairs,) 1.0 if the chosen answer has the higher reward, else 0.0: a tie is not right, nor is a NaN."""
         return (self.chosen > self.rejected).astype(float)
 
 

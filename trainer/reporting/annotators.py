@@ -23,9 +23,9 @@ Outcome = Literal["left", "right", "tie"]  # a tie, or both bad
 
 @dataclass(frozen=True)
 class Judgement:
-    """One annotation that told something, however many pairs it became."""
+    """One annotation that says something of the answers, however many pairs it became."""
 
-    outcome: Outcome | None  # None where a better answer was written and no side was chosen
+    outcome: Outcome | None  # None if a better answer was written and no side was chosen
     task_id: int | None
     annotation_id: int | None
     annotator_id: int | None
@@ -36,7 +36,7 @@ class Judgement:
     lead_seconds: float | None
     judged_at: str | None
     prompt: str
-    answers: tuple[str, str] | None  # left and right; None where no side was chosen
+    answers: tuple[str, str] | None  # left and right; None if no side was chosen
 
 
 def judgements_of(pairs: Sequence[PreferencePair]) -> list[Judgement]:
@@ -50,9 +50,9 @@ def judgements_of(pairs: Sequence[PreferencePair]) -> list[Judgement]:
 def people_figures(judgements: Sequence[Judgement]) -> People:
     """How far people agree, and a row for each annotator, those with most judgements first.
 
-    `agreement`: how often two annotators of one comparison say the same (left, right or tie), each comparison counted once.
+    `agreement`: how often two annotators of one comparison agree (left, right or tie), each comparison counted once.
     `alpha`: Krippendorff's, nominal; 1 is perfect, 0 is chance. `num_shared`: comparisons that several judged. Both are None
-    below MIN_SHARED of them. Where one annotator judged a task twice, the later judgement counts for agreement.
+    below MIN_SHARED of them. If one annotator judged a task twice, the later judgement counts for agreement.
     """
     shared = outcomes_by_task(judgements)
     counts = [Counter(outcomes.values()) for outcomes in shared.values()]
@@ -76,15 +76,15 @@ def left_rate(judgements: Sequence[Judgement], *, at_least: int = 1) -> Share:
 
 
 def _judgement(group: Sequence[PreferencePair]) -> Judgement:
-    shown = [pair for pair in group if pair.kind != "written"]
+    judged = [pair for pair in group if pair.kind != "written"]
     outcome: Outcome | None = None
-    if any(pair.kind != "vote" for pair in shown):
+    if any(pair.kind != "vote" for pair in judged):
         outcome = "tie"
-    elif shown:
-        outcome = shown[0].chosen_side
+    elif judged:
+        outcome = judged[0].chosen_side
     first, answers = group[0], None
-    if shown:
-        vote = shown[0]
+    if judged:
+        vote = judged[0]
         answers = (vote.rejected, vote.chosen) if vote.chosen_side == "right" else (vote.chosen, vote.rejected)
     return Judgement(
         outcome, first.task_id, first.annotation_id, first.annotator_id, first.suggested_version, first.suggested_side,
@@ -102,13 +102,13 @@ def outcomes_by_task(judgements: Sequence[Judgement]) -> dict[int, dict[int, Out
 
 
 def _alike(count: Counter[Outcome]) -> float:
-    """The share of pairs of annotators that said the same of one comparison."""
+    """The share of pairs of annotators that judged one comparison alike."""
     total = count.total()
     return sum(n * (n - 1) for n in count.values()) / (total * (total - 1))
 
 
 def _alpha(counts: Sequence[Counter[Outcome]]) -> float | None:
-    """Krippendorff's alpha; None for few comparisons, and where all said one thing, so that chance agreement is certain."""
+    """Krippendorff's alpha; None for few comparisons, and if all have one outcome, so that chance agreement is certain."""
     values = sorted({outcome for count in counts for outcome in count})
     if len(counts) < MIN_SHARED or len(values) < 2:
         return None
@@ -136,7 +136,7 @@ def _row(annotator: int | None, made: Sequence[Judgement], shared: dict[int, dic
 
 
 def _one_sided(made: Sequence[Judgement]) -> list[str]:
-    """Where one side won more than four times in five, and a coin would do that once in a thousand at most."""
+    """A flag if one side won more than four times in five, and a coin would do that once in a thousand at most."""
     sides = Counter(judgement.outcome for judgement in made)
     total = sides["left"] + sides["right"]
     for side in ("left", "right"):

@@ -81,7 +81,7 @@ def reward_and_length(pairs: Sequence[PreferencePair], rewards: Rewards) -> Leng
 
 
 def length_matched(pairs: Sequence[PreferencePair], right: Array) -> Share:
-    """Accuracy on pairs whose lengths differ by at most a tenth of the longer one, where length cannot help."""
+    """Accuracy on pairs whose lengths differ by at most a tenth of the longer one, so that length cannot help."""
     chosen, rejected = _lengths(pairs)
     return share(right[np.abs(chosen - rejected) <= _MATCHED * np.maximum(chosen, rejected)], at_least=AT_LEAST)
 
@@ -91,21 +91,23 @@ def suggestions(judgements: Sequence[Judgement]) -> Followed | None:
 
     What they saw is known from the annotation's parent prediction. A tie is no agreement.
     """
-    seen = [made for made in judgements if made.suggested_side is not None and made.outcome is not None]
-    if not seen:
+    suggested = [made for made in judgements if made.suggested_side is not None and made.outcome is not None]
+    if not suggested:
         return None
-    versions = sorted({made.suggested_version or "unknown" for made in seen})
+    versions = sorted({made.suggested_version or "unknown" for made in suggested})
     return Followed(
-        **vars(_agreeing(seen)),
-        num_without=sum(made.outcome is not None for made in judgements) - len(seen),
-        versions={name: _agreeing([made for made in seen if (made.suggested_version or "unknown") == name]) for name in versions},
+        **vars(_agreeing(suggested)),
+        num_without=sum(made.outcome is not None for made in judgements) - len(suggested),
+        versions={
+            name: _agreeing([made for made in suggested if (made.suggested_version or "unknown") == name]) for name in versions
+        },
     )
 
 
 def prequential(pairs: Sequence[PreferencePair], champion: RewardModel, card: ReportCard) -> LaterAccuracy | None:
     """How right the champion was on the judgements that came after it; None without any.
 
-    Votes on prompts that had been judged before it was published are left out, since it may have trained on them.
+    Votes on prompts that had been judged before it was published are not counted, since it may have trained on them.
     """
     since = moment_of(card.created_at)
     votes = [(moment_of(pair.judged_at), pair) for pair in pairs if pair.kind == "vote"]
@@ -138,7 +140,7 @@ def history(earlier: Sequence[ReportCard], newest: LaterAccuracy | None) -> tupl
 
 
 def moment_of(text: str | None) -> datetime | None:
-    """A moment in ISO 8601, in UTC where it names no zone; None where it is not one."""
+    """A moment in ISO 8601, in UTC if it names no zone; None if it is none."""
     try:
         found = datetime.fromisoformat(text or "")
     except ValueError:
@@ -146,8 +148,8 @@ def moment_of(text: str | None) -> datetime | None:
     return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
-def _agreeing(seen: Sequence[Judgement]) -> Share:
-    return share([float(made.outcome == made.suggested_side) for made in seen])
+def _agreeing(judgements: Sequence[Judgement]) -> Share:
+    return share([float(made.outcome == made.suggested_side) for made in judgements])
 
 
 def _lengths(pairs: Sequence[PreferencePair]) -> tuple[Array, Array]:
@@ -163,7 +165,7 @@ def _spread(count: int, most: int) -> list[int]:
 
 
 def _correlation(of: Any, first: Array, second: Array) -> float | None:
-    """None where either never changes."""
+    """None if either never changes."""
     if np.ptp(first) == 0 or np.ptp(second) == 0:
         return None
     return round(float(of(first, second).statistic), 4)

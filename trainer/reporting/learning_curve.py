@@ -1,4 +1,4 @@
-"""How accuracy grows with the number of judgements, where training is cheap enough to be repeated."""
+"""How accuracy grows with the number of judgements, if training is cheap enough to be repeated."""
 
 import hashlib
 from collections.abc import Sequence

@@ -30,7 +30,7 @@ def most_suspect(
     """The votes that models which did not see them contradict most, worst first; empty without such models.
 
     `gaps`: Trained.gaps, of these pairs. `temperature`: of the reward model; `probability` = sigmoid(gap / temperature), that
-    the label is right. `project_url`: the project's page in Label Studio. A label is suspect where the model is at least as sure
+    the label is right. `project_url`: the project's page in Label Studio. A label is suspect if the model is at least as sure
     that it is wrong as it is, on average, that a label is right, and .6 (confident learning: Northcutt et al., arXiv 1911.00068).
     """
     if gaps is None:
@@ -41,7 +41,7 @@ def most_suspect(
         return ()
     probability = expit(gap / temperature)
     usual = max(_LEAST_SURE, float(probability[votes].mean()))
-    found = sorted((i for i in votes if gap[i] < 0 and 1 - probability[i] >= usual), key=lambda i: gap[i])
+    suspects = sorted((i for i in votes if gap[i] < 0 and 1 - probability[i] >= usual), key=lambda i: gap[i])
     return tuple(
         SuspectLabel(
             task=train[i].task_id,
@@ -51,7 +51,7 @@ def most_suspect(
             probability=round(float(probability[i]), 4),
             link=f"{project_url}/data?task={train[i].task_id}" if train[i].task_id is not None else None,
         )
-        for i in found[:most]
+        for i in suspects[:most]
     )
 
 
@@ -61,7 +61,7 @@ def mark_suspects(
     """How many tasks were `marked`, were `already`, lost their mark (`cleared`), had none to lose (`clear`), are `gone`.
 
     A task's meta gets `pairloop_suspect`; all else in it stays, and so does its data. `marked_before`: the tasks that earlier
-    cards named, whose mark goes where they are no longer suspect.
+    cards named, whose mark goes if they are no longer suspect.
     """
     marks: dict[int, dict[str, Any]] = {}
     for suspect in suspects:  # worst first, and one task may have several
