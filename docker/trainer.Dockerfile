@@ -32,7 +32,7 @@ RUN --mount=type=bind,from=dependencies,source=/usr/local/bin/uv,target=/usr/loc
     --mount=type=bind,from=wheel,source=/wheel,target=/wheel \
     uv pip install --no-cache --no-deps --compile-bytecode --python /opt/pairloop /wheel/*.whl
 # HF_HOME: models that transformers fetches by id are kept beside the versions. HOME: the compose file makes all but /models
-# and /tmp read-only, and libraries (matplotlib, CUDA) keep caches at home.
+# and /tmp read-only, and libraries (CUDA) keep caches at home.
 ENV PATH=/opt/pairloop/bin:$PATH PYTHONUNBUFFERED=1 HOME=/tmp MODEL_DIR=/models HF_HOME=/models/huggingface
 WORKDIR /app
 USER 1000:1000
