@@ -1,4 +1,4 @@
-"""How a process writes its log: one event a line, as text or as JSON, with secrets left out. Set up once, at a process's door."""
+"""How a process writes its log: one event a line, as text or as JSON, without secrets. Set up once, when a process starts."""
 
 import json
 import logging
@@ -14,11 +14,11 @@ from pydantic import SecretStr
 from preference.redaction import trace
 from preference.settings import Settings, variables
 
-_SHORTEST_SECRET = 4  # a shorter one would be found inside common words
+_SHORTEST_SECRET = 4  # a shorter one may be a part of common words
 
 
 def set_up_logging(settings: Settings) -> None:
-    """Sends every event of this process to stderr; does nothing where somebody has set up logging before.
+    """Sends every event of this process to stderr; does nothing if somebody has set up logging before.
 
     So does what nobody catches in a thread, and in JSON every warning.
     """

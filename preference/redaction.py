@@ -1,4 +1,4 @@
-"""What a log, an answer or an error's message may say of what went wrong, where prompts and answers took part in it.
+"""What a log, an answer or an error's message may contain of what went wrong, if prompts and answers took part in it.
 
 Covered: the messages inside tracebacks, and servers that quote what they were sent.
 Not covered: a server that quotes it changed, or from its middle.
@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-_RECOGNIZED = 12  # characters by which a text is recognized; a shorter text is, where it stands in quotes
+_RECOGNIZED = 12  # characters by which a text is recognized; a shorter text is, if it stands in quotes
 
 
 def trace(error: BaseException) -> str:
@@ -24,15 +24,15 @@ def trace(error: BaseException) -> str:
     return "\n\nwhich led to:\n\n".join(parts) + " (LOG_LEVEL=DEBUG shows messages, which may hold prompts)"
 
 
-def unquoted(said: str, texts: Iterable[str]) -> str:
-    """What a server said, up to where it begins to quote one of the texts that it was sent. White space counts as one space."""
-    said = " ".join(said.split())
-    ends = [place for text in texts for mark in _marks(text) if (place := said.find(mark)) >= 0]
-    return said if not ends else f"{said[: min(ends)]}..."
+def unquoted(message: str, texts: Iterable[str]) -> str:
+    """A server's message, up to the place where it quotes one of the texts that it was sent. White space counts as one space."""
+    message = " ".join(message.split())
+    ends = [place for text in texts for mark in _marks(text) if (place := message.find(mark)) >= 0]
+    return message if not ends else f"{message[: min(ends)]}..."
 
 
 def texts_in(value: Any) -> Iterator[str]:
-    """Every text in a JSON value, its keys left out."""
+    """Every text in a JSON value, without its keys."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict | list | tuple):
@@ -49,9 +49,9 @@ def _marks(text: str) -> set[str]:
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
     """The error, what it came from, and so on; each once."""
-    seen: set[int] = set()
-    found: BaseException | None = error
-    while found is not None and id(found) not in seen:
-        seen.add(id(found))
-        yield found
-        found = found.__cause__ or (None if found.__suppress_context__ else found.__context__)
+    ids: set[int] = set()
+    cause: BaseException | None = error
+    while cause is not None and id(cause) not in ids:
+        ids.add(id(cause))
+        yield cause
+        cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)

@@ -50,10 +50,10 @@ class VerdictControl:
     name: str
     choices: tuple[tuple[str, Meaning], ...] = ()  # what results may hold (a choice's value, and its alias), and what it means
 
-    def meaning(self, said: str) -> Meaning | None:
-        """What a choice means, whether this config lists it or an earlier one did; None where it is not known."""
-        listed = dict(self.choices).get(said)
-        words = " ".join(re.sub(r"[\W_]+", " ", said).casefold().split())
+    def meaning(self, choice: str) -> Meaning | None:
+        """What a choice means, whether this config lists it or an earlier one did; None if it is not known."""
+        listed = dict(self.choices).get(choice)
+        words = " ".join(re.sub(r"[\W_]+", " ", choice).casefold().split())
         return listed or next((meaning for meaning, known in _WORDS.items() if words in known), None)
 
     def texts(self, meaning: Meaning) -> list[str]:
@@ -78,7 +78,7 @@ class LabelingLayout:
     answer_tags: tuple[str, str]  # names of the left and the right answer's tag
     answer_fields: tuple[str, str]  # their keys in task data
     prompt_field: str  # the prompt's key in task data
-    reward_tags: tuple[Tag | None, Tag | None]  # <Number> tags `reward1`, `reward2`, where the config has them
+    reward_tags: tuple[Tag | None, Tag | None]  # <Number> tags `reward1`, `reward2`, if the config has them
     verdict: VerdictControl | None = None  # the <Choices> named `verdict`
     strength: Strength | None = None  # the <Rating> or the <Choices> named `strength`
     better_answer: str | None = None  # the name of the <TextArea> `better_answer`
@@ -122,7 +122,7 @@ class LabelingLayout:
         )
 
     def prompt(self, task_data: dict[str, object]) -> str | None:
-        """The task's prompt, or None where it is missing, blank or not text."""
+        """The task's prompt, or None if it is missing, blank or not text."""
         return readable(task_data.get(self.prompt_field))
 
     def answers(self, task_data: dict[str, object]) -> tuple[str | None, str | None]:
@@ -137,7 +137,7 @@ def without_declaration(label_config: str) -> str:
 
 
 def readable(value: object) -> str | None:
-    """A text that every tokenizer takes, or None where it is missing, blank or not text."""
+    """A text that every tokenizer takes, or None if it is missing, blank or not text."""
     if not isinstance(value, str) or not value.strip():
         return None
     # JSON may hold half of an emoji (a text cut by JavaScript), which neither UTF-8 nor a tokenizer takes.
@@ -169,9 +169,9 @@ def _tags(label_config: str) -> list[Element]:
 def _answer_field(tags: list[Element], control: str, name: str) -> str:
     tag = next((tag for tag in tags if tag.get("name") == name), None)
     if tag is None or tag.tag not in _ANSWER_TAGS:
-        found = "is missing" if tag is None else f"is a <{tag.tag}>"
+        instead = "is missing" if tag is None else f"is a <{tag.tag}>"
         raise LayoutError(
-            f'<Pairwise name="{control}"> compares "{name}", which {found}; it must be a <Text> or <HyperText> tag.'
+            f'<Pairwise name="{control}"> compares "{name}", which {instead}; it must be a <Text> or <HyperText> tag.'
         )
     field = _field(tag)
     if field is None or tag.get("valueType") == "url":

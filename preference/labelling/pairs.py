@@ -28,11 +28,11 @@ class PreferencePair:
     rejected: str
     kind: Kind = "vote"
     weight: float = 1.0  # in votes, 0..1: each direction of a tie has half a vote
-    margin: float = 0.0  # by how much better, 0..1; 0 where the annotator did not say
+    margin: float = 0.0  # by how much better, 0..1; 0 if the annotator did not say
     task_id: int | None = None
     annotation_id: int | None = None
     annotator_id: int | None = None
-    chosen_side: Side | None = None  # where the chosen answer stood; None for a written one
+    chosen_side: Side | None = None  # the side of the chosen answer; None for a written one
     suggested_version: str | None = None  # the version whose suggestion the annotator saw
     suggested_side: Side | None = None  # what it suggested
     suggested_confidence: float | None = None  # how sure it was of that, .5..1
@@ -49,7 +49,7 @@ def pairs_of_task(
 
     A vote is one pair; contradicting votes of several annotators stay apart, which is the maximum-likelihood form of a soft
     label (Bradley-Terry). A tie, or both bad, is half a vote each way, or dropped with `ties="drop"`. A written answer beats
-    the chosen one, or each of the two with half a vote where none was chosen. Every annotation that stands counts, also a second
+    the chosen one, or each of the two with half a vote if none was chosen. Every annotation that stands counts, also a second
     one by the same annotator: Label Studio has Update and Delete for a change of mind, and gives all that is imported to the
     importer.
 
@@ -72,7 +72,7 @@ def pairs_of_task(
 
 
 def majority(pairs: Iterable[PreferencePair]) -> list[PreferencePair]:
-    """One vote for each comparison (same prompt, same two answers, whichever stood left), as most of the votes went.
+    """One vote for each comparison (same prompt, same two answers, whichever was on the left), as most of the votes went.
 
     Ties cancel out and written pairs are left out; so is a comparison whose votes are balanced. The vote has weight 1, the mean
     margin of those that agree with it, and the time of the latest of them; of the rest (task, annotation, annotator, sides,
@@ -82,12 +82,12 @@ def majority(pairs: Iterable[PreferencePair]) -> list[PreferencePair]:
     for pair in pairs:
         if pair.kind == "vote":
             comparisons.setdefault((pair.prompt, frozenset((pair.chosen, pair.rejected))), []).append(pair)
-    found = []
+    merged = []
     for votes in comparisons.values():
         balance = sum(vote.weight if vote.chosen == votes[0].chosen else -vote.weight for vote in votes)
         if balance:
-            found.append(_merged([vote for vote in votes if (vote.chosen == votes[0].chosen) == (balance > 0)]))
-    return found
+            merged.append(_merged([vote for vote in votes if (vote.chosen == votes[0].chosen) == (balance > 0)]))
+    return merged
 
 
 def split_holdout(pairs: Sequence[PreferencePair], fraction: float) -> tuple[list[PreferencePair], list[PreferencePair]]:
@@ -159,17 +159,17 @@ def _standing(
 
 def _provenance(task: Task, annotation: Task, layout: LabelingLayout) -> dict[str, Any]:
     parent = annotation.get("parent_prediction")
-    seen: Task = next((p for p in task.get("predictions") or [] if parent is not None and p.get("id") == parent), {})
-    side, score = Pairwise.suggested(layout, seen.get("result")), seen.get("score")
+    suggestion: Task = next((p for p in task.get("predictions") or [] if parent is not None and p.get("id") == parent), {})
+    side, score = Pairwise.suggested(layout, suggestion.get("result")), suggestion.get("score")
     lead, made = annotation.get("lead_time"), annotation.get("created_at")
     return {
         "task_id": task.get("id"),
         "annotation_id": annotation.get("id"),
         "annotator_id": annotator_of(annotation),
-        "suggested_version": seen.get("model_version"),
+        "suggested_version": suggestion.get("model_version"),
         "suggested_side": side,
         "suggested_confidence": float(score) if side is not None and isinstance(score, int | float) else None,
-        "is_blind": seen.get("result") == [],
+        "is_blind": suggestion.get("result") == [],
         "is_ground_truth": bool(annotation.get("ground_truth")),
         "lead_seconds": float(lead) if isinstance(lead, int | float) else None,
         "judged_at": made.isoformat() if isinstance(made, datetime) else made,

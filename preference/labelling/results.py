@@ -1,7 +1,7 @@
 """Label Studio's result JSON for a comparison, read and written. Shapes are measured on label-studio 1.23.2.
 
 Covered: what the editor writes by hand and from a prediction; results of an older label config; anything else that JSON can
-hold, which counts as nothing said.
+hold, which counts as no judgement.
 Not covered: results for single regions or items (perRegion, perItem).
 """
 
@@ -21,7 +21,7 @@ _JUDGING = ("pairwise", "ranker", "choices", "rating")
 
 @dataclass(frozen=True)
 class ParsedResult:
-    """What one result says of a comparison; empty where it says nothing."""
+    """What one result says of a comparison; empty if it says nothing."""
 
     outcome: Outcome | None = None
     wants_new_answers: bool = False  # instead of a comparison
@@ -53,7 +53,7 @@ class Pairwise:
 
     @staticmethod
     def choice(layout: LabelingLayout, result: object) -> Side | None:
-        """The side that a result names, or None where it names none.
+        """The side that a result names, or None if it names none.
 
         `to_name` is not looked at: by hand it is the control's name, from a prediction the first answer's.
         """
@@ -106,8 +106,8 @@ def _regions(result: object) -> list[_Shaped]:
 def _verdict(layout: LabelingLayout, regions: list[_Shaped]) -> Meaning | None:
     if layout.verdict is None:
         return None
-    said = [text for name, kind, value in regions if name == layout.verdict.name for text in _texts(value, kind, "choices")]
-    return next((meaning for text in said if (meaning := layout.verdict.meaning(text))), None)
+    texts = [text for name, kind, value in regions if name == layout.verdict.name for text in _texts(value, kind, "choices")]
+    return next((meaning for text in texts if (meaning := layout.verdict.meaning(text))), None)
 
 
 def _strength(layout: LabelingLayout, regions: list[_Shaped]) -> float | None:
@@ -127,9 +127,9 @@ def _strength(layout: LabelingLayout, regions: list[_Shaped]) -> float | None:
 
 
 def _written(layout: LabelingLayout, regions: list[_Shaped]) -> str | None:
-    """The text area's content; where it was submitted piece by piece, the pieces are its lines."""
-    said = [text for name, kind, value in regions if name == layout.better_answer for text in _texts(value, kind, "textarea")]
-    return readable("\n".join(said))
+    """The text area's content; if it was submitted piece by piece, the pieces are its lines."""
+    texts = [text for name, kind, value in regions if name == layout.better_answer for text in _texts(value, kind, "textarea")]
+    return readable("\n".join(texts))
 
 
 def _texts(value: dict[str, Any], kind: str, wanted: Literal["choices", "textarea"]) -> list[str]:

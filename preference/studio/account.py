@@ -20,14 +20,14 @@ KindOfKey = Literal["none", "personal access token", "legacy token"]
 
 @dataclass(frozen=True)
 class Greeting:
-    """What a Label Studio tells to everyone."""
+    """What a Label Studio answers to everyone."""
 
     version: str  # such as "1.23.2", with its edition
-    clock_ahead_seconds: float | None  # of ours; None where it does not tell the time
+    clock_ahead_seconds: float | None  # of ours; None if it does not send the time
 
 
 def greet(settings: Settings, *, timeout_seconds: float = 10) -> Greeting:
-    """What the Label Studio at LABEL_STUDIO_URL tells to everyone.
+    """What the Label Studio at LABEL_STUDIO_URL answers to everyone.
 
     Raises:
         StudioUnreachable: nothing answers there, or no Label Studio.
@@ -40,8 +40,8 @@ def greet(settings: Settings, *, timeout_seconds: float = 10) -> Greeting:
     except httpx.HTTPError as error:
         raise StudioUnreachable(f"nothing answers at {url} ({type(error).__name__})") from error
     try:
-        told = answer.raise_for_status().json()
-        version = f"{told['release']} {told.get('edition', '')}".strip()
+        fields = answer.raise_for_status().json()
+        version = f"{fields['release']} {fields.get('edition', '')}".strip()
     except (httpx.HTTPError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise StudioUnreachable(f"what answers at {url} is no Label Studio (status {answer.status_code})") from error
     return Greeting(version, _seconds_ahead(answer.headers.get("Date", ""), midway))

@@ -177,7 +177,7 @@ def _is_passing(error: BaseException) -> bool:
     if isinstance(error, ApiError):
         # PATCHes meet "database is locked" (a 500) on SQLite now and then.
         return error.status_code is not None and (error.status_code == 429 or error.status_code >= 500)
-    # The SDK reads the answer to a token's exchange as JSON, even where it is a proxy's error page.
+    # The SDK reads the answer to a token's exchange as JSON, even if it is a proxy's error page.
     return isinstance(error, (httpx.TransportError, json.JSONDecodeError))
 
 

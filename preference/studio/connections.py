@@ -13,9 +13,9 @@ class Connection:
     id: int
     url: str
     title: str
-    state: str = ""  # as Label Studio found it when the rows were listed: CO (connected), DI (no /health), ER (no /setup), ...
-    problem: str = ""  # what it says of state ER
-    basic_auth_user: str = ""  # "" where it sends no basic auth
+    state: str = ""  # as Label Studio saw it when the rows were listed: CO (connected), DI (no /health), ER (no /setup), ...
+    problem: str = ""  # the reason of state ER
+    basic_auth_user: str = ""  # "" if it sends no basic auth
 
 
 class Connections:
@@ -48,7 +48,7 @@ class Connections:
         self._update(connection, title=connection.title, **_sent(basic_auth))
 
     def retitle(self, connection: Connection, title: str) -> None:
-        """Renames a backend; `project.model_version` follows where it was the old title."""
+        """Renames a backend; `project.model_version` follows if it was the old title."""
         self._update(connection, title=title)
 
     def remove(self, connection: Connection) -> None:

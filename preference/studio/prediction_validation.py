@@ -4,7 +4,7 @@ from typing import Any
 
 
 def prediction_problems(label_config: str, prediction: dict[str, Any]) -> list[str]:
-    """A sentence for each reason why Label Studio would refuse that prediction; none where it takes it.
+    """A sentence for each reason why Label Studio would refuse that prediction; none if it takes it.
 
     Raises:
         ValueError: the SDK cannot read the label config.

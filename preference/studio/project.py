@@ -97,7 +97,7 @@ class LabelStudioProject:
         return list(answer.get("task_ids") or [])
 
     def unanswered_tasks(self, layout: LabelingLayout, *, page_size: int = 100) -> Iterator[tuple[list[Task], int]]:
-        """Pages of tasks that lack an answer, by id, judged or not, each with how many more come; one is in memory."""
+        """Pages of tasks that lack an answer, by id, judged or not, each with how many more there are; one page is in memory."""
         yield from self._pages(unanswered(layout), "or", page_size)
 
     def num_unanswered(self, layout: LabelingLayout) -> int:
@@ -133,11 +133,11 @@ class LabelStudioProject:
             ids |= dict.fromkeys(task["id"] for task in page)
         every = list(ids)
         for start in range(0, len(every), page_size):
-            found = self.tasks(every[start : start + page_size])
+            current = self.tasks(every[start : start + page_size])
             yield [
-                task for task_id in every[start : start + page_size] if (task := found.get(task_id)) and not is_annotated(task)
+                task for task_id in every[start : start + page_size] if (task := current.get(task_id)) and not is_annotated(task)
             ]
-        if number > 1:  # judgements shift later pages, and where scores are equal, PostgreSQL's pages may overlap
+        if number > 1:  # judgements shift later pages, and if scores are equal, PostgreSQL's pages may overlap
             for page, _ in self._pages(lines, "and", page_size):
                 yield [task for task in page if task["id"] not in ids]
 
@@ -169,7 +169,7 @@ class LabelStudioProject:
     def judged_since(self, moment: datetime) -> Iterator[Task]:
         """Tasks that somebody judged and that changed after that moment of Label Studio's clock: meta, annotations, `updated_at`.
 
-        (A filter by what annotations say takes more than a minute where there are 10,000.)
+        (A filter by what annotations say takes more than a minute if there are 10,000.)
         """
         lines = [("updated_at", "greater", "Datetime", moment_text(moment)), ("total_annotations", "greater", "Number", 0)]
         for page, _ in self._pages(lines, "and", 500, fields="all", include=_SAID):
@@ -190,12 +190,12 @@ class LabelStudioProject:
             yield from page
 
     def tasks(self, task_ids: Sequence[int]) -> dict[int, Task]:
-        """The named tasks as they are now, by id; those that are gone are left out."""
-        found: dict[int, Task] = {}
+        """The named tasks as they are now, by id; without those that were deleted."""
+        tasks: dict[int, Task] = {}
         for start in range(0, len(task_ids), _IDS_A_REQUEST):
             lines = [("id", "in_list", "Number", list(task_ids[start : start + _IDS_A_REQUEST]))]
-            found |= {task["id"]: task for page, _ in self._pages(lines, "and", _IDS_A_REQUEST + 1) for task in page}
-        return found
+            tasks |= {task["id"]: task for page, _ in self._pages(lines, "and", _IDS_A_REQUEST + 1) for task in page}
+        return tasks
 
     def store_answers(self, task_id: int, *, data: dict[str, Any], meta: dict[str, Any]) -> None:
         """Replaces a task's data and meta (all keys of both). Soon gives up: what was read to write it grows old.
@@ -236,7 +236,7 @@ class LabelStudioProject:
     # How it is done
 
     def _pages(self, lines: Sequence[Line], conjunction: str, page_size: int, **options: Any) -> Iterator[tuple[list[Task], int]]:
-        """Pages by ascending id, each with how many tasks come after it.
+        """Pages by ascending id, each with how many tasks follow.
 
         Each asks for ids above the last, so tasks that leave the filter shift nothing.
         """

@@ -13,12 +13,12 @@ _TELLS_ALL = {"send_payload": True, "send_for_all_actions": True, "is_active": T
 
 @dataclass(frozen=True)
 class Webhook:
-    """Where Label Studio tells of a project's events."""
+    """An address to which Label Studio sends a project's events."""
 
     id: int
     url: str
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)  # they hold secrets
-    actions: tuple[str, ...] = ()  # counts only where it is not told of all
+    actions: tuple[str, ...] = ()  # counts only if it does not get all
     tells_all: bool = True
     tells_details: bool = True  # more than an action's name
     is_active: bool = True
@@ -32,7 +32,7 @@ class Webhooks:
 
     def all(self) -> list[Webhook]:
         """The project's webhooks, by id."""
-        found = [
+        hooks = [
             Webhook(
                 hook["id"],
                 hook["url"],
@@ -44,14 +44,14 @@ class Webhooks:
             )
             for hook in self._calls.get("api/webhooks/", project=str(self._project_id))
         ]
-        return sorted(found, key=lambda hook: hook.id)
+        return sorted(hooks, key=lambda hook: hook.id)
 
     def add(self, url: str, *, headers: Mapping[str, str]) -> None:
-        """Has the project's every event told to that address."""
+        """Has the project's every event sent to that address."""
         self._calls.post("api/webhooks/", {"url": url, "project": self._project_id, "headers": dict(headers), **_TELLS_ALL})
 
     def fix(self, hook: Webhook, *, headers: Mapping[str, str]) -> None:
-        """Has it tell of every event again, with those headers beside its own."""
+        """Has it send every event again, with those headers beside its own."""
         # A PATCH without the actions would clear them.
         fields = {"url": hook.url, "actions": list(hook.actions), "headers": {**hook.headers, **headers}, **_TELLS_ALL}
         self._calls.patch(f"api/webhooks/{hook.id}/", fields)
