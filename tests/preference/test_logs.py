@@ -124,7 +124,9 @@ def test_the_daemon_and_its_rounds_write_objects(tmp_path: Path) -> None:
 
     assert status == 0
     assert status_of(folder).last_round.outcome == "skipped"
-    by_process = {event["process"]: event["message"] for event in found if event["logger"].startswith("trainer.")}
+    by_process = {
+        event["process"]: event["message"] for event in found if event["logger"] in ("pairloop.daemon", "pairloop.rounds")
+    }
     assert len(by_process) == 2  # the daemon's, and the round's
     assert sorted(message.partition(":")[0] for message in by_process.values()) == [f"project {project}", "trainer stopped"]
     assert KEY not in (tmp_path / "log").read_text()
