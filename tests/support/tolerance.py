@@ -24,8 +24,10 @@ def assert_close(found: ArrayLike | torch.Tensor, expected: ArrayLike | torch.Te
 
 
 def assert_same_weights(found: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor]) -> None:
-    """Fails if these are not the weights of two trainings on the same pairs."""
+    """Fails if these are not the weights of two trainings on the same pairs: more than one in a hundred is farther off.
+
+    A few may be off by a whole learning rate: Adam divides a gradient by its own size, so rounding decides the sign of one near 0.
+    """
     assert found.keys() == expected.keys()
-    for name, weight in expected.items():
-        largest = float(weight.abs().max())
-        np.testing.assert_allclose(found[name], weight, rtol=0, atol=TRAINED_WEIGHTS * largest, err_msg=name)
+    far = [(found[name] - weight).abs() > TRAINED_WEIGHTS * weight.abs().max() for name, weight in expected.items()]
+    assert torch.cat([of_tensor.flatten() for of_tensor in far]).float().mean() <= 0.01
