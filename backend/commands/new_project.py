@@ -45,7 +45,7 @@ def new_project(
 def _take_back(project: LabelStudioProject, folder: ProjectFolder) -> str:
     """What became of the project: whatever somebody put into it meanwhile stays."""
     try:
-        if project.read().get("task_number"):
+        if any(project.all_tasks(page_size=1)):
             return f"project {project.id} stays: somebody put tasks into it"
         project.remove()
         folder.disconnect()  # from what Label Studio's first calls made known

@@ -23,10 +23,10 @@ MOST_LINES_OF_TESTS = 400
 
 # Test files that hold a promise which several modules of their room keep together.
 SUBJECTS = {
-    "backend/commands": {"connect_command", "interruptions", "output"},
+    "backend/commands": {"connect_command", "interruptions", "light_commands", "output"},
     "backend/connecting": {"disconnect"},
     "backend/contract": {"fuzz"},
-    "backend/dashboard": {"damaged_files", "files_read"},
+    "backend/dashboard": {"damaged_cards", "damaged_files", "files_read"},
     "backend/filling": {"more_candidates", "several_projects", "unanswerable_tasks"},
     "backend/generators": {"openai_failures", "openai_real_server"},
     "backend/importing": {"faults_importing"},
