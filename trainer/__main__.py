@@ -5,7 +5,7 @@ import sys
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -14,8 +14,10 @@ from preference.commands.shared import add_shared_commands
 from preference.errors import PairloopError, StudioKeyError, StudioUnreachable
 from preference.projects.folder import ProjectFolder, known_projects
 from preference.projects.versions import Versions
-from preference.report_card.card import ReportCard
 from preference.settings import Settings
+
+if TYPE_CHECKING:
+    from preference.report_card.card import ReportCard
 
 
 @click.group()
@@ -141,7 +143,7 @@ def export(project_id: int, format_name: Literal["trl", "dpo", "sft", "csv"], pa
     click.echo(f"project {project_id}: {rows} are in {path}; left out: {left_out}")
 
 
-def _mark_suspects(settings: Settings, folder: ProjectFolder, card: ReportCard) -> None:
+def _mark_suspects(settings: Settings, folder: ProjectFolder, card: "ReportCard") -> None:
     from preference.studio.project import LabelStudioProject
     from trainer.reporting.suspect_labels import mark_suspects
 

@@ -1,13 +1,15 @@
 """Projects and versions as the commands show them: as cells of a table, or as a sentence. What is not known is an empty cell."""
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from preference.commands.version_summary import VersionSummary
 from preference.formatting import duration
 from preference.projects.status import ProjectStatus, moment, outcome_in_words
 from preference.projects.status_files import LastRound
-from preference.report_card.card import Promotion
+
+if TYPE_CHECKING:
+    from preference.report_card.card import Promotion
 
 # The last two of each are texts of any length.
 PROJECT_HEADER = ("project", "champion", "versions", "waiting", "training", "requests", "last round", "problem")
@@ -84,7 +86,7 @@ def _ended(last: LastRound) -> str:
     return f"{what}{at}: {last.reason}"
 
 
-def _promoted(promotion: Promotion) -> str:
+def _promoted(promotion: "Promotion") -> str:
     after = f" after {promotion.before}" if promotion.before else ""
     why = f": {promotion.reason}" if promotion.reason else ""
     at = (promotion.at or "")[:16].replace("T", " ")

@@ -3,11 +3,14 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from preference.errors import RegistryError
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import Versions
-from preference.report_card.card import Promotion
+
+if TYPE_CHECKING:
+    from preference.report_card.card import Promotion
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,7 @@ class VersionSummary:
     interval: tuple[float, float] | None  # of 95 %
     verdict: str  # "promoted", "kept back", or "broken" if the card cannot be read
     reason: str
-    promotions: tuple[Promotion, ...]
+    promotions: tuple["Promotion", ...]
 
 
 def read_version_summaries(folder: ProjectFolder) -> Iterator[VersionSummary]:

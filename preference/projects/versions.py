@@ -17,6 +17,7 @@ import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from preference.atomic_files import sync, write_whole
 from preference.errors import RegistryError
@@ -30,7 +31,9 @@ from preference.projects.promotions import (
     next_moment,
     read_promotions,
 )
-from preference.report_card.card import ReportCard
+
+if TYPE_CHECKING:  # a card has many parts, which take longer to import than a command such as `connect` has
+    from preference.report_card.card import ReportCard
 
 logger = logging.getLogger("pairloop.projects")
 UNTRAINED = "pairloop-untrained"  # what every place shows as the version while there is none
@@ -64,8 +67,10 @@ class Versions:
             )
         return self._path / version
 
-    def card(self, version: str, *, promotions: Promotions | None = None) -> ReportCard:
+    def card(self, version: str, *, promotions: Promotions | None = None) -> "ReportCard":
         """The card of a version, with its promotions so far, which are read unless they are given."""
+        from preference.report_card.card import ReportCard
+
         published = self.path(version)
         promotions = read_promotions(published) if promotions is None else promotions
         return ReportCard.read(published / "card.json", project_id=self.folder.project_id, version=version, promotions=promotions)
@@ -74,7 +79,7 @@ class Versions:
         """The promotions of each version so far, by its name."""
         return {path.name: read_promotions(path) for path in self._path.glob("v*")}
 
-    def cards(self) -> Iterator[ReportCard]:
+    def cards(self) -> Iterator["ReportCard"]:
         """The cards of all versions, latest first, without damaged ones: those are logged."""
         for version in reversed(self.all()):
             try:
@@ -82,7 +87,7 @@ class Versions:
             except RegistryError as error:
                 logger.warning("project %d: %s", self.folder.project_id, error)
 
-    def publish(self, draft: Path, card: ReportCard) -> str:
+    def publish(self, draft: Path, card: "ReportCard") -> str:
         """The new version's name, after a copy of `draft` with the completed card is there whole.
 
         Raises:

@@ -8,12 +8,10 @@ import logging
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 from label_studio_sdk.core.api_error import ApiError
-from label_studio_sdk.core.client_wrapper import SyncClientWrapper
-from label_studio_sdk.core.http_client import HttpClient
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_before_delay, stop_when_event_set, wait_exponential
 from tenacity.nap import sleep_using_event
 
@@ -22,6 +20,9 @@ from preference.errors import StudioError, StudioKeyError, StudioNotFound, Studi
 from preference.log_once import LogOnce
 from preference.redaction import texts_in, unquoted
 from preference.settings import Settings
+
+if TYPE_CHECKING:
+    from label_studio_sdk.core.client_wrapper import SyncClientWrapper
 
 logger = logging.getLogger("pairloop.studio")
 
@@ -47,31 +48,35 @@ class StudioCalls:
         self._patience, self._timeout, self._stop, self._project_id = patience_seconds, timeout_seconds, stop, project_id
         self.url = settings.studio.url
         self._key = settings.studio.api_key.get_secret_value()
-        self._studio: HttpClient | None = None
+        self._client: httpx.Client | None = None
+        self._tokens: SyncClientWrapper | None = None
         self._log_once = LogOnce()
 
     @property
-    def _http(self) -> HttpClient:
-        """The SDK's, which sends the key, and exchanges a personal access token at the first call and whenever that expires.
+    def _http(self) -> httpx.Client:
+        if self._client is None:
+            self._client = httpx.Client(timeout=self._timeout, follow_redirects=True, verify=certificates())
+            weakref.finalize(self, self._client.close)
+        return self._client
+
+    def _authorization(self) -> str:
+        """What Label Studio takes as a key: the SDK exchanges a personal access token, at the first call and whenever that expires.
 
         Raises:
-            StudioKeyError: there is no key, or it has expired.
+            StudioKeyError: there is no key.
+            ApiError: it has expired, or is refused.
         """
         if not self._key:
             raise StudioKeyError(f"LABEL_STUDIO_API_KEY is not set; {_KEY_ADVICE}.")
-        if self._studio is None:
-            http = httpx.Client(timeout=self._timeout, follow_redirects=True, verify=certificates())
-            weakref.finalize(self, http.close)  # the SDK never closes its connections
-            try:
-                # max_retries: `_repeat` repeats; the SDK's own two tries would add three seconds to each of its.
-                self._studio = SyncClientWrapper(
-                    base_url=self.url, api_key=self._key, timeout=self._timeout, max_retries=0, httpx_client=http
-                ).httpx_client
-            except ApiError as error:  # the token has expired
-                raise self._explain(error) from error
-        return self._studio
+        if self._key.count(".") != 2:  # a JWT has three parts
+            return f"Token {self._key}"
+        if self._tokens is None:
+            from label_studio_sdk.core.client_wrapper import SyncClientWrapper
 
-    # By path, as the SDK's own classes do it: to import those of tasks, projects and backends takes longer than a command takes.
+            self._tokens = SyncClientWrapper(base_url=self.url, api_key=self._key, timeout=self._timeout, httpx_client=self._http)
+        return self._tokens.get_headers()["Authorization"]
+
+    # By path: to import the SDK's classes of tasks, projects and backends takes longer than a command takes.
 
     def get(self, path: str, **parameters: Any) -> Any:
         """The JSON that Label Studio answers.
@@ -126,8 +131,8 @@ class StudioCalls:
         self._log_once.forget(self.url)
         return answer
 
-    def _ask(self, **request: Any) -> Any:
-        answer = self._http.request(**request)
+    def _ask(self, method: str, path: str, **content: Any) -> Any:
+        answer = self._http.request(method, f"{self.url}/{path}", headers={"Authorization": self._authorization()}, **content)
         if answer.is_success:
             return answer.json() if answer.content else None
         try:
