@@ -151,19 +151,19 @@ class LabelStudioProject:
         """The first tasks above that id, by id, that nobody judged or began to, with several predictions and those alone."""
         lines = [("total_predictions", "greater", "Number", 1), *OPEN, ("id", "greater", "Number", above)]
         query = filter_query(lines, "and", ordering="id")
-        page, _ = self._list(page=1, page_size=page_size, query=query, fields="all", include="id,predictions,drafts")
+        page, _ = self._list(page=1, page_size=page_size, query=query, include="id,predictions,drafts")
         return page
 
     def annotated_tasks(self, *, page_size: int = 500) -> Iterator[Task]:
         """Every task that anyone judged or skipped, by id: its data, annotations, predictions and `updated_at`, no more."""
-        for page, _ in self._pages(ANNOTATED, "or", page_size, fields="all", include=_JUDGED):
+        for page, _ in self._pages(ANNOTATED, "or", page_size, include=_JUDGED):
             yield from page
 
     def annotated_among(self, task_ids: Sequence[int]) -> Iterator[Task]:
         """Those of the named tasks that have annotations, as `annotated_tasks` brings them."""
         for start in range(0, len(task_ids), _IDS_A_REQUEST):
             lines = [("id", "in_list", "Number", list(task_ids[start : start + _IDS_A_REQUEST]))]
-            for page, _ in self._pages(lines, "and", _IDS_A_REQUEST + 1, fields="all", include=_JUDGED):
+            for page, _ in self._pages(lines, "and", _IDS_A_REQUEST + 1, include=_JUDGED):
                 yield from (task for task in page if task["annotations"])
 
     def judged_since(self, moment: datetime) -> Iterator[Task]:
@@ -172,7 +172,7 @@ class LabelStudioProject:
         (A filter by what annotations say takes more than a minute if there are 10,000.)
         """
         lines = [("updated_at", "greater", "Datetime", moment_text(moment)), ("total_annotations", "greater", "Number", 0)]
-        for page, _ in self._pages(lines, "and", 500, fields="all", include=_SAID):
+        for page, _ in self._pages(lines, "and", 500, include=_SAID):
             yield from page
 
     def tasks_made_since(self, moment: datetime) -> Iterator[Task]:
@@ -252,7 +252,8 @@ class LabelStudioProject:
             last_id = page[-1]["id"]
 
     def _list(self, **arguments: Any) -> tuple[list[Task], int]:
-        found = self._calls.get("api/tasks/", project=self.id, **arguments)
+        # Without `fields`, Label Studio leaves out annotations, predictions and every column that it computes.
+        found = self._calls.get("api/tasks/", project=self.id, fields="all", **arguments)
         return [_read(task) for task in found["tasks"]], int(found["total"])
 
 

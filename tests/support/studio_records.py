@@ -265,7 +265,8 @@ class StudioRecords:
             {**task, "predictions_model_versions": versions(task), "predictions_score": self._shown_score(task)} for task in page
         ]
         if query.get("fields") != "all":
-            page = [{key: task[key] for key in task if key not in ("annotations", "predictions")} for task in page]
+            uncomputed = {"predictions_model_versions": "", "predictions_score": None}
+            page = [{key: task[key] for key in task if key not in ("annotations", "predictions")} | uncomputed for task in page]
         if "include" in query:
             page = [cut(task, query["include"].split(",")) for task in page]
         return {"total_annotations": 0, "total_predictions": 0, "total": len(found), "tasks": page}
