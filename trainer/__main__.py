@@ -1,5 +1,6 @@
 """pairloop-trainer: retrains the reward model when there are new judgements, and promotes what is better."""
 
+import os
 import signal
 import sys
 from contextlib import suppress
@@ -29,7 +30,8 @@ def main() -> None:
 @main.command()
 def run() -> None:
     """Run the trainer until it is stopped. It trains on its schedule, on request and on enough new judgements."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # until the schedule listens itself: loading takes seconds
+    # Until the schedule listens itself: loading takes seconds. Not SystemExit, which a library that is being imported may swallow.
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     from trainer.daemon.round_process import RoundProcesses
     from trainer.daemon.schedule import run_schedule
 
