@@ -19,7 +19,7 @@ from rich.console import Console
 
 from benchmarks.row import Row
 from benchmarks.servers import ours
-from demo.stack import REPOSITORY
+from demo.stack import REPOSITORY, Process
 from preference.labelling.pairs import PreferencePair
 from preference.models.pretrained import quiet_transformers
 from preference.projects.folder import ProjectFolder
@@ -62,7 +62,8 @@ def run(console: Console) -> list[Row]:
         with tempfile.TemporaryDirectory(prefix="pairloop-bench-") as scratch:
             model_dir = Path(scratch) / "models"
             folder, versions = _published(model_dir, num_versions=20)
-            ride = promote_under_load(folder, versions, model_dir=model_dir, workers=workers, num_promotions=200)
+            server = ours(model_dir, model_dir, WORKERS=str(workers), LOG_LEVEL="WARNING")
+            ride = promote_under_load(folder, versions, server=server, workers=workers, num_promotions=200)
         quiet, swapping = (float(np.quantile(seconds, 0.99)) for seconds in (ride.quiet, ride.swapping))
         what = f"200 promotions, {workers} worker{'s' * (workers > 1)}"
         console.print(f"reload: {what}: {ride.num_answers} answers, failures {ride.failures[:3]}, torn {ride.torn[:3]}")
@@ -79,18 +80,17 @@ def promote_under_load(
     folder: ProjectFolder,
     versions: Sequence[str],
     *,
-    model_dir: Path,
+    server: Process,
     workers: int,
     num_promotions: int,
     quiet_seconds: float = 10,
 ) -> Ride:
-    """Runs real gunicorn over `model_dir`, keeps asking it, and promotes one version after another, round and round.
+    """Runs `server`, which has so many workers over the folder's MODEL_DIR, keeps asking it, and promotes one version after another, round and round.
 
     Raises:
         StackError: the server did not start, or ended.
     """
-    ride, rewards = Ride(), expected_rewards(folder, versions, model_dir=model_dir)
-    server = ours(model_dir, model_dir, WORKERS=str(workers), LOG_LEVEL="WARNING")
+    ride, rewards = Ride(), expected_rewards(folder, versions, model_dir=folder.path.parent.parent)
     url = f"http://127.0.0.1:{server.environ['PORT']}"
     Versions(folder).promote(versions[0])
     stop, into = threading.Event(), [ride.quiet]

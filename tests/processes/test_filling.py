@@ -1,6 +1,5 @@
 """Several processes that fill one project, and one that is killed."""
 
-import multiprocessing
 import random
 import threading
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ import pytest
 from backend.serving.process import Backend
 from tests.conftest import SettingsFactory
 from tests.support.filling_house import EMPTY, Asked, House, fill_forever
+from tests.support.forked import processes
 from tests.support.statuses import filling_of
 from tests.support.studio_double import KEY, StudioDouble, wait_until
 from tests.support.studio_records import LABEL_CONFIG
@@ -164,13 +164,11 @@ def test_kill_9_at_any_moment_loses_nothing_and_stores_nothing_twice(house: Hous
     version = house.promote(tiny_base, weight=1)
     house.folder.request("fill")
     chance = random.Random(5)
-    processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload(["backend.filling.filler"])  # imports once what takes seconds
     before: dict[int, Any] = {}
 
     for _ in range(4):
         until = len(house.studio.requests) + chance.randint(4, 45)
-        process = processes.Process(target=fill_forever, args=[house.settings, house.project_id], daemon=True)
+        process = processes().Process(target=fill_forever, args=[house.settings, house.project_id], daemon=True)
 
         def kill(request: str, until: int = until, process: Any = process) -> None:
             if len(house.studio.requests) >= until:
@@ -187,7 +185,7 @@ def test_kill_9_at_any_moment_loses_nothing_and_stores_nothing_twice(house: Hous
     assert 0 < len(before) < 150, "it was killed in the middle"
 
     house.studio.on_request = lambda request: None
-    process = processes.Process(target=fill_forever, args=[house.settings, house.project_id], daemon=True)
+    process = processes().Process(target=fill_forever, args=[house.settings, house.project_id], daemon=True)
     process.start()
     try:
         wait_until(lambda: all(house.versions(tasks + halves)), seconds=60)

@@ -11,6 +11,7 @@ from benchmarks.servers import ours
 from demo.stack import wait_until
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import Versions
+from tests.support.forked import forked
 from tests.support.versions import publish_version
 
 WORKERS = 2
@@ -27,8 +28,10 @@ def test_no_answer_fails_or_mixes_two_versions_while_versions_are_promoted(folde
     versions = [publish_version(folder, tiny_base, weight=weight) for weight in (1, -2, 3)]
     model_dir = folder.path.parent.parent
 
+    server = forked(ours(model_dir, model_dir, WORKERS=str(WORKERS), LOG_LEVEL="WARNING"))
+
     ride: Ride = promote_under_load(
-        folder, versions, model_dir=model_dir, workers=WORKERS, num_promotions=6, quiet_seconds=0
+        folder, versions, server=server, workers=WORKERS, num_promotions=6, quiet_seconds=0
     )  # fmt: skip
 
     assert (ride.failures, ride.torn) == ([], [])
@@ -57,7 +60,7 @@ def test_a_broken_version_is_refused_by_every_worker_told_once_and_counted(folde
     weights.write_bytes(weights.read_bytes()[:-20])
     Versions(folder).promote(good)
     model_dir = folder.path.parent.parent
-    server = ours(model_dir, model_dir, WORKERS=str(WORKERS))
+    server = forked(ours(model_dir, model_dir, WORKERS=str(WORKERS)))
     url = f"http://127.0.0.1:{server.environ['PORT']}"
 
     def figures(outcome: str) -> float:

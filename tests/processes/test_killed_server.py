@@ -14,12 +14,13 @@ import psutil
 import pytest
 import torch
 
-from demo.stack import PROGRAMS, Process, answers_up, free_port
+from demo.stack import PROGRAMS, answers_up, free_port
 from preference.projects.versions import Versions
 from preference.reward_model.feature_extractor import Extractors
 from preference.reward_model.probe import load_version
 from tests.conftest import SettingsFactory
 from tests.support.filling_house import House
+from tests.support.forked import ForkedProcess
 from tests.support.studio_double import KEY, StudioDouble, wait_until
 
 KILLS = ["worker", "master"] * (3 if os.environ.get("PAIRLOOP_NIGHTLY") else 1)
@@ -33,14 +34,14 @@ def house(settings_for: SettingsFactory) -> Iterator[House]:
         yield House(studio, settings_for(label_studio_url=studio.url, label_studio_api_key=KEY))
 
 
-def gunicorn(house: House, port: int, log: Path) -> Process:
+def gunicorn(house: House, port: int, log: Path) -> ForkedProcess:
     environ = {
         "PATH": os.environ["PATH"], "HOME": str(log.parent), "MODEL_DIR": str(house.settings.model_dir), "PORT": str(port),
         "LABEL_STUDIO_URL": house.studio.url, "LABEL_STUDIO_API_KEY": KEY, "GENERATOR_ENGINE": "echo", "DEVICE": "cpu",
         "TORCH_THREADS": "1", "WORKERS": "1", "FILL_EVERY_SECONDS": "1", "CONTROL_PERCENT": "0",
     }  # fmt: skip
     command = [str(PROGRAMS / "pairloop-backend"), "serve"]
-    return Process("the backend", command, environ, log, lambda: answers_up(f"http://127.0.0.1:{port}"))
+    return ForkedProcess("the backend", command, environ, log, lambda: answers_up(f"http://127.0.0.1:{port}"))
 
 
 @pytest.mark.timeout(300)

@@ -4,27 +4,25 @@ PAIRLOOP_NIGHTLY=1 kills thirty times, and the daemon as well as its round; else
 (test_rounds_under_fire.py kills a daemon once).
 """
 
-import json
 import os
 import random
-import select
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 import pytest
 import torch
 
+from demo.stack import PROGRAMS
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import Versions
 from preference.reward_model.feature_extractor import Extractors
 from preference.reward_model.probe import load_version
-from tests.conftest import REPOSITORY
 from tests.support.daemon import Daemon, eventually
+from tests.support.forked import Forked
 from tests.support.lab import judged_tasks
 from tests.support.studio_double import KEY, StudioDouble
 from trainer.rounds.unfinished import UnfinishedRound
@@ -32,38 +30,11 @@ from trainer.rounds.unfinished import UnfinishedRound
 IS_NIGHTLY = bool(os.environ.get("PAIRLOOP_NIGHTLY"))
 NUM_KILLS = 30 if IS_NIGHTLY else 2
 
-# Imports once what takes ten seconds, and runs each round that it is told of in a process of its own.
-TRAINERS = """
-import json, os, sys
-import torch, trainer.rounds.round
-from preference.errors import PairloopError
-from preference.settings import Settings
-from preference.studio.project import LabelStudioProject
-from trainer.__main__ import main
-
-nobody = LabelStudioProject(Settings.of(label_studio_url="http://127.0.0.1:9", label_studio_api_key="x"), 1, patience_seconds=0)
-for ask in (nobody.read, lambda: list(nobody.annotated_tasks())):  # the SDK imports much at its first call
-    try:
-        ask()
-    except PairloopError:
-        pass
-for line in sys.stdin:
-    asked = json.loads(line)
-    if child := os.fork():
-        print(child, flush=True)
-        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
-        continue
-    os.environ.update(asked["environ"])
-    log = os.open(asked["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(log, 1), os.dup2(log, 2)
-    main(["once", "--json"])
-"""
-
 
 class House:
     """Project of the double with judgements, and rounds over it."""
 
-    def __init__(self, studio: StudioDouble, folder: Path, base: Path, trainers: "subprocess.Popen[str] | None" = None) -> None:
+    def __init__(self, studio: StudioDouble, folder: Path, base: Path) -> None:
         self.studio, self.project_id = studio, studio.add_project()
         self.model_dir, self.log = folder / "models", folder / "log"
         self.folder = ProjectFolder(self.model_dir, self.project_id)
@@ -75,7 +46,6 @@ class House:
         }  # fmt: skip
         self.extractors = Extractors(self.model_dir, torch.device("cpu"))
         self._tasks = iter(judged_tasks(400))
-        self._trainers = trainers
         self.num_judged = 0
 
     def judge(self, count: int) -> None:
@@ -87,15 +57,12 @@ class House:
 
     def round(self, *, killed_after: float | None = None) -> tuple[int, float]:
         """The exit status of a round, and the seconds that it took."""
-        assert self._trainers is not None and self._trainers.stdin is not None and self._trainers.stdout is not None
-        self._trainers.stdin.write(json.dumps({"environ": self.environ, "log": str(self.log)}) + "\n")
-        self._trainers.stdin.flush()
-        pid, started = int(self._trainers.stdout.readline()), time.monotonic()
-        if killed_after is not None:
-            has_ended, _, _ = select.select([self._trainers.stdout], [], [], killed_after)
-            if not has_ended:
-                os.kill(pid, signal.SIGKILL)
-        return int(self._trainers.stdout.readline()), time.monotonic() - started
+        command, started = [str(PROGRAMS / "pairloop-trainer"), "once", "--json"], time.monotonic()
+        process = Forked(command, environ={**os.environ, **self.environ}, output=self.log)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(100 if killed_after is None else killed_after)
+        process.kill()
+        return process.wait(), time.monotonic() - started
 
     def check_whole(self) -> str | None:
         """What is served, if that is whole, as all that is visible is; the champion's name."""
@@ -118,18 +85,11 @@ class House:
         return [path for path in self.model_dir.rglob(".*") if path.name != ".lock"]
 
 
-@pytest.fixture
-def trainers() -> Iterator["subprocess.Popen[str]"]:
-    command = [sys.executable, "-c", TRAINERS]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=REPOSITORY) as process:
-        yield process
-
-
 @pytest.mark.timeout(600)
 def test_a_round_that_is_killed_at_any_moment_loses_no_judgement_and_the_next_ends_it(
-    studio: StudioDouble, tiny_base: Path, tmp_path: Path, trainers: "subprocess.Popen[str]"
+    studio: StudioDouble, tiny_base: Path, tmp_path: Path
 ) -> None:
-    house, chance = House(studio, tmp_path, tiny_base, trainers), random.Random(5)
+    house, chance = House(studio, tmp_path, tiny_base), random.Random(5)
     house.judge(60)
     assert house.round()[0] == 0, house.log.read_text()
     house.check_ended()

@@ -15,6 +15,7 @@ from benchmarks.servers import PROJECT, ours, serving
 from demo.stack import Process
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import Versions
+from tests.support.forked import forked
 from tests.support.versions import publish_version
 
 IS_NIGHTLY = os.environ.get("PAIRLOOP_NIGHTLY") == "1"
@@ -36,7 +37,7 @@ def served(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> tuple[F
     Versions(folder).promote(publish_version(folder, tiny_base, weight=1))
     texts = scratch / "texts.json"
     texts.write_text(json.dumps(TEXTS), encoding="utf-8")
-    server = ours(scratch, scratch / "models")
+    server = forked(ours(scratch, scratch / "models"))
     with serving(server, scratch / "models") as url:
         before = num_open_files(server)
         figures = drive(url, server, LOAD, texts=texts, most_bytes=8 << 30)

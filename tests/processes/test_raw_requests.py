@@ -10,8 +10,9 @@ import httpx
 import pytest
 
 from backend.contract.training_limit import MOST_AN_HOUR
-from demo.stack import PROGRAMS, Process, free_port, wait_until
+from demo.stack import PROGRAMS, free_port, wait_until
 from preference.projects.folder import ProjectFolder
+from tests.support.forked import ForkedProcess
 from tests.support.studio_double import CALLS
 
 
@@ -27,7 +28,7 @@ class Door:
             "TORCH_THREADS": "1",
         }  # fmt: skip
         command = [str(PROGRAMS / "pairloop-backend"), "serve"]
-        self.process = Process("the backend", command, environ, self.log, self.is_up)
+        self.process = ForkedProcess("the backend", command, environ, self.log, self.is_up)
 
     def is_up(self) -> bool:
         try:

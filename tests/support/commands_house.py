@@ -1,14 +1,14 @@
 """pairloop-backend as a process of its own."""
 
-import multiprocessing
 import os
 import signal
-from collections.abc import Sequence
+import subprocess
 from pathlib import Path
 
-from backend.__main__ import main
+from demo.stack import PROGRAMS
 from preference.settings import Settings
 from tests.support.filling_house import House
+from tests.support.forked import Forked
 from tests.support.studio_double import KEY
 
 
@@ -25,40 +25,33 @@ class Command:
 
     def __init__(self, house: House, *arguments: object, output: Path, **changes: str) -> None:
         """`output`: the file that takes what it prints, or a terminal."""
-        processes = multiprocessing.get_context("forkserver")
-        processes.set_forkserver_preload(
-            ["backend.__main__", "backend.commands.fill", "tests.support.filling_house"]
-        )  # which takes seconds
         self._output = output
-        self._process = processes.Process(
-            target=run_command, args=[list(map(str, arguments)), environ(house.settings, **changes), output], daemon=True
-        )
+        self._command = [str(PROGRAMS / "pairloop-backend"), *map(str, arguments)]
+        self._environ = {**os.environ, **environ(house.settings, **changes)}
+        self._process: Forked | None = None
 
     def start(self) -> None:
-        self._process.start()
+        self._process = Forked(self._command, environ=self._environ, output=self._output)
 
     def send(self, number: signal.Signals) -> None:
-        os.kill(self._process.pid or 0, number)
+        assert self._process is not None
+        self._process.send_signal(number)
 
     def kill(self) -> None:
-        self._process.kill()
+        """Ends it at once; nothing if it was not started."""
+        if self._process is not None:
+            self._process.kill()
 
     def status(self) -> int | None:
         """The exit status; None if it has not ended after a minute; then it is killed."""
-        self._process.join(60)
-        status = self._process.exitcode
-        self._process.kill()
-        return status
+        assert self._process is not None
+        try:
+            return self._process.wait(60)
+        except subprocess.TimeoutExpired:
+            return None
+        finally:
+            self._process.kill()
 
     @property
     def printed(self) -> str:
         return self._output.read_text(encoding="utf-8")
-
-
-def run_command(arguments: Sequence[str], environ: dict[str, str], output: Path) -> None:
-    os.environ.update(environ)
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in a shell's background ignores it
-    descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOCTTY)
-    for standard in (1, 2):
-        os.dup2(descriptor, standard)
-    main(arguments)

@@ -10,15 +10,16 @@ from pathlib import Path
 
 import httpx
 
-from demo.stack import PROGRAMS, Process, free_port, wait_until
+from demo.stack import PROGRAMS, free_port, wait_until
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import Versions
+from tests.support.forked import ForkedProcess
 from tests.support.versions import publish_version
 
 WORKERS = 2
 
 
-class Server(Process):
+class Server(ForkedProcess):
     """The backend, and what its log and its answers say. The log is JSON."""
 
     def __init__(self, folder: Path) -> None:

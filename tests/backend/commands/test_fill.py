@@ -1,4 +1,3 @@
-import multiprocessing
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +13,7 @@ from preference.errors import LayoutError, ModelError, PairloopError, RegistryEr
 from preference.projects.folder import ProjectFolder
 from tests.conftest import SettingsFactory
 from tests.support.filling_house import EMPTY, House, fill_forever
+from tests.support.forked import processes
 from tests.support.screen import Screen
 from tests.support.statuses import filling_of, keep_filling
 from tests.support.studio_double import KEY, StudioDouble, wait_until
@@ -327,9 +327,7 @@ def test_tasks_that_somebody_answers_by_hand_are_not_waited_for(house: House, he
 def test_the_work_of_a_process_that_is_killed_is_taken_over(house: House, tiny_base: Path) -> None:
     version = house.promote(tiny_base, weight=1)
     tasks = house.add_prompts(60)
-    processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload(["backend.__main__", "backend.commands.fill", "tests.support.filling_house"])
-    process = processes.Process(target=fill_forever, args=[house.settings, house.project_id], daemon=True)
+    process = processes().Process(target=fill_forever, args=[house.settings, house.project_id], daemon=True)
 
     def kill(request: str) -> None:
         if len(house.patched()) >= 15:
