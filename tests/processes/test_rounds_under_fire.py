@@ -4,8 +4,6 @@ import logging
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
@@ -17,8 +15,8 @@ from safetensors.torch import load_file
 from preference.errors import StudioUnreachable
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import Versions
-from tests.conftest import REPOSITORY
 from tests.support.daemon import Daemon, eventually
+from tests.support.forked import run_forked
 from tests.support.killed_rounds import NUM_TASKS, settings_in
 from tests.support.lab import Lab, judged_tasks
 from tests.support.studio_double import KEY, StudioDouble
@@ -33,10 +31,7 @@ def killed(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("killed")
     program = "import sys, pathlib, tests.support.killed_rounds as t; t.run_round_and_be_killed(*map(pathlib.Path, sys.argv[1:]))"
     (folder / "tmp").mkdir()
-    ran = subprocess.run(
-        [sys.executable, "-c", program, str(folder), str(tiny_base)],
-        cwd=REPOSITORY, env={**os.environ, "TMPDIR": str(folder / "tmp")}, capture_output=True, text=True, timeout=200,
-    )  # fmt: skip
+    ran = run_forked(program, folder, tiny_base, environ={**os.environ, "TMPDIR": str(folder / "tmp")})
     assert ran.returncode == -signal.SIGKILL, ran.stderr
     return folder
 
@@ -167,8 +162,7 @@ lab = Lab(settings_in(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), RECI
 resource.setrlimit(resource.RLIMIT_FSIZE, (8000, 8000))
 print(lab.round(judged_tasks(60)))
 """
-    command = [sys.executable, "-c", program, str(tmp_path), str(tiny_base)]
-    found = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=200)
+    found = run_forked(program, tmp_path, tiny_base)
 
     assert found.stdout.startswith("failed: The trained model cannot be written to "), found.stderr
     assert "File too large" in found.stdout

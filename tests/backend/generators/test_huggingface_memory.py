@@ -3,7 +3,6 @@
 import json
 import re
 import shutil
-import subprocess
 import sys
 import weakref
 from concurrent.futures import Future
@@ -22,8 +21,9 @@ from transformers import (
 from backend.generators.jobs import Generator, WrittenAnswers
 from backend.generators.scheduler import write_all
 from preference.errors import ModelError
-from tests.conftest import REPOSITORY, SettingsFactory
+from tests.conftest import SettingsFactory
 from tests.support.alike_answers import are_alike
+from tests.support.forked import run_forked
 from tests.support.watched import Watched
 from tests.support.word_models import NUM_WORDS, SIZES, MakeGenerator, maker, save_words, words_of
 
@@ -218,9 +218,7 @@ def test_under_a_real_limit_every_prompt_is_answered_with_the_same_texts(tmp_pat
     wide = {**SIZES, "num_hidden_layers": 2, "num_key_value_heads": 4, "head_dim": 2048, "max_position_embeddings": 8192}
     folder = save_words(tmp_path / "wide", LlamaConfig(**wide))
 
-    ran = subprocess.run(
-        [sys.executable, "-c", REAL_MEMORY, str(folder)], cwd=REPOSITORY, capture_output=True, text=True, timeout=200, check=False
-    )
+    ran = run_forked(REAL_MEMORY, folder)
 
     assert ran.returncode == 0, ran.stderr
     freely, limited, (*short, long) = ([WrittenAnswers(**writing) for writing in writings] for writings in json.loads(ran.stdout))

@@ -1,15 +1,13 @@
 import json
 import logging
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from transformers import TrainerControl, TrainerState, TrainingArguments
 
-from tests.conftest import REPOSITORY
+from tests.support.forked import run_forked
 from tests.support.killed_trainings import fit, steps_kept
 from tests.support.tolerance import assert_same_weights
 from tests.support.trainings import SEQUENCE
@@ -23,9 +21,7 @@ def killed(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     program = (
         "import sys, pathlib, tests.support.killed_trainings as t; t.fit_and_be_killed(sys.argv[1], pathlib.Path(sys.argv[2]))"
     )
-    subprocess.run(
-        [sys.executable, "-c", program, str(tiny_base), str(folder)], cwd=REPOSITORY, check=True, capture_output=True, timeout=200
-    )
+    run_forked(program, tiny_base, folder).check_returncode()
     return folder
 
 

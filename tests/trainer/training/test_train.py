@@ -1,7 +1,5 @@
 import dataclasses
 import logging
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -10,7 +8,7 @@ import torch
 from preference.errors import ModelError, TrainingError
 from preference.labelling.pairs import PreferencePair
 from preference.reward_model.model import FrozenRewardModel
-from tests.conftest import REPOSITORY
+from tests.support.forked import run_forked
 from tests.support.separable_pairs import separable_pairs
 from tests.support.tolerance import REWARDS, TRAINED_REWARDS, assert_close
 from tests.support.trainings import SEQUENCE, Train, score, train
@@ -122,8 +120,7 @@ try:
 except TrainingError as error:
     print(error)
 """
-    command = [sys.executable, "-c", program, str(tiny_base), str(tmp_path)]
-    found = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=200)
+    found = run_forked(program, tiny_base, tmp_path)
 
     assert found.stdout.startswith(f"The trained model cannot be written to {tmp_path / 'version'} ("), found.stderr
     assert found.stdout.endswith("; free some space.\n")
