@@ -3,10 +3,10 @@
 Not prometheus_client, which asks at its import whether there is a folder to count into.
 """
 
-# ruff: noqa: F401
-
+import gc
 import os
 
+gc.disable()
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is imported
 
 import apscheduler.schedulers.background
@@ -31,3 +31,6 @@ import transformers.models.auto.modeling_auto
 import transformers.models.llama.modeling_llama
 import trl.trainer.reward_trainer
 from transformers import AutoModel, AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
+
+gc.freeze()  # children look for garbage among their own objects only
+gc.enable()
