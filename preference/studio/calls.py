@@ -6,6 +6,7 @@ Measured on label-studio 1.23.2 with label-studio-sdk 2.1.2. Safe to use from se
 import json
 import logging
 import threading
+import uuid
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -111,7 +112,19 @@ class StudioCalls:
         """
         return self._repeat(self._patience, _is_untaken, method="POST", path=path, json=body)
 
-    def _repeat(self, patience: float, is_passing: Callable[[BaseException], bool], **request: Any) -> Any:
+    def post_annotation(self, path: str, annotation: Mapping[str, Any]) -> None:
+        """Adds an annotation, once: it is sent again like anything else, and Label Studio refuses a second one with its id (409).
+
+        Raises:
+            StudioError: as with `get`.
+        """
+        named = {**annotation, "unique_id": str(uuid.uuid4())}
+        self._repeat(self._patience, _is_passing, is_done=_is_double, method="POST", path=path, json=named)
+
+    def _repeat(
+        self, patience: float, is_passing: Callable[[BaseException], bool], *,
+        is_done: Callable[[ApiError], bool] = lambda error: False, **request: Any,
+    ) -> Any:  # fmt: skip
         retrying = Retrying(
             retry=retry_if_exception(is_passing),
             wait=_wait,
@@ -123,6 +136,8 @@ class StudioCalls:
         try:
             answer = retrying(self._ask, **request)
         except ApiError as error:
+            if is_done(error):
+                return None
             raise self._explain(error, _texts_of_tasks(request.get("json"))) from error
         except (httpx.HTTPError, json.JSONDecodeError) as error:
             raise StudioUnreachable(
@@ -190,3 +205,7 @@ def _is_untaken(error: BaseException) -> bool:
     if isinstance(error, ApiError):
         return error.status_code in (429, 503)
     return isinstance(error, httpx.ConnectError)
+
+
+def _is_double(error: ApiError) -> bool:
+    return error.status_code == 409

@@ -221,9 +221,9 @@ class LabelStudioProject:
             self._calls.delete(f"api/predictions/{prediction_id}/")
 
     def annotate(self, task_id: int, result: Sequence[dict[str, Any]], *, skip: bool = False, lead_seconds: float = 0) -> None:
-        """Submits one judgement, or a skip with an empty result."""
+        """Submits one judgement, or a skip with an empty result: one, even if Label Studio's answer is lost."""
         judgement = {"result": list(result), "was_cancelled": skip, "lead_time": lead_seconds}
-        self._calls.post(f"api/tasks/{task_id}/annotations/", judgement)
+        self._calls.post_annotation(f"api/tasks/{task_id}/annotations/", judgement)
 
     def store_meta(self, task_id: int, meta: dict[str, Any]) -> None:
         """Replaces a task's meta (all keys); its data stays.

@@ -159,3 +159,15 @@ def test_a_personal_access_token_works_as_well(stack: Stack, project: LabelStudi
     token = call(stack, "POST", "/api/token", json={})["token"]
     settings = Settings.from_environ({**stack.environ, "LABEL_STUDIO_API_KEY": token})
     assert LabelStudioProject(settings, project.id, patience_seconds=5).read()["title"] == "Loop"
+
+
+def test_a_second_annotation_of_one_unique_id_is_refused(stack: Stack, settings: Settings) -> None:
+    """By which `annotate` is repeated, whatever became of the call before."""
+    other = Account(settings).create_project(title="Twice", label_config=LABEL_CONFIG)
+    (task_id,) = other.import_tasks([{"data": {"prompt": "Name a fruit.", "answer1": "A pear.", "answer2": "Fruit."}}])
+    body = {"result": [], "was_cancelled": True, "unique_id": "0d5a0a0e-6c2b-4a6e-9f0a-7f1f5d0c3a11"}
+    call(stack, "POST", f"/api/tasks/{task_id}/annotations/", json=body)
+
+    url, key = f"{stack.url}/api/tasks/{task_id}/annotations/", {"Authorization": f"Token {stack.token}"}
+    assert httpx.post(url, json=body, headers=key, timeout=60).status_code == 409
+    assert other.tasks([task_id])[task_id]["cancelled_annotations"] == 1

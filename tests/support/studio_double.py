@@ -39,6 +39,7 @@ class StudioDouble(StudioRecords):
         self.refuses_keys = False  # as if every token had been revoked, the exchange of a personal one included
         self.page: str | None = None  # what a failure sends in place of JSON
         self._port = 0
+        self._unique_ids: set[str] = set()  # of annotations
         self._answering = threading.Lock()
         double = self
 
@@ -128,6 +129,12 @@ class StudioDouble(StudioRecords):
             answer, handler.close_connection = answer[: len(answer) // 2], True
         handler.wfile.write(answer)
 
+    def _check_is_new(self, annotation: Fields) -> None:
+        if (unique_id := annotation.get("unique_id")) in self._unique_ids:
+            raise Refusal(409, "Annotation with this unique id already exists")
+        if unique_id is not None:
+            self._unique_ids.add(unique_id)
+
     def _authorize(self, path: str, given: str) -> None:
         if self.refuses_keys:
             raise Refusal(401, "Invalid token.")
@@ -182,6 +189,7 @@ class StudioDouble(StudioRecords):
                 return 204, None
             case "POST", "/api/tasks/N/annotations/":
                 found_in(self.tasks, number, "Task")
+                self._check_is_new(body)
                 return 201, self.annotate(number, body["result"], is_skip=body.get("was_cancelled", False))
             case "GET", "/api/ml/":
                 found_in(self.projects, int(query["project"]), "Project")

@@ -7,7 +7,7 @@ from preference.studio.account import Account
 from preference.studio.project import LabelStudioProject
 from preference.studio.task import is_annotated
 from tests.conftest import SettingsFactory
-from tests.support.studio_double import KEY, StudioDouble
+from tests.support.studio_double import CUT, KEY, StudioDouble
 from tests.support.studio_records import LABEL_CONFIG
 
 LAYOUT = LabelingLayout.from_label_config(LABEL_CONFIG)
@@ -188,6 +188,23 @@ def test_annotated_tasks_bring_their_annotations_skips_and_predictions(studio: S
     assert set(tasks[0]["annotations"][0]) == {
         "id", "updated_at", "result", "was_cancelled", "ground_truth", "completed_by", "created_at", "lead_time", "parent_prediction"
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "failures", [[0], [CUT], [CUT, 0, 500]], ids=["before it was taken", "after it was taken", "several times"]
+)
+def test_an_annotation_is_there_once_wherever_its_connection_broke(
+    studio: StudioDouble, project: LabelStudioProject, failures: list[int]
+) -> None:
+    (task_id,) = studio.add_tasks(project.id, {"prompt": "p", "answer1": "a", "answer2": "b"})
+    studio.failures = failures
+
+    project.annotate(task_id, CHOICE)
+
+    assert [made["result"] for made in studio.tasks[task_id]["annotations"]] == [CHOICE]
+    assert studio.failures == []
+    project.annotate(task_id, CHOICE)
+    assert len(studio.tasks[task_id]["annotations"]) == 2, "another one, by the same hand"
 
 
 def test_the_named_tasks_with_annotations_come_in_as_many_requests_as_their_address_allows(
