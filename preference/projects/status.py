@@ -4,8 +4,9 @@ Covered: files that are missing, damaged, of an earlier build, or that may not b
 No version is looked at, so that a status takes a millisecond, however many versions there are.
 """
 
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -112,7 +113,7 @@ class ProjectStatus:
         versions = _tried(problems, Versions(self.folder).all, none)
         if self.champion is not None and self.champion not in versions:
             problems.append(f"the champion {self.champion} is not among the versions; roll back, or promote another one")
-        return replace(self, versions=tuple(versions), problems=tuple(problems))
+        return replace(self, versions=tuple(versions), problems=_named(self.folder, problems))
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,7 @@ def read_project_status(folder: ProjectFolder, trainer: TrainerStatus, *, now: f
         last_round=_tried(problems, lambda: LastRound.read(folder.path), LastRound()),
         requests=_tried(problems, lambda: _requests(folder), ()),
         is_unfinished=_tried(problems, (folder.path / "training" / "round.json").is_file, False),
-        problems=tuple(problems[:1]),  # what spoils one file mostly spoils all, as a folder without permissions does
+        problems=_named(folder, problems),
     )
 
 
@@ -176,6 +177,12 @@ def moment(seconds: float | None) -> datetime | None:
 
 def _requests(folder: ProjectFolder) -> tuple[RequestKind, ...]:
     return tuple(kind for kind in get_args(RequestKind) if kind != "look" and folder.is_requested(kind))
+
+
+def _named(folder: ProjectFolder, problems: Sequence[str]) -> tuple[str, ...]:
+    """Each problem once; the first alone if the folder is none or may not be looked into, which spoils all its files."""
+    can_be_searched = os.access(folder.path, os.X_OK) and folder.path.is_dir()
+    return tuple(dict.fromkeys(problems if can_be_searched else problems[:1]))
 
 
 def _tried(problems: list[str], read: Callable[[], _T], otherwise: _T) -> _T:

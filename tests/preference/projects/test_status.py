@@ -1,3 +1,4 @@
+import shutil
 import signal
 import sys
 import time
@@ -7,7 +8,7 @@ import pytest
 
 from preference.errors import StudioUnreachable
 from preference.projects.folder import ProjectFolder
-from preference.projects.status import read_trainer_status
+from preference.projects.status import read_overview, read_trainer_status
 from preference.projects.status_files import write_next_round
 from preference.projects.trainer_heartbeat import mark_alive
 from preference.studio.project import LabelStudioProject
@@ -155,3 +156,26 @@ def test_what_is_damaged_is_not_known(folder: ProjectFolder, content: bytes) -> 
 
     assert status_of(folder).num_new_judgements is None
     assert status_of(folder).last_round.outcome == ""
+
+
+def test_each_file_that_cannot_be_read_is_named_once(folder: ProjectFolder) -> None:
+    names = ("champion", "waiting.json", "last_round.json")
+    for name in names:
+        (folder.path / name).mkdir()  # root may read what nobody may
+    (folder.path / "versions").rmdir()
+    (folder.path / "versions").touch()
+
+    unread = [f"{folder.path / name} cannot be read (Is a directory); fix or remove it" for name in names]
+    assert list(status_of(folder).problems) == unread
+    assert [f"Project 3: {problem}." for problem in unread] == list(read_overview(folder.path.parent.parent).problems)
+    no_folder = f"{folder.path / 'versions'} cannot be read (Not a directory); fix or remove it"
+    assert list(status_of(folder).with_versions().problems) == [*unread, no_folder]
+
+
+def test_a_project_that_is_no_folder_is_one_problem_and_not_one_a_file(folder: ProjectFolder) -> None:
+    shutil.rmtree(folder.path)
+    folder.path.touch()
+
+    assert status_of(folder).with_versions().problems == (
+        f"{folder.path / 'champion'} cannot be read (Not a directory); fix or remove it",
+    )
