@@ -178,7 +178,8 @@ def _some(folders: list[ProjectFolder], settings: Settings) -> list[ProjectFolde
 def _trainer(settings: Settings) -> TrainerStatus:
     """How the trainer stands; if none is running, what one with these settings would go by."""
     trainer = read_trainer_status(settings.model_dir)
-    num_needed = settings.training.min_new_pairs if trainer.num_needed is None else trainer.num_needed
+    num_needed = trainer.num_needed if trainer.is_running else None
+    num_needed = settings.training.min_new_pairs if num_needed is None else num_needed
     return replace(trainer, schedule=trainer.schedule or settings.training.train_schedule, num_needed=num_needed)
 
 

@@ -23,7 +23,7 @@ _FRESH_SECONDS = 600.0  # a filler that is at work writes about once a batch
 
 @dataclass(frozen=True)
 class TrainerStatus:
-    """Whether a trainer is running, and what it goes by; the latter is not known unless one is."""
+    """Whether a trainer is running, and what it goes by; of one that ended, only `num_needed` is known."""
 
     is_running: bool = False
     silent_seconds: float | None = None  # since one last marked itself as alive
@@ -128,9 +128,9 @@ class Overview:
 def read_trainer_status(model_dir: Path, *, now: float | None = None) -> TrainerStatus:
     """How the trainer on MODEL_DIR stands."""
     silent = seconds_since_alive(model_dir, now=now)
-    if silent is None or silent >= ALIVE_SECONDS:
-        return TrainerStatus(silent_seconds=silent)
     next_round = _tried([], lambda: NextRound.read(model_dir), NextRound())
+    if silent is None or silent >= ALIVE_SECONDS:
+        return TrainerStatus(silent_seconds=silent, num_needed=next_round.min_new_pairs)
     return TrainerStatus(True, silent, next_round.schedule, next_round.at, next_round.min_new_pairs)
 
 

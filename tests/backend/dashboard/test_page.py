@@ -87,6 +87,10 @@ def test_the_next_round_says_what_keeps_it(models: Path) -> None:
     (models / "trainer.alive").touch()
     assert next_round() == "training since 21 Nov 2026, 03:00 UTC"
     os.utime(models / "trainer.alive", (1, 1))
+    assert next_round() == "no trainer start pairloop-trainer run ; judgements missing when one last looked: 12"
+    write_counts(folder, 61)
+    assert next_round().endswith("; judgements missing when one last looked: 0")
+    (models / "next_round.json").unlink()
     assert next_round() == "no trainer start pairloop-trainer run"
 
 
