@@ -55,13 +55,13 @@ class ProjectView:
 
     @property
     def followed(self) -> list[tuple[str, Share]]:
-        """How often suggestions are followed, in all and by the version that suggested."""
+        """How often suggestions are followed, in all and by the version that suggested; nothing if no share is known."""
         followed = self.latest.report.suggestions if self.latest else None
         if followed is None:
             return []
         versions = list(followed.versions.items())[-_SHOWN_SUGGESTERS:]
         shares = [("", followed), *((f"suggested by: {version}", share) for version, share in versions)]
-        return [(name, share) for name, share in shares if share.value is not None]
+        return shares if any(share.value is not None for _, share in shares) else []
 
     @property
     def effect(self) -> SuggestionEffect | None:

@@ -4,9 +4,9 @@ The names of the fields are the keys of card.json. Each can be read from a file 
 """
 
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from preference.tolerant import (
     Count,
@@ -193,12 +193,17 @@ class SuspectLabel:
     link: Known[WebAddress] = None
 
 
+def _unknown_if_null(value: Any) -> Any:
+    return Share() if value is None else value
+
+
 @dataclass(frozen=True)
 class Followed(Share):
     """How often people who saw a suggestion chose its side."""
 
     num_without: Known[Count] = None  # judgements without a suggestion
-    versions: Items[Share] = field(default_factory=dict)  # by the version that suggested
+    # By the version that suggested.
+    versions: Items[Annotated[Share, BeforeValidator(_unknown_if_null)]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

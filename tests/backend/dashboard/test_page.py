@@ -226,6 +226,28 @@ def test_judgements_with_and_without_a_suggestion_stand_side_by_side(models: Pat
     assert "This version, where nothing was suggested 81.1 % 70.0 to 90.0 %" in shown.words
 
 
+def test_shares_of_too_few_judgements_are_not_known_and_no_damage(models: Path) -> None:
+    few = {"value": None, "interval": None, "count": 3}
+    group = {"num_judgements": 3, "model_side": few, "majority": None, "left_rate": few, "lead_seconds": None}
+    share = {"value": 0.625, "interval": [0.5, 0.75], "count": 48}
+    figures = {
+        "suggestions": {
+            **share,
+            "versions": {"v1-20261101-000000": None, "v2-20261102-000000": few, "v3-20261103-000000": share},
+        },
+        "suggestion_effect": {"with_suggestion": {**group, "model_side": share}, "without": group, "moves": few, "warning": None},
+    }
+    change_card(models, lambda card: card["report"].update(figures))
+
+    words = page(client_on(models)).words
+
+    assert "is damaged" not in words
+    assert "suggested by: v1-20261101-000000 not known yet suggested by: v2-20261102-000000 not known yet of 3" in words
+    assert "Choose the model's side 62.5 % not known yet" in words
+    assert "Agree with the majority not known yet not known yet" in words
+    assert "Median time not known yet not known yet They move people by not known yet" in words
+
+
 def test_what_people_did_is_told_by_the_newest_round_whatever_became_of_its_version(models: Path) -> None:
     folder = ProjectFolder(models, PROJECT)
     Versions(folder).promote(Versions(folder).all()[0], by="hand")
