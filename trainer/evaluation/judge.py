@@ -25,6 +25,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from preference.labelling.pairs import PreferencePair, num_votes
+from preference.report_card.card import ReportCard
 from preference.report_card.figures import JudgedFigures, RuleFigures
 from preference.reward_model.model import RewardModel
 from trainer.evaluation.baselines import baselines
@@ -35,6 +36,24 @@ MIN_HOLDOUT = 8
 MAX_DEBT = 0.05  # of accuracy
 _NOISE = 0.05  # a p-value below it is no noise
 _GROWTH = 1.1
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedChampion:
+    """What a challenger is judged beside: the version that is served."""
+
+    model: RewardModel
+    card: ReportCard | None  # None if it is damaged
+
+    @property
+    def num_train_pairs(self) -> int:
+        """What it trained on; 0 if that is not known, so that a challenger's data count as grown."""
+        return (self.card.num_train_pairs if self.card else None) or 0
+
+    @property
+    def accuracy_debt(self) -> float:
+        """The accuracy that promotions within noise gave away since the best version."""
+        return self.card.metrics.accuracy_debt if self.card else 0.0
 
 
 @dataclass(frozen=True)
@@ -50,30 +69,24 @@ class Verdict:
 
 def judge(
     challenger: RewardModel,
-    champion: RewardModel | None,
+    champion: LoadedChampion | None,
     holdout: Sequence[PreferencePair],
     *,
     train: Sequence[PreferencePair],
-    num_train_before: int | None,
-    accuracy_debt: float = 0.0,
     seed: int = 0,
 ) -> Verdict:
-    """The verdict on a challenger that was trained on `train`.
-
-    `holdout`: one pair for each comparison. `num_train_before`, `accuracy_debt`: of the champion's card; if the number of its
-    training pairs is None, the data counts as grown.
-    """
+    """The verdict on a challenger that was trained on `train`. `holdout`: one pair for each comparison."""
     rewards = score_pairs(challenger, holdout)
-    before = score_pairs(champion, holdout) if champion is not None else None
+    before = score_pairs(champion.model, holdout) if champion is not None else None
     metrics = _measure(rewards, before, train, holdout, seed=seed)
     refusal = _unfit(rewards) or _no_evidence(holdout) or _below_baselines(metrics)
     if refusal:
         promoted, reason = False, refusal
-    elif before is None:
+    elif champion is None:
         promoted, reason = True, f"{_beside_baseline(metrics)}, and there was no champion"
     else:
-        debt = round(max(0.0, accuracy_debt - _known(metrics.gain)), 4)
-        promoted, reason = _against_champion(metrics, num_votes(train), num_train_before or 0, debt)
+        debt = round(max(0.0, champion.accuracy_debt - _known(metrics.gain)), 4)
+        promoted, reason = _against_champion(metrics, num_votes(train), champion.num_train_pairs, debt)
         if promoted:
             metrics = replace(metrics, accuracy_debt=debt)
     return Verdict(promoted, reason, metrics, rewards, before)

@@ -10,7 +10,7 @@ from preference.labelling.pairs import PreferencePair
 from preference.report_card.card import ReportCard
 from preference.report_card.figures import CurvePoint, ReportFigures
 from preference.reward_model.model import RewardModel
-from trainer.evaluation.judge import Verdict
+from trainer.evaluation.judge import LoadedChampion, Verdict
 from trainer.reporting.annotators import judgements_of, left_rate, people_figures
 from trainer.reporting.figures import (
     confidences,
@@ -41,8 +41,7 @@ class EarlierVersions:
     """The versions that are known when a round is reported."""
 
     cards: Sequence[ReportCard]  # of all that can be read
-    champion: RewardModel | None  # None without one, and if it cannot be loaded
-    champion_card: ReportCard | None
+    champion: LoadedChampion | None  # None without one, and if it cannot be loaded
     load: Callable[[str], RewardModel]  # gives one of them, or raises PairloopError
 
 
@@ -66,8 +65,8 @@ def report_figures(
     if rewards is not None and not np.isfinite(rewards.gaps).all():
         rewards = None
     later = None
-    if earlier.champion is not None and earlier.champion_card is not None:
-        later = prequential(every, earlier.champion, earlier.champion_card)
+    if earlier.champion is not None and earlier.champion.card is not None:
+        later = prequential(every, earlier.champion.model, earlier.champion.card)
     num_ties = sum(made.outcome == "tie" for made in judgements)
     return ReportFigures(
         people=people_figures(judgements),

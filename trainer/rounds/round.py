@@ -19,11 +19,10 @@ from preference.report_card.card import ReportCard
 from preference.report_card.figures import ReportFigures
 from preference.reward_model.feature_cache import prune_features
 from preference.reward_model.feature_extractor import Extractors
-from preference.reward_model.model import RewardModel
 from preference.reward_model.probe import take_probe
 from preference.settings import Settings
 from preference.studio.project import LabelStudioProject
-from trainer.evaluation.judge import Verdict, judge
+from trainer.evaluation.judge import LoadedChampion, Verdict, judge
 from trainer.reporting.learning_curve import learning_curve
 from trainer.reporting.model_card import model_card
 from trainer.reporting.picture_files import draw_pictures
@@ -77,7 +76,7 @@ class _Challenge:
     reading: Reading
     snapshot: Snapshot
     trained: TrainingResult
-    champion: RewardModel | None
+    champion: LoadedChampion | None
 
 
 def _round(context: RoundContext) -> Round:
@@ -113,23 +112,24 @@ def _train(context: RoundContext, snapshot: Snapshot, draft: Path, start: Path |
     return train_challenger(snapshot.pairs, RECIPES[settings.training.recipe], draft, training, workspace)
 
 
-def _load_champion(context: RoundContext) -> RewardModel | None:
+def _load_champion(context: RoundContext) -> LoadedChampion | None:
     if context.champion is None:
         return None
     try:
-        return context.load(context.champion)
+        return LoadedChampion(context.load(context.champion), context.champion_card)
     except PairloopError as error:
         logger.warning("the champion %s cannot be loaded, so the challenger is judged without it: %s", context.champion, error)
         return None
 
 
 def _judge(context: RoundContext, challenge: _Challenge) -> Verdict:
-    card = context.champion_card if challenge.champion is not None else None
     verdict = judge(
-        challenge.trained.model, challenge.champion, challenge.reading.holdout, train=challenge.snapshot.pairs,
-        num_train_before=card.num_train_pairs if card else None, accuracy_debt=card.metrics.accuracy_debt if card else 0.0,
+        challenge.trained.model,
+        challenge.champion,
+        challenge.reading.holdout,
+        train=challenge.snapshot.pairs,
         seed=context.settings.seed,
-    )  # fmt: skip
+    )
     if context.champion is None or challenge.champion is not None:
         return verdict
     reason = verdict.reason.replace("there was no champion", f"the champion {context.champion} cannot be loaded")
@@ -170,7 +170,7 @@ def _figures(context: RoundContext, challenge: _Challenge, verdict: Verdict) -> 
         trained.model,
         verdict,
         pairs=RoundPairs(snapshot.pairs, reading.holdout, reading.votes, snapshot.dropped, trained.gaps),
-        earlier=EarlierVersions(context.cards, challenge.champion, context.champion_card, context.load),
+        earlier=EarlierVersions(context.cards, challenge.champion, context.load),
         learning_curve=curve,
         project_url=f"{context.settings.studio.page}/projects/{context.project.id}",
     )

@@ -6,21 +6,27 @@ import numpy as np
 import pytest
 
 from preference.labelling.pairs import PreferencePair, majority
+from preference.report_card.card import ReportCard
 from preference.report_card.figures import Comparison, JudgedFigures, Share
 from preference.reward_model.model import RewardModel
 from tests.support.known_rewards import KnowsRewards, holdout, model
 from trainer.evaluation.intervals import compare, share, wilson
-from trainer.evaluation.judge import MAX_DEBT, MIN_HOLDOUT, Verdict
+from trainer.evaluation.judge import MAX_DEBT, MIN_HOLDOUT, LoadedChampion, Verdict
 from trainer.evaluation.judge import judge as judge_on
 from trainer.evaluation.pair_rewards import score_pairs
 
 
-def judge(challenger: RewardModel, champion: RewardModel | None, pairs: Sequence[PreferencePair], **options: Any) -> Verdict:
+def judge(
+    challenger: RewardModel, champion: RewardModel | None, pairs: Sequence[PreferencePair], *, num_train_before: int | None = 50,
+    accuracy_debt: float = 0.0, **options: Any,
+) -> Verdict:  # fmt: skip
     """A verdict on a challenger that trained on 100 pairs like the held-out ones; its champion had 50."""
     train = [PreferencePair(f"train {i} {pair.prompt}", pair.chosen, pair.rejected) for i, pair in enumerate([*pairs] * 100)][
         :100
     ]
-    return judge_on(challenger, champion, pairs, **{"train": train, "num_train_before": 50, **options})
+    card = ReportCard(num_train_pairs=num_train_before, metrics=JudgedFigures(accuracy_debt=accuracy_debt))
+    before = None if champion is None else LoadedChampion(champion, card)
+    return judge_on(challenger, before, pairs, **{"train": train, **options})
 
 
 def test_too_few_held_out_pairs_are_no_evidence() -> None:
@@ -157,7 +163,10 @@ def test_a_more_accurate_challenger_wins_on_the_same_data() -> None:
 def test_a_champion_whose_training_data_are_not_known_counts_as_one_with_less() -> None:
     pairs = holdout(10, num_longer=4)
 
-    assert judge(model(pairs, right=range(9)), model(pairs, right=range(9)), pairs, num_train_before=None).promoted
+    equal = model(pairs, right=range(9))
+    assert judge(equal, equal, pairs, num_train_before=None).promoted
+    train = [PreferencePair("train", "chosen", "rejected")]
+    assert judge_on(equal, LoadedChampion(equal, None), pairs, train=train).promoted, "its card is damaged"
 
 
 def test_equal_rewards_are_not_right() -> None:

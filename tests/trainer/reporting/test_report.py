@@ -30,7 +30,7 @@ from tests.support.cards import CARD, REPORT
 from tests.support.known_rewards import KnowsRewards, holdout, model
 from tests.support.suggestions import Annotators, blind, raise_missing
 from trainer.evaluation.intervals import share
-from trainer.evaluation.judge import judge
+from trainer.evaluation.judge import LoadedChampion, judge
 from trainer.reporting.model_card import model_card
 from trainer.reporting.picture_files import Picture
 from trainer.reporting.report import EarlierVersions, RoundPairs, report_figures
@@ -55,10 +55,11 @@ def figures(num_pairs: int = 30, *, challenger: KnowsRewards | None = None, **op
     held = votes_on(holdout(num_pairs, num_longer=num_pairs // 2), first_id=500)
     train = votes_on([PreferencePair(f"train {i}", f"right {i}", f"wrong {i} at length") for i in range(60)])
     challenger = challenger or model(held, right=range(num_pairs - 5))
-    champion = KnowsRewards({**model(held, right=range(num_pairs - 8)).rewards, **model(train, right=range(40)).rewards})
-    verdict = judge(challenger, champion, held, train=train, num_train_before=30)
+    known = KnowsRewards({**model(held, right=range(num_pairs - 8)).rewards, **model(train, right=range(40)).rewards})
+    champion = LoadedChampion(known, HISTORY[0])
+    verdict = judge(challenger, champion, held, train=train)
     pairs = RoundPairs(train, held, held, Counter(skipped=2, tie=1), np.array([-5.0, *[2.0] * 59]))
-    earlier = EarlierVersions(HISTORY, champion, HISTORY[0], raise_missing)
+    earlier = EarlierVersions(HISTORY, champion, raise_missing)
     found = report_figures(
         challenger,
         verdict,
@@ -124,7 +125,7 @@ def test_the_report_scores_nothing_with_the_challenger_again() -> None:
 
 
 def test_a_first_round_has_no_champion_to_speak_of() -> None:
-    found = figures(champion=None, champion_card=None, cards=[])
+    found = figures(champion=None, cards=[])
 
     assert (found.prequential, found.versions) == (None, ())
 
@@ -136,13 +137,13 @@ def test_all_ties_leave_figures_that_are_none() -> None:
         for side in ("left", "right")
     ]
     challenger = model(ties, right=range(20))
-    verdict = judge(challenger, None, [], train=ties, num_train_before=None)
+    verdict = judge(challenger, None, [], train=ties)
 
     found = report_figures(
         challenger,
         verdict,
         pairs=RoundPairs(ties, [], [], {}, np.zeros(40)),
-        earlier=EarlierVersions([], None, None, raise_missing),
+        earlier=EarlierVersions([], None, raise_missing),
         project_url="",
     )
 
@@ -167,9 +168,11 @@ def test_rewards_that_are_no_numbers_leave_figures_that_are_none() -> None:
 def full_card(**changes: Any) -> ReportCard:
     held = holdout(30, num_longer=15)
     verdict = judge(
-        model(held, right=range(25)), model(held, right=range(24)), held,
-        train=[PreferencePair(f"train {i}", f"right {i}", f"wrong {i} at length") for i in range(60)], num_train_before=30,
-    )  # fmt: skip
+        model(held, right=range(25)),
+        LoadedChampion(model(held, right=range(24)), CARD),
+        held,
+        train=[PreferencePair(f"train {i}", f"right {i}", f"wrong {i} at length") for i in range(60)],
+    )
     return dataclasses.replace(
         CARD, metrics=verdict.metrics, reason=verdict.reason, report=figures(), compared_with="v2-20261102-000000",
         dropped={"skipped": 2}, **changes,
