@@ -23,8 +23,7 @@ def import_prompts(project: LabelStudioProject, settings: Settings, path: Path, 
     """
     folder = ProjectFolder(settings.model_dir, project.id)
     with local_generator(settings, project.id) as bench:
-        champion = bench.champions.of(project.id)
-        work = Import(project, folder, settings, champion=champion, scheduler=bench.scheduler)
+        work = Import.open(project, folder, bench)
         prompts = PromptFile(path, work.layout)
         num_rows = len(prompts)
         console.print(f"{path}: {num_rows} prompts; reading those that project {project.id} holds")

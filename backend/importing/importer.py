@@ -17,21 +17,19 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from typing import Any
+from typing import Any, Self
 
 from filelock import FileLock, Timeout
 
 from backend.filling.answer_rules import META_KEY, AnswerRules, Attempt, Draft
+from backend.filling.workbench import Workbench
 from backend.generators.jobs import WrittenAnswers
-from backend.generators.scheduler import Scheduler
 from backend.scoring.candidate_scores import candidate_scores
-from backend.scoring.champion import Champion
 from backend.scoring.predictions import predict_tasks, still_wanted
 from preference.atomic_files import write_whole, writing
 from preference.errors import RegistryError, StudioError, StudioUnreachable
 from preference.labelling.label_config import LabelingLayout
 from preference.projects.folder import ProjectFolder
-from preference.settings import Settings
 from preference.studio.project import LabelStudioProject
 from preference.studio.task import Task
 
@@ -46,20 +44,31 @@ class Import:
     """One import into one project; `counts` holds the tasks `imported`, and why others were not, or have no answers."""
 
     def __init__(
-        self, project: LabelStudioProject, folder: ProjectFolder, settings: Settings, *, champion: Champion, scheduler: Scheduler,
+        self, project: LabelStudioProject, layout: LabelingLayout, folder: ProjectFolder, bench: Workbench, *,
         settle_seconds: float = 30.0,
     ) -> None:  # fmt: skip
         """`settle_seconds`: how long Label Studio may take to store tasks whose import it did not acknowledge."""
         self.counts: Counter[str] = Counter()
-        self.layout = LabelingLayout.from_label_config(project.read()["label_config"])
-        self._project, self._folder, self._champion, self._scheduler = project, folder, champion, scheduler
-        self._answering, self._settings = AnswerRules(self.layout, settings, scheduler.generator), settings
+        self.layout = layout
+        self._project, self._folder, self._settings = project, folder, bench.settings
+        self._champion, self._scheduler = bench.champions.of(project.id), bench.scheduler
+        self._answering = AnswerRules(layout, bench.settings, bench.scheduler.generator)
         self._known: set[bytes] = set()  # digests of the prompts that the project holds, or soon will
         self._settle_seconds = settle_seconds
         self._last_id = 0
         self._writing: dict[Future[WrittenAnswers], Attempt] = {}
         self._drafts: list[Draft] = []
         self._sent_at = time.monotonic()
+
+    @classmethod
+    def open(cls, project: LabelStudioProject, folder: ProjectFolder, bench: Workbench, *, settle_seconds: float = 30.0) -> Self:
+        """The import into a project, after its label config was read.
+
+        Raises:
+            StudioError, LayoutError: the project cannot be read, or its label config does not fit.
+        """
+        layout = LabelingLayout.from_label_config(project.read()["label_config"])
+        return cls(project, layout, folder, bench, settle_seconds=settle_seconds)
 
     def run(self, rows: Iterable[dict[str, Any]], *, on_progress: Callable[[], None] = lambda: None) -> None:
         """Imports each row, which is a task's data, unless its prompt is there; `on_progress` is called now and then.

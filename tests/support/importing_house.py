@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from backend.generators.scheduler import Scheduler
 from backend.importing.importer import Import
 from preference.studio.task import Task
 from tests.support.filling_house import EMPTY, House
@@ -46,11 +47,9 @@ class Unsteady(StudioDouble):
         return super()._list_tasks(query)
 
 
-def begin(house: House, **changes: Any) -> Import:
+def begin(house: House, *, scheduler: Scheduler | None = None, settle_seconds: float = 0.3) -> Import:
     """An import of a new process, which hardly waits for what Label Studio may still be storing."""
-    champion = house.champions.of(house.project_id)
-    parts: dict[str, Any] = {"champion": champion, "scheduler": house.scheduler(), "settle_seconds": 0.3, **changes}
-    return Import(house.project(), house.folder, house.settings, **parts)
+    return Import.open(house.project(), house.folder, house.bench(scheduler), settle_seconds=settle_seconds)
 
 
 def bring(house: House, rows: Iterable[Task], **changes: Any) -> Counter[str]:

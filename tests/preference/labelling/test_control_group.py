@@ -270,9 +270,8 @@ def test_a_filler_that_has_just_started_asks_for_the_scores_of_open_tasks(house:
 
 def test_an_import_suggests_nothing_to_it(house: House, tiny_base: Path) -> None:
     version = house.promote(tiny_base, weight=1)
-    parts: dict[str, Any] = {"champion": house.champions.of(house.project_id), "scheduler": house.scheduler()}
 
-    Import(house.project(), house.folder, house.settings, **parts).run({"prompt": f"Prompt {n}", **EMPTY} for n in range(150))
+    Import.open(house.project(), house.folder, house.bench()).run({"prompt": f"Prompt {n}", **EMPTY} for n in range(150))
 
     assert len(house.studio.tasks) == 150 and is_shown_right(house, version)
 
@@ -281,10 +280,9 @@ def test_an_import_whose_predictions_fail_leaves_them_to_the_filler(
     house: House, tiny_base: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     version = house.promote(tiny_base, weight=1)
-    parts: dict[str, Any] = {"champion": house.champions.of(house.project_id), "scheduler": house.scheduler()}
     house.at(f"POST /api/projects/{house.project_id}/import/predictions", lambda: house.studio.failures.append(400))
 
-    Import(house.project(), house.folder, house.settings, **parts).run({"prompt": f"Prompt {n}", **EMPTY} for n in range(20))
+    Import.open(house.project(), house.folder, house.bench()).run({"prompt": f"Prompt {n}", **EMPTY} for n in range(20))
 
     assert not predictions(house, version)
     (warning,) = warnings_of(caplog)
