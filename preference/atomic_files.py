@@ -1,9 +1,10 @@
-"""Files that are replaced whole: after a crash of the machine each is the old one or the new one, never half of either."""
+"""Files that are replaced whole, and folders that appear whole: after a crash of the machine there is never half of one."""
 
 import errno
 import glob
 import os
 import re
+import shutil
 import time
 import uuid
 from collections.abc import Iterator
@@ -53,6 +54,30 @@ def replacing(path: Path, *, is_durable: bool = True, is_private: bool = False, 
         raise
     if is_durable:
         sync(path.parent)
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """A temporary neighbour, to be made and filled, which becomes `path` unless something is raised; it outlives a crash of the machine.
+
+    One writer at a time, which a lock must warrant: what killed ones left beside `path` is deleted.
+
+    Raises:
+        OSError: the folder above is not writable, the disk is full, or `path` is there; nothing remains.
+    """
+    for leftover in path.parent.glob(".unfinished-*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    temporary = path.with_name(f".unfinished-{uuid.uuid4().hex}")
+    try:
+        yield temporary
+        for written in temporary.rglob("*"):
+            sync(written)
+        sync(temporary)
+        temporary.rename(path)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    sync(path.parent)
 
 
 def sync(path: Path) -> None:

@@ -2,9 +2,7 @@
 
 import io
 import logging
-import shutil
 import threading
-import uuid
 from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ from filelock import FileLock
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
+from preference.atomic_files import new_folder
 from preference.errors import ModelError
 from preference.models.files import EMBEDDED, EMBEDDED_TITLE, cannot_be_loaded, embedded_package, fingerprint
 
@@ -85,15 +84,9 @@ def _embedded_folder(model_dir: Path) -> Path:
         if not (folder / "config.json").is_file():
             logger.info("converting the embedded model %s to safetensors, once", EMBEDDED_TITLE)
             source = next(package.glob("*.gguf"))
-            for leftover in folder.parent.glob(".unfinished-*"):  # of a conversion that was killed
-                shutil.rmtree(leftover, ignore_errors=True)
-            temporary = folder.parent / f".unfinished-{uuid.uuid4().hex}"
-            try:
-                with redirect_stderr(io.StringIO()):  # transformers draws bars while it reads GGUF, whatever its settings
-                    _convert(source, temporary)
-                temporary.rename(folder)
-            finally:
-                shutil.rmtree(temporary, ignore_errors=True)
+            # transformers draws bars while it reads GGUF, whatever its settings.
+            with new_folder(folder) as temporary, redirect_stderr(io.StringIO()):
+                _convert(source, temporary)
     return folder
 
 

@@ -13,13 +13,12 @@ import dataclasses
 import logging
 import re
 import shutil
-import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from preference.atomic_files import sync, write_whole
+from preference.atomic_files import new_folder, write_whole
 from preference.errors import RegistryError
 from preference.projects.folder import ProjectFolder
 from preference.projects.promotions import (
@@ -99,25 +98,17 @@ class Versions:
             number = max((_number(path.name) for path in self._path.iterdir() if _VERSION.fullmatch(path.name)), default=0) + 1
             version = f"v{number}-{now:%Y%m%d-%H%M%S}"
             card = dataclasses.replace(card, version=version, created_at=now.isoformat(timespec="seconds"))
-            for leftover in self._path.glob(".unfinished-*"):
-                shutil.rmtree(leftover, ignore_errors=True)
-            temporary = self._path / f".unfinished-{uuid.uuid4().hex}"
             try:
-                shutil.copytree(draft, temporary, ignore=shutil.ignore_patterns(PROMOTIONS))
-                temporary.chmod(self._path.stat().st_mode)  # a round's scratch folder is its user's alone (0700)
-                write_whole(temporary / "card.json", card.to_json())
-                for path in temporary.rglob("*"):
-                    sync(path)
-                sync(temporary)
-                temporary.rename(self._path / version)
+                with new_folder(self._path / version) as temporary:
+                    shutil.copytree(draft, temporary, ignore=shutil.ignore_patterns(PROMOTIONS))
+                    temporary.chmod(self._path.stat().st_mode)  # a round's scratch folder is its user's alone (0700)
+                    write_whole(temporary / "card.json", card.to_json())
             except OSError as error:
-                shutil.rmtree(temporary, ignore_errors=True)
                 # copytree gathers what went wrong into one error: (source, target, why) of each file.
                 reason = error.strerror or (error.args[0][0][2] if isinstance(error, shutil.Error) else str(error))
                 raise RegistryError(
                     f"A new version cannot be written to {self._path} ({reason}); free some space, or fix what that names. The champion stays."
                 ) from error
-            sync(self._path)
         return version
 
     # The champion

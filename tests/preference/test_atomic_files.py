@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 from filelock import FileLock
 
-from preference.atomic_files import replacing, write_whole
+from preference.atomic_files import new_folder, replacing, write_whole
 from preference.errors import TrainingError
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import Versions
@@ -84,6 +84,29 @@ def test_what_raises_while_a_file_is_replaced_leaves_the_old_one_and_nothing_els
         raise ValueError("half")
 
     assert [(found.name, found.read_text()) for found in tmp_path.iterdir()] == [(path.name, "old")]
+
+
+def test_a_folder_appears_whole_and_what_killed_writers_left_of_others_goes(tmp_path: Path) -> None:
+    (tmp_path / ".unfinished-0123").mkdir()
+    (tmp_path / ".unfinished-0123" / "half").touch()
+
+    with new_folder(tmp_path / "model") as temporary:
+        (temporary / "weights").mkdir(parents=True)
+        (temporary / "weights" / "first").write_text("1")
+        assert [path.name for path in tmp_path.iterdir()] == [temporary.name]
+
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+    assert (tmp_path / "model" / "weights" / "first").read_text() == "1"
+
+
+@pytest.mark.parametrize("raised", [ValueError, KeyboardInterrupt])
+def test_what_raises_while_a_folder_is_filled_leaves_nothing(tmp_path: Path, raised: type[BaseException]) -> None:
+    with pytest.raises(raised), new_folder(tmp_path / "model") as temporary:
+        temporary.mkdir()
+        (temporary / "half").touch()
+        raise raised
+
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_private_file_is_its_user_s_alone_from_the_first_byte_on(tmp_path: Path) -> None:
