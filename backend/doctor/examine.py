@@ -14,7 +14,8 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from backend.doctor.check import Finding, run_checks
-from backend.doctor.installation_checks import INSTALLATION_CHECKS, Installation
+from backend.doctor.installation import Installation
+from backend.doctor.installation_checks import INSTALLATION_CHECKS
 from backend.doctor.project_checks import PROJECT_CHECKS, Examined
 from backend.doctor.version_checks import VERSION_CHECKS
 from preference.certificates import certificates

@@ -17,12 +17,13 @@ import httpx
 from backend.connecting.default_label_config import has_no_config
 from backend.connecting.links import Links, hook_address, hook_faults, lacks_auth, reach_problem, read_links
 from backend.doctor.check import Check, CheckFailed
-from backend.doctor.installation_checks import SETUP_SECONDS, Installation
+from backend.doctor.installation import Installation
 from preference.errors import LayoutError, StudioError, StudioNotFound
 from preference.labelling.label_config import LabelingLayout
 from preference.projects.folder import ProjectFolder
 from preference.studio.project import LabelStudioProject
 
+_SETUP_SECONDS = 3.0  # what Label Studio waits for an answer
 _SSRF = (
     "if Label Studio refuses that as a private address, start it with SSRF_PROTECTION_ENABLED=false and ML_BLOCK_LOCAL_IP=false"
 )
@@ -107,9 +108,9 @@ def _setup(examined: Examined) -> str:
     except (httpx.HTTPError, ValueError, KeyError, AttributeError) as error:
         raise CheckFailed(f"/setup fails ({type(error).__name__})", "look into the backend's log") from None
     examined.is_shared = _trace(examined.folder) != before
-    if seconds >= SETUP_SECONDS:
+    if seconds >= _SETUP_SECONDS:
         raise CheckFailed(
-            f"/setup took {seconds:.1f} s; Label Studio waits {SETUP_SECONDS:.0f} s",
+            f"/setup took {seconds:.1f} s; Label Studio waits {_SETUP_SECONDS:.0f} s",
             "give the backend's machine less to do, or put MODEL_DIR on a faster disk",
         )
     return f"/setup in {1000 * seconds:.0f} ms"
