@@ -11,7 +11,8 @@ from preference.projects.status import ProjectStatus
 from preference.projects.versions import Versions
 from preference.report_card.card import ReportCard
 from preference.report_card.charts import Chart, charts_of
-from preference.report_card.figures import RuleFigures, Share, SuggestionEffect
+from preference.report_card.figures import RuleFigures, SuggestionEffect
+from preference.report_card.shares import Share
 from preference.settings import Settings
 
 _SHOWN_ROUNDS, _SHOWN_SUGGESTERS = 8, 15

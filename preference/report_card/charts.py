@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 
 from preference.formatting import between, per_cent, short
 from preference.report_card.card import ReportCard
-from preference.report_card.figures import CurvePoint, JudgedFigures, LengthFigures, Reliability, Share, VersionRow
+from preference.report_card.figures import CurvePoint, JudgedFigures, LengthFigures, Reliability, VersionRow
+from preference.report_card.shares import Share
 from preference.report_card.svg import (
     BOTTOM,
     HEIGHT,

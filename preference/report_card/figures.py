@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
+from preference.report_card.shares import Median, Share, ShareDifference
 from preference.tolerant import (
     Count,
     Difference,
@@ -18,40 +19,12 @@ from preference.tolerant import (
     Known,
     Number,
     Part,
-    Range,
     Rows,
     Text,
     WebAddress,
     Words,
     otherwise,
 )
-
-
-@dataclass(frozen=True)
-class Share:
-    """A share, its 95 % interval, and of how many it is."""
-
-    value: Known[Part] = None
-    interval: Known[Interval] = None
-    count: Known[Count] = None
-
-
-@dataclass(frozen=True)
-class Median:
-    """The middle of several numbers, its 95 % interval, and of how many it is."""
-
-    value: Known[Number] = None
-    interval: Known[Range] = None
-    count: Known[Count] = None
-
-
-@dataclass(frozen=True)
-class ShareDifference:
-    """How much larger one share is than another, -1..1, its 95 % interval, and the smaller count of the two."""
-
-    value: Known[Difference] = None
-    interval: Known[DifferenceInterval] = None
-    count: Known[Count] = None
 
 
 @dataclass(frozen=True)

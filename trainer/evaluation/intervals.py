@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binom, binomtest
 
-from preference.report_card.figures import Comparison, Median, Share
+from preference.report_card.figures import Comparison
+from preference.report_card.shares import Median, Share
 
 Array = NDArray[np.float64]
 _NUM_DRAWS = 4000

@@ -12,7 +12,8 @@ from scipy.stats import binomtest
 
 from preference.labelling.pairs import PreferencePair
 from preference.labelling.results import Side
-from preference.report_card.figures import AnnotatorFigures, People, Share
+from preference.report_card.figures import AnnotatorFigures, People
+from preference.report_card.shares import Share
 from trainer.evaluation.intervals import share
 
 MIN_SHARED = 5  # comparisons judged by several; with fewer, agreement is None

@@ -10,7 +10,8 @@ from scipy.stats import pearsonr, spearmanr
 
 from preference.labelling.pairs import PreferencePair, normalised
 from preference.report_card.card import ReportCard
-from preference.report_card.figures import Bin, Followed, LaterAccuracy, LengthFigures, Reliability, Share, VersionRow
+from preference.report_card.figures import Bin, Followed, LaterAccuracy, LengthFigures, Reliability, VersionRow
+from preference.report_card.shares import Share
 from preference.reward_model.model import RewardModel
 from trainer.evaluation.intervals import Array, share, wilson
 from trainer.evaluation.pair_rewards import Rewards, score_pairs

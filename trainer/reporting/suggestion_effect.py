@@ -27,7 +27,8 @@ from preference.errors import PairloopError
 from preference.labelling.pairs import PreferencePair, normalised
 from preference.labelling.results import Side
 from preference.report_card.card import ReportCard
-from preference.report_card.figures import ControlAccuracy, JudgementGroup, ShareDifference, SuggestionEffect
+from preference.report_card.figures import ControlAccuracy, JudgementGroup, SuggestionEffect
+from preference.report_card.shares import ShareDifference
 from preference.reward_model.model import RewardModel
 from trainer.evaluation.intervals import Array, middle, share
 from trainer.reporting.annotators import Judgement, judgements_of, left_rate, outcomes_by_task

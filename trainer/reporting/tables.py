@@ -12,14 +12,12 @@ from preference.report_card.figures import (
     ControlAccuracy,
     JudgementGroup,
     LengthFigures,
-    Median,
     People,
     Reliability,
     ReportFigures,
     RuleFigures,
-    Share,
-    ShareDifference,
 )
+from preference.report_card.shares import Median, Share, ShareDifference
 
 _RULES = {"longer": "the longer answer wins", "shorter": "the shorter answer wins", "style": "style only"}
 _RULE_ACCURACIES = {"longer": "longer_wins", "shorter": "shorter_wins", "style": "style_only"}

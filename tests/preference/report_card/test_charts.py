@@ -4,16 +4,8 @@ from collections.abc import Iterator
 import pytest
 
 from preference.report_card.charts import Chart, learning_chart, length_chart, reliability_chart, strip, versions_chart
-from preference.report_card.figures import (
-    Bin,
-    CurvePoint,
-    JudgedFigures,
-    LaterAccuracy,
-    LengthFigures,
-    Reliability,
-    Share,
-    VersionRow,
-)
+from preference.report_card.figures import Bin, CurvePoint, JudgedFigures, LaterAccuracy, LengthFigures, Reliability, VersionRow
+from preference.report_card.shares import Share
 from preference.report_card.svg import HEIGHT, SvgElement, accuracy_axis, length_ticks, nice_ticks
 
 SHARE = Share(value=0.7, interval=(0.6, 0.8), count=50)

@@ -7,7 +7,8 @@ import pytest
 
 from preference.labelling.pairs import PreferencePair, majority
 from preference.report_card.card import ReportCard
-from preference.report_card.figures import Comparison, JudgedFigures, Share
+from preference.report_card.figures import Comparison, JudgedFigures
+from preference.report_card.shares import Share
 from preference.reward_model.model import RewardModel
 from tests.support.known_rewards import KnowsRewards, holdout, model
 from trainer.evaluation.intervals import compare, share, wilson

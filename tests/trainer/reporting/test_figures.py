@@ -9,7 +9,8 @@ import pytest
 
 from preference.labelling.pairs import PreferencePair
 from preference.report_card.card import ReportCard
-from preference.report_card.figures import LaterAccuracy, ReportFigures, Share
+from preference.report_card.figures import LaterAccuracy, ReportFigures
+from preference.report_card.shares import Share
 from tests.support.cards import CARD
 from tests.support.judged_pairs import judged
 from tests.support.known_rewards import KnowsRewards, holdout, model

@@ -16,15 +16,8 @@ from rich.console import Console
 
 from preference.labelling.pairs import PreferencePair
 from preference.report_card.card import ReportCard
-from preference.report_card.figures import (
-    AnnotatorFigures,
-    ControlAccuracy,
-    CurvePoint,
-    JudgedFigures,
-    People,
-    ReportFigures,
-    Share,
-)
+from preference.report_card.figures import AnnotatorFigures, ControlAccuracy, CurvePoint, JudgedFigures, People, ReportFigures
+from preference.report_card.shares import Share
 from preference.tolerant import read_as
 from tests.support.cards import CARD, REPORT
 from tests.support.known_rewards import KnowsRewards, holdout, model

@@ -8,7 +8,8 @@ import torch
 
 from preference.errors import ModelError
 from preference.labelling.pairs import PreferencePair
-from preference.report_card.figures import ControlAccuracy, Median, Share, ShareDifference
+from preference.report_card.figures import ControlAccuracy
+from preference.report_card.shares import Median, Share, ShareDifference
 from preference.reward_model.model import RewardModel
 from tests.support.cards import CARD
 from tests.support.known_rewards import KnowsRewards

@@ -15,7 +15,8 @@ from safetensors.torch import load_file
 
 from preference.labelling.pairs import is_held_out
 from preference.projects.versions import Versions
-from preference.report_card.figures import JudgedFigures, Share
+from preference.report_card.figures import JudgedFigures
+from preference.report_card.shares import Share
 from preference.reward_model.feature_extractor import Extractors
 from preference.reward_model.model import load_reward_model
 from tests.conftest import SettingsFactory
