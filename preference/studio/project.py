@@ -16,10 +16,10 @@ from preference.settings import Settings
 from preference.studio.calls import StudioCalls
 from preference.studio.connections import Connections
 from preference.studio.task import ProjectFields, StoredPrediction, Task, is_annotated
-from preference.studio.task_filters import ANNOTATED, OPEN, Line, filter_query, moment_text, unanswered
+from preference.studio.task_filters import ANNOTATED, OPEN, filter_query, moment_text, unanswered
+from preference.studio.task_lists import TaskLists
 from preference.studio.webhooks import Webhooks
 
-_COLUMNS = "id,data,meta,total_annotations,cancelled_annotations,predictions_model_versions"
 _STATE = "id,updated_at,total_annotations,cancelled_annotations"
 # `include` cuts the annotations as well, so their fields stand here too. Three times as fast as without it (2.1 ms a task).
 _JUDGED = (
@@ -50,6 +50,7 @@ class LabelStudioProject:
             timeout_seconds=timeout_seconds,
             stop=stop or threading.Event(),
         )
+        self._lists = TaskLists(self._calls, project_id)
         self.connections = Connections(self._calls, project_id)
         self.webhooks = Webhooks(self._calls, project_id)
 
@@ -98,20 +99,20 @@ class LabelStudioProject:
 
     def unanswered_tasks(self, layout: LabelingLayout, *, page_size: int = 100) -> Iterator[tuple[list[Task], int]]:
         """Pages of tasks that lack an answer, by id, judged or not, each with how many more there are; one page is in memory."""
-        yield from self._pages(unanswered(layout), "or", page_size)
+        yield from self._lists.pages(unanswered(layout), "or", page_size)
 
     def num_unanswered(self, layout: LabelingLayout) -> int:
         """How many tasks lack an answer, judged or not."""
-        return sum(len(page) + num_more for page, num_more in islice(self._pages(unanswered(layout), "or", 1), 1))
+        return sum(len(page) + num_more for page, num_more in islice(self._lists.pages(unanswered(layout), "or", 1), 1))
 
     def num_open(self, *, unscored_by: str | None = None) -> int:
         """How many tasks nobody judged; with a version, how many of them have no prediction by it."""
         unscored = [("predictions_model_versions", "not_contains", "List", [unscored_by])] if unscored_by else []
-        return sum(len(page) + num_more for page, num_more in islice(self._pages([*unscored, *OPEN], "and", 1), 1))
+        return sum(len(page) + num_more for page, num_more in islice(self._lists.pages([*unscored, *OPEN], "and", 1), 1))
 
     def all_tasks(self, *, above: int = 0, page_size: int = 1000) -> Iterator[Task]:
         """Every task whose id is above that, by id, with its id and data alone."""
-        for page, _ in self._pages([("id", "greater", "Number", above)], "and", page_size, include="id,data"):
+        for page, _ in self._lists.pages([("id", "greater", "Number", above)], "and", page_size, include="id,data"):
             yield from page
 
     def unscored_tasks(self, version: str, *, page_size: int = 100) -> Iterator[list[Task]]:
@@ -125,7 +126,7 @@ class LabelStudioProject:
         while number * _IDS_AT_ONCE < total:
             number += 1
             try:
-                page, total = self._list(page=number, page_size=_IDS_AT_ONCE, query=query, include="id")
+                page, total = self._lists.page(page=number, page_size=_IDS_AT_ONCE, query=query, include="id")
             except StudioNotFound:  # a page after the last: tasks were judged since the one before
                 if number == 1:
                     raise
@@ -138,32 +139,32 @@ class LabelStudioProject:
                 task for task_id in every[start : start + page_size] if (task := current.get(task_id)) and not is_annotated(task)
             ]
         if number > 1:  # judgements shift later pages, and if scores are equal, PostgreSQL's pages may overlap
-            for page, _ in self._pages(lines, "and", page_size):
+            for page, _ in self._lists.pages(lines, "and", page_size):
                 yield [task for task in page if task["id"] not in ids]
 
     def open_scores(self, *, most: int = 1000) -> list[float]:
         """The scores of tasks that nobody judged, by the version that the project shows; so many at most, by id."""
         columns = {"page_size": most, "include": "id,predictions_score"}
-        page, _ = self._list(page=1, query=filter_query(OPEN, "and", ordering="id"), **columns)
+        page, _ = self._lists.page(page=1, query=filter_query(OPEN, "and", ordering="id"), **columns)
         return [float(score) for task in page if (score := task.get("predictions_score")) is not None]
 
     def scored_again(self, *, above: int, page_size: int = 100) -> list[Task]:
         """The first tasks above that id, by id, that nobody judged or began to, with several predictions and those alone."""
         lines = [("total_predictions", "greater", "Number", 1), *OPEN, ("id", "greater", "Number", above)]
         query = filter_query(lines, "and", ordering="id")
-        page, _ = self._list(page=1, page_size=page_size, query=query, include="id,predictions,drafts")
+        page, _ = self._lists.page(page=1, page_size=page_size, query=query, include="id,predictions,drafts")
         return page
 
     def annotated_tasks(self, *, page_size: int = 500) -> Iterator[Task]:
         """Every task that anyone judged or skipped, by id: its data, annotations, predictions and `updated_at`, no more."""
-        for page, _ in self._pages(ANNOTATED, "or", page_size, include=_JUDGED):
+        for page, _ in self._lists.pages(ANNOTATED, "or", page_size, include=_JUDGED):
             yield from page
 
     def annotated_among(self, task_ids: Sequence[int]) -> Iterator[Task]:
         """Those of the named tasks that have annotations, as `annotated_tasks` brings them."""
         for start in range(0, len(task_ids), _IDS_A_REQUEST):
             lines = [("id", "in_list", "Number", list(task_ids[start : start + _IDS_A_REQUEST]))]
-            for page, _ in self._pages(lines, "and", _IDS_A_REQUEST + 1, include=_JUDGED):
+            for page, _ in self._lists.pages(lines, "and", _IDS_A_REQUEST + 1, include=_JUDGED):
                 yield from (task for task in page if task["annotations"])
 
     def judged_since(self, moment: datetime) -> Iterator[Task]:
@@ -172,12 +173,14 @@ class LabelStudioProject:
         (A filter by what annotations say takes more than a minute if there are 10,000.)
         """
         lines = [("updated_at", "greater", "Datetime", moment_text(moment)), ("total_annotations", "greater", "Number", 0)]
-        for page, _ in self._pages(lines, "and", 500, include=_SAID):
+        for page, _ in self._lists.pages(lines, "and", 500, include=_SAID):
             yield from page
 
     def tasks_made_since(self, moment: datetime) -> Iterator[Task]:
         """Tasks that were made after that moment of Label Studio's clock, by id: id and meta alone."""
-        for page, _ in self._pages([("created_at", "greater", "Datetime", moment_text(moment))], "and", 1000, include="id,meta"):
+        for page, _ in self._lists.pages(
+            [("created_at", "greater", "Datetime", moment_text(moment))], "and", 1000, include="id,meta"
+        ):
             yield from page
 
     def task_states(self, *, changed_since: str | None = None, page_size: int = 1000) -> Iterator[Task]:
@@ -186,7 +189,7 @@ class LabelStudioProject:
         Some three times as fast as the tasks themselves. trainer/judgements/reader.py says what changes `updated_at`.
         """
         lines = ANNOTATED if changed_since is None else [("updated_at", "greater", "Datetime", changed_since)]
-        for page, _ in self._pages(lines, "or", page_size, include=_STATE):
+        for page, _ in self._lists.pages(lines, "or", page_size, include=_STATE):
             yield from page
 
     def tasks(self, task_ids: Sequence[int]) -> dict[int, Task]:
@@ -194,7 +197,7 @@ class LabelStudioProject:
         tasks: dict[int, Task] = {}
         for start in range(0, len(task_ids), _IDS_A_REQUEST):
             lines = [("id", "in_list", "Number", list(task_ids[start : start + _IDS_A_REQUEST]))]
-            tasks |= {task["id"]: task for page, _ in self._pages(lines, "and", _IDS_A_REQUEST + 1) for task in page}
+            tasks |= {task["id"]: task for page, _ in self._lists.pages(lines, "and", _IDS_A_REQUEST + 1) for task in page}
         return tasks
 
     def store_answers(self, task_id: int, *, data: dict[str, Any], meta: dict[str, Any]) -> None:
@@ -232,32 +235,3 @@ class LabelStudioProject:
             StudioNotFound: the task was deleted.
         """
         self._calls.patch(f"api/tasks/{task_id}/", {"meta": meta})
-
-    # How it is done
-
-    def _pages(self, lines: Sequence[Line], conjunction: str, page_size: int, **options: Any) -> Iterator[tuple[list[Task], int]]:
-        """Pages by ascending id, each with how many tasks follow.
-
-        Each asks for ids above the last, so tasks that leave the filter shift nothing.
-        """
-        last_id = 0
-        while True:
-            query = filter_query(lines, conjunction, ordering="id", above=last_id)
-            columns = options or {"include": _COLUMNS}
-            page, total = self._list(page=1, page_size=page_size, query=query, **columns)
-            if page:
-                yield page, max(0, total - len(page))
-            if len(page) < page_size:
-                return
-            last_id = page[-1]["id"]
-
-    def _list(self, **arguments: Any) -> tuple[list[Task], int]:
-        # Without `fields`, Label Studio leaves out annotations, predictions and every column that it computes.
-        found = self._calls.get("api/tasks/", project=self.id, fields="all", **arguments)
-        return [_read(task) for task in found["tasks"]], int(found["total"])
-
-
-def _read(task: Task) -> Task:
-    """A task as it was listed, its time as one."""
-    changed = task.get("updated_at")
-    return {**task, "updated_at": datetime.fromisoformat(changed)} if changed else task

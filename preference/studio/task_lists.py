@@ -1,0 +1,46 @@
+"""Lists of a project's tasks, page after page, as Label Studio gives them. What each list is for stands in project.py."""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Any
+
+from preference.studio.calls import StudioCalls
+from preference.studio.task import Task
+from preference.studio.task_filters import Line, filter_query
+
+_COLUMNS = "id,data,meta,total_annotations,cancelled_annotations,predictions_model_versions"
+
+
+class TaskLists:
+    """The lists of one project's tasks."""
+
+    def __init__(self, calls: StudioCalls, project_id: int) -> None:
+        self._calls, self._project_id = calls, project_id
+
+    def pages(self, lines: Sequence[Line], conjunction: str, page_size: int, **options: Any) -> Iterator[tuple[list[Task], int]]:
+        """Pages by ascending id, each with how many tasks follow. `options`: the columns, if not the usual ones.
+
+        Each asks for ids above the last, so tasks that leave the filter shift nothing.
+        """
+        last_id = 0
+        while True:
+            query = filter_query(lines, conjunction, ordering="id", above=last_id)
+            columns = options or {"include": _COLUMNS}
+            page, total = self.page(page=1, page_size=page_size, query=query, **columns)
+            if page:
+                yield page, max(0, total - len(page))
+            if len(page) < page_size:
+                return
+            last_id = page[-1]["id"]
+
+    def page(self, **arguments: Any) -> tuple[list[Task], int]:
+        """One page, and how many tasks the list has in all."""
+        # Without `fields`, Label Studio leaves out annotations, predictions and every column that it computes.
+        found = self._calls.get("api/tasks/", project=self._project_id, fields="all", **arguments)
+        return [_read(task) for task in found["tasks"]], int(found["total"])
+
+
+def _read(task: Task) -> Task:
+    """A task as it was listed, its time as one."""
+    changed = task.get("updated_at")
+    return {**task, "updated_at": datetime.fromisoformat(changed)} if changed else task
