@@ -16,6 +16,7 @@ from preference.commands.command_line import PROJECT, begin, keep_light, read_se
 from preference.commands.shared import add_shared_commands
 from preference.errors import PairloopError, StudioNotFound
 from preference.projects.versions import Versions
+from preference.setting_groups import ServerSettings
 from preference.settings import Settings
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def connect(
         chosen = nullcontext(LabelStudioProject.for_command(settings, project_id or 0))
     with refusals(), chosen as project:
         state = _read(project, settings)  # fails before the backend is waited for
-        _wait_for_backend(settings)
+        _wait_for_backend(settings.server)
         folder, has_done = ProjectFolder(settings.model_dir, project.id), False
         for sentence in connect_project(project, folder, settings, state=state):
             click.echo(sentence)
@@ -187,9 +188,9 @@ def _work(action: Any, project_id: int) -> None:
         sys.exit(130)
 
 
-def _wait_for_backend(settings: Settings) -> None:
-    if not _is_up(f"{settings.server.address}/health"):  # from here; only Label Studio has to reach it
-        click.echo(f"no answer from {settings.server.address}/health; asking Label Studio all the same", err=True)
+def _wait_for_backend(server: ServerSettings) -> None:
+    if not _is_up(f"{server.address}/health"):  # from here; only Label Studio has to reach it
+        click.echo(f"no answer from {server.address}/health; asking Label Studio all the same", err=True)
 
 
 def _is_up(url: str) -> bool:

@@ -62,7 +62,7 @@ class Dashboard:
         body: ButtonBody | None = None
         try:
             body = read_form(request, ButtonBody, max_bytes=_FORM_BYTES)
-            check_origin(request, self._settings)
+            check_origin(request, self._settings.server)
             return self._press(body)
         except (HTTPException, ValidationError, RegistryError) as error:
             if not wants_page(request):
@@ -85,7 +85,7 @@ class Dashboard:
         chosen = next((status for status in projects if status.project_id == wanted), projects[-1] if projects else None)
         if project is not None and projects and (chosen is None or chosen.project_id != wanted):
             problems.append("The project that was asked for is not known here; another one is shown.")
-        view = read_project_view(chosen, self._settings, problems) if chosen else None
+        view = read_project_view(chosen, self._settings.studio, problems) if chosen else None
         nonce = secrets.token_urlsafe(16)
         html = _template().render(
             nonce=nonce,

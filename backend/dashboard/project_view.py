@@ -13,7 +13,7 @@ from preference.report_card.card import ReportCard
 from preference.report_card.charts import Chart, charts_of
 from preference.report_card.figures import RuleFigures, SuggestionEffect
 from preference.report_card.shares import Share
-from preference.settings import Settings
+from preference.setting_groups import StudioSettings
 
 _SHOWN_ROUNDS, _SHOWN_SUGGESTERS = 8, 15
 _RULES = [
@@ -77,7 +77,7 @@ class ProjectView:
         return effect.warning or "" if effect else ""
 
 
-def read_project_view(status: ProjectStatus, settings: Settings, problems: list[str]) -> ProjectView:
+def read_project_view(status: ProjectStatus, studio: StudioSettings, problems: list[str]) -> ProjectView:
     """What is shown of a project; `problems` gets a sentence for each thing that cannot be read."""
     num_known, status = len(status.problems), status.with_versions()
     problems += status.sentences[num_known:]
@@ -95,7 +95,7 @@ def read_project_view(status: ProjectStatus, settings: Settings, problems: list[
     before = tried(problems, lambda: champions_before(status.champion, promotions)[-1:], nothing)
     return ProjectView(
         status,
-        f"{settings.studio.page}/projects/{status.project_id}",
+        f"{studio.page}/projects/{status.project_id}",
         next((version for version in before if version in versions), None),
         card,
         rounds,

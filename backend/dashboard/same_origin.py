@@ -10,10 +10,10 @@ from urllib.parse import SplitResult, urlsplit
 from flask import Request
 from werkzeug.exceptions import Forbidden
 
-from preference.settings import Settings
+from preference.setting_groups import ServerSettings
 
 
-def check_origin(request: Request, settings: Settings) -> None:
+def check_origin(request: Request, server: ServerSettings) -> None:
     """Returns if the request is from a page of ours, or from no browser.
 
     Raises:
@@ -23,17 +23,17 @@ def check_origin(request: Request, settings: Settings) -> None:
     is_ours = site == "same-origin" if site is not None else origin is None or _parts(origin).netloc == request.host
     if not is_ours:
         raise Forbidden("The request comes from another site's page; press the button on the dashboard itself.")
-    if not settings.server.basic_auth_user and not _is_sure_name(request.host, settings):
+    if not server.basic_auth_user and not _is_sure_name(request.host, server):
         raise Forbidden(
             "Without a password, buttons work at an IP address, at localhost and at BACKEND_URL's host; "
             "set BACKEND_URL, or BASIC_AUTH_USER and BASIC_AUTH_PASS."
         )
 
 
-def _is_sure_name(host: str, settings: Settings) -> bool:
+def _is_sure_name(host: str, server: ServerSettings) -> bool:
     """Whether nobody else's DNS decides where this host name leads."""
     name = (_parts(f"//{host}").hostname or "").lower()
-    if name in ("localhost", settings.server.host.lower(), (_parts(settings.server.address).hostname or "").lower()):
+    if name in ("localhost", server.host.lower(), (_parts(server.address).hostname or "").lower()):
         return True
     try:
         ipaddress.ip_address(name)

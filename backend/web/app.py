@@ -70,7 +70,7 @@ class _Routes:
         return answer
 
     def health(self) -> dict[str, Any]:
-        return self._health.read() if is_authorized(request, self._backend.settings) else {"status": "UP"}
+        return self._health.read() if is_authorized(request, self._backend.settings.server) else {"status": "UP"}
 
     def versions(self) -> dict[str, list[str]]:
         # Label Studio's GET names no project; ?project=ID asks for one project's.
@@ -115,7 +115,7 @@ class _Routes:
 
     def check_authorization(self) -> tuple[dict[str, str], int, dict[str, str]] | None:
         g.started = time.perf_counter()
-        if request.path == "/health" or is_authorized(request, self._backend.settings):
+        if request.path == "/health" or is_authorized(request, self._backend.settings.server):
             return None
         return {"error": "Basic auth is required."}, 401, {"WWW-Authenticate": 'Basic realm="Pairloop"'}
 
