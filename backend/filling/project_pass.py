@@ -137,10 +137,10 @@ class ProjectPass:
 
     def _score(self, tasks: Sequence[Task]) -> bool:
         """Stores a prediction of the served version for each task that still is as it was read; whether all were kept."""
-        serving, settings = self._champion.serving, self._bench.settings
-        if serving is not None and settings.suggesting.control_percent and len(serving.scores) < LEAST_OTHERS:
+        serving, suggesting = self._champion.serving, self._bench.settings.suggesting
+        if serving is not None and suggesting.control_percent and len(serving.scores) < LEAST_OTHERS:
             serving.scores.extend(self._project.open_scores())  # this process has just started
-        predictions = predict_tasks(tasks, self._layout, serving, settings=settings, least_others=0)
+        predictions = predict_tasks(tasks, self._layout, serving, suggesting=suggesting, least_others=0)
         wanted = still_wanted(tasks, predictions, self._project, layout=self._layout)
         try:
             num_stored = self._project.store_predictions(wanted)

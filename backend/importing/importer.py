@@ -50,7 +50,7 @@ class Import:
         """`settle_seconds`: how long Label Studio may take to store tasks whose import it did not acknowledge."""
         self.counts: Counter[str] = Counter()
         self.layout = layout
-        self._project, self._folder, self._settings = project, folder, bench.settings
+        self._project, self._folder, self._suggesting = project, folder, bench.settings.suggesting
         self._champion, self._scheduler = bench.champions.of(project.id), bench.scheduler
         self._answering = AnswerRules(layout, bench.settings, bench.scheduler.generator)
         self._known: set[bytes] = set()  # digests of the prompts that the project holds, or soon will
@@ -169,7 +169,7 @@ class Import:
 
     def _score(self, tasks: Sequence[Task]) -> None:
         """Stores the predictions of tasks that were just imported, unless somebody scored or judged them meanwhile."""
-        found = predict_tasks(tasks, self.layout, self._champion.serving, settings=self._settings)
+        found = predict_tasks(tasks, self.layout, self._champion.serving, suggesting=self._suggesting)
         try:
             self._project.store_predictions(still_wanted(tasks, found, self._project, layout=self.layout))
         except StudioError as error:

@@ -7,7 +7,7 @@ from backend.scoring.champion import ServedVersion
 from preference.labelling.control_group import is_control, priority
 from preference.labelling.label_config import LabelingLayout
 from preference.labelling.results import Pairwise
-from preference.settings import Settings
+from preference.setting_groups import SuggestingSettings
 from preference.studio.project import LabelStudioProject
 from preference.studio.task import Task, is_annotated
 
@@ -16,7 +16,7 @@ LEAST_OTHERS = 8  # scores of other tasks, among which a control task gets its p
 
 
 def predict_tasks(
-    tasks: Sequence[dict[str, Any]], layout: LabelingLayout, serving: ServedVersion | None, *, settings: Settings,
+    tasks: Sequence[dict[str, Any]], layout: LabelingLayout, serving: ServedVersion | None, *, suggesting: SuggestingSettings,
     only_known: bool = False, least_others: int = LEAST_OTHERS,
 ) -> list[Prediction | list[Any]]:  # fmt: skip
     """One entry a task, in order: its prediction, or `[]` if an answer or the model is missing.
@@ -37,7 +37,7 @@ def predict_tasks(
         prompt, (left, right) = layout.prompt(task["data"]), layout.answers(task["data"])
         if prompt is None or left is None or right is None:
             continue
-        if is_control(task.get("id"), settings.suggesting.control_percent):
+        if is_control(task.get("id"), suggesting.control_percent):
             control.append(i)
         elif not only_known or (serving.model.knows(prompt, left) and serving.model.knows(prompt, right)):
             answered.append((i, prompt, left, right))
@@ -46,7 +46,7 @@ def predict_tasks(
     rewards = serving.model.score(prompts, answers).reshape(-1, 2).tolist()  # (num_answered, 2)
     scores = [serving.model.confidence(reward1, reward2) for reward1, reward2 in rewards]
     for (i, _, _, _), both, score in zip(answered, rewards, scores, strict=True):
-        results[i] = _prediction(_suggestion(layout, both, settings), score, serving)
+        results[i] = _prediction(_suggestion(layout, both, suggesting), score, serving)
     serving.scores.extend(scores)
     # Tasks to be scored again are listed by their last scores, a page at a time: the page's own scores keep the control tasks there.
     others = scores if len(scores) >= LEAST_OTHERS else list(serving.scores.copy())  # other threads extend it
@@ -79,10 +79,8 @@ def still_wanted(
     ]
 
 
-def _suggestion(layout: LabelingLayout, rewards: Sequence[float], settings: Settings) -> list[dict[str, Any]]:
-    return Pairwise.suggestion(
-        layout, rewards, suggest=settings.suggesting.suggest, show_rewards=settings.suggesting.show_rewards
-    )
+def _suggestion(layout: LabelingLayout, rewards: Sequence[float], suggesting: SuggestingSettings) -> list[dict[str, Any]]:
+    return Pairwise.suggestion(layout, rewards, suggest=suggesting.suggest, show_rewards=suggesting.show_rewards)
 
 
 def _prediction(result: list[dict[str, Any]], score: float, serving: ServedVersion) -> Prediction:

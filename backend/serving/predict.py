@@ -80,7 +80,7 @@ class Predictor:
                     tasks[start : start + MOST_TASKS],
                     request.layout,
                     serving,
-                    settings=self._bench.settings,
+                    suggesting=self._bench.settings.suggesting,
                     only_known=only_known,
                 )
             except ModelError as error:  # out of memory, say; the page opens without a suggestion

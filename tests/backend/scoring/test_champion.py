@@ -16,14 +16,14 @@ from preference.labelling.label_config import LabelingLayout
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import UNTRAINED, Versions
 from preference.reward_model.model import RewardModel
-from preference.settings import Settings
+from preference.setting_groups import SuggestingSettings
 from tests.support.studio_double import wait_until
 from tests.support.studio_records import LABEL_CONFIG
 from tests.support.versions import publish_version
 
 CPU = torch.device("cpu")
 LAYOUT = LabelingLayout.from_label_config(LABEL_CONFIG)
-SETTINGS = Settings.from_environ({})
+SUGGESTING = SuggestingSettings()
 TASK = {"data": {"prompt": "Why?", "answer1": "Because.", "answer2": "Because the moon looked at the cat on the mat."}}
 Damage = Callable[[ProjectFolder, str], None]
 
@@ -248,13 +248,13 @@ def test_readers_never_see_the_reward_of_one_version_under_the_name_of_another(
     for version in versions:
         Versions(folder).promote(version)
         champion.refresh()
-        expected[version] = predict_tasks([TASK], LAYOUT, champion.serving, settings=SETTINGS)[0]
+        expected[version] = predict_tasks([TASK], LAYOUT, champion.serving, suggesting=SUGGESTING)[0]
     seen: list[Any] = []
     stop = threading.Event()
 
     def read() -> None:
         while not stop.is_set():
-            seen.append(predict_tasks([TASK], LAYOUT, champion.serving, settings=SETTINGS)[0])
+            seen.append(predict_tasks([TASK], LAYOUT, champion.serving, suggesting=SUGGESTING)[0])
 
     readers = [threading.Thread(target=read, daemon=True) for _ in range(3)]
     for reader in readers:

@@ -49,8 +49,8 @@ class ReadsRewards(KnowsRewards):
 def predicted(*tasks: Task, serving: ServedVersion | None = None, **options: Any) -> list[Any]:
     """What is answered for these tasks; by default of a process that has just started, of which half of all tasks are controls."""
     changes = {key: options.pop(key) for key in ("suggest", "control_percent") if key in options}
-    settings = Settings.of(**{"control_percent": 50, **changes})
-    return predict_tasks(tasks, LAYOUT, serving or ServedVersion(ReadsRewards(), "v1"), settings=settings, **options)
+    suggesting = Settings.of(**{"control_percent": 50, **changes}).suggesting
+    return predict_tasks(tasks, LAYOUT, serving or ServedVersion(ReadsRewards(), "v1"), suggesting=suggesting, **options)
 
 
 CONTROL = [number for number in range(1, 1000) if is_control(number, 50)]
