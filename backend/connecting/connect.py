@@ -20,6 +20,7 @@ from preference.errors import StudioError, StudioNotFound
 from preference.labelling.label_config import LabelingLayout
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import UNTRAINED, Versions
+from preference.setting_groups import ServerSettings
 from preference.settings import Settings
 from preference.studio.project import LabelStudioProject
 from preference.studio.task import Task
@@ -54,17 +55,18 @@ def connect(
         LabelingLayout.from_label_config(state["label_config"])
     folder.create()
     version = Versions(folder).champion() or UNTRAINED
-    links = read_links(project, folder, settings)
-    done = _fix_row(project, links, settings, version)
+    server = settings.server
+    links = read_links(project, folder, server)
+    done = _fix_row(project, links, server, version)
     # Label Studio makes the webhook together with the row.
-    done += _fix_webhook(project, links.hooks if links.rows else own_hooks(project.webhooks.all(), settings), settings)
+    done += _fix_webhook(project, links.hooks if links.rows else own_hooks(project.webhooks.all(), server), server)
     done += _remove(project, links, only_old=True)
     if state.get("sampling") != UNCERTAINTY:
         project.update(sampling=UNCERTAINTY)
         done.append("switched uncertainty sampling on")
     yield from done
     if done:  # which may have changed what Label Studio shows
-        state, links = project.read(), read_links(project, folder, settings)
+        state, links = project.read(), read_links(project, folder, server)
     ours = next(iter(links.rows), None)
     if ours is not None and show_version(project, ours, version, shown=state.get("model_version")):
         yield f"set title and model version to {version}"
@@ -74,7 +76,7 @@ def connect(
         raise StudioError(f"{problem}. {REACH_ADVICE}")
 
 
-def disconnect(project: LabelStudioProject, folder: ProjectFolder, settings: Settings) -> list[str]:
+def disconnect(project: LabelStudioProject, folder: ProjectFolder, server: ServerSettings) -> list[str]:
     """Undoes the same, and has both processes forget the project; a sentence for each thing that was removed.
 
     Tasks, answers, predictions and annotations stay, and so do the versions in MODEL_DIR. Of a project that was deleted in
@@ -90,7 +92,7 @@ def disconnect(project: LabelStudioProject, folder: ProjectFolder, settings: Set
             raise
         folder.disconnect()
         return [f"Label Studio has no project {project.id} any more, or does not show it to this key; nothing looks after it now"]
-    done = _remove(project, read_links(project, folder, settings), only_old=False)
+    done = _remove(project, read_links(project, folder, server), only_old=False)
     if state.get("sampling") == UNCERTAINTY:
         project.update(sampling=_SEQUENTIAL)
         done.append("switched back to sequential sampling")
@@ -98,36 +100,36 @@ def disconnect(project: LabelStudioProject, folder: ProjectFolder, settings: Set
     return done
 
 
-def _fix_row(project: LabelStudioProject, links: Links, settings: Settings, version: str) -> list[str]:
+def _fix_row(project: LabelStudioProject, links: Links, server: ServerSettings, version: str) -> list[str]:
     if not links.rows:
-        _add_row(project, settings, version)
-        return [f"connected {settings.server.address} as {version}"]
+        _add_row(project, server, version)
+        return [f"connected {server.address} as {version}"]
     done = []
     ours, *doubles = links.rows
     for row in doubles:
         project.connections.remove(row)
-        done.append(f"removed a second connection to {settings.server.address}")
-    auth = _basic_auth(settings)
-    if auth is not None and lacks_auth(ours, settings):
+        done.append(f"removed a second connection to {server.address}")
+    auth = _basic_auth(server)
+    if auth is not None and lacks_auth(ours, server):
         project.connections.authorize(ours, auth)
         done.append("put BASIC_AUTH_USER and BASIC_AUTH_PASS into the connection")
     return done
 
 
-def _fix_webhook(project: LabelStudioProject, hooks: Sequence[Webhook], settings: Settings) -> list[str]:
+def _fix_webhook(project: LabelStudioProject, hooks: Sequence[Webhook], server: ServerSettings) -> list[str]:
     if not hooks:
         try:
-            project.webhooks.add(hook_address(settings), headers=hook_headers(settings))
+            project.webhooks.add(hook_address(server), headers=hook_headers(server))
         except StudioError as error:
-            raise _refused(settings, error) from error
+            raise _refused(server, error) from error
         return ["made the webhook, which was missing"]
     ours, *doubles = hooks
-    faults, done = hook_faults(ours, settings), []
+    faults, done = hook_faults(ours, server), []
     for hook in doubles:
         project.webhooks.remove(hook)
         done.append("removed a second webhook to the same address")
     if faults:
-        project.webhooks.fix(ours, headers=hook_headers(settings))
+        project.webhooks.fix(ours, headers=hook_headers(server))
     return done + [_FIXED[fault] for fault in faults]
 
 
@@ -143,25 +145,21 @@ def _remove(project: LabelStudioProject, links: Links, *, only_old: bool) -> lis
     return done
 
 
-def _add_row(project: LabelStudioProject, settings: Settings, version: str) -> None:
+def _add_row(project: LabelStudioProject, server: ServerSettings, version: str) -> None:
     try:
-        project.connections.add(settings.server.address, title=version, basic_auth=_basic_auth(settings))
+        project.connections.add(server.address, title=version, basic_auth=_basic_auth(server))
     except StudioError as error:
         # Label Studio keeps a half-made row when it refuses a private address: it would predict but never train.
         for row in project.connections.all():
-            if row.url.rstrip("/") == settings.server.address:
+            if row.url.rstrip("/") == server.address:
                 project.connections.remove(row)
-        raise _refused(settings, error) from error
+        raise _refused(server, error) from error
 
 
-def _refused(settings: Settings, error: StudioError) -> StudioError:
-    return StudioError(f"Label Studio could not connect {settings.server.address}: {error}. {REACH_ADVICE}")
+def _refused(server: ServerSettings, error: StudioError) -> StudioError:
+    return StudioError(f"Label Studio could not connect {server.address}: {error}. {REACH_ADVICE}")
 
 
-def _basic_auth(settings: Settings) -> tuple[str, str] | None:
+def _basic_auth(server: ServerSettings) -> tuple[str, str] | None:
     """The user and the password that this backend asks for."""
-    return (
-        (settings.server.basic_auth_user, settings.server.basic_auth_pass.get_secret_value())
-        if settings.server.basic_auth_user
-        else None
-    )
+    return (server.basic_auth_user, server.basic_auth_pass.get_secret_value()) if server.basic_auth_user else None

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import UNTRAINED, Versions
-from preference.settings import Settings
+from preference.setting_groups import ServerSettings
 from preference.studio.connections import Connection
 from preference.studio.project import LabelStudioProject
 from preference.studio.webhooks import Webhook
@@ -33,13 +33,13 @@ class Links:
     old_webhooks: list[Webhook]  # at an address where it was before
 
 
-def read_links(project: LabelStudioProject, folder: ProjectFolder, settings: Settings) -> Links:
+def read_links(project: LabelStudioProject, folder: ProjectFolder, server: ServerSettings) -> Links:
     """What Label Studio holds; it calls /health and /setup of each row for that."""
     titles, rows = Versions(folder).all(), project.connections.all()
-    home, was_at = urlsplit(settings.server.address).netloc, folder.read_host()
+    home, was_at = urlsplit(server.address).netloc, folder.read_host()
     if was_at == home:
         was_at = None
-    ours = [row for row in rows if row.url.rstrip("/") == settings.server.address]
+    ours = [row for row in rows if row.url.rstrip("/") == server.address]
     others = [row for row in rows if row not in ours]
     at_host = [row for row in others if urlsplit(row.url).netloc == was_at]
     # Behind a proxy, several backends share a host. What an earlier run did not remove there is not ours now either.
@@ -56,7 +56,7 @@ def read_links(project: LabelStudioProject, folder: ProjectFolder, settings: Set
     return Links(
         rows=sorted(ours, key=lambda row: (row.title not in (UNTRAINED, *titles), row.id)),
         old_connections=old,
-        hooks=own_hooks(hooks, settings),
+        hooks=own_hooks(hooks, server),
         old_webhooks=[hook for hook in hooks if hook.url in old_addresses],
     )
 
@@ -66,26 +66,26 @@ def _is_root(row: Connection) -> bool:
     return urlsplit(row.url).path in ("", "/")
 
 
-def own_hooks(hooks: Iterable[Webhook], settings: Settings) -> list[Webhook]:
+def own_hooks(hooks: Iterable[Webhook], server: ServerSettings) -> list[Webhook]:
     """Those of the webhooks that lead to this backend."""
-    return [hook for hook in hooks if hook.url == hook_address(settings)]
+    return [hook for hook in hooks if hook.url == hook_address(server)]
 
 
-def hook_address(settings: Settings) -> str:
+def hook_address(server: ServerSettings) -> str:
     """Where this backend takes events, as Label Studio writes it."""
-    return f"{settings.server.address}/webhook"
+    return f"{server.address}/webhook"
 
 
-def hook_headers(settings: Settings) -> dict[str, str]:
+def hook_headers(server: ServerSettings) -> dict[str, str]:
     """What a webhook must send: Label Studio gives it no basic auth."""
-    secret = settings.server.webhook_secret.get_secret_value()
+    secret = server.webhook_secret.get_secret_value()
     return {"Authorization": f"Bearer {secret}"} if secret else {}
 
 
-def hook_faults(hook: Webhook, settings: Settings) -> list[HookFault]:
+def hook_faults(hook: Webhook, server: ServerSettings) -> list[HookFault]:
     """What is wrong with a webhook of ours."""
     found: dict[HookFault, bool] = {
-        "does not send WEBHOOK_SECRET": not hook_headers(settings).items() <= hook.headers.items(),
+        "does not send WEBHOOK_SECRET": not hook_headers(server).items() <= hook.headers.items(),
         "does not send all actions": not hook.tells_all,
         "sends no details": not hook.tells_details,
         "is switched off": not hook.is_active,
@@ -100,7 +100,7 @@ def reach_problem(row: Connection) -> str:
     return f"Label Studio finds an error at {row.url}: {row.problem}" if row.state == "ER" else ""
 
 
-def lacks_auth(row: Connection, settings: Settings) -> bool:
+def lacks_auth(row: Connection, server: ServerSettings) -> bool:
     """Whether Label Studio sends that backend another user or password than it asks for; it never shows the password."""
     is_refused = row.state == "ER" and "401" in row.problem
-    return bool(settings.server.basic_auth_user) and (is_refused or row.basic_auth_user != settings.server.basic_auth_user)
+    return bool(server.basic_auth_user) and (is_refused or row.basic_auth_user != server.basic_auth_user)

@@ -126,41 +126,41 @@ def _shared(examined: Examined) -> str:
 
 
 def _connection(examined: Examined) -> str:
-    settings = examined.installation.settings
-    examined.links = links = read_links(examined.project, examined.folder, settings)
+    server = examined.installation.settings.server
+    examined.links = links = read_links(examined.project, examined.folder, server)
     if links.old_connections:
         raise CheckFailed(
-            f"it is connected at {links.old_connections[0].url}, but the backend is at {settings.server.address}",
+            f"it is connected at {links.old_connections[0].url}, but the backend is at {server.address}",
             examined.connect,
         )
     if not links.rows:
-        raise CheckFailed(f"no connection leads to {settings.server.address}", examined.connect)
+        raise CheckFailed(f"no connection leads to {server.address}", examined.connect)
     if len(links.rows) > 1:
-        raise CheckFailed(f"{len(links.rows)} connections lead to {settings.server.address}", examined.connect)
+        raise CheckFailed(f"{len(links.rows)} connections lead to {server.address}", examined.connect)
     row = links.rows[0]
-    if lacks_auth(row, settings):
+    if lacks_auth(row, server):
         raise CheckFailed("Label Studio does not send the backend its BASIC_AUTH_USER and BASIC_AUTH_PASS", examined.connect)
     if problem := reach_problem(row):
         if row.state == "ER":
             raise CheckFailed(problem, "correct what that names; the backend's log says more")
-        aside = ", though it answers here" if examined.installation.backend == settings.server.address else ""
+        aside = ", though it answers here" if examined.installation.backend == server.address else ""
         fix = f"set BACKEND_URL to an address that Label Studio reaches, then: {examined.connect}; {_SSRF}"
         raise CheckFailed(f"{problem}{aside}", fix)
     return f"Label Studio reaches {row.url}"
 
 
 def _webhook(examined: Examined) -> str:
-    settings, links = examined.installation.settings, examined.links
+    server, links = examined.installation.settings.server, examined.links
     if not links.hooks:
         raise CheckFailed(
-            f"the connection is half made: it has no webhook to {hook_address(settings)}", f"{examined.connect}; {_SSRF}"
+            f"the connection is half made: it has no webhook to {hook_address(server)}", f"{examined.connect}; {_SSRF}"
         )
     if len(links.hooks) > 1:
-        raise CheckFailed(f"{len(links.hooks)} webhooks lead to {hook_address(settings)}", examined.connect)
+        raise CheckFailed(f"{len(links.hooks)} webhooks lead to {hook_address(server)}", examined.connect)
     if links.old_webhooks:
         raise CheckFailed(f"a webhook leads to {links.old_webhooks[0].url}, where the backend was", examined.connect)
     hook = links.hooks[0]
-    if faults := hook_faults(hook, settings):
+    if faults := hook_faults(hook, server):
         raise CheckFailed(f"the webhook {', '.join(faults)}", examined.connect)
     if examined.installation.backend:
         event = {"action": "DOCTOR", "project": {"id": examined.project.id}}  # the backend ignores what it does not know
