@@ -16,8 +16,7 @@ from preference.commands.command_line import PROJECT, begin, keep_light, read_se
 from preference.commands.shared import add_shared_commands
 from preference.errors import PairloopError, StudioNotFound
 from preference.projects.versions import Versions
-from preference.setting_groups import ServerSettings
-from preference.settings import Settings
+from preference.setting_groups import ServerSettings, StudioSettings
 
 if TYPE_CHECKING:
     from preference.studio.project import LabelStudioProject
@@ -74,9 +73,9 @@ def connect(
         text = label_config.read() if label_config else None
         chosen = new_project(settings, title, label_config=text, prompts=prompts)
     else:
-        chosen = nullcontext(LabelStudioProject.for_command(settings, project_id or 0))
+        chosen = nullcontext(LabelStudioProject.for_command(settings.studio, project_id or 0))
     with refusals(), chosen as project:
-        state = _read(project, settings)  # fails before the backend is waited for
+        state = _read(project, settings.studio)  # fails before the backend is waited for
         _wait_for_backend(settings.server)
         folder, has_done = ProjectFolder(settings.model_dir, project.id), False
         for sentence in connect_project(project, folder, settings, state=state):
@@ -103,7 +102,7 @@ def disconnect(project_id: int) -> None:
 
     settings = read_settings()
     try:
-        project = LabelStudioProject.for_command(settings, project_id)
+        project = LabelStudioProject.for_command(settings.studio, project_id)
         done = disconnect_project(project, ProjectFolder(settings.model_dir, project_id), settings.server)
     except PairloopError as error:
         raise click.ClickException(str(error)) from None
@@ -157,14 +156,14 @@ def _import(project_id: int, file: Path) -> None:
     _work(lambda project, settings, console: import_prompts(project, settings, file, console=console), project_id)
 
 
-def _read(project: "LabelStudioProject", settings: Settings) -> dict[str, Any]:
+def _read(project: "LabelStudioProject", studio: StudioSettings) -> dict[str, Any]:
     """The project's fields; the refusal of a wrong number lists those that there are."""
     from preference.studio.account import Account
 
     try:
         return project.read()
     except StudioNotFound:
-        titles = Account(settings).titles().items()
+        titles = Account(studio).titles().items()
         known = ", ".join(f"{number} ({title})" for number, title in titles) or "none"
         raise StudioNotFound(f"Label Studio shows no project {project.id} to this key; it shows: {known}.") from None
 
@@ -179,8 +178,8 @@ def _work(action: Any, project_id: int) -> None:
     settings, console = read_settings(), Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
     logging.basicConfig(level=logging.WARNING, handlers=[RichHandler(console=console, show_path=False)], format="%(message)s")
     try:
-        LabelStudioProject.for_command(settings, project_id).read()  # fails soon if the address or the key is wrong
-        action(LabelStudioProject.for_daemon(settings, project_id), settings, console)
+        LabelStudioProject.for_command(settings.studio, project_id).read()  # fails soon if the address or the key is wrong
+        action(LabelStudioProject.for_daemon(settings.studio, project_id), settings, console)
     except PairloopError as error:
         raise click.ClickException(str(error)) from None
     except KeyboardInterrupt:

@@ -61,7 +61,7 @@ def _commands(project_id: int, folder: Path) -> Iterator[tuple[str, list[str], l
 def _judged_project(settings: Settings) -> int:
     """A connected project whose tasks are answered and judged."""
     label_config = (REPOSITORY / "label_config.xml").read_text(encoding="utf-8")
-    project = Account(settings).create_project(title="Commands", label_config=label_config)
+    project = Account(settings.studio).create_project(title="Commands", label_config=label_config)
     control = LabelingLayout.from_label_config(label_config).control
     list(connect(project, ProjectFolder(settings.model_dir, project.id), settings))
     texts = [{"prompt": f"Why {n}?", "answer1": "Because it is so.", "answer2": "It depends."} for n in range(_NUM_TASKS)]

@@ -129,7 +129,7 @@ class _Bench:
     # Steps
 
     def _project(self, title: str) -> LabelStudioProject:
-        return Account(self._settings).create_project(title=title, label_config=_LABEL_CONFIG)
+        return Account(self._settings.studio).create_project(title=title, label_config=_LABEL_CONFIG)
 
     def _connected(self, title: str) -> LabelStudioProject:
         project = self._project(title)

@@ -48,7 +48,7 @@ def run(console: Console) -> list[Row]:
             "MODEL_DIR": scratch, "LABEL_STUDIO_URL": studio.url, "LABEL_STUDIO_API_KEY": KEY, "FEATURES_MB": "100000"
         })  # fmt: skip
         project_id = studio.add_project()
-        project, folder = LabelStudioProject(settings, project_id), ProjectFolder(model_dir, project_id)
+        project, folder = LabelStudioProject(settings.studio, project_id), ProjectFolder(model_dir, project_id)
         extractors = Extractors(model_dir, torch.device("cpu"))
 
         def judge(first: int, count: int) -> None:

@@ -107,7 +107,7 @@ class Demo:
     def create(self) -> None:
         """Makes the project from label_config.xml and connects it through Label Studio's API."""
         label_config = (REPOSITORY / "label_config.xml").read_text(encoding="utf-8")
-        self.project = Account(self.settings).create_project(title="Pairloop demo", label_config=label_config)
+        self.project = Account(self.settings.studio).create_project(title="Pairloop demo", label_config=label_config)
         self.layout = LabelingLayout.from_label_config(label_config)
         self.folder = ProjectFolder(self.settings.model_dir, self.project.id)
         for sentence in connect(self.project, self.folder, self.settings):

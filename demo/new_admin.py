@@ -194,8 +194,8 @@ class _Terminal:
 
 
 def _answers(settings: Settings) -> list[tuple[str | None, str | None]]:
-    (project_id,) = Account(settings).projects_titled(TITLE)
-    project = LabelStudioProject(settings, project_id)
+    (project_id,) = Account(settings.studio).projects_titled(TITLE)
+    project = LabelStudioProject(settings.studio, project_id)
     layout = LabelingLayout.from_label_config(project.read()["label_config"])
     return [layout.answers(task["data"]) for task in project.all_tasks()]
 

@@ -57,7 +57,7 @@ def studio() -> Iterator[StudioDouble]:
 def project(studio: StudioDouble, settings_for: SettingsFactory) -> LabelStudioProject:
     """A project of it, whose calls are soon given up."""
     settings = settings_for(label_studio_url=studio.url, label_studio_api_key=KEY)
-    return LabelStudioProject(settings, studio.add_project(), patience_seconds=5)
+    return LabelStudioProject(settings.studio, studio.add_project(), patience_seconds=5)
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,7 @@ from preference.commands.shared import add_shared_commands
 from preference.errors import PairloopError, StudioKeyError, StudioUnreachable
 from preference.projects.folder import ProjectFolder, known_projects
 from preference.projects.versions import Versions
+from preference.setting_groups import StudioSettings
 from preference.settings import Settings
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def once(project_id: int | None, as_json: bool) -> None:
     runner = cache(_round_runner)  # loads torch, once there is a project that no other process is at
     failed = False
     for folder in folders:
-        project = LabelStudioProject.for_command(settings, folder.project_id)
+        project = LabelStudioProject.for_command(settings.studio, folder.project_id)
         with refusals():
             is_asked_for, is_new = folder.is_requested("train"), not folder.path.is_dir()
         try:
@@ -102,7 +103,7 @@ def report(project_id: int, version: str | None, as_json: bool, mark_suspects: b
     else:
         print_card(card)
     if mark_suspects:
-        _mark_suspects(settings, folder, card)
+        _mark_suspects(settings.studio, folder, card)
 
 
 @main.command()
@@ -126,7 +127,7 @@ def export(project_id: int, format_name: Literal["trl", "dpo", "sft", "csv"], pa
     from trainer.judgements.export import check_path, export_judgements
 
     settings = begin()
-    project = LabelStudioProject.for_command(settings, project_id)
+    project = LabelStudioProject.for_command(settings.studio, project_id)
     try:
         check_path(path, format_name=format_name, conversational=conversational)
         written = export_judgements(
@@ -145,13 +146,13 @@ def export(project_id: int, format_name: Literal["trl", "dpo", "sft", "csv"], pa
     click.echo(f"project {project_id}: {rows} are in {path}; left out: {left_out}")
 
 
-def _mark_suspects(settings: Settings, folder: ProjectFolder, card: "ReportCard") -> None:
+def _mark_suspects(studio: StudioSettings, folder: ProjectFolder, card: "ReportCard") -> None:
     from preference.studio.project import LabelStudioProject
     from trainer.reporting.suspect_labels import mark_suspects
 
     suspects = [suspect for other in Versions(folder).cards() for suspect in other.report.suspects]
     marked_before = {suspect.task for suspect in suspects if suspect.task is not None}
-    project = LabelStudioProject.for_command(settings, folder.project_id)
+    project = LabelStudioProject.for_command(studio, folder.project_id)
     try:
         counts = mark_suspects(project, card.report.suspects, version=card.version, marked_before=marked_before)
     except PairloopError as error:

@@ -99,7 +99,7 @@ class _Watched:
 def _fill_here(watched: _Watched, settings: Settings) -> None:
     project_id = watched.folder.project_id
     with local_generator(settings, project_id) as bench, ThreadPoolExecutor(1) as pool:
-        project = LabelStudioProject.for_daemon(settings, project_id, stop=bench.scheduler.stopping)
+        project = LabelStudioProject.for_daemon(settings.studio, project_id, stop=bench.scheduler.stopping)
 
         def fill_all() -> None:
             is_done, shown = False, ShownVersion(is_sure=True)

@@ -29,11 +29,11 @@ def new_project(
     layout = LabelingLayout.from_label_config(label_config)
     if prompts is not None:
         len(PromptFile(prompts, layout))
-    if namesakes := Account(settings).projects_titled(title):
+    if namesakes := Account(settings.studio).projects_titled(title):
         raise StudioError(
             f'Project {namesakes[0]} is called "{title}" already; connect it with --project {namesakes[0]}, or choose another title.'
         )
-    project = Account(settings).create_project(title=title, label_config=label_config)
+    project = Account(settings.studio).create_project(title=title, label_config=label_config)
     click.echo(f'made project {project.id}, "{title}"')
     try:
         yield project

@@ -56,7 +56,7 @@ def examine(
         if not chosen:
             yield Finding("project", None, "skipped: MODEL_DIR knows no project; name one with --project")
         for project_id in chosen:
-            project = LabelStudioProject(settings, project_id, patience_seconds=patience_seconds)
+            project = LabelStudioProject(settings.studio, project_id, patience_seconds=patience_seconds)
             examined = Examined(installation, project, ProjectFolder(settings.model_dir, project_id))
             prefix = f"project {project_id}: " if len(chosen) > 1 else ""
             yield from run_checks(_PROJECT_CHECKS, examined, before=findings, prefix=prefix)

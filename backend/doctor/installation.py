@@ -40,4 +40,4 @@ class Installation:
     @cached_property
     def greeting(self) -> Greeting:
         """What Label Studio answers without a key."""
-        return greet(self.settings, timeout_seconds=self.patience_seconds)
+        return greet(self.settings.studio, timeout_seconds=self.patience_seconds)

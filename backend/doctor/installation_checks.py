@@ -40,9 +40,9 @@ def _clock(installation: Installation) -> str:
 
 
 def _key(installation: Installation) -> str:
-    kind = kind_of_key(installation.settings)
+    kind = kind_of_key(installation.settings.studio)
     try:
-        return f"a {kind} of {Account(installation.settings, patience_seconds=installation.patience_seconds).name()}"
+        return f"a {kind} of {Account(installation.settings.studio, patience_seconds=installation.patience_seconds).name()}"
     except StudioKeyError:
         found = "LABEL_STUDIO_API_KEY is not set" if kind == "none" else f"Label Studio refuses LABEL_STUDIO_API_KEY, a {kind}"
     raise CheckFailed(

@@ -92,7 +92,7 @@ class Filler:
     def _pass_over(self, folder: ProjectFolder, turns: _Turns, stop: threading.Event, *, has_new_version: bool) -> float:
         """Seconds until the timer runs out: 0 if there is more to do; after a failure all of them, for asking at once cures none."""
         until = self._clock() + _PASS_SECONDS
-        project = LabelStudioProject.for_daemon(self._settings, folder.project_id, stop=stop)
+        project = LabelStudioProject.for_daemon(self._settings.studio, folder.project_id, stop=stop)
 
         def should_stop() -> bool:
             return stop.is_set() or (self._clock() > until and self._has_others())

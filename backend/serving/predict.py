@@ -92,7 +92,7 @@ class Predictor:
         (task,) = request.tasks
         if not self._filler.is_chosen or not task.get("id"):
             return
-        project = LabelStudioProject.for_request(self._bench.settings, request.project_id, stop=self._stop)
+        project = LabelStudioProject.for_request(self._bench.settings.studio, request.project_id, stop=self._stop)
         stream = AnswerStream(project, request.layout, self._bench, is_urgent=True)
         try:
             current = project.tasks([task["id"]])

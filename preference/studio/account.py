@@ -11,7 +11,7 @@ import httpx
 from preference.certificates import certificates
 from preference.errors import StudioUnreachable
 from preference.labelling.label_config import without_declaration
-from preference.settings import Settings
+from preference.setting_groups import StudioSettings
 from preference.studio.calls import StudioCalls
 from preference.studio.project import LabelStudioProject
 
@@ -26,13 +26,13 @@ class Greeting:
     clock_ahead_seconds: float | None  # of ours; None if it does not send the time
 
 
-def greet(settings: Settings, *, timeout_seconds: float = 10) -> Greeting:
+def greet(settings: StudioSettings, *, timeout_seconds: float = 10) -> Greeting:
     """What the Label Studio at LABEL_STUDIO_URL answers to everyone.
 
     Raises:
         StudioUnreachable: nothing answers there, or no Label Studio.
     """
-    url = settings.studio.url
+    url = settings.url
     try:
         began = time.time()
         answer = httpx.get(f"{url}/api/version", timeout=timeout_seconds, follow_redirects=True, verify=certificates())
@@ -47,9 +47,9 @@ def greet(settings: Settings, *, timeout_seconds: float = 10) -> Greeting:
     return Greeting(version, _seconds_ahead(answer.headers.get("Date", ""), midway))
 
 
-def kind_of_key(settings: Settings) -> KindOfKey:
+def kind_of_key(settings: StudioSettings) -> KindOfKey:
     """Which kind of token LABEL_STUDIO_API_KEY holds, by its form."""
-    key = settings.studio.api_key.get_secret_value()
+    key = settings.api_key.get_secret_value()
     if not key:
         return "none"
     return "personal access token" if key.count(".") == 2 else "legacy token"  # a JWT has three parts, the other is 40 hex digits
@@ -58,7 +58,7 @@ def kind_of_key(settings: Settings) -> KindOfKey:
 class Account:
     """Whom the key stands for."""
 
-    def __init__(self, settings: Settings, *, patience_seconds: float = 20) -> None:
+    def __init__(self, settings: StudioSettings, *, patience_seconds: float = 20) -> None:
         """`patience_seconds`: how long one call is repeated while Label Studio does not answer."""
         self._settings = settings
         self._calls = StudioCalls(settings, 0, patience_seconds=patience_seconds, timeout_seconds=60, stop=threading.Event())

@@ -20,7 +20,7 @@ from preference.certificates import certificates
 from preference.errors import StudioError, StudioKeyError, StudioNotFound, StudioUnreachable
 from preference.log_once import LogOnce
 from preference.redaction import texts_in, unquoted
-from preference.settings import Settings
+from preference.setting_groups import StudioSettings
 
 if TYPE_CHECKING:
     from label_studio_sdk.core.client_wrapper import SyncClientWrapper
@@ -40,15 +40,15 @@ class StudioCalls:
     """One account's requests about one project."""
 
     def __init__(
-        self, settings: Settings, project_id: int, *, patience_seconds: float, timeout_seconds: float, stop: threading.Event
+        self, settings: StudioSettings, project_id: int, *, patience_seconds: float, timeout_seconds: float, stop: threading.Event
     ) -> None:
         """`patience_seconds`: how long one call is repeated while Label Studio does not answer; `stop` ends that at once.
 
         `timeout_seconds`: how long one answer may take.
         """
         self._patience, self._timeout, self._stop, self._project_id = patience_seconds, timeout_seconds, stop, project_id
-        self.url = settings.studio.url
-        self._key = settings.studio.api_key.get_secret_value()
+        self.url = settings.url
+        self._key = settings.api_key.get_secret_value()
         self._client: httpx.Client | None = None
         self._tokens: SyncClientWrapper | None = None
         self._log_once = LogOnce()

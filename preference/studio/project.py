@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from preference.errors import StudioNotFound
 from preference.labelling.label_config import LabelingLayout, without_declaration
-from preference.settings import Settings
+from preference.setting_groups import StudioSettings
 from preference.studio.calls import StudioCalls
 from preference.studio.connections import Connections
 from preference.studio.task import ProjectFields, StoredPrediction, Task, is_annotated
@@ -35,7 +35,7 @@ class LabelStudioProject:
     """Reads and writes one project: tasks, predictions, annotations; its `connections` to backends and its `webhooks`."""
 
     def __init__(
-        self, settings: Settings, project_id: int, *, patience_seconds: float = 120, timeout_seconds: float = 60,
+        self, settings: StudioSettings, project_id: int, *, patience_seconds: float = 120, timeout_seconds: float = 60,
         stop: threading.Event | None = None,
     ) -> None:  # fmt: skip
         """`patience_seconds`: how long one call is repeated while Label Studio does not answer; `stop` ends that at once.
@@ -55,17 +55,17 @@ class LabelStudioProject:
         self.webhooks = Webhooks(self._calls, project_id)
 
     @classmethod
-    def for_request(cls, settings: Settings, project_id: int, *, stop: threading.Event) -> Self:
+    def for_request(cls, settings: StudioSettings, project_id: int, *, stop: threading.Event) -> Self:
         """For an answer that Label Studio waits for meanwhile."""
         return cls(settings, project_id, patience_seconds=10, timeout_seconds=10, stop=stop)
 
     @classmethod
-    def for_command(cls, settings: Settings, project_id: int) -> Self:
+    def for_command(cls, settings: StudioSettings, project_id: int) -> Self:
         """For somebody who waits, and for a look that is taken again soon."""
         return cls(settings, project_id, patience_seconds=20)
 
     @classmethod
-    def for_daemon(cls, settings: Settings, project_id: int, *, stop: threading.Event | None = None) -> Self:
+    def for_daemon(cls, settings: StudioSettings, project_id: int, *, stop: threading.Event | None = None) -> Self:
         """For long work, which outlives a restart of Label Studio."""
         return cls(settings, project_id, patience_seconds=120, stop=stop)
 

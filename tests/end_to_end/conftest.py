@@ -53,7 +53,7 @@ def settings(stack: Stack) -> Settings:
 
 @pytest.fixture(scope="package")
 def project(stack: Stack, settings: Settings) -> LabelStudioProject:
-    created = Account(settings).create_project(title="Loop", label_config=LABEL_CONFIG)
+    created = Account(settings.studio).create_project(title="Loop", label_config=LABEL_CONFIG)
     done = list(connect(created, ProjectFolder(settings.model_dir, created.id), settings))
     assert done == [f"connected {stack.backend_url} as {UNTRAINED}", "switched uncertainty sampling on"]
     return created

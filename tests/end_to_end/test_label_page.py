@@ -35,7 +35,9 @@ class Tasks:
     def __init__(self, label_studio: Stack, page: Page, *, count: int, show_rewards: bool = True, config: str = "") -> None:
         config = config or default_label_config(show_rewards=show_rewards)
         self.layout = LabelingLayout.from_label_config(config)
-        self.project = Account(Settings.from_environ(label_studio.environ)).create_project(title="Labels", label_config=config)
+        self.project = Account(Settings.from_environ(label_studio.environ).studio).create_project(
+            title="Labels", label_config=config
+        )
         texts = {"prompt": "Why do cats purr?", "answer1": "Nobody knows for sure. " * 9, "answer2": "They are happy. " * 9}
         self.ids = self.project.import_tasks([{"data": texts}] * count)
         shown = Pairwise.suggestion(self.layout, (1.25, -0.5), show_rewards=show_rewards)

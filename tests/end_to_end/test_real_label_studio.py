@@ -34,7 +34,7 @@ def test_a_round_sees_edits_skips_and_deletions_without_reading_the_rest_again(
     stack: Stack, settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", logger="pairloop.judgements")
-    other = Account(settings).create_project(title="Edits", label_config=LABEL_CONFIG)
+    other = Account(settings.studio).create_project(title="Edits", label_config=LABEL_CONFIG)
     data = {"prompt": "Name a fruit.", "answer1": "A pear.", "answer2": "Fruit."}
     left = [{"from_name": "comparison", "to_name": "comparison", "type": "pairwise", "value": {"selected": "left"}}]
     edited, unskipped, emptied, gone, same = other.import_tasks([{"data": data}] * 5)
@@ -63,7 +63,7 @@ def test_a_round_sees_edits_skips_and_deletions_without_reading_the_rest_again(
 def test_a_url_pasted_under_any_title_gets_its_versions_mended(
     stack: Stack, settings: Settings, project: LabelStudioProject
 ) -> None:
-    other = Account(settings).create_project(title="Other names", label_config=OLDER_CONFIG)
+    other = Account(settings.studio).create_project(title="Other names", label_config=OLDER_CONFIG)
     body = {"project": other.id, "url": stack.backend_url, "title": "my shiny backend"}
     assert call(stack, "POST", "/api/ml", json=body)["id"]
 
@@ -80,7 +80,7 @@ def test_a_url_pasted_under_any_title_gets_its_versions_mended(
 
 
 def test_open_tasks_come_least_certain_first_and_lose_what_a_newer_version_replaced(settings: Settings) -> None:
-    other = Account(settings).create_project(title="Two versions", label_config=LABEL_CONFIG)
+    other = Account(settings.studio).create_project(title="Two versions", label_config=LABEL_CONFIG)
     ids = other.import_tasks([{"data": {"prompt": f"p{n}", "answer1": "a", "answer2": "b"}} for n in range(4)])
     result = [{"from_name": "comparison", "to_name": "answer1", "type": "pairwise", "value": {"selected": "left"}}]
     first, second = "v1-20260101-000000", "v2-20260102-000000"
@@ -106,7 +106,7 @@ def test_open_tasks_come_least_certain_first_and_lose_what_a_newer_version_repla
 def test_a_control_task_comes_in_its_place_and_its_judgement_says_that_nothing_was_shown(
     stack: Stack, settings: Settings, tmp_path: Path
 ) -> None:
-    other = Account(settings).create_project(title="Control group", label_config=LABEL_CONFIG)
+    other = Account(settings.studio).create_project(title="Control group", label_config=LABEL_CONFIG)
     ids = other.import_tasks([{"data": {"prompt": f"p{n}", "answer1": "a", "answer2": "b"}} for n in range(3)])
     left = [{"from_name": "comparison", "to_name": "answer1", "type": "pairwise", "value": {"selected": "left"}}]
     shown = [
@@ -132,7 +132,7 @@ def test_a_control_task_comes_in_its_place_and_its_judgement_says_that_nothing_w
 
 def test_an_unfit_label_config_is_explained_where_the_url_is_pasted(stack: Stack, settings: Settings) -> None:
     config = '<View><Text name="text" value="$text"/><Choices name="c" toName="text"><Choice value="a"/></Choices></View>'
-    unfit = Account(settings).create_project(title="No pairwise", label_config=config)
+    unfit = Account(settings.studio).create_project(title="No pairwise", label_config=config)
     body = {"project": unfit.id, "url": stack.backend_url, "title": "x"}
     answer = httpx.post(f"{stack.url}/api/ml", json=body, headers={"Authorization": f"Token {stack.token}"}, timeout=60)
     assert answer.status_code == 400
@@ -145,7 +145,7 @@ def test_an_unfit_label_config_is_explained_where_the_url_is_pasted(stack: Stack
 def test_a_wrong_key_is_one_sentence_that_names_both_kinds_of_token(stack: Stack, project: LabelStudioProject) -> None:
     wrong = Settings.from_environ({**stack.environ, "LABEL_STUDIO_API_KEY": "0" * 40})
     with pytest.raises(StudioKeyError, match=r"refuses LABEL_STUDIO_API_KEY; .*personal access token.*legacy token"):
-        LabelStudioProject(wrong, project.id, patience_seconds=1).read()
+        LabelStudioProject(wrong.studio, project.id, patience_seconds=1).read()
     command = [str(PROGRAMS / "pairloop-backend"), "connect", "--project", str(project.id)]
     environ = {**stack.environ, "LABEL_STUDIO_API_KEY": "0" * 40}
     ran = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=100, check=False)
@@ -158,12 +158,12 @@ def test_a_personal_access_token_works_as_well(stack: Stack, project: LabelStudi
     call(stack, "POST", "/api/jwt/settings", json={"api_tokens_enabled": True, "legacy_api_tokens_enabled": True})
     token = call(stack, "POST", "/api/token", json={})["token"]
     settings = Settings.from_environ({**stack.environ, "LABEL_STUDIO_API_KEY": token})
-    assert LabelStudioProject(settings, project.id, patience_seconds=5).read()["title"] == "Loop"
+    assert LabelStudioProject(settings.studio, project.id, patience_seconds=5).read()["title"] == "Loop"
 
 
 def test_a_second_annotation_of_one_unique_id_is_refused(stack: Stack, settings: Settings) -> None:
     """By which `annotate` is repeated, whatever became of the call before."""
-    other = Account(settings).create_project(title="Twice", label_config=LABEL_CONFIG)
+    other = Account(settings.studio).create_project(title="Twice", label_config=LABEL_CONFIG)
     (task_id,) = other.import_tasks([{"data": {"prompt": "Name a fruit.", "answer1": "A pear.", "answer2": "Fruit."}}])
     body = {"result": [], "was_cancelled": True, "unique_id": "0d5a0a0e-6c2b-4a6e-9f0a-7f1f5d0c3a11"}
     call(stack, "POST", f"/api/tasks/{task_id}/annotations/", json=body)

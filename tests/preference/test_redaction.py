@@ -169,7 +169,9 @@ def test_a_folder_that_cannot_be_written_tells_no_secret(settings: Settings, log
 
 def test_a_label_studio_that_quotes_a_prompt_is_not_quoted(settings_for: SettingsFactory, log: Lines) -> None:
     with StudioDouble() as studio:
-        project = LabelStudioProject(settings_for(label_studio_url=studio.url, label_studio_api_key=KEY), studio.add_project())
+        project = LabelStudioProject(
+            settings_for(label_studio_url=studio.url, label_studio_api_key=KEY).studio, studio.add_project()
+        )
         (task,) = studio.add_tasks(project.id, DATA)
         for quote in (
             str(DATA),

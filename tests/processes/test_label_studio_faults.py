@@ -305,7 +305,7 @@ def read_and_train(
         while case.num_requests < at:
             case.studio.on_request("")
         look()
-        project = LabelStudioProject(settings, case.project_id)
+        project = LabelStudioProject(settings.studio, case.project_id)
         truth = read_judgements(project, scratch / f"{number} anew", state=project.read(), now=time.time())
         kept = read_judgements(project, folder.path, state=project.read(), now=time.time())
         assert kept == truth

@@ -18,7 +18,7 @@ class House:
     def __init__(self, studio: StudioDouble, settings: Settings, *, label_config: str = LABEL_CONFIG) -> None:
         self.studio, self.settings = studio, settings
         self.id = studio.add_project(label_config)
-        self.project = LabelStudioProject(settings, self.id)
+        self.project = LabelStudioProject(settings.studio, self.id)
         self.folder = ProjectFolder(settings.model_dir, self.id)
 
     def connect(self, settings: Settings | None = None) -> list[str]:

@@ -110,7 +110,7 @@ class House:
         return scheduler
 
     def project(self, **options: Any) -> LabelStudioProject:
-        return LabelStudioProject(self.settings, self.project_id, **options)
+        return LabelStudioProject(self.settings.studio, self.project_id, **options)
 
     def bench(self, scheduler: Scheduler | None = None, *, champions: Champions | None = None) -> Workbench:
         return Workbench(self.settings, champions or self.champions, scheduler or self.scheduler(), self.metrics)

@@ -24,7 +24,7 @@ class House:
         self.studio, self.settings, self.now = studio, settings, 1_790_000_000.0
         self.folder = settings.model_dir / "projects" / "1"
         studio.clock = lambda: self.now
-        self.project = LabelStudioProject(settings, studio.add_project(), patience_seconds=0)
+        self.project = LabelStudioProject(settings.studio, studio.add_project(), patience_seconds=0)
         self._caplog = caplog
         caplog.set_level(logging.INFO, logger="pairloop.judgements")
 

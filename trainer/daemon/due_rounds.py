@@ -10,6 +10,7 @@ from preference.log_once import LogOnce
 from preference.projects.folder import ProjectFolder, known_projects
 from preference.projects.status_files import ProjectCounts, write_project_counts
 from preference.projects.versions import Versions
+from preference.setting_groups import StudioSettings
 from preference.settings import Settings
 from preference.studio.project import LabelStudioProject
 from trainer.rounds.lock import is_running
@@ -25,12 +26,12 @@ _FIELDS = {
     "num_judgements": "total_annotations_number",
 }
 RunRound = Callable[[LabelStudioProject, ProjectFolder], Round]
-OpenProject = Callable[[Settings, int], LabelStudioProject]
+OpenProject = Callable[[StudioSettings, int], LabelStudioProject]
 
 
-def open_project(settings: Settings, project_id: int) -> LabelStudioProject:
+def open_project(studio: StudioSettings, project_id: int) -> LabelStudioProject:
     """A project for a look: what Label Studio does not answer now, it is asked again at the next look."""
-    return LabelStudioProject.for_command(settings, project_id)
+    return LabelStudioProject.for_command(studio, project_id)
 
 
 class DueRounds:
@@ -66,7 +67,7 @@ class DueRounds:
 
     def _consider(self, folder: ProjectFolder, num_needed: int) -> None:
         self._end_round_of_before(folder)
-        project = self._open_project(self._settings, folder.project_id)
+        project = self._open_project(self._settings.studio, folder.project_id)
         state = project.read()
         num_annotations = int(state.get("total_annotations_number") or 0)
         num_new = num_annotations - self._num_counted(folder, num_annotations)

@@ -35,7 +35,7 @@ class Tasks:
 def tasks(settings_for: SettingsFactory) -> Iterator[Tasks]:
     with StudioDouble() as studio:
         settings = settings_for(label_studio_url=studio.url, label_studio_api_key=KEY)
-        yield Tasks(studio, LabelStudioProject(settings, studio.add_project()))
+        yield Tasks(studio, LabelStudioProject(settings.studio, studio.add_project()))
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,7 @@ def test_a_round_that_never_ran_leaves_what_is_known_of_the_last_one(folder: Pro
 def test_a_round_whose_process_was_killed_is_told_by_the_daemon(folder: ProjectFolder, settings_for: SettingsFactory) -> None:
     rounds = RoundProcesses([sys.executable, "-c", f"import os; os.kill(os.getpid(), {signal.SIGKILL})"])
 
-    rounds(LabelStudioProject(settings_for(), 3), folder)
+    rounds(LabelStudioProject(settings_for().studio, 3), folder)
 
     told = status_of(folder).last_round
     assert (told.outcome, told.version) == ("failed", None)

@@ -11,27 +11,27 @@ from tests.support.studio_double import KEY, StudioDouble
 def test_everyone_is_told_version_and_time(studio: StudioDouble, settings_for: SettingsFactory) -> None:
     settings = settings_for(label_studio_url=studio.url)  # without a key
 
-    told = greet(settings)
+    told = greet(settings.studio)
     studio.clock = lambda: time.time() + 1000
 
     assert told.version == "1.23.2 Community"
     assert told.clock_ahead_seconds is not None and abs(told.clock_ahead_seconds) < 60
-    assert 900 < (greet(settings).clock_ahead_seconds or 0) < 1100
+    assert 900 < (greet(settings.studio).clock_ahead_seconds or 0) < 1100
 
 
 def test_nothing_or_something_else_at_the_address_is_told_apart(studio: StudioDouble, settings_for: SettingsFactory) -> None:
     other = settings_for(label_studio_url=f"{studio.url}/elsewhere")
     with pytest.raises(StudioUnreachable, match=r"what answers at \S+ is no Label Studio \(status 401\)"):
-        greet(other)
+        greet(other.studio)
     studio.go_down()
     with pytest.raises(StudioUnreachable, match=r"nothing answers at \S+ \(ConnectError\)"):
-        greet(other)
+        greet(other.studio)
 
 
 def test_the_kind_of_a_key_is_seen_by_its_form(studio: StudioDouble, settings_for: SettingsFactory) -> None:
     keys = ["", KEY, studio.personal_access_token()]
 
-    assert [kind_of_key(settings_for(label_studio_api_key=key)) for key in keys] == [
+    assert [kind_of_key(settings_for(label_studio_api_key=key).studio) for key in keys] == [
         "none",
         "legacy token",
         "personal access token",
@@ -42,7 +42,7 @@ def test_a_key_names_its_user_and_finds_projects_by_their_whole_title(
     studio: StudioDouble, settings_for: SettingsFactory
 ) -> None:
     first, _, third = (studio.add_project(title=title) for title in ["Tone", "Tone of voice", "Tone"])
-    account = Account(settings_for(label_studio_url=studio.url, label_studio_api_key=KEY))
+    account = Account(settings_for(label_studio_url=studio.url, label_studio_api_key=KEY).studio)
 
     assert account.name() == "admin@example.com"
     assert account.projects_titled("Tone") == [first, third]

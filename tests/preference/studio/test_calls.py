@@ -45,7 +45,7 @@ def test_the_waits_between_calls_grow(
 
 def test_patience_ends_and_says_what_to_do(studio: StudioDouble, settings_for: SettingsFactory) -> None:
     settings = settings_for(label_studio_url=studio.url, label_studio_api_key=KEY)
-    impatient = LabelStudioProject(settings, studio.add_project(), patience_seconds=0)
+    impatient = LabelStudioProject(settings.studio, studio.add_project(), patience_seconds=0)
     studio.failures = [503, 0]
 
     with pytest.raises(StudioUnreachable) as failing:
@@ -62,7 +62,7 @@ def test_patience_ends_and_says_what_to_do(studio: StudioDouble, settings_for: S
 
 def test_a_stop_ends_the_repeating_at_once(studio: StudioDouble, settings_for: SettingsFactory) -> None:
     settings, stop = settings_for(label_studio_url=studio.url, label_studio_api_key=KEY), threading.Event()
-    project = LabelStudioProject(settings, studio.add_project(), patience_seconds=3600, stop=stop)
+    project = LabelStudioProject(settings.studio, studio.add_project(), patience_seconds=3600, stop=stop)
     studio.failures = [503] * 100
     errors: list[Exception] = []
 
@@ -84,7 +84,7 @@ def test_a_stop_ends_the_repeating_at_once(studio: StudioDouble, settings_for: S
 
 def test_after_a_stop_a_call_is_still_sent_once(studio: StudioDouble, settings_for: SettingsFactory) -> None:
     settings, stop = settings_for(label_studio_url=studio.url, label_studio_api_key=KEY), threading.Event()
-    project = LabelStudioProject(settings, studio.add_project(), stop=stop)
+    project = LabelStudioProject(settings.studio, studio.add_project(), stop=stop)
     (task,) = studio.add_tasks(project.id, {"prompt": "p"})
     stop.set()
 
@@ -101,7 +101,7 @@ def test_a_label_studio_that_hangs_is_not_waited_for_longer_than_the_timeout(
     studio: StudioDouble, settings_for: SettingsFactory
 ) -> None:
     settings, gate = settings_for(label_studio_url=studio.url, label_studio_api_key=KEY), threading.Event()
-    project = LabelStudioProject(settings, studio.add_project(), patience_seconds=0, timeout_seconds=0.1)
+    project = LabelStudioProject(settings.studio, studio.add_project(), patience_seconds=0, timeout_seconds=0.1)
 
     def hang(request: str) -> None:
         gate.wait(60)
@@ -121,7 +121,7 @@ def test_nothing_listening_is_unreachable_at_once_when_there_is_no_patience(sett
     started = time.monotonic()
 
     with pytest.raises(StudioUnreachable, match=r"does not answer \(ConnectError\); start it, or correct LABEL_STUDIO_URL"):
-        LabelStudioProject(settings, 1, patience_seconds=0).read()
+        LabelStudioProject(settings.studio, 1, patience_seconds=0).read()
 
     assert time.monotonic() - started < 2  # the SDK's own two retries would take three seconds
 
@@ -133,7 +133,7 @@ def test_a_page_instead_of_json_is_told_in_one_short_line(studio: StudioDouble, 
     studio.failures = [500]
 
     with pytest.raises(StudioUnreachable) as refused:
-        LabelStudioProject(settings, project_id, patience_seconds=0).read()
+        LabelStudioProject(settings.studio, project_id, patience_seconds=0).read()
 
     assert str(refused.value) == f"Label Studio at {studio.url} keeps failing with 500: it sent a page instead of JSON"
 
@@ -142,7 +142,7 @@ def test_a_wrong_key_is_refused_with_both_kinds_of_token_named(studio: StudioDou
     settings = settings_for(label_studio_url=studio.url, label_studio_api_key="f" * 40)
 
     with pytest.raises(StudioKeyError) as refused:
-        LabelStudioProject(settings, studio.add_project()).read()
+        LabelStudioProject(settings.studio, studio.add_project()).read()
 
     assert str(refused.value) == f"Label Studio at {studio.url} refuses LABEL_STUDIO_API_KEY; {KEY_ADVICE}"
     assert len(studio.requests) == 1  # a wrong key does not become right by asking again
@@ -150,7 +150,7 @@ def test_a_wrong_key_is_refused_with_both_kinds_of_token_named(studio: StudioDou
 
 def test_a_missing_key_is_told_before_any_call(studio: StudioDouble, settings_for: SettingsFactory) -> None:
     with pytest.raises(StudioKeyError) as refused:
-        LabelStudioProject(settings_for(label_studio_url=studio.url), 1).read()
+        LabelStudioProject(settings_for(label_studio_url=studio.url).studio, 1).read()
 
     assert str(refused.value) == f"LABEL_STUDIO_API_KEY is not set; {KEY_ADVICE}"
     assert studio.requests == []
@@ -159,7 +159,7 @@ def test_a_missing_key_is_told_before_any_call(studio: StudioDouble, settings_fo
 @EXCHANGES_A_TOKEN
 def test_a_personal_access_token_is_exchanged_once_and_used(studio: StudioDouble, settings_for: SettingsFactory) -> None:
     settings = settings_for(label_studio_url=studio.url, label_studio_api_key=studio.personal_access_token())
-    project = LabelStudioProject(settings, studio.add_project())
+    project = LabelStudioProject(settings.studio, studio.add_project())
 
     project.read()
     project.read()
@@ -175,7 +175,7 @@ def test_a_personal_access_token_that_is_not_accepted_is_a_key_error(
     settings = settings_for(label_studio_url=studio.url, label_studio_api_key=token if is_expired else token[:-4] + "AAAA")
 
     with pytest.raises(StudioKeyError) as refused:
-        LabelStudioProject(settings, studio.add_project()).read()
+        LabelStudioProject(settings.studio, studio.add_project()).read()
 
     assert str(refused.value) == f"Label Studio at {studio.url} refuses LABEL_STUDIO_API_KEY; {KEY_ADVICE}"
 
@@ -183,7 +183,7 @@ def test_a_personal_access_token_that_is_not_accepted_is_a_key_error(
 @EXCHANGES_A_TOKEN
 def test_a_token_exchange_behind_a_failing_proxy_is_unreachable(studio: StudioDouble, settings_for: SettingsFactory) -> None:
     settings = settings_for(label_studio_url=studio.url, label_studio_api_key=studio.personal_access_token())
-    project = LabelStudioProject(settings, studio.add_project(), patience_seconds=0)
+    project = LabelStudioProject(settings.studio, studio.add_project(), patience_seconds=0)
     studio.page = "<html>502 Bad Gateway</html>"
     studio.failures = [502]
 
@@ -197,7 +197,7 @@ def test_what_is_gone_is_not_found(studio: StudioDouble, settings_for: SettingsF
     settings = settings_for(label_studio_url=studio.url, label_studio_api_key=KEY)
 
     with pytest.raises(StudioNotFound) as no_project:
-        LabelStudioProject(settings, 999).read()
+        LabelStudioProject(settings.studio, 999).read()
     with pytest.raises(StudioNotFound) as no_task:
         project.store_answers(998, data={}, meta={})
 
@@ -214,7 +214,7 @@ def test_a_call_does_not_wait_past_its_patience_because_label_studio_asks_for_it
     studio: StudioDouble, settings_for: SettingsFactory
 ) -> None:
     settings = settings_for(label_studio_url=studio.url, label_studio_api_key=KEY)
-    hurried = LabelStudioProject(settings, studio.add_project(), patience_seconds=1.5)
+    hurried = LabelStudioProject(settings.studio, studio.add_project(), patience_seconds=1.5)
     studio.failures, studio.retry_after = [429] * 5, "2"
     started = time.monotonic()
 

@@ -262,7 +262,7 @@ def test_the_states_that_changed_are_those_of_every_task_annotated_or_not(
 def test_a_project_is_created_with_its_label_config(studio: StudioDouble, settings_for: SettingsFactory) -> None:
     settings = settings_for(label_studio_url=studio.url, label_studio_api_key=KEY)
 
-    created = Account(settings).create_project(title="Haiku", label_config=LABEL_CONFIG)
+    created = Account(settings.studio).create_project(title="Haiku", label_config=LABEL_CONFIG)
 
     assert studio.projects[created.id]["title"] == "Haiku"
     assert created.read()["label_config"] == LABEL_CONFIG
@@ -274,7 +274,7 @@ def test_a_label_config_is_sent_without_its_xml_declaration(
 ) -> None:
     settings = settings_for(label_studio_url=studio.url, label_studio_api_key=KEY)
 
-    created = Account(settings).create_project(title="Haiku", label_config=line + LABEL_CONFIG)
+    created = Account(settings.studio).create_project(title="Haiku", label_config=line + LABEL_CONFIG)
     project.update(label_config=line + LABEL_CONFIG)
 
     assert studio.projects[created.id]["label_config"] == studio.projects[project.id]["label_config"] == LABEL_CONFIG

@@ -25,7 +25,7 @@ class Lab:
 
     def __init__(self, settings: Settings) -> None:
         self.folder = ProjectFolder(settings.model_dir, 3)
-        self.project = LabelStudioProject(settings, 3)
+        self.project = LabelStudioProject(settings.studio, 3)
 
     def rounds(self, program: str) -> RoundProcesses:
         return RoundProcesses([sys.executable, "-c", program])

@@ -165,7 +165,7 @@ def test_two_at_once_wait_for_each_other(house: House, caplog: pytest.LogCapture
     found: list[list[Task]] = []
 
     def read() -> None:
-        project = LabelStudioProject(house.settings, house.project.id)
+        project = LabelStudioProject(house.settings.studio, house.project.id)
         found.append(read_judgements(project, house.folder, state=project.read(), now=house.now))
 
     threads = [threading.Thread(target=read) for _ in range(4)]
@@ -192,7 +192,7 @@ from trainer.judgements.reader import read_judgements
 for line in sys.stdin:
     asked = json.loads(line)
     settings = Settings.of(label_studio_url=asked["url"], label_studio_api_key=asked["key"], model_dir=Path(asked["folder"]))
-    project = LabelStudioProject(settings, asked["project"])
+    project = LabelStudioProject(settings.studio, asked["project"])
     state = project.read()
     if os.fork() == 0:
         if asked["dies"]:
@@ -200,7 +200,7 @@ for line in sys.stdin:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         resource.setrlimit(resource.RLIMIT_FSIZE, (asked["limit"], asked["limit"]))
         logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stdout)
-        tasks = read_judgements(LabelStudioProject(settings, asked["project"]), Path(asked["folder"]), state=state, now=asked["now"])
+        tasks = read_judgements(LabelStudioProject(settings.studio, asked["project"]), Path(asked["folder"]), state=state, now=asked["now"])
         print(json.dumps(tasks), flush=True)
         os._exit(0)
     print("status", os.waitstatus_to_exitcode(os.wait()[1]), flush=True)
