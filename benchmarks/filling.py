@@ -23,7 +23,8 @@ from backend.generators.echo import EchoGenerator
 from backend.generators.scheduler import write_all
 from benchmarks.generation import mixed_prompts
 from benchmarks.row import Row
-from demo.stack import PROGRAMS, REPOSITORY, Stack, free_port, wait_until
+from demo.process import wait_until
+from demo.stack import PROGRAMS, REPOSITORY, Stack, free_port
 from preference.labelling.label_config import LabelingLayout
 from preference.projects.folder import ProjectFolder
 from preference.settings import Settings

@@ -22,7 +22,8 @@ from rich.console import Console
 
 from benchmarks.row import Row
 from benchmarks.servers import PROJECT, PYTHON, ours, serving, theirs, trained
-from demo.stack import REPOSITORY, Process
+from demo.process import Process
+from demo.stack import REPOSITORY
 
 ROUTES = ("/health", "/setup", "/predict, 1 task", "/predict, more", "/webhook", "/webhook, an import")
 _CLIENTS, _SECONDS, _EVENTS = 200, 45, 5_000

@@ -19,7 +19,8 @@ from rich.console import Console
 
 from benchmarks.row import Row
 from benchmarks.servers import ours
-from demo.stack import REPOSITORY, Process
+from demo.process import Process
+from demo.stack import REPOSITORY
 from preference.labelling.pairs import PreferencePair
 from preference.models.pretrained import quiet_transformers
 from preference.projects.folder import ProjectFolder

@@ -10,7 +10,8 @@ import httpx
 import torch
 
 from benchmarks.generation import mixed_prompts
-from demo.stack import PROGRAMS, REPOSITORY, Process, answers_up, free_port, wait_until
+from demo.process import Process, wait_until
+from demo.stack import PROGRAMS, REPOSITORY, answers_up, free_port
 from preference.labelling.pairs import PreferencePair
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import Versions

@@ -16,7 +16,8 @@ from rich.table import Table
 
 from backend.connecting.connect import connect
 from demo.annotator import RULE, judge
-from demo.stack import PASSWORD, REPOSITORY, USER, Stack, StackError, wait_until
+from demo.process import StackError, wait_until
+from demo.stack import PASSWORD, REPOSITORY, USER, Stack
 from preference.errors import PairloopError
 from preference.labelling.label_config import LabelingLayout
 from preference.projects.folder import ProjectFolder

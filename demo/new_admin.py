@@ -27,7 +27,8 @@ from rich.console import Console
 from rich.style import Style
 from rich.text import Text
 
-from demo.stack import PROGRAMS, REPOSITORY, Stack, StackError, free_port, migrated_data
+from demo.process import StackError
+from demo.stack import PROGRAMS, REPOSITORY, Stack, free_port, migrated_data
 from preference.errors import PairloopError
 from preference.labelling.label_config import LabelingLayout
 from preference.settings import Settings

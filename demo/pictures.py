@@ -18,7 +18,8 @@ from rich.console import Console
 
 from demo.__main__ import DEMO_SETTINGS, Demo
 from demo.annotator import judge
-from demo.stack import PASSWORD, REPOSITORY, USER, Stack, StackError, free_port, wait_until
+from demo.process import StackError, wait_until
+from demo.stack import PASSWORD, REPOSITORY, USER, Stack, free_port
 from preference.errors import PairloopError
 from preference.projects.versions import Versions
 

@@ -8,7 +8,8 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from backend.connecting.default_label_config import default_label_config
-from demo.stack import Stack, wait_until
+from demo.process import wait_until
+from demo.stack import Stack
 from preference.labelling.label_config import LabelingLayout
 from preference.labelling.results import Pairwise
 from preference.settings import Settings

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from demo.stack import PROGRAMS, REPOSITORY, Process
+from demo.process import Process
+from demo.stack import PROGRAMS, REPOSITORY
 from preference.logs import log_line
 from preference.projects.folder import ProjectFolder
 from preference.projects.trainer_heartbeat import is_alive

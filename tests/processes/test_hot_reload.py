@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.reload import LABEL_CONFIG, TASKS, Ride, expected_rewards, promote_under_load, torn
 from benchmarks.servers import ours
-from demo.stack import wait_until
+from demo.process import wait_until
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import Versions
 from tests.support.forked import forked

@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks.load import ROUTES, Figures, Load, drive
 from benchmarks.servers import PROJECT, ours, serving
-from demo.stack import Process
+from demo.process import Process
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import Versions
 from tests.support.forked import forked

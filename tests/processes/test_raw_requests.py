@@ -10,7 +10,8 @@ import httpx
 import pytest
 
 from backend.contract.training_limit import MOST_AN_HOUR
-from demo.stack import PROGRAMS, free_port, wait_until
+from demo.process import wait_until
+from demo.stack import PROGRAMS, free_port
 from preference.projects.folder import ProjectFolder
 from tests.support.forked import ForkedProcess
 from tests.support.studio_double import CALLS

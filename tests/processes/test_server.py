@@ -16,7 +16,8 @@ import httpx
 import pytest
 
 from backend.web.gunicorn_server import DRAIN_SECONDS, tallies_folder
-from demo.stack import REPOSITORY, wait_until
+from demo.process import wait_until
+from demo.stack import REPOSITORY
 from preference.projects.folder import ProjectFolder
 from preference.reward_model.feature_cache import FeatureCache
 from tests.support.server import WORKERS, Server

@@ -16,7 +16,8 @@ from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import cast
 
-from demo.stack import REPOSITORY, Process
+from demo.process import Process
+from demo.stack import REPOSITORY
 
 
 def processes() -> ForkServerContext:

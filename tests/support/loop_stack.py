@@ -4,7 +4,8 @@ from typing import Any
 
 import httpx
 
-from demo.stack import REPOSITORY, Stack, wait_until
+from demo.process import wait_until
+from demo.stack import REPOSITORY, Stack
 from preference.labelling.label_config import LabelingLayout
 from preference.studio.project import LabelStudioProject
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import httpx
 
-from demo.stack import PROGRAMS, free_port, wait_until
+from demo.process import wait_until
+from demo.stack import PROGRAMS, free_port
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import Versions
 from tests.support.forked import ForkedProcess

@@ -5,7 +5,7 @@ import pytest
 
 from backend.generators.jobs import WrittenAnswers
 from backend.monitoring.metrics import Metrics
-from demo.stack import wait_until
+from demo.process import wait_until
 from tests.support.openai_double import KEY, OpenAIDouble
 from tests.support.openai_engine import SECONDS, MakeGenerator, scheduling, write
 

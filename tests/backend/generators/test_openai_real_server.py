@@ -8,7 +8,8 @@ import pytest
 
 from backend.generators.jobs import WrittenAnswers
 from backend.generators.openai_api import OpenAIGenerator
-from demo.stack import PROGRAMS, Process, free_port
+from demo.process import Process
+from demo.stack import PROGRAMS, free_port
 from preference.models.pretrained import locate
 from tests.conftest import SettingsFactory
 from tests.support.alike_answers import are_alike

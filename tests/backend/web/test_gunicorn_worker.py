@@ -9,7 +9,8 @@ from contextlib import ExitStack
 import httpx
 import pytest
 
-from demo.stack import REPOSITORY, Process, free_port
+from demo.process import Process
+from demo.stack import REPOSITORY, free_port
 
 THREADS = 2
 QUICK = """
