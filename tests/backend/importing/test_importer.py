@@ -4,10 +4,11 @@ from pathlib import Path
 import pytest
 
 from backend.generators.jobs import Job, WrittenAnswers
+from backend.importing.importer import Import
 from preference.projects.versions import Versions
 from preference.studio.task import Task
 from tests.conftest import SettingsFactory
-from tests.support.filling_house import CHOICE, EMPTY, Asked, House, echo, warnings_of
+from tests.support.filling_house import CHOICE, EMPTY, LAYOUT, Asked, House, echo, warnings_of
 from tests.support.importing_house import PROMPTS, Unsteady, bring, held, holds_each_once, num_imports, prompts, rows
 from tests.support.studio_double import KEY, wait_until
 from tests.support.studio_records import LABEL_CONFIG
@@ -24,6 +25,14 @@ def studio() -> Iterator[Unsteady]:
 def house(studio: Unsteady, settings_for: SettingsFactory) -> Iterator[House]:
     with House(studio, settings_for(label_studio_url=studio.url, label_studio_api_key=KEY)) as house:
         yield house
+
+
+def test_to_make_an_import_asks_nobody_and_to_open_one_reads_the_label_config(house: House) -> None:
+    Import(house.project(), LAYOUT, house.folder, house.bench())
+    assert house.studio.requests == []
+
+    assert Import.open(house.project(), house.folder, house.bench()).layout == LAYOUT
+    assert house.studio.requests == [f"GET /api/projects/{house.project_id}/"]
 
 
 # What becomes of a prompt
