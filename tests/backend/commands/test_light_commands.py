@@ -14,48 +14,78 @@ from tests.support.clinic import Clinic
 from tests.support.studio_double import StudioDouble
 
 HEAVY = {"datasets", "matplotlib", "openai", "pandas", "scipy", "sklearn", "torch", "transformers", "trl"}
+# Runs commands one after the other, which starts Python once; prints for each its status and which packages were loaded by it, and
+# what was loaded by the end of the process.
 _RUN = """
 import atexit, json, sys
 from importlib import import_module
 from pathlib import Path
-atexit.register(lambda: Path(sys.argv[1]).write_text(json.dumps(sorted({name.partition(".")[0] for name in sys.modules}))))
-import_module(f"{sys.argv[2]}.__main__").main(sys.argv[3:])
+
+def packages():
+    return {name.partition(".")[0] for name in sys.modules}
+
+told, known = [], set()
+def tell(status):
+    told.append([status, sorted(packages() - known)])
+    known.update(packages())
+
+@atexit.register
+def end():
+    tell(0)
+    Path(sys.argv[1]).write_text(json.dumps(told))
+
+for program, *arguments in json.loads(sys.argv[2]):
+    status = 0
+    try:
+        import_module(f"{program}.__main__").main(arguments)
+    except SystemExit as ended:
+        status = ended.code
+    tell(status)
 """
+COMMANDS = [
+    "backend doctor", "backend doctor --project {id}", "backend connect --project {id}", "backend connect --new Another",
+    "backend import --help", "backend fill --help", "backend --help", "backend status", "trainer status", "trainer versions",
+    "trainer report --project {id}", "trainer export --project {id} --out {out}/pairs.jsonl",
+    "trainer export --project {id} --format csv --out {out}/pairs.csv", "trainer --help",
+]  # fmt: skip
+Told = tuple[int, set[str]]
+
+
+def run(clinic: Clinic, folder: Path, *commands: str) -> list[Told]:
+    """For each command, run by one process, and for that process's end: the exit status, and the packages that were loaded for it."""
+    heard = folder / "loaded.json"
+    lines = [command.format(id=clinic.id, out=folder).split() for command in commands]
+    environ = {**os.environ, **clinic.environ, "HF_HUB_OFFLINE": "1"}
+    ended = subprocess.run(
+        [sys.executable, "-c", _RUN, str(heard), json.dumps(lines)],
+        env=environ, cwd=REPOSITORY, capture_output=True, text=True, timeout=240,
+    )  # fmt: skip
+    assert ended.returncode == 0 and "Traceback" not in ended.stderr, ended.stderr
+    told = [(status, set(packages)) for status, packages in json.loads(heard.read_text())]
+    assert all(status in (0, 1) for status, _ in told), ended.stderr
+    return told
 
 
 @pytest.fixture(scope="module")
-def clinic(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clinic]:
-    with StudioDouble() as studio, Clinic(studio, tmp_path_factory.mktemp("clinic")) as clinic:
+def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Told]]:
+    """What each of COMMANDS loaded that those before it had not, and what was loaded at the end of their process."""
+    folder = tmp_path_factory.mktemp("clinic")
+    with StudioDouble() as studio, Clinic(studio, folder) as clinic:
         (task,) = studio.add_tasks(clinic.id, {"prompt": "Why?", "answer1": "So.", "answer2": "No."})
         region = {"from_name": "comparison", "to_name": "comparison", "type": "pairwise", "value": {"selected": "left"}}
         studio.annotate(task, [region])
-        yield clinic
+        yield dict(zip([*COMMANDS, "the end"], run(clinic, folder, *COMMANDS), strict=True))
 
 
-def loaded(clinic: Clinic, tmp_path: Path, program: str, *arguments: object) -> set[str]:
-    """The packages that a command had loaded when its process ended, in order."""
-    heard = tmp_path / "loaded.json"
-    command = [sys.executable, "-c", _RUN, str(heard), program, *map(str, arguments)]
-    environ = {**os.environ, **clinic.environ, "HF_HUB_OFFLINE": "1"}
-    ended = subprocess.run(command, env=environ, cwd=REPOSITORY, capture_output=True, text=True, timeout=60)
-    assert ended.returncode in (0, 1) and "Traceback" not in ended.stderr, ended.stderr
-    return set(json.loads(heard.read_text()))
+@pytest.mark.parametrize("command", [*COMMANDS, "the end"])
+def test_a_command_that_computes_nothing_loads_nothing_heavy(told: dict[str, Told], command: str) -> None:
+    _, packages = told[command]
+
+    assert not packages & HEAVY
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        "backend doctor", "backend doctor --project 1", "backend connect --project 1", "backend connect --new Another",
-        "backend import --help", "backend fill --help", "backend --help", "backend status", "trainer status", "trainer versions",
-        "trainer report --project 1", "trainer export --project 1 --out {out}/pairs.jsonl",
-        "trainer export --project 1 --format csv --out {out}/pairs.csv", "trainer --help",
-    ],
-)  # fmt: skip
-def test_a_command_that_computes_nothing_loads_nothing_heavy(clinic: Clinic, tmp_path: Path, command: str) -> None:
-    program, *arguments = command.format(out=tmp_path).split()
-    arguments = [str(clinic.id) if argument == "1" else argument for argument in arguments]
-
-    assert not loaded(clinic, tmp_path, program, *arguments) & HEAVY
+def test_what_a_command_loads_is_noticed(told: dict[str, Told]) -> None:
+    assert {"backend", "click"} <= told["backend doctor"][1] and "trainer" in told["trainer status"][1]
 
 
 def test_the_doctor_leaves_the_loading_of_a_served_champion_to_the_backend(tmp_path: Path, tiny_base: Path) -> None:
@@ -64,8 +94,13 @@ def test_the_doctor_leaves_the_loading_of_a_served_champion_to_the_backend(tmp_p
         clinic.serve_again()
         clinic.run("connect", "--project", clinic.id)
 
-        assert not loaded(clinic, tmp_path, "backend", "doctor") & HEAVY
+        assert not _loaded(clinic, tmp_path) & HEAVY
         assert clinic.doctor()["champion"]["found"] == f"{version} is whole: it scores its probe as its card says"
 
         clinic.end()  # nobody else has loaded it
-        assert "torch" in loaded(clinic, tmp_path, "backend", "doctor")
+        assert "torch" in _loaded(clinic, tmp_path)
+
+
+def _loaded(clinic: Clinic, folder: Path) -> set[str]:
+    """All that a doctor had loaded when its process ended."""
+    return set().union(*(packages for _, packages in run(clinic, folder, "backend doctor")))
