@@ -1,7 +1,7 @@
 """`pairloop-backend fill`: a project's open tasks are answered and scored, while somebody watches."""
 
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,14 +20,19 @@ from preference.projects.status_files import Filling
 from preference.settings import Settings
 from preference.studio.project import LabelStudioProject
 
-_EVERY_SECONDS = 0.5
 
-
-def fill(project: LabelStudioProject, settings: Settings, *, console: Console, stall_seconds: float = 15.0) -> None:
+def fill(
+    project: LabelStudioProject,
+    settings: Settings,
+    *,
+    console: Console,
+    stall_seconds: float = 15.0,
+    every_seconds: float = 0.5,
+) -> None:
     """Answers and scores the project's open tasks here, or follows the backend that fills on this MODEL_DIR already.
 
     A disconnected project stays disconnected. `stall_seconds`: after so long without progress in any project, a backend has
-    given up.
+    given up. `every_seconds`: how often it looks.
 
     Raises:
         StudioError, ModelError: nothing more can be done.
@@ -40,7 +45,7 @@ def fill(project: LabelStudioProject, settings: Settings, *, console: Console, s
     console.print(f"project {project.id}: {num_open} tasks lack an answer")
     has_asked = False
     with bar("tasks answered", console) as show:
-        watched = _Watched(folder, show, before=ended_pass(Filling.read(folder.path)))
+        watched = _Watched(folder, show, before=ended_pass(Filling.read(folder.path)), every_seconds=every_seconds)
         while True:
             try:
                 with FileLock(settings.model_dir / "filler.lock").acquire(timeout=0):
@@ -80,6 +85,7 @@ class _Watched:
     folder: ProjectFolder
     show: Show
     before: int | None  # the pass that had ended before; what it wrote is old
+    every_seconds: float  # from one look to the next
 
     def progress(self) -> Filling | None:
         """The progress of the pass that is under way, or that has ended since; None if there is none."""
@@ -112,7 +118,7 @@ def _fill_here(watched: _Watched, settings: Settings) -> None:
             while not filling.done():
                 watched.look()
                 bench.champions.of(project_id).refresh()  # a pass ends if another version is promoted; the next scores by that
-                time.sleep(_EVERY_SECONDS)
+                wait([filling], watched.every_seconds)
         finally:
             bench.scheduler.stop()  # after Ctrl-C the pass ends what it is storing
         watched.look()
@@ -120,7 +126,7 @@ def _fill_here(watched: _Watched, settings: Settings) -> None:
 
 
 def _is_followed_to_the_end(watched: _Watched, model_dir: Path, stall_seconds: float) -> bool:
-    """Shows for some seconds how far another process is. Returns whether a pass has ended with no task to do.
+    """Shows for four looks how far another process is. Returns whether a pass has ended with no task to do.
 
     Raises:
         ModelError: it has given up.
@@ -132,7 +138,7 @@ def _is_followed_to_the_end(watched: _Watched, model_dir: Path, stall_seconds: f
                 return True
             if _is_at_rest(model_dir, stall_seconds):
                 raise ModelError(f"The backend's filler stopped with {progress.tasks_left} tasks left; its log says why.")
-        time.sleep(_EVERY_SECONDS)
+        time.sleep(watched.every_seconds)
     return False
 
 

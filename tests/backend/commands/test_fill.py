@@ -19,6 +19,7 @@ from tests.support.statuses import filling_of, keep_filling
 from tests.support.studio_double import KEY, StudioDouble, wait_until
 
 ANSWERED = {"prompt": "p", "answer1": "short", "answer2": "a much longer answer"}
+EVERY_SECONDS = 0.05  # a look
 FOLLOWING = "a backend fills on this MODEL_DIR already: this is how far it is"
 
 
@@ -34,7 +35,7 @@ def house(studio: StudioDouble, settings_for: SettingsFactory) -> Iterator[House
 def filled(house: House, **options: Any) -> list[str]:
     """What `fill` printed."""
     screen = Screen()
-    fill(house.project(), house.settings, console=screen.console, **options)
+    fill(house.project(), house.settings, console=screen.console, every_seconds=EVERY_SECONDS, **options)
     return screen.lines
 
 
@@ -51,7 +52,10 @@ class Following(threading.Thread):
 
     def run(self) -> None:
         try:
-            fill(self._house.project(), self._house.settings, console=self.screen.console, stall_seconds=self._stall_seconds)
+            fill(
+                self._house.project(), self._house.settings, console=self.screen.console, stall_seconds=self._stall_seconds,
+                every_seconds=EVERY_SECONDS,
+            )  # fmt: skip
         except PairloopError as error:
             self.error = error
 
@@ -306,7 +310,7 @@ def test_a_backend_that_has_its_turn_at_another_project_is_waited_for(house: Hou
         following = Following(house, stall_seconds=0.2)
         write_progress(other, is_filling=True)
         write_progress(house.folder)
-        following.join(1.2)  # two looks
+        following.join(1.2)  # many looks
         assert following.is_alive()
 
     assert following.has_ended and following.error is None
