@@ -12,9 +12,19 @@ import logging
 from typing import Any
 from urllib.parse import urlsplit
 
-from openai import APIError, APIStatusError, AsyncOpenAI, BadRequestError, OpenAI, UnprocessableEntityError
+from openai import (
+    APIError,
+    APIStatusError,
+    AsyncOpenAI,
+    BadRequestError,
+    DefaultAsyncHttpxClient,
+    DefaultHttpxClient,
+    OpenAI,
+    UnprocessableEntityError,
+)
 
 from backend.generators.jobs import Job, Jobs, WrittenAnswers
+from preference.certificates import certificates
 from preference.errors import ModelError
 from preference.redaction import unquoted
 from preference.settings import Settings
@@ -66,7 +76,8 @@ class OpenAIGenerator:
     def _served(self) -> list[str]:
         """The names of the server's models; none if it has no list."""
         try:
-            with OpenAI(**self._access(), max_retries=min(2, self._max_retries), timeout=10) as client:
+            http = DefaultHttpxClient(verify=certificates())
+            with OpenAI(**self._access(), http_client=http, max_retries=min(2, self._max_retries), timeout=10) as client:
                 listed: Any = client.get("/models", cast_to=object)
             return [model["id"] for model in listed["data"]]
         except (APIError, ValueError, TypeError, KeyError) as error:
@@ -81,7 +92,8 @@ class OpenAIGenerator:
     async def _run(self, jobs: Jobs) -> None:
         waiting: list[Job] = []  # for a seat: urgent jobs come beyond count
         running: set[asyncio.Task[None]] = set()
-        async with AsyncOpenAI(**self._access(), max_retries=self._max_retries) as client:
+        http = DefaultAsyncHttpxClient(verify=certificates())
+        async with AsyncOpenAI(**self._access(), http_client=http, max_retries=self._max_retries) as client:
             try:
                 while not jobs.is_stopped:
                     waiting += jobs.take(max(0, self.capacity - len(running) - len(waiting)))

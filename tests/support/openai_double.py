@@ -33,6 +33,7 @@ class OpenAIDouble:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True  # else each answer waits 40 ms for the client's delayed ACK
 
             def do_GET(self) -> None:
                 double._answer(self, None)

@@ -157,14 +157,14 @@ def test_urgent_jobs_are_written_before_those_that_wait(make: MakeGenerator) -> 
 
 
 def test_an_urgent_job_that_arrives_during_the_run_does_not_wait_for_the_others(make: MakeGenerator) -> None:
-    generator = make(max_new_tokens=32)
+    generator = make(max_new_tokens=16)
     jobs = Watched(generator)
     jobs.meanwhile = lambda: len(jobs.reports) == 1 and jobs.ask(["Urgent"], is_urgent=True)
-    jobs.ask([f"Prompt {k}" for k in range(30)])
+    jobs.ask([f"Prompt {k}" for k in range(16)])
 
     generator.run(jobs)
 
-    assert len(jobs.finished) == 31
+    assert len(jobs.finished) == 17
     assert jobs.finished.index("Urgent") <= 3 * generator.capacity
 
 
