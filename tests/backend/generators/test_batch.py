@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
 from backend.generators.batch import Batch, Prompt, SamplingOptions
 from backend.generators.jobs import Job, WrittenAnswers
-from preference.models.pretrained import load_tokenizer, load_weights
+from preference.models.pretrained import load_tokenizer
 from tests.support.alike_answers import are_alike
 
 MakeBatch = Callable[..., Batch]
@@ -24,12 +24,20 @@ def tokenizer(tiny_base: Path) -> PreTrainedTokenizerBase:
     return load_tokenizer(str(tiny_base))
 
 
-@pytest.fixture
-def model(tiny_base: Path) -> PreTrainedModel:
-    return load_weights(AutoModelForCausalLM, str(tiny_base), dtype=torch.float32)
+@pytest.fixture(scope="module")
+def model() -> PreTrainedModel:
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=400, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
+        tie_word_embeddings=True,
+    )  # fmt: skip
+    network: PreTrainedModel = LlamaForCausalLM(config)
+    network.requires_grad_(False)
+    network.eval()
+    return network
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def make(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> MakeBatch:
     """Makes a batch that writes in SAMPLING; keyword arguments are the batch's own, or change the sampling."""
 
@@ -213,14 +221,22 @@ def test_a_text_that_ends_an_answer_is_cut_from_it(make: MakeBatch) -> None:
 # What goes wrong
 
 
+def prompts_of_several_passes() -> list[Prompt]:
+    """Several passes in each step: those of as many answers are read together."""
+    return [prompt for k in range(3, 9) for prompt in prompts_of(*range(2 * k, 2 * k + 2), num_answers=1 + k % 2)]
+
+
+@pytest.fixture(scope="module", params=[1, 2, 12])
+def undisturbed(request: pytest.FixtureRequest, make: MakeBatch) -> tuple[int, list[WrittenAnswers]]:
+    """How many tokens an answer has, and what those prompts are answered if nothing fails."""
+    return request.param, alone(make, prompts_of_several_passes(), max_new_tokens=request.param)
+
+
 @pytest.mark.parametrize("num_passes", [0, 1, 2, 3, 5, 9])
-@pytest.mark.parametrize("max_new_tokens", [1, 2, 12])
 def test_whenever_it_fails_no_prompt_is_lost(
-    model: PreTrainedModel, make: MakeBatch, num_passes: int, max_new_tokens: int
+    model: PreTrainedModel, make: MakeBatch, undisturbed: tuple[int, list[WrittenAnswers]], num_passes: int
 ) -> None:
-    # Several passes in each step: those of as many answers are read together.
-    prompts = [prompt for k in range(3, 9) for prompt in prompts_of(*range(2 * k, 2 * k + 2), num_answers=1 + k % 2)]
-    expected = alone(make, prompts, max_new_tokens=max_new_tokens)
+    (max_new_tokens, expected), prompts = undisturbed, prompts_of_several_passes()
     batch, passes = make(max_rows=16, max_new_tokens=max_new_tokens), list[int]()
 
     def fail(*_: Any) -> None:

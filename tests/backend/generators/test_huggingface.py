@@ -198,9 +198,9 @@ def test_a_model_that_does_not_exist_says_what_to_name_instead(tmp_path: Path, m
 
 
 def test_while_an_urgent_job_is_written_the_others_rest(tiny_base: Path, make: MakeGenerator) -> None:
-    generator = make(tiny_base, max_new_tokens=40, batch_prompts=4)
+    generator = make(tiny_base, max_new_tokens=16, batch_prompts=4)
     jobs = Watched(generator)
-    jobs.meanwhile = lambda: len(jobs.sizes) == 20 and jobs.ask(["Urgent 1", "Urgent 2"], is_urgent=True)
+    jobs.meanwhile = lambda: len(jobs.sizes) == 8 and jobs.ask(["Urgent 1", "Urgent 2"], is_urgent=True)
     asked = jobs.ask([f"Prompt {k}" for k in range(12)])
 
     generator.run(jobs)

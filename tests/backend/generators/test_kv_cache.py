@@ -106,7 +106,7 @@ def test_every_row_keeps_its_tokens_whoever_joins_and_leaves(seed: int) -> None:
         many = rows.random.random()
         if not rows.rows or many < 0.15:
             rows.join([rows.random.randint(1, 40) for _ in range(rows.random.randint(1, 3))], repeats=rows.random.randint(1, 3))
-        elif many < 0.35:
+        elif many < 0.55:
             rows.leave(rows.random.randrange(len(rows.rows)))
         if rows.rows:
             rows.advance()

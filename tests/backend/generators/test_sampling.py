@@ -17,17 +17,20 @@ from backend.generators.sampling import draw, uniforms
 from preference.models.pretrained import load_tokenizer, load_weights, locate
 
 PROMPTS = ["My favourite thing in the world is", "She opened the door and saw"]  # many tokens may follow
+NUM_TOKENS = 8192  # of the vocabulary of 49,152, the oldest of a byte-pair encoding: the frequent ones
 SAMPLINGS = [(0.7, 50, 1.0), (1.0, 50, 0.9), (1.3, 1000, 0.95), (0.5, 1_000_000, 0.8)]  # temperature, top_k, top_p
 BELOW_1 = 1 - 2**-24  # the largest number that torch.rand gives
 
 
 @pytest.fixture(scope="module")
 def logits(embedded_dir: Path) -> torch.Tensor:
-    """(num_prompts, vocabulary) of the embedded model."""
+    """(num_prompts, NUM_TOKENS) of the embedded model."""
     path = locate("embedded", embedded_dir)
     tokenizer, model = load_tokenizer(path), load_weights(AutoModelForCausalLM, path, dtype=torch.float32)
     with torch.inference_mode():
-        rows = [model(input_ids=tokenizer(prompt, return_tensors="pt")["input_ids"]).logits[0, -1] for prompt in PROMPTS]
+        rows = [
+            model(input_ids=tokenizer(prompt, return_tensors="pt")["input_ids"]).logits[0, -1, :NUM_TOKENS] for prompt in PROMPTS
+        ]
     return torch.stack(rows)
 
 
