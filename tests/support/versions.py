@@ -1,7 +1,9 @@
 """Versions of a tiny reward model that scores the answers of a test."""
 
 import time
+from functools import lru_cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -16,11 +18,11 @@ from preference.reward_model.style_features import NUM_STYLE
 
 def publish_version(folder: ProjectFolder, base: Path, *, weight: float, probe: dict[str, Any] | None = None) -> str:
     """A published, not promoted `frozen` version over `base` that prefers longer answers as strongly as `weight` says."""
-    extractor = FeatureExtractor(FeatureRecipe(str(base), (2,), 64), model_dir=folder.path, device=torch.device("cpu"))
+    extractor, features = _read(base)
     head = RewardHead(torch.zeros(extractor.size), torch.zeros(extractor.size))
     head.weight[-1 - NUM_STYLE] = weight  # before its style stands log(1 + number of the answer's tokens)
     model = FrozenRewardModel(Description("frozen", str(base), 64, layers=(2,)), head, extractor)
-    reward = float(model.score(["Why?"], ["Because."])[0])
+    reward = float(head.rewards(features)[0])
     card = ReportCard(
         folder.project_id, "frozen", str(base), num_train_pairs=0, promoted=True, reason="made by a test",
         probe={"prompt": "Why?", "answer": "Because.", "reward": reward, **(probe or {})},
@@ -29,3 +31,12 @@ def publish_version(folder: ProjectFolder, base: Path, *, weight: float, probe: 
     draft.mkdir(parents=True)
     model.save(draft)
     return Versions(folder).publish(draft, card)
+
+
+@lru_cache(maxsize=2)
+def _read(base: Path) -> tuple[FeatureExtractor, torch.Tensor]:
+    """An extractor over `base`, which a hundred tests share, and the features of the probe's answer."""
+    with TemporaryDirectory() as scratch:
+        recipe = FeatureRecipe(str(base), (2,), 64)
+        extractor = FeatureExtractor(recipe, model_dir=Path(scratch), device=torch.device("cpu"))
+        return extractor, extractor.features(["Why?"], ["Because."])
