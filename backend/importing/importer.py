@@ -35,7 +35,6 @@ from preference.studio.task import Task
 
 logger = logging.getLogger("pairloop.importing")
 _TOGETHER = 100  # tasks in one import
-_AT_LEAST_EVERY_SECONDS = 5.0
 _BATCHES_UNDER_WAY = 2.5
 _MOST_SENDS = 5  # of one batch, to a Label Studio that answers everything else: it may never take that one
 
@@ -45,30 +44,36 @@ class Import:
 
     def __init__(
         self, project: LabelStudioProject, layout: LabelingLayout, folder: ProjectFolder, bench: Workbench, *,
-        settle_seconds: float = 30.0,
+        settle_seconds: float = 30.0, most_seconds: float = 5.0,
     ) -> None:  # fmt: skip
-        """`settle_seconds`: how long Label Studio may take to store tasks whose import it did not acknowledge."""
+        """`settle_seconds`: how long Label Studio may take to store tasks whose import it did not acknowledge.
+
+        `most_seconds`: how long an answered task waits for others to be imported with.
+        """
         self.counts: Counter[str] = Counter()
         self.layout = layout
         self._project, self._folder, self._suggesting = project, folder, bench.settings.suggesting
         self._champion, self._scheduler = bench.champions.of(project.id), bench.scheduler
         self._answering = AnswerRules(layout, bench.settings, bench.scheduler.generator)
         self._known: set[bytes] = set()  # digests of the prompts that the project holds, or soon will
-        self._settle_seconds = settle_seconds
+        self._settle_seconds, self._most_seconds = settle_seconds, most_seconds
         self._last_id = 0
         self._writing: dict[Future[WrittenAnswers], Attempt] = {}
         self._drafts: list[Draft] = []
         self._sent_at = time.monotonic()
 
     @classmethod
-    def open(cls, project: LabelStudioProject, folder: ProjectFolder, bench: Workbench, *, settle_seconds: float = 30.0) -> Self:
+    def open(
+        cls, project: LabelStudioProject, folder: ProjectFolder, bench: Workbench, *, settle_seconds: float = 30.0,
+        most_seconds: float = 5.0,
+    ) -> Self:  # fmt: skip
         """The import into a project, after its label config was read.
 
         Raises:
             StudioError, LayoutError: the project cannot be read, or its label config does not fit.
         """
         layout = LabelingLayout.from_label_config(project.read()["label_config"])
-        return cls(project, layout, folder, bench, settle_seconds=settle_seconds)
+        return cls(project, layout, folder, bench, settle_seconds=settle_seconds, most_seconds=most_seconds)
 
     def run(self, rows: Iterable[dict[str, Any]], *, on_progress: Callable[[], None] = lambda: None) -> None:
         """Imports each row, which is a task's data, unless its prompt is there; `on_progress` is called now and then.
@@ -94,13 +99,13 @@ class Import:
                 if (row := next(rows, None)) is None:
                     break
                 self._begin(row)
-            is_due = time.monotonic() > self._sent_at + _AT_LEAST_EVERY_SECONDS
+            is_due = time.monotonic() > self._sent_at + self._most_seconds
             if len(self._drafts) >= _TOGETHER or (self._drafts and (is_due or not self._writing)):
                 self._send()
             on_progress()
             if not self._writing and not self._drafts:
                 return
-            for written in wait(self._writing, timeout=_AT_LEAST_EVERY_SECONDS, return_when=FIRST_COMPLETED).done:
+            for written in wait(self._writing, timeout=self._most_seconds, return_when=FIRST_COMPLETED).done:
                 self._judge(self._writing.pop(written), written.result())
 
     def _begin(self, row: dict[str, Any]) -> None:

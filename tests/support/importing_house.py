@@ -47,9 +47,10 @@ class Unsteady(StudioDouble):
         return super()._list_tasks(query)
 
 
-def begin(house: House, *, scheduler: Scheduler | None = None, settle_seconds: float = 0.3) -> Import:
+def begin(house: House, *, scheduler: Scheduler | None = None, settle_seconds: float = 0.3, most_seconds: float = 5.0) -> Import:
     """An import of a new process, which hardly waits for what Label Studio may still be storing."""
-    return Import.open(house.project(), house.folder, house.bench(scheduler), settle_seconds=settle_seconds)
+    bench = house.bench(scheduler)
+    return Import.open(house.project(), house.folder, bench, settle_seconds=settle_seconds, most_seconds=most_seconds)
 
 
 def bring(house: House, rows: Iterable[Task], **changes: Any) -> Counter[str]:

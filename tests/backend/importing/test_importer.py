@@ -92,7 +92,7 @@ def test_answers_do_not_wait_for_a_hundred_where_the_model_is_slow(house: House)
 
     house.generator.meanwhile = wait_for_the_first
 
-    assert bring(house, rows(8)) == {"imported": 8}
+    assert bring(house, rows(8), most_seconds=0.2) == {"imported": 8}
     assert holds_each_once(house, 8)
 
 
