@@ -165,7 +165,7 @@ def test_a_pass_that_ends_before_it_has_read_anything_does_not_say_that_nothing_
 
 def test_the_progress_of_a_pass_is_written_while_it_works_and_at_its_end(house: House, tiny_base: Path) -> None:
     house.promote(tiny_base, weight=1)
-    tasks = house.add_prompts(120)
+    tasks = house.add_prompts(40)
     refused = house.add({"prompt": "Refused", **EMPTY}, {"prompt": "", **EMPTY})
     written: list[dict[str, Any]] = []
 
@@ -177,17 +177,17 @@ def test_the_progress_of_a_pass_is_written_while_it_works_and_at_its_end(house: 
     assert house.run_pass()
 
     during = next(progress for progress in written if progress)
-    assert during["is_filling"] and 0 < during["tasks_left"] <= 122
+    assert during["is_filling"] and 0 < during["tasks_left"] <= 42
     last = filling_of(house.folder)
     assert {key: last[key] for key in ("tasks_left", "tasks_answered", "is_filling")} == {
-        "tasks_left": 0, "tasks_answered": 120, "is_filling": False,
+        "tasks_left": 0, "tasks_answered": 40, "is_filling": False,
     }  # fmt: skip
     assert last["tasks_failed"] == {"no": 1, "prompt missing, empty or not text": 1}
     assert last["answers_per_second"] > 0
     assert house.is_answered(*tasks) and not house.is_answered(refused[0])
     assert house.figure(f'tasks_unanswered{{project="{house.project_id}"}}') == 0
-    assert house.figure("tasks_answered_total") == 120
-    assert house.figure("tokens_written_total") == 120 * 8
+    assert house.figure("tasks_answered_total") == 40
+    assert house.figure("tokens_written_total") == 40 * 8
     assert house.figure("jobs_waiting") == 0
 
 

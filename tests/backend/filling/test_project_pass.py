@@ -68,17 +68,17 @@ def test_a_task_that_is_judged_between_its_answers_and_its_prediction_gets_none(
 def test_predictions_are_stored_in_bulk_once_a_version(house: House, tiny_base: Path) -> None:
     version = house.promote(tiny_base, weight=1)
     house.generator.capacity = 64
-    tasks = [*house.add_prompts(250), *house.add(ANSWERED)]
+    tasks = [*house.add_prompts(120), *house.add(ANSWERED)]
 
     for _ in range(3):  # each after a restart
         assert house.run_pass()
 
-    assert house.versions(tasks) == [[version]] * 251
-    assert house.num_bulks() < 80
+    assert house.versions(tasks) == [[version]] * 121
+    assert house.num_bulks() < 40
     (prediction,) = house.studio.tasks[tasks[-1]]["predictions"]
     assert 0.5 < prediction["score"] <= 1
     assert prediction["result"][0]["value"] == {"selected": "right"}
-    assert house.figure("predictions_stored_total") == 251
+    assert house.figure("predictions_stored_total") == 121
 
 
 def test_open_tasks_are_scored_a_hundred_in_a_request(house: House, tiny_base: Path) -> None:
