@@ -1,8 +1,9 @@
 """Processes that die of SIGKILL at each step of what they do to files, one after the other.
 
-`python -m tests.support.dying ACTION FOLDER` does an action of ACTIONS once for each of its steps, in a child that is killed there,
-on a fresh copy of FOLDER; later another process does it to the end. It prints a line of JSON for each: what was found after the kill,
-and after the end. A step: before and after each call that touches a file. Loads no torch, so that a child costs milliseconds.
+`python -m tests.support.dying ACTION FOLDER ...` does an action of ACTIONS once for each of its steps, in a child that is killed there,
+on a fresh copy of FOLDER; later another process does it to the end; then come the next action and folder. It prints a line of JSON for
+each: what was found after the kill, and after the end. A step: before each call that touches a file; what such a call leaves is what
+the next one finds. Loads no torch, so that a child costs milliseconds.
 """
 
 import json
@@ -107,7 +108,7 @@ def dies_at(step: int, action: Action, folder: Path) -> bool:
 
     def count(frame: Any, event: str, function: Any) -> None:
         nonlocal num_steps
-        if event in ("c_call", "c_return") and function.__name__ in _TOUCHES:
+        if event == "c_call" and function.__name__ in _TOUCHES:
             num_steps += 1
             if num_steps == step:
                 os.kill(os.getpid(), signal.SIGKILL)
@@ -132,11 +133,12 @@ def main(name: str, template: Path) -> None:
             if not is_over:
                 ACTIONS[name](folder)
                 prune_features(folder, most_bytes=300)  # of one feature
-            told = {"step": step, "is_over": is_over, "after": after, "again": found(folder)}
+            told = {"action": name, "step": step, "is_over": is_over, "after": after, "again": found(folder)}
             sys.stdout.write(json.dumps(told) + "\n")
             shutil.rmtree(folder)
             step += 1
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]))
+    for name, template in zip(sys.argv[1::2], sys.argv[2::2], strict=True):
+        main(name, Path(template))
