@@ -3,6 +3,7 @@ import logging
 import os
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,9 @@ raise RuntimeError("at last " + os.environ["LABEL_STUDIO_API_KEY"])
 """
 
 
+@cache
 def said(log_format: str, **environ: str) -> str:
+    """What PROGRAM wrote to its standard error; it runs once for each set of variables."""
     variables = {"PATH": os.environ["PATH"], "PYTHONPATH": str(REPOSITORY), "LOG_FORMAT": log_format, "NAMES": " ".join(SECRETS)}
     finished = subprocess.run(
         [sys.executable, "-c", PROGRAM], env={**variables, **SECRETS, **environ}, capture_output=True, text=True, timeout=60
