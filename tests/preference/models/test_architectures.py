@@ -104,13 +104,14 @@ def test_the_likeliest_answers_are_those_of_transformers_for_every_architecture(
     assert has_refilled(jobs)
 
 
-def likeliest(folder: Path, prompts: Sequence[str], *, max_new_tokens: int, batch_size: int = 1) -> list[str]:
+def likeliest(folder: Path, prompts: Sequence[str], *, max_new_tokens: int, batch_size: int = 1, system: str = "") -> list[str]:
     """What transformers writes, so many prompts at a time."""
     tokenizer = load_tokenizer(str(folder))
     model: Any = load_weights(AutoModelForCausalLM, str(folder), dtype=torch.float32)
     texts: list[str] = []
     for first in range(0, len(prompts), batch_size):
-        read = [encode_prompt(tokenizer, prompt, max_tokens=100_000)[0] for prompt in prompts[first : first + batch_size]]
+        some = prompts[first : first + batch_size]
+        read = [encode_prompt(tokenizer, prompt, max_tokens=100_000, system=system)[0] for prompt in some]
         padded = tokenizer.pad({"input_ids": read}, padding_side="left", return_tensors="pt")
         written = model.generate(
             **padded, do_sample=False, num_beams=1, max_new_tokens=max_new_tokens, pad_token_id=tokenizer.pad_token_id
@@ -123,34 +124,37 @@ def likeliest(folder: Path, prompts: Sequence[str], *, max_new_tokens: int, batc
 def test_the_embedded_models_likeliest_answers_are_those_of_transformers(
     embedded_dir: Path, settings_for: SettingsFactory
 ) -> None:
-    subjects = ["the sea", "a fox", "bread", "the number seven", "a library at night", "rain"]
-    prompts = [f"Write a line about {subject}." for subject in subjects]
-    prompts += [f"Say only the word {word}." for word in ("yes", "no", "stop", "red", "moon")]
-    prompts += [f"{'The day was long and the road was dry. ' * k}What was the road like?" for k in (1, 2, 3, 5)]
+    prompts = [f"Write a line about {subject}." for subject in ("the sea", "a fox", "the number seven", "a library at night")]
+    prompts += [f"Say only the word {word}." for word in ("yes", "no", "moon")]
+    prompts += [f"{'The day was long and the road was dry. ' * k}What was the road like?" for k in (1, 3)]
     prompts += ["Hi", "2+2=", "Translate to French: cat", "def add(a, b):", "Wie heißt du? 🦊"]
     path = Path(locate("embedded", embedded_dir))
-    settings = settings_for(model_dir=embedded_dir, dtype="float32", top_k=1, max_new_tokens=16, batch_prompts=4)
+    settings = settings_for(
+        model_dir=embedded_dir, dtype="float32", top_k=1, max_new_tokens=10, batch_prompts=4, system_prompt="Be brief."
+    )
 
     jobs = Watched(ENGINES["huggingface"](settings))
     asked = jobs.ask(prompts, num_answers=1)
     jobs.generator().run(jobs)
 
-    expected = likeliest(path, prompts, max_new_tokens=16, batch_size=20)
-    assert len(prompts) == 20
+    expected = likeliest(path, prompts, max_new_tokens=10, batch_size=7, system="Be brief.")
+    assert len(prompts) == 14
     assert [written.result(0).answers for written in asked] == [[text] for text in expected]
     assert has_refilled(jobs)
     assert max(jobs.sizes) == 8
 
 
 def test_a_model_may_write_until_its_window_is_full(tmp_path: Path, make: MakeGenerator) -> None:
-    for name in ("GPT-2, absolute positions", "MPT, ALiBi"):
-        folder = save_words(tmp_path / name, ARCHITECTURES[name]())
+    for name, window in (("GPT-2, absolute positions", "n_positions"), ("MPT, ALiBi", "max_seq_len")):
+        config = ARCHITECTURES[name]()
+        setattr(config, window, 96)
+        folder = save_words(tmp_path / name, config)
         prompt = " ".join(words_of(300))
 
-        (writing,) = write_all(make(folder, max_new_tokens=200, temperature=5), [prompt], seeds=[1], num_answers=8)
+        (writing,) = write_all(make(folder, max_new_tokens=60, temperature=5), [prompt], seeds=[1], num_answers=8)
 
-        assert writing.num_cut == 300 - 56  # of 256 positions
-        assert max(len(text.split()) for text in writing.answers) == 200
+        assert writing.num_cut == 300 - 36  # of 96 positions
+        assert max(len(text.split()) for text in writing.answers) == 60
 
 
 def test_longrope_is_read_within_the_length_in_which_no_row_changes_another(tmp_path: Path, make: MakeGenerator) -> None:
