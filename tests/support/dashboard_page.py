@@ -2,7 +2,9 @@
 
 import json
 import os
+import re
 from collections.abc import Callable
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -66,12 +68,23 @@ def page(client: FlaskClient, query: str = "", **headers: str) -> Page:
     return Page(client.get(f"/{query}", headers={**BROWSER, **headers}))
 
 
+def words_of(answer: TestResponse) -> str:
+    """The words of a page as `Page` finds them, in a tenth of the time: its charts have seven hundred tags."""
+    assert (answer.status_code, answer.content_type) == (200, "text/html; charset=utf-8"), answer.text
+    visible = re.sub(r"<(style|script)\b.*?</\1>", " ", answer.text, flags=re.DOTALL)
+    return " ".join(unescape(re.sub(r"<[^>]*>", " ", visible)).split())
+
+
 def press(client: FlaskClient, form: dict[str, str], **headers: str) -> TestResponse:
     return client.post("/buttons", data=form, headers={"Sec-Fetch-Site": "same-origin", **headers})
 
 
+def card_file(models: Path, *, number: int = 4) -> Path:
+    return next((models / "projects" / str(PROJECT) / "versions").glob(f"v{number}-*/card.json"))
+
+
 def change_card(models: Path, change: Callable[[dict[str, Any]], object], *, number: int = 4) -> None:
-    path = next((models / "projects" / str(PROJECT) / "versions").glob(f"v{number}-*/card.json"))
+    path = card_file(models, number=number)
     card = json.loads(path.read_text(encoding="utf-8"))
     change(card)
     path.write_text(json.dumps(card), encoding="utf-8")

@@ -13,7 +13,18 @@ from flask.testing import FlaskClient
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import Versions
 from tests.support.dashboard_house import PROJECT
-from tests.support.dashboard_page import HOSTILE, change_card, client_on, hostile, page, places
+from tests.support.dashboard_page import (
+    BROWSER,
+    HOSTILE,
+    Page,
+    card_file,
+    change_card,
+    client_on,
+    hostile,
+    page,
+    places,
+    words_of,
+)
 from trainer.__main__ import main
 
 WRONG: dict[type, Any] = {str: 7, int: ["many"], float: "much", bool: "yes", list: "x", dict: "x", type(None): [["x"]]}
@@ -53,12 +64,18 @@ def ways(card: dict[str, Any]) -> list[tuple[Any, ...]]:
 
 def shown_after(change: Callable[[dict[str, Any]], None], models: Path, client: FlaskClient) -> tuple[str, str]:
     """What the command and the page say of a card that was changed, which then is as it was."""
-    before = card_of(models)
+    before = card_file(models).read_text(encoding="utf-8")
     change_card(models, change)
     try:
-        return report(models), page(client).words
+        return report(models), words_of(client.get("/", headers=BROWSER))
     finally:
-        change_card(models, lambda card: card.update(before))
+        card_file(models).write_text(before, encoding="utf-8")
+
+
+def test_words_are_those_that_a_browser_shows(models: Path) -> None:
+    answer = client_on(models).get("/", headers=BROWSER)
+
+    assert words_of(answer) == Page(answer).words and "The champion" in words_of(answer)
 
 
 def inside(card: Any, way: tuple[Any, ...]) -> Any:
@@ -72,11 +89,11 @@ def test_a_card_that_lacks_a_key_is_shown_without_that_figure(models: Path) -> N
     keys = {tuple("*" if isinstance(key, int) else key for key in way): way for way in ways(card) if isinstance(way[-1], str)}
     assert len(keys) > 100
     for *outer, key in keys.values():
-        terminal, words = shown_after(lambda card, outer=outer, key=key: inside(card, tuple(outer)).pop(key), models, client)  # type: ignore[misc]
+        terminal, on_page = shown_after(lambda card, outer=outer, key=key: inside(card, tuple(outer)).pop(key), models, client)  # type: ignore[misc]
 
-        assert "version" in terminal and "The champion" in words and "its card cannot be read" not in words
+        assert "version" in terminal and "The champion" in on_page and "its card cannot be read" not in on_page
         if key not in ("confidence", "value", "num_pairs", "accuracy", "version"):  # without which a row is none
-            assert "is damaged" not in terminal + words, [*outer, key]
+            assert "is damaged" not in terminal + on_page, [*outer, key]
 
 
 def test_a_value_of_a_wrong_type_is_left_out_and_named(models: Path) -> None:
@@ -87,20 +104,20 @@ def test_a_value_of_a_wrong_type_is_left_out_and_named(models: Path) -> None:
         def spoil(card: dict[str, Any], outer: list[Any] = outer, key: Any = key, wrong: Any = wrong) -> None:
             inside(card, tuple(outer))[key] = wrong
 
-        terminal, words = shown_after(spoil, models, client)
+        terminal, on_page = shown_after(spoil, models, client)
 
         named = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in outer)[1:]
-        for shown in (terminal, words):
+        for shown in (terminal, on_page):
             assert f"is damaged; what cannot be read is left out: {named}" in shown, (outer, key)
 
 
 def test_hostile_texts_are_printed_as_words_and_move_no_cursor(models: Path) -> None:
     change_card(models, lambda card: card.update(hostile({**card, "version": HOSTILE}), reason="\x1b[2J\x1b[31mred\u202e\ud83d"))
 
-    terminal, words = report(models), page(client_on(models)).words
+    terminal, on_page = report(models), page(client_on(models)).words
 
     assert "\x1b" not in terminal and "\u202e" not in terminal and "red" in terminal
-    assert HOSTILE in terminal and HOSTILE in words
+    assert HOSTILE in terminal and HOSTILE in on_page
     assert (Versions(ProjectFolder(models, PROJECT)).champion() or "?") in terminal, "a version has the name of its folder"
     assert json.loads(report(models, "--json"))["project_id"] == PROJECT
 
