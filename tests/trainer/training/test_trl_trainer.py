@@ -1,4 +1,5 @@
 import dataclasses
+import gc
 import importlib.util
 import json
 from collections.abc import Sequence
@@ -133,6 +134,26 @@ def test_training_in_bfloat16_leaves_a_network_that_computes_in_float32(
     loaded = load_reward_model(tmp_path, extractor=Extractors(tmp_path, CPU), device=CPU)
     for before, after in zip(score(trained, pairs), score(loaded, pairs), strict=True):
         assert_close(after, before, within=REWARDS)
+
+
+def test_a_training_looks_for_garbage_among_its_own_objects_alone(bench: Bench) -> None:
+    num_spared: list[int] = []
+
+    def count(phase: str, about: dict[str, int]) -> None:
+        if about["generation"] == 2:
+            num_spared.append(gc.get_freeze_count())
+
+    gc.unfreeze()  # of tests/conftest.py
+    gc.callbacks.append(count)
+    try:
+        bench.fit(separable_pairs(4), quick(epochs=1))
+        num_afterwards = gc.get_freeze_count()
+    finally:
+        gc.callbacks.remove(count)
+        gc.freeze()
+
+    assert sum(number > 100_000 for number in num_spared) >= 2, "accelerate's and ours spare the objects of modules"
+    assert num_afterwards == 0
 
 
 # REPORT_TO
