@@ -8,16 +8,24 @@ Such directions: concept activation vectors, Kim et al. 2018 (arXiv 1711.11279);
 
 import tomllib
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 import torch
 
 from preference.reward_model.feature_extractor import FeatureExtractor
 
 _PROMPT = "What do you think about this?"
+_known: WeakKeyDictionary[FeatureExtractor, torch.Tensor] = WeakKeyDictionary()  # a round fits five heads with one extractor
 
 
 def concept_directions(extractor: FeatureExtractor) -> torch.Tensor:
-    """(num_concepts, size) the mean features of each kind's answers, less those of its opposite's; cached like all features."""
+    """(num_concepts, size) the mean features of each kind's answers, less those of its opposite's; only to be read."""
+    if extractor not in _known:
+        _known[extractor] = _directions(extractor)
+    return _known[extractor]
+
+
+def _directions(extractor: FeatureExtractor) -> torch.Tensor:
     concepts = tomllib.loads((Path(__file__).parent / "concepts.toml").read_text(encoding="utf-8"))["concept"]
     texts = [text for concept in concepts for text in (*concept["more"], *concept["less"])]
     rows = iter(extractor.features([_PROMPT] * len(texts), texts))
