@@ -42,27 +42,31 @@ def lab(killed: Path, tiny_base: Path, tmp_path: Path) -> Lab:
     return Lab(settings_in(tmp_path, tiny_base))
 
 
+@pytest.fixture(scope="module")
+def undisturbed(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Lab, Round]:
+    """A lab after a round that nobody disturbed; only to be read."""
+    lab = Lab(settings_in(tmp_path_factory.mktemp("undisturbed"), tiny_base))
+    return lab, lab.round(judged_tasks(NUM_TASKS))
+
+
 def weights(lab: Lab, ended: Round) -> dict[str, torch.Tensor]:
     return load_file(Versions(lab.folder).path(ended.version or "") / "model.safetensors")
 
 
 def test_a_killed_round_is_taken_up_with_what_it_trained_on(
-    lab: Lab, tiny_base: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    lab: Lab, undisturbed: tuple[Lab, Round], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    undisturbed = Lab(settings_in(tmp_path / "other", tiny_base))
-    expected = undisturbed.round(judged_tasks(NUM_TASKS))
-    caplog.clear()
 
     ended = lab.round(judged_tasks(NUM_TASKS + 20))
 
     assert any(message.endswith(": taking up the round that was killed (attempt 2)") for message in caplog.messages)
     (started,) = [message for message in caplog.messages if message.startswith("training lora: ")]
     assert started.endswith(", goes on after step 3")
-    card, other = lab.card(ended), undisturbed.card(expected)
+    card, other = lab.card(ended), undisturbed[0].card(undisturbed[1])
     assert (card.num_train_pairs, card.num_annotations) == (other.num_train_pairs, other.num_annotations)
     assert (card.num_holdout_pairs or 0) > (other.num_holdout_pairs or 0), "judged on all that is known now"
-    assert_same_weights(weights(lab, ended), weights(undisturbed, expected))
+    assert_same_weights(weights(lab, ended), weights(*undisturbed))
     assert not UnfinishedRound(lab.folder).folder.exists()
     newer = lab.card(lab.round(judged_tasks(NUM_TASKS + 20)))
     assert (newer.num_train_pairs or 0) > (card.num_train_pairs or 0), "the next one takes the new"
@@ -84,7 +88,7 @@ def test_a_killed_round_is_not_taken_up_under_other_settings(
     caplog.set_level(logging.INFO, logger="pairloop")
     lab.settings = settings_in(tmp_path, tiny_base, **change)
 
-    ended = lab.round(judged_tasks(NUM_TASKS))
+    ended = lab.round(judged_tasks(NUM_TASKS // 2))
 
     assert f"{UnfinishedRound(lab.folder).folder}: the round that was killed is not taken up: {reason}" in caplog.messages
     assert not [message for message in caplog.messages if "goes on after step" in message]
@@ -98,6 +102,7 @@ def test_a_smaller_holdout_does_not_keep_a_round_from_going_on(lab: Lab, tiny_ba
     assert before is not None
 
     assert lab.card(lab.round(judged_tasks(NUM_TASKS))).num_train_pairs == len(before.pairs)
+    assert not (lab.folder.path / "training").exists()
 
 
 def test_a_label_studio_that_is_away_costs_a_killed_round_nothing(lab: Lab) -> None:
@@ -115,30 +120,28 @@ def test_a_round_that_fails_leaves_nothing_to_take_up(lab: Lab, tiny_base: Path,
     assert not UnfinishedRound(lab.folder).folder.exists()
 
 
-def test_nothing_lies_in_the_temporary_folder_after_a_kill(killed: Path, lab: Lab) -> None:
-    """All that a round writes lies in folders that the next one sweeps."""
+def test_nothing_lies_in_the_temporary_folder_after_a_kill(killed: Path) -> None:
+    """All that a round writes lies in folders that the next one sweeps, as the tests above show."""
     folder = killed / "models" / "projects" / "7"
 
     assert list((killed / "tmp").iterdir()) == []
     assert {path.name for path in (folder / "training").iterdir()} == {"round.json", "pairs.jsonl", "base", "version"}
-    lab.round(judged_tasks(NUM_TASKS))
-    assert not (lab.folder.path / "training").exists()
 
 
 # Warm starts, through whole rounds
 
 
 def test_a_second_round_says_from_what_it_started_and_is_reproducible(
-    tiny_base: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    undisturbed: tuple[Lab, Round], tiny_base: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, logger="pairloop.training")
-    first = Lab(settings_in(tmp_path / "first", tiny_base))
-    version = first.round(judged_tasks(NUM_TASKS)).version or ""
-    Versions(first.folder).promote(version)
-    shutil.copytree(tmp_path / "first", tmp_path / "second")
-    second = Lab(settings_in(tmp_path / "second", tiny_base))
+    labs = []
+    for name in ("first", "second"):
+        shutil.copytree(undisturbed[0].settings.model_dir, tmp_path / name / "models")
+        labs.append(Lab(settings_in(tmp_path / name, tiny_base)))
+        Versions(labs[-1].folder).promote(undisturbed[1].version or "")
 
-    ended = [weights(lab, lab.round(judged_tasks(NUM_TASKS + 10))) for lab in (first, second)]
+    ended = [weights(lab, lab.round(judged_tasks(NUM_TASKS + 10))) for lab in labs]
 
     assert_same_weights(*ended)
     said = [record.getMessage() for record in caplog.records if record.module == "sequence"]

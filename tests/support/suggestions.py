@@ -2,7 +2,8 @@
 
 import dataclasses
 import json
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -45,21 +46,20 @@ class Annotators:
         chance = np.random.default_rng(seed)
         self.rewards: dict[str, float] = {}
         self.pairs: list[PreferencePair] = []
-        gaps = np.sort(np.abs(chance.normal(0, 1.5, num_tasks)))
-        is_control = chance.permutation(num_tasks) % one_in == 0
+        gaps: list[float] = np.sort(np.abs(chance.normal(0, 1.5, num_tasks))).tolist()
+        is_control: list[bool] = (chance.permutation(num_tasks) % one_in == 0).tolist()
+        draws: Iterator[float] = iter(chance.uniform(size=num_tasks * (1 + 2 * judges)).tolist())  # one call is quicker than each
         for task, gap in enumerate(gaps):
-            confidence = 1 / (1 + np.exp(-gap))
-            side: Side = "left" if chance.uniform() < 0.5 else "right"
+            confidence = 1 / (1 + math.exp(-gap))
+            side: Side = "left" if next(draws) < 0.5 else "right"
             left, right = f"left {task}", f"right {task}"
             self.rewards |= {left: gap if side == "left" else 0.0, right: gap if side == "right" else 0.0}
             if not is_control[task] and task > least_sure_first * num_tasks:
                 continue
             for judge in range(judges):
-                agrees = chance.uniform() < 0.5 + slope * (confidence - 0.5) or (
-                    not is_control[task] and chance.uniform() < moved
-                )
+                agrees = next(draws) < 0.5 + slope * (confidence - 0.5) or (not is_control[task] and next(draws) < moved)
                 chosen: Side = side if agrees else "left" if side == "right" else "right"
-                seen = (
+                seen: dict[str, Any] = (
                     {"suggested_side": side, "suggested_confidence": confidence} if not is_control[task] else {"is_blind": True}
                 )
                 self.pairs.append(

@@ -11,11 +11,6 @@ from tests.support.lab import HOLDOUT, Lab, judged_tasks
 from trainer.rounds.outcome import Round
 
 
-@pytest.fixture
-def lab(settings_for: SettingsFactory, tiny_base: Path) -> Lab:
-    return Lab(settings_for(reward_base=str(tiny_base), min_pairs=20, holdout_fraction=HOLDOUT, seed=5))
-
-
 @pytest.fixture(scope="session")
 def first_round(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Lab, Round]:
     """A lab after one promoted round over 60 tasks; only to be read."""
@@ -26,7 +21,15 @@ def first_round(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> tu
 
 
 @pytest.fixture
+def lab(settings_for: SettingsFactory, tiny_base: Path, first_round: tuple[Lab, Round]) -> Lab:
+    """A lab without a version. The features that the first round read are there, so that they are computed once."""
+    lab = Lab(settings_for(reward_base=str(tiny_base), min_pairs=20, holdout_fraction=HOLDOUT, seed=5))
+    shutil.copytree(first_round[0].settings.model_dir / "features", lab.settings.model_dir / "features")
+    return lab
+
+
+@pytest.fixture
 def lab_with_champion(lab: Lab, first_round: tuple[Lab, Round]) -> Lab:
     """A copy of that lab, to go on from."""
-    shutil.copytree(first_round[0].settings.model_dir, lab.settings.model_dir)
+    shutil.copytree(first_round[0].settings.model_dir, lab.settings.model_dir, dirs_exist_ok=True)
     return lab

@@ -1,6 +1,7 @@
 import json
 import logging
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,15 @@ from tests.support.trainings import SEQUENCE
 from trainer.training.checkpoints import Checkpoints, newest_checkpoint
 
 
+@dataclass(frozen=True)
+class Training:
+    """Where a training worked, and the weights that it ended with."""
+
+    name: str
+    folder: Path
+    weights: dict[str, torch.Tensor]
+
+
 @pytest.fixture(scope="module")
 def killed(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder for each recipe with what a killed training left; only to be copied."""
@@ -25,46 +35,57 @@ def killed(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("name", SEQUENCE)
+@pytest.fixture(scope="module", params=SEQUENCE)
+def uninterrupted(request: pytest.FixtureRequest, tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Training:
+    """A training that nobody killed, and that was over before it was time for a checkpoint; only to be read."""
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    return Training(request.param, folder, fit(request.param, str(tiny_base), folder).network.state_dict())
+
+
+@pytest.fixture(scope="module")
+def with_checkpoints(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Training:
+    """A training that wrote a checkpoint after each step; only to be read."""
+    folder = tmp_path_factory.mktemp("checkpoints")
+    return Training("full", folder, fit("full", str(tiny_base), folder, checkpoint_seconds=0).network.state_dict())
+
+
 def test_a_killed_training_goes_on_and_ends_with_the_weights_of_one_that_was_not(
-    name: str, killed: Path, tiny_base: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    uninterrupted: Training, killed: Path, tiny_base: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    name = uninterrupted.name
     shutil.copytree(killed / name, tmp_path / "work")
     step = steps_kept(tmp_path / "work")
-    assert 8 <= step < 24
+    assert 8 <= step < 18
     caplog.set_level(logging.INFO, logger="pairloop.training")
 
     resumed = fit(name, str(tiny_base), tmp_path / "work").network.state_dict()
-    uninterrupted = fit(name, str(tiny_base), tmp_path / "other", checkpoint_seconds=180).network.state_dict()
 
-    assert f"training {name}: 24 steps of 4 pairs, goes on after step {step}" in caplog.messages
-    assert_same_weights(resumed, uninterrupted)
+    assert f"training {name}: 18 steps of 4 pairs, goes on after step {step}" in caplog.messages
+    assert_same_weights(resumed, uninterrupted.weights)
 
 
-def test_a_training_that_was_killed_after_its_last_step_is_not_trained_again(tiny_base: Path, tmp_path: Path) -> None:
-    first = fit("full", str(tiny_base), tmp_path).network.state_dict()
-    checkpoint = newest_checkpoint(tmp_path / "base")
+def test_a_training_that_was_killed_after_its_last_step_is_not_trained_again(
+    with_checkpoints: Training, tiny_base: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(with_checkpoints.folder, tmp_path / "work")
+    checkpoint = newest_checkpoint(tmp_path / "work" / "base")
     assert checkpoint is not None
-    assert checkpoint.name == "checkpoint-24"
+    assert checkpoint.name == "checkpoint-18"
 
-    again = fit("full", str(tiny_base), tmp_path).network.state_dict()
+    again = fit("full", str(tiny_base), tmp_path / "work").network.state_dict()
 
-    assert all(torch.equal(weight, again[key]) for key, weight in first.items()), "read back"
+    assert all(torch.equal(weight, again[key]) for key, weight in with_checkpoints.weights.items()), "read back"
 
 
-def test_one_checkpoint_is_kept_with_weights_as_safetensors(tiny_base: Path, tmp_path: Path) -> None:
-    fit("full", str(tiny_base), tmp_path)
-
-    (checkpoint,) = (tmp_path / "base").glob("checkpoint-*")
+def test_one_checkpoint_is_kept_with_weights_as_safetensors(with_checkpoints: Training) -> None:
+    (checkpoint,) = (with_checkpoints.folder / "base").glob("checkpoint-*")
     names = {path.name for path in checkpoint.iterdir()}
     assert {"model.safetensors", "optimizer.pt", "scheduler.pt", "trainer_state.json", "whole.json"} <= names
     assert "pytorch_model.bin" not in names
 
 
-def test_between_two_checkpoints_none_is_written(tiny_base: Path, tmp_path: Path) -> None:
-    fit("full", str(tiny_base), tmp_path, checkpoint_seconds=180)
-
-    assert not list(tmp_path.glob("base/checkpoint-*"))
+def test_between_two_checkpoints_none_is_written(uninterrupted: Training) -> None:
+    assert not list(uninterrupted.folder.glob("base/checkpoint-*"))
 
 
 def checkpoint(folder: Path, step: int) -> Path:

@@ -30,8 +30,8 @@ WORDS = _TEXT.split()
 
 
 @pytest.fixture
-def extractor(tiny_base: Path, tmp_path: Path) -> FeatureExtractor:
-    return FeatureExtractor(FeatureRecipe(str(tiny_base), layers=(1, 2, 3), max_tokens=256), model_dir=tmp_path, device=CPU)
+def extractor(tiny_base: Path, extractors: Extractors) -> FeatureExtractor:
+    return extractors(FeatureRecipe(str(tiny_base), layers=(1, 2, 3), max_tokens=256))
 
 
 def recipe(**changes: Any) -> Recipe:

@@ -11,10 +11,8 @@ from preference.reward_model.model import FrozenRewardModel
 from tests.support.forked import run_forked
 from tests.support.separable_pairs import separable_pairs
 from tests.support.tolerance import REWARDS, TRAINED_REWARDS, assert_close
-from tests.support.trainings import SEQUENCE, Train, score, train
+from tests.support.trainings import SEQUENCE, Train, score, with_little_padding
 from trainer.training.recipes import FROZEN, LORA, RECIPES
-
-__all__ = ["train"]  # a fixture
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -35,9 +33,9 @@ def test_a_base_that_cannot_be_loaded_is_named(name: str, train: Train, tmp_path
 
 @pytest.mark.parametrize("name", SEQUENCE)
 def test_another_seed_gives_another_score_head(name: str, train: Train) -> None:
-    pairs = separable_pairs(4)
+    pairs, recipe = separable_pairs(4), with_little_padding(name)
 
-    rewards = [score(train(pairs, RECIPES[name], f"seed-{seed}", seed=seed), pairs)[0] for seed in (0, 1)]
+    rewards = [score(train(pairs, recipe, f"seed-{seed}", seed=seed), pairs)[0] for seed in (0, 1)]
 
     assert float((rewards[0] - rewards[1]).abs().max()) > 10 * TRAINED_REWARDS
 
@@ -75,29 +73,25 @@ def test_cut_answers_are_counted_in_one_line(name: str, train: Train, caplog: py
     pairs = [*[PreferencePair("short", "yes", "no")] * 3, PreferencePair("short", "a much longer answer than fits " * 5, "no")]
     caplog.set_level(logging.INFO, logger="pairloop.training")
 
-    train(pairs, dataclasses.replace(RECIPES[name], max_tokens=32), "version")
+    train(pairs, with_little_padding(name, max_tokens=32), "version")
 
     lines = [line for line in caplog.messages if "were cut" in line]
     assert lines == ["1 of 8 answers were cut to 32 tokens, prompts first"]
 
 
-def test_a_trained_sequence_model_scores_without_dropout_and_without_gradients(train: Train) -> None:
+def test_a_lora_version_holds_merged_weights_that_load_without_peft_and_score_without_dropout_and_gradients(
+    train: Train, tmp_path: Path
+) -> None:
     pairs = separable_pairs(4)
     model = train(pairs, LORA, "version")
 
-    first, second = score(model, pairs), score(model, pairs)
-
-    assert_close(torch.cat(first), torch.cat(second), within=REWARDS)
-    assert not first[0].requires_grad
-
-
-def test_a_lora_version_holds_merged_weights_that_load_without_peft(train: Train, tmp_path: Path) -> None:
-    train(separable_pairs(4), LORA, "version")
-
     files = {path.name for path in (tmp_path / "version").iterdir()}
+    first, second = score(model, pairs), score(model, pairs)
 
     assert "model.safetensors" in files
     assert not [name for name in files if "adapter" in name]
+    assert_close(torch.cat(first), torch.cat(second), within=REWARDS)
+    assert not first[0].requires_grad
 
 
 def test_a_model_that_does_not_fit_on_the_disk_is_an_error(tiny_base: Path, tmp_path: Path) -> None:
