@@ -28,7 +28,7 @@ from rich.style import Style
 from rich.text import Text
 
 from demo.process import StackError
-from demo.stack import PROGRAMS, REPOSITORY, Stack, free_port, migrated_data
+from demo.stack import PROGRAMS, REPOSITORY, Stack, free_port
 from preference.errors import PairloopError
 from preference.labelling.label_config import LabelingLayout
 from preference.settings import Settings
@@ -97,7 +97,6 @@ def first_run(folder: Path, *, settings: Mapping[str, str]) -> FirstRun:
     Raises:
         StackError: Label Studio does not start, or a command does not end.
     """
-    migrated_data()  # a matter of the install
     with Stack(folder / "stack", label_studio_port=free_port(), backend_port=free_port(), settings={}) as stack:
         began = time.monotonic()
         stack.start_label_studio()

@@ -2,7 +2,6 @@
 
 import os
 import secrets
-import shutil
 import signal
 import socket
 import sys
@@ -11,17 +10,15 @@ from pathlib import Path
 from typing import Self
 
 import httpx
-from filelock import FileLock
 
+from demo.label_studio_database import LABEL_STUDIO, write_database
 from demo.process import Process, StackError
 from preference.projects.trainer_heartbeat import is_alive
 
 REPOSITORY = Path(__file__).parent.parent
 USER = "admin@example.com"
 PASSWORD = "pairloop-demo"  # noqa: S105 - of a server that listens on loopback only
-_LABEL_STUDIO = REPOSITORY / ".venv-label-studio" / "bin" / "label-studio"
 PROGRAMS = Path(sys.executable).parent  # of the environment that this runs in
-_MIGRATED = REPOSITORY / ".cache" / "label-studio-1.23.2"
 
 
 class Stack:
@@ -75,12 +72,17 @@ class Stack:
         return self.label_studio, self.backend, self.trainer
 
     def start_label_studio(self) -> None:
-        """Starts Label Studio on its data folder, which is a copy of one that was migrated once, and waits for it."""
+        """Starts Label Studio on its data folder, which begins with a recorded database, and waits for it.
+
+        Raises:
+            StackError: it is not installed, a port is taken, or it did not come up.
+        """
+        if not LABEL_STUDIO.exists():
+            raise StackError("Label Studio is not installed; run `make install-label-studio`.")
         for name, port in self._ports.items():
             check_port(name, port)
         if not (self.folder / "label-studio").exists():
-            self.folder.mkdir(parents=True, exist_ok=True)
-            shutil.copytree(migrated_data(), self.folder / "label-studio")
+            write_database(self.folder / "label-studio")
         self.label_studio.start()
         self.label_studio.wait_until_up(timeout_seconds=300)
 
@@ -138,17 +140,6 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def migrated_data() -> Path:
-    """A data folder with its database migrated and no user; migrating takes about a minute, copying nothing."""
-    if not _LABEL_STUDIO.exists():
-        raise StackError("Label Studio is not installed; run `make install-label-studio`.")
-    _MIGRATED.parent.mkdir(exist_ok=True)
-    with FileLock(_MIGRATED.parent / ".lock", timeout=600):
-        if not _MIGRATED.exists():
-            _migrate()
-    return _MIGRATED
-
-
 _LABEL_STUDIO_ENVIRON = {
     "COLLECT_ANALYTICS": "false",
     "LATEST_VERSION_CHECK": "false",
@@ -162,40 +153,9 @@ _LABEL_STUDIO_ENVIRON = {
 
 def _label_studio_command(data: Path, port: int, token: str) -> list[str]:
     return [
-        str(_LABEL_STUDIO), "start", "--no-browser", "--data-dir", str(data), "--port", str(port), "--internal-host", "127.0.0.1",
+        str(LABEL_STUDIO), "start", "--no-browser", "--data-dir", str(data), "--port", str(port), "--internal-host", "127.0.0.1",
         "--username", USER, "--password", PASSWORD, "--user-token", token, "--enable-legacy-api-token",
     ]  # fmt: skip
-
-
-def _migrate() -> None:
-    unfinished = _MIGRATED.with_name(f".unfinished-{os.getpid()}")
-    port = free_port()
-    command = [
-        str(_LABEL_STUDIO),
-        "start",
-        "--no-browser",
-        "--data-dir",
-        str(unfinished),
-        "--port",
-        str(port),
-        "--internal-host",
-        "127.0.0.1",
-    ]
-    environ = {**{k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "LANG")}, **_LABEL_STUDIO_ENVIRON}
-    first = Process(
-        "Label Studio (first start)",
-        command,
-        environ,
-        unfinished.with_suffix(".log"),
-        lambda: answers_up(f"http://127.0.0.1:{port}"),
-    )
-    try:
-        first.start()
-        first.wait_until_up(timeout_seconds=400)
-    finally:
-        first.stop()
-    (unfinished / ".env").unlink(missing_ok=True)  # each copy makes a secret key of its own
-    unfinished.rename(_MIGRATED)
 
 
 def answers_up(url: str) -> bool:

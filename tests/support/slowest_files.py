@@ -14,7 +14,9 @@ LONGEST_FIRST = (
     "tests/backend/generators/", "tests/preference/models/",
 )  # fmt: skip
 # One worker takes all of them, as they share one Label Studio.
-TOGETHER = ("tests/end_to_end/test_label_page.py", "tests/end_to_end/test_loop.py", "tests/end_to_end/test_real_label_studio.py")
+TOGETHER = tuple(
+    f"tests/end_to_end/test_{name}.py" for name in ("label_page", "label_studio_database", "loop", "real_label_studio")
+)
 _SECONDS = pytest.StashKey[float]()
 
 
