@@ -8,11 +8,8 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from rich.console import Console
 
-from backend.commands.local_generator import local_generator
 from backend.commands.progress_bar import Show, bar
 from backend.filling.progress import ended_pass
-from backend.filling.project_pass import ProjectPass
-from backend.filling.shown_version import ShownVersion
 from preference.errors import ModelError, RegistryError
 from preference.labelling.label_config import LabelingLayout
 from preference.projects.folder import ProjectFolder, known_projects
@@ -103,6 +100,11 @@ class _Watched:
 
 
 def _fill_here(watched: _Watched, settings: Settings) -> None:
+    # Only here: torch, which takes seconds, is of no use to those who follow a backend.
+    from backend.commands.local_generator import local_generator
+    from backend.filling.project_pass import ProjectPass
+    from backend.filling.shown_version import ShownVersion
+
     project_id = watched.folder.project_id
     with local_generator(settings, project_id) as bench, ThreadPoolExecutor(1) as pool:
         project = LabelStudioProject.for_daemon(settings.studio, project_id, stop=bench.scheduler.stopping)

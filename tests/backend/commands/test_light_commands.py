@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from tests.conftest import REPOSITORY
 from tests.support.clinic import Clinic
@@ -86,6 +87,11 @@ def test_a_command_that_computes_nothing_loads_nothing_heavy(told: dict[str, Tol
 
 def test_what_a_command_loads_is_noticed(told: dict[str, Told]) -> None:
     assert {"backend", "click"} <= told["backend doctor"][1] and "trainer" in told["trainer status"][1]
+
+
+def test_a_fill_that_follows_a_backend_loads_nothing_heavy(clinic: Clinic, tmp_path: Path) -> None:
+    with FileLock(clinic.model_dir / "filler.lock"):  # as a backend that fills
+        assert not loaded(clinic, tmp_path, "backend", "fill", "--project", clinic.id) & HEAVY
 
 
 def test_the_doctor_leaves_the_loading_of_a_served_champion_to_the_backend(tmp_path: Path, tiny_base: Path) -> None:
