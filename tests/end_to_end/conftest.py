@@ -14,6 +14,7 @@ from preference.settings import Settings
 from preference.studio.account import Account
 from preference.studio.project import LabelStudioProject
 from tests.support.browser import chromium
+from tests.support.forked import forked
 from tests.support.loop_stack import LABEL_CONFIG, SETTINGS, TOPICS
 
 
@@ -32,6 +33,7 @@ def label_studio(tmp_path_factory: pytest.TempPathFactory, embedded_dir: Path) -
     (embedded_dir / "embedded").mkdir(exist_ok=True)
     (folder / "models" / "embedded").symlink_to(embedded_dir / "embedded")
     with Stack(folder, label_studio_port=free_port(), backend_port=free_port(), settings=SETTINGS) as running:
+        running.backend = forked(running.backend)  # test_new_admin.py starts one as a user does
         running.start_label_studio()
         yield running
 

@@ -14,12 +14,9 @@ from preference.labelling.label_config import LabelingLayout
 from preference.labelling.results import Pairwise
 from preference.settings import Settings
 from preference.studio.account import Account
-from tests.support.browser import logged_in
+from tests.support.browser import LIT, SUBMIT, logged_in
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
-SUBMIT = "[data-testid=bottombar-submit-button]"
-LIT = """() => [...document.querySelectorAll(".answer .cursor-pointer")].map(
-    answer => getComputedStyle(answer).boxShadow !== "none")"""  # a background may be the mouse's
 LEFT, RIGHT, NONE = [True, False], [False, True], [False, False]
 
 

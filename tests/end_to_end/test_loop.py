@@ -3,7 +3,6 @@
 The tests of this file share one stack and build on each other, in their order."""
 
 import re
-import subprocess
 from pathlib import Path
 
 import httpx
@@ -12,13 +11,15 @@ from playwright.sync_api import Browser
 
 from backend.filling.answer_rules import META_KEY
 from backend.filling.new_answers import META_KEY as NEW_ANSWERS
-from demo.stack import PROGRAMS, REPOSITORY, Stack
+from demo.process import wait_until
+from demo.stack import REPOSITORY, Stack
 from preference.labelling.label_config import LabelingLayout
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import Versions
 from preference.studio.project import LabelStudioProject
 from preference.studio.task import Task
-from tests.support.browser import logged_in
+from tests.support.browser import LIT, SUBMIT, logged_in
+from tests.support.forked import run_forked
 from tests.support.loop_stack import LABEL_CONFIG, answered, call, eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
@@ -26,8 +27,8 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 def pairloop_backend(stack: Stack, *arguments: str) -> str:
     """What a command printed; it must succeed."""
-    command = [str(PROGRAMS / "pairloop-backend"), *arguments]
-    ran = subprocess.run(command, env=stack.environ, capture_output=True, text=True, timeout=200, check=False)
+    program = "from backend.__main__ import main; main(prog_name='pairloop-backend')"
+    ran = run_forked(program, *arguments, environ=stack.environ)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     return ran.stdout
 
@@ -136,7 +137,7 @@ def test_an_import_brings_tasks_that_are_answered_and_scored_once(
 
 def test_fill_leaves_the_work_to_the_backend_that_is_at_it(stack: Stack, project: LabelStudioProject) -> None:
     layout = LabelingLayout.from_label_config(LABEL_CONFIG)
-    ids = project.import_tasks([{"data": {"prompt": f"Name a river, {i}.", "answer1": "", "answer2": ""}} for i in range(24)])
+    ids = project.import_tasks([{"data": {"prompt": f"Name a river, {i}.", "answer1": "", "answer2": ""}} for i in range(12)])
     pairloop_backend(stack, "fill", "--project", str(project.id))
     assert answered(project, ids, layout)
     filling = httpx.get(f"{stack.backend_url}/health").json()["filling"][str(project.id)]
@@ -158,7 +159,8 @@ def test_the_annotators_page_shows_both_answers_and_the_suggested_side(
     page.wait_for_selector(f"text={task['data']['answer1'][:24]}", timeout=60_000)
     shots = REPOSITORY / ".cache" / "screenshots"
     shots.mkdir(parents=True, exist_ok=True)
-    page.wait_for_timeout(1500)
+    page.wait_for_selector(SUBMIT)
+    wait_until(lambda: any(page.evaluate(LIT)), timeout_seconds=20, what="the suggestion to be lit", every_seconds=0.05)
     page.screenshot(path=shots / "label-stream.png")
     text = " ".join(page.inner_text("body").split())
     for field in ("prompt", "answer1", "answer2"):

@@ -14,6 +14,11 @@ from demo.stack import PASSWORD, USER
 _CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 _FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 
+# Of the page on which an annotator judges.
+SUBMIT = "[data-testid=bottombar-submit-button]"
+LIT = """() => [...document.querySelectorAll(".answer .cursor-pointer")].map(
+    answer => getComputedStyle(answer).boxShadow !== "none")"""  # a background may be the mouse's
+
 
 @contextmanager
 def chromium() -> Iterator[Browser]:

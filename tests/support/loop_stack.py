@@ -51,7 +51,8 @@ def call(stack: Stack, method: str, path: str, **options: Any) -> Any:
 
 
 def eventually(stack: Stack, condition: Any, *, what: str, timeout_seconds: float = 90) -> None:
-    wait_until(condition, timeout_seconds=timeout_seconds, what=what, check=stack.check, every_seconds=0.1)
+    """Returns when the condition holds. To ask Label Studio more often would take the core that the others work with."""
+    wait_until(condition, timeout_seconds=timeout_seconds, what=what, check=stack.check, every_seconds=0.5)
 
 
 def answered(project: LabelStudioProject, task_ids: list[int], layout: LabelingLayout) -> bool:
