@@ -30,6 +30,7 @@ from preference.projects.folder import ProjectFolder
 from preference.settings import Settings
 from preference.studio.account import Account
 from preference.studio.project import LabelStudioProject
+from preference.studio.task import Task
 from tests.support.statuses import filling_of
 
 _NUM_TASKS, _NUM_EMBEDDED, _NUM_PATCHED = 500, 200, 60
@@ -137,7 +138,7 @@ class _Bench:
         list(connect(project, ProjectFolder(self._settings.model_dir, project.id), self._settings))
         return project
 
-    def _task(self, prompt: str) -> dict[str, Any]:
+    def _task(self, prompt: str) -> Task:
         return {"data": {"prompt": prompt, "answer1": "", "answer2": ""}}
 
     def _fill(self, project: LabelStudioProject, count: int) -> float:

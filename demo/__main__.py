@@ -25,6 +25,7 @@ from preference.projects.versions import UNTRAINED, Versions
 from preference.report_card.card import ReportCard
 from preference.settings import Settings
 from preference.studio.account import Account
+from preference.studio.task import Task
 
 _NUM_LEFT_OPEN = 16  # tasks that the annotator leaves for you
 _NUM_JUDGED_FIRST = 112
@@ -179,7 +180,7 @@ class Demo:
 
     # What the stages look at
 
-    def _task(self, prompt: str) -> dict[str, Any]:
+    def _task(self, prompt: str) -> Task:
         return {"data": {self.layout.prompt_field: prompt, **dict.fromkeys(self.layout.answer_fields, "")}}
 
     def _num_unanswered(self) -> int:

@@ -23,7 +23,7 @@ from preference.projects.versions import UNTRAINED, Versions
 from preference.setting_groups import ServerSettings
 from preference.settings import Settings
 from preference.studio.project import LabelStudioProject
-from preference.studio.task import Task
+from preference.studio.task import ProjectFields
 from preference.studio.webhooks import Webhook
 
 UNCERTAINTY = "Uncertainty sampling"
@@ -37,7 +37,7 @@ _FIXED: dict[HookFault, str] = {
 
 
 def connect(
-    project: LabelStudioProject, folder: ProjectFolder, settings: Settings, *, state: Task | None = None
+    project: LabelStudioProject, folder: ProjectFolder, settings: Settings, *, state: ProjectFields | None = None
 ) -> Iterator[str]:
     """Makes or fixes the whole connection, and asks for a filling; yields a sentence for each thing that was done.
 

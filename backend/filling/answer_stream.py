@@ -164,9 +164,9 @@ class AnswerStream:
     def _store(self, draft: Draft) -> Task:
         """The task as it was stored."""
         now = draft.task
-        task = {**now, "data": {**now["data"], **draft.answers}, "meta": {**(now.get("meta") or {}), META_KEY: draft.record}}
-        self._project.store_answers(task["id"], data=task["data"], meta=task["meta"])
-        return task
+        data, meta = {**now["data"], **draft.answers}, {**(now.get("meta") or {}), META_KEY: draft.record}
+        self._project.store_answers(now["id"], data=data, meta=meta)
+        return {**now, "data": data, "meta": meta}
 
     # What follows an event, all in the thread of `run`
 

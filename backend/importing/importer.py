@@ -110,7 +110,7 @@ class Import:
 
     def _begin(self, row: dict[str, Any]) -> None:
         prompt = self.layout.prompt(row) or ""
-        task = {"data": row, "key": prompt}
+        task: Task = {"data": row, "key": prompt}
         if _digest(prompt) in self._known:
             self.counts["skipped, the project holds the prompt"] += 1
         elif problem := self._answering.problem(task):
@@ -185,7 +185,7 @@ class Import:
         """Those of the tasks that Label Studio took, with their ids, and the others, after it had time to finish what it was sent."""
         digests = [_digest(self.layout.prompt(task["data"]) or "") for task in tasks]
         ids = self._wait_for(set(digests))
-        arrived = [{**task, "id": ids[digest]} for task, digest in zip(tasks, digests, strict=True) if digest in ids]
+        arrived: list[Task] = [{**task, "id": ids[digest]} for task, digest in zip(tasks, digests, strict=True) if digest in ids]
         return arrived, [task for task, digest in zip(tasks, digests, strict=True) if digest not in ids]
 
     def _wait_for(self, digests: set[bytes]) -> dict[bytes, int]:

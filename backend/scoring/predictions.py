@@ -1,6 +1,6 @@
 """Label Studio predictions: suggestions for scored answers, empty ones for the control group, and which of them are stored."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from backend.scoring.champion import ServedVersion
@@ -16,7 +16,7 @@ LEAST_OTHERS = 8  # scores of other tasks, among which a control task gets its p
 
 
 def predict_tasks(
-    tasks: Sequence[dict[str, Any]], layout: LabelingLayout, serving: ServedVersion | None, *, suggesting: SuggestingSettings,
+    tasks: Sequence[Mapping[str, Any]], layout: LabelingLayout, serving: ServedVersion | None, *, suggesting: SuggestingSettings,
     only_known: bool = False, least_others: int = LEAST_OTHERS,
 ) -> list[Prediction | list[Any]]:  # fmt: skip
     """One entry a task, in order: its prediction, or `[]` if an answer or the model is missing.

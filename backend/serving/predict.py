@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +17,6 @@ from preference.errors import ModelError, PairloopError, RegistryError
 from preference.labelling.label_config import LabelingLayout
 from preference.projects.folder import ProjectFolder
 from preference.studio.project import LabelStudioProject
-from preference.studio.task import Task
 
 logger = logging.getLogger("pairloop.serving")
 Results = list[Prediction | list[Any]]
@@ -29,7 +28,7 @@ class _Request:
 
     project_id: int
     layout: LabelingLayout
-    tasks: Sequence[Task]
+    tasks: Sequence[Mapping[str, Any]]
     deadline: float  # of time.monotonic
 
 
@@ -41,7 +40,7 @@ class Predictor:
         self.seats = Seats(bench.settings.server.threads)
         self._bench, self._filler, self._stop = bench, filler, stop
 
-    def predict(self, project_id: int, label_config: str, tasks: Sequence[Task]) -> Results:
+    def predict(self, project_id: int, label_config: str, tasks: Sequence[Mapping[str, Any]]) -> Results:
         """One entry a task, in order, within PREDICT_SECONDS: its prediction, or `[]` if that is not ready, which the filler adds.
 
         A task without answers gets `[]`, because Label Studio's label stream would show empty boxes beside a suggestion. If

@@ -3,8 +3,9 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, partial
+from typing import Any
 
 import torch
 
@@ -16,7 +17,6 @@ from preference.errors import RegistryError
 from preference.labelling.label_config import LabelingLayout
 from preference.projects.folder import ProjectFolder
 from preference.settings import Settings
-from preference.studio.task import Task
 
 logger = logging.getLogger("pairloop.serving")
 _starting = threading.Lock()
@@ -80,7 +80,7 @@ class Backend:
                 raise
         return champion.version
 
-    def predict(self, project_id: int, label_config: str, tasks: Sequence[Task]) -> Results:
+    def predict(self, project_id: int, label_config: str, tasks: Sequence[Mapping[str, Any]]) -> Results:
         """One entry a task, in order: its prediction, or `[]` if that is not ready within PREDICT_SECONDS.
 
         Raises:

@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -16,7 +16,7 @@ from preference.labelling.results import Pairwise, ParsedResult, Side
 
 Kind = Literal["vote", "tie", "both_bad", "written"]
 Ties = Literal["half", "drop"]
-Task = dict[str, Any]
+Fields = Mapping[str, Any]  # of a task, an annotation or a prediction, as Label Studio lists them
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class PreferencePair:
 
 
 def pairs_of_task(
-    task: Task, layout: LabelingLayout, *, dropped: Counter[str], ties: Ties = "half", prefer_ground_truth: bool = False
+    task: Fields, layout: LabelingLayout, *, dropped: Counter[str], ties: Ties = "half", prefer_ground_truth: bool = False
 ) -> list[PreferencePair]:
     """The pairs of a task as Label Studio lists it with `fields=all`, oldest annotation first.
 
@@ -129,15 +129,15 @@ def read_pairs(path: Path) -> list[PreferencePair]:
         return [PreferencePair(**{k: v for k, v in json.loads(line).items() if k in names}) for line in file if line.strip()]
 
 
-def annotator_of(annotation: Task) -> int | None:
+def annotator_of(annotation: Fields) -> int | None:
     """The annotator's id, which some of Label Studio's answers wrap in the whole user."""
     who = annotation.get("completed_by")
     return who.get("id") if isinstance(who, dict) else who
 
 
 def _standing(
-    task: Task, layout: LabelingLayout, dropped: Counter[str], *, prefer_ground_truth: bool
-) -> list[tuple[Task, ParsedResult]]:
+    task: Fields, layout: LabelingLayout, dropped: Counter[str], *, prefer_ground_truth: bool
+) -> list[tuple[Fields, ParsedResult]]:
     """The annotations that count, oldest first, each with what it says."""
     annotations = sorted(task.get("annotations") or [], key=lambda annotation: annotation.get("id") or 0)
     true = [annotation for annotation in annotations if annotation.get("ground_truth") and not annotation.get("was_cancelled")]
@@ -157,9 +157,9 @@ def _standing(
     return standing
 
 
-def _provenance(task: Task, annotation: Task, layout: LabelingLayout) -> dict[str, Any]:
+def _provenance(task: Fields, annotation: Fields, layout: LabelingLayout) -> dict[str, Any]:
     parent = annotation.get("parent_prediction")
-    suggestion: Task = next((p for p in task.get("predictions") or [] if parent is not None and p.get("id") == parent), {})
+    suggestion: Fields = next((p for p in task.get("predictions") or [] if parent is not None and p.get("id") == parent), {})
     side, score = Pairwise.suggested(layout, suggestion.get("result")), suggestion.get("score")
     lead, made = annotation.get("lead_time"), annotation.get("created_at")
     return {

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 from preference.studio.calls import StudioCalls
 from preference.studio.task import Task
@@ -40,7 +40,7 @@ class TaskLists:
         return [_read(task) for task in found["tasks"]], int(found["total"])
 
 
-def _read(task: Task) -> Task:
+def _read(listed: dict[str, Any]) -> Task:
     """A task as it was listed, its time as one."""
-    changed = task.get("updated_at")
-    return {**task, "updated_at": datetime.fromisoformat(changed)} if changed else task
+    changed = listed.get("updated_at")
+    return cast(Task, {**listed, "updated_at": datetime.fromisoformat(changed)} if changed else listed)

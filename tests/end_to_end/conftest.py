@@ -13,6 +13,7 @@ from preference.projects.versions import UNTRAINED
 from preference.settings import Settings
 from preference.studio.account import Account
 from preference.studio.project import LabelStudioProject
+from preference.studio.task import Task
 from tests.support.browser import chromium
 from tests.support.forked import forked
 from tests.support.loop_stack import LABEL_CONFIG, SETTINGS, TOPICS
@@ -69,7 +70,7 @@ def folder(settings: Settings, project: LabelStudioProject) -> ProjectFolder:
 @pytest.fixture(scope="package")
 def judged(project: LabelStudioProject) -> list[int]:
     """Tasks that came with answers, one of each pair plainly better; judged by the first test that needs them."""
-    tasks = []
+    tasks: list[Task] = []
     for i in range(64):
         topic = TOPICS[i % len(TOPICS)]
         good = f"You will like {topic}. Start small, look closely, and ask someone who knows {topic} well."

@@ -17,8 +17,8 @@ from preference.projects.versions import UNTRAINED, Versions
 from preference.settings import Settings
 from preference.studio.account import Account
 from preference.studio.project import LabelStudioProject
-from preference.studio.task import Task
 from tests.support.loop_stack import LABEL_CONFIG, answered, call, eventually
+from trainer.judgements.cache_file import JudgedTask
 from trainer.judgements.reader import read_judgements
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
@@ -42,7 +42,7 @@ def test_a_round_sees_edits_skips_and_deletions_without_reading_the_rest_again(
         other.annotate(task_id, left, lead_seconds=2)
     other.annotate(unskipped, [], skip=True)
 
-    def read(folder: str = "kept") -> list[Task]:
+    def read(folder: str = "kept") -> list[JudgedTask]:
         return read_judgements(other, tmp_path / folder, state=other.read(), now=time.time())
 
     made = {task["id"]: task["annotations"][0]["id"] for task in read()}

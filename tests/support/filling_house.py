@@ -28,7 +28,7 @@ from preference.settings import Settings
 from preference.studio.project import LabelStudioProject
 from preference.studio.task import Task
 from tests.support.studio_double import StudioDouble
-from tests.support.studio_records import LABEL_CONFIG
+from tests.support.studio_records import LABEL_CONFIG, Fields
 from tests.support.versions import publish_version
 
 EMPTY = {"answer1": "", "answer2": ""}
@@ -153,7 +153,7 @@ class House:
 
     # What Label Studio holds
 
-    def add(self, *datas: Task, meta: Task | None = None) -> list[int]:
+    def add(self, *datas: Fields, meta: Fields | None = None) -> list[int]:
         return self.studio.add_tasks(self.project_id, *datas, meta=meta)
 
     def add_prompts(self, count: int) -> list[int]:
@@ -165,8 +165,8 @@ class House:
         task = self.studio.tasks[task_id]
         task["data"] = {**task["data"], **fields}
 
-    def data(self, task_id: int) -> Task:
-        data: Task = self.studio.tasks[task_id]["data"]
+    def data(self, task_id: int) -> Fields:
+        data: Fields = self.studio.tasks[task_id]["data"]
         return data
 
     def answers(self, task_id: int) -> tuple[Any, Any]:

@@ -6,9 +6,9 @@ from typing import Any
 
 from backend.generators.scheduler import Scheduler
 from backend.importing.importer import Import
-from preference.studio.task import Task
 from tests.support.filling_house import EMPTY, House
 from tests.support.studio_double import StudioDouble
+from tests.support.studio_records import Fields
 
 PROMPTS = "skipped, the project holds the prompt"
 
@@ -27,7 +27,7 @@ class Unsteady(StudioDouble):
         self.fates: list[str] = []
         self.late: list[Callable[[], object]] = []  # what happens at the next listings
 
-    def _import_tasks(self, project: Task, body: list[Task]) -> Task:
+    def _import_tasks(self, project: Fields, body: list[Fields]) -> Fields:
         take = super()._import_tasks
         fate = self.fates.pop(0) if self.fates else ""
         match fate:
@@ -41,7 +41,7 @@ class Unsteady(StudioDouble):
                 return take(project, body)
         raise ConnectionAbortedError(fate)
 
-    def _list_tasks(self, query: Task) -> Task:
+    def _list_tasks(self, query: Fields) -> Fields:
         if self.late:
             self.late.pop(0)()
         return super()._list_tasks(query)
@@ -53,18 +53,18 @@ def begin(house: House, *, scheduler: Scheduler | None = None, settle_seconds: f
     return Import.open(house.project(), house.folder, bench, settle_seconds=settle_seconds, most_seconds=most_seconds)
 
 
-def bring(house: House, rows: Iterable[Task], **changes: Any) -> Counter[str]:
+def bring(house: House, rows: Iterable[Fields], **changes: Any) -> Counter[str]:
     """What an import says of its rows."""
     work = begin(house, **changes)
     work.run(rows)
     return work.counts
 
 
-def rows(count: int, *, start: int = 0) -> list[Task]:
+def rows(count: int, *, start: int = 0) -> list[Fields]:
     return [{"prompt": f"Prompt {n}", **EMPTY} for n in range(start, start + count)]
 
 
-def held(house: House) -> list[Task]:
+def held(house: House) -> list[Fields]:
     """The project's tasks, in the order in which they came."""
     return [task for task in house.studio.tasks.values() if task["project"] == house.project_id]
 

@@ -8,8 +8,8 @@ import pytest
 
 from preference.settings import Settings
 from preference.studio.project import LabelStudioProject
-from preference.studio.task import Task
 from tests.support.studio_double import StudioDouble
+from trainer.judgements.cache_file import JudgedTask
 from trainer.judgements.reader import read_judgements
 
 MINUTE, DAY = 60.0, 24 * 3600.0
@@ -36,10 +36,10 @@ class House:
         self.now += 60 * MINUTE
         return ids
 
-    def read(self, folder: Path | None = None) -> list[Task]:
+    def read(self, folder: Path | None = None) -> list[JudgedTask]:
         return read_judgements(self.project, folder or self.folder, state=self.project.read(), now=self.now)
 
-    def truth(self) -> list[Task]:
+    def truth(self) -> list[JudgedTask]:
         """What a round from nothing reads."""
         num_records = len(self._caplog.records)
         found = self.read(self.settings.model_dir / f"fresh-{random.random()}")
@@ -60,5 +60,5 @@ class House:
         return self.folder / "judgements.jsonl"
 
 
-def ids_of(tasks: list[Task]) -> list[int]:
+def ids_of(tasks: list[JudgedTask]) -> list[int]:
     return [task["id"] for task in tasks]

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -12,6 +12,7 @@ from preference.report_card.card import ReportCard
 from preference.reward_model.feature_extractor import Extractors
 from preference.settings import Settings
 from preference.studio.project import LabelStudioProject
+from preference.studio.task import Task
 from tests.conftest import REPOSITORY
 from tests.support.separable_pairs import separable_pairs
 from trainer.rounds.outcome import Round
@@ -40,9 +41,9 @@ class JudgedProject(LabelStudioProject):
             "total_annotations_number": sum(len(task["annotations"]) for task in self._tasks),
         }
 
-    def annotated_tasks(self, *, page_size: int = 200) -> Iterator[dict[str, Any]]:
+    def annotated_tasks(self, *, page_size: int = 200) -> Iterator[Task]:
         for task in self._tasks:
-            yield {"updated_at": "2026-01-01T00:00:00.000000Z", **task}
+            yield cast(Task, {"updated_at": "2026-01-01T00:00:00.000000Z", **task})
         if self._error is not None:
             raise self._error
 

@@ -15,13 +15,23 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from preference.atomic_files import replacing
-from preference.studio.task import Task
+from preference.studio.task import Annotation, StoredPrediction
 
 FORMAT = 2
 _MOMENT = "%Y-%m-%dT%H:%M:%S.%fZ"  # as Label Studio's filters want it
+
+
+class JudgedTask(TypedDict):
+    """What is kept of a task that anyone judged or skipped."""
+
+    id: int
+    updated_at: str
+    data: dict[str, Any]
+    annotations: list[Annotation]
+    predictions: list[StoredPrediction]
 
 
 @dataclass(frozen=True)
@@ -39,7 +49,7 @@ class JudgementFile:
     def __init__(self, path: Path, header: Mapping[str, Any]) -> None:
         """`header`: the first line that it must have."""
         self.path, self._header = path, dict(header)
-        self.tasks: dict[int, Task] = {}
+        self.tasks: dict[int, JudgedTask] = {}
         self.sync_point = SyncPoint()
         self.distrust: str | None = None
         self._num_lines = self._num_bytes = 0  # of whole lines
@@ -70,7 +80,7 @@ class JudgementFile:
                 self.distrust = "there were none yet" if self.sync_point.whole_at else f"{self.path} is damaged"
 
     def write(
-        self, tasks: Mapping[int, Task], *, changed: Collection[int], deleted: Collection[int], sync_point: SyncPoint
+        self, tasks: Mapping[int, JudgedTask], *, changed: Collection[int], deleted: Collection[int], sync_point: SyncPoint
     ) -> None:
         """Keeps `tasks`, of which `changed` are new or changed, `deleted` are no more, and all others are what was loaded.
 
@@ -84,7 +94,7 @@ class JudgementFile:
             # The sync point goes last: it promises that all before it is there.
             self._append(_lines([*(tasks[task_id] for task_id in sorted(changed)), *dropped, _record(sync_point)]))
 
-    def _take(self, record: Task) -> None:
+    def _take(self, record: dict[str, Any]) -> None:
         if "until" in record:
             if record["until"] is not None:
                 parsed(record["until"])
@@ -94,10 +104,15 @@ class JudgementFile:
             for task_id in record["gone"]:
                 self.tasks.pop(task_id, None)
         else:
-            counts([record])
-            self.tasks[int(record["id"])] = {
-                key: record[key] for key in ("id", "updated_at", "data", "annotations", "predictions")
-            }
+            task = JudgedTask(
+                id=record["id"],
+                updated_at=record["updated_at"],
+                data=record["data"],
+                annotations=record["annotations"],
+                predictions=record["predictions"],
+            )
+            counts([task])
+            self.tasks[int(task["id"])] = task
 
     def _append(self, lines: Iterable[bytes]) -> None:
         with self.path.open("r+b") as file:
@@ -113,7 +128,7 @@ class JudgementFile:
             file.writelines(lines)
 
 
-def counts(tasks: Iterable[Task]) -> tuple[int, int]:
+def counts(tasks: Iterable[JudgedTask]) -> tuple[int, int]:
     """(judgements, skips) of tasks."""
     skips = [bool(annotation["was_cancelled"]) for task in tasks for annotation in task["annotations"]]
     return len(skips) - sum(skips), sum(skips)

@@ -19,7 +19,7 @@ from typing import Any, Literal
 from preference.atomic_files import replacing
 from preference.errors import ExportError
 from preference.labelling.label_config import LabelingLayout
-from preference.labelling.pairs import PreferencePair, Task, Ties, is_held_out, pairs_of_task
+from preference.labelling.pairs import Fields, PreferencePair, Ties, is_held_out, pairs_of_task
 
 Format = Literal["trl", "dpo", "sft", "csv"]
 
@@ -37,7 +37,7 @@ class Exported:
 
 
 def export_judgements(
-    tasks: Iterable[Task],
+    tasks: Iterable[Fields],
     path: Path,
     *,
     format_name: Format,

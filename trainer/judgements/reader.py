@@ -19,12 +19,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
+from typing import cast
 
 from filelock import FileLock, Timeout
 
 from preference.studio.project import LabelStudioProject
-from preference.studio.task import ProjectFields, Task, is_annotated
-from trainer.judgements.cache_file import FORMAT, JudgementFile, SyncPoint, counts, moment, parsed
+from preference.studio.task import Annotation, ProjectFields, Task, is_annotated
+from trainer.judgements.cache_file import FORMAT, JudgedTask, JudgementFile, SyncPoint, counts, moment, parsed
 
 logger = logging.getLogger("pairloop.judgements")
 _OVERLAP = timedelta(minutes=5)
@@ -36,7 +37,7 @@ _ANNOTATION = (
 _PREDICTION = ("id", "model_version", "result", "score")
 
 
-def read_judgements(project: LabelStudioProject, folder: Path, *, state: Task, now: float) -> list[Task]:
+def read_judgements(project: LabelStudioProject, folder: Path, *, state: ProjectFields, now: float) -> list[JudgedTask]:
     """Every task that anyone judged or skipped, as it stands now, ordered by id, with what `pairs_of_task` needs and no more.
 
     `folder`: the project's folder in MODEL_DIR, which keeps them for the next read; if it cannot, Label Studio is asked for all of
@@ -91,12 +92,12 @@ def _read(project: LabelStudioProject, file: JudgementFile, state: ProjectFields
 class _Reading:
     """What is known of the judgements: what the file has, corrected by what Label Studio answers."""
 
-    tasks: dict[int, Task]
+    tasks: dict[int, JudgedTask]
     sync_point: SyncPoint
     changed: set[int] = field(default_factory=set)
     deleted: set[int] = field(default_factory=set)
 
-    def in_order(self) -> list[Task]:
+    def in_order(self) -> list[JudgedTask]:
         """By id: what a round trains on must not depend on the order in which judgements were read."""
         return [self.tasks[task_id] for task_id in sorted(self.tasks)]
 
@@ -157,7 +158,7 @@ class _Reading:
             self.changed.discard(task_id)
             self.deleted.add(task_id)
 
-    def _lasting_mismatch(self, before: Task, after: Task) -> tuple[int, int]:
+    def _lasting_mismatch(self, before: ProjectFields, after: ProjectFields) -> tuple[int, int]:
         """The mismatch that later reads tolerate: that of both states, or (0, 0) if they differ.
 
         If they differ, somebody was judging between the two, and what was deleted then must not be tolerated later.
@@ -165,7 +166,7 @@ class _Reading:
         mismatch = self._count_mismatch(after)
         return mismatch if mismatch == self._count_mismatch(before) else (0, 0)
 
-    def _count_mismatch(self, state: Task) -> tuple[int, int]:
+    def _count_mismatch(self, state: ProjectFields) -> tuple[int, int]:
         """How many more judgements and skips Label Studio counts in the project than are known.
 
         Its numbers of a project are exact; those of a task can be stale.
@@ -175,8 +176,10 @@ class _Reading:
         return next(counted) - judged, next(counted) - skipped
 
 
-def _trimmed(task: Task) -> Task:
-    annotations = [{key: annotation.get(key) for key in _ANNOTATION} for annotation in task.get("annotations") or []]
+def _trimmed(task: Task) -> JudgedTask:
+    annotations = [
+        cast(Annotation, {key: annotation.get(key) for key in _ANNOTATION}) for annotation in task.get("annotations") or []
+    ]
     shown = {annotation["parent_prediction"] for annotation in annotations}
     predictions = [prediction for prediction in task.get("predictions") or [] if prediction.get("id") in shown]
     return {
@@ -192,5 +195,5 @@ def _as_listed(state: Task) -> tuple[str, int, int]:
     return moment(state["updated_at"]), int(state["total_annotations"] or 0), int(state["cancelled_annotations"] or 0)
 
 
-def _as_known(task: Task | None) -> tuple[str, int, int]:
+def _as_known(task: JudgedTask | None) -> tuple[str, int, int]:
     return (task["updated_at"], *counts([task])) if task is not None else ("", 0, 0)

@@ -6,12 +6,11 @@ import pytest
 from backend.generators.jobs import Job, WrittenAnswers
 from backend.importing.importer import Import
 from preference.projects.versions import Versions
-from preference.studio.task import Task
 from tests.conftest import SettingsFactory
 from tests.support.filling_house import CHOICE, EMPTY, LAYOUT, Asked, House, echo, warnings_of
 from tests.support.importing_house import PROMPTS, Unsteady, bring, held, holds_each_once, num_imports, prompts, rows
 from tests.support.studio_double import KEY, wait_until
-from tests.support.studio_records import LABEL_CONFIG
+from tests.support.studio_records import LABEL_CONFIG, Fields
 from tests.support.versions import publish_version
 
 
@@ -100,7 +99,7 @@ def test_memory_does_not_grow_with_the_file(house: House) -> None:
     """No more rows are taken than two and a half batches ahead of what was imported."""
     ahead = []
 
-    def each() -> Iterator[Task]:
+    def each() -> Iterator[Fields]:
         for place, row in enumerate(rows(900)):
             ahead.append(place - len(held(house)))
             yield row

@@ -18,19 +18,18 @@ from preference.labelling.control_group import is_control, priority
 from preference.labelling.pairs import is_held_out
 from preference.projects.versions import Versions
 from preference.settings import Settings
-from preference.studio.task import Task
 from tests.conftest import SettingsFactory
 from tests.support.filling_house import EMPTY, LAYOUT, House, warnings_of
 from tests.support.known_rewards import KnowsRewards
 from tests.support.studio_double import KEY, StudioDouble
-from tests.support.studio_records import LABEL_CONFIG
+from tests.support.studio_records import LABEL_CONFIG, Fields
 from tests.support.versions import publish_version
 
 IDS = range(1, 40_001)
 SURE = 1e-6  # a p-value that chance gives once in a million runs
 
 
-def told(number: int, *, left: float = 0.0, right: float = 0.0) -> Task:
+def told(number: int, *, left: float = 0.0, right: float = 0.0) -> Fields:
     """A task whose answers say their rewards."""
     return {"id": number, "data": {"prompt": f"Prompt {number}", "answer1": f"{left}", "answer2": f"{right}"}}
 
@@ -46,7 +45,7 @@ class ReadsRewards(KnowsRewards):
         return torch.tensor([self.weight * float(answer) for answer in answers])
 
 
-def predicted(*tasks: Task, serving: ServedVersion | None = None, **options: Any) -> list[Any]:
+def predicted(*tasks: Fields, serving: ServedVersion | None = None, **options: Any) -> list[Any]:
     """What is answered for these tasks; by default of a process that has just started, of which half of all tasks are controls."""
     changes = {key: options.pop(key) for key in ("suggest", "control_percent") if key in options}
     suggesting = Settings.of(**{"control_percent": 50, **changes}).suggesting

@@ -14,10 +14,10 @@ import pytest
 
 from preference.errors import StudioUnreachable
 from preference.studio.project import LabelStudioProject
-from preference.studio.task import Task
 from tests.conftest import REPOSITORY, SettingsFactory
 from tests.support.judgement_house import LEFT, MINUTE, RIGHT, House, ids_of
 from tests.support.studio_double import KEY, StudioDouble
+from trainer.judgements.cache_file import JudgedTask
 from trainer.judgements.reader import read_judgements
 
 
@@ -162,7 +162,7 @@ def test_two_at_once_wait_for_each_other(house: House, caplog: pytest.LogCapture
     for task_id in ids:
         house.studio.edit(house.annotation(task_id), result=RIGHT)
     caplog.clear()
-    found: list[list[Task]] = []
+    found: list[list[JudgedTask]] = []
 
     def read() -> None:
         project = LabelStudioProject(house.settings.studio, house.project.id)
