@@ -69,7 +69,7 @@ def folder(settings: Settings, project: LabelStudioProject) -> ProjectFolder:
 
 @pytest.fixture(scope="package")
 def judged(project: LabelStudioProject) -> list[int]:
-    """Tasks that came with answers, one of each pair plainly better; judged by the first test that needs them."""
+    """Tasks that were imported with answers, one of each pair plainly better; judged by the first test that needs them."""
     tasks: list[Task] = []
     for i in range(64):
         topic = TOPICS[i % len(TOPICS)]

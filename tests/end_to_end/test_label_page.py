@@ -38,8 +38,8 @@ class Tasks:
         )
         texts = {"prompt": "Why do cats purr?", "answer1": "Nobody knows for sure. " * 9, "answer2": "They are happy. " * 9}
         self.ids = self.project.import_tasks([{"data": texts}] * count)
-        shown = Pairwise.suggestion(self.layout, (1.25, -0.5), show_rewards=show_rewards)
-        predictions = [{"task": task, "result": shown, "score": 0.7, "model_version": "v1"} for task in self.ids]
+        suggestion = Pairwise.suggestion(self.layout, (1.25, -0.5), show_rewards=show_rewards)
+        predictions = [{"task": task, "result": suggestion, "score": 0.7, "model_version": "v1"} for task in self.ids]
         assert self.project.store_predictions(predictions) == count
         self.project.update(model_version="v1")
         self.page, self.url = page, f"{label_studio.url}/projects/{self.project.id}/data"
@@ -72,7 +72,7 @@ class Tasks:
         return self.page.locator(selector).nth(place).bounding_box()
 
 
-def test_keys_judge_and_what_is_lit_is_what_counts(label_studio: Stack, page: Page) -> None:
+def test_keys_judge_and_the_lit_answer_counts(label_studio: Stack, page: Page) -> None:
     tasks = Tasks(label_studio, page, count=5)
     for key, lit in (("1", LEFT), ("2", RIGHT), ("t", NONE), ("b", NONE), ("n", NONE)):
         tasks.open("labeling=1")
@@ -80,10 +80,10 @@ def test_keys_judge_and_what_is_lit_is_what_counts(label_studio: Stack, page: Pa
         tasks.wait_for(lit)
         tasks.submit()
 
-    found = tasks.judgements()
+    judgements = tasks.judgements()
 
-    assert [judgement.outcome for judgement in found] == ["left", "right", "tie", "both_bad", None]
-    assert [judgement.wants_new_answers for judgement in found] == [False] * 4 + [True]
+    assert [judgement.outcome for judgement in judgements] == ["left", "right", "tie", "both_bad", None]
+    assert [judgement.wants_new_answers for judgement in judgements] == [False] * 4 + [True]
 
 
 def test_a_translated_page_is_lit_by_its_keys_as_well(label_studio: Stack, page: Page) -> None:
@@ -103,7 +103,7 @@ def test_a_key_that_is_pressed_again_gives_the_choice_back_to_the_mouse(label_st
     page.keyboard.press("2")
     tasks.wait_for(RIGHT)
     first = tasks.box(".answer")
-    page.mouse.click(first["x"] + 40, first["y"] + 20)  # what a key said is not changed unseen by a click
+    page.mouse.click(first["x"] + 40, first["y"] + 20)  # a click does not change unnoticed what a key chose
     tasks.wait_for(RIGHT)
     page.keyboard.press("2")
     tasks.wait_for(LEFT)
@@ -119,7 +119,7 @@ def test_a_key_that_is_pressed_again_gives_the_choice_back_to_the_mouse(label_st
 
 @pytest.mark.parametrize("where", ["label stream", "quick view"])
 @pytest.mark.parametrize("width", [1300, 600])
-def test_answers_stand_side_by_side_where_there_is_room_and_nothing_is_cut(
+def test_answers_stand_side_by_side_if_there_is_room_and_nothing_is_cut(
     label_studio: Stack, page: Page, where: str, width: int
 ) -> None:
     tasks = Tasks(label_studio, page, count=1)
@@ -140,7 +140,7 @@ def test_answers_stand_side_by_side_where_there_is_room_and_nothing_is_cut(
     assert better is None, "the box for a better answer is folded away"
 
 
-def test_rewards_are_not_shown_where_the_setting_says_so(label_studio: Stack, page: Page, tmp_path: Path) -> None:
+def test_rewards_are_not_shown_if_the_setting_says_so(label_studio: Stack, page: Page, tmp_path: Path) -> None:
     tasks = Tasks(label_studio, page, count=1, show_rewards=False)
     tasks.open("labeling=1")
 

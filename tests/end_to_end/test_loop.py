@@ -20,7 +20,7 @@ from preference.studio.project import LabelStudioProject
 from preference.studio.task import Task
 from tests.support.browser import LIT, SUBMIT, logged_in
 from tests.support.forked import run_forked
-from tests.support.loop_stack import LABEL_CONFIG, answered, call, eventually
+from tests.support.loop_stack import LABEL_CONFIG, are_answered, call, eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
@@ -39,7 +39,7 @@ def test_prompts_are_answered_and_nothing_else_is_touched(stack: Stack, project:
     ids = project.import_tasks([{"data": {"prompt": text, "answer1": "", "answer2": "", "note": 7}} for text in prompts])
     half = project.import_tasks([{"data": {"prompt": "Name a bird.", "answer1": "A wren.", "answer2": ""}}])
     blank = project.import_tasks([{"data": {"prompt": "  ", "answer1": "", "answer2": ""}}])
-    eventually(stack, lambda: answered(project, ids + half, layout), what="five tasks to be answered")
+    eventually(stack, lambda: are_answered(project, ids + half, layout), what="five tasks to be answered")
     heard = 'pairloop_requests_total{route="/webhook",status="201"}'
     assert heard in httpx.get(f"{stack.backend_url}/metrics").text, "Label Studio announced TASKS_CREATED"
     tasks = project.tasks(ids + half + blank)
@@ -51,8 +51,8 @@ def test_prompts_are_answered_and_nothing_else_is_touched(stack: Stack, project:
     assert tasks[ids[2]]["meta"][META_KEY]["prompt_tokens_cut"] > 10_000
     assert tasks[half[0]]["data"]["answer1"] == "A wren." and tasks[half[0]]["meta"][META_KEY]["filled"] == ["answer2"]
     assert tasks[blank[0]]["data"]["answer1"] == ""
-    told = "1 (prompt missing, empty or not text)"
-    eventually(stack, lambda: told in stack.backend.log.read_text(), what="the blank prompt to be named")
+    counted = "1 (prompt missing, empty or not text)"
+    eventually(stack, lambda: counted in stack.backend.log.read_text(), what="the blank prompt to be named")
 
 
 def test_judgements_become_a_version_that_both_workers_serve(
@@ -115,7 +115,7 @@ def test_a_page_that_is_opened_before_its_answers_are_there_shows_no_error(stack
     for task_id in ids:
         task = call(stack, "GET", f"/api/tasks/{task_id}")
         assert bool(task["data"]["answer1"]) == bool(task["data"]["answer2"])
-    eventually(stack, lambda: answered(project, ids, layout), what="the opened tasks to be answered")
+    eventually(stack, lambda: are_answered(project, ids, layout), what="the opened tasks to be answered")
 
 
 def test_an_import_brings_tasks_that_are_answered_and_scored_once(
@@ -135,11 +135,11 @@ def test_an_import_brings_tasks_that_are_answered_and_scored_once(
     assert "3 skipped, the project holds the prompt" in pairloop_backend(stack, "import", "--project", str(project.id), str(path))
 
 
-def test_fill_leaves_the_work_to_the_backend_that_is_at_it(stack: Stack, project: LabelStudioProject) -> None:
+def test_fill_follows_the_backend_that_fills_already(stack: Stack, project: LabelStudioProject) -> None:
     layout = LabelingLayout.from_label_config(LABEL_CONFIG)
     ids = project.import_tasks([{"data": {"prompt": f"Name a river, {i}.", "answer1": "", "answer2": ""}} for i in range(12)])
     pairloop_backend(stack, "fill", "--project", str(project.id))
-    assert answered(project, ids, layout)
+    assert are_answered(project, ids, layout)
     filling = httpx.get(f"{stack.backend_url}/health").json()["filling"][str(project.id)]
     assert filling["tasks_left"] == 0 and filling["is_filling"] is False
     metrics = httpx.get(f"{stack.backend_url}/metrics").text
@@ -193,7 +193,7 @@ def test_an_annotator_gets_new_answers_to_a_prompt_and_the_old_ones_stay(
         later = project.all_tasks(above=task_id)
         return [task["id"] for task in later if task["data"]["prompt"] == "Name a poet."]
 
-    eventually(stack, lambda: new_tasks() and answered(project, new_tasks(), layout), what="new answers")
+    eventually(stack, lambda: new_tasks() and are_answered(project, new_tasks(), layout), what="new answers")
     (new_id,) = new_tasks()
     eventually(
         stack,
@@ -216,7 +216,7 @@ def test_start_training_makes_a_round_without_new_judgements(
     assert "round begins (a training request)" in stack.trainer.log.read_text()
 
 
-def test_work_goes_on_after_label_studio_was_away(stack: Stack, project: LabelStudioProject) -> None:
+def test_filling_goes_on_after_label_studio_was_away(stack: Stack, project: LabelStudioProject) -> None:
     layout = LabelingLayout.from_label_config(LABEL_CONFIG)
     stack.label_studio.stop()
     ProjectFolder(stack.model_dir, project.id).request("fill")
@@ -224,4 +224,4 @@ def test_work_goes_on_after_label_studio_was_away(stack: Stack, project: LabelSt
     stack.label_studio.start()
     stack.label_studio.wait_until_up(timeout_seconds=120)
     ids = project.import_tasks([{"data": {"prompt": "Name a tree.", "answer1": "", "answer2": ""}}])
-    eventually(stack, lambda: answered(project, ids, layout), what="the task to be answered")
+    eventually(stack, lambda: are_answered(project, ids, layout), what="the task to be answered")

@@ -41,7 +41,7 @@ def test_from_label_studio_s_start_to_filled_tasks_in_one_command_and_two_minute
 @FORKS
 @pytest.mark.e2e
 @pytest.mark.timeout(600)
-def test_the_terminal_says_what_was_made_where_it_is_and_what_comes_next(run: FirstRun) -> None:
+def test_the_terminal_names_the_new_project_its_address_and_the_next_step(run: FirstRun) -> None:
     asked = [line.removeprefix("$ ") for line in run.lines if line.startswith("$ ")]
     assert asked == [
         "head -4 prompts.csv",
@@ -76,14 +76,14 @@ def test_a_new_picture_shows_what_the_terminal_showed(run: FirstRun) -> None:
 
 
 @pytest.mark.parametrize("answers", [("same", "same"), ("one", None), ("", "other"), ("one", "other")])
-def test_filled_is_what_has_two_different_answers(answers: tuple[str | None, str | None]) -> None:
+def test_a_run_is_filled_if_each_prompt_has_two_different_answers(answers: tuple[str | None, str | None]) -> None:
     good: list[tuple[str | None, str | None]] = [("one", "other")] * (len(PROMPTS) - 1)
 
     assert FirstRun(1, 0, "", [*good, answers]).is_filled == (answers == ("one", "other"))
     assert not FirstRun(1, 0, "", good[1:]).is_filled and not FirstRun(1, 1, "", [*good, ("one", "other")]).is_filled
 
 
-def test_the_picture_in_the_manual_is_of_such_a_run() -> None:
+def test_the_picture_in_the_manual_is_of_a_filled_run() -> None:
     drawn = PICTURE.read_text(encoding="utf-8")
 
     assert_is_everybodys(drawn)
@@ -107,8 +107,8 @@ def words(drawn: str) -> str:
 
 
 def assert_is_everybodys(drawn: str) -> None:
-    """It loads nothing, and tells no path, port, secret or date of the machine that made it."""
+    """It loads nothing, and holds no path, port, secret or date of the machine that made it."""
     assert not re.search(r"url\((?!#)|<script|<image|href|@import|@font-face", drawn)
-    shown = words(drawn)
-    assert set(re.findall(r":(\d{4,5})\b", shown)) == {"8080", "9090"}
-    assert not re.search(r"[0-9a-f]{20}|127\.0\.0\.1|/(tmp|home|root|usr|work|var|Users)\b|\b20\d\d-|\d\d:\d\d:\d\d", shown)
+    texts = words(drawn)
+    assert set(re.findall(r":(\d{4,5})\b", texts)) == {"8080", "9090"}
+    assert not re.search(r"[0-9a-f]{20}|127\.0\.0\.1|/(tmp|home|root|usr|work|var|Users)\b|\b20\d\d-|\d\d:\d\d:\d\d", texts)

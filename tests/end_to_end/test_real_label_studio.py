@@ -17,7 +17,7 @@ from preference.projects.versions import UNTRAINED, Versions
 from preference.settings import Settings
 from preference.studio.account import Account
 from preference.studio.project import LabelStudioProject
-from tests.support.loop_stack import LABEL_CONFIG, answered, call, eventually
+from tests.support.loop_stack import LABEL_CONFIG, are_answered, call, eventually
 from trainer.judgements.cache_file import JudgedTask
 from trainer.judgements.reader import read_judgements
 
@@ -30,15 +30,15 @@ OLDER_CONFIG = """<View>
 </View>"""
 
 
-def test_a_round_sees_edits_skips_and_deletions_without_reading_the_rest_again(
+def test_a_round_reads_edits_skips_and_deletions_and_not_the_rest(
     stack: Stack, settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", logger="pairloop.judgements")
     other = Account(settings.studio).create_project(title="Edits", label_config=LABEL_CONFIG)
     data = {"prompt": "Name a fruit.", "answer1": "A pear.", "answer2": "Fruit."}
     left = [{"from_name": "comparison", "to_name": "comparison", "type": "pairwise", "value": {"selected": "left"}}]
-    edited, unskipped, emptied, gone, same = other.import_tasks([{"data": data}] * 5)
-    for task_id in (edited, emptied, gone, same):
+    edited, unskipped, emptied, deleted, same = other.import_tasks([{"data": data}] * 5)
+    for task_id in (edited, emptied, deleted, same):
         other.annotate(task_id, left, lead_seconds=2)
     other.annotate(unskipped, [], skip=True)
 
@@ -46,21 +46,23 @@ def test_a_round_sees_edits_skips_and_deletions_without_reading_the_rest_again(
         return read_judgements(other, tmp_path / folder, state=other.read(), now=time.time())
 
     made = {task["id"]: task["annotations"][0]["id"] for task in read()}
-    assert list(made) == [edited, unskipped, emptied, gone, same]
+    assert list(made) == [edited, unskipped, emptied, deleted, same]
     right = [{**left[0], "value": {"selected": "right"}}]
     call(stack, "PATCH", f"/api/annotations/{made[edited]}/", json={"result": right})
     call(stack, "PATCH", f"/api/annotations/{made[unskipped]}/", json={"result": right, "was_cancelled": False})
     call(stack, "DELETE", f"/api/annotations/{made[emptied]}/")
-    found = {task["id"]: task["annotations"][0] for task in read()}
+    annotations = {task["id"]: task["annotations"][0] for task in read()}
     assert "2 judged tasks changed, 4 are known: changes since" in caplog.messages[-1]
-    assert found[edited]["result"] == found[unskipped]["result"] == right and not found[unskipped]["was_cancelled"]
-    call(stack, "DELETE", f"/api/tasks/{gone}/")
+    assert (
+        annotations[edited]["result"] == annotations[unskipped]["result"] == right and not annotations[unskipped]["was_cancelled"]
+    )
+    call(stack, "DELETE", f"/api/tasks/{deleted}/")
     assert [task["id"] for task in read()] == [edited, unskipped, same]
     assert "the states of all were compared, as Label Studio counted -1 judgements" in caplog.messages[-1]
     assert read() == read("from nothing")
 
 
-def test_a_url_pasted_under_any_title_gets_its_versions_mended(
+def test_a_url_pasted_under_any_title_gets_its_versions_corrected(
     stack: Stack, settings: Settings, project: LabelStudioProject
 ) -> None:
     other = Account(settings.studio).create_project(title="Other names", label_config=OLDER_CONFIG)
@@ -71,15 +73,15 @@ def test_a_url_pasted_under_any_title_gets_its_versions_mended(
         (row,) = call(stack, "GET", f"/api/ml?project={other.id}")
         return {row["title"], row["model_version"], call(stack, "GET", f"/api/projects/{other.id}")["model_version"]}
 
-    eventually(stack, lambda: named() == {UNTRAINED}, what="the pasted backend to be mended")
+    eventually(stack, lambda: named() == {UNTRAINED}, what="the pasted backend's versions to be corrected")
     ids = other.import_tasks([{"data": {"task": "Name a fish.", "a": "", "b": ""}}])
     layout = LabelingLayout.from_label_config(OLDER_CONFIG)
-    eventually(stack, lambda: answered(other, ids, layout), what="the other project's task to be answered")
+    eventually(stack, lambda: are_answered(other, ids, layout), what="the other project's task to be answered")
     assert Versions(ProjectFolder(settings.model_dir, other.id)).all() == []
     assert other.tasks(ids)[ids[0]]["predictions_model_versions"] in (None, "")
 
 
-def test_open_tasks_come_least_certain_first_and_lose_what_a_newer_version_replaced(settings: Settings) -> None:
+def test_open_tasks_are_served_least_certain_first_and_lose_replaced_predictions(settings: Settings) -> None:
     other = Account(settings.studio).create_project(title="Two versions", label_config=LABEL_CONFIG)
     ids = other.import_tasks([{"data": {"prompt": f"p{n}", "answer1": "a", "answer2": "b"}} for n in range(4)])
     result = [{"from_name": "comparison", "to_name": "answer1", "type": "pairwise", "value": {"selected": "left"}}]
@@ -103,17 +105,17 @@ def test_open_tasks_come_least_certain_first_and_lose_what_a_newer_version_repla
     assert versions() == [{second}] * 3 + [{first, second}]
 
 
-def test_a_control_task_comes_in_its_place_and_its_judgement_says_that_nothing_was_shown(
+def test_a_control_task_is_served_in_its_place_and_its_judgement_is_blind(
     stack: Stack, settings: Settings, tmp_path: Path
 ) -> None:
     other = Account(settings.studio).create_project(title="Control group", label_config=LABEL_CONFIG)
     ids = other.import_tasks([{"data": {"prompt": f"p{n}", "answer1": "a", "answer2": "b"}} for n in range(3)])
     left = [{"from_name": "comparison", "to_name": "answer1", "type": "pairwise", "value": {"selected": "left"}}]
-    shown = [
+    predictions = [
         {"task": task_id, "result": result, "score": score, "model_version": "v1"}
         for task_id, result, score in zip(ids, (left, [], left), (0.9, 0.75, 0.6), strict=True)
     ]
-    assert other.store_predictions(shown) == 3
+    assert other.store_predictions(predictions) == 3
     other.update(model_version="v1", sampling="Uncertainty sampling")
     assert other.open_scores() == [0.9, 0.75, 0.6]
     for task_id in (ids[2], ids[1], ids[0]):

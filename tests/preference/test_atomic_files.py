@@ -35,11 +35,11 @@ def names(folder: ProjectFolder) -> list[str]:
 
 @dataclass(frozen=True)
 class Killed:
-    """What was found after each step at which an action was killed, and after it was done to the end."""
+    """What lay in the folder after each step at which an action was killed, and after it was done to the end."""
 
     versions: list[str]  # before
     champion: str | None
-    told: list[dict[str, Any]]
+    outcomes: list[dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,9 @@ def killed_at(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Killed]:
     assert ran.returncode == 0, ran.stderr
     lines = [json.loads(line) for line in ran.stdout.splitlines()]
     return {
-        name: Killed(Versions(folder).all(), Versions(folder).champion(), [told for told in lines if told["action"] == name])
+        name: Killed(
+            Versions(folder).all(), Versions(folder).champion(), [outcome for outcome in lines if outcome["action"] == name]
+        )
         for name, folder in folders.items()
     }
 
@@ -63,28 +65,28 @@ def test_a_kill_at_any_step_of_writing_leaves_nothing_half_and_the_next_process_
     name: str, killed_at: dict[str, Killed]
 ) -> None:
     (first, second), was = killed_at[name].versions, killed_at[name].champion
-    *killed, whole = killed_at[name].told
+    *killed, whole = killed_at[name].outcomes
 
     assert len(killed) >= 5
-    assert not any(told["is_over"] for told in killed)
+    assert not any(outcome["is_over"] for outcome in killed)
     will_be = {"promote": second, "rollback": first}.get(name, was)
     assert whole["after"]["champion"] == will_be
-    for told in [*killed, whole]:
-        after, again = told["after"], told["again"]
-        assert after["champion"] in (was, will_be), told
-        assert all(after["versions"].values()), told
-        assert list(after["versions"])[:2] == [first, second], told
-        assert after["is_right"], told
-        assert after["progress"] in ({}, {"tasks_left": 7}), told
-        assert after["pairs"] in (None, 1), told
-        assert all(again["versions"].values()), told
-        assert again["leftovers"] == [], told
-        assert (again["is_cached"], again["progress"]) == (whole["again"]["is_cached"], whole["again"]["progress"]), told
-        assert again["attempts"] == 0, told
-        assert again["champion"] == will_be, told
+    for outcome in [*killed, whole]:
+        after, again = outcome["after"], outcome["again"]
+        assert after["champion"] in (was, will_be), outcome
+        assert all(after["versions"].values()), outcome
+        assert list(after["versions"])[:2] == [first, second], outcome
+        assert after["is_right"], outcome
+        assert after["progress"] in ({}, {"tasks_left": 7}), outcome
+        assert after["pairs"] in (None, 1), outcome
+        assert all(again["versions"].values()), outcome
+        assert again["leftovers"] == [], outcome
+        assert (again["is_cached"], again["progress"]) == (whole["again"]["is_cached"], whole["again"]["progress"]), outcome
+        assert again["attempts"] == 0, outcome
+        assert again["champion"] == will_be, outcome
 
 
-def test_what_killed_writers_left_is_swept_by_the_next_and_what_others_write_is_not(tmp_path: Path) -> None:
+def test_files_of_killed_writers_are_swept_by_the_next_and_those_of_others_are_not(tmp_path: Path) -> None:
     left, written_now, other = (tmp_path / f"{name}-{uuid.uuid4().hex}" for name in (".champion", ".champion", ".other"))
     theirs = tmp_path / ".champion-of-mine"  # an export may go to any folder
     for path in (left, written_now, other, theirs):
@@ -105,7 +107,7 @@ def test_what_raises_while_a_file_is_replaced_leaves_the_old_one_and_nothing_els
         temporary.write_text("half")
         raise ValueError("half")
 
-    assert [(found.name, found.read_text()) for found in tmp_path.iterdir()] == [(path.name, "old")]
+    assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [(path.name, "old")]
 
 
 def test_a_folder_appears_whole_and_what_killed_writers_left_of_others_goes(tmp_path: Path) -> None:
@@ -143,14 +145,14 @@ def test_a_private_file_is_its_user_s_alone_from_the_first_byte_on(tmp_path: Pat
 # Two trainers
 
 
-def test_a_second_trainer_on_a_model_dir_leaves_and_says_so(tmp_path: Path, settings_for: SettingsFactory) -> None:
+def test_a_second_trainer_on_a_model_dir_ends_and_says_so(tmp_path: Path, settings_for: SettingsFactory) -> None:
     environ = {"MODEL_DIR": str(tmp_path), "LABEL_STUDIO_API_KEY": KEY}
     with FileLock(tmp_path / "trainer.lock"):
-        told = CliRunner().invoke(main, ["run"], env=environ)
+        result = CliRunner().invoke(main, ["run"], env=environ)
         with pytest.raises(TrainingError):
             run_schedule(settings_for(model_dir=tmp_path), lambda project, folder: Round("skipped", ""))
 
-    assert told.exit_code == 1
-    assert told.output == (
+    assert result.exit_code == 1
+    assert result.output == (
         f"Error: Another trainer works on MODEL_DIR={tmp_path}; stop it, or give this one a folder of its own.\n"
     )

@@ -77,7 +77,7 @@ def test_a_damaged_pointer_is_a_version_that_is_not_there_for_everybody(
     assert (Versions(folder).champion(), champions.of(7).problem) == (version, None)
 
 
-def test_a_round_under_a_damaged_pointer_is_judged_without_a_champion_and_mends_it(
+def test_a_round_under_a_damaged_pointer_is_judged_without_a_champion_and_repairs_it(
     tiny_base: Path, settings_for: SettingsFactory
 ) -> None:
     lab = Lab(settings_for(reward_base=str(tiny_base), min_pairs=20, holdout_fraction=0.3, seed=5))
@@ -94,7 +94,7 @@ def test_a_round_under_a_damaged_pointer_is_judged_without_a_champion_and_mends_
 # A clock that is set back
 
 
-def test_versions_and_rollbacks_keep_their_order_where_the_clock_was_set_back(tmp_path: Path) -> None:
+def test_versions_and_rollbacks_keep_their_order_if_the_clock_was_set_back(tmp_path: Path) -> None:
     folder = with_two_versions(tmp_path / "models")
     first, second = Versions(folder).all()
     ahead = first.replace(first.split("-")[1], "20990101")

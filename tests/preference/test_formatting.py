@@ -13,7 +13,7 @@ from preference.formatting import count, duration, moment
         (86400 * 40.5, "40 d"), (None, ""),
     ],
 )  # fmt: skip
-def test_durations_are_said_as_people_say_them(seconds: float | None, words: str) -> None:
+def test_durations_read_as_people_say_them(seconds: float | None, words: str) -> None:
     assert duration(seconds) == words
 
 

@@ -49,7 +49,7 @@ def test_on_a_disk_that_fills_up_anywhere_in_a_publication_no_half_version_is_le
     champion, num_refused = Versions(folder).champion(), 0
 
     for num_pages in range(40):
-        disk.leave(num_pages * PAGE)
+        disk.leave_free(num_pages * PAGE)
         num_before = len(Versions(folder).all())
         try:
             Versions(folder).publish(disk.path / "draft", CARD)
@@ -69,7 +69,7 @@ def test_on_a_disk_that_fills_up_anywhere_in_a_publication_no_half_version_is_le
 def test_on_a_full_disk_nothing_is_promoted_and_the_champion_is_whole(disk: Disk, caplog: pytest.LogCaptureFixture) -> None:
     folder = with_two_versions(disk.path)
     first, second = Versions(folder).all()
-    disk.leave(0)
+    disk.leave_free(0)
 
     acts: list[Callable[[], object]] = [
         lambda: Versions(folder).promote(second), lambda: folder.write_host("a:1"), lambda: write_filling(folder, Filling())
@@ -81,8 +81,8 @@ def test_on_a_full_disk_nothing_is_promoted_and_the_champion_is_whole(disk: Disk
     assert Versions(folder).champion() == first
     assert leftovers(disk.path) == []
     command = ["promote", "--project", "3", second]
-    told = CliRunner().invoke(main, command, env={"MODEL_DIR": str(disk.path)})
-    assert (told.exit_code, told.output) == (1, f"Error: {caught.value}\n")
+    result = CliRunner().invoke(main, command, env={"MODEL_DIR": str(disk.path)})
+    assert (result.exit_code, result.output) == (1, f"Error: {caught.value}\n")
 
     disk.free()
     Versions(folder).promote(second)
@@ -100,7 +100,7 @@ class FullThen(ProjectFolder):
     def locked(self) -> Iterator[None]:
         with super().locked():
             yield
-        self._disk.leave(0)
+        self._disk.leave_free(0)
 
 
 def test_on_a_full_disk_a_round_that_ended_says_how_to_promote_its_version(
@@ -116,19 +116,19 @@ def test_on_a_full_disk_a_round_that_ended_says_how_to_promote_its_version(
     assert Versions(lab.folder).all() == [ended.version]
 
 
-def test_on_a_full_disk_features_are_computed_and_that_is_said_once(
+def test_on_a_full_disk_features_are_computed_and_that_is_logged_once(
     disk: Disk, tiny_base: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     extractor = FeatureExtractor(FeatureRecipe(str(tiny_base), (2,), 64), model_dir=disk.path, device=torch.device("cpu"))
     expected = extractor.features(["Why?"] * 3, ["a", "b", "c"])
-    disk.leave(0)
+    disk.leave_free(0)
 
     for _ in range(2):
         assert extractor.features(["Why?"] * 3, ["d", "e", "f"]).shape == expected.shape
         assert torch.equal(extractor.features(["Why?"] * 3, ["a", "b", "c"]), expected)
 
-    (said,) = [message for message in caplog.messages if "features cannot be kept" in message]
-    assert said.endswith("(No space left on device), so they are computed each time")
+    (warning,) = [message for message in caplog.messages if "features cannot be kept" in message]
+    assert warning.endswith("(No space left on device), so they are computed each time")
     assert leftovers(disk.path) == []
 
 
@@ -139,14 +139,14 @@ def test_on_a_full_disk_tasks_are_answered_and_scored_all_the_same(
         version = house.promote(tiny_base, weight=1)
         tasks = house.add_prompts(20)
         house.folder.request("fill")
-        disk.leave(0)
+        disk.leave_free(0)
 
         house.filler().look(threading.Event())
 
         assert house.is_answered(*tasks)
         assert house.versions(tasks) == [[version]] * 20
-        (told,) = [message for message in warnings_of(caplog) if message.startswith(f"project {house.project_id}: ")]
-        assert told.endswith("(No space left on device); free some space.")
+        (warning,) = [message for message in warnings_of(caplog) if message.startswith(f"project {house.project_id}: ")]
+        assert warning.endswith("(No space left on device); free some space.")
         assert filling_of(house.folder) == {}
 
 
@@ -157,7 +157,7 @@ def test_a_read_only_model_dir_serves_its_champion_and_every_writer_says_so(
     version = publish_version(folder, tiny_base, weight=1)
     Versions(folder).promote(version)
     disk.make_read_only()
-    said = f"MODEL_DIR is not writable at {folder.path} (Read-only file system); mount it read-write."
+    sentence = f"MODEL_DIR is not writable at {folder.path} (Read-only file system); mount it read-write."
 
     champions = Champions(disk.path, device=torch.device("cpu"))
     assert champions.of(3).refresh()
@@ -173,19 +173,19 @@ def test_a_read_only_model_dir_serves_its_champion_and_every_writer_says_so(
     for write in writers:
         with pytest.raises(RegistryError) as caught:
             write()
-        assert str(caught.value) == said
+        assert str(caught.value) == sentence
     (disk_draft := folder.path.parent / "draft")
     with pytest.raises(RegistryError, match="Read-only file system"):
         Versions(folder).publish(disk_draft, CARD)
 
     environ = {"MODEL_DIR": str(disk.path), "LABEL_STUDIO_URL": "http://127.0.0.1:9", "LABEL_STUDIO_API_KEY": KEY}
     for command, where in (["run"], disk.path), (["once"], folder.path):
-        told = CliRunner().invoke(main, command, env=environ)
-        assert told.exit_code == 1
-        assert told.output == f"Error: {said.replace(str(folder.path), str(where))}\n"
+        result = CliRunner().invoke(main, command, env=environ)
+        assert result.exit_code == 1
+        assert result.output == f"Error: {sentence.replace(str(folder.path), str(where))}\n"
 
 
-def test_a_model_dir_that_becomes_read_only_under_a_trainer_is_said_once_and_the_trainer_goes_on(
+def test_a_model_dir_that_becomes_read_only_is_logged_once_and_the_trainer_goes_on(
     disk: Disk, studio: StudioDouble, settings_for: SettingsFactory, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings = settings_for(model_dir=disk.path, label_studio_url=studio.url, label_studio_api_key=KEY)

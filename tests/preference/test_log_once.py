@@ -24,7 +24,7 @@ def test_each_subject_has_problems_of_its_own() -> None:
     assert not log_once.is_news(7, "full")
 
 
-def test_what_was_well_meanwhile_is_news_again() -> None:
+def test_a_problem_that_returns_is_news_again() -> None:
     log_once = LogOnce()
     log_once.forget("MODEL_DIR")  # which had no problem yet
 

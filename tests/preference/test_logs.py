@@ -31,7 +31,7 @@ from preference.settings import Settings, variables
 set_up_logging(Settings.from_environ())
 logger = logging.getLogger("pairloop.words")
 logger.info("filled %d\\ntasks\\r\\n\\u2028 \\x1b[31m \\ud800 é", 3)
-logger.debug("not said")
+logger.debug("not logged")
 logging.getLogger("httpx").info("GET http://user:password@host")
 for name in os.environ["NAMES"].split():
     logger.warning("%s is %s", name, os.environ[name])
@@ -49,7 +49,7 @@ raise RuntimeError("at last " + os.environ["LABEL_STUDIO_API_KEY"])
 
 
 @cache
-def said(log_format: str, **environ: str) -> str:
+def log_of(log_format: str, **environ: str) -> str:
     """What PROGRAM wrote to its standard error; it runs once for each set of variables."""
     variables = {"PATH": os.environ["PATH"], "PYTHONPATH": str(REPOSITORY), "LOG_FORMAT": log_format, "NAMES": " ".join(SECRETS)}
     finished = subprocess.run(
@@ -60,37 +60,37 @@ def said(log_format: str, **environ: str) -> str:
 
 
 def events(text: str) -> list[dict[str, Any]]:
-    """The object on each line; fails where a line is none."""
-    found = [json.loads(line) for line in text.splitlines()]
-    assert all({"time", "level", "logger", "process", "message"} <= event.keys() for event in found)
-    return found
+    """The object on each line; fails if a line is none."""
+    lines = [json.loads(line) for line in text.splitlines()]
+    assert all({"time", "level", "logger", "process", "message"} <= event.keys() for event in lines)
+    return lines
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
 def test_each_event_is_one_object_on_one_line(encoding: str) -> None:
-    found = events(said("json", PYTHONIOENCODING=f"{encoding}:backslashreplace"))
+    logged = events(log_of("json", PYTHONIOENCODING=f"{encoding}:backslashreplace"))
 
-    assert found[0]["message"] == "filled 3\ntasks\r\n\u2028 \x1b[31m \ud800 é"
-    assert (found[0]["level"], found[0]["logger"]) == ("INFO", "pairloop.words")
-    assert not any("not said" in event["message"] or "password" in event["message"] for event in found)
-    assert ["old\nand worn" in event["message"] for event in found if event["logger"] == "py.warnings"] == [True]
+    assert logged[0]["message"] == "filled 3\ntasks\r\n\u2028 \x1b[31m \ud800 é"
+    assert (logged[0]["level"], logged[0]["logger"]) == ("INFO", "pairloop.words")
+    assert not any("not logged" in event["message"] or "password" in event["message"] for event in logged)
+    assert ["old\nand worn" in event["message"] for event in logged if event["logger"] == "py.warnings"] == [True]
 
 
 def test_a_traceback_is_inside_the_line_of_its_event_whoever_caught_it() -> None:
-    found = events(said("json", LOG_LEVEL="DEBUG"))
+    logged = events(log_of("json", LOG_LEVEL="DEBUG"))
 
-    told = [(event["level"], event["message"], event["traceback"].splitlines()[-1]) for event in found if "traceback" in event]
-    assert ("ERROR", "failed", "ValueError: it was ls") in told
-    assert told[-2:] == [
+    caught = [(event["level"], event["message"], event["traceback"].splitlines()[-1]) for event in logged if "traceback" in event]
+    assert ("ERROR", "failed", "ValueError: it was ls") in caught
+    assert caught[-2:] == [
         ("CRITICAL", "not caught", "ZeroDivisionError: division by zero"),
         ("CRITICAL", "not caught", "RuntimeError: at last ****"),
     ]
 
 
 @pytest.mark.parametrize("log_format", ["text", "json"])
-@pytest.mark.parametrize(("level", "num_hidden"), [("INFO", 4), ("DEBUG", 9)])  # an error's own words are told at DEBUG only
+@pytest.mark.parametrize(("level", "num_hidden"), [("INFO", 4), ("DEBUG", 9)])  # an error's own words are logged at DEBUG only
 def test_no_secret_is_ever_written(log_format: str, level: str, num_hidden: int) -> None:
-    text = said(log_format, LOG_LEVEL=level)
+    text = log_of(log_format, LOG_LEVEL=level)
 
     for word in ("5ecret", "and more"):
         assert word not in text
@@ -99,7 +99,7 @@ def test_no_secret_is_ever_written(log_format: str, level: str, num_hidden: int)
 
 
 def test_a_line_of_text_is_as_it_was() -> None:
-    first, *others = said("text", LOG_LEVEL="DEBUG").splitlines()
+    first, *others = log_of("text", LOG_LEVEL="DEBUG").splitlines()
 
     assert first.endswith(" INFO pairloop.words: filled 3")
     assert "ZeroDivisionError: division by zero" in others
@@ -124,12 +124,12 @@ def test_the_daemon_and_its_rounds_write_objects(tmp_path: Path) -> None:
             wait_until(lambda: bool(status_of(folder).last_round.outcome), seconds=120)
         finally:
             status = trainer.stop()
-    found = events((tmp_path / "log").read_text())
+    logged = events((tmp_path / "log").read_text())
 
     assert status == 0
     assert status_of(folder).last_round.outcome == "skipped"
     by_process = {
-        event["process"]: event["message"] for event in found if event["logger"] in ("pairloop.daemon", "pairloop.rounds")
+        event["process"]: event["message"] for event in logged if event["logger"] in ("pairloop.daemon", "pairloop.rounds")
     }
     assert len(by_process) == 2  # the daemon's, and the round's
     assert sorted(message.partition(":")[0] for message in by_process.values()) == [f"project {project}", "trainer stopped"]

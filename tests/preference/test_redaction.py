@@ -110,7 +110,7 @@ def assert_unsaid(*texts: str) -> None:
 # Answers and logs
 
 
-def test_no_route_tells_what_it_was_sent_whatever_fails(settings: Settings, log: Lines) -> None:
+def test_no_route_quotes_what_it_was_sent_whatever_fails(settings: Settings, log: Lines) -> None:
     backend = Backend(settings)
     backend.champions.of(10).serving = ServedVersion(Failing(), "v1-20260101-000000")
     client = create_app(backend).test_client()
@@ -150,7 +150,7 @@ def test_no_route_tells_what_it_was_sent_whatever_fails(settings: Settings, log:
     assert_unsaid(log.text)
 
 
-def test_a_folder_that_cannot_be_written_tells_no_secret(settings: Settings, log: Lines) -> None:
+def test_an_error_of_an_unwritable_folder_holds_no_secret(settings: Settings, log: Lines) -> None:
     settings.model_dir.parent.mkdir(exist_ok=True)
     settings.model_dir.write_text("no folder", encoding="utf-8")
     client = create_app(Backend(settings)).test_client()
@@ -238,7 +238,7 @@ class Telling:
         raise ValueError(jobs.take(1)[0].prompt)
 
 
-def test_a_generator_that_fails_tells_no_prompt(log: Lines) -> None:
+def test_an_error_of_a_generator_holds_no_prompt(log: Lines) -> None:
     scheduler = Scheduler(Telling, Metrics())
     thread = threading.Thread(target=scheduler.run)
     thread.start()
@@ -276,7 +276,7 @@ def test_a_trace_ends_where_errors_cause_each_other_in_a_circle() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "text", "expected"),
+    ("message", "text", "expected"),
     [
         ("wrong: a prompt of mine", "a prompt of mine", "wrong: ..."),
         ("wrong: a prompt of mi", "a prompt of mine", "wrong: ..."),  # it quotes a part
@@ -287,11 +287,11 @@ def test_a_trace_ends_where_errors_cause_each_other_in_a_circle() -> None:
         ("wrong", "", "wrong"),
     ],
 )
-def test_what_a_server_said_ends_where_it_quotes(said: str, text: str, expected: str) -> None:
-    assert unquoted(said, [text]) == expected
+def test_a_servers_message_is_cut_at_its_first_quote(message: str, text: str, expected: str) -> None:
+    assert unquoted(message, [text]) == expected
 
 
-def test_texts_are_found_however_deep_and_keys_are_none() -> None:
+def test_texts_are_collected_from_any_depth_and_keys_are_not_texts() -> None:
     assert list(texts_in({"a": ["b", {"c": "d"}], "e": 1, "f": None})) == ["b", "d"]
 
 

@@ -92,9 +92,9 @@ def test_every_field_is_read_from_the_variable_of_its_name_in_capitals() -> None
     read = {"stop": ["###", "\n\nHuman:"]}  # as a list, from JSON
     settings = Settings.from_environ({name.upper(): value for name, value in values.items()})
     for variable in variables():
-        found, name = settings.value_of(variable), variable.name.lower()
-        found = found.get_secret_value() if hasattr(found, "get_secret_value") else found
-        assert (list(found) if name == "stop" else str(found)) == read.get(name, values[name]), name
+        value, name = settings.value_of(variable), variable.name.lower()
+        value = value.get_secret_value() if hasattr(value, "get_secret_value") else value
+        assert (list(value) if name == "stop" else str(value)) == read.get(name, values[name]), name
     assert len(values) == len(variables())
 
 
@@ -103,7 +103,7 @@ def test_an_empty_or_blank_variable_counts_as_unset_and_white_space_round_a_valu
     assert (settings.server.port, settings.server.workers, settings.seed, settings.server.basic_auth_user) == (9090, 1, 3, "")
 
 
-def test_label_studio_host_is_read_where_label_studio_url_is_not_set() -> None:
+def test_label_studio_host_is_read_if_label_studio_url_is_not_set() -> None:
     assert Settings.from_environ({"LABEL_STUDIO_HOST": "http://old:1"}).studio.url == "http://old:1"
     both = {"LABEL_STUDIO_HOST": "http://old:1", "LABEL_STUDIO_URL": "http://new:2"}
     assert Settings.from_environ(both).studio.url == "http://new:2"
@@ -158,12 +158,12 @@ def test_half_of_the_basic_auth_settings_is_refused() -> None:
 
 
 def test_no_secret_shows_in_the_settings_text_or_in_an_error() -> None:
-    shown = repr(Settings.from_environ({**SECRETS, "BASIC_AUTH_USER": "anna"}))
+    text = repr(Settings.from_environ({**SECRETS, "BASIC_AUTH_USER": "anna"}))
     errors = refusal({**SECRETS, "PORT": "x"})  # BASIC_AUTH_USER lacks too
-    assert "anna" in shown and "****" in shown
+    assert "anna" in text and "****" in text
     assert len(errors.splitlines()) == 2
     for secret in SECRETS.values():
-        assert secret not in shown
+        assert secret not in text
         assert secret not in errors
 
 

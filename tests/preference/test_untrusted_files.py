@@ -54,7 +54,7 @@ def test_a_base_whose_weights_are_no_safetensors_is_refused_unread(unsafe_base: 
     assert not (unsafe_base / "mark").exists()
 
 
-def test_honest_weights_are_refused_too_where_they_are_no_safetensors(tiny_base: Path, tmp_path: Path) -> None:
+def test_honest_weights_are_refused_too_if_they_are_no_safetensors(tiny_base: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(tiny_base, tmp_path / "base")
     torch.save(load_weights(AutoModelForCausalLM, str(tiny_base)).state_dict(), folder / "pytorch_model.bin")
     (folder / "model.safetensors").unlink()

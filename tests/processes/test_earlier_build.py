@@ -91,19 +91,19 @@ def test_versions_champion_and_cards_are_shown(house: House) -> None:
     assert (status[LORA]["num_versions"], status[LORA]["is_unfinished"]) == (1, True)
 
 
-def test_the_dashboard_shows_it(house: House) -> None:
+def test_the_dashboard_shows_the_earlier_builds_champion(house: House) -> None:
     client = app_on(house.models).test_client()
 
     for project_id, accuracies in ((FROZEN, [1.0, 1.0, 0.292]), (LORA, [1.0])):
-        shown = page(client, f"?project={project_id}")
+        rendered = page(client, f"?project={project_id}")
         for version, accuracy in zip(house.versions(project_id).all(), accuracies, strict=True):
-            assert version.partition("-")[0] in shown.words
-            assert f"{accuracy:.3f}" in shown.words
-        assert "cannot be read" not in shown.words
+            assert version.partition("-")[0] in rendered.words
+            assert f"{accuracy:.3f}" in rendered.words
+        assert "cannot be read" not in rendered.words
 
 
 @pytest.mark.parametrize("project_id", [FROZEN, LORA])
-def test_each_version_gives_the_rewards_that_the_build_which_trained_it_recorded(house: House, project_id: int) -> None:
+def test_each_version_gives_the_rewards_that_its_build_recorded(house: House, project_id: int) -> None:
     extractors = Extractors(house.models, torch.device("cpu"))
     prompts, answers = zip(*house.recorded["texts"], strict=True)
     expected = house.recorded["rewards"][str(project_id)]
@@ -137,7 +137,7 @@ def test_the_next_round_takes_the_request_and_reads_and_computes_only_what_is_ne
     assert versions.card(versions.all()[-1]).compared_with == before[1]
 
 
-def test_versions_are_promoted_and_rolled_back_along_the_log_of_before(house: House) -> None:
+def test_versions_are_promoted_and_rolled_back_by_the_earlier_builds_log(house: House) -> None:
     first, second, third = house.versions(FROZEN).all()
 
     house.run("promote", "--project", str(FROZEN), third)
@@ -148,7 +148,7 @@ def test_versions_are_promoted_and_rolled_back_along_the_log_of_before(house: Ho
     assert house.versions(FROZEN).champion() == first
 
 
-def test_a_round_that_was_killed_under_it_is_ended(house: House, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_round_that_was_killed_under_the_earlier_build_is_ended(house: House, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, logger="pairloop")
     unfinished = UnfinishedRound(ProjectFolder(house.models, LORA))
     snapshot = unfinished.snapshot()
@@ -157,11 +157,11 @@ def test_a_round_that_was_killed_under_it_is_ended(house: House, caplog: pytest.
     house.run("once", "--project", str(LORA), RECIPE="lora")
 
     libraries = {name: importlib.metadata.version(name) for name in snapshot.key["libraries"]}
-    said = [message for message in caplog.messages if message.startswith(f"{unfinished.folder}: ")]
+    logged = [message for message in caplog.messages if message.startswith(f"{unfinished.folder}: ")]
     if libraries == snapshot.key["libraries"]:
-        assert said[-1].endswith("taking up the round that was killed (attempt 2)")
+        assert logged[-1].endswith("taking up the round that was killed (attempt 2)")
         assert any(message.endswith(", goes on after step 3") for message in caplog.messages)
     else:  # another library may train other weights
-        assert "is not taken up: " in said[-1]
+        assert "is not taken up: " in logged[-1]
     assert len(house.versions(LORA).all()) == 2
     assert not unfinished.exists

@@ -27,15 +27,15 @@ def test_sigterm_while_it_still_loads_is_an_ordered_end(command: str, tmp_path: 
     try:
         wait_until(lambda: catches(process.pid, signal.SIGTERM), seconds=60)
         process.terminate()
-        _, said = process.communicate(timeout=100)
+        _, errors = process.communicate(timeout=100)
     finally:
         process.kill()
-    assert (process.returncode, "Traceback" in said) == (0, False), said
+    assert (process.returncode, "Traceback" in errors) == (0, False), errors
 
 
-def test_a_round_is_ours_whatever_lies_in_the_folder_that_the_trainer_is_started_in(tmp_path: Path) -> None:
+def test_a_round_runs_our_program_whatever_lies_in_the_trainers_folder(tmp_path: Path) -> None:
     (tmp_path / "trainer.py").write_text("print('hijacked')", encoding="utf-8")
     program = "import subprocess; from trainer.daemon.round_process import program_command; subprocess.run([*program_command('trainer'), 'once', '--help'])"
     command = [str(PROGRAMS / "python"), "-P", "-c", program]
-    said = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100, check=True).stdout
-    assert said.startswith("Usage: pairloop-trainer once") and "hijacked" not in said
+    output = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100, check=True).stdout
+    assert output.startswith("Usage: pairloop-trainer once") and "hijacked" not in output

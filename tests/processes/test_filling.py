@@ -10,7 +10,7 @@ import pytest
 
 from backend.serving.process import Backend
 from tests.conftest import SettingsFactory
-from tests.support.filling_house import EMPTY, Asked, House, fill_forever
+from tests.support.filling_house import EMPTY, House, RecordingGenerator, fill_forever
 from tests.support.forked import processes
 from tests.support.statuses import filling_of
 from tests.support.studio_double import KEY, StudioDouble, wait_until
@@ -23,8 +23,8 @@ def house(settings_for: SettingsFactory) -> Iterator[House]:
         yield house
 
 
-def test_of_two_fillers_on_one_folder_one_works_and_the_other_takes_over_when_it_ends(house: House) -> None:
-    generators, fillers = [Asked(), Asked()], []
+def test_one_of_two_fillers_on_a_folder_works_and_the_other_takes_over_when_it_ends(house: House) -> None:
+    generators, fillers = [RecordingGenerator(), RecordingGenerator()], []
     for generator in generators:
         house.generator = generator
         fillers.append(house.filler())
@@ -101,9 +101,7 @@ def test_a_backend_stops_soon_while_label_studio_is_away(house: House, failure: 
     assert [line for line in lines if "answered tasks wait to be stored" not in line] == []  # to stop is no failure
 
 
-def test_two_backends_on_two_folders_a_storm_of_requests_and_open_pages_leave_every_task_answered_once(
-    house: House, tiny_base: Path
-) -> None:
+def test_every_task_is_answered_once_under_two_backends_many_requests_and_open_pages(house: House, tiny_base: Path) -> None:
     tasks = house.add_prompts(120)
     halves = house.add(*({"prompt": f"Half {n}", "answer1": "Mine.", "answer2": ""} for n in range(10)))
     there = House(
@@ -126,11 +124,11 @@ def test_two_backends_on_two_folders_a_storm_of_requests_and_open_pages_leave_ev
         chance = random.Random(seed)
         try:
             while not over.is_set():
-                shown = chance.sample(tasks + halves, chance.choice([1, 1, 1, 8]))
-                found: list[dict[str, Any]] = [{"id": task, "data": dict(house.data(task))} for task in shown]
-                results = backend.predict(house.project_id, LABEL_CONFIG, found)
-                assert len(results) == len(found)
-                for task, result in zip(found, results, strict=True):
+                opened = chance.sample(tasks + halves, chance.choice([1, 1, 1, 8]))
+                bodies: list[dict[str, Any]] = [{"id": task, "data": dict(house.data(task))} for task in opened]
+                results = backend.predict(house.project_id, LABEL_CONFIG, bodies)
+                assert len(results) == len(bodies)
+                for task, result in zip(bodies, results, strict=True):
                     assert result == [] or all(task["data"][field] for field in EMPTY)
         except BaseException as error:
             errors.append(error)
@@ -141,7 +139,7 @@ def test_two_backends_on_two_folders_a_storm_of_requests_and_open_pages_leave_ev
         thread.start()
     try:
         every = tasks + halves
-        wait_until(lambda: all(set(versions) <= set(found) for found in house.versions(every)), seconds=60)
+        wait_until(lambda: all(set(versions) <= set(scored_by) for scored_by in house.versions(every)), seconds=60)
     finally:
         over.set()
         for thread in threads:
@@ -155,10 +153,10 @@ def test_two_backends_on_two_folders_a_storm_of_requests_and_open_pages_leave_ev
     stored: dict[int, Any] = {}
     for task, body in house.patches():  # a second store, in the second between look and store, holds the same answers
         assert stored.setdefault(task, body["data"]) == body["data"]
-    assert [sorted(found) for found in house.versions(every)] == [sorted(versions)] * 130
+    assert [sorted(scored_by) for scored_by in house.versions(every)] == [sorted(versions)] * 130
 
 
-def test_kill_9_at_any_moment_loses_nothing_and_stores_nothing_twice(house: House, tiny_base: Path) -> None:
+def test_after_a_kill_at_any_moment_nothing_is_lost_and_nothing_is_stored_twice(house: House, tiny_base: Path) -> None:
     tasks = house.add_prompts(150)
     halves = house.add(*({"prompt": f"Half {n}", "answer1": "Mine.", "answer2": ""} for n in range(10)))
     version = house.promote(tiny_base, weight=1)

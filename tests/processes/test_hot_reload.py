@@ -40,7 +40,7 @@ def test_no_answer_fails_or_mixes_two_versions_while_versions_are_promoted(folde
     assert "Traceback" not in (model_dir / "ours.log").read_text()
 
 
-def test_an_answer_that_mixes_versions_would_be_seen(folder: ProjectFolder, tiny_base: Path) -> None:
+def test_an_answer_that_mixes_versions_would_be_noticed(folder: ProjectFolder, tiny_base: Path) -> None:
     first, second = (publish_version(folder, tiny_base, weight=weight) for weight in (1, 2))
     rewards = expected_rewards(folder, [first, second], model_dir=folder.path.parent.parent)
 
@@ -54,7 +54,7 @@ def test_an_answer_that_mixes_versions_would_be_seen(folder: ProjectFolder, tiny
     assert "0 with a prediction" in str(torn([[] for _ in TASKS], rewards))
 
 
-def test_a_broken_version_is_refused_by_every_worker_told_once_and_counted(folder: ProjectFolder, tiny_base: Path) -> None:
+def test_a_broken_version_is_refused_by_every_worker_logged_once_and_counted(folder: ProjectFolder, tiny_base: Path) -> None:
     good, broken = (publish_version(folder, tiny_base, weight=weight) for weight in (1, 2))
     weights = Versions(folder).path(broken) / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-20])
@@ -64,8 +64,8 @@ def test_a_broken_version_is_refused_by_every_worker_told_once_and_counted(folde
     url = f"http://127.0.0.1:{server.environ['PORT']}"
 
     def figures(outcome: str) -> float:
-        found = re.search(rf'^pairloop_reloads_total{{outcome="{outcome}",project="1"}} (.*)$', metrics(url), re.MULTILINE)
-        return float(found.group(1)) if found else 0.0
+        match = re.search(rf'^pairloop_reloads_total{{outcome="{outcome}",project="1"}} (.*)$', metrics(url), re.MULTILINE)
+        return float(match.group(1)) if match else 0.0
 
     server.start()
     try:
@@ -83,9 +83,9 @@ def test_a_broken_version_is_refused_by_every_worker_told_once_and_counted(folde
     finally:
         status = server.stop()
     assert status == 0
-    told = [line for line in server.log.read_text().splitlines() if f"{broken} is not served" in line]
-    assert len(told) == WORKERS, "once each, though each looks twice a second"
-    assert all(f"{good} serves on. Promote another version." in line for line in told)
+    logged = [line for line in server.log.read_text().splitlines() if f"{broken} is not served" in line]
+    assert len(logged) == WORKERS, "once each, though each looks twice a second"
+    assert all(f"{good} serves on. Promote another version." in line for line in logged)
 
 
 def metrics(url: str) -> str:

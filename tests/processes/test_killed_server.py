@@ -45,9 +45,7 @@ def gunicorn(house: House, port: int, log: Path) -> ForkedProcess:
 
 
 @pytest.mark.timeout(300)
-def test_gunicorn_that_is_killed_while_it_fills_answers_and_scores_every_task_once(
-    house: House, tiny_base: Path, tmp_path: Path
-) -> None:
+def test_after_a_kill_of_gunicorn_every_task_is_answered_and_scored_once(house: House, tiny_base: Path, tmp_path: Path) -> None:
     version = house.promote(tiny_base, weight=1)
     tasks, port, chance = house.add_prompts(NUM_TASKS), free_port(), random.Random(11)
     house.folder.request("fill")
@@ -99,4 +97,4 @@ def test_gunicorn_that_is_killed_while_it_fills_answers_and_scores_every_task_on
 
 
 def is_done(house: House, tasks: list[int], version: str) -> bool:
-    return house.is_answered(*tasks) and all(version in found for found in house.versions(tasks))
+    return house.is_answered(*tasks) and all(version in scored_by for scored_by in house.versions(tasks))

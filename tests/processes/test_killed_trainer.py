@@ -74,7 +74,7 @@ class House:
         return champion
 
     def check_ended(self) -> None:
-        """Whether the last round ended, on all that people said."""
+        """Whether the last round ended, on all judgements."""
         card = Versions(self.folder).card(Versions(self.folder).all()[-1])
         assert card.num_annotations == self.num_judged
         assert (card.num_train_pairs or 0) + (card.num_holdout_pairs or 0) == self.num_judged
@@ -86,7 +86,7 @@ class House:
 
 
 @pytest.mark.timeout(600)
-def test_a_round_that_is_killed_at_any_moment_loses_no_judgement_and_the_next_ends_it(
+def test_a_round_killed_at_any_moment_loses_no_judgement_and_is_ended_by_the_next(
     studio: StudioDouble, tiny_base: Path, tmp_path: Path
 ) -> None:
     house, chance = House(studio, tmp_path, tiny_base), random.Random(5)
@@ -122,7 +122,7 @@ def test_a_round_that_is_killed_at_any_moment_loses_no_judgement_and_the_next_en
 
 @pytest.mark.timeout(1200)
 @pytest.mark.skipif(not IS_NIGHTLY, reason="minutes of loading torch; PAIRLOOP_NIGHTLY=1 runs it")
-def test_a_daemon_that_is_killed_at_any_moment_with_or_without_its_round_ends_what_was_begun(
+def test_after_a_kill_of_the_daemon_at_any_moment_the_round_is_ended(
     studio: StudioDouble, tiny_base: Path, tmp_path: Path
 ) -> None:
     house, chance = House(studio, tmp_path, tiny_base), random.Random(7)

@@ -68,7 +68,7 @@ class Case:
             self.num_requests += 1
             if self.num_requests == number:
                 begin(self)
-            self.is_away = self.is_away and not any(AWAY in said for said in told(self))
+            self.is_away = self.is_away and not any(AWAY in message for message in logged(self))
             if self.is_away:
                 self.studio.failures = [503]
 
@@ -90,12 +90,12 @@ def restart(case: Case) -> None:
     """Nobody listens for a while, and then a proxy says that it is not up yet."""
     case.studio.go_down()
 
-    def come_up() -> None:
+    def go_up() -> None:
         case.studio.failures = [502]
         case.studio.page = "<html>Bad Gateway</html>"
-        case.studio.come_up()
+        case.studio.go_up()
 
-    threading.Timer(0.7, come_up).start()
+    threading.Timer(0.7, go_up).start()
 
 
 def be_away(case: Case) -> None:
@@ -153,7 +153,7 @@ FAULTS = {
 
 @contextmanager
 def case_number(number: int, caplog: pytest.LogCaptureFixture) -> Iterator[Case]:
-    """A case whose ids no other has, so that its log can be told from theirs."""
+    """A case whose ids no other has, so that its log can be separated from theirs."""
     with StudioDouble(first_id=1000 * number) as studio:
         yield Case(studio, studio.add_project(), caplog)
 
@@ -167,7 +167,7 @@ def settings_of(case: Case, folder: Path, **environ: str) -> Settings:
     return Settings.from_environ({**ours, **environ})
 
 
-def told(case: Case) -> list[str]:
+def logged(case: Case) -> list[str]:
     """What was warned of this case."""
     of_it = re.compile(rf"project {case.project_id}:|{re.escape(case.studio.url)} ")
     ours = [record for record in list(case.caplog.records) if record.levelno >= logging.WARNING]
@@ -175,12 +175,12 @@ def told(case: Case) -> list[str]:
 
 
 def check_log(case: Case, fault: Fault) -> None:
-    """One line tells that Label Studio is awaited, and one what a visit or a round could not do."""
-    said = [message for message in told(case) if "predictions" not in message]  # Label Studio did not keep them
-    awaited = [message for message in said if AWAY in message]
-    assert len(awaited) <= 1, said
-    assert len(said) - len(awaited) <= 1 + fault.is_followed, said
-    assert not fault.says or any(fault.says in message for message in told(case)), told(case)
+    """One line says that Label Studio is awaited, and one what a pass or a round could not do."""
+    messages = [message for message in logged(case) if "predictions" not in message]  # Label Studio did not keep them
+    awaited = [message for message in messages if AWAY in message]
+    assert len(awaited) <= 1, messages
+    assert len(messages) - len(awaited) <= 1 + fault.is_followed, messages
+    assert not fault.says or any(fault.says in message for message in logged(case)), logged(case)
 
 
 def at_every_request(run: Callable[[int, Fault, int], int], *, faults: dict[str, Fault], num_requests: int) -> None:
@@ -220,7 +220,7 @@ def fill(number: int, fault: Fault, at: int, *, published: Path, folder: Path, c
             thread = threading.Thread(target=house.filler().run, args=[stop], daemon=True)
             thread.start()
             try:
-                wait_until(lambda: not fault.says or any(fault.says in said for said in told(case)), seconds=60)
+                wait_until(lambda: not fault.says or any(fault.says in message for message in logged(case)), seconds=60)
                 if fault.end is not None:
                     fault.end(case)
                 wait_until(lambda: case.num_requests >= at and all(map(partial(is_done, case), case.tasks)), seconds=60)
@@ -247,7 +247,7 @@ def is_done(case: Case, task: dict[str, Any]) -> bool:
 
 @pytest.mark.timeout(300)
 @EXCHANGES_A_TOKEN
-def test_whatever_fails_at_whichever_request_every_task_is_answered_and_scored_once(
+def test_every_task_is_answered_and_scored_once_whatever_request_fails(
     published: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     run = partial(fill, published=published, folder=tmp_path, caplog=caplog)
@@ -289,9 +289,9 @@ def read_and_train(
             folder.request("train")
             num_before, end = len(rounds), time.monotonic() + 60
             while len(rounds) == num_before or rounds[-1].outcome == "failed":
-                assert time.monotonic() < end, (rounds, told(case))
+                assert time.monotonic() < end, (rounds, logged(case))
                 watch.look()
-                if fault.end is not None and any(fault.says in message for message in told(case)):
+                if fault.end is not None and any(fault.says in message for message in logged(case)):
                     fault.end(case)
                     folder.request("train")
 
@@ -320,7 +320,7 @@ def read_and_train(
 @pytest.mark.timeout(300)
 @EXCHANGES_A_TOKEN
 @pytest.mark.parametrize("is_second", [False, True], ids=["first round", "second round"])
-def test_whatever_fails_at_whichever_request_a_round_knows_every_judgement_in_the_end(
+def test_a_round_knows_every_judgement_in_the_end_whatever_request_fails(
     is_second: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     run = partial(read_and_train, scratch=tmp_path, caplog=caplog, is_second=is_second)

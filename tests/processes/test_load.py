@@ -57,7 +57,7 @@ def test_every_request_is_answered_and_none_with_an_error(served: tuple[Figures,
 
     assert figures.errors == {}, "\n".join(figures.lines())
     assert set(figures.outcomes) == set(ROUTES)
-    # Every event of the burst, and those of the annotators; Start Training may be refused (429) if it comes too often.
+    # Every event of the burst, and those of the annotators; Start Training may be refused (429) if it is asked for too often.
     assert figures.outcomes["/webhook"].total() >= LOAD.events - 1
     assert figures.outcomes["/webhook, an import"] == {"201": 1}
 

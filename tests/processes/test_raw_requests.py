@@ -1,4 +1,4 @@
-"""The door of a real server with two workers, open to the network: raw requests, and what all its workers have to share."""
+"""A real server with two workers, open to the network: raw requests, and what all its workers have to share."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from tests.support.forked import ForkedProcess
 from tests.support.studio_double import CALLS
 
 
-class Door:
+class OpenServer:
     """The server, and its log."""
 
     def __init__(self, folder: Path) -> None:
@@ -50,14 +50,14 @@ class Door:
 
 
 @pytest.fixture(scope="module")
-def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
-    door = Door(tmp_path_factory.mktemp("door"))
-    door.process.start()
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenServer]:
+    server = OpenServer(tmp_path_factory.mktemp("server"))
+    server.process.start()
     try:
-        door.process.wait_until_up(timeout_seconds=120)
-        yield door
+        server.process.wait_until_up(timeout_seconds=120)
+        yield server
     finally:
-        door.process.stop()
+        server.process.stop()
 
 
 def head(path: str, *lines: str) -> bytes:
@@ -69,27 +69,27 @@ def chunks(*texts: bytes) -> bytes:
     return b"".join(f"{len(text):x}\r\n".encode() + text + b"\r\n" for text in [*texts, b""])
 
 
-def test_a_server_that_is_open_to_the_network_says_so_once_whatever_it_logs(door: Door) -> None:
-    lines = [line for line in door.log.read_text(encoding="utf-8").splitlines() if "open to the network" in line]
+def test_a_server_that_is_open_to_the_network_says_so_once_whatever_it_logs(server: OpenServer) -> None:
+    lines = [line for line in server.log.read_text(encoding="utf-8").splitlines() if "open to the network" in line]
 
     assert len(lines) == 1
     assert "CRITICAL" in lines[0] and "set BASIC_AUTH_USER and BASIC_AUTH_PASS, or HOST=127.0.0.1" in lines[0]
 
 
-def test_a_body_in_chunks_is_read_like_any_other(door: Door) -> None:
+def test_a_body_in_chunks_is_read_like_any_other(server: OpenServer) -> None:
     body = json.dumps(CALLS["TASKS_CREATED"]).encode()
 
-    status, said = door.send(head("/webhook", "Transfer-Encoding: chunked"), chunks(body[:100], body[100:]))
+    status, answer = server.send(head("/webhook", "Transfer-Encoding: chunked"), chunks(body[:100], body[100:]))
 
-    assert (status, json.loads(said)) == (201, {"status": "queued"})
+    assert (status, json.loads(answer)) == (201, {"status": "queued"})
 
 
-def test_chunks_without_end_are_refused_at_the_limit(door: Door) -> None:
+def test_chunks_without_end_are_refused_at_the_limit(server: OpenServer) -> None:
     sent = chunks(*[b" " * 2**20] * 17)
 
-    status, said = door.send(head("/setup", "Transfer-Encoding: chunked"), sent)
+    status, answer = server.send(head("/setup", "Transfer-Encoding: chunked"), sent)
 
-    assert status == 413 and list(json.loads(said)) == ["error"]
+    assert status == 413 and list(json.loads(answer)) == ["error"]
 
 
 @pytest.mark.parametrize(
@@ -98,38 +98,38 @@ def test_chunks_without_end_are_refused_at_the_limit(door: Door) -> None:
     ids=["size", "no size", "end", "extension", "trailer"],
 )
 @pytest.mark.parametrize("path", ["/setup", "/webhook"])
-def test_malformed_chunks_are_refused_in_json(door: Door, path: str, sent: bytes) -> None:
-    status, said = door.send(head(path, "Transfer-Encoding: chunked"), sent)
+def test_malformed_chunks_are_refused_in_json(server: OpenServer, path: str, sent: bytes) -> None:
+    status, answer = server.send(head(path, "Transfer-Encoding: chunked"), sent)
 
-    assert (status, json.loads(said)) == (400, {"error": "The body's chunks are malformed."})
+    assert (status, json.loads(answer)) == (400, {"error": "The body's chunks are malformed."})
 
 
 @pytest.mark.parametrize("body", [b"", b"{}", b"\xff", b"[" * 200_000, b'{"project": NaN}'], ids=lambda body: repr(body[:20]))
 @pytest.mark.parametrize("path", ["/setup", "/predict", "/webhook"])
-def test_a_raw_body_that_is_wrong_is_refused_in_json(door: Door, path: str, body: bytes) -> None:
+def test_a_raw_body_that_is_wrong_is_refused_in_json(server: OpenServer, path: str, body: bytes) -> None:
     for sent in (head(path, f"Content-Length: {len(body)}") + body, head(path, "Transfer-Encoding: chunked") + chunks(body)):
-        status, said = door.send(sent)
-        assert status == 400 and list(json.loads(said)) == ["error"]
+        status, answer = server.send(sent)
+        assert status == 400 and list(json.loads(answer)) == ["error"]
 
 
 @pytest.mark.parametrize("path", ["/../../etc/passwd", "/%2e%2e/%2e%2e/etc/passwd", "/static/../app.py", "/versions/%00", "//x"])
-def test_a_path_that_leads_out_leads_nowhere(door: Door, path: str) -> None:
-    status, said = door.send(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode("latin-1"))
+def test_a_path_that_leads_out_leads_nowhere(server: OpenServer, path: str) -> None:
+    status, answer = server.send(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode("latin-1"))
 
-    assert status == 404 and list(json.loads(said)) == ["error"]
+    assert status == 404 and list(json.loads(answer)) == ["error"]
 
 
-def test_a_flood_of_training_requests_is_limited_whichever_worker_gets_them(door: Door) -> None:
-    folder = ProjectFolder(door.model_dir, 10)
+def test_a_flood_of_training_requests_is_limited_whichever_worker_gets_them(server: OpenServer) -> None:
+    folder = ProjectFolder(server.model_dir, 10)
     statuses = []
     for _ in range(3 * MOST_AN_HOUR):  # each on a connection of its own, so both workers get some
-        statuses.append(httpx.post(f"{door.url}/webhook", json=CALLS["START_TRAINING"]).status_code)
+        statuses.append(httpx.post(f"{server.url}/webhook", json=CALLS["START_TRAINING"]).status_code)
         folder.take_request("train")  # as the trainer does
 
     assert statuses == [201] * MOST_AN_HOUR + [429] * 2 * MOST_AN_HOUR
 
 
-def test_after_all_that_the_log_holds_no_trace_and_the_server_is_up(door: Door) -> None:
-    wait_until(door.is_up, timeout_seconds=20, what="the server")
+def test_after_all_these_requests_the_log_holds_no_trace_and_the_server_is_up(server: OpenServer) -> None:
+    wait_until(server.is_up, timeout_seconds=20, what="the server")
 
-    assert "Traceback" not in door.log.read_text(encoding="utf-8")
+    assert "Traceback" not in server.log.read_text(encoding="utf-8")

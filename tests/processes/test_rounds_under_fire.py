@@ -144,9 +144,9 @@ def test_a_second_round_says_from_what_it_started_and_is_reproducible(
     ended = [weights(lab, lab.round(judged_tasks(NUM_TASKS + 10))) for lab in labs]
 
     assert_same_weights(*ended)
-    said = [record.getMessage() for record in caplog.records if record.module == "sequence"]
-    assert len(said) == 2
-    assert said[0].startswith("training lora: from the ")
+    logged = [record.getMessage() for record in caplog.records if record.module == "sequence"]
+    assert len(logged) == 2
+    assert logged[0].startswith("training lora: from the ")
 
 
 # A disk that is full
@@ -165,10 +165,10 @@ lab = Lab(settings_in(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), RECI
 resource.setrlimit(resource.RLIMIT_FSIZE, (8000, 8000))
 print(lab.round(judged_tasks(60)))
 """
-    found = run_forked(program, tmp_path, tiny_base)
+    finished = run_forked(program, tmp_path, tiny_base)
 
-    assert found.stdout.startswith("failed: The trained model cannot be written to "), found.stderr
-    assert "File too large" in found.stdout
+    assert finished.stdout.startswith("failed: The trained model cannot be written to "), finished.stderr
+    assert "File too large" in finished.stdout
     assert Versions(lab.folder).champion() == champion
     assert [path.name for path in (lab.folder.path / "versions").iterdir()] == [champion]
     assert not UnfinishedRound(lab.folder).folder.exists()

@@ -43,15 +43,13 @@ def assert_ended_well(server: Server) -> None:
     assert not list(server.log.parent.glob("pairloop-metrics-*"))
 
 
-def test_workers_that_end_are_replaced_their_counts_stay_and_a_second_signal_ends_at_once(
-    server: Server, tiny_base: Path
-) -> None:
+def test_ended_workers_are_replaced_and_counted_and_a_second_signal_ends_at_once(server: Server, tiny_base: Path) -> None:
     first = server.promote(tiny_base)
     server.start_all()
-    told, killed = server.booted()
-    wait_until(lambda: server.serving() == {(told, first), (killed, first)}, timeout_seconds=120, what="the version")
+    ended, killed = server.booted()
+    wait_until(lambda: server.serving() == {(ended, first), (killed, first)}, timeout_seconds=120, what="the version")
     second = server.promote(tiny_base)
-    wait_until(lambda: server.serving() == {(told, second), (killed, second)}, timeout_seconds=120, what="the next version")
+    wait_until(lambda: server.serving() == {(ended, second), (killed, second)}, timeout_seconds=120, what="the next version")
     reloads = 'reloads_total{outcome="served",project="1"}'
     assert server.figure(reloads) == 2 * WORKERS
     for _ in range(20):
@@ -59,10 +57,10 @@ def test_workers_that_end_are_replaced_their_counts_stay_and_a_second_signal_end
     unknown = 'requests_total{route="other",status="404"}'
     assert server.figure(unknown) == 20
 
-    os.kill(told, signal.SIGTERM)
+    os.kill(ended, signal.SIGTERM)
     wait_until(lambda: len(server.booted()) == WORKERS + 1, timeout_seconds=120, what="a new worker", check=server.check)
-    wait_until(lambda: f"Worker exiting (pid: {told})" in server.messages(), timeout_seconds=120, what="its end")
-    wait_until(lambda: told not in server.gauges(), timeout_seconds=120, what="the end of its gauges")
+    wait_until(lambda: f"Worker exiting (pid: {ended})" in server.messages(), timeout_seconds=120, what="its end")
+    wait_until(lambda: ended not in server.gauges(), timeout_seconds=120, what="the end of its gauges")
     for _ in range(20):
         assert server.is_answering()
     assert f"Worker exiting (pid: {killed})" not in server.messages()  # it takes no other with it
@@ -70,7 +68,7 @@ def test_workers_that_end_are_replaced_their_counts_stay_and_a_second_signal_end
 
     os.kill(killed, signal.SIGKILL)
     wait_until(lambda: len(server.booted()) == WORKERS + 2, timeout_seconds=120, what="another", check=server.check)
-    new = set(server.booted()) - {told, killed}
+    new = set(server.booted()) - {ended, killed}
     wait_until(server.is_answering, timeout_seconds=120, what="an answer", check=server.check)
     wait_until(lambda: server.serving() == {(pid, second) for pid in new}, timeout_seconds=120, what="their version")
     assert server.gauges() == new
@@ -88,9 +86,7 @@ def test_workers_that_end_are_replaced_their_counts_stay_and_a_second_signal_end
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, *([signal.SIGINT] if IS_NIGHTLY else [])])
-def test_requests_in_flight_are_answered_and_what_is_being_filled_is_stored_whole_when_the_server_ends(
-    server: Server, tiny_base: Path, number: int
-) -> None:
+def test_a_server_that_ends_answers_its_requests_and_stores_whole_answers(server: Server, tiny_base: Path, number: int) -> None:
     num_clients, num_tasks = 4, 2000
     with StudioDouble() as studio, ThreadPoolExecutor(num_clients) as clients:
         server.environ = {**server.environ, "LABEL_STUDIO_URL": studio.url, "LABEL_STUDIO_API_KEY": KEY}
@@ -114,7 +110,7 @@ def test_requests_in_flight_are_answered_and_what_is_being_filled_is_stored_whol
     for result in results:
         assert len(result) == num_tasks
         assert {entry["model_version"] for entry in result if entry} <= {version}
-        assert not result[-1], "the request was over before the signal came; it should be larger"
+        assert not result[-1], "the request was over before the signal; it should be larger"
     assert 5 < sum(_is_filled(studio, task) for task in filled) < 5000
 
 
@@ -129,7 +125,7 @@ def _predict(server: Server, project: int, prompt: str, num_tasks: int) -> httpx
 
 
 def _is_scored(server: Server, prompt: str, number: int) -> bool:
-    """Whether the backend has come to this task of a `_predict`."""
+    """Whether the backend has reached this task of a `_predict`."""
     feature = FeatureCache(server.model_dir, "*")._path(prompt, f"or {number}")
     return any(server.model_dir.glob(str(feature.relative_to(server.model_dir))))
 
@@ -142,9 +138,9 @@ def _is_suggesting(server: Server, project: int) -> bool:
 def _is_filled(studio: StudioDouble, task: int) -> bool:
     """Whether both answers are stored with their record; fails if one is stored alone."""
     stored = studio.tasks[task]
-    found = {bool(stored["data"]["answer1"]), bool(stored["data"]["answer2"]), "pairloop" in (stored["meta"] or {})}
-    assert len(found) == 1
-    return found == {True}
+    parts = {bool(stored["data"]["answer1"]), bool(stored["data"]["answer2"]), "pairloop" in (stored["meta"] or {})}
+    assert len(parts) == 1
+    return parts == {True}
 
 
 @pytest.mark.skipif(not IS_NIGHTLY, reason="takes as long as the limit is: half a minute")
@@ -174,7 +170,7 @@ def test_quit_ends_at_once(server: Server) -> None:
         os.kill(server.pid, signal.SIGQUIT)
         assert is_closed()
     assert_ended_well(server)
-    assert not any(said.startswith("Worker exiting") for said in server.messages())  # nobody waited for anything
+    assert not any(message.startswith("Worker exiting") for message in server.messages())  # nobody waited for anything
 
 
 def test_a_server_that_cannot_start_says_why_in_its_log_and_ends(server: Server) -> None:
@@ -184,16 +180,14 @@ def test_a_server_that_cannot_start_says_why_in_its_log_and_ends(server: Server)
     wait_until(lambda: server.pid == 0, timeout_seconds=120, what="its end")
 
     assert server.stop() == 3
-    why = [said for said in server.messages() if str(server.model_dir) in said]
-    assert why and all(said.startswith("the worker cannot start: ") for said in why)
+    why = [message for message in server.messages() if str(server.model_dir) in message]
+    assert why and all(message.startswith("the worker cannot start: ") for message in why)
 
 
 # The folder that workers count into
 
 
-def test_what_killed_servers_left_is_removed_and_what_living_ones_use_stays(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_folders_of_killed_servers_are_removed_and_those_in_use_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     program = "import time; from backend.web.gunicorn_server import tallies_folder\nwith tallies_folder() as f: print(f, flush=True); time.sleep(999)"
     environ = {**os.environ, "TMPDIR": str(tmp_path), "PYTHONPATH": str(REPOSITORY)}

@@ -22,8 +22,8 @@ OTHER_PROGRAMS_VARIABLES = {"PATH", "HOME", "PYTHONUNBUFFERED", "HF_HOME", "UV_C
 
 
 def read_compose(name: str) -> dict[str, Any]:
-    found: dict[str, Any] = yaml.safe_load((REPOSITORY / "docker" / name).read_text(encoding="utf-8"))
-    return found
+    compose: dict[str, Any] = yaml.safe_load((REPOSITORY / "docker" / name).read_text(encoding="utf-8"))
+    return compose
 
 
 COMPOSE = read_compose("docker-compose.yml")

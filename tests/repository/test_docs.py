@@ -50,7 +50,7 @@ def test_the_changelog_has_an_entry_for_this_version() -> None:
     )
 
 
-def test_the_changelog_speaks_of_no_version_that_nobody_had() -> None:
+def test_the_changelog_names_no_unreleased_version() -> None:
     text = read("CHANGELOG.md")
     released = [line for line in text.splitlines() if line.startswith("## ") and "unreleased" not in line]
     assert released or not re.search(r"[Pp]reviously|[Ff]ormerly|no longer", text)
@@ -125,8 +125,8 @@ def test_the_architecture_names_every_folder() -> None:
     for package in ("backend", "trainer", "preference"):
         folders = {path.parent.relative_to(REPOSITORY).as_posix() for path in (REPOSITORY / package).rglob("__init__.py")}
         assert {f"{folder}/" for folder in folders} - named == set()
-    gone = [span for span in named if span.endswith("/") and not (REPOSITORY / span).is_dir()]
-    assert gone == []
+    missing = [span for span in named if span.endswith("/") and not (REPOSITORY / span).is_dir()]
+    assert missing == []
 
 
 # All pages
@@ -190,7 +190,7 @@ def test_every_variable_is_a_setting_or_somebody_elses(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_file_and_metric_that_is_named_is_there(name: str) -> None:
+def test_every_named_file_and_metric_exists(name: str) -> None:
     for span in page(name).spans:
         if re.fullmatch(r"[\w.-]+(/[\w.-]+)+\.(py|toml|xml|yml|md|txt)", span):
             assert (REPOSITORY / span).exists(), f"{name} names {span}"

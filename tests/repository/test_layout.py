@@ -137,9 +137,9 @@ def test_folders_import_each_other_in_no_circle(sources: dict[str, str]) -> None
 
 
 def test_loggers_keep_their_names_wherever_their_module_moves(sources: dict[str, str]) -> None:
-    found = logger_names(of_packages(sources))
+    by_path = logger_names(of_packages(sources))
     of_libraries = {"preference/logs.py": {""}, "trainer/daemon/schedule.py": {"apscheduler"}}
-    ours = {name for path, names in found.items() for name in names - of_libraries.get(path, set())}
+    ours = {name for path, names in by_path.items() for name in names - of_libraries.get(path, set())}
     assert ours == LOGGERS
 
     tree = {"a.py": "import logging\nlogger = logging.getLogger(__name__)", "b.py": "logging.getLogger('pairloop.web')"}

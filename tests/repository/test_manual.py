@@ -99,7 +99,7 @@ def test_label_configs_in_the_manual_fit_and_quote_ours() -> None:
     assert quoted > 8
 
 
-def test_messages_in_the_manual_are_ones_that_the_code_has() -> None:
+def test_messages_in_the_manual_are_in_the_code() -> None:
     messages = [line for name in NAMES for block in page(name).named("text") for line in block.splitlines() if line.strip()]
     for message in messages:
         for piece in message.split("..."):
@@ -107,7 +107,7 @@ def test_messages_in_the_manual_are_ones_that_the_code_has() -> None:
     assert len(messages) > 10
 
 
-def test_the_manual_has_every_check_of_doctor_and_each_thing_that_it_can_find() -> None:
+def test_the_manual_has_every_check_of_doctor_and_each_of_its_messages() -> None:
     manual = page("docs/doctor.md")
     checks: list[Check[Any]] = [*INSTALLATION_CHECKS, *PROJECT_CHECKS, *VERSION_CHECKS]
     names = ["settings", *(check.name for check in checks)]

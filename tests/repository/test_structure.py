@@ -50,13 +50,13 @@ def importers_of(*modules: str, trees: Mapping[str, ast.AST] = TREES) -> set[str
 def environment_uses(name: str) -> list[str]:
     """The lines of a file that read or write the process's environment."""
     lines = FILES[name].read_text(encoding="utf-8").splitlines()
-    found = []
+    uses = []
     for node in ast.walk(TREES[name]):
         attribute = isinstance(node, ast.Attribute) and node.attr in ("environ", "environb", "getenv", "putenv", "unsetenv")
         imported = isinstance(node, ast.ImportFrom) and node.module == "os" and any("env" in alias.name for alias in node.names)
         if attribute or imported:
-            found.append(lines[getattr(node, "lineno", 0) - 1])
-    return found
+            uses.append(lines[getattr(node, "lineno", 0) - 1])
+    return uses
 
 
 def test_an_import_is_noticed_wherever_it_stands() -> None:
@@ -124,7 +124,7 @@ def test_importing_every_module_touches_no_file_and_sets_up_no_logging(tmp_path:
         timeout=120,
     )
     assert finished.returncode == 0, finished.stderr
-    found = json.loads(finished.stdout)  # nothing else is printed either
-    assert found.pop("num_loggers") > 5
-    assert found == {"touched": [], "root": [30], "ours": [], "cuda": False}
+    report = json.loads(finished.stdout)  # nothing else is printed either
+    assert report.pop("num_loggers") > 5
+    assert report == {"touched": [], "root": [30], "ours": [], "cuda": False}
     assert list(tmp_path.iterdir()) == []

@@ -5,7 +5,7 @@ from typing import Any
 from preference.report_card.card import ReportCard
 from preference.report_card.figures import JudgedFigures
 
-# Nothing on it that a test could come to rely on.
+# Nothing on it that a test could rely on.
 EMPTY_CARD = ReportCard(
     project_id=1, recipe="frozen", base="embedded", num_train_pairs=1, num_holdout_pairs=0, promoted=False, seed=0,
 )  # fmt: skip

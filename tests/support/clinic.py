@@ -46,7 +46,7 @@ class Clinic:
         self.folder = ProjectFolder(self.model_dir, self.id)
         self.has_trainer = True
         self._stop: Callable[[], None] = lambda: None
-        self.said = ""
+        self.printed = ""
 
     def __enter__(self) -> Self:
         self.serve()
@@ -55,9 +55,9 @@ class Clinic:
 
     def __exit__(self, *_: object) -> None:
         self.end()
-        assert "Traceback" not in self.said
+        assert "Traceback" not in self.printed
         for secret in (KEY, SECRET, PASSWORD):
-            assert secret not in self.said
+            assert secret not in self.printed
 
     def serve(self, **changes: str) -> None:
         """Starts the backend, without the filler, which sets a title right by itself."""
@@ -87,7 +87,7 @@ class Clinic:
         if self.has_trainer:
             mark_alive(self.model_dir)  # it counts for 15 seconds, and a test may take longer
         result = CliRunner().invoke(command, [str(argument) for argument in arguments], env={**self.environ, **changes})
-        self.said += result.output
+        self.printed += result.output
         return result
 
     def doctor(self, **changes: str) -> dict[str, Row]:
@@ -111,10 +111,10 @@ class Clinic:
 
     def follow(self, row: Row, **changes: str) -> None:
         """Types the command that it advises."""
-        found = re.search(r"pairloop-(backend|trainer) ([a-z]+ --project \d+[ \w-]*)", row["fix"])
-        assert found, row["fix"]
-        command = {"backend": main, "trainer": trainer_main}[found[1]]
-        result = self.run(*shlex.split(found[2]), command=command, **changes)
+        match = re.search(r"pairloop-(backend|trainer) ([a-z]+ --project \d+[ \w-]*)", row["fix"])
+        assert match, row["fix"]
+        command = {"backend": main, "trainer": trainer_main}[match[1]]
+        result = self.run(*shlex.split(match[2]), command=command, **changes)
         assert result.exit_code == 0, result.output
 
     def is_well(self, **changes: str) -> bool:

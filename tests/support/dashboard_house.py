@@ -20,19 +20,19 @@ PROJECT = 7  # the one that a Lab trains for
 SIZES = (60, 90, 140, 220)
 
 
-def made_once(temporary: Path, base: Path) -> Path:
+def shared_model_dir(temporary: Path, base: Path) -> Path:
     """A MODEL_DIR below a test run's folder after four rounds of project 7, which all workers share: only to be read."""
     run = temporary.parent if os.environ.get("PYTEST_XDIST_WORKER") else temporary
     model_dir, done = run / "dashboard-house", run / "dashboard-house.done"
     with FileLock(run / "dashboard-house.lock"):
         if not done.exists():
-            lived_in(model_dir, base)
+            run_rounds(model_dir, base)
             done.touch()
-        stand(ProjectFolder(model_dir, PROJECT), now=time.time())
+        write_status(ProjectFolder(model_dir, PROJECT), now=time.time())
     return model_dir
 
 
-def lived_in(model_dir: Path, base: Path, *, sizes: tuple[int, ...] = SIZES) -> ProjectFolder:
+def run_rounds(model_dir: Path, base: Path, *, sizes: tuple[int, ...] = SIZES) -> ProjectFolder:
     """The folder of project 7 after a round for each size."""
     environ = {"MODEL_DIR": str(model_dir), "REWARD_BASE": str(base), "DEVICE": "cpu", "TORCH_THREADS": "1"}
     environ |= {"LABEL_STUDIO_URL": "http://inside:1", "LABEL_STUDIO_PUBLIC_URL": "https://studio.example"}
@@ -44,8 +44,8 @@ def lived_in(model_dir: Path, base: Path, *, sizes: tuple[int, ...] = SIZES) -> 
     return lab.folder
 
 
-def stand(folder: ProjectFolder, *, now: float, **changes: Any) -> None:
-    """Tells what filler and trainer would: 1,240 tasks, some of them judged, the next round in five hours."""
+def write_status(folder: ProjectFolder, *, now: float, **changes: Any) -> None:
+    """Writes what filler and trainer would: 1,240 tasks, some of them judged, the next round in five hours."""
     model_dir = folder.path.parent.parent
     keep_filling(folder,
         {

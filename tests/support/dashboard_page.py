@@ -44,14 +44,14 @@ class Page(HTMLParser):
         self.words = " ".join(self.words.split())
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        found = {name: value or "" for name, value in attrs}
+        attributes = {name: value or "" for name, value in attrs}
         self.tags.append(tag)
-        self.handlers += [name for name in found if name.startswith("on")]
+        self.handlers += [name for name in attributes if name.startswith("on")]
         self._is_hidden = tag in ("style", "script")
         if tag == "form":
             self.forms.append({})
-        elif tag in ("input", "button") and "name" in found:
-            self.forms[-1][found["name"]] = found["value"]
+        elif tag in ("input", "button") and "name" in attributes:
+            self.forms[-1][attributes["name"]] = attributes["value"]
 
     def handle_endtag(self, tag: str) -> None:
         self._is_hidden = False
@@ -106,4 +106,4 @@ def client_on(model_dir: Path, **changes: Any) -> FlaskClient:
 def places(value: Any, here: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     """The way to each value inside a value."""
     inner = value.items() if isinstance(value, dict) else enumerate(value[:3]) if isinstance(value, list) else ()
-    return [here, *(place for key, found in inner for place in places(found, (*here, key)))]
+    return [here, *(place for key, inner_value in inner for place in places(inner_value, (*here, key)))]

@@ -2,7 +2,7 @@
 
 `python -m tests.support.dying ACTION FOLDER ...` does an action of ACTIONS once for each of its steps, in a child that is killed there,
 on a fresh copy of FOLDER; later another process does it to the end; then come the next action and folder. It prints a line of JSON for
-each: what was found after the kill, and after the end. A step: before each call that touches a file; what such a call leaves is what
+each: what lay there after the kill, and after the end. A step: before each call that touches a file; what such a call leaves is what
 the next one finds. Loads no torch, so that a child costs milliseconds.
 """
 
@@ -76,7 +76,7 @@ def begin(folder: Path) -> None:
 ACTIONS: dict[str, Action] = {action.__name__: action for action in (publish, promote, rollback, cache, fill, begin)}
 
 
-def found(model_dir: Path) -> dict[str, Any]:
+def contents(model_dir: Path) -> dict[str, Any]:
     """What another process finds."""
     folder, into, unfinished = ProjectFolder(model_dir, 3), np.zeros_like(ROW), UnfinishedRound(ProjectFolder(model_dir, 3))
     is_cached = FeatureCache(model_dir, "key").read("Why?", "Because.", into=into)
@@ -99,7 +99,7 @@ def found(model_dir: Path) -> dict[str, Any]:
 
 
 def dies_at(step: int, action: Action, folder: Path) -> bool:
-    """Whether a child process came to its `step`-th step, and died there."""
+    """Whether a child process reached its `step`-th step, and died there."""
     if child := os.fork():
         _, status = os.waitpid(child, 0)
         assert status in (0, signal.SIGKILL), status
@@ -127,14 +127,14 @@ def main(name: str, template: Path) -> None:
             folder = Path(scratch) / str(step)
             shutil.copytree(template, folder)
             is_over = not dies_at(step, ACTIONS[name], folder)
-            after = found(folder)
+            after = contents(folder)
             for leftover in after["leftovers"]:
                 os.utime(folder / leftover, (0, 0))  # it has lain there for long
             if not is_over:
                 ACTIONS[name](folder)
                 prune_features(folder, most_bytes=300)  # of one feature
-            told = {"action": name, "step": step, "is_over": is_over, "after": after, "again": found(folder)}
-            sys.stdout.write(json.dumps(told) + "\n")
+            outcome = {"action": name, "step": step, "is_over": is_over, "after": after, "again": contents(folder)}
+            sys.stdout.write(json.dumps(outcome) + "\n")
             shutil.rmtree(folder)
             step += 1
 

@@ -43,7 +43,7 @@ def echo(job: Job) -> WrittenAnswers:
     return write_all(EchoGenerator(), [job.prompt], seeds=[job.seed], num_answers=job.num_answers)[0]
 
 
-class Asked:
+class RecordingGenerator:
     """A generator that keeps what it was asked, and lets something happen while it writes some jobs together."""
 
     def __init__(
@@ -81,7 +81,7 @@ class House:
         self.folder.create()
         self.champions = Champions(settings.model_dir, device=torch.device("cpu"))
         self.metrics = Metrics()
-        self.generator = Asked()
+        self.generator = RecordingGenerator()
         self._running: list[tuple[Scheduler, threading.Thread]] = []
 
     def __enter__(self) -> Self:
@@ -192,13 +192,13 @@ class House:
 
     # What it was asked
 
-    def at(self, request: str, happens: Callable[[], object], *, time: int = 1) -> None:
+    def before_request(self, request: str, happens: Callable[[], object], *, time: int = 1) -> None:
         """Lets something happen before the double answers that request for the `time`-th time."""
         times: list[str] = []
 
-        def watch(came: str) -> None:
-            if came == request:
-                times.append(came)
+        def watch(request_now: str) -> None:
+            if request_now == request:
+                times.append(request_now)
                 if len(times) == time:
                     happens()
 
@@ -210,8 +210,8 @@ class House:
 
     def patches(self) -> list[tuple[int, Any]]:
         """Each task that was written to, and what was sent."""
-        came = zip(list(self.studio.requests), list(self.studio.bodies), strict=False)
-        return [(int(request.split("/")[3]), body) for request, body in came if request.startswith("PATCH /api/tasks/")]
+        requests = zip(list(self.studio.requests), list(self.studio.bodies), strict=False)
+        return [(int(request.split("/")[3]), body) for request, body in requests if request.startswith("PATCH /api/tasks/")]
 
     def num_bulks(self) -> int:
         """How many requests brought predictions."""
@@ -244,7 +244,7 @@ def fill_forever(settings: Settings, project_id: int) -> None:
     """What a process does that a test kills; a generator that echoes slowly."""
     champions = Champions(settings.model_dir, device=torch.device("cpu"))
     champions.of(project_id).refresh()
-    generator, metrics = Asked(lambda prompts: time.sleep(0.01)), Metrics()
+    generator, metrics = RecordingGenerator(lambda prompts: time.sleep(0.01)), Metrics()
     scheduler = Scheduler(lambda: generator, metrics)
     threading.Thread(target=scheduler.run, daemon=True).start()
     Filler(Workbench(settings, champions, scheduler, metrics)).run(threading.Event())

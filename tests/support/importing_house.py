@@ -13,7 +13,7 @@ from tests.support.studio_records import Fields
 PROMPTS = "skipped, the project holds the prompt"
 
 
-class Unsteady(StudioDouble):
+class UnsteadyStudio(StudioDouble):
     """A Label Studio that goes away during imports; its `fates` are what becomes of the next ones.
 
     lost     the connection ends before it took the tasks
@@ -53,7 +53,7 @@ def begin(house: House, *, scheduler: Scheduler | None = None, settle_seconds: f
     return Import.open(house.project(), house.folder, bench, settle_seconds=settle_seconds, most_seconds=most_seconds)
 
 
-def bring(house: House, rows: Iterable[Fields], **changes: Any) -> Counter[str]:
+def run_import(house: House, rows: Iterable[Fields], **changes: Any) -> Counter[str]:
     """What an import says of its rows."""
     work = begin(house, **changes)
     work.run(rows)
@@ -64,13 +64,13 @@ def rows(count: int, *, start: int = 0) -> list[Fields]:
     return [{"prompt": f"Prompt {n}", **EMPTY} for n in range(start, start + count)]
 
 
-def held(house: House) -> list[Fields]:
-    """The project's tasks, in the order in which they came."""
+def stored_tasks(house: House) -> list[Fields]:
+    """The project's tasks, in the order in which they were made."""
     return [task for task in house.studio.tasks.values() if task["project"] == house.project_id]
 
 
 def prompts(house: House) -> list[Any]:
-    return [task["data"].get("prompt") for task in held(house)]
+    return [task["data"].get("prompt") for task in stored_tasks(house)]
 
 
 def num_imports(house: House) -> int:
@@ -80,4 +80,4 @@ def num_imports(house: House) -> int:
 def holds_each_once(house: House, count: int) -> bool:
     """Whether it holds "Prompt 0" and so on, each once and answered."""
     assert sorted(prompts(house)) == sorted(row["prompt"] for row in rows(count))
-    return house.is_answered(*(task["id"] for task in held(house)))
+    return house.is_answered(*(task["id"] for task in stored_tasks(house)))

@@ -42,12 +42,12 @@ class House:
     def truth(self) -> list[JudgedTask]:
         """What a round from nothing reads."""
         num_records = len(self._caplog.records)
-        found = self.read(self.settings.model_dir / f"fresh-{random.random()}")
+        tasks = self.read(self.settings.model_dir / f"fresh-{random.random()}")
         del self._caplog.records[num_records:]
-        return found
+        return tasks
 
     @property
-    def said(self) -> str:
+    def log(self) -> str:
         """The one line of the last read."""
         return next(r.getMessage() for r in reversed(self._caplog.records) if r.name == "pairloop.judgements")
 

@@ -98,7 +98,7 @@ def rooms_without_tests(sources: Sources) -> list[str]:
 
 def strays(sources: Sources, subjects: Mapping[str, set[str]]) -> list[str]:
     """The test files whose name is neither that of a module in the same room, nor begins with it, nor is a subject of the room."""
-    found = []
+    strays_ = []
     for path in map(PurePosixPath, sources):
         if path.name.startswith("test_") and len(path.parts) > 2 and path.parts[1] in PACKAGES:
             room = PurePosixPath(*path.parts[1:-1])
@@ -106,8 +106,8 @@ def strays(sources: Sources, subjects: Mapping[str, set[str]]) -> list[str]:
             subject = path.stem.removeprefix("test_")
             is_of_module = any(subject == name or subject.startswith(f"{name}_") for name in names - {"init"})
             if not is_of_module and subject not in subjects.get(str(room), set()):
-                found.append(str(path))
-    return sorted(found)
+                strays_.append(str(path))
+    return sorted(strays_)
 
 
 def logger_names(sources: Sources) -> dict[str, set[str]]:

@@ -55,5 +55,5 @@ def eventually(stack: Stack, condition: Any, *, what: str, timeout_seconds: floa
     wait_until(condition, timeout_seconds=timeout_seconds, what=what, check=stack.check, every_seconds=0.5)
 
 
-def answered(project: LabelStudioProject, task_ids: list[int], layout: LabelingLayout) -> bool:
+def are_answered(project: LabelStudioProject, task_ids: list[int], layout: LabelingLayout) -> bool:
     return all(None not in layout.answers(task["data"]) for task in project.tasks(task_ids).values())

@@ -26,7 +26,7 @@ class OpenAIDouble:
         self.usage: Fields | None = {"prompt_tokens": 1, "completion_tokens": 10, "total_tokens": 11}
         self.gate = threading.Event()  # while it is clear, requests wait
         self.gate.set()
-        self.requests: list[Fields] = []  # bodies, with their path, as they came
+        self.requests: list[Fields] = []  # bodies, with their path, in order
         self.num_under_way = self.most_under_way = 0
         self._changing = threading.Lock()
         double = self
@@ -47,7 +47,7 @@ class OpenAIDouble:
             daemon_threads = True
             request_queue_size = 64
 
-            def handle_error(self, *_: Any) -> None: ...  # whoever asked is gone
+            def handle_error(self, *_: Any) -> None: ...  # the client has ended
 
         self._server = Server(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_port}/v1"

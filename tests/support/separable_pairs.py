@@ -1,4 +1,4 @@
-"""Pairs that every recipe learns to tell apart."""
+"""Pairs that every recipe learns to separate."""
 
 from preference.labelling.pairs import PreferencePair
 

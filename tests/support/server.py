@@ -63,7 +63,7 @@ class Server(ForkedProcess):
 
     def booted(self) -> list[int]:
         """The process ids of the workers, as gunicorn logs them."""
-        return [int(said.rsplit(" ", 1)[1]) for said in self.messages() if said.startswith("Booting worker with pid: ")]
+        return [int(message.rsplit(" ", 1)[1]) for message in self.messages() if message.startswith("Booting worker with pid: ")]
 
     def figure(self, name: str) -> float:
         """A figure of /metrics; 0 if there is none."""
@@ -73,8 +73,8 @@ class Server(ForkedProcess):
     def serving(self) -> set[tuple[int, str]]:
         """Each worker's process id with the version that it serves."""
         text = httpx.get(f"{self.url}/metrics", timeout=10).text
-        found = re.findall(r'^pairloop_serving_info\{pid="(\d+)",project="1",version="([^"]+)"\} 1.0$', text, re.MULTILINE)
-        return {(int(pid), version) for pid, version in found}
+        served = re.findall(r'^pairloop_serving_info\{pid="(\d+)",project="1",version="([^"]+)"\} 1.0$', text, re.MULTILINE)
+        return {(int(pid), version) for pid, version in served}
 
     def promote(self, base: Path, *, project: int = 1) -> str:
         folder = ProjectFolder(self.model_dir, project)
@@ -84,7 +84,7 @@ class Server(ForkedProcess):
 
     @contextmanager
     def stalled(self) -> Iterator[Callable[[], bool]]:
-        """Sends a request whose body never comes whole, and which a worker has begun; gives what waits for its end."""
+        """Sends a request whose body never arrives whole, and which a worker has begun; gives what waits for its end."""
         stalled = socket.create_connection(("127.0.0.1", self.port), timeout=60)
         head = "POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nExpect: 100-continue\r\nContent-Length: 99\r\n\r\n"
 

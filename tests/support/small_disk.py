@@ -16,7 +16,7 @@ class Disk:
         self.path = path
         self._filler = path / "filler"
 
-    def leave(self, num_bytes: int) -> None:
+    def leave_free(self, num_bytes: int) -> None:
         """Fills the disk, but for so much."""
         self.free()
         state = os.statvfs(self.path)

@@ -17,7 +17,7 @@ from urllib.parse import parse_qs, urlsplit
 import jwt
 import pytest
 
-from tests.support.studio_records import DATA, Fields, Refusal, StudioRecords, auth_in, changed, found_in
+from tests.support.studio_records import DATA, Fields, Refusal, StudioRecords, auth_in, changed, record_of
 
 CALLS: dict[str, Any] = json.loads((DATA / "label_studio_1.23.2_calls.json").read_text(encoding="utf-8"))
 KEY = "0123456789abcdef0123456789abcdef01234567"
@@ -30,8 +30,8 @@ class StudioDouble(StudioRecords):
 
     def __init__(self, *, first_id: int = 1) -> None:
         super().__init__(first_id=first_id)
-        self.requests: list[str] = []  # "PATCH /api/tasks/7/", as they came
-        self.bodies: list[Any] = []  # what came with each of them
+        self.requests: list[str] = []  # "PATCH /api/tasks/7/", in order
+        self.bodies: list[Any] = []  # of each of them
         self.on_arrival: Callable[[str], None] = lambda request: None  # before its turn: it answers one at a time
         self.on_request: Callable[[str], None] = lambda request: None
         self.failures: list[int] = []  # statuses of the next answers; 0 drops the connection, CUT does so inside the answer
@@ -60,11 +60,11 @@ class StudioDouble(StudioRecords):
             daemon_threads = True
 
             def handle_error(self, *arguments: Any) -> None:
-                if not isinstance(sys.exception(), ConnectionError):  # else whoever asked is gone
+                if not isinstance(sys.exception(), ConnectionError):  # else the client has ended
                     super().handle_error(*arguments)
 
         self._listen: Callable[[int], ThreadingHTTPServer] = lambda port: Server(("127.0.0.1", port), Handler)
-        self.come_up()
+        self.go_up()
         self._port = self._server.server_port
         self.url = f"http://127.0.0.1:{self._port}"
 
@@ -82,7 +82,7 @@ class StudioDouble(StudioRecords):
         self._server.server_close()
         self._thread.join()
 
-    def come_up(self) -> None:
+    def go_up(self) -> None:
         """Listens again, at the same address."""
         self._server = self._listen(self._port)
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
@@ -159,28 +159,28 @@ class StudioDouble(StudioRecords):
                 return 200, {"id": 1, "username": "admin", "email": "admin@example.com"}
             case "GET", "/api/projects/":
                 part = query.get("title", "").lower()
-                found = [project for project in self.projects.values() if part in project["title"].lower()]
-                return 200, {"count": len(found), "next": None, "previous": None, "results": found}
+                projects = [project for project in self.projects.values() if part in project["title"].lower()]
+                return 200, {"count": len(projects), "next": None, "previous": None, "results": projects}
             case "POST", "/api/projects/":
                 if body["label_config"].lstrip().startswith("<?xml"):
                     raise Refusal(500, "Unicode strings with encoding declaration are not supported. ...")
                 return 201, self.projects[self.add_project(body["label_config"], title=body["title"])]
             case "GET", "/api/projects/N/":
-                return 200, {**found_in(self.projects, number, "Project"), **self._numbers(number)}
+                return 200, {**record_of(self.projects, number, "Project"), **self._numbers(number)}
             case "PATCH", "/api/projects/N/":
-                return 200, self._update_project(found_in(self.projects, number, "Project"), body)
+                return 200, self._update_project(record_of(self.projects, number, "Project"), body)
             case "DELETE", "/api/projects/N/":
-                self.remove_project(found_in(self.projects, number, "Project")["id"])
+                self.remove_project(record_of(self.projects, number, "Project")["id"])
                 return 204, None
             case "POST", "/api/projects/N/import":
-                return 201, self._import_tasks(found_in(self.projects, number, "Project"), body)
+                return 201, self._import_tasks(record_of(self.projects, number, "Project"), body)
             case "POST", "/api/projects/N/import/predictions":
-                return 201, self._import_predictions(found_in(self.projects, number, "Project"), body)
+                return 201, self._import_predictions(record_of(self.projects, number, "Project"), body)
             case "GET", "/api/tasks/":
                 return 200, self._list_tasks(query)
             case "PATCH", "/api/tasks/N/":
                 # `data` and `meta` are replaced whole
-                return 200, changed(found_in(self.tasks, number, "Task"), {**body, "updated_at": self._now()})
+                return 200, changed(record_of(self.tasks, number, "Task"), {**body, "updated_at": self._now()})
             case "DELETE", "/api/predictions/N/":
                 task = next((t for t in self.tasks.values() if any(p["id"] == number for p in t["predictions"])), None)
                 if task is None:
@@ -188,21 +188,21 @@ class StudioDouble(StudioRecords):
                 task["predictions"] = [p for p in task["predictions"] if p["id"] != number]
                 return 204, None
             case "POST", "/api/tasks/N/annotations/":
-                found_in(self.tasks, number, "Task")
+                record_of(self.tasks, number, "Task")
                 self._check_is_new(body)
                 return 201, self.annotate(number, body["result"], is_skip=body.get("was_cancelled", False))
             case "GET", "/api/ml/":
-                found_in(self.projects, int(query["project"]), "Project")
+                record_of(self.projects, int(query["project"]), "Project")
                 return 200, [self._look_at(row) for row in self.rows.values() if row["project"] == int(query["project"])]
             case "POST", "/api/ml/":
                 return 201, self._connect(body)
             case "PATCH", "/api/ml/N":
-                row = found_in(self.rows, number, "MLBackend")
+                row = record_of(self.rows, number, "MLBackend")
                 self._check_backend({**row, **body})
                 self._follow(row, body["title"])
                 return 200, self._look_at(changed(row, {"title": body["title"], "url": body["url"], **auth_in(body)}))
             case "DELETE", "/api/ml/N":
-                self._follow(found_in(self.rows, number, "MLBackend"), "")
+                self._follow(record_of(self.rows, number, "MLBackend"), "")
                 del self.rows[number]
                 return 204, None  # the webhook stays
             case "GET", "/api/webhooks/":
@@ -210,10 +210,10 @@ class StudioDouble(StudioRecords):
             case "POST", "/api/webhooks/":
                 return 201, self.hooks[self.add_hook(body.pop("project"), **body)]
             case "DELETE", "/api/webhooks/N/":
-                del self.hooks[found_in(self.hooks, number, "Webhook")["id"]]
+                del self.hooks[record_of(self.hooks, number, "Webhook")["id"]]
                 return 204, None
             case "PATCH", "/api/webhooks/N/":
-                return 200, changed(found_in(self.hooks, number, "Webhook"), {"actions": [], **body})
+                return 200, changed(record_of(self.hooks, number, "Webhook"), {"actions": [], **body})
         raise Refusal(400, f"the double knows no {method} {path}")  # no 500, which is asked again and again
 
 

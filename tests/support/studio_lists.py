@@ -39,15 +39,15 @@ def _matches(task: Fields, item: Fields) -> bool:
         held = counted[column] if column in counted else task[column]
     match item["operator"], item["type"]:
         case "empty", "String":
-            found = held is None and value == "true"  # "" was empty in one project and not in another
+            is_match = held is None and value == "true"  # "" was empty in one project and not in another
         case "equal", "String" | "Number":
-            found = held == value
+            is_match = held == value
         case ("greater", "Number") | ("greater", "Datetime"):  # times as text of one form, which sorts
-            found = held > value
+            is_match = held > value
         case "in_list", "Number":
-            found = held in value
+            is_match = held in value
         case "not_contains", "List":
-            found = not any(name in held.split(",") for name in value)
+            is_match = not any(name in held.split(",") for name in value)
         case operator:
             raise ValueError(f"the double knows no filter {operator}")
-    return found and ("child_filter" not in item or _matches(task, item["child_filter"]))
+    return is_match and ("child_filter" not in item or _matches(task, item["child_filter"]))

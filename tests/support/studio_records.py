@@ -125,7 +125,7 @@ class StudioRecords:
     def _annotation(self, annotation_id: int) -> tuple[Fields, Fields]:
         """An annotation behind its task."""
         every = ((task, annotation) for task in self.tasks.values() for annotation in task["annotations"])
-        return next(found for found in every if found[1]["id"] == annotation_id)
+        return next(pair for pair in every if pair[1]["id"] == annotation_id)
 
     def _touch(self, task_id: int) -> None:
         self._count(task_id)
@@ -206,8 +206,8 @@ class StudioRecords:
         """The row as it is answered: its state is new, and its password hidden."""
         row["state"], problem = self._state(row)
         row["error_message"] = row["error_message"] if row["state"] == "DI" else problem
-        shown = {key: value for key, value in row.items() if key != "basic_auth_pass"}
-        return {**shown, "basic_auth_pass_is_set": bool(row.get("basic_auth_pass"))}
+        listed = {key: value for key, value in row.items() if key != "basic_auth_pass"}
+        return {**listed, "basic_auth_pass_is_set": bool(row.get("basic_auth_pass"))}
 
     def _state(self, row: Fields) -> tuple[str, str | None]:
         """How the backend of a row answers, with what is wrong in its /setup."""
@@ -242,12 +242,12 @@ class StudioRecords:
 
     def _shown_score(self, task: Fields) -> float | None:
         """A task's score column: that of the version which its project shows."""
-        shown = self.projects[task["project"]]["model_version"]
-        scores = [p["score"] for p in task["predictions"] if p["model_version"] == shown]
+        version = self.projects[task["project"]]["model_version"]
+        scores = [p["score"] for p in task["predictions"] if p["model_version"] == version]
         return sum(scores) / len(scores) if scores else None
 
     def _list_tasks(self, query: Fields) -> Fields:
-        found_in(self.projects, int(query["project"]), "Project")
+        record_of(self.projects, int(query["project"]), "Project")
         asked, size = json.loads(query["query"]), int(query["page_size"])
         orders = {
             "tasks:id": lambda task: int(task["id"]),
@@ -255,10 +255,10 @@ class StudioRecords:
         }
         order, start = orders[asked["ordering"][0]], (int(query["page"]) - 1) * size
         try:
-            found = matching(self._tasks_of(int(query["project"])), asked["filters"])
+            tasks = matching(self._tasks_of(int(query["project"])), asked["filters"])
         except ValueError as error:
             raise Refusal(400, str(error)) from None
-        page = sorted(found, key=order)[start : start + size]
+        page = sorted(tasks, key=order)[start : start + size]
         if not page and start:
             raise Refusal(404, "Invalid page.")
         page = [
@@ -269,10 +269,10 @@ class StudioRecords:
             page = [{key: task[key] for key in task if key not in ("annotations", "predictions")} | uncomputed for task in page]
         if "include" in query:
             page = [cut(task, query["include"].split(",")) for task in page]
-        return {"total_annotations": 0, "total_predictions": 0, "total": len(found), "tasks": page}
+        return {"total_annotations": 0, "total_predictions": 0, "total": len(tasks), "tasks": page}
 
 
-def found_in(records: dict[int, Fields], number: int, kind: str) -> Fields:
+def record_of(records: dict[int, Fields], number: int, kind: str) -> Fields:
     if number not in records:
         raise Refusal(404, f"No {kind} matches the given query.")
     return records[number]

@@ -59,7 +59,7 @@ class Annotators:
             for judge in range(judges):
                 agrees = next(draws) < 0.5 + slope * (confidence - 0.5) or (not is_control[task] and next(draws) < moved)
                 chosen: Side = side if agrees else "left" if side == "right" else "right"
-                seen: dict[str, Any] = (
+                suggestion: dict[str, Any] = (
                     {"suggested_side": side, "suggested_confidence": confidence} if not is_control[task] else {"is_blind": True}
                 )
                 self.pairs.append(
@@ -73,18 +73,18 @@ class Annotators:
                         annotator_id=judge,
                         lead_seconds=12.0 if is_control[task] else 8.0,
                         judged_at=AFTER,
-                        **seen,
+                        **suggestion,
                     )
                 )
 
     def effect(self, **options: Any) -> Any:
         model = KnowsRewards(self.rewards)
         given: dict[str, Any] = {"cards": [CARD], "load": lambda version: model}
-        found = suggestion_effect(options.pop("pairs", self.pairs), **{**given, **options})
-        assert found is not None
-        kept = read_as(SuggestionEffect, json.loads(json.dumps(dataclasses.asdict(found), allow_nan=False)))
-        assert kept == found, "what the card holds is what was found"
-        return found
+        effect = suggestion_effect(options.pop("pairs", self.pairs), **{**given, **options})
+        assert effect is not None
+        kept = read_as(SuggestionEffect, json.loads(json.dumps(dataclasses.asdict(effect), allow_nan=False)))
+        assert kept == effect, "the card holds the same figures"
+        return effect
 
 
 def blind(pairs: Iterable[PreferencePair]) -> list[PreferencePair]:

@@ -39,7 +39,7 @@ def maker(settings_for: SettingsFactory) -> MakeGenerator:
 
 
 def save_words(folder: Path, config: PreTrainedConfig, *, ends: Sequence[int] = ()) -> Path:
-    """A model of random weights whose tokens are words, so that texts tell tokens; an answer ends at 1 and at `ends`."""
+    """A model of random weights whose tokens are words, so that a text shows its tokens; an answer ends at 1 and at `ends`."""
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(config)
     for weights in model.parameters():

@@ -80,10 +80,10 @@ def test_a_report_marks_its_suspect_labels_in_label_studio_and_clears_those_of_e
                 tmp_path / "trained", dataclasses.replace(EMPTY_CARD, report=ReportFigures(suspects=(label,)))
             )
         first, second = Versions(folder).all()
-        found = {"LABEL_STUDIO_URL": studio.url, "LABEL_STUDIO_API_KEY": KEY}
+        environ = {"LABEL_STUDIO_URL": studio.url, "LABEL_STUDIO_API_KEY": KEY}
 
-        one = invoke("report", "--project", str(project_id), first, "--mark-suspects", **found)
-        other = invoke("report", "--project", str(project_id), second, "--mark-suspects", **found)
+        one = invoke("report", "--project", str(project_id), first, "--mark-suspects", **environ)
+        other = invoke("report", "--project", str(project_id), second, "--mark-suspects", **environ)
 
         assert one.exit_code == other.exit_code == 0, one.output + other.output
         assert "1 marked" in one.stderr
@@ -146,13 +146,13 @@ except SystemExit as end:
 """
     environ = {**os.environ, "MODEL_DIR": str(tmp_path), "LABEL_STUDIO_API_KEY": "key"}
     with only_round(folder):
-        found = subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, env=environ, capture_output=True, text=True)
+        finished = subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, env=environ, capture_output=True, text=True)
 
-    said = "Another process is in the middle of a round of project 3; this one leaves it to that."
-    assert found.stdout.splitlines() == [f"project 3: {said}", "0 []"]
+    sentence = "Another process is in the middle of a round of project 3; this one leaves it to that."
+    assert finished.stdout.splitlines() == [f"project 3: {sentence}", "0 []"]
 
 
-def test_a_project_that_is_taken_comes_back_to_the_daemon_as_such(invoke: Invoke, folder: ProjectFolder) -> None:
+def test_the_daemon_learns_that_another_process_runs_the_projects_round(invoke: Invoke, folder: ProjectFolder) -> None:
     with only_round(folder):
         result = invoke("once", "--json", "--project", "3")
 

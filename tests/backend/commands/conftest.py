@@ -7,18 +7,18 @@ import pytest
 
 from tests.conftest import SettingsFactory
 from tests.support.filling_house import House
-from tests.support.importing_house import Unsteady
+from tests.support.importing_house import UnsteadyStudio
 from tests.support.studio_double import KEY
 
 
 @pytest.fixture
-def studio() -> Iterator[Unsteady]:
-    with Unsteady() as double:
+def studio() -> Iterator[UnsteadyStudio]:
+    with UnsteadyStudio() as double:
         yield double
 
 
 @pytest.fixture
-def house(studio: Unsteady, settings_for: SettingsFactory) -> Iterator[House]:
+def house(studio: UnsteadyStudio, settings_for: SettingsFactory) -> Iterator[House]:
     settings = settings_for(label_studio_url=studio.url, label_studio_api_key=KEY, generator_engine="echo")
     with House(studio, settings) as house:
         yield house

@@ -52,7 +52,7 @@ def test_one_command_makes_a_project_and_fills_it(clinic: Clinic, tmp_path: Path
     assert len(clinic.studio.tasks) == 2
 
 
-def test_what_new_was_called_before_still_works_and_is_not_in_the_help(clinic: Clinic, tmp_path: Path) -> None:
+def test_the_old_name_of_new_still_works_and_is_not_in_the_help(clinic: Clinic, tmp_path: Path) -> None:
     config = LABEL_CONFIG.replace('value="$prompt"', 'value="$question"')
     (tmp_path / "config.xml").write_text(config)
 

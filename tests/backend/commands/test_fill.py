@@ -40,7 +40,7 @@ def filled(house: House, **options: Any) -> list[str]:
 
 
 class Following(threading.Thread):
-    """A `fill` that follows a backend, from where it has asked that for its filling."""
+    """A `fill` that follows a backend, after it has asked that for a pass."""
 
     def __init__(self, house: House, *, stall_seconds: float = 15.0) -> None:
         super().__init__()
@@ -143,7 +143,7 @@ def test_tasks_left_unanswered_are_printed_by_reason(house: House) -> None:
     ]
 
 
-def test_what_an_earlier_run_left_is_not_printed_again_if_nothing_is_open(house: House) -> None:
+def test_counts_of_an_earlier_run_are_not_printed_again_if_nothing_is_open(house: House) -> None:
     (task,) = house.add({"prompt": "", **EMPTY})
     filled(house)
     house.edit(task, prompt="p", answer1="A", answer2="B")
@@ -209,7 +209,7 @@ def test_while_a_backend_fills_it_is_followed_to_the_end(house: House, backend: 
     assert house.patched() == tasks, "it left the work to the backend"
 
 
-def test_a_backend_that_had_no_reason_to_look_is_asked(house: House, backend: Callable[..., None]) -> None:
+def test_fill_asks_an_idle_backend_for_a_pass(house: House, backend: Callable[..., None]) -> None:
     filler = house.filler()
     filler.look(threading.Event())
     backend(filler)
@@ -220,7 +220,9 @@ def test_a_backend_that_had_no_reason_to_look_is_asked(house: House, backend: Ca
 
 
 @pytest.mark.parametrize("seconds", [-0.1, 0, 0.1], ids=["a tenth of a second ago", "just now", "rounded up"])
-def test_what_a_backend_did_before_it_was_asked_ends_nothing(house: House, backend: Callable[..., None], seconds: float) -> None:
+def test_a_pass_that_ended_before_the_request_does_not_end_fill(
+    house: House, backend: Callable[..., None], seconds: float
+) -> None:
     filler = house.filler()
     filler.look(threading.Event())
     backend(filler)
@@ -258,7 +260,7 @@ def test_a_project_that_is_disconnected_is_filled_here_and_stays_so(house: House
     assert house.folder.is_disconnected
 
 
-def test_a_backend_that_fills_leaves_out_a_disconnected_project_and_says_so(house: House, held: None) -> None:
+def test_a_backend_that_fills_skips_a_disconnected_project_and_says_so(house: House, held: None) -> None:
     house.folder.create()
     house.folder.disconnect()
     house.add_prompts(1)

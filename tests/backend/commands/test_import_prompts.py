@@ -59,7 +59,7 @@ def test_an_empty_file_is_no_error(house: House, tmp_path: Path) -> None:
 def test_what_was_imported_is_printed_if_it_ends_too_soon(house: House, tmp_path: Path) -> None:
     path = tmp_path / "prompts.txt"
     path.write_text("\n".join(f"Prompt {n}" for n in range(150)), encoding="utf-8")
-    house.at(f"POST /api/projects/{house.project_id}/import", lambda: house.studio.failures.append(404), time=2)
+    house.before_request(f"POST /api/projects/{house.project_id}/import", lambda: house.studio.failures.append(404), time=2)
     screen = Screen()
 
     with pytest.raises(StudioNotFound):

@@ -6,20 +6,20 @@ from filelock import FileLock
 
 from tests.support.commands_house import Command
 from tests.support.filling_house import House
-from tests.support.importing_house import Unsteady, held, holds_each_once
+from tests.support.importing_house import UnsteadyStudio, holds_each_once, stored_tasks
 from tests.support.studio_double import wait_until
 
 STOPPED = "stopped; the next run goes on from here"
 
 
 def interrupt_at(house: House, request: str, *, time: int, command: Command) -> None:
-    """Ctrl-C, when that request has come for the `time`-th time."""
-    num_seen = 0
+    """Ctrl-C, when that request is made for the `time`-th time."""
+    num_requests = 0
 
-    def watch(came: str) -> None:
-        nonlocal num_seen
-        num_seen += came.startswith(request)
-        if num_seen == time and came.startswith(request):
+    def watch(arrived: str) -> None:
+        nonlocal num_requests
+        num_requests += arrived.startswith(request)
+        if num_requests == time and arrived.startswith(request):
             command.send(signal.SIGINT)
 
     house.studio.on_request = watch
@@ -29,7 +29,7 @@ def interrupt_at(house: House, request: str, *, time: int, command: Command) -> 
 
 
 def test_kill_9_at_any_moment_of_an_import_makes_no_double_and_loses_nothing(
-    house: House, studio: Unsteady, prompt_file: Path, tiny_base: Path, tmp_path: Path
+    house: House, studio: UnsteadyStudio, prompt_file: Path, tiny_base: Path, tmp_path: Path
 ) -> None:
     """Label Studio may have been sent a batch: it stores that at once, or when the next import looks for it."""
     version = house.promote(tiny_base, weight=1)
@@ -50,8 +50,8 @@ def test_kill_9_at_any_moment_of_an_import_makes_no_double_and_loses_nothing(
         studio.on_request = kill
         command.start()
         assert command.status() == -9
-        assert all(house.is_answered(task["id"]) for task in held(house)), "no task is half filled"
-    assert 100 <= len(held(house)) < 1200, "it was killed in the middle"
+        assert all(house.is_answered(task["id"]) for task in stored_tasks(house)), "no task is half filled"
+    assert 100 <= len(stored_tasks(house)) < 1200, "it was killed in the middle"
 
     studio.on_request = lambda request: None
     command = Command(house, *arguments, output=tmp_path / "last")
@@ -59,9 +59,9 @@ def test_kill_9_at_any_moment_of_an_import_makes_no_double_and_loses_nothing(
 
     assert command.status() == 0
     assert holds_each_once(house, 1200)
-    ids = [task["id"] for task in held(house)]
+    ids = [task["id"] for task in stored_tasks(house)]
     assert all(versions in ([], [version]) for versions in house.versions(ids))
-    house.fill()  # tasks whose import was killed before their predictions came are left to the filler
+    house.fill()  # which scores tasks whose import was killed before their predictions
     assert house.versions(ids) == [[version]] * 1200
     assert not (house.folder.path / "importing.json").exists()
 

@@ -50,19 +50,19 @@ def test_on_no_terminal_the_counts_and_the_last_state_of_the_bar_are_printed_onc
 
 def test_on_a_terminal_the_bar_is_live(house: House, prompt_file: Path) -> None:
     terminal, inside = pty.openpty()
-    seen: list[str] = []
+    outputs: list[str] = []
 
     def watch() -> None:
         try:
             while piece := os.read(terminal, 4096):
-                seen.append(piece.decode(errors="replace"))
-        except OSError:  # Linux says so where the last process has left the terminal
+                outputs.append(piece.decode(errors="replace"))
+        except OSError:  # Linux says so if the last process has closed the terminal
             pass
 
     watching = threading.Thread(target=watch)
     watching.start()
-    wait = lambda: wait_until(lambda: "300/700" in "".join(seen))  # noqa: E731
-    house.at(f"POST /api/projects/{house.project_id}/import", wait, time=4)
+    wait = lambda: wait_until(lambda: "300/700" in "".join(outputs))  # noqa: E731
+    house.before_request(f"POST /api/projects/{house.project_id}/import", wait, time=4)
     variables = {"TERM": "xterm", "COLUMNS": "120", "NO_COLOR": "1"}
     command = Command(house, "import", "--project", house.project_id, prompt_file, output=Path(os.ttyname(inside)), **variables)
     command.start()
@@ -71,7 +71,7 @@ def test_on_a_terminal_the_bar_is_live(house: House, prompt_file: Path) -> None:
     watching.join()
     os.close(terminal)
 
-    text = "".join(seen)
+    text = "".join(outputs)
     assert status == 0
     assert "\x1b[2K" in text and "700/700" in text and text.rstrip().endswith("700 imported, 700 of them answered")
 
@@ -147,7 +147,7 @@ def test_a_command_that_is_called_wrongly_says_how(invoke: Invoke, arguments: li
     assert result.exit_code == 2 and message in result.stderr
 
 
-def test_wrong_settings_are_told_before_anything_else(invoke: Invoke, house: House) -> None:
+def test_wrong_settings_are_reported_before_anything_else(invoke: Invoke, house: House) -> None:
     result = invoke("fill", "--project", house.project_id, TEMPERATURE="0")
 
     assert result.exit_code == 2 and result.stderr.startswith("TEMPERATURE='0' is wrong: ")

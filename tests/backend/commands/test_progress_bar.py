@@ -7,8 +7,8 @@ from backend.commands.progress_bar import bar
 from tests.support.studio_double import wait_until
 
 
-def shown(done: int, total: int, *, answers_per_second: float) -> str:
-    """What a bar leaves where it cannot be live."""
+def printed(done: int, total: int, *, answers_per_second: float) -> str:
+    """What a bar prints if it cannot be live."""
     console = Console(file=io.StringIO(), width=120)
     with bar("tasks answered", console) as show:
         show(0, total, answers_per_second=1)
@@ -18,7 +18,7 @@ def shown(done: int, total: int, *, answers_per_second: float) -> str:
 
 
 def test_it_shows_tasks_answers_a_second_and_the_time_left() -> None:
-    text = shown(25, 100, answers_per_second=3.04)
+    text = printed(25, 100, answers_per_second=3.04)
 
     assert text.startswith("tasks answered ")
     assert " 25/100 3.0 answers/s, 49 s left 0:00:0" in text  # 75 tasks, two answers each
@@ -31,17 +31,17 @@ def test_it_shows_tasks_answers_a_second_and_the_time_left() -> None:
     ],
 )  # fmt: skip
 def test_a_time_is_shown_in_seconds_minutes_or_hours(num_left: int, answers_per_second: float, span: str) -> None:
-    assert f" answers/s, {span} left " in shown(7, 7 + num_left, answers_per_second=answers_per_second)
+    assert f" answers/s, {span} left " in printed(7, 7 + num_left, answers_per_second=answers_per_second)
 
 
 def test_before_the_first_answer_no_time_is_shown() -> None:
-    text = shown(3, 10, answers_per_second=0)
+    text = printed(3, 10, answers_per_second=0)
 
     assert " 3/10 waiting for the first answers 0:00:0" in text and "left" not in text
-    assert " 10/10 0:00:0" in shown(10, 10, answers_per_second=0)
+    assert " 10/10 0:00:0" in printed(10, 10, answers_per_second=0)
 
 
-def test_where_nothing_was_shown_it_still_ends() -> None:
+def test_a_bar_without_any_state_still_ends() -> None:
     console = Console(file=io.StringIO(), width=120)
 
     with bar("tasks answered", console):

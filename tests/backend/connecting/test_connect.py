@@ -85,7 +85,7 @@ def test_the_row_bears_the_champions_name(house: House, tiny_base: Path) -> None
     assert (house.titles(), house.version()) == ([version], version)
 
 
-def test_the_secret_goes_into_our_webhook_alone_and_what_was_cleared_comes_back(
+def test_the_secret_goes_into_our_webhook_alone_and_cleared_actions_are_restored(
     studio: StudioDouble, house: House, settings_for: SettingsFactory
 ) -> None:
     house.connect()
@@ -152,7 +152,7 @@ def test_a_row_that_was_pasted_under_any_title_is_renamed(studio: StudioDouble, 
     assert house.fix("v3-20260101-000000") is False
 
 
-def test_a_title_that_label_studio_put_back_is_seen_by_a_thorough_look_alone(studio: StudioDouble, house: House) -> None:
+def test_only_a_thorough_look_notices_a_title_that_label_studio_put_back(studio: StudioDouble, house: House) -> None:
     row = studio.add_row(house.id, ADDRESS, "pasted")
     assert house.fix(UNTRAINED) is True
     studio.rows[row]["title"] = "pasted"  # a page view read the row before it was renamed, and saved it whole afterwards
@@ -164,7 +164,7 @@ def test_a_title_that_label_studio_put_back_is_seen_by_a_thorough_look_alone(stu
     assert (studio.rows[row]["title"], house.version()) == (UNTRAINED, UNTRAINED)
 
 
-def test_the_projects_version_is_mended_alone_where_the_title_is_right(studio: StudioDouble, house: House) -> None:
+def test_only_the_projects_version_is_corrected_if_the_title_is_right(studio: StudioDouble, house: House) -> None:
     studio.add_row(house.id, ADDRESS, UNTRAINED)
     studio.projects[house.id]["model_version"] = "someone chose another"
 
@@ -192,7 +192,7 @@ def test_the_row_of_another_backend_is_never_touched(house: House, studio: Studi
     assert house.version() == ""
 
 
-def test_connect_adds_a_row_beside_another_backends_and_mends_its_own(house: House, studio: StudioDouble) -> None:
+def test_connect_adds_a_row_beside_another_backends_and_fixes_its_own(house: House, studio: StudioDouble) -> None:
     studio.add_row(house.id, "http://another:9090", "another model")
     house.connect()
     ours = next(row for row in studio.rows.values() if row["url"] == ADDRESS)

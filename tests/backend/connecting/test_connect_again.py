@@ -119,7 +119,7 @@ def test_a_row_without_our_password_gets_it(
     assert house.connect(settings) == []
 
 
-def test_the_row_and_the_webhook_of_where_the_backend_was_go(studio: StudioDouble, house: House) -> None:
+def test_the_row_and_the_webhook_of_an_old_address_are_removed(studio: StudioDouble, house: House) -> None:
     house.connect()
     house.folder.write_host("old:9090")
     studio.add_row(house.id, "http://old:9090", UNTRAINED)
@@ -150,7 +150,7 @@ def test_another_backend_behind_the_same_proxy_keeps_its_row(
 
 @pytest.mark.parametrize("act", ["connect", "disconnect"])
 @pytest.mark.parametrize("place", ["https://ml.example.com/sam", "https://ml.example.com"])
-def test_a_foreign_backend_at_a_host_where_this_one_was_keeps_its_row_and_webhook(
+def test_a_foreign_backend_at_an_old_host_of_ours_keeps_its_row_and_webhook(
     studio: StudioDouble, house: House, act: str, place: str
 ) -> None:
     house.folder.create()
@@ -171,7 +171,7 @@ def test_a_foreign_backend_at_a_host_where_this_one_was_keeps_its_row_and_webhoo
 
 
 @pytest.mark.parametrize(("place", "goes"), [("http://old:9090", True), ("http://old:9090/", True), ("http://old:9090/x", False)])
-def test_a_row_under_a_title_of_its_own_was_ours_where_it_has_the_host_to_itself(
+def test_a_row_under_another_title_was_ours_if_it_is_alone_on_the_host(
     studio: StudioDouble, house: House, place: str, goes: bool
 ) -> None:
     house.folder.create()

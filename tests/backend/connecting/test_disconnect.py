@@ -46,10 +46,10 @@ def test_disconnect_removes_what_connect_made_and_nothing_else(
 def test_a_project_that_was_deleted_in_label_studio_is_forgotten(studio: StudioDouble, house: House, settings: Settings) -> None:
     house.connect()
     del studio.projects[house.id]
-    gone = f"Label Studio has no project {house.id} any more, or does not show it to this key; nothing looks after it now"
+    sentence = f"Label Studio has no project {house.id} any more, or does not show it to this key; nothing looks after it now"
 
-    assert (house.disconnect(), list(known_projects(settings.model_dir))) == ([gone], [])
-    assert house.disconnect() == [gone]
+    assert (house.disconnect(), list(known_projects(settings.model_dir))) == ([sentence], [])
+    assert house.disconnect() == [sentence]
 
 
 def test_a_wrong_number_is_no_project_to_forget(studio: StudioDouble, house: House) -> None:
@@ -61,7 +61,7 @@ def test_a_wrong_number_is_no_project_to_forget(studio: StudioDouble, house: Hou
     assert not house.folder.path.exists()
 
 
-def test_what_goes_on_after_a_disconnection_does_not_undo_it(house: House, settings: Settings, tiny_base: Path) -> None:
+def test_work_that_ends_after_a_disconnection_does_not_undo_it(house: House, settings: Settings, tiny_base: Path) -> None:
     house.connect()
     house.disconnect()
 

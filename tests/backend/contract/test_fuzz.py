@@ -96,10 +96,10 @@ def changed(value: Any, place: tuple[Any, ...], new: Any, *, is_dropped: bool) -
 
 @st.composite
 def misshaped(draw: st.DrawFn, call: Any) -> Any:
-    """A recorded body in which up to three values are replaced or left out, mostly those near its surface."""
+    """A recorded body in which up to three values are replaced or removed, mostly those near its surface."""
     for _ in range(draw(st.integers(0, 3))):
-        found = sorted(places(call), key=len)
-        place = draw(st.sampled_from(found[:12]) | st.sampled_from(found))
+        by_depth = sorted(places(call), key=len)
+        place = draw(st.sampled_from(by_depth[:12]) | st.sampled_from(by_depth))
         call = changed(call, place, draw(VALUES), is_dropped=draw(st.booleans()))
         if not isinstance(call, dict | list):
             break
@@ -200,7 +200,7 @@ def requests(draw: st.DrawFn) -> Sent:
     return Sent(method, path, body, query, headers, environ)
 
 
-class Door:
+class Target:
     """Two backends over one folder, one open and one that wants a password, with a version of project 10 that is served."""
 
     def __init__(self, scratch: Path, base: Path) -> None:
@@ -216,13 +216,13 @@ class Door:
 
 
 @pytest.fixture(scope="module")
-def door(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> Door:
-    return Door(tmp_path_factory.mktemp("door"), tiny_base)
+def target(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> Target:
+    return Target(tmp_path_factory.mktemp("target"), tiny_base)
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back."""
+    """The answer."""
 
     status: str
     headers: Headers
@@ -266,24 +266,24 @@ def check(answer: Answer, sent: Sent) -> None:
     max_examples=NUM_CASES, deadline=None, database=None, derandomize=not IS_NIGHTLY, suppress_health_check=list(HealthCheck)
 )
 @given(sent=requests())
-def test_whatever_is_sent_the_answer_is_json_and_no_failure(door: Door, sent: Sent) -> None:
-    check(send(door.open, sent), sent)
-    answer = send(door.locked, sent)
+def test_whatever_is_sent_the_answer_is_json_and_no_failure(target: Target, sent: Sent) -> None:
+    check(send(target.open, sent), sent)
+    answer = send(target.locked, sent)
     check(answer, sent)
     given_secret = sent.headers.get("Authorization") == f"Bearer {SECRET}" and sent.path == "/webhook"
     assert answer.number == 401 or sent.path == "/health" or given_secret
 
 
-def test_what_was_sent_made_no_folders_but_those_of_projects(door: Door) -> None:
-    names = [path.name for path in (door.model_dir / "projects").iterdir()]
+def test_what_was_sent_made_no_folders_but_those_of_projects(target: Target) -> None:
+    names = [path.name for path in (target.model_dir / "projects").iterdir()]
 
     assert all(name.isdigit() and 1 <= int(name) < 2**63 for name in names)
-    assert {path.name for path in door.model_dir.iterdir()} <= {"projects", "features", "dashboard.key", ".dashboard.lock"}
-    assert [path.name for path in door.model_dir.parent.iterdir()] == ["models"]
+    assert {path.name for path in target.model_dir.iterdir()} <= {"projects", "features", "dashboard.key", ".dashboard.lock"}
+    assert [path.name for path in target.model_dir.parent.iterdir()] == ["models"]
 
 
-def test_the_cases_reach_what_a_good_body_reaches(door: Door) -> None:
-    client = door.open.test_client()
+def test_the_cases_reach_what_a_good_body_reaches(target: Target) -> None:
+    client = target.open.test_client()
     answers = {route: client.post(route, json=CALLS[name]) for route, name in (("/setup", "setup"), ("/predict", "predict"))}
 
     assert [answer.status_code for answer in answers.values()] == [200, 200]

@@ -90,7 +90,7 @@ def test_objects_count_as_levels_too(client: FlaskClient) -> None:
     ],
     ids=["cut", "no UTF-8", "empty", "a huge integer", "a text"],
 )
-def test_what_is_wrong_with_a_body_is_said_without_quoting_it(client: FlaskClient, text: str | bytes, message: str) -> None:
+def test_the_fault_of_a_body_is_named_without_quoting_the_body(client: FlaskClient, text: str | bytes, message: str) -> None:
     assert refusal(post(client, "/setup", text)) == message
 
 
@@ -160,7 +160,7 @@ def test_a_task_may_hold_anything(client: FlaskClient, data: dict[str, Any]) -> 
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
-def test_numbers_that_are_none_are_passed_over_where_nobody_reads_them(client: FlaskClient, number: str) -> None:
+def test_numbers_that_json_does_not_know_are_accepted_in_fields_that_nobody_reads(client: FlaskClient, number: str) -> None:
     text = json.dumps({**CALLS["predict"], "tasks": [{"id": 1, "data": {"prompt": "HERE"}}]}).replace('"HERE"', number)
 
     assert post(client, "/predict", text).get_json() == {"results": [[]]}

@@ -41,7 +41,7 @@ def test_a_flood_brings_no_more_rounds_an_hour_than_the_limit(folder: ProjectFol
     assert all(is_taken == (wait == 0) for wait, is_taken in asked)
 
 
-def test_who_waits_as_long_as_told_is_heard(folder: ProjectFolder) -> None:
+def test_a_request_after_the_given_wait_is_accepted(folder: ProjectFolder) -> None:
     for _ in range(MOST_AN_HOUR):
         ask(folder, NOW)
     wait, _ = ask(folder, NOW + 0.5)
@@ -84,7 +84,7 @@ def client(settings_for: SettingsFactory) -> FlaskClient:
     return create_app(Backend(settings_for(generator_engine="echo"))).test_client()
 
 
-def test_label_studio_is_told_when_to_ask_again(client: FlaskClient, tmp_path: Path) -> None:
+def test_label_studio_gets_the_time_to_ask_again(client: FlaskClient, tmp_path: Path) -> None:
     folder = ProjectFolder(tmp_path / "models", 10)
     for _ in range(MOST_AN_HOUR):
         assert client.post("/webhook", json=CALLS["START_TRAINING"]).status_code == 201

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.dashboard_house import made_once
+from tests.support.dashboard_house import shared_model_dir
 
 
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> Path:
     """A MODEL_DIR after four rounds of project 7; only to be read."""
-    return made_once(tmp_path_factory.getbasetemp(), tiny_base)
+    return shared_model_dir(tmp_path_factory.getbasetemp(), tiny_base)
 
 
 @pytest.fixture

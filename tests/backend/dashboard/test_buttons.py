@@ -29,16 +29,16 @@ from tests.support.statuses import status_of
 
 def refused(answer: TestResponse, status: int) -> tuple[str, Page]:
     """Why a button did nothing, as the page says it at its top, and that page."""
-    shown = Page(answer, status=status)
-    (reason,) = re.findall(r'<p class="note bad" role="alert"><strong>Nothing was done</strong>(.*?)</p>', shown.html)
-    return html.unescape(reason), shown
+    rendered = Page(answer, status=status)
+    (reason,) = re.findall(r'<p class="note bad" role="alert"><strong>Nothing was done</strong>(.*?)</p>', rendered.html)
+    return html.unescape(reason), rendered
 
 
-def said(client: FlaskClient, answer: TestResponse) -> str:
+def message_after(client: FlaskClient, answer: TestResponse) -> str:
     """What the page says that an answer leads to."""
     assert answer.status_code == 303, answer.text
-    found = re.search(r'<p class="note" role="status">(.*?)</p>', page(client, answer.location.removeprefix("./")).html)
-    return found[1] if found else ""
+    match = re.search(r'<p class="note" role="status">(.*?)</p>', page(client, answer.location.removeprefix("./")).html)
+    return match[1] if match else ""
 
 
 # Buttons
@@ -51,7 +51,9 @@ def test_train_now_asks_the_trainer_and_says_so(models: Path) -> None:
     answer = press(client, page(client).button("train"))
 
     assert ProjectFolder(models, PROJECT).is_requested("train")
-    assert said(client, answer) == "Asked for: the trainer begins a round within seconds, or after the one that is running."
+    assert (
+        message_after(client, answer) == "Asked for: the trainer begins a round within seconds, or after the one that is running."
+    )
 
 
 def test_train_now_is_bound_by_the_webhook_s_limit(models: Path) -> None:
@@ -63,9 +65,9 @@ def test_train_now_is_bound_by_the_webhook_s_limit(models: Path) -> None:
 
     answers = press(client, form, **BROWSER), press(client, form)
     assert [3500 < int(answer.headers["Retry-After"]) <= 3600 for answer in answers] == [True, True]
-    reason, shown = refused(answers[0], 429)
+    reason, rendered = refused(answers[0], 429)
     assert "6 times within an hour, which is the most; ask again in 60 min" in reason
-    assert shown.button("train")
+    assert rendered.button("train")
     assert answers[1].get_json() == {"error": reason}, "to a program"
     assert not folder.is_requested("train")
     event = client.post("/webhook", json={"action": "START_TRAINING", "project": {"id": PROJECT}})
@@ -76,25 +78,27 @@ def test_without_a_trainer_train_now_says_what_is_missing(models: Path) -> None:
     os.utime(models / "trainer.alive", (1, 1))
     client = client_on(models)
 
-    assert "no trainer is running: start pairloop-trainer run" in said(client, press(client, page(client).button("train")))
+    assert "no trainer is running: start pairloop-trainer run" in message_after(
+        client, press(client, page(client).button("train"))
+    )
 
 
 def test_fill_now_asks_the_filler(models: Path) -> None:
     client, locked_out = client_on(models, label_studio_api_key="k"), client_on(models)
 
-    assert "the filler looks" in said(client, press(client, page(client).button("fill")))
+    assert "the filler looks" in message_after(client, press(client, page(client).button("fill")))
     assert ProjectFolder(models, PROJECT).is_requested("fill")
-    assert "LABEL_STUDIO_API_KEY is not set" in said(locked_out, press(locked_out, page(locked_out).button("fill")))
+    assert "LABEL_STUDIO_API_KEY is not set" in message_after(locked_out, press(locked_out, page(locked_out).button("fill")))
 
 
 def test_roll_back_serves_the_champion_before_and_names_the_dashboard(models: Path) -> None:
     client, folder = client_on(models), ProjectFolder(models, PROJECT)
     _, second, third, _ = Versions(folder).all()
-    shown = page(client)
-    assert "Roll back to v3" in shown.words
+    rendered = page(client)
+    assert "Roll back to v3" in rendered.words
 
     assert (
-        said(client, press(client, shown.button("rollback")))
+        message_after(client, press(client, rendered.button("rollback")))
         == f"{third} is the champion again; backends load it within a second."
     )
 
@@ -102,20 +106,22 @@ def test_roll_back_serves_the_champion_before_and_names_the_dashboard(models: Pa
     assert Versions(folder).card(third).promotions[-1].by == "rollback"
     assert Versions(folder).card(third).promotions[-1].reason == "on the dashboard"
     assert "Roll back to v2" in page(client).words
-    assert "Nothing was rolled back: the champion has changed" in said(client, press(client, shown.button("rollback")))
+    assert "Nothing was rolled back: the champion has changed" in message_after(
+        client, press(client, rendered.button("rollback"))
+    )
     assert Versions(folder).champion() == third, "two who press at once go back once"
-    assert said(client, press(client, page(client).button("rollback"))).startswith(second)
+    assert message_after(client, press(client, page(client).button("rollback"))).startswith(second)
     assert [form["button"] for form in page(client).forms] == ["train", "fill"], "there was none before v2"
 
 
-def test_a_version_that_is_gone_is_no_place_to_roll_back_to(models: Path) -> None:
+def test_a_rollback_to_a_deleted_version_is_neither_offered_nor_made(models: Path) -> None:
     folder = ProjectFolder(models, PROJECT)
     client = client_on(models)
     form = page(client).button("rollback")
     shutil.rmtree(Versions(folder).path(Versions(folder).all()[2]))
 
     assert "rollback" not in [form["button"] for form in page(client).forms]
-    assert "Nothing was rolled back: Project 7 has no version" in said(client, press(client, form))
+    assert "Nothing was rolled back: Project 7 has no version" in message_after(client, press(client, form))
 
 
 def test_a_project_that_was_disconnected_meanwhile_stays_so(models: Path) -> None:
@@ -126,7 +132,7 @@ def test_a_project_that_was_disconnected_meanwhile_stays_so(models: Path) -> Non
     answer = press(client, form)
 
     assert not folder.is_requested("fill")
-    assert said(client, answer) == "Nothing was asked for: project 7 is not connected any more."
+    assert message_after(client, answer) == "Nothing was asked for: project 7 is not connected any more."
 
 
 def nothing_was_asked(models: Path) -> bool:
@@ -234,7 +240,7 @@ class Yesterday(TimestampSigner):
 
 @pytest.mark.parametrize("is_old", [True, False])
 def test_a_button_of_an_old_page_leads_to_a_fresh_one_whose_buttons_work(models: Path, is_old: bool) -> None:
-    ProjectFolder(models, 12).create()  # the newest, which is shown where none is chosen
+    ProjectFolder(models, 12).create()  # the newest, which is shown if none is chosen
     client, folder = client_on(models), ProjectFolder(models, PROJECT)
     form = page(client, f"?project={PROJECT}").button("train")
     key = (models / "dashboard.key").read_bytes()
@@ -242,16 +248,16 @@ def test_a_button_of_an_old_page_leads_to_a_fresh_one_whose_buttons_work(models:
 
     answer = press(client, {**form, "token": token if is_old else "x"}, **BROWSER)
 
-    reason, shown = refused(answer, 403)
+    reason, rendered = refused(answer, 403)
     assert reason == "That page was more than 12 hours old, or another server's; press once more on a fresh one."
     assert nothing_was_asked(models)
-    assert "The loop" in shown.words and shown.button("train")["project"] == str(PROJECT)
+    assert "The loop" in rendered.words and rendered.button("train")["project"] == str(PROJECT)
     assert answer.headers["Cache-Control"] == "no-store" and "frame-ancestors 'none'" in answer.headers["Content-Security-Policy"]
-    assert press(client, shown.button("train"), **BROWSER).status_code == 303
+    assert press(client, rendered.button("train"), **BROWSER).status_code == 303
     assert folder.is_requested("train")
 
 
-def test_who_may_not_press_is_told_so_on_the_page(models: Path) -> None:
+def test_a_forbidden_press_is_explained_on_the_page(models: Path) -> None:
     client = client_on(models)
     form = page(client).button("train")
 
@@ -259,9 +265,9 @@ def test_who_may_not_press_is_told_so_on_the_page(models: Path) -> None:
         ({"Sec-Fetch-Site": "cross-site"}, "The request comes from another site's page"),
         ({"Host": "evil.example"}, "Without a password, buttons work at an IP address"),
     ):
-        told, shown = refused(press(client, form, **{**BROWSER, **headers}), 403)
-        assert told.startswith(reason)
-        assert shown.button("train")
+        sentence, rendered = refused(press(client, form, **{**BROWSER, **headers}), 403)
+        assert sentence.startswith(reason)
+        assert rendered.button("train")
     assert nothing_was_asked(models)
 
 
@@ -272,19 +278,19 @@ def test_a_button_that_cannot_be_kept_is_refused_on_the_page(models: Path) -> No
     key.unlink()
     key.mkdir()
 
-    reason, shown = refused(press(client, form, **BROWSER), 503)
+    reason, rendered = refused(press(client, form, **BROWSER), 503)
 
     assert "MODEL_DIR is not writable" in reason
-    assert shown.forms == []
+    assert rendered.forms == []
 
 
 def test_a_form_of_another_release_is_refused_on_the_page(models: Path) -> None:
     client = client_on(models)
 
-    reason, shown = refused(press(client, {"press": "train"}, **BROWSER), 400)
+    reason, rendered = refused(press(client, {"press": "train"}, **BROWSER), 400)
 
     assert reason == "That is no form of this page; press the button here."
-    assert shown.button("train")
+    assert rendered.button("train")
 
 
 def test_every_process_on_one_folder_takes_the_others_tokens_and_the_key_is_its_user_s_alone(models: Path) -> None:
@@ -302,23 +308,23 @@ def test_a_message_is_not_shown_that_we_did_not_sign(house: Path) -> None:
     assert 'role="status"' not in page(client, "?said=You+have+won").html
 
 
-def test_where_nothing_can_be_written_the_page_has_no_buttons_and_says_why(models: Path) -> None:
+def test_without_a_writable_folder_the_page_has_no_buttons_and_says_why(models: Path) -> None:
     (models / "dashboard.key").unlink(missing_ok=True)
     (models / "dashboard.key").mkdir()
 
-    shown = page(client_on(models))
+    rendered = page(client_on(models))
 
-    assert shown.forms == []
-    assert "MODEL_DIR is not writable" in shown.words
+    assert rendered.forms == []
+    assert "MODEL_DIR is not writable" in rendered.words
 
 
 def test_the_page_writes_nothing_but_its_key(settings_for: SettingsFactory, models: Path) -> None:
-    def found() -> dict[Path, bytes]:
+    def files() -> dict[Path, bytes]:
         return {path.relative_to(models): path.read_bytes() for path in models.rglob("*") if path.is_file()}
 
-    client, before = client_on(models), found()
+    client, before = client_on(models), files()
     page(client)
 
-    assert found().keys() - before.keys() <= {Path("dashboard.key"), Path(".dashboard.lock")}
-    assert {path: content for path, content in found().items() if path in before} == before
+    assert files().keys() - before.keys() <= {Path("dashboard.key"), Path(".dashboard.lock")}
+    assert {path: content for path, content in files().items() if path in before} == before
     assert status_of(ProjectFolder(models, PROJECT)).counts.title

@@ -43,9 +43,9 @@ def models(house: Path, tmp_path: Path) -> Path:
 
 def report(models: Path, *arguments: str) -> str:
     """What the command prints, as one line."""
-    told = CliRunner().invoke(main, ["report", "--project", str(PROJECT), *arguments], env={"MODEL_DIR": str(models)})
-    assert told.exit_code == 0, told.output
-    return " ".join(told.output.split())
+    result = CliRunner().invoke(main, ["report", "--project", str(PROJECT), *arguments], env={"MODEL_DIR": str(models)})
+    assert result.exit_code == 0, result.output
+    return " ".join(result.output.split())
 
 
 def card_of(models: Path) -> dict[str, Any]:
@@ -62,7 +62,7 @@ def ways(card: dict[str, Any]) -> list[tuple[Any, ...]]:
     return [way for way in places(card)[1:] if way[0] not in ("probe", "num_annotations", "project_id", "version")]
 
 
-def shown_after(change: Callable[[dict[str, Any]], None], models: Path, client: FlaskClient) -> tuple[str, str]:
+def texts_after(change: Callable[[dict[str, Any]], None], models: Path, client: FlaskClient) -> tuple[str, str]:
     """What the command and the page say of a card that was changed, which then is as it was."""
     before = card_file(models).read_text(encoding="utf-8")
     change_card(models, change)
@@ -89,7 +89,7 @@ def test_a_card_that_lacks_a_key_is_shown_without_that_figure(models: Path) -> N
     keys = {tuple("*" if isinstance(key, int) else key for key in way): way for way in ways(card) if isinstance(way[-1], str)}
     assert len(keys) > 100
     for *outer, key in keys.values():
-        terminal, on_page = shown_after(lambda card, outer=outer, key=key: inside(card, tuple(outer)).pop(key), models, client)  # type: ignore[misc]
+        terminal, on_page = texts_after(lambda card, outer=outer, key=key: inside(card, tuple(outer)).pop(key), models, client)  # type: ignore[misc]
 
         assert "version" in terminal and "The champion" in on_page and "its card cannot be read" not in on_page
         if key not in ("confidence", "value", "num_pairs", "accuracy", "version"):  # without which a row is none
@@ -104,11 +104,11 @@ def test_a_value_of_a_wrong_type_is_left_out_and_named(models: Path) -> None:
         def spoil(card: dict[str, Any], outer: list[Any] = outer, key: Any = key, wrong: Any = wrong) -> None:
             inside(card, tuple(outer))[key] = wrong
 
-        terminal, on_page = shown_after(spoil, models, client)
+        terminal, on_page = texts_after(spoil, models, client)
 
         named = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in outer)[1:]
-        for shown in (terminal, on_page):
-            assert f"is damaged; what cannot be read is left out: {named}" in shown, (outer, key)
+        for output in (terminal, on_page):
+            assert f"is damaged; what cannot be read is left out: {named}" in output, (outer, key)
 
 
 def test_hostile_texts_are_printed_as_words_and_move_no_cursor(models: Path) -> None:
@@ -125,7 +125,7 @@ def test_hostile_texts_are_printed_as_words_and_move_no_cursor(models: Path) -> 
 def test_without_the_number_of_annotations_both_say_that_it_is_no_card(models: Path) -> None:
     change_card(models, lambda card: card.pop("num_annotations"))
 
-    told = CliRunner().invoke(main, ["report", "--project", str(PROJECT)], env={"MODEL_DIR": str(models)})
+    result = CliRunner().invoke(main, ["report", "--project", str(PROJECT)], env={"MODEL_DIR": str(models)})
 
-    assert told.exit_code == 1 and "is not a model card" in told.output and "Traceback" not in told.output
+    assert result.exit_code == 1 and "is not a model card" in result.output and "Traceback" not in result.output
     assert "is not a model card" in page(client_on(models)).words

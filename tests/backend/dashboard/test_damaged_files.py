@@ -52,11 +52,11 @@ def test_texts_of_people_and_files_are_words_and_never_tags(models: Path) -> Non
 def test_a_pointer_that_holds_tags_is_shown_as_words(models: Path) -> None:
     (models / "projects" / "7" / "champion").write_text(HOSTILE, encoding="utf-8")
 
-    shown = page(client_on(models))
+    rendered = page(client_on(models))
 
-    assert "img" not in shown.tags and shown.tags.count("script") == 1
-    assert "is not among the versions" in shown.words
-    assert "its card cannot be read" in shown.words
+    assert "img" not in rendered.tags and rendered.tags.count("script") == 1
+    assert "is not among the versions" in rendered.words
+    assert "its card cannot be read" in rendered.words
 
 
 PROJECT_FILES = ["champion", "filling.json", "waiting.json", "last_round.json", "versions/{champion}/card.json",
@@ -92,23 +92,23 @@ def test_whatever_lies_in_its_files_the_page_is_shown(house: Path, tmp_path: Pat
         path.write_bytes(CONTENTS[content] or b"")
 
     client = client_on(models)
-    shown = page(client)
+    rendered = page(client)
 
-    assert "The loop" in shown.words and ("The champion" in shown.words or "The latest version" in shown.words)
-    assert "Traceback" not in shown.html
-    for form in shown.forms:  # and no button fails for it
+    assert "The loop" in rendered.words and ("The champion" in rendered.words or "The latest version" in rendered.words)
+    assert "Traceback" not in rendered.html
+    for form in rendered.forms:  # and no button fails for it
         assert press(client, form).status_code in (303, 503)
     assert page(client).words
 
 
 @pytest.mark.parametrize("place", ["", "projects"])
-def test_a_folder_that_is_none_is_said_to_be_so(tmp_path: Path, place: str) -> None:
+def test_a_file_in_the_place_of_a_folder_is_reported(tmp_path: Path, place: str) -> None:
     (tmp_path / "models").mkdir() if place else None
     (tmp_path / "models" / place).write_text("no folder")
 
-    shown = page(client_on(tmp_path / "models"))
+    rendered = page(client_on(tmp_path / "models"))
 
-    assert "Nothing is connected yet" in shown.words and "Needs a look" in shown.words
+    assert "Nothing is connected yet" in rendered.words and "Needs a look" in rendered.words
 
 
 def test_half_an_emoji_in_a_card_is_no_failure(models: Path) -> None:
@@ -153,7 +153,7 @@ def test_a_card_of_any_shape_is_shown_as_far_as_it_goes(
 
     change_card(model_dir, change)
 
-    shown = page(client_on(model_dir))
+    rendered = page(client_on(model_dir))
 
-    assert shown.tags.count("script") == 1 and "img" not in shown.tags and shown.handlers == []
+    assert rendered.tags.count("script") == 1 and "img" not in rendered.tags and rendered.handlers == []
     shutil.rmtree(model_dir)

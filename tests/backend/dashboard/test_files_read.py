@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import Versions
-from tests.support.dashboard_house import PROJECT, made_once
+from tests.support.dashboard_house import PROJECT, shared_model_dir
 from tests.support.dashboard_page import BROWSER, app_on
 from tests.support.opened_files import opened_files
 from tests.support.statuses import write_counts
@@ -19,7 +19,7 @@ from trainer.__main__ import main
 @pytest.fixture
 def models(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, tiny_base: Path) -> Path:
     """A MODEL_DIR with two projects, one of which has had four rounds and three champions."""
-    model_dir = Path(shutil.copytree(made_once(tmp_path_factory.getbasetemp(), tiny_base), tmp_path / "models"))
+    model_dir = Path(shutil.copytree(shared_model_dir(tmp_path_factory.getbasetemp(), tiny_base), tmp_path / "models"))
     folder = ProjectFolder(model_dir, PROJECT)
     for version in Versions(folder).all()[:2]:
         Versions(folder).promote(version, by="hand")

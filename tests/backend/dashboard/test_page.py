@@ -12,7 +12,7 @@ import pytest
 from preference.formatting import per_cent
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import Versions
-from tests.support.dashboard_house import PROJECT, stand
+from tests.support.dashboard_house import PROJECT, write_status
 from tests.support.dashboard_page import (
     BROWSER,
     change_card,
@@ -58,8 +58,8 @@ def test_nothing_is_loaded_kept_framed_or_run_but_its_own(house: Path) -> None:
 # What it shows
 
 
-def test_the_loop_has_the_numbers_that_filler_and_trainer_told(models: Path) -> None:
-    stand(ProjectFolder(models, PROJECT), now=time.time())
+def test_the_loop_has_the_numbers_that_filler_and_trainer_wrote(models: Path) -> None:
+    write_status(ProjectFolder(models, PROJECT), now=time.time())
 
     words = page(client_on(models)).words
 
@@ -94,7 +94,7 @@ def test_the_next_round_says_what_keeps_it(models: Path) -> None:
     assert next_round() == "no trainer start pairloop-trainer run"
 
 
-def test_what_is_not_known_is_said_to_be_so(tmp_path: Path) -> None:
+def test_unknown_numbers_are_called_not_known_yet(tmp_path: Path) -> None:
     ProjectFolder(tmp_path, 3).create()
 
     words = page(client_on(tmp_path)).words
@@ -107,12 +107,12 @@ def test_what_is_not_known_is_said_to_be_so(tmp_path: Path) -> None:
 
 
 def test_without_a_project_it_says_what_to_type(tmp_path: Path) -> None:
-    shown = page(client_on(tmp_path / "nothing"))
+    rendered = page(client_on(tmp_path / "nothing"))
 
-    assert "Nothing is connected yet" in shown.words
-    assert 'pairloop-backend connect --new "My preferences" --prompts prompts.txt' in shown.words
-    assert "pairloop-backend connect --project 12" in shown.words
-    assert shown.forms == []
+    assert "Nothing is connected yet" in rendered.words
+    assert 'pairloop-backend connect --new "My preferences" --prompts prompts.txt' in rendered.words
+    assert "pairloop-backend connect --project 12" in rendered.words
+    assert rendered.forms == []
     assert not (tmp_path / "nothing").exists() or list((tmp_path / "nothing").glob("projects")) == []
 
 
@@ -120,31 +120,31 @@ def test_the_champion_stands_there_with_its_report_card(house: Path) -> None:
     folder = ProjectFolder(house, PROJECT)
     card = Versions(folder).card(Versions(folder).champion() or "")
 
-    shown = page(client_on(house))
+    rendered = page(client_on(house))
 
-    assert f"{per_cent(card.metrics.accuracy)}" in shown.words
-    assert card.reason in shown.words and card.version in shown.words
+    assert f"{per_cent(card.metrics.accuracy)}" in rendered.words
+    assert card.reason in rendered.words and card.version in rendered.words
     for name in ("Accuracy over versions", "Can its confidence be believed?", "Does it just like long answers?",
                  "Would more judgements help?"):  # fmt: skip
-        assert name in shown.words
+        assert name in rendered.words
     for name in ("Two annotators agree", "The longer answer wins", "The shorter answer wins", "Style alone decides"):
-        assert name in shown.words
-    assert "nearly always picks left" in shown.words and "Krippendorff's alpha" in shown.words
+        assert name in rendered.words
+    assert "nearly always picks left" in rendered.words and "Krippendorff's alpha" in rendered.words
     assert card.report.suggestions is not None
-    assert f"the suggested side was chosen {per_cent(card.report.suggestions.value)}" in shown.words
-    assert "skipped 13" in shown.words
+    assert f"the suggested side was chosen {per_cent(card.report.suggestions.value)}" in rendered.words
+    assert "skipped 13" in rendered.words
 
 
 def test_links_for_people_lead_where_browsers_reach_label_studio(house: Path) -> None:
     inside, outside = {"label_studio_url": "http://label-studio:8080"}, {"label_studio_public_url": "https://studio.example"}
 
     assert 'href="http://label-studio:8080/projects/7"' in page(client_on(house, **inside)).html
-    shown = page(client_on(house, **inside, **outside)).html
-    assert 'href="https://studio.example/projects/7"' in shown and "label-studio:8080" not in shown
-    assert 'href="https://studio.example/projects/7/data?task=' in shown, "a suspect's link, of the trainer"
+    rendered = page(client_on(house, **inside, **outside)).html
+    assert 'href="https://studio.example/projects/7"' in rendered and "label-studio:8080" not in rendered
+    assert 'href="https://studio.example/projects/7/data?task=' in rendered, "a suspect's link, of the trainer"
 
 
-def test_rounds_stand_there_with_their_reasons_the_last_one_too_where_it_was_skipped(house: Path) -> None:
+def test_rounds_are_listed_with_their_reasons_a_skipped_last_one_too(house: Path) -> None:
     words = page(client_on(house)).words
 
     rounds = words[words.index("Rounds") :]
@@ -195,11 +195,11 @@ def test_a_warning_of_the_card_stands_out_and_suggestions_are_shown_by_the_versi
     }
     change_card(models, lambda card: card["report"].update(figures))
 
-    shown = page(client_on(models))
+    rendered = page(client_on(models))
 
-    assert '<p class="note warn"><strong>Warning</strong>People follow v4' in shown.html
-    assert "suggested by: v3-20261101-000000 62.5 % of 48" in shown.words
-    assert "what cannot be read is left out: report.suggestions.versions.odd." in shown.words
+    assert '<p class="note warn"><strong>Warning</strong>People follow v4' in rendered.html
+    assert "suggested by: v3-20261101-000000 62.5 % of 48" in rendered.words
+    assert "what cannot be read is left out: report.suggestions.versions.odd." in rendered.words
 
 
 def test_judgements_with_and_without_a_suggestion_stand_side_by_side(models: Path) -> None:
@@ -218,12 +218,12 @@ def test_judgements_with_and_without_a_suggestion_stand_side_by_side(models: Pat
     control = {"this": {"value": 0.811, "interval": [0.7, 0.9], "count": 37}, "champion": None}
     change_card(models, lambda card: card["report"].update(suggestion_effect=effect, control_accuracy=control))
 
-    shown = page(client_on(models))
+    rendered = page(client_on(models))
 
-    assert "Choose the model's side 75.0 % 50.0 %" in shown.words and "Median time 11 s 2 min" in shown.words
-    assert "They move people by +20.0 points +6.0 points to +30.0 points" in shown.words
-    assert "How often they are followed" in shown.words and "Warning They follow." in shown.words
-    assert "This version, where nothing was suggested 81.1 % 70.0 to 90.0 %" in shown.words
+    assert "Choose the model's side 75.0 % 50.0 %" in rendered.words and "Median time 11 s 2 min" in rendered.words
+    assert "They move people by +20.0 points +6.0 points to +30.0 points" in rendered.words
+    assert "How often they are followed" in rendered.words and "Warning They follow." in rendered.words
+    assert "This version, where nothing was suggested 81.1 % 70.0 to 90.0 %" in rendered.words
 
 
 def test_shares_of_too_few_judgements_are_not_known_and_no_damage(models: Path) -> None:
@@ -248,7 +248,7 @@ def test_shares_of_too_few_judgements_are_not_known_and_no_damage(models: Path) 
     assert "Median time not known yet not known yet They move people by not known yet" in words
 
 
-def test_what_people_did_is_told_by_the_newest_round_whatever_became_of_its_version(models: Path) -> None:
+def test_figures_of_people_are_those_of_the_newest_round_promoted_or_not(models: Path) -> None:
     folder = ProjectFolder(models, PROJECT)
     Versions(folder).promote(Versions(folder).all()[0], by="hand")
     share = {"value": 0.5, "interval": None, "count": 40}
@@ -256,8 +256,8 @@ def test_what_people_did_is_told_by_the_newest_round_whatever_became_of_its_vers
     effect = {"with_suggestion": group, "without": group, "moves": None, "warning": "They follow v1."}
     change_card(models, lambda card: card["report"].update(suggestion_effect=effect))
 
-    shown = page(client_on(models))
+    rendered = page(client_on(models))
 
-    assert f"Version {Versions(folder).all()[0]}" in shown.words
-    assert "Warning They follow v1." in shown.words
-    assert "nearly always picks left" in shown.words  # of an annotator, whom the first version's card does not know
+    assert f"Version {Versions(folder).all()[0]}" in rendered.words
+    assert "Warning They follow v1." in rendered.words
+    assert "nearly always picks left" in rendered.words  # of an annotator, whom the first version's card does not know

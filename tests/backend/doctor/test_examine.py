@@ -42,7 +42,7 @@ def test_it_changes_nothing_that_label_studio_holds(clinic: Clinic) -> None:
     assert clinic.is_well()
 
     writes = [request for request in clinic.studio.requests if not request.startswith("GET ")]
-    assert writes == [f"PATCH /api/projects/{clinic.id}/"], "one that changes no field: it tells whether it would be allowed"
+    assert writes == [f"PATCH /api/projects/{clinic.id}/"], "one that changes no field, to learn whether it would be allowed"
     assert json.dumps([clinic.studio.projects, clinic.row, clinic.hook], default=str, sort_keys=True) == before
     assert clinic.folder.read_host() == f"127.0.0.1:{clinic.port}"
 
@@ -75,7 +75,7 @@ def test_without_a_project_all_that_are_known_are_looked_at(clinic: Clinic) -> N
     assert clinic.run("doctor").exit_code == 0
 
 
-def test_where_no_project_is_known_that_is_told(clinic: Clinic) -> None:
+def test_without_a_known_project_doctor_says_so(clinic: Clinic) -> None:
     assert clinic.run("disconnect", "--project", clinic.id).exit_code == 0
 
     result = clinic.run("doctor")
@@ -104,9 +104,9 @@ def test_a_check_that_fails_itself_is_a_cross_and_the_others_go_on() -> None:
 
     checks = [Check("first", fails), Check("second", is_amiss, needs=["earlier"]), Check("third", is_amiss), Check("fourth", fails, needs=["third"])]  # fmt: skip
 
-    found = list(run_checks(checks, None, before=[Finding("earlier", True, "")]))
+    findings = list(run_checks(checks, None, before=[Finding("earlier", True, "")]))
 
-    assert found == [
+    assert findings == [
         Finding("first", False, "the check itself failed (ZeroDivisionError: of its own)", "report this line"),
         Finding("second", False, "wrong", "right it"),
         Finding("third", False, "wrong", "right it"),
@@ -114,7 +114,7 @@ def test_a_check_that_fails_itself_is_a_cross_and_the_others_go_on() -> None:
     ]
 
 
-def test_findings_come_one_by_one(clinic: Clinic) -> None:
+def test_each_finding_is_given_as_soon_as_it_is_there(clinic: Clinic) -> None:
     first = next(examine(environ=clinic.environ))
 
     assert first == Finding("settings", True, "all are valid")

@@ -23,7 +23,7 @@ def clinic(studio: StudioDouble, tmp_path: Path) -> Iterator[Clinic]:
         yield clinic
 
 
-def test_settings_that_are_wrong_are_all_told_and_nothing_else_is_looked_at(clinic: Clinic) -> None:
+def test_all_wrong_settings_are_reported_and_nothing_else_is_checked(clinic: Clinic) -> None:
     rows = clinic.doctor(PORT="none", DEVICE="tpu")
 
     assert list(rows) == ["settings"]
@@ -41,11 +41,11 @@ def test_a_label_studio_that_is_down(clinic: Clinic) -> None:
     assert rows["Label Studio"]["fix"].startswith("start Label Studio, or set LABEL_STUDIO_URL")
     assert rows["key"]["found"] == "skipped: it needs what `Label Studio` looks at"
     assert rows["rights"]["ok"] is None and rows["webhook"]["ok"] is None
-    clinic.studio.come_up()
+    clinic.studio.go_up()
     assert clinic.is_well()
 
 
-def test_what_is_no_label_studio(clinic: Clinic) -> None:
+def test_something_else_at_the_address_of_label_studio(clinic: Clinic) -> None:
     row = clinic.cross(LABEL_STUDIO_URL=clinic.address)
 
     assert row["check"] == "Label Studio"
@@ -54,7 +54,7 @@ def test_what_is_no_label_studio(clinic: Clinic) -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "found"),
+    ("key", "sentence"),
     [
         ("", "LABEL_STUDIO_API_KEY is not set"),
         ("f" * 40, "Label Studio refuses LABEL_STUDIO_API_KEY, a legacy token"),
@@ -64,23 +64,23 @@ def test_what_is_no_label_studio(clinic: Clinic) -> None:
         ),
     ],
 )
-def test_a_wrong_key(clinic: Clinic, key: str, found: str) -> None:
+def test_a_wrong_key(clinic: Clinic, key: str, sentence: str) -> None:
     row = clinic.cross(LABEL_STUDIO_API_KEY=key)
 
-    assert (row["check"], row["found"]) == ("key", found)
+    assert (row["check"], row["found"]) == ("key", sentence)
     assert "make a personal access token" in row["fix"]
     assert clinic.is_well()
 
 
 # label-studio-sdk 2.1.2 parses the exchanged token with pydantic 1's method.
 @pytest.mark.filterwarnings("ignore:The `parse_obj` method is deprecated")
-def test_a_personal_access_token_is_told_by_its_kind(clinic: Clinic) -> None:
+def test_a_personal_access_token_is_named_as_one(clinic: Clinic) -> None:
     token = clinic.studio.personal_access_token()
 
     rows = clinic.doctor(LABEL_STUDIO_API_KEY=token)
 
     assert rows["key"]["found"] == "a personal access token of admin@example.com"
-    assert token not in clinic.said
+    assert token not in clinic.printed
 
 
 def test_a_test_of_the_doctor_may_take_longer_than_a_heartbeat_counts(clinic: Clinic) -> None:
@@ -104,7 +104,7 @@ def test_clocks_that_differ(clinic: Clinic, seconds: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "found"),
+    ("changes", "sentence"),
     [
         (
             {"LABEL_STUDIO_URL": "http://studio.invalid:8080"},
@@ -113,10 +113,10 @@ def test_clocks_that_differ(clinic: Clinic, seconds: int) -> None:
         ({"HOST": "0.0.0.0"}, "is where the backend listens, and no address to reach it at"),
     ],
 )
-def test_an_address_that_label_studio_cannot_reach(clinic: Clinic, changes: dict[str, str], found: str) -> None:
+def test_an_address_that_label_studio_cannot_reach(clinic: Clinic, changes: dict[str, str], sentence: str) -> None:
     row = clinic.crosses(**changes)["address"]
 
-    assert found in row["found"]
+    assert sentence in row["found"]
     assert row["fix"] == "set BACKEND_URL to the backend's address as Label Studio reaches it, then connect"
     assert clinic.doctor(**changes, BACKEND_URL="http://pairloop.invalid:9090")["address"]["ok"]
 
@@ -180,8 +180,8 @@ def test_a_backend_that_runs_with_another_password(clinic: Clinic) -> None:
 
 
 def test_a_model_dir_that_is_not_there_or_not_writable(clinic: Clinic, tmp_path: Path) -> None:
-    gone = clinic.crosses(MODEL_DIR=str(tmp_path / "gone"))
-    assert gone["MODEL_DIR"]["found"] == f"MODEL_DIR={tmp_path / 'gone'} is not there"
+    missing = clinic.crosses(MODEL_DIR=str(tmp_path / "gone"))
+    assert missing["MODEL_DIR"]["found"] == f"MODEL_DIR={tmp_path / 'gone'} is not there"
     assert not (tmp_path / "gone").exists()
 
     (tmp_path / "file").write_text("")
@@ -237,7 +237,7 @@ def test_a_device_that_is_not_here(clinic: Clinic) -> None:
 
 @pytest.mark.parametrize("variable", ["GENERATOR_MODEL", "REWARD_BASE"])
 @pytest.mark.parametrize(
-    ("damage", "found"),
+    ("damage", "sentence"),
     [
         (lambda folder: shutil.rmtree(folder), "cannot be loaded"),  # no folder, so the id of a model that nobody has
         (lambda folder: (folder / "model.safetensors").unlink(), "has no safetensors weights"),
@@ -249,7 +249,7 @@ def test_a_device_that_is_not_here(clinic: Clinic) -> None:
     ids=["no folder", "no weights", "weights that were not fetched", "no config", "a damaged config", "no tokenizer"],
 )
 def test_a_model_that_cannot_be_loaded_from_its_folder(
-    clinic: Clinic, tmp_path: Path, tiny_base: Path, variable: str, damage: Callable[[Path], object], found: str
+    clinic: Clinic, tmp_path: Path, tiny_base: Path, variable: str, damage: Callable[[Path], object], sentence: str
 ) -> None:
     folder = tmp_path / "base"
     shutil.copytree(tiny_base, folder)
@@ -258,7 +258,7 @@ def test_a_model_that_cannot_be_loaded_from_its_folder(
     row = clinic.cross(**{"GENERATOR_ENGINE": "huggingface", variable: str(folder)})
 
     assert row["check"] == ("generator" if variable == "GENERATOR_MODEL" else "reward base")
-    assert row["found"].startswith(f"{variable}={folder}: ") and found in row["found"]
+    assert row["found"].startswith(f"{variable}={folder}: ") and sentence in row["found"]
     assert clinic.is_well()
 
 

@@ -112,7 +112,7 @@ def test_a_connection_that_was_made_twice(clinic: Clinic) -> None:
     assert clinic.is_well()
 
 
-def test_a_connection_to_where_the_backend_was(clinic: Clinic, tiny_base: Path) -> None:
+def test_a_connection_to_an_old_address(clinic: Clinic, tiny_base: Path) -> None:
     version = clinic.promote(tiny_base)
     clinic.serve_again()
     clinic.row.update(url="http://127.0.0.1:1", title=version)
@@ -149,7 +149,7 @@ def test_a_half_made_connection(clinic: Clinic) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "found"),
+    ("change", "sentence"),
     [
         ({"send_for_all_actions": False, "actions": []}, "the webhook does not send all actions"),
         ({"headers": {}}, "the webhook does not send WEBHOOK_SECRET"),
@@ -157,12 +157,12 @@ def test_a_half_made_connection(clinic: Clinic) -> None:
         ({"is_active": False, "send_payload": False}, "the webhook sends no details, is switched off"),
     ],
 )
-def test_a_webhook_that_was_edited(clinic: Clinic, change: dict[str, Any], found: str) -> None:
+def test_a_webhook_that_was_edited(clinic: Clinic, change: dict[str, Any], sentence: str) -> None:
     clinic.hook.update(change)
 
     row = clinic.cross()
 
-    assert (row["check"], row["found"]) == ("webhook", found)
+    assert (row["check"], row["found"]) == ("webhook", sentence)
     clinic.follow(row)
     assert clinic.hook["headers"] == {"Authorization": f"Bearer {SECRET}"}
     assert clinic.is_well()

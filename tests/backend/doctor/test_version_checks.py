@@ -79,7 +79,7 @@ def test_a_champion_that_is_damaged(clinic: Clinic, tiny_base: Path) -> None:
     assert clinic.is_well()
 
 
-def test_a_champion_that_is_gone_has_no_other_to_promote(clinic: Clinic) -> None:
+def test_a_deleted_champion_without_other_versions_needs_a_round(clinic: Clinic) -> None:
     (clinic.folder.path / "champion").write_text("v7-20260101-000000\n")
 
     row = clinic.crosses()["champion"]

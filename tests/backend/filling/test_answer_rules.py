@@ -31,7 +31,7 @@ def test_over_400_tasks_the_sides_are_balanced_and_the_task_id_alone_decides(set
     assert [left_sample(1, number) for number in lefts] != [left_sample(0, number) for number in lefts]
 
 
-def test_the_record_says_where_the_answers_came_from(settings_for: SettingsFactory) -> None:
+def test_the_record_names_the_origin_of_the_answers(settings_for: SettingsFactory) -> None:
     (made,), _ = draft([task(7)], Scripted(lambda *_: ["a", "b"], num_cut=12), settings_for(seed=3))
 
     assert made.record == {

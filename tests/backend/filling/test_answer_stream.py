@@ -111,7 +111,7 @@ def test_other_keys_of_data_and_meta_are_kept_as_they_are_at_the_end(house: Hous
 # Tasks that change while they are written
 
 
-def test_a_task_that_is_judged_while_it_is_answered_is_left_alone(house: House) -> None:
+def test_a_task_that_is_judged_while_it_is_answered_is_not_touched(house: House) -> None:
     judged, other = house.add_prompts(2)
     house.generator.meanwhile = once(lambda: house.studio.annotate(judged, CHOICE))
 
@@ -131,7 +131,7 @@ def test_a_task_that_is_deleted_while_it_is_answered_hurts_no_other(house: House
 
 def test_a_task_that_is_deleted_just_before_it_is_stored_hurts_no_other(house: House, caplog: pytest.LogCaptureFixture) -> None:
     tasks = house.add_prompts(3)
-    house.at(f"PATCH /api/tasks/{tasks[1]}/", lambda: house.studio.tasks.pop(tasks[1]))
+    house.before_request(f"PATCH /api/tasks/{tasks[1]}/", lambda: house.studio.tasks.pop(tasks[1]))
 
     assert sorted(house.answer()) == [tasks[0], tasks[2]]
     assert house.is_answered(tasks[0], tasks[2])
@@ -186,7 +186,7 @@ def test_an_edit_that_is_made_while_others_are_being_stored_is_kept(house: House
         for task in tasks[8:]:
             house.edit(task, prompt="edited", answer1="Hers.")
 
-    house.at(f"PATCH /api/tasks/{tasks[0]}/", edit)
+    house.before_request(f"PATCH /api/tasks/{tasks[0]}/", edit)
 
     house.answer()
 
@@ -197,7 +197,7 @@ def test_an_edit_that_is_made_while_others_are_being_stored_is_kept(house: House
 # Tasks that cannot be answered
 
 
-def test_a_judged_or_skipped_task_is_left_and_counted(house: House) -> None:
+def test_a_judged_or_skipped_task_is_not_touched_and_counted(house: House) -> None:
     judged, skipped = house.add_prompts(2)
     house.studio.annotate(judged, CHOICE)
     house.studio.annotate(skipped, [], is_skip=True)

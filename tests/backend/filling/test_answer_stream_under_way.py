@@ -15,7 +15,7 @@ from tests.support.studio_double import wait_until
 
 
 def impatient(house: House) -> Any:
-    """The project as it is read and written where no call is repeated."""
+    """The project as it is read and written if no call is repeated."""
     stopped = threading.Event()
     stopped.set()
     return house.project(patience_seconds=0, stop=stopped)
@@ -132,10 +132,10 @@ def test_stored_tasks_are_passed_on_some_at_a_time_as_they_are_now(house: House)
 def test_an_urgent_stream_is_written_before_what_waits(house: House) -> None:
     tasks = house.add_prompts(20)
     (urgent,) = house.add({"prompt": "Urgent", **EMPTY})
-    found, scheduler, submitted = house.project().tasks([urgent]), house.scheduler(), threading.Event()
+    opened, scheduler, submitted = house.project().tasks([urgent]), house.scheduler(), threading.Event()
 
     def reading() -> Iterator[Task]:
-        yield from found.values()
+        yield from opened.values()
         submitted.set()
 
     def open_task() -> None:
@@ -180,7 +180,7 @@ def test_when_it_is_over_nothing_is_begun_and_what_was_begun_is_ended(house: Hou
     assert stream.num_under_way == 0
 
 
-def test_at_the_deadline_what_is_under_way_is_left_to_others(house: House) -> None:
+def test_at_the_deadline_tasks_under_way_are_abandoned(house: House) -> None:
     (task,) = house.add_prompts(1)
     gate = threading.Event()
     house.generator.meanwhile = lambda prompts: gate.wait(60)
@@ -259,7 +259,7 @@ def test_a_key_that_is_refused_in_the_middle_ends_the_stream(house: House) -> No
     assert len(house.generator.jobs) < 30
 
 
-def test_an_error_while_handing_on_ends_the_stream_and_what_was_written_is_stored(house: House) -> None:
+def test_an_error_while_passing_on_ends_the_stream_and_written_answers_are_stored(house: House) -> None:
     house.add_prompts(60)
 
     def fail(some: list[Task]) -> None:
@@ -300,7 +300,7 @@ def test_an_outage_longer_than_a_stores_patience_loses_nothing_and_is_waited_for
     scheduler, refused = house.scheduler(), list[str]()
     waits = scheduler.stopping = Waits()
 
-    def come_together(request: str) -> None:
+    def wait_for_each_other(request: str) -> None:
         if request.startswith("PATCH") and not waits.seconds:
             refused.append(request)
             wait_until(lambda: len(refused) >= 4)
@@ -310,7 +310,7 @@ def test_an_outage_longer_than_a_stores_patience_loses_nothing_and_is_waited_for
             refused[refused.index(request)] = ""
             house.studio.failures = [503]
 
-    house.studio.on_arrival, house.studio.on_request = come_together, be_away
+    house.studio.on_arrival, house.studio.on_request = wait_for_each_other, be_away
     stored = house.answer(house.stream(scheduler, project=impatient(house)))  # each call is sent once
 
     assert len(refused) >= 4
@@ -323,7 +323,9 @@ def test_an_outage_just_before_the_store_loses_nothing(house: House, caplog: pyt
     tasks = house.add_prompts(12)
     scheduler = house.scheduler()
     waits = scheduler.stopping = Waits()
-    house.at("GET /api/tasks/", lambda: setattr(house.studio, "failures", [0]), time=2)  # the first reads the open tasks
+    house.before_request(
+        "GET /api/tasks/", lambda: setattr(house.studio, "failures", [0]), time=2
+    )  # the first reads the open tasks
 
     stored = house.answer(house.stream(scheduler, project=impatient(house)))
 

@@ -6,7 +6,7 @@ import pytest
 
 from preference.errors import ModelError
 from preference.projects.versions import UNTRAINED, Versions
-from tests.support.filling_house import ANSWERED, CHOICE, EMPTY, Asked, House, warnings_of
+from tests.support.filling_house import ANSWERED, CHOICE, EMPTY, House, RecordingGenerator, warnings_of
 
 # When a pass is made
 
@@ -55,7 +55,7 @@ def test_setup_before_every_predict_does_not_keep_the_filler_busy(house: House) 
     assert house.is_answered(task), "a look that was asked for is late, not lost"
 
 
-def test_a_title_that_label_studio_puts_back_is_corrected_again_soon_and_then_left_alone(house: House) -> None:
+def test_a_title_that_label_studio_puts_back_is_corrected_again_soon(house: House) -> None:
     now, never = [0.0], threading.Event()
     row = house.studio.add_row(house.project_id, "http://backend:9090", "pasted")
     house.folder.write_host("backend:9090")
@@ -78,7 +78,7 @@ def test_a_title_that_label_studio_puts_back_is_corrected_again_soon_and_then_le
 def test_a_title_is_looked_at_again_although_passes_fail_and_then_no_oftener_than_the_timer_says(house: House) -> None:
     now, never = [0.0], threading.Event()
     row = house.studio.add_row(house.project_id, "http://backend:9090", "pasted")
-    house.studio.projects[house.project_id]["model_version"] = UNTRAINED  # nothing but the row tells
+    house.studio.projects[house.project_id]["model_version"] = UNTRAINED  # only the row shows it
     house.folder.write_host("backend:9090")
     filler = house.filler(clock=lambda: now[0])
     config = house.studio.projects[house.project_id]["label_config"]
@@ -98,7 +98,7 @@ def test_a_title_is_looked_at_again_although_passes_fail_and_then_no_oftener_tha
     assert house.studio.rows[row]["title"] == UNTRAINED
 
 
-def test_a_removal_that_label_studio_refuses_costs_the_pass_nothing_and_is_left_for_an_hour(
+def test_a_removal_that_label_studio_refuses_costs_the_pass_nothing_and_waits_for_an_hour(
     house: House, tiny_base: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     now, never = [0.0], threading.Event()
@@ -144,7 +144,7 @@ def test_a_new_champion_scores_the_open_tasks_again_without_being_asked(house: H
     assert house.studio.rows[row]["title"] == house.studio.projects[house.project_id]["model_version"] == second
 
 
-def test_what_was_replaced_a_day_ago_is_removed_a_page_a_pass_and_then_once_an_hour(house: House, tiny_base: Path) -> None:
+def test_outdated_predictions_are_removed_a_page_a_pass_and_then_once_an_hour(house: House, tiny_base: Path) -> None:
     now, never, version = [0.0], threading.Event(), house.promote(tiny_base, weight=1)
     house.studio.clock = lambda: time.time() - 2 * 86400
     tasks = house.add(*[ANSWERED] * 120)
@@ -204,7 +204,7 @@ def test_after_a_restart_nothing_is_asked_twice(house: House) -> None:
     house.add_prompts(6)
     house.fill()
 
-    house.generator = Asked()
+    house.generator = RecordingGenerator()
     house.fill()
 
     assert house.generator.prompts == []
@@ -224,7 +224,7 @@ def test_a_crash_loses_no_more_than_what_was_under_way(house: House, caplog: pyt
     assert warnings_of(caplog) == [f"project {house.project_id}: out of memory; lower BATCH_PROMPTS."]
     assert house.patched() == [task for task in tasks if task not in left]
 
-    house.generator = Asked()
+    house.generator = RecordingGenerator()
     house.fill()
 
     assert house.generator.prompts == [house.data(task)["prompt"] for task in left]

@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.filling_house import ANSWERED, EMPTY, House, warnings_of
 
-# What is told
+# What is logged
 
 
 def test_tasks_that_cannot_be_answered_are_logged_once_with_their_reasons(house: House, caplog: pytest.LogCaptureFixture) -> None:

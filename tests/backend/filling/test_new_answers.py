@@ -107,7 +107,7 @@ def test_a_task_that_label_studio_does_not_make_holds_up_no_other(house: House) 
     refused, task = house.add({**ANSWERED, "prompt": "Refused."}, ANSWERED)
     for each in (refused, task):
         house.studio.annotate(each, ASKS)
-    house.at(f"POST /api/projects/{house.project_id}/import", lambda: house.studio.failures.append(400))
+    house.before_request(f"POST /api/projects/{house.project_id}/import", lambda: house.studio.failures.append(400))
 
     assert look(house) == 1
 
@@ -125,7 +125,7 @@ def test_judged_skipped_and_open_tasks_ask_for_nothing(house: House) -> None:
     assert house.patched() == []
 
 
-def test_who_changes_an_earlier_judgement_may_ask_too(house: House) -> None:
+def test_an_edited_judgement_may_ask_for_new_answers_too(house: House) -> None:
     (task,) = house.add(ANSWERED)
     annotation = house.studio.annotate(task, CHOICE)
     house.add(ANSWERED)
@@ -161,10 +161,10 @@ def test_a_label_config_without_that_choice_costs_no_request(house: House) -> No
 
 
 def test_a_task_that_is_deleted_meanwhile_holds_up_no_other(house: House) -> None:
-    gone, task = house.add(ANSWERED, {**ANSWERED, "prompt": "Another?"})
-    for each in (gone, task):
+    deleted, task = house.add(ANSWERED, {**ANSWERED, "prompt": "Another?"})
+    for each in (deleted, task):
         house.studio.annotate(each, ASKS)
-    house.at(f"PATCH /api/tasks/{gone}", lambda: house.studio.tasks.pop(gone))
+    house.before_request(f"PATCH /api/tasks/{deleted}", lambda: house.studio.tasks.pop(deleted))
 
     assert look(house) == 2
     assert "in_task" in link_of(house, task)
@@ -174,7 +174,7 @@ def test_if_label_studio_refuses_the_new_task_all_else_is_filled(house: House, c
     (task,) = house.add(ANSWERED)
     house.studio.annotate(task, ASKS)
     (empty,) = house.add_prompts(1)
-    house.at(f"POST /api/projects/{house.project_id}/import", lambda: house.studio.failures.append(400))
+    house.before_request(f"POST /api/projects/{house.project_id}/import", lambda: house.studio.failures.append(400))
 
     assert house.run_pass()
 

@@ -52,7 +52,7 @@ def tasks(settings_for: SettingsFactory) -> Iterator[Tasks]:
         ([], []),
     ],
 )
-def test_what_a_newer_version_replaced_a_day_ago_goes(
+def test_predictions_that_were_replaced_a_day_ago_are_removed(
     tasks: Tasks, predictions: list[tuple[str, float]], left: list[str]
 ) -> None:
     task = tasks.add(*predictions)
@@ -70,7 +70,7 @@ def test_after_a_rollback_the_served_version_stays_although_a_newer_one_stands_b
     assert tasks.studio.versions_of(task) == [V2, V3]
 
 
-def test_judged_skipped_and_begun_tasks_keep_what_their_annotator_saw(tasks: Tasks) -> None:
+def test_judged_skipped_and_begun_tasks_keep_the_predictions_of_their_annotator(tasks: Tasks) -> None:
     judged, skipped, begun, untouched = (tasks.add((V1, 60), (V3, 30)) for _ in range(4))
     tasks.studio.annotate(judged, CHOICE)
     tasks.studio.annotate(skipped, [], is_skip=True)

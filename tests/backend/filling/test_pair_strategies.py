@@ -123,17 +123,17 @@ def test_the_pair_that_is_shown_is_the_strategys_by_the_served_models_rewards(
     for n, task in enumerate(tasks):
         record = house.record(task)
         rewards = serving.model.score([f"Prompt {n}"] * 5, CANDIDATES).tolist()
-        shown = tuple(sorted((record["left_sample"], record["right_sample"])))
+        chosen = tuple(sorted((record["left_sample"], record["right_sample"])))
         assert house.answers(task) == (CANDIDATES[record["left_sample"]], CANDIDATES[record["right_sample"]])
         assert (record["strategy"], record["candidates"], record["filled"]) == (strategy, 5, ["answer1", "answer2"])
         assert record["rewards"] == pytest.approx(rewards, abs=1e-3)
-        assert shown in pairs
+        assert chosen in pairs
         if strategy == "uncertain":
-            assert shown == min(pairs, key=lambda pair: abs(rewards[pair[0]] - rewards[pair[1]]))
+            assert chosen == min(pairs, key=lambda pair: abs(rewards[pair[0]] - rewards[pair[1]]))
         elif strategy == "diverse":
-            assert shown == min(pairs, key=lambda pair: similarity(CANDIDATES[pair[0]], CANDIDATES[pair[1]]))
+            assert chosen == min(pairs, key=lambda pair: similarity(CANDIDATES[pair[0]], CANDIDATES[pair[1]]))
         elif strategy == "best_vs_random":
-            assert rewards.index(max(rewards)) in shown
+            assert rewards.index(max(rewards)) in chosen
     lefts = [house.record(task)["left_sample"] < house.record(task)["right_sample"] for task in tasks]
     assert len(set(lefts)) == 2  # on both sides
     if strategy == "best_vs_random":

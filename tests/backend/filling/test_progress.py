@@ -111,7 +111,7 @@ def test_that_no_task_remains_is_written_once_and_not_before_the_last_page_is_re
     assert filling_of(folder)["at"] == 1000.0
 
 
-def test_tasks_that_failed_and_are_gone_are_forgotten(folder: ProjectFolder) -> None:
+def test_failed_tasks_that_were_deleted_are_forgotten(folder: ProjectFolder) -> None:
     write(Progress(folder, Metrics(), clock=Clock()), dropped={"no": 1}, is_last=True)
 
     progress = Progress(folder, Metrics(), clock=Clock())
@@ -121,7 +121,7 @@ def test_tasks_that_failed_and_are_gone_are_forgotten(folder: ProjectFolder) -> 
     assert filling_of(folder)["tasks_failed"] == {}
 
 
-def test_what_the_last_pass_did_stays_readable_after_one_with_nothing_to_answer(folder: ProjectFolder) -> None:
+def test_the_numbers_of_the_last_pass_stay_after_one_with_nothing_to_answer(folder: ProjectFolder) -> None:
     write(Progress(folder, Metrics(), clock=Clock()), answered=5, is_last=True)
 
     write(Progress(folder, Metrics()), is_last=True)
@@ -149,7 +149,7 @@ def test_the_next_pass_corrects_what_an_interrupted_one_wrote(folder: ProjectFol
     assert (written["tasks_left"], written["is_filling"]) == (0, False)
 
 
-def test_a_pass_that_ends_before_it_has_read_anything_does_not_say_that_nothing_is_left(folder: ProjectFolder) -> None:
+def test_a_pass_that_ends_before_it_has_read_anything_does_not_write_zero_tasks(folder: ProjectFolder) -> None:
     killed = Progress(folder, Metrics(), clock=Clock())
     killed.num_unread = 40
     write(killed, answered=9, under_way=10)
@@ -191,7 +191,7 @@ def test_the_progress_of_a_pass_is_written_while_it_works_and_at_its_end(house: 
     assert house.figure("jobs_waiting") == 0
 
 
-def test_while_it_works_the_figures_show_what_is_left_and_what_waits(house: House) -> None:
+def test_while_it_works_the_figures_show_unanswered_and_waiting_tasks(house: House) -> None:
     house.add_prompts(120)
     figures: list[tuple[float, float, float]] = []
 

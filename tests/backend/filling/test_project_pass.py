@@ -109,7 +109,7 @@ def test_a_task_that_is_deleted_just_before_it_is_stored_costs_no_other_its_pred
 ) -> None:
     version = house.promote(tiny_base, weight=1)
     tasks = house.add_prompts(3)
-    house.at(f"PATCH /api/tasks/{tasks[1]}/", lambda: house.studio.tasks.pop(tasks[1]))
+    house.before_request(f"PATCH /api/tasks/{tasks[1]}/", lambda: house.studio.tasks.pop(tasks[1]))
 
     assert house.run_pass()
 
@@ -130,7 +130,9 @@ def test_tasks_that_are_deleted_judged_or_edited_while_they_are_scored_hurt_no_o
         house.studio.annotate(judged, CHOICE)
         house.edit(edited, answer1="a a a a a a a a", answer2="b")
 
-    house.at("GET /api/tasks/", interfere, time=4)  # after the unanswered, the ids of the unscored and a page of these
+    house.before_request(
+        "GET /api/tasks/", interfere, time=4
+    )  # after the unanswered, the ids of the unscored and a page of these
 
     assert house.run_pass()
     assert house.versions([judged, edited, other]) == [[], [], [version]]
@@ -146,7 +148,7 @@ def test_a_task_that_is_deleted_in_the_very_last_moment_delays_the_scores_of_the
 ) -> None:
     version = house.promote(tiny_base, weight=1)
     deleted, other = house.add(ANSWERED, ANSWERED)
-    house.at(f"POST /api/projects/{house.project_id}/import/predictions", lambda: house.studio.tasks.pop(deleted))
+    house.before_request(f"POST /api/projects/{house.project_id}/import/predictions", lambda: house.studio.tasks.pop(deleted))
 
     assert house.run_pass()
     assert house.versions([other]) == [[]]
@@ -165,7 +167,7 @@ def test_a_task_that_predict_scored_meanwhile_gets_no_second_prediction(house: H
     (task,) = house.add(ANSWERED)
     prediction = {"id": 99, "result": CHOICE, "score": 0.6, "model_version": version}
     # The list of unanswered tasks, the list of unscored ones, and the look at what was scored.
-    house.at("GET /api/tasks/", lambda: house.studio.tasks[task]["predictions"].append(prediction), time=3)
+    house.before_request("GET /api/tasks/", lambda: house.studio.tasks[task]["predictions"].append(prediction), time=3)
 
     assert house.run_pass()
 
@@ -266,7 +268,7 @@ def test_tasks_that_are_imported_meanwhile_are_answered_by_this_pass_or_the_next
     assert len(house.generator.jobs) == 135
 
 
-def test_a_pass_that_finds_everything_in_order_makes_label_studio_call_nobody(house: House) -> None:
+def test_a_pass_with_nothing_to_correct_makes_label_studio_call_nobody(house: House) -> None:
     house.studio.add_row(house.project_id, "http://backend:9090", UNTRAINED)
     house.studio.projects[house.project_id]["model_version"] = UNTRAINED
     house.studio.requests.clear()

@@ -65,7 +65,7 @@ def write(batch: Batch, prompts: Sequence[Prompt]) -> list[WrittenAnswers]:
 
 
 def alone(make: MakeBatch, prompts: Sequence[Prompt], **options: Any) -> list[WrittenAnswers]:
-    """What each prompt gets where nothing is beside it."""
+    """What each prompt gets if nothing is beside it."""
     return [write(make(**options), [prompt])[0] for prompt in map(fresh, prompts)]
 
 
@@ -91,13 +91,13 @@ def test_a_row_that_ends_leaves_and_a_prompt_that_waits_takes_its_place(make: Ma
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_whoever_is_beside_it_a_prompt_gets_its_own_answers(make: MakeBatch, seed: int) -> None:
+def test_a_prompt_gets_the_same_answers_beside_any_others(make: MakeBatch, seed: int) -> None:
     numbers = random.Random(seed)
     prompts = prompts_of(*[numbers.randint(1, 60) for _ in range(30)])
     prompts = [Prompt(Job(p.job.prompt, p.job.seed, numbers.choice([1, 1, 2, 3])), p.ids, k) for k, p in enumerate(prompts)]
     batch = make(max_rows=numbers.randint(1, 12), max_tokens=numbers.choice([100, 400, 10**9]))
 
-    for start in range(0, 30, 10):  # some come while others are written
+    for start in range(0, 30, 10):  # some are added while others are written
         batch.add(prompts[start : start + 10])
         for _ in range(5):
             batch.advance()

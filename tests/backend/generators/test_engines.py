@@ -117,7 +117,7 @@ def test_a_prompt_of_100_000_characters_is_answered_from_its_end(make: MakeGener
     assert first.num_cut > 10_000
 
 
-# Where the jobs come from
+# The jobs
 
 
 def test_many_more_jobs_than_capacity_are_all_written(make: MakeGenerator) -> None:

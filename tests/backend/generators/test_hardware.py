@@ -22,7 +22,7 @@ def test_a_named_number_format_is_taken(asked: str, caplog: pytest.LogCaptureFix
     assert caplog.messages == [f"the generator computes in {asked} (DTYPE)"]
 
 
-@pytest.mark.skipif(not Path("/proc/cpuinfo").exists(), reason="Linux tells what the processor can")
+@pytest.mark.skipif(not Path("/proc/cpuinfo").exists(), reason="only Linux lists what the processor can")
 def test_auto_takes_bfloat16_if_the_processor_computes_in_it(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     words = set(Path("/proc/cpuinfo").read_text().split())  # Linux's own; torch asks the processor itself
@@ -100,7 +100,7 @@ def test_torchs_own_error_is_known_as_out_of_memory() -> None:
     ],
     ids=["CUDA", "CUDA outside of torch's allocator", "cuBLAS", "MPS"],
 )
-def test_so_are_those_of_gpus(error: RuntimeError) -> None:
+def test_out_of_memory_errors_of_gpus_are_recognized(error: RuntimeError) -> None:
     assert is_out_of_memory(error)
 
 

@@ -1,4 +1,4 @@
-"""The huggingface engine where memory runs out."""
+"""The huggingface engine if memory runs out."""
 
 import json
 import re
@@ -154,21 +154,21 @@ def test_an_urgent_prompt_takes_the_memory_of_those_that_rest(
 ) -> None:
     prompts, (urgent,) = words_of(*[20] * 8), words_of(230)  # 16 * (20 + 64) tokens, and 2 * (230 + 115)
     generator = make_hungry(room=1500, max_new_tokens=24)
-    jobs, done, came = Watched(generator), list[str](), list[Future[WrittenAnswers]]()
+    jobs, done, submitted = Watched(generator), list[str](), list[Future[WrittenAnswers]]()
 
-    def come_in_between() -> None:
+    def submit_urgent() -> None:
         if len(jobs.sizes) == 3:
             done.extend(jobs.finished)
-            came.extend(jobs.ask([urgent], is_urgent=True))
+            submitted.extend(jobs.ask([urgent], is_urgent=True))
 
-    jobs.meanwhile = come_in_between
+    jobs.meanwhile = submit_urgent
     asked = jobs.ask(prompts)
     generator.run(jobs)
 
     assert jobs.finished[len(done)] == urgent
     assert len(out_of_memory(caplog)) >= 1
     expected = write_all(make_hungry(max_new_tokens=24), [*prompts, urgent], seeds=[*range(8), 0])
-    assert are_alike([written.result(0) for written in [*asked, *came]], expected)
+    assert are_alike([written.result(0) for written in [*asked, *submitted]], expected)
 
 
 def test_a_model_that_fails_otherwise_is_named(make_hungry: MakeGenerator) -> None:

@@ -9,7 +9,7 @@ from demo.process import wait_until
 from tests.support.openai_double import KEY, OpenAIDouble
 from tests.support.openai_engine import SECONDS, MakeGenerator, scheduling, write
 
-# What is asked, and what comes of it
+# What is asked, and what the answer becomes
 
 
 @pytest.mark.parametrize("endpoint", ["chat", "completions"])
@@ -109,7 +109,7 @@ def test_a_generator_names_its_model_and_its_sampling_without_secrets(server: Op
     }  # fmt: skip
 
 
-# Who comes when
+# The order of jobs
 
 
 def test_so_many_requests_are_under_way_as_set_and_never_more(server: OpenAIDouble, make: MakeGenerator) -> None:

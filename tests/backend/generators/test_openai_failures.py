@@ -41,13 +41,13 @@ def test_a_server_that_keeps_failing_fails_all_that_was_taken_and_serves_later_j
         assert scheduler.submit("c", seed=1).result(SECONDS).answers == ["c/1", "c/2"]
 
 
-def test_a_server_that_is_gone_is_named(make: MakeGenerator) -> None:
-    with OpenAIDouble() as gone:
-        generator = make(openai_base_url=gone.url, max_retries=0)
+def test_a_server_that_does_not_listen_is_named(make: MakeGenerator) -> None:
+    with OpenAIDouble() as stopped:
+        generator = make(openai_base_url=stopped.url, max_retries=0)
 
-    assert re.fullmatch(rf"{gone.url} does not answer \(.+\); start it, or set OPENAI_BASE_URL\.", failure(generator))
+    assert re.fullmatch(rf"{stopped.url} does not answer \(.+\); start it, or set OPENAI_BASE_URL\.", failure(generator))
     with pytest.raises(ModelError, match=r"does not answer \(.+ refused\); start it, or set OPENAI_BASE_URL\."):
-        make(openai_base_url=gone.url, max_retries=0)
+        make(openai_base_url=stopped.url, max_retries=0)
 
 
 def test_a_server_that_hangs_is_given_up(server: OpenAIDouble, make: MakeGenerator) -> None:

@@ -29,7 +29,7 @@ def serving(tiny_chat_base: Path, tmp_path_factory: pytest.TempPathFactory) -> I
     (repository / "refs").mkdir()
     (repository / "refs" / "main").write_text(revision)
     generation = json.loads((snapshot / "generation_config.json").read_text())
-    # `transformers serve` samples only where the model's own file says so.
+    # `transformers serve` samples only if the model's own file says so.
     (snapshot / "generation_config.json").write_text(json.dumps({**generation, "do_sample": True}))
     port = free_port()
     url = f"http://127.0.0.1:{port}"

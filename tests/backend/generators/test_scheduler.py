@@ -12,12 +12,12 @@ from tests.support.scheduled_jobs import SECONDS, Writer, running
 
 
 def figure(metrics: Metrics, name: str) -> float:
-    found = re.search(rf"^pairloop_{name} (\S+)$", metrics.text().decode(), re.MULTILINE)
-    assert found
-    return float(found[1])
+    match = re.search(rf"^pairloop_{name} (\S+)$", metrics.text().decode(), re.MULTILINE)
+    assert match
+    return float(match[1])
 
 
-# Who comes when
+# The order of jobs
 
 
 def test_many_threads_submit_and_each_gets_its_own_answers() -> None:
@@ -132,7 +132,7 @@ def test_the_rate_is_counted_over_two_seconds_and_is_zero_while_nothing_is_writt
 
     # Four reports in 2.4 s, then three more in as long.
     assert [rate for rate, _ in rates] == pytest.approx([0, 0, 0, 40 / 2.4, 40 / 2.4, 40 / 2.4, 30 / 2.4, 30 / 2.4])
-    assert all(shown == rate for rate, shown in rates)
+    assert all(figure_then == rate for rate, figure_then in rates)
     assert scheduler.tokens_per_second == figure(metrics, "tokens_per_second") == 0
 
 

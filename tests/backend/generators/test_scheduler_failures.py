@@ -72,7 +72,7 @@ def test_a_generator_that_cannot_be_loaded_fails_all_that_wait_and_is_tried_agai
     with running(load) as scheduler:
         first = scheduler.submit("a", seed=0)
         assert is_at_it.wait(SECONDS)
-        # More than are taken at once, and what comes while it loads.
+        # More than are taken at once, and what is submitted while it loads.
         written = [scheduler.submit("b", seed=0, is_urgent=k % 2 == 0) for k in range(40)]
         is_open.set()
         assert {failure(job) for job in (first, *written)} == {"There are no weights, try 1."}
@@ -99,7 +99,7 @@ def test_whatever_loading_raises_fails_the_jobs_and_not_the_thread(caplog: pytes
 # What goes wrong
 
 
-def test_a_model_that_fails_fails_what_it_had_taken_and_writes_what_comes_next() -> None:
+def test_a_model_that_fails_fails_the_jobs_that_it_took_and_writes_later_ones() -> None:
     def work(job: Job) -> None:
         if job.prompt == "b":
             raise ModelError("The model cannot read 'b'.")
@@ -157,7 +157,7 @@ def test_a_job_that_was_given_up_harms_nobody() -> None:
         assert scheduler.submit("e", seed=0).result(SECONDS) == WrittenAnswers(["e"])
 
 
-def test_whoever_gives_up_the_rest_when_one_job_fails_harms_nobody() -> None:
+def test_giving_up_the_other_jobs_after_a_failure_harms_nobody() -> None:
     def work(job: Job) -> None:
         if job.prompt != "e" and not job.written.cancelled():
             raise ModelError("It failed.")

@@ -45,7 +45,7 @@ def texts(path: Path) -> list[str]:
 
 
 def refusal(path: Path, layout: LabelingLayout = LAYOUT) -> str:
-    """Why the file is refused, told without its folder."""
+    """Why the file is refused, without its folder."""
     with pytest.raises(PromptFileError) as refused:
         len(PromptFile(path, layout))
     return str(refused.value).replace(f"{path.parent}/", "")
@@ -123,7 +123,7 @@ def test_an_answer_that_is_there_is_kept(write: Write) -> None:
     expected = [
         {"prompt": "p", "answer1": "", "answer2": "Mine."},
         {"prompt": "q", "answer1": "A", "answer2": "B"},
-        {"prompt": "r", "answer1": "", "answer2": ""},  # Label Studio refuses a null where a tag shows the field
+        {"prompt": "r", "answer1": "", "answer2": ""},  # Label Studio refuses a null if a tag shows the field
     ]
 
     assert read(write("p.json", json.dumps(rows))) == expected
@@ -151,7 +151,7 @@ def test_half_an_emoji_becomes_a_replacement_character_wherever_it_stands(write:
 
 
 def test_a_number_that_json_does_not_know_becomes_null(write: Write) -> None:
-    """Python writes NaN where pandas found nothing; Label Studio could not be sent it."""
+    """Python writes NaN if pandas has no value; Label Studio could not be sent it."""
     assert read(write("p.jsonl", '{"prompt": "p", "a": NaN, "b": [-Infinity]}')) == [
         {"prompt": "p", "a": None, "b": [None], **EMPTY}
     ]
@@ -189,10 +189,10 @@ def test_a_big_file_is_read_as_it_is_needed(write: Write, name: str) -> None:
     assert peak_at_first < 300_000 and peak < 600_000
 
 
-# What is refused, and how that is told
+# What is refused, and in which words
 
 
-def test_a_name_that_tells_no_format_is_refused(write: Write) -> None:
+def test_a_name_without_a_known_ending_is_refused(write: Write) -> None:
     with pytest.raises(PromptFileError) as refused:
         PromptFile(Path("prompts.xlsx"), LAYOUT)
 
@@ -258,7 +258,7 @@ def test_a_row_without_a_prompt_is_refused_with_its_place(write: Write, name: st
 
 
 @pytest.mark.parametrize(
-    ("content", "found"),
+    ("content", "columns"),
     [
         ("text,topic\nWhy?,tea\n", "text, topic"),
         ("prompt;topic\nWhy?;tea\n", "prompt;topic"),
@@ -266,8 +266,8 @@ def test_a_row_without_a_prompt_is_refused_with_its_place(write: Write, name: st
         ("", "none"),
     ],
 )
-def test_a_csv_without_the_column_is_refused_with_those_that_there_are(write: Write, content: str, found: str) -> None:
-    assert refusal(write("p.csv", content)) == f'p.csv has no column "prompt"; its columns: {found}.'
+def test_a_csv_without_the_column_is_refused_with_those_that_there_are(write: Write, content: str, columns: str) -> None:
+    assert refusal(write("p.csv", content)) == f'p.csv has no column "prompt"; its columns: {columns}.'
 
 
 def test_a_csv_row_that_is_longer_than_the_header_is_refused(write: Write) -> None:
@@ -289,5 +289,5 @@ def test_a_csv_field_that_is_huge_is_refused_with_its_row(write: Write) -> None:
     assert refusal(path) == "p.csv, row 2: not CSV (field larger than field limit (16777216)); correct it."
 
 
-def test_a_file_that_is_gone_is_refused(tmp_path: Path) -> None:
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     assert refusal(tmp_path / "p.txt") == "p.txt cannot be read (No such file or directory)."

@@ -76,8 +76,8 @@ def lines(metrics: Metrics | None = None) -> list[str]:
 
 
 def figure(line: str) -> float | None:
-    """The value of the line that begins so; None where there is none."""
-    return next((float(found.rpartition(" ")[2]) for found in lines() if found.rpartition(" ")[0] == line), None)
+    """The value of the line that begins so; None if there is none."""
+    return next((float(text.rpartition(" ")[2]) for text in lines() if text.rpartition(" ")[0] == line), None)
 
 
 def test_without_gunicorn_a_processs_own_figures_are_given(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,10 +121,10 @@ def test_a_version_that_is_refused_is_counted_and_the_old_one_is_still_shown(mon
     metrics = Metrics()
     metrics.served(1, "v1-20260101-000000")
     metrics.refused(1)
-    found = [line for line in lines(metrics) if "created" not in line]
+    counted = [line for line in lines(metrics) if "created" not in line]
 
-    assert 'pairloop_reloads_total{outcome="refused",project="1"} 1.0' in found
-    assert 'pairloop_serving_info{project="1",version="v1-20260101-000000"} 1.0' in found
+    assert 'pairloop_reloads_total{outcome="refused",project="1"} 1.0' in counted
+    assert 'pairloop_serving_info{project="1",version="v1-20260101-000000"} 1.0' in counted
 
 
 def test_a_version_that_is_served_again_after_a_rollback_is_shown_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,7 +138,7 @@ def test_a_version_that_is_served_again_after_a_rollback_is_shown_alone(monkeypa
     ]
 
 
-def test_tasks_that_cannot_be_answered_are_shown_as_the_last_whole_visit_found_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tasks_that_cannot_be_answered_are_those_of_the_last_whole_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PROMETHEUS_MULTIPROC_DIR", raising=False)
     metrics = Metrics()
     for _ in range(3):
@@ -212,19 +212,19 @@ def test_counts_never_fall_while_workers_end_and_others_look(worker: Start, fold
         shutil.copy(path, folder / f"counter_{pid}.db")
     program = f"from backend.monitoring.worker_counts import WorkerCounts; [WorkerCounts({str(folder)!r} and __import__('pathlib').Path({str(folder)!r})).end(pid) for pid in range(10**7, 10**7 + 200)]"
     ending = subprocess.Popen([sys.executable, "-c", program], env={**os.environ, "PYTHONPATH": str(REPOSITORY)})
-    seen = {figure("pairloop_tasks_answered_total")}
+    figures = {figure("pairloop_tasks_answered_total")}
     while ending.poll() is None:
-        seen.add(figure("pairloop_tasks_answered_total"))
+        figures.add(figure("pairloop_tasks_answered_total"))
 
     assert ending.returncode == 0
-    assert seen == {402.0}
+    assert figures == {402.0}
     assert not list(folder.glob("counter_1*.db")) or figure("pairloop_tasks_answered_total") == 402
 
 
 # How each project stands
 
 
-def test_each_projects_standing_is_told_when_it_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_projects_status_is_read_at_the_time_of_the_scrape(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PROMETHEUS_MULTIPROC_DIR", raising=False)
     metrics, folder = Metrics(tmp_path), ProjectFolder(tmp_path, 3)
     assert "pairloop_trainer_up 0.0" in lines(metrics)
@@ -236,18 +236,18 @@ def test_each_projects_standing_is_told_when_it_is_asked(tmp_path: Path, monkeyp
     write_last_round(folder, "rejected", reason="accuracy 0.5", version="v2-20260101-000000", seconds=12.34)
     mark_alive(tmp_path)
 
-    found = {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines(metrics)}
+    figures = {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines(metrics)}
 
-    assert found['pairloop_judgements_waiting{project="3"}'] == 17
-    assert found['pairloop_last_round_seconds{project="3"}'] == 12.3
-    assert found['pairloop_last_round_timestamp_seconds{outcome="rejected",project="3"}'] == pytest.approx(time.time(), abs=60)
-    assert found['pairloop_champion_age_seconds{project="3"}'] == pytest.approx(time.time() - 1767225600, abs=60)
-    assert found["pairloop_trainer_up"] == 1
-    assert 0 <= found["pairloop_trainer_heartbeat_age_seconds"] < 60
+    assert figures['pairloop_judgements_waiting{project="3"}'] == 17
+    assert figures['pairloop_last_round_seconds{project="3"}'] == 12.3
+    assert figures['pairloop_last_round_timestamp_seconds{outcome="rejected",project="3"}'] == pytest.approx(time.time(), abs=60)
+    assert figures['pairloop_champion_age_seconds{project="3"}'] == pytest.approx(time.time() - 1767225600, abs=60)
+    assert figures["pairloop_trainer_up"] == 1
+    assert 0 <= figures["pairloop_trainer_heartbeat_age_seconds"] < 60
     assert not any('project="4"' in line for line in lines(metrics))
 
 
-def test_the_figures_come_whatever_lies_in_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_metrics_answer_whatever_lies_in_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PROMETHEUS_MULTIPROC_DIR", raising=False)
     folder = ProjectFolder(tmp_path, 3)
     folder.create()

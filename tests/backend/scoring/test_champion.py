@@ -249,12 +249,12 @@ def test_readers_never_see_the_reward_of_one_version_under_the_name_of_another(
         Versions(folder).promote(version)
         champion.refresh()
         expected[version] = predict_tasks([TASK], LAYOUT, champion.serving, suggesting=SUGGESTING)[0]
-    seen: list[Any] = []
+    predictions: list[Any] = []
     stop = threading.Event()
 
     def read() -> None:
         while not stop.is_set():
-            seen.append(predict_tasks([TASK], LAYOUT, champion.serving, suggesting=SUGGESTING)[0])
+            predictions.append(predict_tasks([TASK], LAYOUT, champion.serving, suggesting=SUGGESTING)[0])
 
     readers = [threading.Thread(target=read, daemon=True) for _ in range(3)]
     for reader in readers:
@@ -266,8 +266,8 @@ def test_readers_never_see_the_reward_of_one_version_under_the_name_of_another(
     for reader in readers:
         reader.join()
 
-    assert {prediction["model_version"] for prediction in seen} == set(versions)
-    assert all(prediction == expected[prediction["model_version"]] for prediction in seen)
+    assert {prediction["model_version"] for prediction in predictions} == set(versions)
+    assert all(prediction == expected[prediction["model_version"]] for prediction in predictions)
     sides = [expected[version]["result"][0]["value"]["selected"] for version in versions]
     assert sides == ["right", "left"]
 

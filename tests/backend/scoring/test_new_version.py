@@ -57,17 +57,17 @@ def test_a_new_version_is_shown_when_every_open_task_has_its_prediction_and_the_
     tasks = house.add(*({"prompt": f"p{n}", "answer1": "a", "answer2": "a " * (1 + length)} for n, length in enumerate(lengths)))
     assert house.run_pass()
     score = {task: house.studio.tasks[task]["predictions"][0]["score"] for task in tasks}
-    second, shown = house.promote(tiny_base, weight=-0.1), []
+    second, shown_versions = house.promote(tiny_base, weight=-0.1), []
 
     def watch(request: str) -> None:
-        shown.append(version := house.studio.projects[house.project_id]["model_version"])
+        shown_versions.append(version := house.studio.projects[house.project_id]["model_version"])
         assert all(version in versions for versions in house.versions(tasks)), "uncertainty sampling serves these first"
 
     house.studio.on_request = watch
     house.studio.bodies.clear()
     assert house.run_pass(has_new_version=True)
 
-    assert shown[0] == first and house.studio.projects[house.project_id]["model_version"] == second
+    assert shown_versions[0] == first and house.studio.projects[house.project_id]["model_version"] == second
     assert {row["title"] for row in house.studio.rows.values()} == {second}
     bulks = [[prediction["task"] for prediction in body] for body in house.studio.bodies if isinstance(body, list)]
     assert [len(bulk) for bulk in bulks] == [100, 30]

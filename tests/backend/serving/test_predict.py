@@ -105,7 +105,7 @@ def test_it_gets_the_same_answers_that_the_filler_would_have_given(house: House,
     assert house.answers(task) == written
 
 
-def test_a_process_without_the_generator_leaves_it_to_the_filler(house: House, opened: Open) -> None:
+def test_a_process_without_the_generator_lets_the_filler_answer(house: House, opened: Open) -> None:
     (task,) = house.add({"prompt": "Why?", **EMPTY})
     with FileLock(house.settings.model_dir / "filler.lock"):  # another process fills
         page = opened(is_chosen=False)
@@ -116,7 +116,7 @@ def test_a_process_without_the_generator_leaves_it_to_the_filler(house: House, o
         assert house.folder.take_request("fill") is True
 
 
-def test_a_task_that_label_studio_has_not_stored_yet_is_left_alone(house: House, opened: Open) -> None:
+def test_a_task_that_label_studio_has_not_stored_yet_is_not_touched(house: House, opened: Open) -> None:
     page = opened()
 
     assert predict(page.client, [{"prompt": "Why?", **EMPTY}], project=house.project_id) == [[]]  # its id is 0
@@ -140,7 +140,7 @@ def test_requests_with_several_tasks_do_not_wait_for_answers(
     assert server.requests == [] and house.patched() == []
 
 
-def test_what_is_not_written_in_time_is_left_to_the_filler(house: House, opened: Open, server: OpenAIDouble) -> None:
+def test_a_task_that_is_not_answered_in_time_waits_for_the_filler(house: House, opened: Open, server: OpenAIDouble) -> None:
     (task,) = house.add({"prompt": "Why?", **EMPTY})
     server.gate.clear()
     page = opened(generator_engine="openai", openai_base_url=server.url, predict_seconds=0.1, max_similarity=1)
@@ -200,7 +200,7 @@ def test_the_pair_of_an_opened_task_is_chosen_by_the_served_models_rewards_too(
     assert len(house.record(task)["rewards"]) == 4
 
 
-def test_who_waits_for_an_answer_keeps_his_seat_and_others_get_nothing_meanwhile(
+def test_a_request_that_waits_for_an_answer_keeps_its_seat_meanwhile(
     house: House, opened: Open, server: OpenAIDouble, tiny_base: Path
 ) -> None:
     house.promote(tiny_base, weight=1)

@@ -52,7 +52,7 @@ def test_predict_answers_nothing_before_the_first_version(client: FlaskClient) -
     assert (answer.status_code, answer.get_json()) == (200, {"results": [[]]})
 
 
-def test_predict_gives_one_entry_a_task_in_order_and_an_empty_list_where_there_is_nothing(
+def test_predict_gives_one_entry_a_task_in_order_and_an_empty_list_if_there_is_nothing(
     client: FlaskClient, backend: Backend, tiny_base: Path
 ) -> None:
     version = promote(backend, tiny_base)
@@ -119,7 +119,7 @@ def test_a_webhook_without_a_project_says_so(client: FlaskClient) -> None:
     assert (answer.status_code, answer.get_json()) == (400, {"error": "START_TRAINING names no project."})
 
 
-def test_health_tells_versions_and_problems(client: FlaskClient, backend: Backend, tiny_base: Path) -> None:
+def test_health_has_versions_and_problems(client: FlaskClient, backend: Backend, tiny_base: Path) -> None:
     version = promote(backend, tiny_base)
     folder = folder_of(backend, 11)
     refused = publish_version(folder, tiny_base, weight=1, probe={"reward": 9.0})
@@ -133,7 +133,7 @@ def test_health_tells_versions_and_problems(client: FlaskClient, backend: Backen
     assert len(health["problems"]) == 1 and health["problems"][0].startswith(f"{refused} is not served: its probe scores ")
 
 
-def test_health_tells_how_far_the_filling_of_each_project_is(client: FlaskClient, backend: Backend) -> None:
+def test_health_has_the_progress_of_each_project(client: FlaskClient, backend: Backend) -> None:
     progress = {"tasks_left": 3, "tasks_answered": 40, "tasks_failed": {"the model wrote nothing": 1}, "is_filling": True}
     for project in (PROJECT, 11, 12):
         folder_of(backend, project).create()

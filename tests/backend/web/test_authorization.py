@@ -73,7 +73,7 @@ def test_an_empty_webhook_secret_opens_nothing(settings_for: SettingsFactory) ->
         assert client.post("/webhook", json=CALLS["START_TRAINING"], headers={"Authorization": given}).status_code == 401
 
 
-def test_health_is_open_but_tells_strangers_nothing(locked: FlaskClient) -> None:
+def test_health_is_open_but_gives_strangers_no_details(locked: FlaskClient) -> None:
     assert locked.get("/health").get_json() == {"status": "UP"}
     assert set(locked.get("/health", headers=basic("ls", "pässword")).get_json()) == {
         "status",

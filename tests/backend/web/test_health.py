@@ -31,9 +31,9 @@ def client(backend: Backend) -> FlaskClient:
 def health(client: FlaskClient) -> dict[str, Any]:
     answer = client.get("/health")
     assert answer.status_code == 200, answer.text
-    found: dict[str, Any] = answer.get_json()
-    assert (found["status"], found["model_class"]) == ("UP", "PreferenceModel")
-    return found
+    values: dict[str, Any] = answer.get_json()
+    assert (values["status"], values["model_class"]) == ("UP", "PreferenceModel")
+    return values
 
 
 def promoted(backend: Backend, base: Path, *, project: int = 1, **options: Any) -> str:
@@ -56,7 +56,7 @@ def test_a_process_is_ready_when_each_champion_is_loaded(client: FlaskClient, ba
     ProjectFolder(backend.settings.model_dir, 2).create()
     assert health(client)["ready"] is True
     version = promoted(backend, tiny_base)
-    assert health(client)["ready"] is False  # the thread that loads has not even seen the pointer
+    assert health(client)["ready"] is False  # the thread that loads has not even read the pointer
 
     champion = backend.champions.of(1)
     assert (health(client)["ready"], health(client)["versions"]) == (False, {"1": version})
@@ -73,10 +73,10 @@ def test_a_version_that_is_refused_is_a_problem_and_nothing_is_waited_for(
     version = promoted(backend, tiny_base, probe={"reward": 9.0})
     backend.champions.of(1).refresh()
 
-    found = health(client)
+    values = health(client)
 
-    assert (found["ready"], found["versions"], len(found["problems"])) == (True, {"1": UNTRAINED}, 1)
-    assert version in found["problems"][0]
+    assert (values["ready"], values["versions"], len(values["problems"])) == (True, {"1": UNTRAINED}, 1)
+    assert version in values["problems"][0]
 
 
 def test_a_process_is_not_ready_while_jobs_wait_for_its_generator_to_load(client: FlaskClient, backend: Backend) -> None:
@@ -105,12 +105,12 @@ def test_those_who_ask_within_half_a_second_share_one_reading(settings_for: Sett
 # Whatever lies in MODEL_DIR
 
 
-def _gone(model_dir: Path) -> None:
+def _deleted(model_dir: Path) -> None:
     shutil.rmtree(model_dir)
 
 
 def _a_file(model_dir: Path) -> None:
-    _gone(model_dir)
+    _deleted(model_dir)
     model_dir.touch()
 
 
@@ -150,31 +150,31 @@ def _project_a_file(model_dir: Path) -> None:
 
 
 DAMAGES = [
-    _gone, _a_file, _projects_a_file, _pointer_not_text, _pointer_a_folder, _pointer_a_path, _filling_not_text, _filling_half,
+    _deleted, _a_file, _projects_a_file, _pointer_not_text, _pointer_a_folder, _pointer_a_path, _filling_not_text, _filling_half,
     _filling_a_folder, _project_a_file,
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-@pytest.mark.parametrize("is_seen", [True, False], ids=["seen", "unseen"])
+@pytest.mark.parametrize("is_reported", [True, False], ids=["reported", "not reported"])
 def test_health_and_metrics_answer_whatever_lies_in_the_folder(
-    client: FlaskClient, backend: Backend, damage: Callable[[Path], None], is_seen: bool
+    client: FlaskClient, backend: Backend, damage: Callable[[Path], None], is_reported: bool
 ) -> None:
     for project in (1, 2):
         ProjectFolder(backend.settings.model_dir, project).create()
     keep_filling(ProjectFolder(backend.settings.model_dir, 2), {"tasks_left": 3})
-    if is_seen:  # by the thread that follows the pointers
+    if is_reported:  # by the thread that follows the pointers
         assert (backend.champions.of(1).version, backend.champions.of(2).version) == (UNTRAINED, UNTRAINED)
 
     damage(backend.settings.model_dir)
 
-    found = health(client)
-    if damage not in (_gone, _a_file, _projects_a_file):
-        assert found["filling"] == {"2": {"tasks_left": 3}}  # one project's damage hides no other
+    values = health(client)
+    if damage not in (_deleted, _a_file, _projects_a_file):
+        assert values["filling"] == {"2": {"tasks_left": 3}}  # one project's damage hides no other
     assert client.get("/metrics").status_code == 200
 
 
-def test_what_cannot_be_read_is_a_problem_that_says_where(client: FlaskClient, backend: Backend) -> None:
+def test_an_unreadable_file_is_a_problem_that_names_it(client: FlaskClient, backend: Backend) -> None:
     folder = ProjectFolder(backend.settings.model_dir, 1)
     folder.create()
     _pointer_a_folder(backend.settings.model_dir)
@@ -192,9 +192,7 @@ def test_what_cannot_be_read_is_a_problem_that_says_where(client: FlaskClient, b
 
 
 @pytest.mark.parametrize("route", ["/health", "/metrics"])
-def test_no_version_is_looked_at_so_however_many_there_are_the_answer_comes_at_once(
-    client: FlaskClient, backend: Backend, route: str
-) -> None:
+def test_health_reads_no_version_so_their_number_does_not_slow_it(client: FlaskClient, backend: Backend, route: str) -> None:
     folder = ProjectFolder(backend.settings.model_dir, 1)
     folder.create()
     (folder.path / "champion").write_text("v200-20260101-000000\n")

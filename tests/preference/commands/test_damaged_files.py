@@ -81,7 +81,7 @@ def test_a_project_that_cannot_be_read_hides_no_other_project_and_no_request(
     assert (result.exit_code, result.stdout) == (1, "project 3: a round is asked for\n")
 
 
-def test_a_champion_that_is_gone_is_a_problem(invoke: Invoke, folder: ProjectFolder) -> None:
+def test_a_deleted_champion_is_a_problem(invoke: Invoke, folder: ProjectFolder) -> None:
     (folder.path / "champion").write_text("v9-20250101-000000\n")
 
     problem = rows(invoke("status"))[0]["problem"]
@@ -101,7 +101,7 @@ def test_a_project_that_is_not_known_is_named_beside_those_that_are(
     assert not (tmp_path / "projects" / "99").exists()
 
 
-def test_where_no_project_is_known_there_is_one_thing_to_do(invoke: Invoke, tmp_path: Path) -> None:
+def test_without_a_known_project_there_is_one_thing_to_do(invoke: Invoke, tmp_path: Path) -> None:
     advice = "`pairloop-backend connect --project ID` connects one"
 
     status = invoke("status")

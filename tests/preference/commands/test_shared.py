@@ -76,7 +76,7 @@ def test_what_the_other_program_runs_is_that_programs_own_command(name: str, own
 
 
 @pytest.mark.parametrize(
-    ("program", "arguments", "status", "says"),
+    ("program", "arguments", "status", "output"),
     [
         ("pairloop-backend", ["export", "--project", "3", "--out", "a file.csv"], 1, "a file.csv should end with .jsonl"),
         ("pairloop-backend", ["export", "--", "--out"], 2, "Missing option '--project'"),
@@ -84,15 +84,15 @@ def test_what_the_other_program_runs_is_that_programs_own_command(name: str, own
     ],
 )
 def test_the_other_program_gets_all_arguments_as_they_are(
-    program: str, arguments: list[str], status: int, says: str, tmp_path: Path
+    program: str, arguments: list[str], status: int, output: str, tmp_path: Path
 ) -> None:
     ended = run_program(program, *arguments, folder=tmp_path)
 
     assert (ended.returncode, ended.stdout) == (status, "")
-    assert says in ended.stderr
+    assert output in ended.stderr
 
 
-def test_from_a_checkout_that_is_not_installed_the_other_program_is_found_too(tmp_path: Path) -> None:
+def test_a_checkout_that_is_not_installed_can_start_the_other_program_too(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "backend", "export", "--help"]
     ended = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
 

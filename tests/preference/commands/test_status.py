@@ -79,12 +79,12 @@ def test_status_as_json_holds_the_same_for_programs(invoke: Invoke, folder: Proj
     write_last_round(folder, "rejected", reason="accuracy 0.600 is below", version=second, seconds=4)
     at = json.loads((folder.path / "last_round.json").read_text())["at"]
 
-    told = json.loads(invoke("status", "--json").output)
+    status = json.loads(invoke("status", "--json").output)
 
-    assert told["trainer"] == {
+    assert status["trainer"] == {
         "is_running": False, "model_dir": str(tmp_path), "schedule": "0 3 * * *", "next_round_at": None, "num_needed": 50,
     }  # fmt: skip
-    [project] = told["projects"]
+    [project] = status["projects"]
     ended = project.pop("last_round")
     assert datetime.fromisoformat(ended.pop("at")) == datetime.fromtimestamp(at, UTC)
     assert ended == {"outcome": "rejected", "reason": "accuracy 0.600 is below", "version": second, "seconds": 4.0}
@@ -94,7 +94,7 @@ def test_status_as_json_holds_the_same_for_programs(invoke: Invoke, folder: Proj
     }  # fmt: skip
 
 
-def test_the_check_tells_by_its_exit_status_whether_a_trainer_runs(invoke: Invoke, tmp_path: Path) -> None:
+def test_the_exit_status_of_the_check_says_whether_a_trainer_runs(invoke: Invoke, tmp_path: Path) -> None:
     result = invoke("status", "--check")
     assert (result.exit_code, result.output) == (1, f"trainer: not running on {tmp_path}\n")
 
@@ -117,6 +117,6 @@ except SystemExit as end:
     print(end.code, [name for name in heavy if name in sys.modules])
 """
     environ = {**os.environ, "MODEL_DIR": str(tmp_path)}
-    found = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, env=environ, capture_output=True, text=True)
+    finished = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, env=environ, capture_output=True, text=True)
 
-    assert found.stdout.splitlines() == [f"trainer: not running on {tmp_path}", "1 []"]
+    assert finished.stdout.splitlines() == [f"trainer: not running on {tmp_path}", "1 []"]

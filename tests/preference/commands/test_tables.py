@@ -18,7 +18,7 @@ from tests.support.statuses import write_counts
 
 
 def on_terminal(program: str, *arguments: str, model_dir: Path, columns: int) -> list[str]:
-    """The lines that a command prints on a terminal of that width, as they are seen."""
+    """The lines that a command prints on a terminal of that width, as they appear."""
     terminal, inside = pty.openpty()
     termios.tcsetwinsize(inside, (40, columns))
     environ = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR")}
@@ -31,7 +31,7 @@ def on_terminal(program: str, *arguments: str, model_dir: Path, columns: int) ->
     try:
         while piece := os.read(terminal, 4096):
             printed += piece
-    except OSError:  # Linux says so where the last process has left the terminal
+    except OSError:  # Linux says so if the last process has closed the terminal
         pass
     os.close(terminal)
     assert process.wait(60) == 0, printed
@@ -55,8 +55,8 @@ def test_on_a_terminal_versions_are_a_table_with_each_text_below_its_row(
     assert [line[version_at:].split()[0] for line in lines if line[version_at - 3 : version_at].strip() == "3"] == [first, second]
     assert "    verdict        promoted: accuracy 0.700, and there was no champion" in lines
     begin = next(i for i, line in enumerate(lines) if line.startswith("    made champion") and "by hand" in line)
-    said = " ".join(line.removeprefix("    made champion").strip() for line in lines[begin:])
-    assert said == f"{made_at(folder, second)} UTC by hand after {first}: {Versions(folder).card(second).promotions[-1].reason}"
+    reason = " ".join(line.removeprefix("    made champion").strip() for line in lines[begin:])
+    assert reason == f"{made_at(folder, second)} UTC by hand after {first}: {Versions(folder).card(second).promotions[-1].reason}"
 
 
 def test_on_a_terminal_status_fits_80_columns(folder: ProjectFolder, tmp_path: Path) -> None:

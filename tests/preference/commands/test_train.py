@@ -84,8 +84,8 @@ def test_train_now_without_a_trainer_leaves_the_request_and_fails(invoke: Invoke
     result = invoke("train", "--now", "--project", "3")
 
     assert (result.exit_code, result.stdout) == (1, "project 3: a round is asked for\n")
-    mend = "start `pairloop-trainer run`, or train right here: `pairloop-trainer once --project 3`"
-    assert result.stderr == f"Error: No trainer is running on MODEL_DIR={tmp_path}, so that waits; {mend}.\n"
+    advice = "start `pairloop-trainer run`, or train right here: `pairloop-trainer once --project 3`"
+    assert result.stderr == f"Error: No trainer is running on MODEL_DIR={tmp_path}, so that waits; {advice}.\n"
     assert folder.is_requested("train")
 
 

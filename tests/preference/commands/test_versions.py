@@ -56,9 +56,9 @@ def test_versions_as_json_hold_the_same_for_programs(invoke: Invoke, folder: Pro
     first, _ = Versions(folder).all()
     card = Versions(folder).card(first)
 
-    told = json.loads(invoke("versions", "--project", "3", "--json").output)[0]
+    version = json.loads(invoke("versions", "--project", "3", "--json").output)[0]
 
-    assert told == {
+    assert version == {
         "project": 3, "version": first, "is_champion": True, "made_at": card.created_at, "recipe": "frozen", "num_pairs": 40,
         "accuracy": 0.7, "interval": [0.5812, 0.7954], "verdict": "promoted", "reason": card.reason,
         "promotions": [{"at": card.promotions[0].at, "by": "judge", "before": None, "reason": None}],

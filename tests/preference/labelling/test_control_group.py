@@ -29,7 +29,7 @@ IDS = range(1, 40_001)
 SURE = 1e-6  # a p-value that chance gives once in a million runs
 
 
-def told(number: int, *, left: float = 0.0, right: float = 0.0) -> Fields:
+def answered_task(number: int, *, left: float = 0.0, right: float = 0.0) -> Fields:
     """A task whose answers say their rewards."""
     return {"id": number, "data": {"prompt": f"Prompt {number}", "answer1": f"{left}", "answer2": f"{right}"}}
 
@@ -97,10 +97,10 @@ def test_it_is_independent_of_the_tasks_number_its_sides_and_the_holdout() -> No
 def test_every_place_among_the_others_is_as_likely(num_others: int) -> None:
     scores = np.sort(np.random.default_rng(3).beta(1, 4, num_others) / 2 + 0.5)
 
-    found = [priority(number, "v1", scores.tolist()) for number in IDS]
+    priorities = [priority(number, "v1", scores.tolist()) for number in IDS]
 
-    assert all(0.5 <= score <= 1 for score in found)
-    places = np.bincount(np.searchsorted(scores, found), minlength=num_others + 1)
+    assert all(0.5 <= score <= 1 for score in priorities)
+    places = np.bincount(np.searchsorted(scores, priorities), minlength=num_others + 1)
     assert chisquare(places).pvalue > SURE
 
 
@@ -119,18 +119,18 @@ def test_another_version_gives_another_place_and_the_same_one_the_same() -> None
 # What it shows
 
 
-def test_a_control_task_shows_nothing_and_its_score_tells_nothing_of_it() -> None:
-    others = [told(number, right=number / 100) for number in OTHER[:20]]
+def test_a_control_task_shows_nothing_and_its_score_says_nothing_of_it() -> None:
+    others = [answered_task(number, right=number / 100) for number in OTHER[:20]]
 
-    found = predicted(told(CONTROL[0], right=9), *others)
+    predictions_ = predicted(answered_task(CONTROL[0], right=9), *others)
 
-    assert (found[0]["result"], found[0]["model_version"]) == ([], "v1")
-    assert found == [*predicted(told(CONTROL[0], left=0.1), *others)], "whatever its answers are worth"
-    assert all(len(entry["result"]) == 3 for entry in found[1:])
+    assert (predictions_[0]["result"], predictions_[0]["model_version"]) == ([], "v1")
+    assert predictions_ == [*predicted(answered_task(CONTROL[0], left=0.1), *others)], "whatever its answers are worth"
+    assert all(len(entry["result"]) == 3 for entry in predictions_[1:])
 
 
 def test_a_control_task_without_answers_gets_no_prediction() -> None:
-    others = [told(number) for number in OTHER[:20]]
+    others = [answered_task(number) for number in OTHER[:20]]
 
     assert predicted({"id": CONTROL[0], "data": {"prompt": "Why?", "answer1": "", "answer2": ""}}, *others)[0] == []
 
@@ -143,26 +143,28 @@ def test_a_control_task_costs_the_model_nothing() -> None:
     serving = ServedVersion(Refuses(), "v1")
     serving.scores.extend([0.6] * LEAST_OTHERS)
 
-    found = predicted(told(CONTROL[0]), told(OTHER[0]), serving=serving, only_known=True)
+    results = predicted(answered_task(CONTROL[0]), answered_task(OTHER[0]), serving=serving, only_known=True)
 
-    assert (found[0]["result"], found[1]) == ([], [])
+    assert (results[0]["result"], results[1]) == ([], [])
 
 
 def test_while_too_few_scores_are_known_it_waits_for_the_filler() -> None:
     serving = ServedVersion(ReadsRewards(), "v1")
-    few = [told(number, right=1) for number in OTHER[: LEAST_OTHERS - 1]]
+    few = [answered_task(number, right=1) for number in OTHER[: LEAST_OTHERS - 1]]
 
-    assert predicted(told(CONTROL[0]), *few, serving=serving)[0] == []
-    assert predicted(told(CONTROL[0]), told(OTHER[50], right=1), serving=serving)[0]["result"] == [], "one more is known now"
-    assert predicted(told(CONTROL[0]), least_others=0)[0]["result"] == []
+    assert predicted(answered_task(CONTROL[0]), *few, serving=serving)[0] == []
+    assert predicted(answered_task(CONTROL[0]), answered_task(OTHER[50], right=1), serving=serving)[0]["result"] == [], (
+        "one more is known now"
+    )
+    assert predicted(answered_task(CONTROL[0]), least_others=0)[0]["result"] == []
 
 
 def test_its_place_is_among_those_that_are_scored_beside_it_and_else_among_the_latest() -> None:
     serving = ServedVersion(ReadsRewards(), "v1")
     serving.scores.extend([0.99] * 500)
-    beside = [told(number, right=0.1) for number in OTHER[:300]]
+    beside = [answered_task(number, right=0.1) for number in OTHER[:300]]
 
-    controls = [told(number) for number in CONTROL[:200]]
+    controls = [answered_task(number) for number in CONTROL[:200]]
 
     among = predicted(*controls, *beside, serving=serving)[: len(controls)]
     alone = [predicted(task, serving=serving)[0] for task in controls]
@@ -177,10 +179,10 @@ def test_its_place_is_among_those_that_are_scored_beside_it_and_else_among_the_l
     ("suggest", "shown"), [("choice", ["comparison", "reward1", "reward2"]), ("scores", ["reward1", "reward2"]), ("none", [])]
 )
 def test_what_is_shown_is_set_and_the_score_stays_the_confidence(suggest: str, shown: list[str]) -> None:
-    (found,) = predicted(told(OTHER[0], left=2, right=1), suggest=suggest)
+    (prediction,) = predicted(answered_task(OTHER[0], left=2, right=1), suggest=suggest)
 
-    assert [region["from_name"] for region in found["result"]] == shown
-    assert (found["score"], found["model_version"]) == (pytest.approx(1 / (1 + np.exp(-1))), "v1")
+    assert [region["from_name"] for region in prediction["result"]] == shown
+    assert (prediction["score"], prediction["model_version"]) == (pytest.approx(1 / (1 + np.exp(-1))), "v1")
 
 
 def test_one_in_ten_is_a_control_task_unless_it_is_set() -> None:
@@ -210,7 +212,7 @@ def promote(house: House, base: Path, model: ReadsRewards) -> Champion:
 def add(house: House, count: int, *, start: int = 0) -> list[int]:
     """Tasks with answers whose rewards differ in each by as much as in no other, up to 1."""
     rewards = np.random.default_rng(start).permutation(count) / count
-    return house.add(*(told(start + n, right=reward)["data"] for n, reward in enumerate(rewards)))
+    return house.add(*(answered_task(start + n, right=reward)["data"] for n, reward in enumerate(rewards)))
 
 
 def predictions(house: House, version: str) -> dict[int, Any]:
@@ -225,17 +227,17 @@ def predictions(house: House, version: str) -> dict[int, Any]:
 
 def is_shown_right(house: House, version: str) -> bool:
     """Whether the control group, and nobody else, is shown nothing."""
-    found = predictions(house, version)
-    return found.keys() == house.studio.tasks.keys() and all(
-        (made["result"] == []) == is_control(number, 50) for number, made in found.items()
+    stored = predictions(house, version)
+    return stored.keys() == house.studio.tasks.keys() and all(
+        (made["result"] == []) == is_control(number, 50) for number, made in stored.items()
     )
 
 
 def places(house: House, version: str) -> list[float]:
-    """Where control tasks come among all others, 0..1, when the lowest score is served first."""
-    found = predictions(house, version)
-    scores = np.sort([made["score"] for number, made in found.items() if not is_control(number, 50)])
-    control = [made["score"] for number, made in found.items() if is_control(number, 50)]
+    """The places of control tasks among all others, 0..1, when the lowest score is served first."""
+    stored = predictions(house, version)
+    scores = np.sort([made["score"] for number, made in stored.items() if not is_control(number, 50)])
+    control = [made["score"] for number, made in stored.items() if is_control(number, 50)]
     return [float(place) for place in np.searchsorted(scores, control) / len(scores)]
 
 
@@ -279,7 +281,7 @@ def test_an_import_whose_predictions_fail_leaves_them_to_the_filler(
     house: House, tiny_base: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     version = house.promote(tiny_base, weight=1)
-    house.at(f"POST /api/projects/{house.project_id}/import/predictions", lambda: house.studio.failures.append(400))
+    house.before_request(f"POST /api/projects/{house.project_id}/import/predictions", lambda: house.studio.failures.append(400))
 
     Import.open(house.project(), house.folder, house.bench()).run({"prompt": f"Prompt {n}", **EMPTY} for n in range(20))
 
@@ -299,11 +301,11 @@ def test_a_page_that_is_opened_shows_it_nothing(house: House, tiny_base: Path) -
 
     assert backend.predict(house.project_id, LABEL_CONFIG, [control]) == [[]], "no score is known yet"
     backend.predict(house.project_id, LABEL_CONFIG, tasks)
-    found: list[Any] = backend.predict(house.project_id, LABEL_CONFIG, [control, *tasks])
+    results: list[Any] = backend.predict(house.project_id, LABEL_CONFIG, [control, *tasks])
 
-    assert found[0]["result"] == [] and 0.5 <= found[0]["score"] <= 1
-    shown = [(entry["result"] != [], entry["model_version"]) for entry in found[1:]]
-    assert shown == [(number in OTHER, version) for number in range(1, 41)]
+    assert results[0]["result"] == [] and 0.5 <= results[0]["score"] <= 1
+    suggested = [(entry["result"] != [], entry["model_version"]) for entry in results[1:]]
+    assert suggested == [(number in OTHER, version) for number in range(1, 41)]
 
 
 def test_threads_that_score_at_once_do_not_fall_over_each_other() -> None:
@@ -313,7 +315,7 @@ def test_threads_that_score_at_once_do_not_fall_over_each_other() -> None:
     def score() -> None:
         try:
             for _ in range(100):
-                predicted(told(CONTROL[0]), told(OTHER[0]), serving=serving)
+                predicted(answered_task(CONTROL[0]), answered_task(OTHER[0]), serving=serving)
         except BaseException as error:
             errors.append(error)
 

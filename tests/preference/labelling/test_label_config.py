@@ -73,26 +73,26 @@ def test_an_older_template_names_its_control_pw_and_shows_no_rewards() -> None:
 
 
 def test_names_and_fields_may_differ_and_hypertext_is_an_answer_too() -> None:
-    found = layout(
+    parsed = layout(
         '<Pairwise name="which" toName="b, a"/>',
         '<HyperText name="a" value="$completion-a"/>',
         '<Text name="b" value="$completion.b"/>',
         '<HyperText name="question" value="$question_1"/>',
     )
-    assert found == LabelingLayout("which", ("b", "a"), ("completion.b", "completion-a"), "question_1", (None, None))
+    assert parsed == LabelingLayout("which", ("b", "a"), ("completion.b", "completion-a"), "question_1", (None, None))
 
 
-def test_tags_in_any_depth_and_order_are_found() -> None:
-    found = layout(f"<View><View>{ANSWERS}</View></View>", f"<View><View><View>{PAIRWISE}</View></View></View>", PROMPT)
-    assert found.answer_fields == ("answer1", "answer2")
+def test_tags_in_any_depth_and_order_are_read() -> None:
+    parsed = layout(f"<View><View>{ANSWERS}</View></View>", f"<View><View><View>{PAIRWISE}</View></View></View>", PROMPT)
+    assert parsed.answer_fields == ("answer1", "answer2")
 
 
 def test_only_numbers_that_belong_to_a_tag_and_bear_our_names_take_rewards() -> None:
-    found = layout(
+    parsed = layout(
         PROMPT, ANSWERS, PAIRWISE,
         '<Number name="reward1"/>', '<Number name="reward2" toName="answer1"/>', '<Number name="age" toName="prompt"/>',
     )  # fmt: skip
-    assert found.reward_tags == (None, Tag("reward2", "answer1"))
+    assert parsed.reward_tags == (None, Tag("reward2", "answer1"))
     assert layout(PROMPT, ANSWERS, PAIRWISE, '<Rating name="reward1" toName="answer1"/>').reward_tags == (None, None)
 
 
@@ -105,29 +105,29 @@ def test_a_config_without_verdict_strength_and_better_answer_has_none() -> None:
 
 
 def test_tags_of_another_name_or_kind_or_without_a_target_are_not_taken() -> None:
-    found = layout(
+    parsed = layout(
         PROMPT, ANSWERS, PAIRWISE,
         '<Rating name="verdict" toName="prompt"/>', '<Choices name="tone" toName="prompt"><Choice value="Tie"/></Choices>',
         '<Rating name="strength"/>', '<Number name="strength" toName="prompt"/>', '<TextArea name="comment" toName="prompt"/>',
         '<Text name="better_answer" value="$prompt"/>',
     )  # fmt: skip
-    assert (found.verdict, found.strength, found.better_answer) == (None, None, None)
+    assert (parsed.verdict, parsed.strength, parsed.better_answer) == (None, None, None)
 
 
 @pytest.mark.parametrize(
-    "said", ["Tie", "tie", "TIED", "Equal", "Same", "About the same", "about_the_same", "Both good!", "  equally  good "]
+    "words", ["Tie", "tie", "TIED", "Equal", "Same", "About the same", "about_the_same", "Both good!", "  equally  good "]
 )
-def test_these_words_are_a_tie(said: str) -> None:
-    assert VerdictControl("verdict").meaning(said) == "tie"
+def test_these_words_are_a_tie(words: str) -> None:
+    assert VerdictControl("verdict").meaning(words) == "tie"
 
 
-@pytest.mark.parametrize("said", ["Both bad", "both_bad", "Both-bad.", "Neither", "BAD", "Equally bad"])
-def test_these_words_are_both_bad(said: str) -> None:
-    assert VerdictControl("verdict").meaning(said) == "both_bad"
+@pytest.mark.parametrize("words", ["Both bad", "both_bad", "Both-bad.", "Neither", "BAD", "Equally bad"])
+def test_these_words_are_both_bad(words: str) -> None:
+    assert VerdictControl("verdict").meaning(words) == "both_bad"
 
 
 @pytest.mark.parametrize(
-    ("said", "meaning"),
+    ("words", "meaning"),
     [
         ("Left", "left"),
         ("First is better.", "left"),
@@ -136,38 +136,38 @@ def test_these_words_are_both_bad(said: str) -> None:
         ("New answers", "new_answers"),
     ],
 )
-def test_these_words_are_a_side_or_ask_for_new_answers(said: str, meaning: str) -> None:
-    assert VerdictControl("verdict").meaning(said) == meaning
+def test_these_words_are_a_side_or_ask_for_new_answers(words: str, meaning: str) -> None:
+    assert VerdictControl("verdict").meaning(words) == meaning
 
 
-@pytest.mark.parametrize("said", ["", "?", "Left out", "Answer 1", "Not sure", "tie-dye", "not bad"])
-def test_other_words_are_no_verdict(said: str) -> None:
-    assert VerdictControl("verdict").meaning(said) is None
+@pytest.mark.parametrize("words", ["", "?", "Left out", "Answer 1", "Not sure", "tie-dye", "not bad"])
+def test_other_words_are_no_verdict(words: str) -> None:
+    assert VerdictControl("verdict").meaning(words) is None
 
 
-def test_a_choice_is_known_by_its_value_and_found_by_its_alias() -> None:
+def test_a_choice_has_the_meaning_of_its_value_and_results_may_hold_its_alias() -> None:
     choices = '<Choice value="About the same" alias="x1"/><View><Choice value="Neither" alias="x2"/></View><Choice value="Unclear" alias="x3"/>'
     verdict = layout(PROMPT, ANSWERS, PAIRWISE, f'<Choices name="verdict" toName="prompt">{choices}</Choices>').verdict
     assert verdict == VerdictControl(
         "verdict", (("About the same", "tie"), ("x1", "tie"), ("Neither", "both_bad"), ("x2", "both_bad"))
     )
     assert (verdict.texts("tie"), verdict.texts("new_answers")) == (["About the same", "x1"], [])
-    assert [verdict.meaning(said) for said in ("x1", "x2", "x3", "Unclear")] == ["tie", "both_bad", None, None]
+    assert [verdict.meaning(words) for words in ("x1", "x2", "x3", "Unclear")] == ["tie", "both_bad", None, None]
 
 
 @pytest.mark.parametrize(
     ("most", "num_steps"),
     [('maxRating="3"', 3), ("", 5), ('maxRating="many"', 5), ('maxRating="-2"', 5), (f'maxRating="{"9" * 5000}"', 5)],
 )
-def test_a_rating_has_as_many_steps_as_stars_and_five_where_it_does_not_say(most: str, num_steps: int) -> None:
-    found = layout(PROMPT, ANSWERS, PAIRWISE, f'<Rating name="strength" toName="prompt" {most}/>')
-    assert found.strength == Strength("strength", num_steps)
+def test_a_rating_has_as_many_steps_as_stars_and_five_by_default(most: str, num_steps: int) -> None:
+    parsed = layout(PROMPT, ANSWERS, PAIRWISE, f'<Rating name="strength" toName="prompt" {most}/>')
+    assert parsed.strength == Strength("strength", num_steps)
 
 
 def test_choices_of_strength_are_steps_in_their_order() -> None:
     choices = '<Choice value="Slightly"/><Choice value="Clearly" alias="2"/><Choice value="Far"/>'
-    found = layout(PROMPT, ANSWERS, PAIRWISE, f'<Choices name="strength" toName="prompt">{choices}</Choices>')
-    assert found.strength == Strength("strength", 3, (frozenset({"Slightly"}), frozenset({"Clearly", "2"}), frozenset({"Far"})))
+    parsed = layout(PROMPT, ANSWERS, PAIRWISE, f'<Choices name="strength" toName="prompt">{choices}</Choices>')
+    assert parsed.strength == Strength("strength", 3, (frozenset({"Slightly"}), frozenset({"Clearly", "2"}), frozenset({"Far"})))
 
 
 # Which field is the prompt
@@ -179,8 +179,8 @@ def test_the_only_other_tag_that_shows_a_field_is_the_prompt_whatever_its_name()
 
 
 def test_among_several_tags_the_one_named_prompt_is_the_prompt() -> None:
-    found = layout('<Text name="source" value="$source"/>', ANSWERS, PAIRWISE, '<Text name="prompt" value="$question"/>')
-    assert found.prompt_field == "question"
+    parsed = layout('<Text name="source" value="$source"/>', ANSWERS, PAIRWISE, '<Text name="prompt" value="$question"/>')
+    assert parsed.prompt_field == "question"
 
 
 def test_two_tags_on_one_field_are_one_candidate() -> None:
@@ -188,11 +188,11 @@ def test_two_tags_on_one_field_are_one_candidate() -> None:
 
 
 def test_fixed_texts_answers_shown_twice_and_control_tags_are_no_prompt() -> None:
-    found = layout(
+    parsed = layout(
         '<Header value="Which costs $5 more?"/>', '<Text name="again" value="$answer1"/>',
         '<Choices name="c" toName="q" value="$choices"/>', '<Text name="q" value="$question"/>', ANSWERS, PAIRWISE,
     )  # fmt: skip
-    assert found.prompt_field == "question"
+    assert parsed.prompt_field == "question"
 
 
 # What is refused

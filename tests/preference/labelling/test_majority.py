@@ -47,8 +47,8 @@ def test_ties_turn_no_majority_and_written_answers_are_no_votes() -> None:
 
 def test_the_same_answers_on_the_other_sides_are_the_same_comparison() -> None:
     swapped = replace(voted("left"), chosen_side="right", task_id=8)
-    (found,) = majority([voted("left", task_id=7), swapped, voted("right", task_id=7)])
-    assert (found.chosen, found.chosen_side, found.task_id) == ("Left.", None, None)
+    (merged,) = majority([voted("left", task_id=7), swapped, voted("right", task_id=7)])
+    assert (merged.chosen, merged.chosen_side, merged.task_id) == ("Left.", None, None)
 
 
 def test_other_prompts_and_other_answers_are_other_comparisons_in_their_first_order() -> None:
@@ -66,12 +66,12 @@ def test_a_majority_keeps_what_its_votes_share_and_the_mean_of_their_margins() -
     assert majority(votes) == [voted("left", **shared, margin=0.5, judged_at="2026-01-02")]
 
 
-def test_a_majority_is_ground_truth_only_where_every_vote_of_it_is() -> None:
+def test_a_majority_is_ground_truth_only_if_every_vote_of_it_is() -> None:
     votes = [voted("left", is_ground_truth=True), voted("left"), voted("right", is_ground_truth=True)]
     assert majority(votes) == [voted("left")]
 
 
-def test_a_majority_is_blind_only_where_every_vote_of_it_is() -> None:
+def test_a_majority_is_blind_only_if_every_vote_of_it_is() -> None:
     assert majority([voted("left", is_blind=True), voted("left", is_blind=True)]) == [voted("left", is_blind=True)]
     assert majority([voted("left", is_blind=True), voted("left")]) == [voted("left")]
 
@@ -92,5 +92,5 @@ def test_five_hundred_votes_on_one_prompt_stay_on_one_side_and_are_one_compariso
     pairs = [pair for judged in (many, *others) for pair in pairs_of_task(judged, LAYOUT, dropped=Counter())]
     assert len(pairs) == 520
     assert sorted(sum(p.prompt == "Why?" for p in part) for part in split_holdout(pairs, 0.5)) == [0, 500]
-    found = majority(pairs)
-    assert len(found) == 21 and found[0].chosen == "Left." and found[0].weight == 1
+    merged = majority(pairs)
+    assert len(merged) == 21 and merged[0].chosen == "Left." and merged[0].weight == 1

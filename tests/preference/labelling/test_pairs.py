@@ -43,17 +43,17 @@ def test_the_chosen_side_is_the_chosen_answer() -> None:
     assert not dropped
 
 
-def test_a_vote_on_a_suggestion_names_the_version_even_where_it_was_flipped() -> None:
+def test_a_vote_against_a_suggestion_names_its_version_too() -> None:
     predictions = [{"id": 31, "model_version": "v1-20260101-000000"}, {"id": 32, "model_version": "v2-20260102-000000"}]
     flipped = vote("right", parent_prediction=32)
     flipped["result"][0].update(to_name="answer1", origin="prediction", score=0.9)
-    (found,) = pairs_of_task(task(flipped, predictions=predictions), LAYOUT, dropped=Counter())
-    assert (found.chosen, found.suggested_version) == ("Right.", "v2-20260102-000000")
+    (pair,) = pairs_of_task(task(flipped, predictions=predictions), LAYOUT, dropped=Counter())
+    assert (pair.chosen, pair.suggested_version) == ("Right.", "v2-20260102-000000")
 
 
-def test_a_vote_whose_suggestion_is_gone_names_no_version() -> None:
-    (found,) = pairs_of_task(task(vote("left", parent_prediction=99), predictions=None), LAYOUT, dropped=Counter())
-    assert found.suggested_version is None
+def test_a_vote_whose_suggestion_was_deleted_names_no_version() -> None:
+    (pair,) = pairs_of_task(task(vote("left", parent_prediction=99), predictions=None), LAYOUT, dropped=Counter())
+    assert pair.suggested_version is None
 
 
 def test_what_a_vote_says_of_itself_is_kept() -> None:
@@ -63,8 +63,8 @@ def test_what_a_vote_says_of_itself_is_kept() -> None:
         lead_time=4, created_at="2026-11-21T12:02:04.939797Z",
     )  # fmt: skip
     predictions = [{"id": 31, "model_version": "v1", "result": []}, {"id": 32, "model_version": "v2", "result": suggestion}]
-    found = pairs_of_task(task(annotation, predictions=predictions), FULL, dropped=Counter())
-    assert found == [
+    pairs = pairs_of_task(task(annotation, predictions=predictions), FULL, dropped=Counter())
+    assert pairs == [
         PreferencePair(
             "Why?", "Right.", "Left.", margin=2 / 3, task_id=7, annotation_id=3, annotator_id=8, chosen_side="right",
             suggested_version="v2", suggested_side="left", is_ground_truth=True, lead_seconds=4.0,
@@ -81,23 +81,23 @@ def test_a_vote_after_a_prediction_that_shows_nothing_is_blind() -> None:
         ([{"from_name": "of another config"}], False),
     ):
         predictions = [{"id": 32, "model_version": "v2", "result": result, "score": 0.7}]
-        (found,) = pairs_of_task(task(vote("right", parent_prediction=32), predictions=predictions), LAYOUT, dropped=Counter())
-        known = (found.is_blind, found.suggested_version, found.suggested_confidence)
-        assert known == (is_blind, "v2", 0.7 if found.suggested_side else None)
+        (pair,) = pairs_of_task(task(vote("right", parent_prediction=32), predictions=predictions), LAYOUT, dropped=Counter())
+        known = (pair.is_blind, pair.suggested_version, pair.suggested_confidence)
+        assert known == (is_blind, "v2", 0.7 if pair.suggested_side else None)
     (unseen,) = pairs_of_task(task(vote("right")), LAYOUT, dropped=Counter())
     assert (unseen.is_blind, unseen.suggested_version) == (False, None)
 
 
 def test_a_time_that_the_sdk_has_parsed_is_text_again() -> None:
     annotation = vote("left", created_at=datetime(2026, 11, 21, 12, tzinfo=UTC))
-    (found,) = pairs_of_task(task(annotation), LAYOUT, dropped=Counter())
-    assert found.judged_at == "2026-11-21T12:00:00+00:00"
+    (pair,) = pairs_of_task(task(annotation), LAYOUT, dropped=Counter())
+    assert pair.judged_at == "2026-11-21T12:00:00+00:00"
 
 
 def test_a_vote_without_a_suggestion_is_not_taken_for_one_on_a_prediction_without_an_id() -> None:
     prediction = {"model_version": "v1", "result": vote("left")["result"]}
-    (found,) = pairs_of_task(task(vote("left"), predictions=[prediction]), LAYOUT, dropped=Counter())
-    assert (found.suggested_version, found.suggested_side) == (None, None)
+    (pair,) = pairs_of_task(task(vote("left"), predictions=[prediction]), LAYOUT, dropped=Counter())
+    assert (pair.suggested_version, pair.suggested_side) == (None, None)
 
 
 def test_a_draft_is_no_judgement() -> None:
@@ -109,8 +109,8 @@ def test_a_draft_is_no_judgement() -> None:
 
 def test_contradicting_annotators_give_a_pair_each_oldest_first() -> None:
     votes = [vote("left", id=3, completed_by=8), vote("right", id=2, completed_by=6), vote("left", id=1, completed_by=5)]
-    found = pairs_of_task(task(*votes), LAYOUT, dropped=Counter())
-    assert [(p.chosen, p.rejected, p.annotator_id) for p in found] == [
+    pairs = pairs_of_task(task(*votes), LAYOUT, dropped=Counter())
+    assert [(p.chosen, p.rejected, p.annotator_id) for p in pairs] == [
         ("Left.", "Right.", 5),
         ("Right.", "Left.", 6),
         ("Left.", "Right.", 8),
@@ -118,8 +118,8 @@ def test_contradicting_annotators_give_a_pair_each_oldest_first() -> None:
 
 
 def test_an_annotator_who_judged_twice_has_two_votes() -> None:
-    found = pairs_of_task(task(vote("left", id=1), vote("right", id=2)), LAYOUT, dropped=Counter())
-    assert [(p.chosen, p.annotator_id) for p in found] == [("Left.", 5), ("Right.", 5)]
+    pairs = pairs_of_task(task(vote("left", id=1), vote("right", id=2)), LAYOUT, dropped=Counter())
+    assert [(p.chosen, p.annotator_id) for p in pairs] == [("Left.", 5), ("Right.", 5)]
 
 
 # Ties
@@ -129,9 +129,9 @@ def test_an_annotator_who_judged_twice_has_two_votes() -> None:
 @pytest.mark.parametrize("side", [None, "left", "right"])
 def test_a_tie_is_half_a_vote_each_way_whatever_side_is_lit(region: dict[str, Any], kind: Any, side: str | None) -> None:
     dropped: Counter[str] = Counter()
-    found = pairs_of_task(task(vote_with(region, THREE_STARS, side=side)), FULL, dropped=dropped)
+    pairs = pairs_of_task(task(vote_with(region, THREE_STARS, side=side)), FULL, dropped=dropped)
     half = PreferencePair("Why?", "Left.", "Right.", kind, 0.5, task_id=7, annotation_id=1, annotator_id=5, chosen_side="left")
-    assert found == [half, replace(half, chosen="Right.", rejected="Left.", chosen_side="right")]
+    assert pairs == [half, replace(half, chosen="Right.", rejected="Left.", chosen_side="right")]
     assert not dropped
 
 
@@ -153,17 +153,17 @@ def test_all_ties_have_no_majority() -> None:
 
 @pytest.mark.parametrize(("side", "beaten"), [("left", "Left."), ("right", "Right.")])
 def test_a_written_answer_beats_the_chosen_one_beside_the_vote(side: str, beaten: str) -> None:
-    found = pairs_of_task(task(vote_with(WRITTEN, THREE_STARS, side=side)), FULL, dropped=Counter())
-    assert [p.kind for p in found] == ["vote", "written"]
-    assert found[1] == PreferencePair("Why?", "Better.", beaten, "written", task_id=7, annotation_id=1, annotator_id=5)
+    pairs = pairs_of_task(task(vote_with(WRITTEN, THREE_STARS, side=side)), FULL, dropped=Counter())
+    assert [p.kind for p in pairs] == ["vote", "written"]
+    assert pairs[1] == PreferencePair("Why?", "Better.", beaten, "written", task_id=7, annotation_id=1, annotator_id=5)
 
 
 @pytest.mark.parametrize("regions", [(), (TIE,), (BOTH_BAD,)])
 def test_a_written_answer_without_a_winner_beats_both_with_half_a_vote_each(regions: tuple[dict[str, Any], ...]) -> None:
     dropped: Counter[str] = Counter()
-    found = pairs_of_task(task(vote_with(WRITTEN, *regions)), FULL, dropped=dropped, ties="drop")
+    pairs = pairs_of_task(task(vote_with(WRITTEN, *regions)), FULL, dropped=dropped, ties="drop")
     written = PreferencePair("Why?", "Better.", "Left.", "written", 0.5, task_id=7, annotation_id=1, annotator_id=5)
-    assert found == [written, replace(written, rejected="Right.")]
+    assert pairs == [written, replace(written, rejected="Right.")]
     assert sum(dropped.values()) == len(regions)
 
 
@@ -178,8 +178,8 @@ def test_a_written_answer_that_was_shown_is_counted_and_the_vote_stays(text: str
 def test_an_answer_written_beside_two_identical_ones_beats_them_once() -> None:
     dropped: Counter[str] = Counter()
     same = {**DATA, "answer1": "Same.", "answer2": "Same. "}
-    found = pairs_of_task(task(vote_with(WRITTEN, TIE), data=same), FULL, dropped=dropped)
-    assert [(p.kind, p.weight, p.chosen) for p in found] == [("written", 1.0, "Better.")]
+    pairs = pairs_of_task(task(vote_with(WRITTEN, TIE), data=same), FULL, dropped=dropped)
+    assert [(p.kind, p.weight, p.chosen) for p in pairs] == [("written", 1.0, "Better.")]
     assert dropped == {"identical answers": 1}
 
 
@@ -189,9 +189,11 @@ def test_an_answer_written_beside_two_identical_ones_beats_them_once() -> None:
 def test_seven_recorded_judgements_give_their_pairs() -> None:
     layout = LabelingLayout.from_label_config(JUDGED["label_config"])
     dropped: Counter[str] = Counter()
-    found = {name: pairs_of_task(recorded, layout, dropped=dropped) for name, recorded in JUDGED["tasks"].items()}
-    shown = {name: [(p.kind, p.weight, p.chosen_side, p.suggested_side) for p in pairs] for name, pairs in found.items()}
-    assert shown == {
+    pairs_by_name = {name: pairs_of_task(recorded, layout, dropped=dropped) for name, recorded in JUDGED["tasks"].items()}
+    summaries = {
+        name: [(p.kind, p.weight, p.chosen_side, p.suggested_side) for p in pairs] for name, pairs in pairs_by_name.items()
+    }
+    assert summaries == {
         "left": [("vote", 1, "left", "left")],
         "right": [("vote", 1, "right", "left")],
         "tie": [("tie", 0.5, "left", "left"), ("tie", 0.5, "right", "left")],
@@ -201,13 +203,13 @@ def test_seven_recorded_judgements_give_their_pairs() -> None:
         "skipped": [],
     }
     assert dropped == {"skipped": 1}
-    pairs = [pair for pairs in found.values() for pair in pairs]
+    pairs = [pair for pairs in pairs_by_name.values() for pair in pairs]
     assert {(p.suggested_version, p.annotator_id) for p in pairs} == {("v1-20260101-000000", 1)}
-    assert [p.is_ground_truth for p in found["right"]] == [True]
+    assert [p.is_ground_truth for p in pairs_by_name["right"]] == [True]
     assert all(p.judged_at and p.judged_at.startswith("2026-") and p.lead_seconds and p.lead_seconds > 0 for p in pairs)
 
 
-# What is left out
+# What becomes no pair
 
 
 @pytest.mark.parametrize(
@@ -264,7 +266,7 @@ def test_a_tie_from_before_the_verdict_was_taken_off_the_page_is_counted_apart()
     assert dropped == {"judged by another control": 1}
 
 
-def test_who_wants_new_answers_has_not_judged_but_may_have_written_one() -> None:
+def test_a_wish_for_new_answers_is_no_judgement_but_may_hold_a_written_answer() -> None:
     wants = {**TIE, "value": {"choices": ["new_answers"]}}
     dropped: Counter[str] = Counter()
     assert pairs_of_task(task(vote_with(wants)), FULL, dropped=dropped) == []
@@ -293,10 +295,10 @@ def test_ground_truth_replaces_the_other_votes_of_its_task_alone_if_preferred() 
 def test_half_an_emoji_can_be_written_to_disk(tmp_path: Path) -> None:
     halves = {key: f"{text}\ud83d" for key, text in DATA.items()}
     written = tag_result("better_answer", "textarea", {"text": ["Better\udc00"]})
-    found = pairs_of_task(task(vote_with(written, side="left"), data=halves), FULL, dropped=Counter())
-    write_pairs(found, tmp_path / "pairs.jsonl")
-    assert read_pairs(tmp_path / "pairs.jsonl") == found
-    assert {text[-1] for p in found for text in (p.prompt, p.chosen, p.rejected)} == {"\N{REPLACEMENT CHARACTER}"}
+    pairs = pairs_of_task(task(vote_with(written, side="left"), data=halves), FULL, dropped=Counter())
+    write_pairs(pairs, tmp_path / "pairs.jsonl")
+    assert read_pairs(tmp_path / "pairs.jsonl") == pairs
+    assert {text[-1] for p in pairs for text in (p.prompt, p.chosen, p.rejected)} == {"\N{REPLACEMENT CHARACTER}"}
 
 
 # On disk

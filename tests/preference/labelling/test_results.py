@@ -44,16 +44,16 @@ def test_equal_rewards_suggest_the_left_side() -> None:
     assert Pairwise.suggestion(PLAIN, [0.5, 0.5])[0]["value"] == {"selected": "left"}
 
 
-def test_both_rewards_are_shown_rounded_where_the_config_has_tags_for_them() -> None:
+def test_both_rewards_are_shown_rounded_if_the_config_has_tags_for_them() -> None:
     assert Pairwise.suggestion(REWARDED, [1.23456, -0.98765])[1:] == [
         {"from_name": "reward1", "to_name": "first", "type": "number", "value": {"number": 1.235}},
         {"from_name": "reward2", "to_name": "second", "type": "number", "value": {"number": -0.988}},
     ]
 
 
-def test_rewards_that_are_not_to_be_shown_are_left_out() -> None:
-    shown = Pairwise.suggestion(REWARDED, [1.0, 2.0], show_rewards=False)
-    assert [region["value"] for region in shown] == [{"selected": "right"}]
+def test_without_show_rewards_no_reward_is_in_the_result() -> None:
+    regions = Pairwise.suggestion(REWARDED, [1.0, 2.0], show_rewards=False)
+    assert [region["value"] for region in regions] == [{"selected": "right"}]
 
 
 def test_a_config_with_one_reward_tag_shows_that_reward_alone() -> None:
@@ -68,7 +68,7 @@ def test_a_choice_is_read_whatever_its_to_name(to_name: str, side: str) -> None:
     assert Pairwise.choice(PLAIN, [region(side, to_name=to_name)]) == side
 
 
-def test_a_choice_is_found_behind_regions_of_other_controls() -> None:
+def test_a_choice_is_read_behind_regions_of_other_controls() -> None:
     number = {"from_name": "reward1", "to_name": "answer1", "type": "number", "value": {"number": 1}}
     assert Pairwise.choice(PLAIN, [number, region("left", from_name="tone"), region("right")]) == "right"
 
@@ -94,18 +94,18 @@ def test_a_result_that_names_no_side_is_no_choice(result: list[dict[str, Any]]) 
 
 @pytest.mark.parametrize(("rewards", "side"), [((1.0, 2.0), "right"), ((-1.0, -2.0), "left")])
 def test_every_control_shows_as_much_as_is_set_and_reads_it_back(rewards: tuple[float, float], side: str) -> None:
-    found = {suggest: Pairwise.suggestion(REWARDED, rewards, suggest=suggest) for suggest in get_args(Suggest)}
+    results = {suggest: Pairwise.suggestion(REWARDED, rewards, suggest=suggest) for suggest in get_args(Suggest)}
 
-    assert [len(found[suggest]) for suggest in ("choice", "scores", "none")] == [3, 2, 0]
-    assert found["choice"][1:] == found["scores"] and Pairwise.choice(REWARDED, found["scores"]) is None
-    assert [Pairwise.suggested(REWARDED, found[suggest]) for suggest in ("choice", "scores", "none")] == [side, side, None]
+    assert [len(results[suggest]) for suggest in ("choice", "scores", "none")] == [3, 2, 0]
+    assert results["choice"][1:] == results["scores"] and Pairwise.choice(REWARDED, results["scores"]) is None
+    assert [Pairwise.suggested(REWARDED, results[suggest]) for suggest in ("choice", "scores", "none")] == [side, side, None]
 
 
-@pytest.mark.parametrize("shown", [(1.0, 1.0), (None, 1.0), ("2", 1.0)])
-def test_rewards_that_are_alike_or_no_numbers_speak_for_no_side(shown: tuple[Any, Any]) -> None:
+@pytest.mark.parametrize("rewards", [(1.0, 1.0), (None, 1.0), ("2", 1.0)])
+def test_rewards_that_are_alike_or_no_numbers_speak_for_no_side(rewards: tuple[Any, Any]) -> None:
     result = [
         {"from_name": name, "type": "number", "value": {"number": number}}
-        for name, number in zip(("reward1", "reward2"), shown, strict=True)
+        for name, number in zip(("reward1", "reward2"), rewards, strict=True)
     ]
 
     assert Pairwise.suggested(REWARDED, result) is None
@@ -158,7 +158,7 @@ def test_a_verdict_that_is_neither_leaves_the_side() -> None:
     assert Pairwise.judgement(FULL, result).outcome == "left"
 
 
-def test_a_verdict_counts_only_where_the_config_has_one_and_then_in_the_words_of_an_earlier_config_too() -> None:
+def test_a_verdict_counts_only_if_the_config_has_one_even_in_words_of_an_earlier_config() -> None:
     result = [region("left"), tag_result("verdict", "choices", {"choices": ["About the same"]})]
     assert Pairwise.judgement(PLAIN, result).outcome == "left"
     assert Pairwise.judgement(FULL, result).outcome == "tie"
@@ -247,6 +247,6 @@ def test_no_malformed_region_raises_or_counts() -> None:
     for layout in (PLAIN, FULL, IN_WORDS):
         for malformed in regions:
             if (str(malformed["from_name"]), malformed["type"], str(malformed["value"])) not in proper:
-                found = Pairwise.judgement(layout, [malformed])
-                assert replace(found, is_of_another_config=False) == ParsedResult(), malformed
+                judgement = Pairwise.judgement(layout, [malformed])
+                assert replace(judgement, is_of_another_config=False) == ParsedResult(), malformed
         assert Pairwise.judgement(layout, [*regions, region("right")]).outcome == "right"

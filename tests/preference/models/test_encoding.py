@@ -134,7 +134,7 @@ def test_a_tokenizer_that_opens_every_text_adds_nothing_to_its_chat_template(tin
     assert text_of(opening, encoded.input_ids) == expected
 
 
-# What the model is told before
+# The system prompt
 
 SYSTEM = "You are a poet. Be brief."
 NO_SYSTEM_ROLE = (  # as Gemma's

@@ -47,8 +47,8 @@ def test_features_are_the_same_and_the_memory_is_not_overrun_again(
     extractor = FeatureExtractor(recipe, model_dir=tmp_path / "little", device=CPU)
 
     with memory_for(num_tokens) as given:
-        found = extractor.features(PROMPTS, ANSWERS)
-        torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+        features = extractor.features(PROMPTS, ANSWERS)
+        torch.testing.assert_close(features, expected, atol=1e-4, rtol=1e-4)
         num_refused = sum(count > num_tokens for count in given)
         extractor.features(PROMPTS, [f"{answer}!" for answer in ANSWERS])
 

@@ -230,7 +230,7 @@ def test_transformers_bars_and_advice_can_be_silenced(
         transformers_logging.set_verbosity_warning()
         transformers_logging.enable_progress_bar()
         load_weights(AutoModel, str(tiny_base), num_hidden_layers=2)
-        assert "LOAD REPORT" in caplog.text  # on the layers that were left out
+        assert "LOAD REPORT" in caplog.text  # on the layers that were not loaded
         assert "Loading weights" in capfd.readouterr().err
         caplog.clear()
         quiet_transformers()
@@ -252,6 +252,6 @@ def test_models_that_are_loaded_at_once_are_whole_and_so_are_those_after_them(ti
         return {(weight.device.type, weight.dtype) for weight in network.parameters()}
 
     with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(load, range(40)))
-    assert found == [{("cpu", torch.float32)}, {("cpu", torch.bfloat16)}] * 20
+        loaded = list(pool.map(load, range(40)))
+    assert loaded == [{("cpu", torch.float32)}, {("cpu", torch.bfloat16)}] * 20
     assert load(0) == {("cpu", torch.float32)}

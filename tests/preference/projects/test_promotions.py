@@ -42,16 +42,16 @@ def test_the_pointer_names_what_was_promoted_last_older_versions_too(folder: Pro
     assert not list(folder.path.glob(".champion*"))
 
 
-def test_the_pointer_is_never_seen_missing_or_empty_while_it_moves(folder: ProjectFolder, trained: Path) -> None:
+def test_readers_never_meet_a_missing_or_empty_pointer_while_it_moves(folder: ProjectFolder, trained: Path) -> None:
     versions = [Versions(folder).publish(trained, CARD) for _ in range(2)]
     Versions(folder).promote(versions[0])
     done = threading.Event()
 
     def read() -> set[str | None]:
-        found = {Versions(folder).champion()}
+        champions = {Versions(folder).champion()}
         while not done.is_set():
-            found.add(Versions(folder).champion())
-        return found
+            champions.add(Versions(folder).champion())
+        return champions
 
     with ThreadPoolExecutor(1) as pool:
         reading = pool.submit(read)
@@ -72,7 +72,7 @@ def test_an_unknown_version_is_not_promoted_and_the_known_ones_are_named(folder:
     assert Versions(folder).champion() == first
 
 
-def test_a_pointer_to_a_version_that_is_gone_is_reported_as_it_stands(folder: ProjectFolder, trained: Path) -> None:
+def test_a_pointer_to_a_deleted_version_is_reported_as_it_stands(folder: ProjectFolder, trained: Path) -> None:
     version = Versions(folder).publish(trained, CARD)
     Versions(folder).promote(version)
     shutil.rmtree(Versions(folder).path(version))
@@ -111,7 +111,7 @@ def test_promoting_the_champion_again_is_no_news(folder: ProjectFolder, trained:
     assert Versions(folder).champion() == version
 
 
-def test_the_log_of_a_version_does_not_come_along_with_a_copy_of_it(folder: ProjectFolder, trained: Path) -> None:
+def test_a_copy_of_a_version_begins_with_an_empty_log(folder: ProjectFolder, trained: Path) -> None:
     first = Versions(folder).publish(trained, CARD)
     Versions(folder).promote(first)
 
@@ -179,7 +179,7 @@ def test_a_broken_champion_can_be_rolled_back(folder: ProjectFolder, trained: Pa
     assert Versions(folder).rollback() == first
 
 
-def test_a_rollback_to_a_version_that_is_gone_is_refused(folder: ProjectFolder, trained: Path) -> None:
+def test_a_rollback_to_a_deleted_version_is_refused(folder: ProjectFolder, trained: Path) -> None:
     first, second = Versions(folder).publish(trained, CARD), Versions(folder).publish(trained, CARD)
     Versions(folder).promote(first)
     Versions(folder).promote(second)

@@ -32,20 +32,20 @@ def refuse(project: LabelStudioProject, folder: ProjectFolder) -> Round:
     raise AssertionError("no round was due")
 
 
-def test_before_a_trainer_told_anything_nothing_is_known(folder: ProjectFolder) -> None:
+def test_before_a_trainer_wrote_anything_nothing_is_known(folder: ProjectFolder) -> None:
     status = status_of(folder)
     assert (status.num_new_judgements, status.last_round.outcome, status.name) == (None, "", "Project 3")
 
 
-def test_a_round_tells_how_it_ended(folder: ProjectFolder) -> None:
+def test_a_round_writes_how_it_ended(folder: ProjectFolder) -> None:
     began = time.time()
 
     run_here(folder, lambda: Round("promoted", "accuracy 0.700", "v1-20261121-062026"))
 
-    told = read_json(folder.path / "last_round.json")
-    assert began - 1 <= told.pop("at") <= time.time() + 1
-    assert 0 <= told.pop("seconds") < 60
-    assert told == {"outcome": "promoted", "reason": "accuracy 0.700", "version": "v1-20261121-062026"}
+    written = read_json(folder.path / "last_round.json")
+    assert began - 1 <= written.pop("at") <= time.time() + 1
+    assert 0 <= written.pop("seconds") < 60
+    assert written == {"outcome": "promoted", "reason": "accuracy 0.700", "version": "v1-20261121-062026"}
 
 
 def test_a_round_that_never_ran_leaves_what_is_known_of_the_last_one(folder: ProjectFolder) -> None:
@@ -58,17 +58,17 @@ def test_a_round_that_never_ran_leaves_what_is_known_of_the_last_one(folder: Pro
     assert status_of(folder).last_round.outcome == "skipped"
 
 
-def test_a_round_whose_process_was_killed_is_told_by_the_daemon(folder: ProjectFolder, settings_for: SettingsFactory) -> None:
+def test_the_daemon_writes_how_a_killed_round_ended(folder: ProjectFolder, settings_for: SettingsFactory) -> None:
     rounds = RoundProcesses([sys.executable, "-c", f"import os; os.kill(os.getpid(), {signal.SIGKILL})"])
 
     rounds(LabelStudioProject(settings_for().studio, 3), folder)
 
-    told = status_of(folder).last_round
-    assert (told.outcome, told.version) == ("failed", None)
-    assert told.reason == "the round's process was killed (signal 9, SIGKILL: out of memory?)"
+    last = status_of(folder).last_round
+    assert (last.outcome, last.version) == ("failed", None)
+    assert last.reason == "the round's process was killed (signal 9, SIGKILL: out of memory?)"
 
 
-def test_where_it_cannot_be_told_the_round_ends_as_it_did(folder: ProjectFolder, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_round_ends_as_it_did_even_if_that_cannot_be_written(folder: ProjectFolder, caplog: pytest.LogCaptureFixture) -> None:
     (folder.path / "last_round.json").mkdir()  # root may write into a read-only folder
 
     assert run_here(folder, lambda: Round("skipped", "few")) == Round("skipped", "few")
@@ -79,18 +79,18 @@ def test_where_it_cannot_be_told_the_round_ends_as_it_did(folder: ProjectFolder,
     assert sorted(path.name for path in folder.path.iterdir() if path.name.startswith(".last")) == []
 
 
-def test_the_daemon_tells_how_many_judgements_wait(folder: ProjectFolder, settings_for: SettingsFactory) -> None:
+def test_the_daemon_writes_how_many_judgements_wait(folder: ProjectFolder, settings_for: SettingsFactory) -> None:
     project = CountedProject(3)
     watch = DueRounds(settings_for(min_new_pairs=10), refuse, open_project=lambda settings, project_id: project)
-    told = []
+    counts = []
     for project.num_annotations in (0, 4, 4, 7):
         watch.look()
-        told.append(status_of(folder).num_new_judgements)
+        counts.append(status_of(folder).num_new_judgements)
 
-    assert told == [0, 4, 4, 7]
+    assert counts == [0, 4, 4, 7]
 
 
-def test_the_daemon_tells_the_project_s_title_and_counts_and_when_they_change(
+def test_the_daemon_writes_the_projects_title_and_counts_whenever_they_change(
     folder: ProjectFolder, settings_for: SettingsFactory
 ) -> None:
     with StudioDouble() as studio:
@@ -135,7 +135,7 @@ def test_a_folder_that_fails_keeps_no_project_from_its_round(folder: ProjectFold
     assert rounds == [3]
 
 
-def test_the_next_round_is_told_for_all_projects(folder: ProjectFolder, settings_for: SettingsFactory) -> None:
+def test_the_next_round_is_written_for_all_projects(folder: ProjectFolder, settings_for: SettingsFactory) -> None:
     model_dir = settings_for().model_dir
     mark_alive(model_dir)
     assert read_trainer_status(model_dir).next_round_at is None

@@ -124,12 +124,12 @@ except RegistryError as error:
     print(error)
 """
     command = [sys.executable, "-c", program, str(folder.path.parent.parent), str(trained)]
-    found = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=200)
+    finished = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=200)
 
     versions = Versions(folder).path(first).parent
-    assert found.stdout.startswith(f"A new version cannot be written to {versions} ("), found.stderr
-    assert "File too large" in found.stdout
-    assert found.stdout.endswith("; free some space, or fix what that names. The champion stays.\n")
+    assert finished.stdout.startswith(f"A new version cannot be written to {versions} ("), finished.stderr
+    assert "File too large" in finished.stdout
+    assert finished.stdout.endswith("; free some space, or fix what that names. The champion stays.\n")
     assert [path.name for path in versions.iterdir()] == [first]
     assert Versions(folder).champion() == first
 
@@ -250,7 +250,7 @@ def test_the_backends_host_is_remembered(folder: ProjectFolder) -> None:
     assert folder.read_host() == "10.0.0.7:9091"
 
 
-def test_known_projects_come_by_number_and_other_folders_are_passed_over(tmp_path: Path) -> None:
+def test_known_projects_are_listed_by_number_and_other_folders_are_passed_over(tmp_path: Path) -> None:
     assert list(known_projects(tmp_path)) == []
     for project_id in (10, 9, 2):
         ProjectFolder(tmp_path, project_id).create()

@@ -60,7 +60,7 @@ def test_versions_that_were_kept_back_have_another_mark_and_those_without_a_figu
 
 
 def test_better_is_higher_and_later_is_further_right() -> None:
-    chart = assert_drawn(versions_chart([row(10, 0.8), row(9, 0.6)], None))  # as they are listed where both are of one second
+    chart = assert_drawn(versions_chart([row(10, 0.8), row(9, 0.6)], None))  # as they are listed if both are of one second
     worse, better = discs(chart, "model dot")
 
     assert worse.attributes["cy"] > better.attributes["cy"]

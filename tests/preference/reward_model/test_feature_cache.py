@@ -149,9 +149,9 @@ def test_threads_of_two_extractors_on_one_cache_agree(make: Make) -> None:
             for extractor in (one, other)
         ]
     rows = [call.result() for call in calls]
-    for n, found in enumerate(rows):
-        assert torch.equal(found[:5], alone)
-        assert_close(found[5], rows[n // 8 * 8][5], within=FEATURES)
+    for n, row in enumerate(rows):
+        assert torch.equal(row[:5], alone)
+        assert_close(row[5], rows[n // 8 * 8][5], within=FEATURES)
 
 
 # Marks of use
@@ -208,7 +208,7 @@ def test_above_the_bound_the_longest_unused_go_first_whatever_their_recipe_until
     assert prune_features(tmp_path, most_bytes=399) == 0
 
 
-def test_what_was_read_stays_longer_than_what_was_not(tmp_path: Path) -> None:
+def test_features_that_were_read_stay_longer_than_others(tmp_path: Path) -> None:
     paths = {n: kept(tmp_path, str(n), days_unused=20 - n) for n in range(5)}
     assert read(tmp_path, "0")
     assert prune_features(tmp_path, most_bytes=100) == 3
@@ -252,13 +252,15 @@ def test_nothing_but_features_is_ever_deleted(tmp_path: Path) -> None:
 
 
 def test_a_file_that_another_process_deletes_meanwhile_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    gone, oldest, newer = (kept(tmp_path, name, days_unused=days) for name, days in (("gone", 9), ("oldest", 8), ("newer", 7)))
-    (tmp_path / "features" / "vanished.f32").symlink_to(tmp_path / "nowhere")  # there when listed, gone when asked for its size
+    deleted, oldest, newer = (kept(tmp_path, name, days_unused=days) for name, days in (("gone", 9), ("oldest", 8), ("newer", 7)))
+    (tmp_path / "features" / "vanished.f32").symlink_to(
+        tmp_path / "nowhere"
+    )  # there when listed, deleted when asked for its size
     unlink = Path.unlink
 
     def unlink_after_another(path: Path, missing_ok: bool = False) -> None:
-        if gone.exists():
-            unlink(gone)
+        if deleted.exists():
+            unlink(deleted)
         unlink(path, missing_ok)
 
     monkeypatch.setattr(Path, "unlink", unlink_after_another)
@@ -287,7 +289,7 @@ def test_several_processes_may_prune_and_read_at_once(tmp_path: Path) -> None:
     paths = [kept(tmp_path, str(n), days_unused=0.9 + n / 1000) for n in range(60)]
     with ThreadPoolExecutor(4) as pool:
         pruned = [pool.submit(prune_features, tmp_path, most_bytes=1000) for _ in range(4)]
-        found = [pool.submit(read, tmp_path, str(n)) for n in range(60)]
+        reads = [pool.submit(read, tmp_path, str(n)) for n in range(60)]
     assert sum(call.result() for call in pruned) == 38
-    assert all(call.result() for call in found[:22])
+    assert all(call.result() for call in reads[:22])
     assert [path.exists() for path in paths] == [True] * 22 + [False] * 38  # 22 x 40 <= 900

@@ -105,9 +105,9 @@ def test_features_are_the_layers_means_over_the_answer_times_its_log_length_then
     make: Make, layers: tuple[int, ...]
 ) -> None:
     extractor = make(layers=layers)
-    found = extractor.features(PROMPTS, ANSWERS)
+    features = extractor.features(PROMPTS, ANSWERS)
     assert extractor.size == len(layers) * 32 + 1 + NUM_STYLE
-    assert_close(found, read_whole(extractor, PROMPTS, ANSWERS), within=FEATURES)
+    assert_close(features, read_whole(extractor, PROMPTS, ANSWERS), within=FEATURES)
 
 
 def test_the_last_layer_of_a_base_is_read_as_the_layer_left_it_not_as_the_language_head_wants_it(
@@ -198,7 +198,7 @@ def test_answers_that_were_cut_are_counted_once_when_they_are_computed(make: Mak
 
 @pytest.mark.parametrize("base", ["tiny_base", "tiny_chat_base"])
 @pytest.mark.parametrize("num_answers", [2, 3, 20])
-def test_answers_that_share_their_prompt_are_seen_as_if_alone(
+def test_answers_that_share_their_prompt_have_the_features_of_each_alone(
     make: Make, request: pytest.FixtureRequest, base: str, num_answers: int
 ) -> None:
     where = str(request.getfixturevalue(base))
@@ -213,7 +213,7 @@ def test_answers_that_share_their_prompt_are_seen_as_if_alone(
 
 
 @pytest.mark.parametrize("base", ["tiny_base", "tiny_chat_base"])
-def test_answers_of_several_prompts_in_any_order_are_seen_as_if_alone(
+def test_answers_of_several_prompts_in_any_order_have_the_features_of_each_alone(
     make: Make, request: pytest.FixtureRequest, base: str
 ) -> None:
     where = str(request.getfixturevalue(base))
@@ -381,6 +381,6 @@ def test_versions_that_share_a_recipe_share_one_extractor_even_when_many_ask_at_
 ) -> None:
     extractors = Extractors(tmp_path, CPU)
     with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(extractors, [dataclasses.replace(recipe) for _ in range(8)]))
-    assert len({id(extractor) for extractor in found}) == 1
-    assert extractors(dataclasses.replace(recipe, layers=(1,))) is not found[0]
+        loaded = list(pool.map(extractors, [dataclasses.replace(recipe) for _ in range(8)]))
+    assert len({id(extractor) for extractor in loaded}) == 1
+    assert extractors(dataclasses.replace(recipe, layers=(1,))) is not loaded[0]

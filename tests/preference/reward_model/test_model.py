@@ -108,8 +108,8 @@ def test_threads_get_the_scores_of_their_own_answers(make: Make, kind: str) -> N
     model = make(kind)
     alone = [float(model.score([p], [a])[0]) for p, a in zip(PROMPTS, ANSWERS, strict=True)]
     with ThreadPoolExecutor(6) as pool:
-        found = list(pool.map(lambda n: float(model.score([PROMPTS[n % 6]], [ANSWERS[n % 6]])[0]), range(30)))
-    assert_close(found, alone * 5, within=REWARDS)
+        scores = list(pool.map(lambda n: float(model.score([PROMPTS[n % 6]], [ANSWERS[n % 6]])[0]), range(30)))
+    assert_close(scores, alone * 5, within=REWARDS)
 
 
 def test_a_head_is_linear_and_gives_the_mean_answer_reward_0() -> None:
@@ -126,9 +126,9 @@ def test_a_frozen_reward_is_the_heads_of_the_answers_features(make: Make, extrac
 
 def test_a_sequence_reward_is_centred_then_scaled(make: Make) -> None:
     model = make("sequence")
-    said = model.score(PROMPTS, ANSWERS)
+    rewards = model.score(PROMPTS, ANSWERS)
     model.description = dataclasses.replace(model.description, center=0.25, scale=4.0)
-    assert_close(model.score(PROMPTS, ANSWERS), (said - 0.25) / 4, within=REWARDS)
+    assert_close(model.score(PROMPTS, ANSWERS), (rewards - 0.25) / 4, within=REWARDS)
 
 
 def test_a_sequence_is_read_at_its_end_token_and_padding_does_not_reach_it(tiny_base: Path) -> None:
@@ -257,7 +257,7 @@ def test_a_head_that_is_not_two_vectors_of_one_size_is_refused(
     assert f"The model {str(folder)!r} cannot be loaded (" in refusal(folder, extractors)
 
 
-def test_a_frozen_model_whose_base_is_gone_is_refused(saved: Saved, extractors: Extractors) -> None:
+def test_a_frozen_model_without_its_base_is_refused(saved: Saved, extractors: Extractors) -> None:
     folder = saved("frozen")
     description = folder / "reward_model.json"
     description.write_text(json.dumps({**json.loads(description.read_text()), "base": "/gone"}))

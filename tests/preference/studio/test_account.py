@@ -8,18 +8,18 @@ from tests.conftest import SettingsFactory
 from tests.support.studio_double import KEY, StudioDouble
 
 
-def test_everyone_is_told_version_and_time(studio: StudioDouble, settings_for: SettingsFactory) -> None:
+def test_version_and_time_need_no_key(studio: StudioDouble, settings_for: SettingsFactory) -> None:
     settings = settings_for(label_studio_url=studio.url)  # without a key
 
-    told = greet(settings.studio)
+    greeting = greet(settings.studio)
     studio.clock = lambda: time.time() + 1000
 
-    assert told.version == "1.23.2 Community"
-    assert told.clock_ahead_seconds is not None and abs(told.clock_ahead_seconds) < 60
+    assert greeting.version == "1.23.2 Community"
+    assert greeting.clock_ahead_seconds is not None and abs(greeting.clock_ahead_seconds) < 60
     assert 900 < (greet(settings.studio).clock_ahead_seconds or 0) < 1100
 
 
-def test_nothing_or_something_else_at_the_address_is_told_apart(studio: StudioDouble, settings_for: SettingsFactory) -> None:
+def test_nothing_at_the_address_and_something_else_are_two_errors(studio: StudioDouble, settings_for: SettingsFactory) -> None:
     other = settings_for(label_studio_url=f"{studio.url}/elsewhere")
     with pytest.raises(StudioUnreachable, match=r"what answers at \S+ is no Label Studio \(status 401\)"):
         greet(other.studio)
@@ -28,7 +28,7 @@ def test_nothing_or_something_else_at_the_address_is_told_apart(studio: StudioDo
         greet(other.studio)
 
 
-def test_the_kind_of_a_key_is_seen_by_its_form(studio: StudioDouble, settings_for: SettingsFactory) -> None:
+def test_the_form_of_a_key_decides_its_kind(studio: StudioDouble, settings_for: SettingsFactory) -> None:
     keys = ["", KEY, studio.personal_access_token()]
 
     assert [kind_of_key(settings_for(label_studio_api_key=key).studio) for key in keys] == [

@@ -115,8 +115,8 @@ def test_a_label_studio_that_hangs_is_not_waited_for_longer_than_the_timeout(
 
 
 def test_nothing_listening_is_unreachable_at_once_when_there_is_no_patience(settings_for: SettingsFactory) -> None:
-    with StudioDouble() as gone:
-        address = gone.url
+    with StudioDouble() as stopped:
+        address = stopped.url
     settings = settings_for(label_studio_url=address, label_studio_api_key=KEY)
     started = time.monotonic()
 
@@ -126,7 +126,7 @@ def test_nothing_listening_is_unreachable_at_once_when_there_is_no_patience(sett
     assert time.monotonic() - started < 2  # the SDK's own two retries would take three seconds
 
 
-def test_a_page_instead_of_json_is_told_in_one_short_line(studio: StudioDouble, settings_for: SettingsFactory) -> None:
+def test_a_page_instead_of_json_is_one_short_line(studio: StudioDouble, settings_for: SettingsFactory) -> None:
     settings = settings_for(label_studio_url=studio.url, label_studio_api_key=KEY)
     project_id = studio.add_project()
     studio.page = "\n\n<!doctype html>\n<html>\n<head>" + "x" * 1000
@@ -148,7 +148,7 @@ def test_a_wrong_key_is_refused_with_both_kinds_of_token_named(studio: StudioDou
     assert len(studio.requests) == 1  # a wrong key does not become right by asking again
 
 
-def test_a_missing_key_is_told_before_any_call(studio: StudioDouble, settings_for: SettingsFactory) -> None:
+def test_a_missing_key_is_reported_before_any_call(studio: StudioDouble, settings_for: SettingsFactory) -> None:
     with pytest.raises(StudioKeyError) as refused:
         LabelStudioProject(settings_for(label_studio_url=studio.url).studio, 1).read()
 
@@ -193,7 +193,9 @@ def test_a_token_exchange_behind_a_failing_proxy_is_unreachable(studio: StudioDo
     assert project.read()["id"] == project.id
 
 
-def test_what_is_gone_is_not_found(studio: StudioDouble, settings_for: SettingsFactory, project: LabelStudioProject) -> None:
+def test_a_missing_project_or_task_raises_studio_not_found(
+    studio: StudioDouble, settings_for: SettingsFactory, project: LabelStudioProject
+) -> None:
     settings = settings_for(label_studio_url=studio.url, label_studio_api_key=KEY)
 
     with pytest.raises(StudioNotFound) as no_project:
@@ -205,7 +207,7 @@ def test_what_is_gone_is_not_found(studio: StudioDouble, settings_for: SettingsF
     assert str(no_task.value) == f"Label Studio has no such thing in project {project.id}: No Task matches the given query."
 
 
-def test_a_refusal_tells_what_label_studio_found_wrong(studio: StudioDouble, project: LabelStudioProject) -> None:
+def test_a_refusal_names_what_label_studio_objects_to(studio: StudioDouble, project: LabelStudioProject) -> None:
     with pytest.raises(StudioError, match=r"refused a request for project \d+ \(400\): .*\"answer1\" key is expected"):
         project.import_tasks([{"data": {"prompt": "p"}}])
 

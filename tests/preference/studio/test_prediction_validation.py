@@ -24,7 +24,7 @@ def test_a_prediction_as_label_studio_takes_it_has_no_problem() -> None:
         ({"score": 2}, "Score must be between 0.00 and 1.00 inclusive, got 2.0"),
     ],
 )
-def test_what_label_studio_would_drop_is_told(changes: dict[str, Any], problem: str) -> None:
+def test_a_prediction_that_label_studio_would_drop_is_reported(changes: dict[str, Any], problem: str) -> None:
     assert prediction_problems(LABEL_CONFIG, prediction(**changes)) == [problem]
 
 

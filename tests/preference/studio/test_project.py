@@ -14,7 +14,7 @@ LAYOUT = LabelingLayout.from_label_config(LABEL_CONFIG)
 CHOICE = [{"from_name": "comparison", "to_name": "answer1", "type": "pairwise", "value": {"selected": "left"}}]
 
 
-def test_unanswered_tasks_come_in_pages_by_id_judged_or_not(studio: StudioDouble, project: LabelStudioProject) -> None:
+def test_unanswered_tasks_are_listed_in_pages_by_id_judged_or_not(studio: StudioDouble, project: LabelStudioProject) -> None:
     empties: list[dict[str, str | None]] = [
         {"answer1": "", "answer2": ""},
         {},
@@ -52,7 +52,7 @@ def test_the_unanswered_tasks_of_a_large_project_are_counted_without_reading_the
     assert studio.requests == ["GET /api/tasks/"]
 
 
-def test_all_tasks_come_by_id_with_their_data_alone(studio: StudioDouble, project: LabelStudioProject) -> None:
+def test_all_tasks_are_listed_by_id_with_their_data_alone(studio: StudioDouble, project: LabelStudioProject) -> None:
     ids = studio.add_tasks(project.id, *({"prompt": str(n), "answer1": "a"} for n in range(5)))
     studio.add_tasks(studio.add_project(), {"prompt": "of another project"})
     studio.annotate(ids[0], CHOICE)
@@ -69,15 +69,15 @@ def test_paging_loses_nothing_when_tasks_leave_the_filter_between_pages(
     studio: StudioDouble, project: LabelStudioProject
 ) -> None:
     ids = studio.add_tasks(project.id, *({"prompt": str(n), "answer1": "", "answer2": ""} for n in range(7)))
-    seen = []
+    listed = []
 
     for page, num_more in project.unanswered_tasks(LAYOUT, page_size=2):
         for task in page:
-            seen.append(task["id"])
+            listed.append(task["id"])
             project.store_answers(task["id"], data={**task["data"], "answer1": "a", "answer2": "b"}, meta={})
-        assert num_more == 7 - len(seen)
+        assert num_more == 7 - len(listed)
 
-    assert seen == ids
+    assert listed == ids
     assert studio.requests.count("GET /api/tasks/") == 4
 
 
@@ -90,13 +90,13 @@ def test_unscored_tasks_are_those_without_a_prediction_of_that_very_version(
     project.store_predictions([{"task": scored, **prediction, "model_version": "v12-20260101-000000"}])
     project.store_predictions([{"task": older, **prediction, "model_version": "v1-20260101-000000"}])
 
-    found = [[task["id"] for task in page] for page in project.unscored_tasks("v12-20260101-000000", page_size=1)]
+    pages = [[task["id"] for task in page] for page in project.unscored_tasks("v12-20260101-000000", page_size=1)]
 
-    assert found == [[older], [never]]
+    assert pages == [[older], [never]]
 
 
 @pytest.mark.parametrize("num_tasks", [1000, 1003, 2001])
-def test_unscored_tasks_come_least_certain_first_by_the_version_that_is_shown(
+def test_unscored_tasks_are_listed_least_certain_first_by_the_version_that_is_shown(
     studio: StudioDouble, project: LabelStudioProject, num_tasks: int
 ) -> None:
     answered = {"prompt": "p", "answer1": "a", "answer2": "b"}
@@ -107,14 +107,14 @@ def test_unscored_tasks_come_least_certain_first_by_the_version_that_is_shown(
     project.store_predictions([{"task": task, "score": score, **prediction} for task, score in scores.items()])
     studio.annotate(tasks[7], CHOICE)
 
-    found = [task["id"] for page in project.unscored_tasks("v2-20260101-000000", page_size=250) for task in page]
+    listed = [task["id"] for page in project.unscored_tasks("v2-20260101-000000", page_size=250) for task in page]
 
-    assert sorted(found) == [task for task in tasks if task != tasks[7]], "more than one of Label Studio's pages"
-    assert [scores[task] for task in found] == sorted(scores[task] for task in found)
+    assert sorted(listed) == [task for task in tasks if task != tasks[7]], "more than one of Label Studio's pages"
+    assert [scores[task] for task in listed] == sorted(scores[task] for task in listed)
 
 
 @pytest.mark.parametrize("num_judged", [1, 500])
-def test_unscored_tasks_are_all_found_although_some_are_judged_between_two_pages(
+def test_all_unscored_tasks_are_listed_although_some_are_judged_between_two_pages(
     studio: StudioDouble, project: LabelStudioProject, num_judged: int
 ) -> None:
     tasks = studio.add_tasks(project.id, *[{"prompt": "p", "answer1": "a", "answer2": "b"}] * 1500)
@@ -126,9 +126,9 @@ def test_unscored_tasks_are_all_found_although_some_are_judged_between_two_pages
                 studio.annotate(task, CHOICE)
 
     studio.on_request = judge
-    found = [task["id"] for page in project.unscored_tasks("v2-20260101-000000") for task in page]
+    listed = [task["id"] for page in project.unscored_tasks("v2-20260101-000000") for task in page]
 
-    assert sorted(found) == [task for task in tasks if task not in judged]
+    assert sorted(listed) == [task for task in tasks if task not in judged]
 
 
 def test_a_prediction_is_removed_once_and_twice(studio: StudioDouble, project: LabelStudioProject) -> None:
@@ -156,10 +156,10 @@ def test_tasks_are_read_as_they_are_now_and_the_missing_left_out(studio: StudioD
     first, second = studio.add_tasks(project.id, {"prompt": "one"}, {"prompt": "two"}, meta={"kept": 1})
     del studio.tasks[first]
 
-    found = project.tasks([first, second])
+    tasks = project.tasks([first, second])
 
-    assert list(found) == [second]
-    assert (found[second]["data"], found[second]["meta"]) == ({"prompt": "two"}, {"kept": 1})
+    assert list(tasks) == [second]
+    assert (tasks[second]["data"], tasks[second]["meta"]) == ({"prompt": "two"}, {"kept": 1})
     assert project.tasks([]) == {}
 
 
@@ -207,7 +207,7 @@ def test_an_annotation_is_there_once_wherever_its_connection_broke(
     assert len(studio.tasks[task_id]["annotations"]) == 2, "another one, by the same hand"
 
 
-def test_the_named_tasks_with_annotations_come_in_as_many_requests_as_their_address_allows(
+def test_named_tasks_with_annotations_are_read_in_as_many_requests_as_the_address_allows(
     studio: StudioDouble, project: LabelStudioProject
 ) -> None:
     ids = studio.add_tasks(project.id, *({"prompt": str(n)} for n in range(250)))
@@ -215,10 +215,10 @@ def test_the_named_tasks_with_annotations_come_in_as_many_requests_as_their_addr
         studio.annotate(task_id, CHOICE, is_skip=task_id % 2 == 0)
     del studio.tasks[ids[5]]
 
-    found = list(project.annotated_among(ids[:240]))
+    tasks = list(project.annotated_among(ids[:240]))
 
-    assert [task["id"] for task in found] == [*ids[:5], *ids[6:230]]
-    assert found[0]["annotations"][0]["result"] == CHOICE
+    assert [task["id"] for task in tasks] == [*ids[:5], *ids[6:230]]
+    assert tasks[0]["annotations"][0]["result"] == CHOICE
     assert studio.requests == ["GET /api/tasks/"] * 3
     assert list(project.annotated_among([])) == []
 
@@ -254,9 +254,9 @@ def test_the_states_that_changed_are_those_of_every_task_annotated_or_not(
 
     project.store_meta(ids[1], {"m": 1})
     studio.delete_annotation(made["id"])
-    found = list(project.task_states(changed_since=since, page_size=1))
+    states = list(project.task_states(changed_since=since, page_size=1))
 
-    assert [(state["id"], state["total_annotations"]) for state in found] == [(ids[1], 0), (ids[3], 0)]
+    assert [(state["id"], state["total_annotations"]) for state in states] == [(ids[1], 0), (ids[3], 0)]
 
 
 def test_a_project_is_created_with_its_label_config(studio: StudioDouble, settings_for: SettingsFactory) -> None:

@@ -377,7 +377,7 @@ def test_a_request_outlives_a_round_that_another_process_runs(lab: Lab, caplog: 
     lab.watch.look()
 
     assert lab.rounds == [1, 1, 1]
-    assert len(caplog.messages) == 1, "said once"
+    assert len(caplog.messages) == 1, "logged once"
 
 
 def test_a_label_studio_that_is_away_costs_a_killed_round_no_attempt(lab: Lab) -> None:

@@ -39,11 +39,11 @@ def lab(settings_for: SettingsFactory) -> Lab:
     return Lab(settings_for())
 
 
-def saying(**said: Any) -> str:
-    return f"print({json.dumps(said)!r})"
+def saying(**fields: Any) -> str:
+    return f"print({json.dumps(fields)!r})"
 
 
-# How a round's end comes back
+# What the daemon learns of a round's end
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def saying(**said: Any) -> str:
         Round("failed", "a reason\nof two lines"),
     ],
 )
-def test_a_round_comes_back_as_it_ended(lab: Lab, ended: Round) -> None:
+def test_the_daemon_gets_the_rounds_own_outcome(lab: Lab, ended: Round) -> None:
     assert read_outcome(write_outcome(ended)) == ended
     assert lab.run(f"print('a library greets'); print({write_outcome(ended)!r}); print()") == ended
 
@@ -70,17 +70,17 @@ def test_a_label_studio_that_did_not_answer_the_round_is_the_callers_to_know(lab
         lab.run(f"print({write_outcome(StudioUnreachable('Label Studio does not answer.'))!r})")
 
 
-def test_what_keeps_a_round_from_running_comes_back_as_what_it_is(lab: Lab) -> None:
+def test_the_daemon_gets_the_error_that_kept_a_round_from_running(lab: Lab) -> None:
     def no_answer() -> Round:
         raise StudioUnreachable("Label Studio does not answer.")
 
-    said = write_outcome(run_here(lab.folder, no_answer))
+    line = write_outcome(run_here(lab.folder, no_answer))
     with pytest.raises(StudioUnreachable, match=r"^Label Studio does not answer\.$"):
-        read_outcome(said)
+        read_outcome(line)
     with only_round(lab.folder):
-        said = write_outcome(run_here(lab.folder, no_answer))
+        line = write_outcome(run_here(lab.folder, no_answer))
     with pytest.raises(TrainingError, match=r"in the middle of a round of project 3"):
-        read_outcome(said)
+        read_outcome(line)
     assert run_here(lab.folder, lambda: Round("skipped", "few")) == Round("skipped", "few")
 
 
@@ -114,9 +114,9 @@ def test_a_round_that_is_killed_has_failed_and_the_log_says_by_what(
     assert caplog.messages == [f"project 3: round failed: {ended.reason}"]
 
 
-@pytest.mark.parametrize("said", ["", "print('hello')", "print('[1]')", "print('{}')", "print(7)"])
-def test_a_round_that_ends_without_a_word_has_failed(lab: Lab, said: str) -> None:
-    ended = lab.run(f"{said}\nraise SystemExit(3)")
+@pytest.mark.parametrize("program", ["", "print('hello')", "print('[1]')", "print('{}')", "print(7)"])
+def test_a_round_that_ends_without_a_word_has_failed(lab: Lab, program: str) -> None:
+    ended = lab.run(f"{program}\nraise SystemExit(3)")
 
     assert ended == Round("failed", "the round's process ended with status 3; the log above says why")
 
@@ -184,6 +184,6 @@ import sys
 import trainer.__main__, trainer.daemon.schedule, trainer.daemon.round_process
 print([name for name in ("torch", "transformers", "trl", "datasets", "scipy", "sklearn") if name in sys.modules])
 """
-    found = subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True, timeout=100)
+    finished = subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True, timeout=100)
 
-    assert (found.stdout, found.stderr) == ("[]\n", "")
+    assert (finished.stdout, finished.stderr) == ("[]\n", "")

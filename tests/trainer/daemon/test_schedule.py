@@ -207,7 +207,7 @@ def test_a_second_signal_ends_the_round_early(settings_for: SettingsFactory) -> 
         process.communicate()
 
 
-STOPPED_AS_IT_COMES_UP = """
+STOPPED_WHILE_IT_STARTS = """
 import logging, os, pathlib, signal, sys, tests.support.round_that_waits as trainer
 
 class Stopping(logging.Handler):
@@ -223,8 +223,8 @@ trainer.main(pathlib.Path(sys.argv[1]))
 
 
 @pytest.mark.timeout(120)
-def test_a_signal_that_comes_before_the_schedule_runs_ends_the_trainer_as_well(settings_for: SettingsFactory) -> None:
-    command = [sys.executable, "-c", STOPPED_AS_IT_COMES_UP, str(settings_for().model_dir)]
+def test_a_signal_before_the_schedule_runs_ends_the_trainer_as_well(settings_for: SettingsFactory) -> None:
+    command = [sys.executable, "-c", STOPPED_WHILE_IT_STARTS, str(settings_for().model_dir)]
     ended = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=60, check=False)
     assert (ended.returncode, ended.stderr) == (0, "")
 

@@ -35,11 +35,11 @@ def test_the_style_rule_learns_what_people_look_at() -> None:
 def test_a_rule_of_chance_is_not_made_to_look_good_by_its_own_training_pairs() -> None:
     """In sample, 24 features of 40 pairs are right three times in four; many votes on a prompt must not leak either."""
     for votes in (1, 5):
-        found = [by_name(random_pairs(40, seed=seed, votes=votes), [])["style"] for seed in range(8)]
-        assert 0.4 < np.mean(found) < 0.6
+        rules = [by_name(random_pairs(40, seed=seed, votes=votes), [])["style"] for seed in range(8)]
+        assert 0.4 < np.mean(rules) < 0.6
 
 
-def test_the_rules_come_by_their_accuracy_in_training() -> None:
+def test_the_rules_are_ordered_by_their_accuracy_in_training() -> None:
     longer = [PreferencePair(f"prompt {i}", f"a longer answer {i}", f"no {i}") for i in range(20)]
     shorter = [PreferencePair(pair.prompt, pair.rejected, pair.chosen) for pair in longer]
 
@@ -58,9 +58,9 @@ def test_answers_that_annotators_wrote_do_not_choose_the_rule() -> None:
     votes = [PreferencePair(f"prompt {i}", f"no {i}", f"a longer answer {i}") for i in range(5)]
     written = [PreferencePair(f"prompt {i}", f"a much longer answer {i}", f"no {i}", kind="written") for i in range(20)]
 
-    found = by_name([*votes, *written], [])
+    rules = by_name([*votes, *written], [])
 
-    assert (found["shorter"], found["longer"]) == (1.0, 0.0)
+    assert (rules["shorter"], rules["longer"]) == (1.0, 0.0)
 
 
 def test_only_ties_teach_no_rule() -> None:

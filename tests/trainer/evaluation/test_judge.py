@@ -249,7 +249,7 @@ def test_a_challenger_just_below_style_only_is_promoted() -> None:
     assert judge(model(pairs, right=range(26)), None, pairs).promoted
 
 
-def test_a_challenger_just_below_style_only_is_kept_back_where_a_coin_might_be_as_good() -> None:
+def test_a_challenger_just_below_style_only_is_kept_back_if_a_coin_may_be_as_good() -> None:
     train, pairs = listed(60, num_right=60), listed(30, num_right=19)
 
     verdict = judge(model(pairs, right=range(18)), None, pairs, train=train)
@@ -260,7 +260,7 @@ def test_a_challenger_just_below_style_only_is_kept_back_where_a_coin_might_be_a
     )
 
 
-def test_style_only_is_no_bar_where_it_was_not_the_best_rule_in_training() -> None:
+def test_style_only_is_no_bar_if_it_was_not_the_best_rule_in_training() -> None:
     pairs = listed(30, num_right=30)
     chance = [PreferencePair(f"train {i}", f"the longer answer {i}", f"short {i}") for i in range(60)]
     lists = [PreferencePair(f"other {i}", "- a\n- b\n- c and so on", f"a, b, {i}") for i in range(20)]
@@ -355,7 +355,7 @@ def test_a_gain_on_every_pair_is_certain() -> None:
     assert (metrics.gain, metrics.gain_interval) == (1.0, (1.0, 1.0))
 
 
-def test_the_rewards_come_with_the_verdict_and_each_text_is_scored_once() -> None:
+def test_the_verdict_has_the_rewards_and_each_text_is_scored_once() -> None:
     pairs = holdout(10, num_longer=5)
     challenger, champion = model(pairs, right=range(8)), model(pairs, right=range(9))
 
@@ -368,14 +368,14 @@ def test_the_rewards_come_with_the_verdict_and_each_text_is_scored_once() -> Non
     assert challenger.num_scored == 40, "two pairs of the same texts cost as one"
 
 
-def test_the_difference_test_is_mcnemars_where_all_is_right_or_wrong() -> None:
+def test_the_difference_test_is_mcnemars_if_all_is_right_or_wrong() -> None:
     first, second = np.array([1.0] * 9 + [0.0] * 3 + [1.0] * 20), np.array([0.0] * 9 + [1.0] * 3 + [1.0] * 20)
 
-    found = compare(first, second, seed=0)
+    comparison = compare(first, second, seed=0)
 
-    assert found.p_better == pytest.approx(299 / 4096, abs=1e-4)  # P(at least 9 of 12 heads)
-    assert found.p_worse == pytest.approx(4017 / 4096, abs=1e-3)  # P(at least 3 of 12)
-    assert found.gain == 6 / 32
+    assert comparison.p_better == pytest.approx(299 / 4096, abs=1e-4)  # P(at least 9 of 12 heads)
+    assert comparison.p_worse == pytest.approx(4017 / 4096, abs=1e-3)  # P(at least 3 of 12)
+    assert comparison.gain == 6 / 32
 
 
 def test_outcomes_that_never_differ_are_no_evidence() -> None:

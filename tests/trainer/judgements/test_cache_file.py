@@ -38,9 +38,9 @@ def test_judgements_of_another_place_or_format_are_not_trusted(house: House, cha
     house.file.write_bytes(json.dumps({**header, changed: 0}).encode() + b"\n" + b"".join(rest))
 
     assert house.read() == house.truth()
-    assert house.said.endswith("all were read, as those kept are of another Label Studio, project or format")
+    assert house.log.endswith("all were read, as those kept are of another Label Studio, project or format")
     house.read()
-    assert "changes since" in house.said
+    assert "changes since" in house.log
 
 
 @pytest.mark.parametrize(
@@ -74,9 +74,9 @@ def test_a_damaged_file_is_read_anew(house: House, damage: Callable[[bytes], byt
     house.file.write_bytes(damage(house.file.read_bytes()))
 
     assert house.read() == before
-    assert "all were read, as " in house.said
+    assert "all were read, as " in house.log
     house.read()
-    assert "changes since" in house.said
+    assert "changes since" in house.log
 
 
 def test_a_torn_line_is_cut_off_even_if_it_is_longer_than_what_is_appended(house: House) -> None:
@@ -88,7 +88,7 @@ def test_a_torn_line_is_cut_off_even_if_it_is_longer_than_what_is_appended(house
 
     for _ in range(2):
         assert house.read() == house.truth()
-        assert "changes since" in house.said
+        assert "changes since" in house.log
     assert b"xxx" not in house.file.read_bytes()
 
 
@@ -99,7 +99,7 @@ def test_texts_of_every_kind_are_kept_as_they_are(house: House) -> None:
     house.read()
 
     assert [task["data"]["prompt"] for task in house.read()] == list(texts)
-    assert "changes since" in house.said
+    assert "changes since" in house.log
 
 
 def test_only_the_trainer_may_read_the_file(house: House) -> None:
@@ -133,7 +133,7 @@ def test_a_folder_that_cannot_be_used_costs_whole_reads_and_one_warning_each(
     assert len(warnings) == 2
     assert f"judgements cannot be kept in {house.file} (" in warnings[0]
     assert "mount MODEL_DIR read-write" in warnings[0]
-    assert house.said.endswith("2 judged tasks changed, 2 are known: all were read, as none can be kept")
+    assert house.log.endswith("2 judged tasks changed, 2 are known: all were read, as none can be kept")
 
 
 def test_a_label_studio_that_goes_away_leaves_what_was_kept(house: House) -> None:
@@ -153,7 +153,7 @@ def test_a_label_studio_that_goes_away_leaves_what_was_kept(house: House) -> Non
 
     assert house.file.read_bytes() == before
     assert house.read() == house.truth()
-    assert "changes since" in house.said
+    assert "changes since" in house.log
 
 
 def test_two_at_once_wait_for_each_other(house: House, caplog: pytest.LogCaptureFixture) -> None:
@@ -162,11 +162,11 @@ def test_two_at_once_wait_for_each_other(house: House, caplog: pytest.LogCapture
     for task_id in ids:
         house.studio.edit(house.annotation(task_id), result=RIGHT)
     caplog.clear()
-    found: list[list[JudgedTask]] = []
+    readings: list[list[JudgedTask]] = []
 
     def read() -> None:
         project = LabelStudioProject(house.settings.studio, house.project.id)
-        found.append(read_judgements(project, house.folder, state=project.read(), now=house.now))
+        readings.append(read_judgements(project, house.folder, state=project.read(), now=house.now))
 
     threads = [threading.Thread(target=read) for _ in range(4)]
     for thread in threads:
@@ -174,9 +174,9 @@ def test_two_at_once_wait_for_each_other(house: House, caplog: pytest.LogCapture
     for thread in threads:
         thread.join(60)
 
-    came = [record.getMessage() for record in caplog.records if " 20 judged tasks changed" in record.getMessage()]
-    assert len(came) == 1, "what the first brought, the others find"
-    assert found == [house.truth()] * 4
+    logged = [record.getMessage() for record in caplog.records if " 20 judged tasks changed" in record.getMessage()]
+    assert len(logged) == 1, "what the first brought, the others find"
+    assert readings == [house.truth()] * 4
     assert len(house.file.read_bytes().splitlines()) == 1 + 20 + 1 + 20 + 1
 
 
@@ -254,7 +254,7 @@ def test_a_kill_anywhere_in_the_writing_loses_no_change(house: House, limited_re
         assert read_with_limit(limited_reader, house, folder, limit=limit, dies=True) == KILLED
         assert (folder / "judgements.jsonl").stat().st_size == limit
         assert house.read(folder) == truth
-        assert "changes since" in house.said, "a torn line is cut off, what was kept before is not read again"
+        assert "changes since" in house.log, "a torn line is cut off, what was kept before is not read again"
         assert house.read(folder) == truth
         assert (folder / "judgements.jsonl").read_bytes().endswith(b"\n")
 
@@ -284,4 +284,4 @@ def test_a_full_disk_costs_a_warning_and_no_judgement(house: House, limited_read
             "so that more of them are read than need be; free some space, or mount MODEL_DIR read-write"
         ] * (limit < end)
         assert house.read(folder) == truth
-        assert "changes since" in house.said
+        assert "changes since" in house.log

@@ -16,7 +16,7 @@ def house(settings_for: SettingsFactory, caplog: pytest.LogCaptureFixture) -> It
         yield House(studio, settings_for(label_studio_url=studio.url, label_studio_api_key=KEY), caplog)
 
 
-def test_what_was_committed_late_is_found_within_five_minutes_of_overlap(house: House) -> None:
+def test_a_late_commit_is_read_within_five_minutes_of_overlap(house: House) -> None:
     ids = house.judged(3)
     house.studio.edit(house.annotation(ids[2]), result=RIGHT)
     house.read()
@@ -27,10 +27,10 @@ def test_what_was_committed_late_is_found_within_five_minutes_of_overlap(house: 
     tasks = house.read()
 
     assert tasks[0]["annotations"][0]["result"] == RIGHT
-    assert "changes since" in house.said
+    assert "changes since" in house.log
 
 
-def test_an_edit_while_a_whole_read_is_under_way_is_found_by_the_next(house: House) -> None:
+def test_an_edit_during_a_whole_read_is_read_by_the_next(house: House) -> None:
     ids = house.judged(501)  # two pages
     began, state = house.now, house.project.read()
 
@@ -47,7 +47,7 @@ def test_an_edit_while_a_whole_read_is_under_way_is_found_by_the_next(house: Hou
 
     assert [first[n]["annotations"][0]["result"] for n in (0, -1)] == [LEFT, RIGHT]
     assert house.read() == house.truth()
-    assert "changes since" in house.said
+    assert "changes since" in house.log
 
 
 def meanwhile(house: House, **happens: Callable[[], object]) -> None:
@@ -69,10 +69,10 @@ def test_people_who_judge_meanwhile_do_not_make_it_compare_everything(house: Hou
     tasks = house.read()
 
     assert len(tasks[1]["annotations"]) == 2
-    assert "changes since" in house.said
+    assert "changes since" in house.log
 
 
-def test_a_judgement_that_goes_and_comes_back_meanwhile_is_kept(house: House) -> None:
+def test_a_judgement_that_is_deleted_and_made_again_meanwhile_is_kept(house: House) -> None:
     ids = house.judged(4)
     house.read()
     house.studio.delete_annotation(house.annotation(ids[0]))
@@ -89,10 +89,10 @@ def test_a_judgement_that_goes_and_comes_back_meanwhile_is_kept(house: House) ->
     for _ in range(3):
         house.judged(1)
         assert house.read() == house.truth()
-        assert "changes since" in house.said, "it was kept"
+        assert "changes since" in house.log, "it was kept"
 
 
-def test_a_judgement_that_comes_and_goes_meanwhile_is_not(house: House) -> None:
+def test_a_judgement_that_is_made_and_deleted_meanwhile_is_not_kept(house: House) -> None:
     ids = house.judged(4)
     house.read()
     (new,) = house.studio.add_tasks(house.project.id, {"prompt": "p"})
@@ -143,7 +143,7 @@ def test_a_clock_that_was_ahead_and_is_corrected_hides_no_edit(house: House, is_
     house.studio.edit(house.annotation(ids[0]), result=RIGHT)
 
     assert house.read()[0]["annotations"][0]["result"] == RIGHT
-    assert "changes since" in house.said
+    assert "changes since" in house.log
 
 
 def test_a_trainer_whose_clock_was_set_back_reads_all(house: House) -> None:
@@ -152,4 +152,4 @@ def test_a_trainer_whose_clock_was_set_back_reads_all(house: House) -> None:
     house.now -= DAY
 
     assert len(house.read()) == 3
-    assert house.said.endswith("all were read, as the clock was set back")
+    assert house.log.endswith("all were read, as the clock was set back")

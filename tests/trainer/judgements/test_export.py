@@ -52,10 +52,10 @@ def quiet() -> Iterator[None]:
 def judged_tasks() -> list[dict[str, Any]]:
     """Thirty tasks: votes with and without strength, suggestion and time, a tie, both bad, written answers, a skip."""
     suggestion = {"id": 31, "model_version": "v1-20260101-000000", "result": vote("left")["result"]}
-    seen = {"parent_prediction": 31, "lead_time": 2.5, "created_at": "2026-11-21T12:02:04.939797Z"}
+    made_from = {"parent_prediction": 31, "lead_time": 2.5, "created_at": "2026-11-21T12:02:04.939797Z"}
     kinds = [
         vote("left"),
-        vote_with(THREE_STARS, side="right", **seen),
+        vote_with(THREE_STARS, side="right", **made_from),
         vote_with(TIE, side="left"),
         vote_with(BOTH_BAD, WRITTEN),
         vote_with(WRITTEN, side="left"),
@@ -132,7 +132,7 @@ def test_csv_has_everything_ties_as_two_half_votes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("suffix", "format_name"), [(".jsonl", "trl"), (".parquet", "trl"), (".csv", "csv")])
-def test_any_text_comes_back_as_it_was(tmp_path: Path, suffix: str, format_name: Format) -> None:
+def test_any_text_is_read_back_as_it_was(tmp_path: Path, suffix: str, format_name: Format) -> None:
     odd = {"prompt": f"{ODD}?", "answer1": ODD, "answer2": "Plain."}
     export([task(vote("left"), data=odd)], tmp_path / f"odd{suffix}", format_name)
     row = load(tmp_path / f"odd{suffix}", tmp_path / "cache")[0]
@@ -140,8 +140,8 @@ def test_any_text_comes_back_as_it_was(tmp_path: Path, suffix: str, format_name:
     assert (row["prompt"], row["chosen"], row["rejected"]) == (f"{readable}?", readable, "Plain.")
 
 
-def test_what_is_first_said_after_ten_megabytes_can_still_be_loaded(tmp_path: Path) -> None:
-    """`datasets` takes a column's type from the first 10 MB, where no annotator may have seen a suggestion yet."""
+def test_a_value_that_first_appears_after_ten_megabytes_can_still_be_loaded(tmp_path: Path) -> None:
+    """`datasets` takes a column's type from the first 10 MB, in which no annotator may have had a suggestion yet."""
     long = {**DATA, "answer1": "long " * 20_000}
     nobody = [task(vote("left", completed_by=None), data={**long, "prompt": p}) for p in PROMPTS[:110]]
     export([*nobody, judged_tasks()[1]], tmp_path / "pairs.jsonl")
@@ -309,7 +309,7 @@ def test_nothing_to_export_is_an_error_with_the_counts_and_no_file_is_written(tm
     assert list(tmp_path.iterdir()) == []
 
 
-def test_no_demonstration_to_export_says_where_they_come_from(tmp_path: Path) -> None:
+def test_without_demonstrations_the_error_says_how_to_get_some(tmp_path: Path) -> None:
     with pytest.raises(ExportError) as caught:
         export([task(vote("left"))], tmp_path / "demonstrations.jsonl", "sft")
     assert str(caught.value) == (

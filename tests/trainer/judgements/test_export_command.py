@@ -28,7 +28,7 @@ def project_id(studio: StudioDouble) -> int:
     return project_id
 
 
-def test_the_command_says_what_it_wrote_and_what_it_left_out(studio: StudioDouble, project_id: int, tmp_path: Path) -> None:
+def test_the_command_says_what_it_wrote_and_what_it_excluded(studio: StudioDouble, project_id: int, tmp_path: Path) -> None:
     path = tmp_path / "pairs.jsonl"
     result = invoke(studio, tmp_path, "--project", str(project_id), "--out", str(path))
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]

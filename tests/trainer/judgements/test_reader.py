@@ -22,10 +22,10 @@ def test_what_pairs_need_is_read_and_no_more(house: House) -> None:
     (task_id,) = house.studio.add_tasks(
         house.project.id, {"prompt": "p", "answer1": "a", "answer2": "b", "note": 7}, meta={"m": 1}
     )
-    for version in ("seen", "other"):
+    for version in ("suggesting", "other"):
         house.project.store_predictions([{"task": task_id, "result": RIGHT, "score": 0.7, "model_version": version}])
-    seen = house.studio.tasks[task_id]["predictions"][0]["id"]
-    made = house.studio.annotate(task_id, LEFT, parent_prediction=seen, lead_time=2.5, completed_by=3)
+    parent = house.studio.tasks[task_id]["predictions"][0]["id"]
+    made = house.studio.annotate(task_id, LEFT, parent_prediction=parent, lead_time=2.5, completed_by=3)
 
     (task,) = house.read()
 
@@ -43,10 +43,10 @@ def test_what_pairs_need_is_read_and_no_more(house: House) -> None:
                 "created_at": made["created_at"],
                 "updated_at": made["updated_at"],
                 "lead_time": 2.5,
-                "parent_prediction": seen,
+                "parent_prediction": parent,
             }
         ],
-        "predictions": [{"id": seen, "model_version": "seen", "result": RIGHT, "score": 0.7}],
+        "predictions": [{"id": parent, "model_version": "suggesting", "result": RIGHT, "score": 0.7}],
     }
     assert house.read() == [task], "kept and read again it is the same"
 
@@ -79,7 +79,7 @@ def test_a_round_downloads_only_what_changed_since_the_last(house: House) -> Non
     ids = house.judged(130)
     assert ids_of(house.read()) == ids
     assert (
-        house.said == f"project {house.project.id}: 130 judged tasks changed, 130 are known: all were read, as none were kept yet"
+        house.log == f"project {house.project.id}: 130 judged tasks changed, 130 are known: all were read, as none were kept yet"
     )
     new = house.judged(2)
     house.studio.edit(house.annotation(ids[7]), result=RIGHT)
@@ -88,7 +88,7 @@ def test_a_round_downloads_only_what_changed_since_the_last(house: House) -> Non
     tasks = house.read()
 
     assert tasks == house.truth()
-    assert house.said.startswith(f"project {house.project.id}: 3 judged tasks changed, 132 are known: changes since 2026-")
+    assert house.log.startswith(f"project {house.project.id}: 3 judged tasks changed, 132 are known: changes since 2026-")
     assert ids_of(tasks) == ids + new
     assert tasks[7]["annotations"][0]["result"] == RIGHT
 
@@ -101,7 +101,7 @@ def test_a_round_without_changes_asks_once_and_writes_nothing(house: House) -> N
     tasks = house.read()
 
     assert len(tasks) == 3
-    assert " 0 judged tasks changed, 3 are known" in house.said
+    assert " 0 judged tasks changed, 3 are known" in house.log
     assert house.studio.requests == [f"GET /api/projects/{house.project.id}/", "GET /api/tasks/"]
     assert house.file.stat().st_mtime_ns == before
 
@@ -163,11 +163,11 @@ def test_judgements_count_as_they_stand_now_without_a_look_at_the_others(
     tasks = house.read()
 
     assert tasks == house.truth() != before
-    assert "changes since" in house.said
+    assert "changes since" in house.log
     assert house.read() == tasks
 
 
-def test_a_deleted_task_is_noticed_by_the_count_and_found_by_comparing_states(house: House) -> None:
+def test_a_deleted_task_is_noticed_by_the_count_and_dropped_by_comparing_states(house: House) -> None:
     ids = house.judged(5)
     house.read()
     del house.studio.tasks[ids[1]]
@@ -175,12 +175,12 @@ def test_a_deleted_task_is_noticed_by_the_count_and_found_by_comparing_states(ho
     tasks = house.read()
 
     assert ids_of(tasks) == [ids[0], *ids[2:]]
-    assert house.said == (
+    assert house.log == (
         f"project {house.project.id}: 0 judged tasks changed, 4 are known: the states of all were compared, "
         "as Label Studio counted -1 judgements and +0 skips"
     )
     assert house.read() == tasks
-    assert "changes since" in house.said
+    assert "changes since" in house.log
 
 
 def test_a_deleted_task_is_noticed_even_if_a_new_judgement_makes_the_count_equal(house: House) -> None:
@@ -219,11 +219,11 @@ def test_once_a_week_all_are_read_which_ends_what_leaves_no_trace(house: House) 
     assert [len(task["annotations"]) for task in house.read()] == [1, 1, 1], "the same judgements, under the old ids"
     house.now += 6.9 * DAY
     house.read()
-    assert "changes since" in house.said
+    assert "changes since" in house.log
     house.now += 0.2 * DAY
 
     assert [len(task["annotations"]) for task in house.read()] == [2, 1]
-    assert house.said.endswith("all were read, as the last time was over a week ago")
+    assert house.log.endswith("all were read, as the last time was over a week ago")
 
 
 @pytest.mark.parametrize(("counter", "num_known"), [(0, 2), (5, 3)])
@@ -236,7 +236,7 @@ def test_stale_counters_of_a_task_do_not_make_it_compare_everything(house: House
 
     house.read()
 
-    assert f" 0 judged tasks changed, {num_known} are known: changes since" in house.said
+    assert f" 0 judged tasks changed, {num_known} are known: changes since" in house.log
 
 
 def test_whatever_happens_the_changes_add_up_to_a_whole_read(house: House) -> None:
@@ -275,5 +275,5 @@ def test_whatever_happens_the_changes_add_up_to_a_whole_read(house: House) -> No
             house.now += chance.choice([0, 1, 30 * MINUTE])
             step()
         assert house.read() == house.truth()
-        ways["changes since" in house.said] += 1
+        ways["changes since" in house.log] += 1
     assert ways[True] > 2 * ways[False] > 0

@@ -12,13 +12,13 @@ from trainer.reporting.annotators import Outcome, judgements_of, left_rate, peop
 
 
 def figures(*votes: tuple[int, int, Outcome], **fields: Any) -> Any:
-    found = people_figures(judgements_of(judged(*votes, **fields)))
-    assert read_as(People, json.loads(json.dumps(dataclasses.asdict(found), allow_nan=False))) == found
-    return found
+    people = people_figures(judgements_of(judged(*votes, **fields)))
+    assert read_as(People, json.loads(json.dumps(dataclasses.asdict(people), allow_nan=False))) == people
+    return people
 
 
-def row(found: People, annotator: int) -> Any:
-    return next(row for row in found.annotators if row.annotator == annotator)
+def row(people: People, annotator: int) -> Any:
+    return next(row for row in people.annotators if row.annotator == annotator)
 
 
 def test_annotations_are_counted_not_pairs() -> None:
@@ -34,8 +34,8 @@ def test_annotations_are_counted_not_pairs() -> None:
 
 def test_a_written_answer_alone_is_a_judgement_without_a_side() -> None:
     pairs = [
-        PreferencePair("p", "written", shown, kind="written", weight=0.5, task_id=1, annotation_id=1, annotator_id=7)
-        for shown in ("left answer", "right answer")
+        PreferencePair("p", "written", other, kind="written", weight=0.5, task_id=1, annotation_id=1, annotator_id=7)
+        for other in ("left answer", "right answer")
     ]
 
     (judgement,) = judgements_of(pairs)
@@ -54,12 +54,12 @@ def test_agreement_and_alpha_are_as_worked_out_by_hand() -> None:
     for task in range(10):
         both += [(task, 1, "left" if task < 6 else "right"), (task, 2, "left" if task < 5 or task > 8 else "right")]
 
-    found = figures(*both)
+    people = figures(*both)
 
-    assert (found.num_annotators, found.num_shared) == (2, 10)
-    assert found.agreement.value == 0.8
+    assert (people.num_annotators, people.num_shared) == (2, 10)
+    assert people.agreement.value == 0.8
     observed, expected = 4 / 20, 2 * 12 * 8 / (20 * 19)
-    assert found.alpha == pytest.approx(1 - observed / expected, abs=1e-4)
+    assert people.alpha == pytest.approx(1 - observed / expected, abs=1e-4)
 
 
 def test_a_tie_agrees_with_a_tie_alone() -> None:
@@ -75,18 +75,18 @@ def test_each_comparison_counts_once_however_many_voted_on_it() -> None:
     for task in range(1, 10):
         votes += [(task, 1, "left"), (task, 2, "left")]
 
-    found = figures(*votes)
+    people = figures(*votes)
 
-    assert found.agreement.value == pytest.approx((9 + 0.499) / 10, abs=1e-3)
-    assert len(found.annotators) == 50, "the list is bounded"
-    assert found.num_annotators == 500
+    assert people.agreement.value == pytest.approx((9 + 0.499) / 10, abs=1e-3)
+    assert len(people.annotators) == 50, "the list is bounded"
+    assert people.num_annotators == 500
 
 
 def test_one_annotator_agrees_with_nobody() -> None:
-    found = figures(*((task, 1, "left" if task % 2 else "right") for task in range(30)))
+    people = figures(*((task, 1, "left" if task % 2 else "right") for task in range(30)))
 
-    assert (found.num_shared, found.alpha, found.agreement.value) == (0, None, None)
-    assert row(found, 1).agreement.value is None
+    assert (people.num_shared, people.alpha, people.agreement.value) == (0, None, None)
+    assert row(people, 1).agreement.value is None
 
 
 def test_a_few_shared_comparisons_are_no_agreement_yet() -> None:
@@ -94,19 +94,19 @@ def test_a_few_shared_comparisons_are_no_agreement_yet() -> None:
     for task in range(4):
         votes += [(task, 1, "left"), (task, 2, "right")]
 
-    found = figures(*votes)
+    people = figures(*votes)
 
-    assert (found.num_shared, found.alpha, found.agreement.value) == (4, None, None)
+    assert (people.num_shared, people.alpha, people.agreement.value) == (4, None, None)
 
 
-def test_where_all_said_the_same_alpha_is_not_known_and_agreement_is_full() -> None:
+def test_if_all_agree_alpha_is_not_known_and_agreement_is_full() -> None:
     votes: list[tuple[int, int, Outcome]] = []
     for task in range(8):
         votes += [(task, 1, "left"), (task, 2, "left")]
 
-    found = figures(*votes)
+    people = figures(*votes)
 
-    assert (found.alpha, found.agreement.value) == (None, 1.0)
+    assert (people.alpha, people.agreement.value) == (None, 1.0)
 
 
 def test_of_two_judgements_by_one_annotator_on_one_task_the_later_one_agrees() -> None:
@@ -114,40 +114,40 @@ def test_of_two_judgements_by_one_annotator_on_one_task_the_later_one_agrees() -
     for task in range(5):
         votes += [(task, 1, "right"), (task, 2, "left"), (task, 1, "left")]
 
-    found = figures(*votes)
+    people = figures(*votes)
 
-    assert found.agreement.value == 1.0
-    assert row(found, 1).num_judgements == 10
+    assert people.agreement.value == 1.0
+    assert row(people, 1).num_judgements == 10
 
 
 def test_an_annotator_who_always_picks_left_is_flagged() -> None:
-    found = figures(
+    people = figures(
         *((task, 1, "left") for task in range(20)), *((task, 2, "left" if task % 2 else "right") for task in range(20))
     )
 
-    assert row(found, 1).flags == ("nearly always picks left",)
-    assert row(found, 2).flags == ()
-    assert row(found, 1).left_rate.value == 1.0
+    assert row(people, 1).flags == ("nearly always picks left",)
+    assert row(people, 2).flags == ()
+    assert row(people, 1).left_rate.value == 1.0
 
 
 def test_a_few_lefts_in_a_row_are_no_flag_and_right_is_one_as_well() -> None:
-    found = figures(*((task, 1, "left") for task in range(9)), *((task, 2, "right") for task in range(9, 30)))
+    people = figures(*((task, 1, "left") for task in range(9)), *((task, 2, "right") for task in range(9, 30)))
 
-    assert row(found, 1).flags == ()
-    assert row(found, 2).flags == ("nearly always picks right",)
+    assert row(people, 1).flags == ()
+    assert row(people, 2).flags == ("nearly always picks right",)
 
 
-def test_who_disagrees_with_the_others_is_flagged() -> None:
+def test_an_annotator_who_disagrees_with_the_others_is_flagged() -> None:
     votes: list[tuple[int, int, Outcome]] = []
     for task in range(20):
         side: Outcome = "left" if task % 2 else "right"
         votes += [(task, 1, side), (task, 2, side), (task, 3, "right" if task % 2 else "left")]
 
-    found = figures(*votes)
+    people = figures(*votes)
 
-    assert row(found, 3).flags == ("disagrees with the others",)
-    assert row(found, 1).flags == ()
-    assert row(found, 1).agreement.value == 0.5, "with one of the two others"
+    assert row(people, 3).flags == ("disagrees with the others",)
+    assert row(people, 1).flags == ()
+    assert row(people, 1).agreement.value == 0.5, "with one of the two others"
 
 
 def test_lead_times_are_a_median_of_those_that_are_known() -> None:
@@ -164,15 +164,15 @@ def test_lead_times_are_a_median_of_those_that_are_known() -> None:
 
 
 def test_judgements_by_nobody_known_count_and_agree_with_nobody() -> None:
-    found = people_figures(
+    people = people_figures(
         judgements_of([PreferencePair("p", "a", "b", chosen_side="left", task_id=1, annotation_id=n) for n in (1, 2)])
     )
 
-    assert [(row.annotator, row.num_judgements) for row in found.annotators] == [(None, 2)]
-    assert found.num_shared == 0
+    assert [(row.annotator, row.num_judgements) for row in people.annotators] == [(None, 2)]
+    assert people.num_shared == 0
 
 
 def test_no_judgement_at_all_has_no_figures() -> None:
-    found = figures()
+    people = figures()
 
-    assert (found.num_annotators, found.annotators, found.alpha, found.agreement.value) == (0, (), None, None)
+    assert (people.num_annotators, people.annotators, people.alpha, people.agreement.value) == (0, (), None, None)

@@ -39,11 +39,11 @@ def test_a_model_that_is_as_right_as_it_is_sure_has_hardly_a_calibration_error()
     chance = np.random.default_rng(0)
     confidence = chance.uniform(0.5, 1, 4000)
 
-    found = reliability(confidence, (chance.uniform(size=4000) < confidence).astype(float))
+    curve = reliability(confidence, (chance.uniform(size=4000) < confidence).astype(float))
 
-    assert found is not None
-    assert found.calibration_error is not None and found.calibration_error < 0.02
-    assert [row.count for row in found.bins] == [400] * 10
+    assert curve is not None
+    assert curve.calibration_error is not None and curve.calibration_error < 0.02
+    assert [row.count for row in curve.bins] == [400] * 10
 
 
 def test_the_calibration_error_is_the_mean_distance_over_the_pairs() -> None:
@@ -51,12 +51,12 @@ def test_the_calibration_error_is_the_mean_distance_over_the_pairs() -> None:
     confidence = np.array([0.9] * 10 + [0.6] * 10)
     right = np.array([1.0] * 5 + [0.0] * 5 + [1.0] * 8 + [0.0] * 2)
 
-    found = reliability(confidence, right)
+    curve = reliability(confidence, right)
 
-    assert found is not None
-    assert found.calibration_error == 0.3
-    assert [(row.confidence, row.value, row.count) for row in found.bins] == [(0.6, 0.8, 10), (0.9, 0.5, 10)]
-    low, high = found.bins[0].interval or (1, 0)
+    assert curve is not None
+    assert curve.calibration_error == 0.3
+    assert [(row.confidence, row.value, row.count) for row in curve.bins] == [(0.6, 0.8, 10), (0.9, 0.5, 10)]
+    low, high = curve.bins[0].interval or (1, 0)
     assert low < 0.8 < high
 
 
@@ -69,9 +69,9 @@ def test_confidence_is_the_models_own() -> None:
     pairs = holdout(3, num_longer=1)
     challenger = model(pairs, right=[0, 1])
 
-    found = confidences(challenger, score_pairs(challenger, pairs))
+    sure = confidences(challenger, score_pairs(challenger, pairs))
 
-    assert found.tolist() == pytest.approx([1 / (1 + math.exp(-1))] * 3)
+    assert sure.tolist() == pytest.approx([1 / (1 + math.exp(-1))] * 3)
 
 
 # Length
@@ -83,12 +83,12 @@ def test_reward_that_is_length_goes_with_length() -> None:
     chosen, rejected = np.array([[math.log1p(len(text)) for text in both] for both in answers], np.float64).T
     rewards = Rewards(chosen, rejected)
 
-    found = reward_and_length(pairs, rewards)
+    figures = reward_and_length(pairs, rewards)
 
-    assert found is not None
-    assert (found.spearman, found.pearson, found.spearman_within) == (1.0, 1.0, 1.0)
-    assert (found.model_prefers_longer, found.people_prefer_longer) == (share([1.0] * 10), share([0.0] * 10))
-    assert found.points[:2] == ((10, 2.3979, 1), (30, 3.434, 0))
+    assert figures is not None
+    assert (figures.spearman, figures.pearson, figures.spearman_within) == (1.0, 1.0, 1.0)
+    assert (figures.model_prefers_longer, figures.people_prefer_longer) == (share([1.0] * 10), share([0.0] * 10))
+    assert figures.points[:2] == ((10, 2.3979, 1), (30, 3.434, 0))
 
 
 def test_the_points_are_bounded_and_the_same_each_time() -> None:
@@ -112,11 +112,11 @@ def test_rewards_that_are_no_numbers_have_no_correlation(value: float) -> None:
 def test_rewards_that_never_change_have_no_correlation() -> None:
     pairs = pairs_of_lengths(*((10 + i, 25) for i in range(10)))
 
-    found = reward_and_length(pairs, Rewards(np.ones(10), np.ones(10)))
+    figures = reward_and_length(pairs, Rewards(np.ones(10), np.ones(10)))
 
-    assert found is not None
-    assert (found.spearman, found.pearson, found.spearman_within) == (None, None, None)
-    assert found.model_prefers_longer == share([0.5] * 10)
+    assert figures is not None
+    assert (figures.spearman, figures.pearson, figures.spearman_within) == (None, None, None)
+    assert figures.model_prefers_longer == share([0.5] * 10)
 
 
 def test_a_few_pairs_have_no_correlation() -> None:
@@ -127,26 +127,26 @@ def test_length_matched_pairs_differ_by_a_tenth_at_most() -> None:
     pairs = pairs_of_lengths(*[(100, 90)] * 5, *[(90, 100)] * 5, *[(100, 89)] * 7, *[(200, 100)] * 7)
     right = np.array([1.0] * 5 + [0.0] * 5 + [1.0] * 14)
 
-    found = length_matched(pairs, right)
+    accuracy = length_matched(pairs, right)
 
-    assert (found.value, found.count) == (0.5, 10)
+    assert (accuracy.value, accuracy.count) == (0.5, 10)
     assert length_matched(pairs[:7], right[:7]) == Share(count=7)
 
 
 # Suggestions
 
 
-def test_agreement_with_suggestions_is_told_by_version() -> None:
+def test_agreement_with_suggestions_is_counted_by_version() -> None:
     first = judged((1, 1, "left"), (2, 1, "right"), suggested_side="left", suggested_version="v1")
     second = judged((3, 1, "left"), (4, 1, "tie"), suggested_side="left", suggested_version="v2")
     blind = judged((5, 1, "left"), (6, 1, "right"), (7, 1, "right"))
     pairs = [dataclasses.replace(pair, annotation_id=pair.task_id) for pair in (*first, *second, *blind)]
 
-    found = suggestions(judgements_of(pairs))
+    followed = suggestions(judgements_of(pairs))
 
-    assert found is not None
-    assert (found.value, found.count, found.num_without) == (0.5, 4, 3)
-    assert {version: row.value for version, row in found.versions.items()} == {"v1": 0.5, "v2": 0.5}
+    assert followed is not None
+    assert (followed.value, followed.count, followed.num_without) == (0.5, 4, 3)
+    assert {version: row.value for version, row in followed.versions.items()} == {"v1": 0.5, "v2": 0.5}
 
 
 def test_without_a_suggestion_there_is_no_agreement_with_one() -> None:
@@ -161,26 +161,26 @@ def judged_at(pairs: Sequence[PreferencePair], *times: str | None) -> list[Prefe
     return [dataclasses.replace(pair, judged_at=at) for pair, at in zip(pairs, times, strict=True)]
 
 
-def test_a_champion_is_measured_on_votes_that_came_after_it() -> None:
+def test_a_champion_is_measured_on_later_votes() -> None:
     before, after = "2026-10-31T23:59:59.999999Z", "2026-11-01T00:00:00.000001Z"
     pairs = judged_at(holdout(20, num_longer=10), *[before] * 5, *[after] * 10, *[None] * 2, "yesterday", "2026-11-02", after)
     pairs[-1] = dataclasses.replace(pairs[-1], kind="tie", weight=0.5)
     champion = model(pairs, right=[*range(12), 18])  # of numbers 5 to 14 and 18, eight
 
-    found = prequential(pairs, champion, CARD)
+    accuracy = prequential(pairs, champion, CARD)
 
-    assert found is not None
-    assert (found.version, found.count, found.value) == (CARD.version, 11, round(8 / 11, 4))
-    assert champion.num_scored == 22, "only what came later is scored"
+    assert accuracy is not None
+    assert (accuracy.version, accuracy.count, accuracy.value) == (CARD.version, 11, round(8 / 11, 4))
+    assert champion.num_scored == 22, "only later judgements are scored"
 
 
-def test_a_prompt_that_was_judged_before_says_nothing_of_what_comes_later() -> None:
+def test_a_prompt_that_was_judged_before_does_not_count_as_later() -> None:
     early, late = holdout(10, num_longer=5), holdout(10, num_longer=5)
     pairs = judged_at([*early, *late], *["2026-10-01T00:00:00Z"] * 10, *["2026-11-05T00:00:00Z"] * 10)
 
     assert prequential(pairs, model(pairs, right=range(20)), CARD) is None
-    said_otherwise = [dataclasses.replace(pair, kind="tie", prompt=f" {pair.prompt.upper()}") for pair in pairs[:10]]
-    assert prequential([*said_otherwise, *pairs[10:]], model(pairs, right=range(20)), CARD) is None
+    as_ties = [dataclasses.replace(pair, kind="tie", prompt=f" {pair.prompt.upper()}") for pair in pairs[:10]]
+    assert prequential([*as_ties, *pairs[10:]], model(pairs, right=range(20)), CARD) is None
 
 
 def test_a_few_later_votes_have_a_count_and_no_accuracy() -> None:
@@ -210,11 +210,11 @@ def test_the_history_is_in_order_and_holds_the_last_word_on_each_version() -> No
         )
     ]
 
-    found = history(cards, later(names[1], 0.8))
+    rows = history(cards, later(names[1], 0.8))
 
-    assert [row.version for row in found] == names
-    assert [row.prequential and row.prequential.value for row in found] == [0.7, 0.8, None]
-    assert [row.accuracy for row in found] == [0.75] * 3
+    assert [row.version for row in rows] == names
+    assert [row.prequential and row.prequential.value for row in rows] == [0.7, 0.8, None]
+    assert [row.accuracy for row in rows] == [0.75] * 3
     (first, *_) = history(cards, later(names[0], None))
     assert first.prequential == later(names[0], 0.7), "too few data do not overwrite a figure"
 

@@ -53,7 +53,7 @@ def figures(num_pairs: int = 30, *, challenger: KnowsRewards | None = None, **op
     verdict = judge(challenger, champion, held, train=train)
     pairs = RoundPairs(train, held, held, Counter(skipped=2, tie=1), np.array([-5.0, *[2.0] * 59]))
     earlier = EarlierVersions(HISTORY, champion, raise_missing)
-    found = report_figures(
+    report = report_figures(
         challenger,
         verdict,
         pairs=dataclasses.replace(pairs, **{name: value for name, value in options.items() if name in PAIRS}),
@@ -61,27 +61,27 @@ def figures(num_pairs: int = 30, *, challenger: KnowsRewards | None = None, **op
         learning_curve=[CurvePoint(30, 0.6123, (0.5, 0.7))],
         project_url="http://studio/projects/3",
     )
-    kept = read_as(ReportFigures, json.loads(json.dumps(dataclasses.asdict(found), allow_nan=False)))
-    assert kept == found, "what the card holds is what was found"
-    return found
+    kept = read_as(ReportFigures, json.loads(json.dumps(dataclasses.asdict(report), allow_nan=False)))
+    assert kept == report, "the card holds the same figures"
+    return report
 
 
 def test_a_report_has_every_figure() -> None:
-    found = figures()
+    report = figures()
 
-    assert found.left_rate.count == 90
-    assert found.people.annotators[0].num_judgements == 45
-    assert (found.num_ties, found.dropped) == (1, {"skipped": 2, "tie": 1})
-    assert found.reliability.bins[0].count == 15
-    assert len(found.length.points) == 60
-    assert found.length_matched.count == 0
-    assert found.learning_curve == (CurvePoint(30, 0.6123, (0.5, 0.7)),)
-    assert (found.prequential.version, found.prequential.count) == ("v2-20261102-000000", 90)
-    assert found.versions[0].prequential == found.prequential
-    assert [suspect.task for suspect in found.suspects] == [0]
+    assert report.left_rate.count == 90
+    assert report.people.annotators[0].num_judgements == 45
+    assert (report.num_ties, report.dropped) == (1, {"skipped": 2, "tie": 1})
+    assert report.reliability.bins[0].count == 15
+    assert len(report.length.points) == 60
+    assert report.length_matched.count == 0
+    assert report.learning_curve == (CurvePoint(30, 0.6123, (0.5, 0.7)),)
+    assert (report.prequential.version, report.prequential.count) == ("v2-20261102-000000", 90)
+    assert report.versions[0].prequential == report.prequential
+    assert [suspect.task for suspect in report.suspects] == [0]
 
 
-def test_a_report_says_how_far_suggestions_move_people_and_how_good_the_models_are_where_there_were_none() -> None:
+def test_a_report_has_the_suggestion_effect_and_the_accuracy_on_the_control_group() -> None:
     world = Annotators(200)
     version = HISTORY[0].version
     train = [dataclasses.replace(pair, suggested_version=version, judged_at="2026-11-05T00:00:00Z") for pair in world.pairs]
@@ -92,20 +92,20 @@ def test_a_report_says_how_far_suggestions_move_people_and_how_good_the_models_a
     ]
     served = KnowsRewards({**world.rewards, **model(held, right=range(30)).rewards})
 
-    found = figures(train=train, holdout=held, votes=held, gaps=np.full(len(train), 2.0), champion=None, load=lambda _: served)
+    report = figures(train=train, holdout=held, votes=held, gaps=np.full(len(train), 2.0), champion=None, load=lambda _: served)
 
-    effect = found.suggestion_effect
+    effect = report.suggestion_effect
     assert (effect.with_suggestion.num_judgements, effect.without.num_judgements) == (160, 40 + 10)
     assert effect.moves.count == 50
-    assert found.control_accuracy == ControlAccuracy(share([1] * 9 + [0]), share([1] * 8 + [0] * 2))
+    assert report.control_accuracy == ControlAccuracy(share([1] * 9 + [0]), share([1] * 8 + [0] * 2))
     assert len(blind(world.pairs)) == 40
 
 
 def test_without_a_control_group_the_report_compares_nothing() -> None:
-    found = figures()
+    report = figures()
 
-    assert found.suggestion_effect is None
-    assert found.control_accuracy.this == Share(count=0)
+    assert report.suggestion_effect is None
+    assert report.control_accuracy.this == Share(count=0)
 
 
 def test_the_report_scores_nothing_with_the_challenger_again() -> None:
@@ -118,9 +118,9 @@ def test_the_report_scores_nothing_with_the_challenger_again() -> None:
 
 
 def test_a_first_round_has_no_champion_to_speak_of() -> None:
-    found = figures(champion=None, cards=[])
+    report = figures(champion=None, cards=[])
 
-    assert (found.prequential, found.versions) == (None, ())
+    assert (report.prequential, report.versions) == (None, ())
 
 
 def test_all_ties_leave_figures_that_are_none() -> None:
@@ -132,7 +132,7 @@ def test_all_ties_leave_figures_that_are_none() -> None:
     challenger = model(ties, right=range(20))
     verdict = judge(challenger, None, [], train=ties)
 
-    found = report_figures(
+    report = report_figures(
         challenger,
         verdict,
         pairs=RoundPairs(ties, [], [], {}, np.zeros(40)),
@@ -140,19 +140,19 @@ def test_all_ties_leave_figures_that_are_none() -> None:
         project_url="",
     )
 
-    assert found.num_ties == 20
-    assert (found.reliability, found.length, found.left_rate, found.suspects) == (None, None, Share(count=0), ())
-    assert found.length_matched == Share(count=0)
-    json.dumps(dataclasses.asdict(found), allow_nan=False)
+    assert report.num_ties == 20
+    assert (report.reliability, report.length, report.left_rate, report.suspects) == (None, None, Share(count=0), ())
+    assert report.length_matched == Share(count=0)
+    json.dumps(dataclasses.asdict(report), allow_nan=False)
 
 
 def test_rewards_that_are_no_numbers_leave_figures_that_are_none() -> None:
     held = holdout(30, num_longer=15)
     broken = KnowsRewards({answer: math.nan for pair in held for answer in (pair.chosen, pair.rejected)})
 
-    found = figures(challenger=broken)
+    report = figures(challenger=broken)
 
-    assert (found.reliability, found.length, found.length_matched) == (None, None, None)
+    assert (report.reliability, report.length, report.length_matched) == (None, None, None)
 
 
 # For people
@@ -253,11 +253,11 @@ def test_the_terminal_shows_the_same_tables(capsys: pytest.CaptureFixture[str]) 
 
     print_card(card, Console(width=200))
 
-    shown = capsys.readouterr().out
-    assert shown.startswith(f"{card.version} of project 3, promoted: {card.reason}")
+    output = capsys.readouterr().out
+    assert output.startswith(f"{card.version} of project 3, promoted: {card.reason}")
     for section in sections(card):
-        assert section.title in shown
-    assert "0.833 (95 % interval 0.664 to 0.927)" in shown
+        assert section.title in output
+    assert "0.833 (95 % interval 0.664 to 0.927)" in output
 
 
 def test_the_readme_of_the_pictures_card_renders() -> None:

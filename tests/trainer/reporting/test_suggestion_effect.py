@@ -39,26 +39,26 @@ def suggested(pairs: Iterable[PreferencePair]) -> list[PreferencePair]:
 
 @pytest.mark.parametrize("least_sure_first", [1.0, 0.3])
 @pytest.mark.parametrize("num_tasks", [300, 1500])
-def test_where_they_move_nobody_the_report_warns_hardly_ever(num_tasks: int, least_sure_first: float) -> None:
+def test_if_suggestions_move_nobody_the_report_warns_hardly_ever(num_tasks: int, least_sure_first: float) -> None:
     """Though those without one are judged on tasks of any confidence, and those with one on the least certain first."""
-    found = [Annotators(num_tasks, seed=seed, least_sure_first=least_sure_first).effect() for seed in range(60)]
+    effects = [Annotators(num_tasks, seed=seed, least_sure_first=least_sure_first).effect() for seed in range(60)]
 
-    covered = [made.moves.interval[0] <= 0 <= made.moves.interval[1] for made in found]
-    assert sum(covered) >= 51 and abs(np.mean([made.moves.value for made in found])) < 0.03
-    assert sum(made.warning is not None for made in found) <= 2
+    covered = [made.moves.interval[0] <= 0 <= made.moves.interval[1] for made in effects]
+    assert sum(covered) >= 51 and abs(np.mean([made.moves.value for made in effects])) < 0.03
+    assert sum(made.warning is not None for made in effects) <= 2
 
 
 @pytest.mark.parametrize("least_sure_first", [1.0, 0.3])
-def test_where_they_move_people_it_says_how_far_and_warns(least_sure_first: float) -> None:
+def test_if_suggestions_move_people_the_report_says_how_far_and_warns(least_sure_first: float) -> None:
     """Of those who would have disagreed, half agree."""
-    found = [Annotators(1500, moved=0.5, seed=seed, least_sure_first=least_sure_first).effect() for seed in range(20)]
+    effects = [Annotators(1500, moved=0.5, seed=seed, least_sure_first=least_sure_first).effect() for seed in range(20)]
 
     pairs = suggested(Annotators(1500, least_sure_first=least_sure_first).pairs)
     doubt = np.mean([1 - (pair.suggested_confidence or 0) for pair in pairs])
-    assert np.mean([made.moves.value for made in found]) == pytest.approx(doubt / 2, abs=0.03)
-    assert all(made.warning for made in found if made.moves.interval[0] > MOVED)
-    assert sum(made.warning is not None for made in found) >= 18
-    assert (found[0].warning or "").startswith("suggestions move people: they choose the model's side +0.")
+    assert np.mean([made.moves.value for made in effects]) == pytest.approx(doubt / 2, abs=0.03)
+    assert all(made.warning for made in effects if made.moves.interval[0] > MOVED)
+    assert sum(made.warning is not None for made in effects) >= 18
+    assert (effects[0].warning or "").startswith("suggestions move people: they choose the model's side +0.")
 
 
 def test_a_small_control_group_gives_no_figure_as_a_model_that_is_too_sure_of_itself_would_mislead_it() -> None:
@@ -71,7 +71,7 @@ def test_a_small_control_group_gives_no_figure_as_a_model_that_is_too_sure_of_it
     assert all(made.moves.value is not None for made in enough) and sum(bool(made.warning) for made in enough) <= 5
 
 
-def test_everybody_who_agrees_is_no_certainty_where_they_are_few() -> None:
+def test_full_agreement_of_few_people_is_no_certainty() -> None:
     world = Annotators(500, seed=1)
     agreeing = [pair for pair in world.pairs if world.rewards[pair.chosen] > world.rewards[pair.rejected]]
 
@@ -83,32 +83,34 @@ def test_everybody_who_agrees_is_no_certainty_where_they_are_few() -> None:
 def test_too_few_judgements_give_no_figure() -> None:
     world = Annotators(40, seed=1)
 
-    found = world.effect(pairs=[*blind(world.pairs)[:7], *suggested(world.pairs)])
+    effect = world.effect(pairs=[*blind(world.pairs)[:7], *suggested(world.pairs)])
 
-    assert found.moves == ShareDifference(count=7)
-    assert found.without.model_side == found.without.left_rate == Share(count=7)
-    assert found.without.lead_seconds == Median(count=7)
-    assert (found.warning, found.with_suggestion.model_side.count) == (None, 32)
+    assert effect.moves == ShareDifference(count=7)
+    assert effect.without.model_side == effect.without.left_rate == Share(count=7)
+    assert effect.without.lead_seconds == Median(count=7)
+    assert (effect.warning, effect.with_suggestion.model_side.count) == (None, 32)
 
 
 # What is beside it
 
 
-def test_both_groups_are_told_side_by_side() -> None:
+def test_each_group_has_its_own_figures() -> None:
     world = Annotators(400, judges=3, seed=4)
 
-    found = world.effect()
+    effect = world.effect()
 
-    shown, hidden = found.with_suggestion, found.without
-    assert (shown.num_judgements, hidden.num_judgements) == (960, 240)
-    assert shown.model_side.value == np.mean([p.chosen_side == p.suggested_side for p in suggested(world.pairs)]).round(4)
+    suggested_group, control_group = effect.with_suggestion, effect.without
+    assert (suggested_group.num_judgements, control_group.num_judgements) == (960, 240)
+    assert suggested_group.model_side.value == np.mean([p.chosen_side == p.suggested_side for p in suggested(world.pairs)]).round(
+        4
+    )
     right = [world.rewards[pair.chosen] > world.rewards[pair.rejected] for pair in blind(world.pairs)]
-    assert hidden.model_side.value == np.mean(right).round(4)
-    assert (shown.lead_seconds.value, hidden.lead_seconds.interval) == (8.0, (12.0, 12.0))
-    assert 0.4 < shown.left_rate.value < 0.6 and hidden.majority.count == 240
+    assert control_group.model_side.value == np.mean(right).round(4)
+    assert (suggested_group.lead_seconds.value, control_group.lead_seconds.interval) == (8.0, (12.0, 12.0))
+    assert 0.4 < suggested_group.left_rate.value < 0.6 and control_group.majority.count == 240
 
 
-def test_agreement_with_most_of_the_others_counts_what_was_said_as_often_in_part() -> None:
+def test_agreement_with_the_majority_counts_equally_frequent_outcomes_in_part() -> None:
     world = Annotators(40, seed=1)
     eight = blind(world.pairs)[:8]
     others = [
@@ -118,9 +120,9 @@ def test_agreement_with_most_of_the_others_counts_what_was_said_as_often_in_part
     mine = changed(eight, chosen_side="left")
     third = dataclasses.replace(others[-1], annotator_id=8, annotation_id=200, chosen_side="left")
 
-    found = world.effect(pairs=[*suggested(world.pairs), *mine, *others, third]).without.majority
+    majority = world.effect(pairs=[*suggested(world.pairs), *mine, *others, third]).without.majority
 
-    assert (found.count, found.value) == (8, (6 + 0 + 0.5) / 8)
+    assert (majority.count, majority.value) == (8, (6 + 0 + 0.5) / 8)
 
 
 def test_a_tie_is_not_the_models_side() -> None:
@@ -132,9 +134,9 @@ def test_a_tie_is_not_the_models_side() -> None:
     ]
     world.rewards |= {"left answer": 1.0, "right answer": 0.0}
 
-    found = world.effect(pairs=[*suggested(world.pairs), *ties]).without
+    group = world.effect(pairs=[*suggested(world.pairs), *ties]).without
 
-    assert (found.num_judgements, found.model_side.value, found.left_rate.value) == (8, 0.0, None)
+    assert (group.num_judgements, group.model_side.value, group.left_rate.value) == (8, 0.0, None)
 
 
 # What is compared
@@ -146,40 +148,40 @@ def test_without_a_control_group_or_without_suggestions_there_is_nothing_to_comp
         assert suggestion_effect(pairs, cards=[CARD], load=raise_missing) is None
 
 
-def test_what_cannot_be_compared_is_counted_by_reason() -> None:
+def test_judgements_that_cannot_be_compared_are_counted_by_reason() -> None:
     world = Annotators(200)
     pairs = world.pairs
     early = dataclasses.replace(pairs[0], judged_at=BEFORE, annotation_id=999, annotator_id=9, suggested_version=None, is_blind=False, suggested_side=None)  # fmt: skip
     other = changed(suggested(pairs)[10:15], suggested_version="v2", annotation_id=None)
     unseen = changed(pairs[20:23], suggested_version=None, suggested_side=None, is_blind=False, annotation_id=None)
 
-    found = world.effect(pairs=[*pairs, early, *other, *unseen])
+    effect = world.effect(pairs=[*pairs, early, *other, *unseen])
 
-    assert found.left_out == {
+    assert effect.left_out == {
         "no prediction was seen": 4,
         "its version suggested to all, or to none": 5,
         "its version may have trained on the prompt": 1,
     }
-    assert found.with_suggestion.num_judgements + found.without.num_judgements == 199
+    assert effect.with_suggestion.num_judgements + effect.without.num_judgements == 199
     assert world.effect(cards=[]).left_out == {"its version is gone": 200}
 
 
 @pytest.mark.parametrize("load", [raise_missing, lambda version: OutOfMemory({})], ids=["loaded", "asked"])
 def test_a_version_that_cannot_be_loaded_or_asked_leaves_the_rest_of_the_figures(load: Callable[[str], RewardModel]) -> None:
-    found = Annotators(200).effect(load=load)
+    effect = Annotators(200).effect(load=load)
 
-    assert found.left_out == {"its version cannot be loaded or asked": 40}
-    assert (found.without.model_side.count, found.moves.value, found.warning) == (0, None, None)
-    assert found.without.left_rate.count == 40
+    assert effect.left_out == {"its version cannot be loaded or asked": 40}
+    assert (effect.without.model_side.count, effect.moves.value, effect.warning) == (0, None, None)
+    assert effect.without.left_rate.count == 40
 
 
 def test_only_the_newest_of_the_control_group_are_scored_again() -> None:
     world = Annotators(1200, one_in=2)
     model = KnowsRewards(world.rewards)
 
-    found = world.effect(load=lambda version: model)
+    effect = world.effect(load=lambda version: model)
 
-    assert (model.num_scored, found.without.model_side.count, found.without.num_judgements) == (1000, 500, 600)
+    assert (model.num_scored, effect.without.model_side.count, effect.without.num_judgements) == (1000, 500, 600)
 
 
 def test_rewards_that_are_no_numbers_count_for_nothing() -> None:
@@ -197,17 +199,17 @@ def test_accuracy_on_the_control_group_counts_its_held_out_comparisons_alone() -
     rows = np.array([pair.is_blind for pair in pairs], float)
     versions = compared_versions(judgements_of(pairs))
 
-    found = control_accuracy(pairs, versions, this=rows, champion=None)
+    accuracy = control_accuracy(pairs, versions, this=rows, champion=None)
 
-    assert found == ControlAccuracy(this=share([1.0] * 20), champion=None)
+    assert accuracy == ControlAccuracy(this=share([1.0] * 20), champion=None)
     assert control_accuracy(pairs, set(), this=rows, champion=None).this == Share(count=0)
 
 
 def test_the_interval_of_a_median_holds_it_nineteen_times_in_twenty() -> None:
     chance = np.random.default_rng(0)
     for count in (6, 25, 200):
-        found = [middle(chance.exponential(size=count)) for _ in range(800)]
-        ends = [made.interval or (0, 0) for made in found]
+        medians = [middle(chance.exponential(size=count)) for _ in range(800)]
+        ends = [made.interval or (0, 0) for made in medians]
         held = np.mean([low - 0.005 <= np.log(2) <= high + 0.005 for low, high in ends])
         assert 0.93 <= held <= 0.99
     assert middle([3.0], at_least=2) == Median(count=1)

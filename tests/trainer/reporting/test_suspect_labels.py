@@ -23,12 +23,12 @@ def votes(count: int) -> list[PreferencePair]:
     ]
 
 
-def found(pairs: list[PreferencePair], gaps: Any, **options: Any) -> list[SuspectLabel]:
+def suspects_of(pairs: list[PreferencePair], gaps: Any, **options: Any) -> list[SuspectLabel]:
     return [*most_suspect(pairs, gaps, **{"temperature": 1.0, "project_url": URL, **options})]
 
 
 def test_the_labels_that_the_models_contradict_most_come_first_with_their_links() -> None:
-    suspects = found(votes(6), [2.0, -3.0, 2.0, -5.0, 2.0, 2.0], temperature=2.0)
+    suspects = suspects_of(votes(6), [2.0, -3.0, 2.0, -5.0, 2.0, 2.0], temperature=2.0)
 
     assert [suspect.task for suspect in suspects] == [103, 101]
     assert suspects[0] == SuspectLabel(
@@ -38,38 +38,38 @@ def test_the_labels_that_the_models_contradict_most_come_first_with_their_links(
 
 
 def test_a_model_that_is_hardly_surer_of_wrong_labels_than_of_right_ones_suspects_none() -> None:
-    assert found(votes(4), [2.0, 2.0, 2.0, -0.5]) == []
+    assert suspects_of(votes(4), [2.0, 2.0, 2.0, -0.5]) == []
 
 
 def test_a_model_that_knows_nothing_suspects_nobody() -> None:
-    assert found(votes(300), np.random.default_rng(0).normal(size=300) * 0.1) == []
+    assert suspects_of(votes(300), np.random.default_rng(0).normal(size=300) * 0.1) == []
 
 
 def test_the_list_is_bounded() -> None:
     gaps = np.random.default_rng(0).normal(size=300) * 3
 
-    assert len(found(votes(300), gaps)) == 20
-    assert len(found(votes(300), gaps, most=5)) == 5
+    assert len(suspects_of(votes(300), gaps)) == 20
+    assert len(suspects_of(votes(300), gaps, most=5)) == 5
 
 
 def test_ties_and_written_answers_are_no_labels_to_suspect() -> None:
     kinds: tuple[Kind, ...] = ("tie", "both_bad", "written", "vote")
     pairs = [dataclasses.replace(pair, kind=kind) for pair, kind in zip(votes(4), kinds, strict=True)]
 
-    assert [suspect.task for suspect in found(pairs, [-3.0] * 4)] == [103]
+    assert [suspect.task for suspect in suspects_of(pairs, [-3.0] * 4)] == [103]
 
 
 def test_a_gap_that_is_no_number_is_passed_over() -> None:
-    assert [suspect.task for suspect in found(votes(3), [math.nan, -2.0, 1.0])] == [101]
+    assert [suspect.task for suspect in suspects_of(votes(3), [math.nan, -2.0, 1.0])] == [101]
 
 
 def test_without_gaps_or_pairs_nobody_is_suspected() -> None:
-    assert found(votes(3), None) == []
-    assert found([], []) == []
+    assert suspects_of(votes(3), None) == []
+    assert suspects_of([], []) == []
 
 
 def test_a_label_without_a_task_has_no_link() -> None:
-    (suspect,) = found([PreferencePair("p", "yes", "no")], [-3.0])
+    (suspect,) = suspects_of([PreferencePair("p", "yes", "no")], [-3.0])
 
     assert (suspect.task, suspect.link) == (None, None)
 

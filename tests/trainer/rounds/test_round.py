@@ -70,8 +70,8 @@ def test_a_better_challenger_is_published_and_promoted(lab: Lab, caplog: pytest.
     assert ended.reason.endswith(", and there was no champion")
     assert Versions(lab.folder).all() == [ended.version]
     assert Versions(lab.folder).champion() == ended.version
-    said = [record.getMessage() for record in caplog.records if record.name == "pairloop.rounds"]
-    assert said == [f"project 7: round promoted {ended.version}: {ended.reason}"]
+    logged = [record.getMessage() for record in caplog.records if record.name == "pairloop.rounds"]
+    assert logged == [f"project 7: round promoted {ended.version}: {ended.reason}"]
 
 
 def test_a_worse_challenger_is_published_and_the_pointer_does_not_move(lab_with_champion: Lab) -> None:
@@ -163,7 +163,7 @@ def test_the_card_says_all_that_is_known(lab: Lab, tiny_base: Path) -> None:
     card = lab.card(lab.round(tasks))
 
     assert (card.project_id, card.recipe, card.base, card.seed) == (7, "frozen", str(tiny_base), 5)
-    assert card.num_annotations == 61, "as Label Studio counts them, so that new ones can be told"
+    assert card.num_annotations == 61, "as Label Studio counts them, so that new ones can be counted"
     assert (card.num_train_pairs, card.num_holdout_pairs) == (59 - num_held_out, num_held_out)
     assert card.dropped == {"skipped": 1, "missing answer": 1}
     assert None not in (card.metrics.num_pairs, card.metrics.accuracy, card.metrics.interval, card.metrics.longer_wins)
@@ -235,7 +235,7 @@ def test_before_the_first_version_every_judgement_is_new(lab: Lab) -> None:
     assert num_new_judgements(lab.folder, 12) == 12
 
 
-def test_a_version_comes_with_its_report_card_its_readme_and_its_pictures(first_round: tuple[Lab, Round]) -> None:
+def test_a_version_has_its_report_card_its_readme_and_its_pictures(first_round: tuple[Lab, Round]) -> None:
     lab, ended = first_round
     card = lab.card(ended)
     folder = Versions(lab.folder).path(card.version)

@@ -117,10 +117,10 @@ def test_a_damaged_file_costs_the_snapshot_and_no_more(
     else:
         path.write_text(damage, encoding="utf-8")
 
-    found = unfinished.snapshot()
+    snapshot = unfinished.snapshot()
     unfinished.begin()
 
-    assert found is None
+    assert snapshot is None
     assert unfinished.num_attempts in (1, 2)
     assert damage is None or f"{path} is damaged" in caplog.text
 
@@ -146,12 +146,12 @@ except RegistryError as error:
     print(error)
 """
     model_dir = folder.path.parent.parent
-    found = subprocess.run(
+    finished = subprocess.run(
         [sys.executable, "-c", program, str(model_dir)], cwd=REPOSITORY, capture_output=True, text=True, timeout=100
     )
 
     training = folder.path / "training"
-    assert found.stdout == f"MODEL_DIR is not writable at {training} (File too large); free some space.\n"
+    assert finished.stdout == f"MODEL_DIR is not writable at {training} (File too large); free some space.\n"
     assert not UnfinishedRound(folder).exists
 
 

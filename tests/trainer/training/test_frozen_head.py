@@ -45,11 +45,11 @@ def sentence(rng: random.Random, *more: str, num_words: int = 6) -> str:
     return " ".join(words).capitalize() + "."
 
 
-def pairs_where(chosen_says: str, rejected_says: str, *, num_pairs: int, seed: int = 0, **rest: Any) -> list[PreferencePair]:
+def pairs_where(chosen_word: str, rejected_word: str, *, num_pairs: int, seed: int = 0, **rest: Any) -> list[PreferencePair]:
     """Pairs of random sentences, each about a prompt of its own, that differ in one word."""
-    rng = random.Random(f"{chosen_says} {rejected_says} {seed}")
+    rng = random.Random(f"{chosen_word} {rejected_word} {seed}")
     return [
-        PreferencePair(f"{seed} {i}: {sentence(rng)}", sentence(rng, chosen_says), sentence(rng, rejected_says), **rest)
+        PreferencePair(f"{seed} {i}: {sentence(rng)}", sentence(rng, chosen_word), sentence(rng, rejected_word), **rest)
         for i in range(num_pairs)
     ]
 
@@ -95,7 +95,7 @@ def test_what_decides_is_learned_and_holds_for_other_prompts(extractor: FeatureE
     assert (trained.gaps > 0).mean() > 0.9
 
 
-def test_what_only_style_shows_is_learned_too(extractor: FeatureExtractor) -> None:
+def test_a_preference_for_style_is_learnt_too(extractor: FeatureExtractor) -> None:
     rng = random.Random(3)
     pairs = [
         PreferencePair(f"{i}?", f"{(text := sentence(rng))}\n- {sentence(rng)}", f"{text} {sentence(rng)}") for i in range(40)
@@ -146,8 +146,8 @@ def test_the_head_is_the_optimum_that_scikit_learn_finds(extractor: FeatureExtra
     peer.fit(np.vstack([gaps, -gaps]), [1] * 60 + [0] * 60)
     expected = standard @ peer.coef_[0]
 
-    found = rewards_of(trained.model, pairs).numpy()
-    np.testing.assert_allclose(found, expected / expected.std(ddof=1), atol=5e-3)
+    rewards = rewards_of(trained.model, pairs).numpy()
+    np.testing.assert_allclose(rewards, expected / expected.std(ddof=1), atol=5e-3)
 
 
 def test_every_concept_has_a_direction_of_its_own(extractor: FeatureExtractor) -> None:
@@ -176,9 +176,9 @@ def test_concepts_let_a_few_pairs_say_how_much_a_kind_of_answer_counts(extractor
             for one, other in zip(range(150), range(150, 300), strict=True)
         ]
         pairs = [PreferencePair(f"Why {better + worse}?", pool[better], pool[worse]) for better, worse in order]
-        for share, found in accuracy.items():
+        for share, accuracies in accuracy.items():
             model = train_head(pairs[:20], recipe(concept_share=share), extractor).model
-            found.append(float((gaps_of(model, pairs[20:]) > 0).float().mean()))
+            accuracies.append(float((gaps_of(model, pairs[20:]) > 0).float().mean()))
 
     assert np.mean(accuracy[10.0]) > np.mean(accuracy[0.0]) + 0.02
 
@@ -304,7 +304,7 @@ def test_answers_of_40_and_of_40_000_characters_train_together(
 # Gaps and confidence
 
 
-def test_gaps_come_from_heads_that_did_not_see_the_prompt(extractor: FeatureExtractor) -> None:
+def test_gaps_are_those_of_heads_that_were_not_trained_on_the_prompt(extractor: FeatureExtractor) -> None:
     pairs = random_votes(50, votes=3)
     trained = train_head(pairs, recipe(priors=(0.01,)), extractor)
     assert float((gaps_of(trained.model, pairs) > 0).float().mean()) > 0.9
@@ -362,8 +362,8 @@ def test_confidence_is_higher_if_votes_agree_more(extractor: FeatureExtractor) -
 
 
 def test_the_layers_are_those_that_the_recipes_shares_name(tiny_base: Path) -> None:
-    found = feature_recipe(recipe(layer_shares=(0.01, 0.5, 0.74, 0.75, 1.0)), base="a name", path=str(tiny_base))
-    assert found == FeatureRecipe("a name", (1, 2, 3, 4), FROZEN.max_tokens)
+    features = feature_recipe(recipe(layer_shares=(0.01, 0.5, 0.74, 0.75, 1.0)), base="a name", path=str(tiny_base))
+    assert features == FeatureRecipe("a name", (1, 2, 3, 4), FROZEN.max_tokens)
 
 
 def test_a_base_that_is_not_there_is_named(tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ def test_the_remaining_time_of_a_resumed_training_counts_its_own_steps(tmp_path:
     ("seconds", "left"),
     [(0.01, "about 4 s left"), (0.1, "about 40 s left"), (1, "about 7 min left"), (60, "about 6 h 39 min left")],
 )
-def test_a_time_is_said_as_people_say_it(seconds: float, left: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_time_reads_as_people_say_it(seconds: float, left: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     lines = Training(tmp_path, every_seconds=0)
     lines.step(1, seconds=seconds, loss=0.7)
 

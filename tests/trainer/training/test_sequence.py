@@ -50,16 +50,14 @@ def flipped(pairs: list[PreferencePair]) -> list[PreferencePair]:
     return [dataclasses.replace(pair, chosen=pair.rejected, rejected=pair.chosen) for pair in pairs]
 
 
-def said(caplog: pytest.LogCaptureFixture) -> list[str]:
+def logged(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.module == "sequence"]
 
 
 # Warm start
 
 
-def test_a_champion_that_knows_more_is_where_training_starts(
-    house: House, champion: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_training_starts_from_a_champion_that_knows_more(house: House, champion: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, logger="pairloop.training")
 
     trained = house.train(separable_pairs(40, start=100), quick("lora", epochs=1), "challenger", champion=champion)
@@ -85,7 +83,7 @@ def test_the_same_champion_gives_the_same_weights(house: House, champion: Path, 
 
 def check_started_from_the_champion(name: str, trained: TrainingResult, caplog: pytest.LogCaptureFixture) -> None:
     assert trained.start == "champion"
-    (line,) = said(caplog)
+    (line,) = logged(caplog)
     assert line.startswith(f"training {name}: from the champion (loss on ")
     assert " from the base, " in line
 
@@ -99,7 +97,7 @@ def test_training_does_not_start_from_a_champion_that_learnt_the_opposite(
     trained = house.train(pairs, quick(epochs=1), "challenger", champion=champion)
 
     assert trained.start == "base"
-    assert said(caplog)[0].startswith("training full: from the base (loss on ")
+    assert logged(caplog)[0].startswith("training full: from the base (loss on ")
     alone = network(house.train(pairs, quick(epochs=1), "alone"))
     assert_same_weights(network(trained), alone)  # it leaves no trace
 
@@ -127,13 +125,13 @@ def test_a_champion_that_cannot_be_loaded_costs_the_warm_start_alone(
     (damaged / "model.safetensors").write_bytes(b"damaged")
 
     assert house.train(separable_pairs(40), quick(epochs=1), "challenger", champion=damaged).start == "base"
-    assert said(caplog)[0].startswith(f"no warm start, the champion cannot be loaded: The model '{damaged}' cannot be loaded")
+    assert logged(caplog)[0].startswith(f"no warm start, the champion cannot be loaded: The model '{damaged}' cannot be loaded")
 
 
 # Set aside, centred, calibrated
 
 
-def test_what_was_judged_of_the_prompts_set_aside_moves_the_temperature_and_no_weight(house: House) -> None:
+def test_judgements_set_aside_move_the_temperature_and_no_weight(house: House) -> None:
     pairs = separable_pairs(40, start=100)
     aside = prompts_set_aside(house, pairs)
     assert 2 <= len(aside) <= 12
@@ -198,7 +196,7 @@ def test_a_reporter_that_is_not_there_ends_the_round_before_it_trains(house: Hou
     assert not (tmp_path / "version-work").exists()
 
 
-def test_a_description_of_before_reads_as_neither_centred_nor_scaled() -> None:
+def test_a_description_of_an_earlier_build_is_neither_centred_nor_scaled() -> None:
     description = Description("sequence", "embedded", 512)
 
     assert (description.center, description.scale, math.isclose(description.temperature, 1)) == (0, 1, True)

@@ -114,7 +114,7 @@ try:
 except TrainingError as error:
     print(error)
 """
-    found = run_forked(program, tiny_base, tmp_path)
+    finished = run_forked(program, tiny_base, tmp_path)
 
-    assert found.stdout.startswith(f"The trained model cannot be written to {tmp_path / 'version'} ("), found.stderr
-    assert found.stdout.endswith("; free some space.\n")
+    assert finished.stdout.startswith(f"The trained model cannot be written to {tmp_path / 'version'} ("), finished.stderr
+    assert finished.stdout.endswith("; free some space.\n")

@@ -92,7 +92,7 @@ def test_a_loss_that_is_no_number_ends_training_and_says_what_to_do(bench: Bench
     )
 
 
-def test_damaged_weights_are_found_at_the_first_step(tmp_path: Path) -> None:
+def test_damaged_weights_are_noticed_at_the_first_step(tmp_path: Path) -> None:
     folder = save_tiny_base(tmp_path / "base")
     network = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=1)
     network.model.layers[0].mlp.up_proj.weight.data[0, 0] = float("nan")
