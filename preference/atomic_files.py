@@ -91,7 +91,7 @@ def sync(path: Path) -> None:
 
 @contextmanager
 def writing(folder: Path) -> Iterator[None]:
-    """Makes what the disk refuses, or a lock that is held for too long, one RegistryError that names the folder."""
+    """Turns a refusal of the disk, or a lock that is held for too long, into one RegistryError that names the folder."""
     try:
         yield
     except Timeout as error:

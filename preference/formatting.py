@@ -47,10 +47,10 @@ def _in_two_units(number: int, size: int, unit: str, smaller_unit: str) -> str:
 def moment(at: Any) -> str:
     """A moment in UTC, from seconds since the epoch or from ISO 8601; empty if it is neither."""
     try:
-        found = datetime.fromtimestamp(at, UTC) if isinstance(at, int | float) else datetime.fromisoformat(at).astimezone(UTC)
+        instant = datetime.fromtimestamp(at, UTC) if isinstance(at, int | float) else datetime.fromisoformat(at).astimezone(UTC)
     except (ValueError, TypeError, OverflowError, OSError):
         return ""
-    return f"{found:%-d %b %Y, %H:%M} UTC"
+    return f"{instant:%-d %b %Y, %H:%M} UTC"
 
 
 def count(number: float | None) -> str:

@@ -20,7 +20,7 @@ _SHORTEST_SECRET = 4  # a shorter one may be a part of common words
 def set_up_logging(settings: Settings) -> None:
     """Sends every event of this process to stderr; does nothing if somebody has set up logging before.
 
-    So does what nobody catches in a thread, and in JSON every warning.
+    Exceptions that nobody catches are logged, too, those of threads among them; with LOG_FORMAT=json, also warnings.
     """
     if logging.root.handlers:
         return

@@ -28,7 +28,7 @@ class ReadingLog:
 
     @contextmanager
     def at(self, place: str) -> Iterator[None]:
-        """For the time of the `with`, what is read lies in this place of what was being read."""
+        """Names what is read in the `with`: its place in what is being read around it."""
         self._path.append(place)
         try:
             yield
@@ -41,8 +41,8 @@ class ReadingLog:
 
 def read_as(kind: type[_T], values: dict[str, Any], *, log: ReadingLog | None = None) -> _T:
     """A dataclass of these values; `log` learns which of them could not be read."""
-    found: _T = adapter_of(kind).validate_python(values, context=log)
-    return found
+    read: _T = adapter_of(kind).validate_python(values, context=log)
+    return read
 
 
 def adapter_of(kind: Any) -> TypeAdapter[Any]:
@@ -71,28 +71,28 @@ def _rows(value: Any, check: _Check, info: ValidationInfo) -> tuple[Any, ...]:
     """The entries of a list that can be read."""
     if not isinstance(value, list | tuple):
         return tuple(check(value))  # which refuses it
-    found: list[Any] = []
+    rows: list[Any] = []
     for number, row in enumerate(value[:_MOST_ROWS]):
         try:
             with _log(info).at(f"[{number}]"):
-                found += check([row])
+                rows += check([row])
         except ValidationError:
             continue
-    return tuple(found)
+    return tuple(rows)
 
 
 def _items(value: Any, check: _Check, info: ValidationInfo) -> dict[str, Any]:
     """The entries of an object that can be read."""
     if not isinstance(value, dict):
         return dict(check(value))  # which refuses it
-    found: dict[str, Any] = {}
+    items: dict[str, Any] = {}
     for key, inner in islice(value.items(), _MOST_ROWS):
         try:
             with _log(info).at(f".{key[:_MOST_KEY_LETTERS]}"):
-                found |= check({key: inner})
+                items |= check({key: inner})
         except ValidationError:
             continue
-    return found
+    return items
 
 
 def _log(info: ValidationInfo) -> ReadingLog:

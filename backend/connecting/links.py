@@ -86,8 +86,8 @@ def hook_faults(hook: Webhook, server: ServerSettings) -> list[HookFault]:
     """What is wrong with a webhook of ours."""
     found: dict[HookFault, bool] = {
         "does not send WEBHOOK_SECRET": not hook_headers(server).items() <= hook.headers.items(),
-        "does not send all actions": not hook.tells_all,
-        "sends no details": not hook.tells_details,
+        "does not send all actions": not hook.sends_all,
+        "sends no details": not hook.sends_details,
         "is switched off": not hook.is_active,
     }
     return [fault for fault, is_there in found.items() if is_there]

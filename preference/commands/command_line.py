@@ -52,7 +52,7 @@ def begin() -> Settings:
 
 @contextmanager
 def refusals() -> Iterator[None]:
-    """Makes what is refused while MODEL_DIR is read or written the one sentence that the command ends with."""
+    """Turns an error of reading or writing MODEL_DIR into the one sentence that the command ends with."""
     try:
         yield
     except PairloopError as error:

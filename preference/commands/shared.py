@@ -68,7 +68,7 @@ def train(project_id: int | None, now: bool) -> None:
 @click.argument("version")
 @_REASON
 def promote(project_id: int, version: str, reason: str) -> None:
-    """Serve VERSION, whatever the judge said of it."""
+    """Serve VERSION, whatever its verdict."""
     settings = begin()
     with refusals():
         Versions(ProjectFolder(settings.model_dir, project_id)).promote(version, by="hand", reason=reason)

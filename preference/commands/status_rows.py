@@ -76,13 +76,13 @@ def forecast(status: ProjectStatus) -> str:
         return "a round began and has not ended"
     new = "new judgements are not counted yet" if num_new is None else f"{num_new} new judgements"
     at = moment(trainer.next_round_at)
-    schedule = f"; the schedule ({trainer.schedule}) looks at {_shown(at)}, in {_span(at)}" if at else ""
+    schedule = f"; the schedule ({trainer.schedule}) looks at {_as_text(at)}, in {_span(at)}" if at else ""
     return f"{new}, {trainer.num_needed} start a round{schedule}"
 
 
 def _ended(last: LastRound) -> str:
     what = " ".join(filter(None, [outcome_in_words(last.outcome), last.version]))
-    at = f", {_shown(ended)}" if (ended := moment(last.at)) else ""
+    at = f", {_as_text(ended)}" if (ended := moment(last.at)) else ""
     return f"{what}{at}: {last.reason}"
 
 
@@ -93,7 +93,7 @@ def _promoted(promotion: "Promotion") -> str:
     return f"{at} UTC by {promotion.by}{after}{why}"
 
 
-def _shown(moment: datetime) -> str:
+def _as_text(moment: datetime) -> str:
     return f"{moment:%Y-%m-%d %H:%M} UTC"
 
 

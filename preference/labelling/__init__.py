@@ -1,1 +1,1 @@
-"""Labelling: a project's label config, what annotators said, and the pairs that it makes."""
+"""Labelling: a project's label config, what annotators judged, and the pairs that this makes."""

@@ -2,7 +2,7 @@
 
 Label Studio's uncertainty sampling serves the lowest score first, among tasks that hold a prediction of the shown version
 (measured on label-studio 1.23.2; one with an empty result counts, is not asked for again, and is the `parent_prediction` of
-the judgement made from it). A control task's score is therefore no confidence but a place in that order, which tells nothing of
+the judgement made from it). A control task's score is therefore no confidence but a place in that order, which says nothing of
 the task itself: judged early or late, control tasks are a fair sample of all.
 
 Not covered: with a smaller CONTROL_PERCENT, tasks that leave the group get suggestions from the next version on.

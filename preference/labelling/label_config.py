@@ -72,7 +72,7 @@ class Strength:
 
 @dataclass(frozen=True)
 class LabelingLayout:
-    """Where a project keeps its prompt, its two answers and their comparison."""
+    """Which task fields and tags of a project hold its prompt, its two answers and their comparison."""
 
     control: str  # the <Pairwise> tag's name
     answer_tags: tuple[str, str]  # names of the left and the right answer's tag
@@ -126,7 +126,7 @@ class LabelingLayout:
         return readable(task_data.get(self.prompt_field))
 
     def answers(self, task_data: dict[str, object]) -> tuple[str | None, str | None]:
-        """The left and the right answer; None where one is missing, blank or not text."""
+        """The left and the right answer; None if one is missing, blank or not text."""
         left, right = self.answer_fields
         return readable(task_data.get(left)), readable(task_data.get(right))
 
@@ -181,8 +181,8 @@ def _answer_field(tags: list[Element], control: str, name: str) -> str:
 
 def _prompt_field(tags: list[Element], answer_fields: set[str]) -> str:
     """The remaining tag that shows task data, or among several the one named `prompt`."""
-    shown = [(tag.get("name") or f"<{tag.tag}>", field) for tag in tags if (field := _field(tag)) and not tag.get("toName")]
-    remaining = [(name, field) for name, field in shown if field not in answer_fields]
+    displayed = [(tag.get("name") or f"<{tag.tag}>", field) for tag in tags if (field := _field(tag)) and not tag.get("toName")]
+    remaining = [(name, field) for name, field in displayed if field not in answer_fields]
     fields = {field for _, field in remaining}
     if len(fields) == 1:
         return fields.pop()
@@ -190,8 +190,8 @@ def _prompt_field(tags: list[Element], answer_fields: set[str]) -> str:
     if named is not None:
         return named
     names = ", ".join(sorted(name for name, _ in remaining))
-    found = f"several tags could be it ({names}); name one of them prompt" if fields else "no tag shows it"
-    raise LayoutError(f'The label config must show the prompt, such as <Text name="prompt" value="$prompt"/>: {found}.')
+    reason = f"several tags could be it ({names}); name one of them prompt" if fields else "no tag shows it"
+    raise LayoutError(f'The label config must show the prompt, such as <Text name="prompt" value="$prompt"/>: {reason}.')
 
 
 def _field(tag: Element) -> str | None:
@@ -200,16 +200,16 @@ def _field(tag: Element) -> str | None:
 
 
 def _number(tags: list[Element], name: str) -> Tag | None:
-    found = _named(tags, name, "Number")
-    return None if found is None else Tag(name, found.get("toName", ""))
+    tag = _named(tags, name, "Number")
+    return None if tag is None else Tag(name, tag.get("toName", ""))
 
 
 def _verdict(tags: list[Element]) -> VerdictControl | None:
-    found = _named(tags, "verdict", "Choices")
-    if found is None:
+    tag = _named(tags, "verdict", "Choices")
+    if tag is None:
         return None
     words, choices = VerdictControl("verdict"), []
-    for choice in found.iter("Choice"):
+    for choice in tag.iter("Choice"):
         # The value is what annotators read, the alias what results hold.
         texts = [text for text in (choice.get("value"), choice.get("alias")) if text]
         meaning = next((meaning for text in texts if (meaning := words.meaning(text))), None)
@@ -218,13 +218,13 @@ def _verdict(tags: list[Element]) -> VerdictControl | None:
 
 
 def _strength(tags: list[Element]) -> Strength | None:
-    found = _named(tags, "strength", "Rating", "Choices")
-    if found is None:
+    tag = _named(tags, "strength", "Rating", "Choices")
+    if tag is None:
         return None
-    if found.tag == "Rating":
-        most = found.get("maxRating", "")
+    if tag.tag == "Rating":
+        most = tag.get("maxRating", "")
         return Strength("strength", int(most) if re.fullmatch(r"[1-9][0-9]{0,3}", most) else _DEFAULT_RATING)
-    steps = tuple(frozenset(filter(None, (step.get("value"), step.get("alias")))) for step in found.iter("Choice"))
+    steps = tuple(frozenset(filter(None, (step.get("value"), step.get("alias")))) for step in tag.iter("Choice"))
     return Strength("strength", len(steps), steps)
 
 

@@ -1,4 +1,4 @@
-"""Judgements as training pairs: every vote is a pair, and whatever is left out is counted by reason."""
+"""Judgements as training pairs: every vote is a pair, and what becomes no pair is counted by reason."""
 
 import dataclasses
 import hashlib
@@ -74,9 +74,9 @@ def pairs_of_task(
 def majority(pairs: Iterable[PreferencePair]) -> list[PreferencePair]:
     """One vote for each comparison (same prompt, same two answers, whichever was on the left), as most of the votes went.
 
-    Ties cancel out and written pairs are left out; so is a comparison whose votes are balanced. The vote has weight 1, the mean
-    margin of those that agree with it, and the time of the latest of them; of the rest (task, annotation, annotator, sides,
-    version, lead time) it keeps what all of them share. Order: each comparison's first vote.
+    Ties and written pairs do not count. A comparison whose votes are balanced is dropped. The vote has weight 1, the mean margin
+    of the votes that agree with it, and the time of the latest of these. Of their tasks, annotations, annotators, sides, versions
+    and lead times it keeps what all of them share. Order: each comparison's first vote.
     """
     comparisons: dict[tuple[str, frozenset[str]], list[PreferencePair]] = {}
     for pair in pairs:
@@ -198,14 +198,14 @@ def _votes(
 def _written(
     make: partial[PreferencePair], judgement: ParsedResult, left: str, right: str, *, dropped: Counter[str]
 ) -> list[PreferencePair]:
-    written, shown = judgement.written, {left.strip(): left, right.strip(): right}
+    written, answers = judgement.written, {left.strip(): left, right.strip(): right}
     if written is None:
         return []
-    if written.strip() in shown:
+    if written.strip() in answers:
         dropped["written answer same as shown"] += 1
         return []
     chosen = {"left": left, "right": right}.get(judgement.outcome or "")
-    beaten = list(shown.values()) if chosen is None else [chosen]
+    beaten = list(answers.values()) if chosen is None else [chosen]
     return [make(written, answer, kind="written", weight=1 / len(beaten)) for answer in beaten]
 
 

@@ -68,8 +68,8 @@ class Pairwise:
         """The side that a prediction speaks for: the one it preselects, else the one with the higher of the rewards it shows."""
         if (side := Pairwise.choice(layout, result)) is not None:
             return side
-        shown = {name: value.get("number") for name, kind, value in _regions(result) if kind == "number"}
-        left, right = (shown.get(tag.name) if tag is not None else None for tag in layout.reward_tags)
+        rewards = {name: value.get("number") for name, kind, value in _regions(result) if kind == "number"}
+        left, right = (rewards.get(tag.name) if tag is not None else None for tag in layout.reward_tags)
         if not isinstance(left, int | float) or not isinstance(right, int | float) or left == right:
             return None
         return "left" if left > right else "right"

@@ -38,7 +38,7 @@ def pick_device(device: str) -> "torch.device":
 
 
 def may_have_gpu() -> bool:
-    """Whether a driver is here without which torch sees no GPU: NVIDIA's library, AMD's device, or Apple's system."""
+    """Whether this machine has what torch needs to see a GPU: NVIDIA's library, AMD's device, or Apple's system."""
     try:
         ctypes.CDLL("libcuda.so.1")
     except OSError:

@@ -19,7 +19,7 @@ class EncodedAnswer:
 
     input_ids: list[int]
     answer_start: int  # input_ids[answer_start:-1] are the answer's tokens
-    num_cut: int  # tokens left out: the prompt's head first, then the answer's tail
+    num_cut: int  # tokens that were cut: the prompt's head first, then the answer's tail
 
 
 def encode_prompt(tokenizer: PreTrainedTokenizerBase, prompt: str, *, max_tokens: int, system: str = "") -> tuple[list[int], int]:

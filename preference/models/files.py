@@ -2,7 +2,7 @@
 
 Covered: a folder without a config, a tokenizer or safetensors, a file of weights that is cut or is a pointer of Git LFS, an id that
 cannot be fetched.
-Not covered: what only loading tells, such as a kind of model that transformers does not know.
+Not covered: what only loading shows, such as a kind of model that transformers does not know.
 """
 
 import importlib.metadata

@@ -57,7 +57,7 @@ class ProjectFolder:
                 (self.path / _DISCONNECTED).touch()
 
     def reconnect(self) -> None:
-        """Makes a disconnected project known again: for who connects it, and for nobody else.
+        """Makes a disconnected project known again. Called only if somebody connects it.
 
         Raises:
             RegistryError: MODEL_DIR is not writable.
@@ -67,7 +67,7 @@ class ProjectFolder:
 
     @property
     def is_disconnected(self) -> bool:
-        """Whether it was disconnected, and not connected again; no, if its folder may not be looked into."""
+        """Whether it was disconnected, and not connected again; False if its folder may not be read."""
         try:
             return (self.path / _DISCONNECTED).exists()
         except PermissionError:  # one such folder must not hide the others; whoever reads more of it reports the error
@@ -88,7 +88,7 @@ class ProjectFolder:
     def request(self, kind: RequestKind) -> None:
         """Asks for something: of the trainer a round (`train`), of the filling worker a pass now (`fill`) or soon (`look`).
 
-        Of a disconnected project, nobody takes it before that is connected again.
+        While a project is disconnected, nobody takes its requests.
 
         Raises:
             RegistryError: MODEL_DIR is full or not writable.

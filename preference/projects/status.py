@@ -118,7 +118,7 @@ class ProjectStatus:
 
 @dataclass(frozen=True)
 class Overview:
-    """How all that a MODEL_DIR holds stands."""
+    """How the trainer and all projects of a MODEL_DIR stand."""
 
     trainer: TrainerStatus
     projects: tuple[ProjectStatus, ...]  # the known ones, by id

@@ -54,7 +54,7 @@ class ReportCard:
     num_holdout_pairs: Known[Count] = None
     dropped: Items[Count] = field(default_factory=dict)
     metrics: Annotated[JudgedFigures, otherwise(JudgedFigures)] = field(default_factory=JudgedFigures)
-    promoted: Known[Flag] = None  # what the judge said when this was published
+    promoted: Known[Flag] = None  # the judge's verdict when this was published
     reason: Words = ""
     probe: Annotated[dict[str, Any], otherwise(dict)] = field(default_factory=dict)  # prompt, answer, reward
     seed: Known[Count] = None
@@ -98,7 +98,7 @@ class ReportCard:
         return values
 
     def to_json(self) -> str:
-        """What its file holds: all but the promotions, which come later."""
+        """What its file holds: all but the promotions, which are logged beside it."""
         values = {name: value for name, value in self.to_values().items() if name not in _ELSEWHERE}
         return json.dumps(values, indent=1, ensure_ascii=False)
 
@@ -109,7 +109,7 @@ class ReportCard:
             return ""
         more = len(self.unreadable) - _NAMED_PLACES
         named = ", ".join(self.unreadable[:_NAMED_PLACES]) + (f" and {more} more" if more > 0 else "")
-        return f"The card.json of {self.version} is damaged; what cannot be read is left out: {named}."
+        return f"The card.json of {self.version} is damaged; it is shown without what cannot be read: {named}."
 
     @property
     def row(self) -> VersionRow:

@@ -29,7 +29,7 @@ from preference.report_card.svg import (
     steps,
 )
 
-_SHOWN_VERSIONS = 16
+_MOST_VERSIONS = 16
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def charts_of(card: ReportCard, *, newest: ReportCard | None = None) -> list[Cha
 
 def versions_chart(rows: Sequence[VersionRow], agreement: Share | None) -> Chart | None:
     """Held-out accuracy of each version, by its number, beside rules without a model and beside people; None without any."""
-    rows = sorted((row for row in rows if row.accuracy is not None), key=_number)[-_SHOWN_VERSIONS:]
+    rows = sorted((row for row in rows if row.accuracy is not None), key=_number)[-_MOST_VERSIONS:]
     if not rows:
         return None
     people = agreement if agreement is not None and agreement.value is not None else None
@@ -125,8 +125,8 @@ def reliability_chart(figures: Reliability | None) -> Chart | None:
     error = f"; calibration error {per_cent(figures.calibration_error)}" if figures.calibration_error is not None else ""
     chart = Chart(
         "reliability", "Can its confidence be believed?",
-        f"Accuracy goes from {per_cent(bins[0].value)} where the model is {per_cent(bins[0].confidence)} sure to "
-        f"{per_cent(bins[-1].value)} where it is {per_cent(bins[-1].confidence)} sure{error}.",
+        f"Accuracy is {per_cent(bins[0].value)} if the model is {per_cent(bins[0].confidence)} sure, and "
+        f"{per_cent(bins[-1].value)} if it is {per_cent(bins[-1].confidence)} sure{error}.",
         ("Confidence", "Accuracy", "Interval", "Comparisons"),
         [(per_cent(row.confidence), per_cent(row.value), between(row.interval), _plain(row.count)) for row in bins],
         legend=[("model dot", "accuracy"), ("rule line", "as sure as it is right")],
@@ -207,12 +207,12 @@ def learning_chart(points: Sequence[CurvePoint], metrics: JudgedFigures) -> Char
 
 def strip(share: Share, look: str) -> list[SvgElement]:
     """A share and its interval on a line from 0 to 1, 18 pixels high, with a tick at one half."""
-    found = [line("grid", 0, 9, 100, 9), line("half", 50, 2, 50, 16)]
+    elements = [line("grid", 0, 9, 100, 9), line("half", 50, 2, 50, 16)]
     if share.value is not None:
         low, high = share.interval or (share.value, share.value)
-        found.append(line(f"{look.split()[0]} interval", 100 * low, 9, 100 * high, 9))
-        found.append(circle(look, 100 * share.value, 9, 5))
-    return found
+        elements.append(line(f"{look.split()[0]} interval", 100 * low, 9, 100 * high, 9))
+        elements.append(circle(look, 100 * share.value, 9, 5))
+    return elements
 
 
 def _name(row: VersionRow) -> str:

@@ -127,7 +127,7 @@ class AnnotatorFigures:
 
 @dataclass(frozen=True)
 class People:
-    """What all annotators did; the most active come first."""
+    """What all annotators did, the most active first."""
 
     num_annotators: Known[Count] = None
     num_shared: Known[Count] = None
@@ -138,7 +138,7 @@ class People:
 
 @dataclass(frozen=True)
 class LaterAccuracy(Share):
-    """How right a version was on the judgements that came after it."""
+    """How right a version was on judgements that are newer than itself."""
 
     version: Known[Text] = None
 

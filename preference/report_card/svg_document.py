@@ -52,16 +52,16 @@ def svg_document(chart: Chart) -> str:
 
 def _legend(chart: Chart, top: int) -> tuple[list[SvgElement], int]:
     """The marks and words of the legend in lines from `top` on, and the height of the whole picture."""
-    found: list[SvgElement] = []
+    elements: list[SvgElement] = []
     left: float = _MARGIN
     for look, words in chart.legend:
         width = 27 + _LETTER_WIDTH * len(words)
         if left > _MARGIN and left + width > _WIDTH - _MARGIN:
             left, top = _MARGIN, top + _LINE
-        found.append(legend_mark(look, left, top))
-        found.append(SvgElement("text", {"class": "words", "x": round(left + 27, 1), "y": top + 4}, words))
+        elements.append(legend_mark(look, left, top))
+        elements.append(SvgElement("text", {"class": "words", "x": round(left + 27, 1), "y": top + 4}, words))
         left += width + 18
-    return found, top + _MARGIN
+    return elements, top + _MARGIN
 
 
 def _drawn(elements: Iterable[SvgElement]) -> str:
@@ -84,4 +84,4 @@ def _style() -> str:
 
 def _colored(rules: str, palette: str) -> str:
     colors = dict(_COLOR.findall(palette))
-    return re.sub(r"var\(--([\w-]+)\)", lambda found: colors[found[1]], rules)
+    return re.sub(r"var\(--([\w-]+)\)", lambda match: colors[match[1]], rules)

@@ -1,1 +1,1 @@
-"""The reward model: features of a text, a head over them, and the probe that tells it loads as it was published."""
+"""The reward model: features of a text, a head over them, and the probe that proves that it was loaded as it was published."""

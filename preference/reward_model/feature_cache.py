@@ -89,7 +89,7 @@ def prune_features(model_dir: Path, *, most_bytes: int) -> int:
     Up to `most_bytes`, only temporary files that killed writers wrote over a day ago are deleted. Beyond that, the features that no
     process has read for the longest time are deleted first.
     """
-    found: list[tuple[float, int, Path]] = []
+    files: list[tuple[float, int, Path]] = []
     for folder, _, names in os.walk(model_dir / "features"):  # goes on if a folder is deleted meanwhile; rglob would raise
         for path in (Path(folder) / name for name in names if ".f32" in name):  # a killed writer's temporary file too
             with suppress(OSError):  # another process may have replaced it
@@ -97,12 +97,12 @@ def prune_features(model_dir: Path, *, most_bytes: int) -> int:
                 if path.name.startswith(".") and abs(time.time() - state.st_mtime) > _LEFTOVER_SECONDS:
                     path.unlink()
                     continue
-                found.append((state.st_mtime, state.st_size, path))
-    size = sum(num_bytes for _, num_bytes, _ in found)
+                files.append((state.st_mtime, state.st_size, path))
+    size = sum(num_bytes for _, num_bytes, _ in files)
     if size <= most_bytes:
         return 0
     num_deleted = 0
-    for _, num_bytes, path in sorted(found):
+    for _, num_bytes, path in sorted(files):
         if size <= most_bytes * 0.9:
             break
         with suppress(OSError):

@@ -76,7 +76,7 @@ class FeatureExtractor:
         self._cache = FeatureCache(model_dir, recipe.key())
         self._computing = threading.Lock()
         self._most_tokens = _BATCH_TOKENS[device.type]  # padded, of one forward pass; fewer once memory ran out
-        self.num_cut = 0  # answers computed so far whose prompt, or who themselves, were longer than max_tokens
+        self.num_cut = 0  # answers computed so far that were longer than max_tokens, with their prompts
         self.shares_prompts = self._can_share_prompts()
 
     @property
@@ -95,21 +95,21 @@ class FeatureExtractor:
 
     def features(self, prompts: Sequence[str], answers: Sequence[str]) -> torch.Tensor:
         """(num_answers, size) float32 on the CPU, in order."""
-        found = torch.zeros(len(prompts), self.size)
-        rows = found.numpy()
-        places: dict[tuple[str, str], list[int]] = {}  # where each (prompt, answer) is asked: each vote on a task asks anew
+        features = torch.zeros(len(prompts), self.size)
+        rows = features.numpy()
+        places: dict[tuple[str, str], list[int]] = {}  # of each (prompt, answer): every vote on a task asks anew
         for i, (prompt, answer) in enumerate(zip(prompts, answers, strict=True)):
             places.setdefault((prompt, answer.strip()), []).append(i)
         missing = [i for i, *_ in places.values() if not self._cache.read(prompts[i], answers[i], into=rows[i])]
         encoded = [encode_answer(self.tokenizer, prompts[i], answers[i], max_tokens=self.recipe.max_tokens) for i in missing]
         self.num_cut += sum(e.num_cut > 0 for e in encoded)
-        for place, seen in self._compute(encoded):
+        for place, hidden in self._compute(encoded):
             i = missing[place]
-            rows[i] = np.concatenate([seen, style(prompts[i], answers[i])])
+            rows[i] = np.concatenate([hidden, style(prompts[i], answers[i])])
             self._cache.keep(prompts[i], answers[i], rows[i])
         for first, *again in places.values():
             rows[again] = rows[first]
-        return found
+        return features
 
     def _compute(self, encoded: Sequence[EncodedAnswer]) -> Iterator[tuple[int, Array]]:
         """(place in `encoded`, what the backbone sees) as each batch is done, the longest first; callers take turns."""
@@ -118,18 +118,18 @@ class FeatureExtractor:
             longest = max(1, by_length[-1].length)
             count = max(1, min(len(by_length), self._most_tokens // longest))
             batch, by_length = by_length[-count:], by_length[:-count]
-            seen = None
+            hidden = None
             try:
                 with self._computing:
-                    seen = self._forward(batch)
+                    hidden = self._forward(batch)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
-            if seen is None:  # not inside `except`: while the error is held, so is all that its frames hold
+            if hidden is None:  # not inside `except`: while the error is held, so is all that its frames hold
                 by_length = sorted([*by_length, *self._made_smaller(batch)], key=lambda row: row.length)
                 self._most_tokens = min(self._most_tokens, max(1, count * longest // 2))
                 continue
-            yield from zip((place for row in batch for place in row.places), seen, strict=True)
+            yield from zip((place for row in batch for place in row.places), hidden, strict=True)
 
     def _made_smaller(self, batch: Sequence[_Row]) -> list[_Row]:
         """After the memory ran out: what can be read in its place, with half as many tokens at a time."""
@@ -191,17 +191,20 @@ class FeatureExtractor:
                 use_cache=False, output_hidden_states=True,
             ).hidden_states]  # fmt: skip
         hidden[self.recipe.layers[-1]] = last[0] if isinstance(last[0], torch.Tensor) else last[0][0]
-        seen = []
+        of_answers = []
         layers = torch.stack([hidden[layer] for layer in self.recipe.layers], dim=1)  # (rows, layers, longest, hidden_size)
         for i, row in enumerate(rows):
             for number, answer in enumerate(row.answers, start=1):
                 of_answer = layers[i][:, (part[i] == number).to(self._device)]  # (layers, answer's tokens, hidden_size)
                 mean, long = of_answer.sum(1) / max(1, len(answer)), math.log1p(len(answer))
-                seen.append(torch.cat([mean.flatten().cpu() * long, torch.tensor([long])]))
-        return torch.stack(seen).numpy()
+                of_answers.append(torch.cat([mean.flatten().cpu() * long, torch.tensor([long])]))
+        return torch.stack(of_answers).numpy()
 
     def _can_share_prompts(self) -> bool:
-        """Whether this architecture sees an answer beside another as it sees it alone; some take no mask of ours."""
+        """Whether this architecture computes for an answer beside another what it computes for it alone.
+
+        Some take no mask of ours.
+        """
         config = self._backbone.config.get_text_config()
         window = getattr(config, "sliding_window", None) or getattr(config, "attention_chunk_size", None)
         if window and window < self.recipe.max_tokens:

@@ -197,10 +197,10 @@ def load_reward_model(folder: Path, *, extractor: FindsExtractor, device: torch.
         raise ModelError(f"{folder / _DESCRIPTION} is missing or damaged ({type(error).__name__}).") from error
     if description.kind == "frozen":
         recipe = FeatureRecipe(description.base, description.layers, description.max_tokens)
-        found = extractor(recipe)
+        of_recipe = extractor(recipe)
         head = RewardHead.load(folder)
-        if len(head.weight) != found.size:
+        if len(head.weight) != of_recipe.size:
             raise ModelError(f"{folder} holds a head for another backbone than {description.base!r}.")
-        return FrozenRewardModel(description, head, found)
+        return FrozenRewardModel(description, head, of_recipe)
     network = load_weights(AutoModelForSequenceClassification, str(folder), dtype=torch.float32, device=device)
     return SequenceRewardModel(description, network, load_tokenizer(str(folder)))

@@ -35,7 +35,7 @@ def load_version(
         prompt, answer, expected = card.probe["prompt"], card.probe["answer"], float(card.probe["reward"])
     except (KeyError, TypeError, ValueError):
         raise VersionRefused("its card has no probe") from None
-    found = float(model.score([prompt], [answer])[0])
-    if not abs(found - expected) <= _TOLERANCE * max(1.0, abs(expected)):
-        raise VersionRefused(f"its probe scores {found:.4f}, its card says {expected:.4f}")
+    reward = float(model.score([prompt], [answer])[0])
+    if not abs(reward - expected) <= _TOLERANCE * max(1.0, abs(expected)):
+        raise VersionRefused(f"its probe scores {reward:.4f}, its card says {expected:.4f}")
     return model

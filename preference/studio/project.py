@@ -26,7 +26,7 @@ _JUDGED = (
     "id,data,updated_at,annotations,predictions,"
     "result,was_cancelled,ground_truth,completed_by,created_at,lead_time,parent_prediction"
 )
-_SAID = "id,meta,updated_at,annotations,result,was_cancelled,completed_by,created_at"
+_VERDICTS = "id,meta,updated_at,annotations,result,was_cancelled,completed_by,created_at"
 _IDS_AT_ONCE = 1000
 _IDS_A_REQUEST = 100  # they stand in the address, which some servers cut at 4,096 characters
 
@@ -149,7 +149,7 @@ class LabelStudioProject:
         return [float(score) for task in page if (score := task.get("predictions_score")) is not None]
 
     def scored_again(self, *, above: int, page_size: int = 100) -> list[Task]:
-        """The first tasks above that id, by id, that nobody judged or began to, with several predictions and those alone."""
+        """A page of tasks above that id, by id, that nobody judged and that have several predictions: those and drafts alone."""
         lines = [("total_predictions", "greater", "Number", 1), *OPEN, ("id", "greater", "Number", above)]
         query = filter_query(lines, "and", ordering="id")
         page, _ = self._lists.page(page=1, page_size=page_size, query=query, include="id,predictions,drafts")
@@ -173,7 +173,7 @@ class LabelStudioProject:
         (A filter by what annotations say takes more than a minute if there are 10,000.)
         """
         lines = [("updated_at", "greater", "Datetime", moment_text(moment)), ("total_annotations", "greater", "Number", 0)]
-        for page, _ in self._lists.pages(lines, "and", 500, include=_SAID):
+        for page, _ in self._lists.pages(lines, "and", 500, include=_VERDICTS):
             yield from page
 
     def tasks_made_since(self, moment: datetime) -> Iterator[Task]:
@@ -201,7 +201,7 @@ class LabelStudioProject:
         return tasks
 
     def store_answers(self, task_id: int, *, data: dict[str, Any], meta: dict[str, Any]) -> None:
-        """Replaces a task's data and meta (all keys of both). Soon gives up: what was read to write it grows old.
+        """Replaces a task's data and meta (all keys of both). Gives up after ten seconds: what was read before grows old.
 
         Raises:
             StudioNotFound: the task was deleted.

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from preference.studio.calls import StudioCalls
 
-_TELLS_ALL = {"send_payload": True, "send_for_all_actions": True, "is_active": True}
+_SENDS_ALL = {"send_payload": True, "send_for_all_actions": True, "is_active": True}
 
 
 @dataclass(frozen=True)
@@ -19,8 +19,8 @@ class Webhook:
     url: str
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)  # they hold secrets
     actions: tuple[str, ...] = ()  # counts only if it does not get all
-    tells_all: bool = True
-    tells_details: bool = True  # more than an action's name
+    sends_all: bool = True
+    sends_details: bool = True  # more than an action's name
     is_active: bool = True
 
 
@@ -38,8 +38,8 @@ class Webhooks:
                 hook["url"],
                 headers=dict(hook.get("headers") or {}),
                 actions=tuple(hook.get("actions") or ()),
-                tells_all=bool(hook.get("send_for_all_actions")),
-                tells_details=bool(hook.get("send_payload")),
+                sends_all=bool(hook.get("send_for_all_actions")),
+                sends_details=bool(hook.get("send_payload")),
                 is_active=bool(hook.get("is_active")),
             )
             for hook in self._calls.get("api/webhooks/", project=str(self._project_id))
@@ -48,12 +48,12 @@ class Webhooks:
 
     def add(self, url: str, *, headers: Mapping[str, str]) -> None:
         """Has the project's every event sent to that address."""
-        self._calls.post("api/webhooks/", {"url": url, "project": self._project_id, "headers": dict(headers), **_TELLS_ALL})
+        self._calls.post("api/webhooks/", {"url": url, "project": self._project_id, "headers": dict(headers), **_SENDS_ALL})
 
     def fix(self, hook: Webhook, *, headers: Mapping[str, str]) -> None:
         """Has it send every event again, with those headers beside its own."""
         # A PATCH without the actions would clear them.
-        fields = {"url": hook.url, "actions": list(hook.actions), "headers": {**hook.headers, **headers}, **_TELLS_ALL}
+        fields = {"url": hook.url, "actions": list(hook.actions), "headers": {**hook.headers, **headers}, **_SENDS_ALL}
         self._calls.patch(f"api/webhooks/{hook.id}/", fields)
 
     def remove(self, hook: Webhook) -> None:

@@ -108,7 +108,7 @@ def test_a_value_of_a_wrong_type_is_left_out_and_named(models: Path) -> None:
 
         named = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in outer)[1:]
         for output in (terminal, on_page):
-            assert f"is damaged; what cannot be read is left out: {named}" in output, (outer, key)
+            assert f"is damaged; it is shown without what cannot be read: {named}" in output, (outer, key)
 
 
 def test_hostile_texts_are_printed_as_words_and_move_no_cursor(models: Path) -> None:

@@ -199,7 +199,7 @@ def test_a_warning_of_the_card_stands_out_and_suggestions_are_shown_by_the_versi
 
     assert '<p class="note warn"><strong>Warning</strong>People follow v4' in rendered.html
     assert "suggested by: v3-20261101-000000 62.5 % of 48" in rendered.words
-    assert "what cannot be read is left out: report.suggestions.versions.odd." in rendered.words
+    assert "it is shown without what cannot be read: report.suggestions.versions.odd." in rendered.words
 
 
 def test_judgements_with_and_without_a_suggestion_stand_side_by_side(models: Path) -> None:
