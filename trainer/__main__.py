@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def main() -> None:
-    """Trains reward models from judgements. Settings come from the environment; see the README."""
+    """Trains reward models from judgements. Settings come from the environment; see docs/settings.md."""
     keep_light()
 
 
@@ -142,8 +142,8 @@ def export(project_id: int, format_name: Literal["trl", "dpo", "sft", "csv"], pa
     except PairloopError as error:
         raise click.ClickException(str(error)) from None
     rows = f"{written.num_train} rows to train on and {written.num_holdout} held out"
-    left_out = ", ".join(f"{count} {reason}" for reason, count in written.left_out.most_common()) or "nothing"
-    click.echo(f"project {project_id}: {rows} are in {path}; left out: {left_out}")
+    excluded = ", ".join(f"{count} {reason}" for reason, count in written.excluded.most_common()) or "nothing"
+    click.echo(f"project {project_id}: {rows} are in {path}; excluded: {excluded}")
 
 
 def _mark_suspects(studio: StudioSettings, folder: ProjectFolder, card: "ReportCard") -> None:

@@ -56,7 +56,7 @@ def write_status(folder: ProjectFolder, *, now: float, **changes: Any) -> None:
     write_counts(folder, 38, title="Support answers, English", num_tasks=1240, num_judged_tasks=220, num_judgements=331)
     write_next_round(model_dir, now + 5.2 * 3600, schedule="0 3 * * *", min_new_pairs=50)
     write_last_round(
-        folder, "skipped", reason="38 pairs, MIN_PAIRS=50 are needed; left out: 4 skipped", version=None, seconds=2.3
+        folder, "skipped", reason="38 pairs, MIN_PAIRS=50 are needed; excluded: 4 skipped", version=None, seconds=2.3
     )
     (model_dir / "trainer.alive").touch()
 

@@ -88,7 +88,7 @@ def test_a_report_marks_its_suspect_labels_in_label_studio_and_clears_those_of_e
         assert one.exit_code == other.exit_code == 0, one.output + other.output
         assert "1 marked" in one.stderr
         assert "1 marked" in other.stderr
-        assert "1 cleared" in other.stderr
+        assert "1 mark removed" in other.stderr
         assert studio.tasks[before]["meta"] == {"mine": 1}
         assert studio.tasks[now]["meta"]["pairloop_suspect"]["version"] == second
 

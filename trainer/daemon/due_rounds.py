@@ -30,7 +30,7 @@ OpenProject = Callable[[StudioSettings, int], LabelStudioProject]
 
 
 def open_project(studio: StudioSettings, project_id: int) -> LabelStudioProject:
-    """A project for a look: what Label Studio does not answer now, it is asked again at the next look."""
+    """A project to look at. If Label Studio does not answer now, it is asked again at the next look."""
     return LabelStudioProject.for_command(studio, project_id)
 
 
@@ -66,7 +66,7 @@ class DueRounds:
                     logger.warning("project %d: %s", folder.project_id, error)
 
     def _consider(self, folder: ProjectFolder, num_needed: int) -> None:
-        self._end_round_of_before(folder)
+        self._end_killed_round(folder)
         project = self._open_project(self._settings.studio, folder.project_id)
         state = project.read()
         num_annotations = int(state.get("total_annotations_number") or 0)
@@ -97,8 +97,11 @@ class DueRounds:
         if ended.outcome in ("skipped", "failed"):  # it would end the same with the next judgement
             self._counted[folder.project_id] = (_latest_version(folder), num_annotations)
 
-    def _end_round_of_before(self, folder: ProjectFolder) -> None:
-        """Corrects what a trainer that was killed in a round wrote last: that one is running. Label Studio need not answer for that."""
+    def _end_killed_round(self, folder: ProjectFolder) -> None:
+        """Corrects the file of a trainer that was killed in a round, which says that the round is running.
+
+        That comes before Label Studio is asked, which may not answer.
+        """
         if folder.project_id in self._written:
             return
         with suppress(OSError):  # written at the next look
@@ -114,7 +117,7 @@ class DueRounds:
             self._written[folder.project_id] = counts
 
     def _num_counted(self, folder: ProjectFolder, num_annotations: int) -> int:
-        """How many of a project's annotations are not new; deleted ones must not hide those that come after."""
+        """How many of a project's annotations are not new. Deleted ones must not hide later ones."""
         latest, known = _latest_version(folder), self._counted.get(folder.project_id)
         if known is not None and known[0] == latest:
             counted = known[1]

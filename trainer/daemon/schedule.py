@@ -100,7 +100,7 @@ def run_schedule(
             scheduler.shutdown(wait=False)
 
     def started(_: object) -> None:
-        if due.is_stopping and scheduler.running:  # the signal came before it ran, and could not stop it
+        if due.is_stopping and scheduler.running:  # the signal was sent before it ran, and could not stop it
             scheduler.shutdown(wait=False)
 
     scheduler.add_listener(started, EVENT_SCHEDULER_STARTED)

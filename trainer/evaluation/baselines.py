@@ -34,7 +34,7 @@ def baselines(train: Sequence[PreferencePair], holdout: Sequence[PreferencePair]
     judged = [pair for pair in train if pair.kind != "written"]
     weights = np.array([pair.weight for pair in judged])
     accuracy, outcomes = _mean(_outcomes(_length_gaps(judged)), weights), _outcomes(_length_gaps(holdout))
-    found = [Baseline("longer", accuracy, outcomes), Baseline("shorter", 1 - accuracy, 1 - outcomes)]
+    rules = [Baseline("longer", accuracy, outcomes), Baseline("shorter", 1 - accuracy, 1 - outcomes)]
     sample = train if len(train) <= _MOST_PAIRS else [train[i] for i in np.linspace(0, len(train) - 1, _MOST_PAIRS, dtype=int)]
     prompts = [normalised(pair.prompt) for pair in sample]
     if len(set(prompts)) > 1:
@@ -45,8 +45,8 @@ def baselines(train: Sequence[PreferencePair], holdout: Sequence[PreferencePair]
         is_judged = np.array([pair.kind != "written" for pair in sample])
         accuracy = _mean(_outcomes(crossed[is_judged]), train_weights[is_judged])
         gaps = _difference(holdout) @ _fit(difference, train_weights)
-        found.append(Baseline("style", accuracy, _outcomes(gaps)))
-    return sorted(found, key=lambda baseline: -baseline.train_accuracy)
+        rules.append(Baseline("style", accuracy, _outcomes(gaps)))
+    return sorted(rules, key=lambda baseline: -baseline.train_accuracy)
 
 
 def _difference(pairs: Sequence[PreferencePair]) -> Array:

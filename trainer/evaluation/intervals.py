@@ -27,7 +27,7 @@ def share(values: Array | Sequence[float], *, at_least: int = 1) -> Share:
 def wilson(mean: float, count: int) -> tuple[float, float]:
     """The 95 % interval of a share (Wilson 1927, "Probable inference", JASA 22); count > 0.
 
-    `mean` may come from values between 0 and 1 too, whose variance is never more than a coin's: it is then too wide.
+    `mean` may be that of values between 0 and 1, too. Their variance is never more than a coin's, so the interval is then too wide.
     """
     scale = 1 + _Z**2 / count
     middle = (mean + _Z**2 / (2 * count)) / scale
@@ -52,9 +52,9 @@ def middle(values: Array | Sequence[float], *, at_least: int = 1) -> Median:
 def compare(first: Array, second: Array, *, seed: int) -> Comparison:
     """How two rows of outcomes (1 right, 0 wrong, .5 undecided) differ on the same pairs.
 
-    `gain`: mean(first) - mean(second), with its 95 % paired bootstrap `gain_interval`. `p_better`, `p_worse`: how likely at
-    least as many of the differing pairs speak for, against `first` if both are equally good; the exact one-sided McNemar
-    test (McNemar 1947), which is the sign test on the pairs that differ.
+    `gain`: mean(first) - mean(second), with its 95 % paired bootstrap `gain_interval`. `p_better`: how likely it
+    is, if both are equally good, that at least as many of the differing pairs speak for `first`; `p_worse`: against it. Both by
+    the exact one-sided McNemar test (McNemar 1947), which is the sign test on the pairs that differ.
     """
     difference = first - second
     num_better, num_worse = int((difference > 0).sum()), int((difference < 0).sum())

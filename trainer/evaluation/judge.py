@@ -10,7 +10,7 @@ The rule, in this order; "beyond noise" is the exact one-sided McNemar test on t
    a tenth more judgements, of which more are better on average, and if MAX_DEBT is not passed; otherwise kept back;
 5. as accurate as the champion: promoted if it trained on more judgements; more accurate: promoted.
 
-Style-only is a model itself, trained on the same pairs. Where annotators do go by style both are right nine times in ten, and
+Style-only is a model itself, trained on the same pairs. If annotators go by style, both are right nine times in ten, and
 thirty comparisons do not tell them apart: to be one pair below must not keep back what clearly knows something.
 
 Many rounds, each a little worse within noise, cannot walk downwards: what each gives away is added up as `accuracy_debt`,
@@ -179,5 +179,5 @@ def _against_champion(metrics: JudgedFigures, num_train: int, num_train_before: 
 
 
 def _known(value: float | None) -> float:
-    assert value is not None, "measured wherever there are held-out comparisons"
+    assert value is not None, "measured if there are held-out comparisons"
     return value

@@ -1,4 +1,4 @@
-"""What a reward model says of pairs, computed once and handed on."""
+"""What a reward model says of pairs, computed once and passed on."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -29,11 +29,11 @@ _TIES: dict[Format, Ties] = {"trl": "drop", "dpo": "drop", "sft": "half", "csv":
 
 @dataclass(frozen=True)
 class Exported:
-    """How many rows an export wrote, and how many judgements it left out by the reason."""
+    """How many rows an export wrote, and how many judgements it excluded, by reason."""
 
     num_train: int
     num_holdout: int
-    left_out: Counter[str]
+    excluded: Counter[str]
 
 
 def export_judgements(
@@ -48,36 +48,36 @@ def export_judgements(
 ) -> Exported:
     """Writes a row for each pair (`sft`: for each written answer), and replaces `path` only when the new file is whole.
 
-    `trl` and `dpo` leave ties out; `csv` has everything, ties as two rows of weight .5. `margin` is 0..1. Nothing is null: ids
+    `trl` and `dpo` exclude ties; `csv` has everything, ties as two rows of weight .5. `margin` is 0..1. Nothing is null: ids
     that are not known are 0, texts "". `split` is "holdout" for prompts that no version of the reward model trains on.
 
     Raises:
         ExportError: the path does not fit the format or cannot be written, or there is nothing to write.
     """
     check_path(path, format_name=format_name, conversational=conversational)
-    left_out: Counter[str] = Counter()
+    excluded: Counter[str] = Counter()
     pairs = [
         pair
         for task in tasks
         for pair in pairs_of_task(
-            task, layout, dropped=left_out, ties=_TIES[format_name], prefer_ground_truth=prefer_ground_truth
+            task, layout, dropped=excluded, ties=_TIES[format_name], prefer_ground_truth=prefer_ground_truth
         )
     ]
     if format_name == "sft":
-        pairs = _demonstrations(pairs, left_out)
+        pairs = _demonstrations(pairs, excluded)
     if not pairs:
-        raise ExportError(_nothing(format_name, left_out))
+        raise ExportError(_nothing(format_name, excluded))
     texts = ("completion",) if format_name == "sft" else ("chosen", "rejected")
     rows = [_row(pair, texts, holdout_fraction=holdout_fraction, conversational=conversational) for pair in pairs]
     _write(rows, path)
     num_holdout = sum(row["split"] == "holdout" for row in rows)
-    return Exported(len(rows) - num_holdout, num_holdout, left_out)
+    return Exported(len(rows) - num_holdout, num_holdout, excluded)
 
 
 def check_path(path: Path, *, format_name: Format, conversational: bool) -> None:
     """Raises ExportError if `path` cannot take that format, before anything is read."""
     if format_name == "csv" and conversational:
-        raise ExportError("CSV holds no lists of messages; leave --conversational out, or export --format trl to a .jsonl file.")
+        raise ExportError("CSV holds no lists of messages; omit --conversational, or export --format trl to a .jsonl file.")
     suffixes = (".csv",) if format_name == "csv" else (".jsonl", ".parquet")
     if path.suffix not in suffixes:
         raise ExportError(f"{path} should end with {' or '.join(suffixes)} for --format {format_name}.")
@@ -85,7 +85,7 @@ def check_path(path: Path, *, format_name: Format, conversational: bool) -> None
         raise ExportError(f"{path} cannot be written; name a file in a folder that exists and that you may write to.")
 
 
-def _demonstrations(pairs: Iterable[PreferencePair], left_out: Counter[str]) -> list[PreferencePair]:
+def _demonstrations(pairs: Iterable[PreferencePair], excluded: Counter[str]) -> list[PreferencePair]:
     """One pair for each written answer, whichever answers it beat."""
     written: dict[tuple[str, str], PreferencePair] = {}
     for pair in pairs:
@@ -93,12 +93,12 @@ def _demonstrations(pairs: Iterable[PreferencePair], left_out: Counter[str]) -> 
             written.setdefault((pair.prompt, pair.chosen), pair)
     judged = {(pair.task_id, pair.annotation_id) for pair in pairs} - {(p.task_id, p.annotation_id) for p in written.values()}
     if judged:
-        left_out["without a written answer"] += len(judged)
+        excluded["without a written answer"] += len(judged)
     return list(written.values())
 
 
-def _nothing(format_name: Format, left_out: Counter[str]) -> str:
-    counts = ", ".join(f"{count} {reason}" for reason, count in left_out.most_common()) or "no judgements"
+def _nothing(format_name: Format, excluded: Counter[str]) -> str:
+    counts = ", ".join(f"{count} {reason}" for reason, count in excluded.most_common()) or "no judgements"
     if format_name == "sft":
         return (
             f"There are no demonstrations to export ({counts}): they are the better answers that annotators write; "
@@ -117,8 +117,8 @@ def _row(pair: PreferencePair, texts: tuple[str, ...], *, holdout_fraction: floa
         "prompt": text_of("user", pair.prompt),
         **{name: text_of("assistant", answer) for name, answer in zip(texts, answers, strict=True)},
         **strength,
-        # Where the first 10 MB of a JSON-lines file hold only null in a column, load_dataset (datasets 5.2) refuses what
-        # comes later, so nothing is null.
+        # If the first 10 MB of a JSON-lines file hold only null in a column, load_dataset (datasets 5.2) refuses what
+        # follows, so nothing is null.
         "task_id": pair.task_id or 0,
         "annotation_id": pair.annotation_id or 0,
         "annotator_id": pair.annotator_id or 0,

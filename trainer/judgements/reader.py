@@ -121,16 +121,16 @@ class _Reading:
         counted = state
         for attempt in range(2):  # twice, as people may be judging meanwhile
             counted = project.read() if attempt else state
-            until = max(until, min(self._follow(project, project.task_states(changed_since=since)), moment(now)))
+            until = max(until, min(self._update(project, project.task_states(changed_since=since)), moment(now)))
             mismatch = self._count_mismatch(counted)
             if mismatch in tolerated:
                 self.sync_point = SyncPoint(until, whole_at, mismatch)
                 return f"changes since {since}"
-        until = max(until, min(self._follow(project, project.task_states(), is_list=True), moment(now)))
+        until = max(until, min(self._update(project, project.task_states(), is_list=True), moment(now)))
         self.sync_point = SyncPoint(until, whole_at, self._lasting_mismatch(counted, project.read()))
         return f"the states of all were compared, as Label Studio counted {mismatch[0]:+d} judgements and {mismatch[1]:+d} skips"
 
-    def _follow(self, project: LabelStudioProject, states: Iterable[Task], *, is_list: bool = False) -> str:
+    def _update(self, project: LabelStudioProject, states: Iterable[Task], *, is_list: bool = False) -> str:
         """Reads the tasks whose state differs from what is known of them. Returns the latest `updated_at` among the states.
 
         `is_list`: the states are those of all tasks, so that a known task without one was deleted.
@@ -143,10 +143,10 @@ class _Reading:
                 self._drop(state["id"])
             elif _as_listed(state) != _as_known(self.tasks.get(state["id"])):
                 wanted.append(state["id"])
-        found = {task["id"]: _trimmed(task) for task in project.annotated_among(wanted)}
-        for task_id in (set(wanted) - set(found)) | (set(self.tasks) - named if is_list else set()):
+        read = {task["id"]: _trimmed(task) for task in project.annotated_among(wanted)}
+        for task_id in (set(wanted) - set(read)) | (set(self.tasks) - named if is_list else set()):
             self._drop(task_id)
-        for task_id, task in found.items():
+        for task_id, task in read.items():
             if task != self.tasks.get(task_id):
                 self.tasks[task_id] = task
                 self.changed.add(task_id)
@@ -180,8 +180,8 @@ def _trimmed(task: Task) -> JudgedTask:
     annotations = [
         cast(Annotation, {key: annotation.get(key) for key in _ANNOTATION}) for annotation in task.get("annotations") or []
     ]
-    shown = {annotation["parent_prediction"] for annotation in annotations}
-    predictions = [prediction for prediction in task.get("predictions") or [] if prediction.get("id") in shown]
+    parents = {annotation["parent_prediction"] for annotation in annotations}
+    predictions = [prediction for prediction in task.get("predictions") or [] if prediction.get("id") in parents]
     return {
         "id": task["id"],
         "updated_at": moment(task.get("updated_at")),

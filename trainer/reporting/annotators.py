@@ -41,7 +41,7 @@ class Judgement:
 
 
 def judgements_of(pairs: Sequence[PreferencePair]) -> list[Judgement]:
-    """The annotations that these pairs came from, in order; a pair without an annotation's id is one of its own."""
+    """The annotations that these pairs were made of, in order; a pair without an annotation's id is one of its own."""
     grouped: dict[object, list[PreferencePair]] = defaultdict(list)
     for i, pair in enumerate(pairs):
         grouped[("alone", i) if pair.annotation_id is None else (pair.task_id, pair.annotation_id)].append(pair)
@@ -94,12 +94,12 @@ def _judgement(group: Sequence[PreferencePair]) -> Judgement:
 
 
 def outcomes_by_task(judgements: Sequence[Judgement]) -> dict[int, dict[int, Outcome]]:
-    """The outcome by annotator, of each task that several judged; of somebody who judged it twice, the later one."""
-    found: dict[int, dict[int, Outcome]] = defaultdict(dict)
+    """For each task that several people judged, the outcome by annotator. If somebody judged it twice, the later one counts."""
+    by_task: dict[int, dict[int, Outcome]] = defaultdict(dict)
     for judgement in sorted(judgements, key=lambda made: (made.judged_at or "", made.annotation_id or 0)):
         if judgement.task_id is not None and judgement.annotator_id is not None and judgement.outcome is not None:
-            found[judgement.task_id][judgement.annotator_id] = judgement.outcome
-    return {task: outcomes for task, outcomes in found.items() if len(outcomes) > 1}
+            by_task[judgement.task_id][judgement.annotator_id] = judgement.outcome
+    return {task: outcomes for task, outcomes in by_task.items() if len(outcomes) > 1}
 
 
 def _alike(count: Counter[Outcome]) -> float:

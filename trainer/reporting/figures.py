@@ -106,7 +106,7 @@ def suggestions(judgements: Sequence[Judgement]) -> Followed | None:
 
 
 def prequential(pairs: Sequence[PreferencePair], champion: RewardModel, card: ReportCard) -> LaterAccuracy | None:
-    """How right the champion was on the judgements that came after it; None without any.
+    """How right the champion was on judgements that are newer than itself; None without any.
 
     Votes on prompts that had been judged before it was published are not counted, since it may have trained on them.
     """
@@ -143,10 +143,10 @@ def history(earlier: Sequence[ReportCard], newest: LaterAccuracy | None) -> tupl
 def moment_of(text: str | None) -> datetime | None:
     """A moment in ISO 8601, in UTC if it names no zone; None if it is none."""
     try:
-        found = datetime.fromisoformat(text or "")
+        moment = datetime.fromisoformat(text or "")
     except ValueError:
         return None
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _agreeing(judgements: Sequence[Judgement]) -> Share:

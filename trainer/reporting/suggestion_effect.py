@@ -6,7 +6,7 @@ about it.
 Judgements are compared if their version suggested on some tasks and showed nothing on others, and if nobody had judged their
 prompt before the version was published. The version may have trained on prompts that were judged earlier.
 
-Uncertainty sampling serves the least certain tasks first, and the tasks of the control group come in any order. So people agree
+Uncertainty sampling serves the least certain tasks first, and those of the control group in any order. So people agree
 with the model less often on tasks with a suggestion, even if suggestions move nobody. Each task is therefore compared only with
 tasks on which the model is about as sure.
 
@@ -125,7 +125,7 @@ def _comparable(
     times: dict[str, list[datetime | None]] = defaultdict(list)
     for pair in pairs:
         times[normalised(pair.prompt)].append(moment_of(pair.judged_at))
-    found = []
+    comparable = []
     for made in judgements:
         since = published.get(made.suggested_version or "")
         if made.suggested_side is None and not made.is_blind:
@@ -137,8 +137,8 @@ def _comparable(
         elif not all(at is not None and at > since for at in times[normalised(made.prompt)]):
             left_out["its version may have trained on the prompt"] += 1
         else:
-            found.append(made)
-    return found
+            comparable.append(made)
+    return comparable
 
 
 def _suggestion(made: Judgement) -> _Preference | None:
@@ -151,7 +151,7 @@ def _preferences(
     blind: Sequence[Judgement], load: Callable[[str], RewardModel], *, left_out: Counter[str]
 ) -> list[_Preference | None]:
     """What the version that was served prefers of each task; None for older ones, and if it cannot be loaded or asked."""
-    found: list[_Preference | None] = [None for _ in blind]
+    preferences: list[_Preference | None] = [None for _ in blind]
     newest = sorted(range(len(blind)), key=lambda i: blind[i].judged_at or "")[-_MOST_BLIND:]
     by_version: dict[str, list[int]] = defaultdict(list)
     for i in newest:
@@ -167,8 +167,8 @@ def _preferences(
             continue
         for i, (left, right) in zip(places, rewards, strict=True):
             if math.isfinite(left - right):
-                found[i] = _Preference("left" if left >= right else "right", model.confidence(left, right))
-    return found
+                preferences[i] = _Preference("left" if left >= right else "right", model.confidence(left, right))
+    return preferences
 
 
 def _group(
@@ -187,7 +187,10 @@ def _group(
 
 
 def _with_majority(made: Judgement, outcomes: Mapping[int, Mapping[int, str]]) -> list[float]:
-    """[1] if most of the others judged the task alike, [0] if not, a part of 1 if several outcomes are as frequent; [] without others."""
+    """[1] if the annotator agrees with most of the others on the task, else [0]; [1 / n] if n outcomes are equally frequent.
+
+    Empty if nobody else judged the task.
+    """
     if made.task_id is None or made.annotator_id is None:
         return []
     others = Counter(outcome for who, outcome in outcomes.get(made.task_id, {}).items() if who != made.annotator_id)
@@ -248,6 +251,6 @@ def _warning(moves: ShareDifference) -> str | None:
         return None
     low, high = moves.interval
     return (
-        f"suggestions move people: they choose the model's side {moves.value:+.2f} more often where it is suggested "
+        f"suggestions move people: they choose the model's side {moves.value:+.2f} more often if it is suggested "
         f"(95 % interval {low:+.2f} to {high:+.2f}); SUGGEST=scores or none shows less"
     )

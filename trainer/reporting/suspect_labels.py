@@ -29,7 +29,7 @@ def most_suspect(
 ) -> tuple[SuspectLabel, ...]:
     """The votes that models which did not see them contradict most, worst first; empty without such models.
 
-    `gaps`: Trained.gaps, of these pairs. `temperature`: of the reward model; `probability` = sigmoid(gap / temperature), that
+    `gaps`: TrainingResult.gaps, of these pairs. `temperature`: of the reward model; `probability` = sigmoid(gap / temperature), that
     the label is right. `project_url`: the project's page in Label Studio. A label is suspect if the model is at least as sure
     that it is wrong as it is, on average, that a label is right, and .6 (confident learning: Northcutt et al., arXiv 1911.00068).
     """
@@ -58,7 +58,7 @@ def most_suspect(
 def mark_suspects(
     project: LabelStudioProject, suspects: Sequence[SuspectLabel], *, version: str, marked_before: Iterable[int] = ()
 ) -> Counter[str]:
-    """How many tasks were `marked`, were `already`, lost their mark (`cleared`), had none to lose (`clear`), are `gone`.
+    """How many tasks were marked, were marked already, lost their mark, had none to lose, or are deleted; by these words.
 
     A task's meta gets `pairloop_suspect`; all else in it stays, and so does its data. `marked_before`: the tasks that earlier
     cards named, whose mark goes if they are no longer suspect.
@@ -76,13 +76,13 @@ def mark_suspects(
 def _mark(project: LabelStudioProject, task: Task | None, mark: dict[str, Any] | None) -> str:
     """What was done to the task so that its meta holds this mark, or none."""
     if task is None:
-        return "gone"
+        return "deleted"
     meta = dict(task.get("meta") or {})
     if mark == meta.get(META_KEY):
-        return "already" if mark else "clear"
+        return "marked already" if mark else "without a mark"
     meta.pop(META_KEY, None)
     try:
         project.store_meta(task["id"], {**meta, META_KEY: mark} if mark else meta)
     except StudioNotFound:
-        return "gone"
-    return "marked" if mark else "cleared"
+        return "deleted"
+    return "marked" if mark else "mark removed"

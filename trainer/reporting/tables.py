@@ -21,13 +21,13 @@ from preference.report_card.shares import Median, Share, ShareDifference
 
 _RULES = {"longer": "the longer answer wins", "shorter": "the shorter answer wins", "style": "style only"}
 _RULE_ACCURACIES = {"longer": "longer_wins", "shorter": "shorter_wins", "style": "style_only"}
-_MOVES = "how much more often they choose the model's side where it is suggested, among tasks on which it is as sure"
-_SHOWN_VERSIONS, _SHOWN_SUSPECTS = 10, 10
+_MOVES = "how much more often they choose the model's side if it is suggested, among tasks on which it is as sure"
+_MOST_VERSIONS, _MOST_SUSPECTS = 10, 10
 
 
 @dataclass(frozen=True)
 class Section:
-    """One table. A column that would be empty is left out."""
+    """One table, which has no column that would be empty."""
 
     title: str
     header: tuple[str, ...]
@@ -35,8 +35,8 @@ class Section:
 
 
 def sections(card: ReportCard) -> list[Section]:
-    """The tables of a card, those without a row left out; a figure that is None has no row."""
-    found = [
+    """The tables of a card that have a row; a figure that is None has none."""
+    tables = [
         _accuracy(card),
         _more(card.report),
         _effect(card.report),
@@ -44,7 +44,7 @@ def sections(card: ReportCard) -> list[Section]:
         _annotators(card.report),
         _suspects(card.report),
     ]
-    return [_without_empty_columns(section) for section in found if section.rows]
+    return [_without_empty_columns(section) for section in tables if section.rows]
 
 
 def print_card(card: ReportCard, console: Console | None = None) -> None:
@@ -64,7 +64,7 @@ def _accuracy(card: ReportCard) -> Section:
     rows = [("this version", _share(Share(m.accuracy, m.interval)), "")]
     control = report.control_accuracy or ControlAccuracy()
     rows += [
-        (f"{name}, where nothing was suggested (the control group)", _counted(share), "")
+        (f"{name}, on comparisons without a suggestion (the control group)", _counted(share), "")
         for name, share in (("this version", control.this), ("the champion before it", control.champion))
         if share and share.value is not None
     ]
@@ -89,14 +89,14 @@ def _more(report: ReportFigures) -> Section:
     rows = [
         ("expected calibration error", _number(calibrated.calibration_error)),
         ("mean confidence", _number(calibrated.confidence)),
-        ("accuracy where lengths differ by a tenth at most", _counted(report.length_matched)),
+        ("accuracy if lengths differ by a tenth at most", _counted(report.length_matched)),
         ("correlation of reward and length (Spearman)", _number(length.spearman, "+.2f")),
         ("the same within pairs", _number(length.spearman_within, "+.2f")),
         ("this version prefers the longer answer", _counted(length.model_prefers_longer)),
         ("people prefer the longer answer", _counted(length.people_prefer_longer)),
         ("people pick the left answer", _counted(report.left_rate)),
         ("people choose the side that was suggested", _counted(report.suggestions)),
-        (f"{later.version if later else ''} on judgements that came after it", _counted(later)),
+        (f"{later.version if later else ''} on later judgements", _counted(later)),
     ]
     return Section("Beyond accuracy", ("figure", "value"), [row for row in rows if row[1]])
 
@@ -109,7 +109,7 @@ def _effect(report: ReportFigures) -> Section:
     groups = [group or JudgementGroup() for group in (effect.with_suggestion, effect.without)]
     rows = [
         ("people choose the model's side", *(_counted(group.model_side) for group in groups)),
-        ("say what most of the others said", *(_counted(group.majority) for group in groups)),
+        ("agree with the majority of the others", *(_counted(group.majority) for group in groups)),
         ("pick the left answer", *(_counted(group.left_rate) for group in groups)),
         ("median seconds", *(_counted(group.lead_seconds, ".1f") for group in groups)),
         (_MOVES, _moved(effect.moves), ""),
@@ -127,7 +127,7 @@ def _versions(card: ReportCard) -> Section:
             _number(row.prequential.value if row.prequential else None),
             "yes" if row.promoted else "no",
         )
-        for row in card.report.versions[-_SHOWN_VERSIONS:]
+        for row in card.report.versions[-_MOST_VERSIONS:]
     ]
     return Section("Versions before it", ("version", "training pairs", "accuracy", "on later judgements", "promoted"), rows)
 
@@ -152,7 +152,7 @@ def _annotators(report: ReportFigures) -> Section:
 def _suspects(report: ReportFigures) -> Section:
     rows = [
         (*(_plain(value) for value in (row.task, row.annotation, row.annotator)), _number(row.probability, ".2f"), row.link or "")
-        for row in report.suspects[:_SHOWN_SUSPECTS]
+        for row in report.suspects[:_MOST_SUSPECTS]
     ]
     header = ("task", "annotation", "annotator", "chance that the label is right", "link")
     return Section("Labels worth a second look", header, rows)

@@ -55,8 +55,8 @@ def reason_to_skip(reading: Reading, *, min_pairs: int) -> str | None:
     """Why there is nothing to train on; None if there is."""
     weight = sum(pair.weight for pair in reading.pairs)
     if weight < min_pairs:
-        left_out = ", ".join(f"{count} {reason}" for reason, count in reading.dropped.items()) or "nothing"
-        return f"{weight:g} pairs, MIN_PAIRS={min_pairs} are needed; left out: {left_out}"
+        excluded = ", ".join(f"{count} {reason}" for reason, count in reading.dropped.items()) or "nothing"
+        return f"{weight:g} pairs, MIN_PAIRS={min_pairs} are needed; excluded: {excluded}"
     if not reading.train:
         return f"all {num_votes(reading.pairs)} pairs are of prompts that are held out; judge other prompts"
     return None

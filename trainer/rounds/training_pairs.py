@@ -21,9 +21,10 @@ logger = logging.getLogger("pairloop.rounds")
 
 
 def warm_start(context: RoundContext) -> Path | None:
-    """The champion's folder, if training can start from it: it is a sequence model of the same base.
+    """The champion's folder; None if training cannot start from it.
 
-    And one that had pairs set aside: else it trained on those that are to choose between it and the base.
+    It must be a sequence model of the same base. It must have had pairs set aside, too: else it trained on the pairs that now
+    decide between it and the base.
     """
     card = context.champion_card
     num_pairs = card.num_train_pairs or 0 if card else 0
@@ -42,15 +43,15 @@ def pairs_to_train_on(context: RoundContext, reading: Reading, champion: Path | 
     if RECIPES[settings.training.recipe].kind == "frozen":  # seconds of work, and no checkpoint to go on from
         return Snapshot(reading.train, reading.num_annotations, reading.dropped)
     key = _key(settings, champion)
-    found = unfinished.snapshot()
-    if found is not None:
-        if found.key != key:
+    kept = unfinished.snapshot()
+    if kept is not None:
+        if kept.key != key:
             reason = "recipe, base, seed, champion, the reading's settings or a library changed"
-        elif split_holdout(found.pairs, settings.training.holdout_fraction)[1]:
+        elif split_holdout(kept.pairs, settings.training.holdout_fraction)[1]:
             reason = "HOLDOUT_FRACTION now holds out prompts that it trains on"
         else:
             logger.info("%s: taking up the round that was killed (attempt %d)", unfinished.folder, unfinished.num_attempts)
-            return found
+            return kept
         logger.info("%s: the round that was killed is not taken up: %s", unfinished.folder, reason)
         unfinished.restart()
     new = Snapshot(reading.train, reading.num_annotations, reading.dropped, key)

@@ -28,5 +28,5 @@ def fit_temperature(gaps: ArrayLike, weights: ArrayLike) -> float:
 
     # Convex in 1 / temperature, so one minimum in its logarithm.
     bounds = (float(np.log(typical * _LEAST)), float(np.log(typical * _MOST)))
-    found = minimize_scalar(surprise, bounds=bounds, method="bounded", options={"xatol": 1e-6})
-    return float(np.exp(found.x))
+    best = minimize_scalar(surprise, bounds=bounds, method="bounded", options={"xatol": 1e-6})
+    return float(np.exp(best.x))

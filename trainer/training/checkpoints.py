@@ -47,8 +47,8 @@ class Checkpoints(TrainerCallback):
 
 def newest_checkpoint(folder: Path) -> Path | None:
     """The latest whole checkpoint in a folder, or None."""
-    found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]), reverse=True)
-    for checkpoint in found:
+    newest_first = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]), reverse=True)
+    for checkpoint in newest_first:
         if _is_whole(checkpoint):
             return checkpoint
         logger.warning("%s is incomplete after a kill and is not used", checkpoint)

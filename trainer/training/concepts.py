@@ -1,8 +1,8 @@
-"""Directions among a backbone's features that tell kinds of answers apart: refusals, insults, advice, gibberish ...
+"""Directions among a backbone's features, each for a kind of answers: refusals, insults, advice, gibberish ...
 
-Each kind is a few short answers and as many of its opposite (concepts.toml); what the backbone sees in the one less what it
-sees in the other is a direction. The prior of a head lets rewards move along these more freely than along others
-(trainer/training/frozen_head.py): a few hundred pairs then say how much each kind counts, instead of having to find the kinds first.
+A kind is a few short answers and as many of its opposite (concepts.toml). Its direction is the mean features of the former less
+those of the latter. The prior of a head lets rewards move along these more freely than along others
+(trainer/training/frozen_head.py): a few hundred pairs then say how much each kind counts, and need not learn the kinds first.
 Such directions: concept activation vectors, Kim et al. 2018 (arXiv 1711.11279); Zou et al. 2023 (arXiv 2310.01405).
 """
 

@@ -1,7 +1,7 @@
 """Fits the head of a `frozen` recipe: a convex problem, solved to its optimum with each of a few priors; the head is their mean.
 
 The loss is Bradley-Terry with margins (Llama 2, arXiv 2307.09288, equation 2) and a squared norm; scipy's L-BFGS finds its one
-optimum in a fraction of a second, where Adam through TRL takes seconds to get near it and can neither weigh votes nor try
+optimum in a fraction of a second, while Adam through TRL takes seconds to get near it and can neither weigh votes nor try
 several priors.
 """
 
@@ -33,7 +33,7 @@ _NUM_FOLDS = 5
 
 
 def train_head(pairs: Sequence[PreferencePair], recipe: Recipe, extractor: FeatureExtractor) -> TrainingResult:
-    """A head over the extractor's features, and the gap that each pair has by a head which did not see its prompt.
+    """A head over the extractor's features, and the gap that each pair has by a head that was not trained on its prompt.
 
     The head is the mean of one with each prior of the recipe: a few hundred pairs cannot tell which prior is best, and the one
     that looks best in cross-validation is worse than the mean. Rewards have mean 0 and standard deviation 1 over the training answers.
@@ -114,7 +114,7 @@ class _Basis:
 def _basis(features: torch.Tensor, spread: torch.Tensor, extractor: FeatureExtractor, recipe: Recipe) -> _Basis:
     """Features with spread 1 over the training answers, and projections on the concepts' directions with the same.
 
-    Each block (hidden features, style, concepts) has the prior of one column, shared out among its own, times its share.
+    Each block (hidden features, style, concepts) has the prior of one column, times its share; its columns divide that equally.
     """
     num_style = NUM_STYLE + 1  # with the log of the number of tokens
     num_hidden = extractor.size - num_style
@@ -139,12 +139,12 @@ def _folds(pairs: Sequence[PreferencePair]) -> NDArray[np.int64] | None:
 def _held_back(
     columns: torch.Tensor, votes: torch.Tensor, margins: torch.Tensor, priors: Sequence[float], folds: NDArray[np.int64]
 ) -> Array:
-    """(num_pairs,) the gaps by heads that did not see the fold of the pair."""
+    """(num_pairs,) the gaps by heads that were not trained on the fold of the pair."""
     gaps: Array = np.zeros(len(columns))
     for fold in range(_NUM_FOLDS):
-        seen, unseen = torch.from_numpy(folds != fold), torch.from_numpy(folds == fold)
-        weight = _fit_mean(columns[seen], votes[seen], margins[seen], priors)
-        gaps[folds == fold] = (columns[unseen] @ torch.from_numpy(weight).float()).numpy()
+        others, own = torch.from_numpy(folds != fold), torch.from_numpy(folds == fold)
+        weight = _fit_mean(columns[others], votes[others], margins[others], priors)
+        gaps[folds == fold] = (columns[own] @ torch.from_numpy(weight).float()).numpy()
     return gaps
 
 
@@ -170,6 +170,6 @@ def _fit(
         return value, slope.double().numpy() + prior * weight
 
     begin = np.zeros(differences.shape[1]) if start is None else start
-    found = minimize(loss, begin, jac=True, method="L-BFGS-B", options={"maxiter": 500, "ftol": 1e-9, "gtol": 1e-4})
-    weight: Array = found.x
+    solution = minimize(loss, begin, jac=True, method="L-BFGS-B", options={"maxiter": 500, "ftol": 1e-9, "gtol": 1e-4})
+    weight: Array = solution.x
     return weight

@@ -24,7 +24,7 @@ class Bar(ProgressCallback):
 
 
 class Lines(TrainerCallback):
-    """One line at the start, then one every `every_seconds`: step, mean loss since the last line, remaining time."""
+    """One line at the start, then one every `every_seconds`: step, mean loss since the last line, time to go."""
 
     def __init__(self, name: str, *, every_seconds: float = 30, clock: Callable[[], float] = time.monotonic) -> None:
         self._name, self._every, self._clock = name, every_seconds, clock
@@ -51,7 +51,7 @@ class Lines(TrainerCallback):
         remaining = (now - self._began) / max(1, state.global_step - self._first) * (state.max_steps - state.global_step)
         loss = sum(self._losses) / len(self._losses)
         logger.info(
-            "training %s: step %d of %d, loss %.2f, about %s left",
+            "training %s: step %d of %d, loss %.2f, about %s to go",
             self._name,
             state.global_step,
             state.max_steps,

@@ -15,7 +15,7 @@ Start = Literal["base", "champion"]
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """A trained reward model, and what training found out about its pairs."""
+    """A trained reward model, and what training learnt about its pairs."""
 
     model: RewardModel
     gaps: NDArray[np.float64] | None = None  # (num_pairs,) reward of chosen - rejected, each from a model that did not see

@@ -87,7 +87,7 @@ def test_votes_and_written_answers_are_rows_and_ties_are_counted(tmp_path: Path,
     rows = load(path, tmp_path / "cache")
     assert set(rows.column_names) == PREFERENCE
     assert Counter(rows["kind"]) == {"vote": 15, "written": 15}
-    assert done.left_out == {"tie": 5, "both bad": 5, "skipped": 5}
+    assert done.excluded == {"tie": 5, "both bad": 5, "skipped": 5}
     first, second = rows[0], rows[1]
     assert (first["prompt"], first["chosen"], first["rejected"]) == (PROMPTS[0], "Left.", "Right.")
     assert (second["chosen"], second["margin"], second["weight"]) == ("Right.", pytest.approx(2 / 3), 1.0)
@@ -118,7 +118,7 @@ def test_demonstrations_are_the_written_answers_once_each(tmp_path: Path) -> Non
     assert set(rows.column_names) == {"prompt", "completion", *ORIGIN}
     assert len(rows) == len(set(rows["prompt"])) == 10
     assert set(rows["completion"]) == {"Better."}
-    assert done.left_out == {"skipped": 5, "without a written answer": 15}
+    assert done.excluded == {"skipped": 5, "without a written answer": 15}
 
 
 def test_csv_has_everything_ties_as_two_half_votes(tmp_path: Path) -> None:
@@ -128,7 +128,7 @@ def test_csv_has_everything_ties_as_two_half_votes(tmp_path: Path) -> None:
     assert Counter(zip(rows["kind"], rows["weight"], strict=True)) == {
         ("vote", 1.0): 15, ("tie", 0.5): 10, ("both_bad", 0.5): 10, ("written", 1.0): 5, ("written", 0.5): 10,
     }  # fmt: skip
-    assert done.left_out == {"skipped": 5}
+    assert done.excluded == {"skipped": 5}
 
 
 @pytest.mark.parametrize(("suffix", "format_name"), [(".jsonl", "trl"), (".parquet", "trl"), (".csv", "csv")])
@@ -155,7 +155,7 @@ def test_ground_truth_is_preferred_if_asked_for(tmp_path: Path) -> None:
     judged = task(vote("left"), vote("right", id=2, ground_truth=True))
     done = export([judged], tmp_path / "pairs.jsonl", prefer_ground_truth=True)
     assert load(tmp_path / "pairs.jsonl", tmp_path / "cache")["annotation_id"][:] == [2]
-    assert done.left_out == {"not ground truth": 1}
+    assert done.excluded == {"not ground truth": 1}
 
 
 # TRL takes it
@@ -296,7 +296,7 @@ def test_a_path_that_does_not_fit_is_refused_before_anything_is_read(
 
 
 def test_messages_in_csv_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match=r"^CSV holds no lists of messages; leave --conversational out"):
+    with pytest.raises(ExportError, match=r"^CSV holds no lists of messages; omit --conversational"):
         export(judged_tasks(), tmp_path / "pairs.csv", "csv", conversational=True)
 
 

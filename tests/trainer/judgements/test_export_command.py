@@ -34,7 +34,7 @@ def test_the_command_says_what_it_wrote_and_what_it_excluded(studio: StudioDoubl
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     num_train = sum(row["split"] == "train" for row in rows)
     assert result.output == (
-        f"project {project_id}: {num_train} rows to train on and {3 - num_train} held out are in {path}; left out: 1 tie, 1 skipped\n"
+        f"project {project_id}: {num_train} rows to train on and {3 - num_train} held out are in {path}; excluded: 1 tie, 1 skipped\n"
     )
     assert result.exit_code == 0
     assert [(row["kind"], row["split"]) for row in rows] == [

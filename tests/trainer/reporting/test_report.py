@@ -204,7 +204,7 @@ def test_the_readme_shows_the_figures_and_the_pictures() -> None:
     assert "| the shorter answer wins, best of the three in training | 0.500 |" in text
     assert "![Accuracy over versions](accuracy.svg)" in text
     assert "| 0 | 0 | 1 | 0.01 | [open](http://studio/projects/3/data?task=0) |" in text
-    assert "Left out: 2 skipped." in text
+    assert "Excluded: 2 skipped." in text
     assert "None" not in text and "nan" not in text
 
 
@@ -227,7 +227,7 @@ def test_the_readme_shows_how_far_suggestions_move_people() -> None:
     assert "| people choose the model's side | 0.610 (95 % interval 0.500 to 0.700, of 90) | |" in text
     assert "| median seconds | 8.0 (95 % interval 7.0 to 9.5, of 90) | 8.0 (" in text
     assert "| +0.100 (95 % interval +0.060 to +0.140) | |" in text and "| look at | suggestions move people | |" in text
-    assert "| this version, where nothing was suggested (the control group) | 0.610 (95 % interval 0.500" in text
+    assert "| this version, on comparisons without a suggestion (the control group) | 0.610 (95 % interval 0.500" in text
     assert "None" not in text and "most of the others" not in text
 
 
@@ -238,7 +238,7 @@ def test_what_is_not_known_has_no_row_and_no_column() -> None:
 
     assert "| on the held-out comparisons | accuracy |\n| --- | --- |\n| this version | 0.500 |\n\nPromoted: it was good." in text
     assert "##" not in text
-    assert "Left out: nothing." in text
+    assert "Excluded: nothing." in text
     assert [section.title for section in sections(card)] == ["Accuracy"]
 
 

@@ -103,7 +103,7 @@ def test_a_task_that_is_no_longer_suspect_loses_its_mark_alone(studio: StudioDou
 
     counts = mark_suspects(project, [suspect_of(second)], version="v5", marked_before=[first, second, third])
 
-    assert counts == {"cleared": 1, "marked": 1, "clear": 1}
+    assert counts == {"mark removed": 1, "marked": 1, "without a mark": 1}
     assert studio.tasks[first]["meta"] == studio.tasks[third]["meta"] == {"mine": 1}
     assert studio.tasks[second]["meta"]["pairloop_suspect"]["version"] == "v5"
 
@@ -112,11 +112,11 @@ def test_marking_twice_writes_once(studio: StudioDouble, project: LabelStudioPro
     task_id = studio.add_tasks(project.id, {"prompt": "Why?"})[0]
     mark_suspects(project, [suspect_of(task_id)], version="v4")
 
-    assert mark_suspects(project, [suspect_of(task_id)], version="v4") == {"already": 1}
+    assert mark_suspects(project, [suspect_of(task_id)], version="v4") == {"marked already": 1}
     assert studio.requests.count(f"PATCH /api/tasks/{task_id}/") == 1
 
 
-def test_a_task_that_is_gone_is_counted_and_the_others_are_marked(studio: StudioDouble, project: LabelStudioProject) -> None:
+def test_a_deleted_task_is_counted_and_the_others_are_marked(studio: StudioDouble, project: LabelStudioProject) -> None:
     first, second = studio.add_tasks(project.id, {"prompt": "Why?"}, {"prompt": "How?"})
 
     def delete(request: str) -> None:
@@ -126,7 +126,7 @@ def test_a_task_that_is_gone_is_counted_and_the_others_are_marked(studio: Studio
     studio.on_request = delete
 
     assert mark_suspects(project, [suspect_of(9999), suspect_of(first), suspect_of(second)], version="v4") == {
-        "gone": 2,
+        "deleted": 2,
         "marked": 1,
     }
     with pytest.raises(StudioNotFound):

@@ -45,7 +45,7 @@ def test_too_few_pairs_are_skipped_with_the_numbers(lab: Lab) -> None:
 
     ended = lab.round(tasks)
 
-    assert ended == Round("skipped", "19 pairs, MIN_PAIRS=20 are needed; left out: 2 skipped, 1 empty")
+    assert ended == Round("skipped", "19 pairs, MIN_PAIRS=20 are needed; excluded: 2 skipped, 1 empty")
     assert Versions(lab.folder).all() == []
 
 
@@ -57,7 +57,7 @@ def test_as_many_pairs_as_are_needed_are_trained_on(lab: Lab) -> None:
 
 
 def test_no_judgement_at_all_is_skipped(lab: Lab) -> None:
-    assert lab.round([]) == Round("skipped", "0 pairs, MIN_PAIRS=20 are needed; left out: nothing")
+    assert lab.round([]) == Round("skipped", "0 pairs, MIN_PAIRS=20 are needed; excluded: nothing")
 
 
 def test_a_better_challenger_is_published_and_promoted(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
@@ -216,7 +216,7 @@ def test_a_version_is_a_folder_of_safetensors_with_a_card_for_machines_and_one_f
     assert "reward-model" in (readme.data.tags or [])
     assert f"Promoted: {ended.reason}." in readme.text
     assert "| this version | 1.000 (95 % interval " in readme.text
-    assert "Left out: nothing." in readme.text
+    assert "Excluded: nothing." in readme.text
 
 
 def test_the_readme_of_a_version_without_an_interval_renders(first_round: tuple[Lab, Round]) -> None:
@@ -228,7 +228,7 @@ def test_the_readme_of_a_version_without_an_interval_renders(first_round: tuple[
     )
 
     assert "| this version | 1.000 |\n\nPromoted" in text
-    assert "Left out: 2 skipped, 1 empty." in text
+    assert "Excluded: 2 skipped, 1 empty." in text
 
 
 def test_before_the_first_version_every_judgement_is_new(lab: Lab) -> None:

@@ -42,8 +42,8 @@ def test_a_line_at_the_start_and_one_every_half_minute(tmp_path: Path, caplog: p
 
     assert caplog.messages == [
         "training lora: 400 steps of 8 pairs",
-        "training lora: step 60 of 400, loss 0.90, about 3 min left",
-        "training lora: step 120 of 400, loss 0.60, about 2 min left",
+        "training lora: step 60 of 400, loss 0.90, about 3 min to go",
+        "training lora: step 120 of 400, loss 0.60, about 2 min to go",
     ]
 
 
@@ -53,13 +53,13 @@ def test_the_remaining_time_of_a_resumed_training_counts_its_own_steps(tmp_path:
 
     assert caplog.messages == [
         "training lora: 400 steps of 8 pairs, goes on after step 390",
-        "training lora: step 391 of 400, loss 0.50, about 6 min left",
+        "training lora: step 391 of 400, loss 0.50, about 6 min to go",
     ]
 
 
 @pytest.mark.parametrize(
     ("seconds", "left"),
-    [(0.01, "about 4 s left"), (0.1, "about 40 s left"), (1, "about 7 min left"), (60, "about 6 h 39 min left")],
+    [(0.01, "about 4 s to go"), (0.1, "about 40 s to go"), (1, "about 7 min to go"), (60, "about 6 h 39 min to go")],
 )
 def test_a_time_reads_as_people_say_it(seconds: float, left: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     lines = Training(tmp_path, every_seconds=0)
