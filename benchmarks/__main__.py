@@ -44,8 +44,8 @@ def main(only: str | None) -> None:
         "python": platform.python_version(),
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    found = {**machine, "rows": [{**asdict(row), "ratio": row.ratio} for row in rows]}
-    _RESULTS.write_text(json.dumps(found, indent=1), encoding="utf-8")
+    results = {**machine, "rows": [{**asdict(row), "ratio": row.ratio} for row in rows]}
+    _RESULTS.write_text(json.dumps(results, indent=1), encoding="utf-8")
     console.print(f"written to {_RESULTS.relative_to(Path.cwd()) if _RESULTS.is_relative_to(Path.cwd()) else _RESULTS}")
     sys.exit(0 if rows else 1)
 

@@ -2,8 +2,8 @@
 
 The pairs come from the folder that PREFERENCE_DATA names (default: ../shared/data), as *.jsonl.gz files with `prompt`,
 `chosen` and `rejected`; without any, this says so and measures nothing. Five splits by prompt, the same for every recipe:
-with 300 and 900 training pairs where the file has that many, else with 64 % of it. Intervals are bootstraps over the prompts of
-what each pair got on average over the splits that held it out, so they tell what other rows of the same source may give.
+with 300 and 900 training pairs if the file has that many, else with 64 % of it. Intervals are bootstraps over the prompts of
+what each pair got on average over the splits that held it out, so they show what other rows of the same source may give.
 """
 
 import gzip
@@ -39,13 +39,13 @@ _SIZES = (300, 900)
 _LEAST_HELD_OUT = 150
 _OTHER_SIZE = 0.64
 _NUM_COST = 900  # pairs whose features and head are timed
-_TUTORIAL_PAIRS = (4, 12)  # its cost a pair is the difference: what comes before the first step is not counted
+_TUTORIAL_PAIRS = (4, 12)  # its cost a pair is the difference: what happens before the first step is not counted
 Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class _Outcomes:
-    """What each pair of a file got in each split; NaN where the split did not hold it out."""
+    """What each pair of a file got in each split; NaN if the split did not hold it out."""
 
     of: dict[str, Array]  # rule -> (num_splits, num_pairs)
     prompts: NDArray[np.int64]  # (num_pairs,) which prompt each pair has
@@ -108,24 +108,24 @@ def _accuracy(lab: _Lab, name: str, pairs: list[PreferencePair], console: Consol
     sizes = [size for size in _SIZES if size + _LEAST_HELD_OUT <= len(pairs)] or [round(_OTHER_SIZE * len(pairs))]
     rows: list[Row] = []
     for size in sizes:
-        found = _outcomes(lab, pairs, size)
-        means = {rule: found.mean(rule) for rule in found.of}
+        outcomes = _outcomes(lab, pairs, size)
+        means = {rule: outcomes.mean(rule) for rule in outcomes.of}
         rule = max((rule for rule in means if rule != "frozen"), key=lambda rule: means[rule][0])
         for each, (mean, (low, high)) in means.items():
             console.print(f"accuracy: {name}, {size} pairs, {each}: {mean:.3f} ({low:.3f} to {high:.3f})")
         what = f"{name}, {size} pairs"
         rows += [
             Row(f"held-out accuracy, {what}", means["frozen"][0], "", means[rule][0], f"{rule} wins", means["frozen"][1]),
-            Row(f"gain over {rule} wins, {what}", found.mean("frozen", rule)[0], "", interval=found.mean("frozen", rule)[1]),
-            Row(f"gain over longer wins, {what}", found.mean("frozen", "longer")[0], "", interval=found.mean("frozen", "longer")[1]),
-            Row(f"calibration error, {what}", found.calibration_error, ""),
+            Row(f"gain over {rule} wins, {what}", outcomes.mean("frozen", rule)[0], "", interval=outcomes.mean("frozen", rule)[1]),
+            Row(f"gain over longer wins, {what}", outcomes.mean("frozen", "longer")[0], "", interval=outcomes.mean("frozen", "longer")[1]),
+            Row(f"calibration error, {what}", outcomes.calibration_error, ""),
         ]  # fmt: skip
     return rows
 
 
 def _outcomes(lab: _Lab, pairs: list[PreferencePair], size: int) -> _Outcomes:
     outcomes: dict[str, Array] = {}
-    seen: list[tuple[Array, Array]] = []
+    held_out_results: list[tuple[Array, Array]] = []
     for split, (train, held_out) in enumerate(_splits(pairs, size)):
         model = lab.train([pairs[i] for i in train])
         holdout = [pairs[i] for i in held_out]
@@ -133,9 +133,9 @@ def _outcomes(lab: _Lab, pairs: list[PreferencePair], size: int) -> _Outcomes:
         of_split = {"frozen": rewards.right, **{b.name: b.outcomes for b in baselines([pairs[i] for i in train], holdout)}}
         for rule, values in of_split.items():
             outcomes.setdefault(rule, np.full((_NUM_SPLITS, len(pairs)), np.nan))[split, held_out] = values
-        seen.append((confidences(model, rewards), rewards.right))
+        held_out_results.append((confidences(model, rewards), rewards.right))
     number = {prompt: i for i, prompt in enumerate(dict.fromkeys(pair.prompt for pair in pairs))}
-    curve = reliability(*(np.concatenate(values) for values in zip(*seen, strict=True)))
+    curve = reliability(*(np.concatenate(values) for values in zip(*held_out_results, strict=True)))
     return _Outcomes(
         outcomes,
         np.array([number[pair.prompt] for pair in pairs]),
@@ -150,8 +150,8 @@ def _splits(pairs: Sequence[PreferencePair], size: int) -> Iterator[tuple[list[i
         rank = {prompt: i for i, prompt in enumerate(np.random.default_rng(seed).permutation(np.array(prompts, object)))}
         ordered = sorted(range(len(pairs)), key=lambda i: (rank[pairs[i].prompt], i))
         train = ordered[:size]
-        seen = {pairs[i].prompt for i in train}
-        yield train, [i for i in ordered[size:] if pairs[i].prompt not in seen]
+        train_prompts = {pairs[i].prompt for i in train}
+        yield train, [i for i in ordered[size:] if pairs[i].prompt not in train_prompts]
 
 
 def _costs(lab: _Lab, pairs: Sequence[PreferencePair], console: Console) -> list[Row]:

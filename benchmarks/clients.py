@@ -26,14 +26,14 @@ _NUM_BULK_BODIES = 40
 
 
 class _Caller(FastHttpUser):
-    """Sends one call and counts what came back. What all clients share, `prepare` sets."""
+    """Sends one call and counts the answer. What all clients share, `prepare` sets."""
 
     abstract = True
     connection_timeout = network_timeout = 100.0  # Label Studio's for /predict
     options: Any
     bodies: "Bodies"
     figures: "Figures"
-    events_left: ClassVar[int]
+    events_remaining: ClassVar[int]
 
     def call(self, route: str, path: str, body: bytes | None = None, *, tasks: tuple[int, int] | None = None) -> None:
         started, client = time.monotonic(), cast(Any, self.client)
@@ -88,12 +88,12 @@ class Importer(_Caller):
     def burst(self) -> None:
         if time.monotonic() - self.figures.started < self.options.burst_at:
             return
-        while _Caller.events_left > 0:
-            _Caller.events_left -= 1
-            if _Caller.events_left == 0:
+        while _Caller.events_remaining > 0:
+            _Caller.events_remaining -= 1
+            if _Caller.events_remaining == 0:
                 self.call("/webhook, an import", "/webhook", self.bodies.created)
             else:
-                is_training = _Caller.events_left % 100 == 0
+                is_training = _Caller.events_remaining % 100 == 0
                 self.call("/webhook", "/webhook", self.bodies.training if is_training else self.bodies.annotation)
 
 
@@ -113,7 +113,7 @@ def prepare(environment: Any, **_: Any) -> None:
     """Builds the long bodies once: the clients share the machine with the server that is measured."""
     options = environment.parsed_options
     _Caller.options, _Caller.bodies, _Caller.figures = options, Bodies(options), Figures()
-    _Caller.events_left, Importer.fixed_count = options.events, options.importers
+    _Caller.events_remaining, Importer.fixed_count = options.events, options.importers
     environment.user_classes = [Client, Importer] if options.events else [Client]
 
 

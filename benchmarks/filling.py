@@ -115,8 +115,8 @@ class _Bench:
         with _polling(f"{stack.backend_url}/health") as latencies:
             seconds = self._fill(project, _NUM_EMBEDDED)
         share = (self._generating_seconds() - before) / seconds
-        found = project.tasks([task["id"] for task in project.all_tasks()])
-        assert all(None not in self._layout.answers(task["data"]) for task in found.values())
+        filled = project.tasks([task["id"] for task in project.all_tasks()])
+        assert all(None not in self._layout.answers(task["data"]) for task in filled.values())
         ranked = sorted(latencies)
         p99 = 1000 * ranked[int(0.99 * (len(ranked) - 1))]
         self._console.print(

@@ -1,7 +1,7 @@
 """Tokens per CPU second of the generator, beside what a user would do instead, on one thread of the CPU (or on the GPU).
 
 Beside: the tutorial's way (a pipeline, one prompt at a time, num_return_sequences=2), transformers' generate at its own
-best batch size, llama.cpp on the same weights where .cache/bench-llama has it, and the machine's own matmul limit.
+best batch size, llama.cpp on the same weights if .cache/bench-llama has it, and the machine's own matmul limit.
 transformers computes in float32, as it loads these weights, and in the format that the generator chose.
 """
 
@@ -30,7 +30,7 @@ from preference.settings import Settings
 
 _NUM_PROMPTS, _MAX_NEW_TOKENS = 64, 64
 _NUM_RUNS = 3
-_PIPELINE_PROMPTS = 8  # it is slow; its rate does not depend on how many come after each other
+_PIPELINE_PROMPTS = 8  # it is slow; its rate does not depend on how many there are
 _GENERATE_BATCHES = (16, 64)
 _MODEL_DIR = REPOSITORY / ".cache" / "bench-models"
 _LLAMA = REPOSITORY / ".cache" / "bench-llama" / "bin" / "python"

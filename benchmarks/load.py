@@ -56,14 +56,14 @@ class Memory:
 
 
 class Figures:
-    """What the clients saw."""
+    """What the clients got."""
 
-    def __init__(self, found: Mapping[str, Any], memory: Memory, *, seconds: float) -> None:
-        """`seconds`: how long requests were sent; the last answers may come later."""
+    def __init__(self, written: Mapping[str, Any], memory: Memory, *, seconds: float) -> None:
+        """`written`: what a client wrote. `seconds`: how long requests were sent; the last answers may be later."""
         self.memory, self.seconds = memory, seconds
-        self.outcomes: dict[str, Counter[str]] = {route: Counter(counts) for route, counts in found["outcomes"].items()}
-        self.tasks: dict[str, list[int]] = found["tasks"]  # by /predict's routes: tasks with answers, tasks that were scored
-        self._answer_seconds: dict[str, list[float]] = found["seconds"]
+        self.outcomes: dict[str, Counter[str]] = {route: Counter(counts) for route, counts in written["outcomes"].items()}
+        self.tasks: dict[str, list[int]] = written["tasks"]  # by /predict's routes: tasks with answers, tasks that were scored
+        self._answer_seconds: dict[str, list[float]] = written["seconds"]
 
     @property
     def num_requests(self) -> int:
@@ -84,13 +84,13 @@ class Figures:
         return Counter({outcome: count for outcome, count in every.items() if outcome[0] != "2" and outcome != "429"})
 
     def milliseconds(self, route: str, share: float = 0.99) -> float:
-        """That quantile of a route's answers; NaN where there were none."""
+        """That quantile of a route's answers; NaN if there were none."""
         seconds = self._answer_seconds.get(route)
         return 1000 * float(np.quantile(seconds, share)) if seconds else float("nan")
 
     @property
     def num_late(self) -> int:
-        """Answers that came when Label Studio had given up."""
+        """Answers that were later than Label Studio waits."""
         waits = _LABEL_STUDIO_GIVES_UP.items()
         return sum(seconds > limit for route, limit in waits for seconds in self._answer_seconds.get(route, ()))
 
@@ -121,11 +121,11 @@ def run(console: Console) -> list[Row]:
             for name, server in servers.items():
                 busy = os.getloadavg()[0]
                 with serving(server, model_dir) as url:
-                    found = drive(url, server, load, texts=texts, most_bytes=_MOST_BYTES)
-                figures[name, bool(load.events)] = found
+                    measured = drive(url, server, load, texts=texts, most_bytes=_MOST_BYTES)
+                figures[name, bool(load.events)] = measured
                 what = f"{_CLIENTS} clients{', a burst of webhooks' if load.events else ''}, {busy:.1f} processes ran before"
                 console.print(f"load: {name}, {what}")
-                console.print("\n".join(found.lines()), highlight=False, markup=False, soft_wrap=True)
+                console.print("\n".join(measured.lines()), highlight=False, markup=False, soft_wrap=True)
     return [row for events in (False, True) for row in _rows(figures["ours", events], figures["label-studio-ml", events], events)]
 
 
@@ -145,7 +145,7 @@ def _rows(ours: Figures, theirs: Figures, has_events: bool) -> list[Row]:
 
 
 def drive(url: str, server: Process, load: Load, *, texts: Path, most_bytes: int) -> Figures:
-    """What the clients saw of the running server; it is killed as soon as it takes more than `most_bytes`."""
+    """What the clients got from the running server; it is killed as soon as it takes more than `most_bytes`."""
     with tempfile.TemporaryDirectory(prefix="pairloop-bench-") as scratch:
         path = Path(scratch) / "figures.json"
         options = {
@@ -158,11 +158,11 @@ def drive(url: str, server: Process, load: Load, *, texts: Path, most_bytes: int
             "--locustfile", str(REPOSITORY / "benchmarks" / "clients.py"), "--host", url,
             *(text for name, value in options.items() for text in (f"--{name}", str(value))),
         ]  # fmt: skip
-        with _watching(server.pid, most_bytes) as seen:
+        with _watching(server.pid, most_bytes) as sizes_and_counts:
             done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=load.seconds + 300)
         if not path.exists():
             raise RuntimeError(f"the clients failed:\n{done.stdout[-3000:]}{done.stderr[-3000:]}")
-        sizes, counts = [size for size, _ in seen], [count for _, count in seen]
+        sizes, counts = [size for size, _ in sizes_and_counts], [count for _, count in sizes_and_counts]
         memory = Memory(sizes[0], max(sizes), sizes[-1], max(counts))
         return Figures(json.loads(path.read_text(encoding="utf-8")), memory, seconds=load.seconds)
 
@@ -170,21 +170,21 @@ def drive(url: str, server: Process, load: Load, *, texts: Path, most_bytes: int
 @contextmanager
 def _watching(pid: int, most_bytes: int) -> Iterator[list[tuple[int, int]]]:
     """(bytes resident, processes) of a process and all below it, five times a second, for the time of the `with`."""
-    seen = [_size(pid)]
+    measured = [_size(pid)]
     stop = threading.Event()
 
     def watch() -> None:
         while not stop.wait(0.2):
             size = _size(pid)
             if size[1]:
-                seen.append(size)
+                measured.append(size)
             if size[0] > most_bytes:
                 os.killpg(pid, signal.SIGKILL)
 
     thread = threading.Thread(target=watch)
     thread.start()
     try:
-        yield seen
+        yield measured
     finally:
         stop.set()
         thread.join()

@@ -44,7 +44,7 @@ _ANSWERS_IN_A_ROW = 12  # for each worker: so many answers by the new version, o
 
 @dataclass
 class Ride:
-    """What clients saw while versions were promoted. Times are in seconds."""
+    """What clients got while versions were promoted. Times are in seconds."""
 
     num_answers: int = 0
     failures: list[str] = field(default_factory=list)
@@ -132,11 +132,11 @@ def expected_rewards(
     extractors, device = Extractors(model_dir, torch.device("cpu")), torch.device("cpu")
     prompts = [task["data"]["prompt"] for task in TASKS for _ in range(2)]
     answers = [task["data"][name] for task in TASKS for name in ("answer1", "answer2")]
-    found = {}
+    by_version = {}
     for version in versions:
         rewards = load_version(folder, version, extractor=extractors, device=device).score(prompts, answers).reshape(-1, 2)
-        found[version] = [(left, right) for left, right in rewards.tolist()]
-    return found
+        by_version[version] = [(left, right) for left, right in rewards.tolist()]
+    return by_version
 
 
 def _ask(
@@ -159,7 +159,7 @@ def _ask(
 
 
 def torn(results: Sequence[Any], rewards: Mapping[str, list[tuple[float, float]]]) -> str | None:
-    """What is wrong with the results for TASKS: one version throughout, and the rewards that it gives; None where nothing is."""
+    """What is wrong with the results for TASKS: one version throughout, and the rewards that it gives; None if nothing is."""
     if len(results) != len(TASKS) or not all(results):
         return f"{len(results)} results, {sum(map(bool, results))} with a prediction"
     versions = {result["model_version"] for result in results}

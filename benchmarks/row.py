@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Row:
-    """A figure and, where there is one, what it is compared with in the same run."""
+    """A figure and, if there is such, what it is compared with in the same run."""
 
     name: str
     value: float

@@ -99,7 +99,7 @@ def serving(server: Process, model_dir: Path) -> Iterator[str]:
         server.wait_until_up(timeout_seconds=120)
 
         def is_scoring() -> bool:
-            # 1.0.9 answers 500 to a /predict that came before a /setup.
+            # 1.0.9 answers 500 to a /predict before the first /setup.
             httpx.post(f"{url}/setup", json={**calls["setup"], "project": f"{PROJECT}.1"}, timeout=60)
             return bool(httpx.post(f"{url}/predict", json=body, timeout=60).raise_for_status().json()["results"] != [[]])
 

@@ -27,7 +27,7 @@ from preference.settings import Settings
 from preference.studio.account import Account
 from preference.studio.task import Task
 
-_NUM_LEFT_OPEN = 16  # tasks that the annotator leaves for you
+_NUM_KEPT_OPEN = 16  # tasks that the annotator keeps for you
 _NUM_JUDGED_FIRST = 112
 DEMO_SETTINGS = {
     "MAX_NEW_TOKENS": "48",
@@ -89,12 +89,12 @@ class Demo:
         """
         self.stage("start Label Studio", self.stack.start_label_studio)
         self.stage("start backend and trainer", self.stack.start_pairloop)
-        self.stage("create and connect a project", self.create)
+        self.stage("create and connect a project", self.create_project)
         self.stage("answer every task", self.fill)
-        card: ReportCard = self.stage("judge, retrain, promote", self.learn)
+        card: ReportCard = self.stage("judge, retrain, promote", self.judge_until_promoted)
         self.stage("reload and score open tasks", lambda: self.reload(card.version))
         self.stage("answer and score new tasks", lambda: self.add_tasks(card.version))
-        self.close(card)
+        self.print_summary(card)
         return card
 
     def stage(self, name: str, action: Callable[[], Any]) -> Any:
@@ -106,7 +106,7 @@ class Demo:
         self.console.print(f"done in {self.seconds[name]:.1f} s", style="dim")
         return result
 
-    def create(self) -> None:
+    def create_project(self) -> None:
         """Makes the project from label_config.xml and connects it through Label Studio's API."""
         label_config = (REPOSITORY / "label_config.xml").read_text(encoding="utf-8")
         self.project = Account(self.settings.studio).create_project(title="Pairloop demo", label_config=label_config)
@@ -116,7 +116,7 @@ class Demo:
             self.console.print(sentence)
 
     def fill(self) -> None:
-        """Imports prompts without answers; the backend hears of them and fills them."""
+        """Imports prompts without answers, and waits until the backend has answered them."""
         self.task_ids = self.project.import_tasks([self._task(prompt) for prompt in _lines("prompts.txt")])
         self.console.print(f"imported {len(self.task_ids)} prompts without answers; the backend hears TASKS_CREATED")
         with self._progress("tasks answered") as show:
@@ -127,10 +127,10 @@ class Demo:
         if any(left is None or left == right for left, right in answers):
             raise StackError("Some tasks were not given two different answers.")
 
-    def learn(self) -> ReportCard:
+    def judge_until_promoted(self) -> ReportCard:
         """Judges batch by batch until the trainer promotes a version of its own accord."""
         self.console.print(f"[bold yellow]A scripted annotator judges, not a person.[/] Its rule: {RULE}")
-        to_judge = self.task_ids[:-_NUM_LEFT_OPEN]
+        to_judge = self.task_ids[:-_NUM_KEPT_OPEN]
         for batch in (to_judge[:_NUM_JUDGED_FIRST], to_judge[_NUM_JUDGED_FIRST:]):
             self._judge(batch)
             with self.console.status("waiting for the trainer's schedule to notice, retrain and judge"):
@@ -147,7 +147,7 @@ class Demo:
         """The backend serves the new version without a restart and scores the tasks that nobody has judged."""
         with self.console.status(f"waiting for the backend to serve {version}"):
             self._wait(lambda: self._served_version() == version, 60, f"the backend to serve {version}")
-        open_ids = self.task_ids[-_NUM_LEFT_OPEN:]
+        open_ids = self.task_ids[-_NUM_KEPT_OPEN:]
         with self._progress(f"open tasks scored by {version}") as show:
             self._wait(lambda: show(self._num_scored(open_ids, version), len(open_ids)), 120, "open tasks to be scored")
         self._wait(lambda: self._names_everywhere() == {version}, 30, "title, project and predictions to name one version")
@@ -159,8 +159,8 @@ class Demo:
             self._wait(lambda: show(self._num_scored(ids, version), len(ids)), 120, "new tasks to be scored")
         self.task_ids += ids
 
-    def close(self, card: ReportCard) -> None:
-        """The closing table, and where to go."""
+    def print_summary(self, card: ReportCard) -> None:
+        """Prints the closing table, and the address of the project."""
         m = card.metrics
         table = Table(title="What happened", show_header=False)
         table.add_row("tasks filled", str(len(self.task_ids)))
@@ -203,10 +203,10 @@ class Demo:
         self.console.print(", ".join(f"{name} {self.counts[name]}" for name in ("left", "right", "skipped")))
 
     def _is_judged_by_trainer(self) -> bool:
-        """Whether the latest version, promoted or not, has seen every judgement so far."""
+        """Whether the latest version, promoted or not, was made of every judgement so far."""
         versions = Versions(self.folder).all()
-        num_seen = Versions(self.folder).card(versions[-1]).num_annotations if versions else 0
-        return num_seen >= self.counts["left"] + self.counts["right"]
+        num_counted = Versions(self.folder).card(versions[-1]).num_annotations if versions else 0
+        return num_counted >= self.counts["left"] + self.counts["right"]
 
     def _served_version(self) -> str:
         try:

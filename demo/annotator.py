@@ -10,7 +10,7 @@ from preference.studio.task import Task
 
 RULE = (
     "An answer set out in more lines is better. If both have as many, the one that talks less about itself "
-    "(I, me, my, we, our, us) is better, then the one that gives more numbers. If nothing tells, the task is skipped."
+    "(I, me, my, we, our, us) is better, then the one that gives more numbers. If nothing decides, the task is skipped."
 )
 _SELF = {"i", "i'd", "i'll", "i'm", "i've", "me", "my", "mine", "we", "our", "us"}
 

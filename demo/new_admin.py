@@ -58,7 +58,7 @@ _COLOURS = {"brown": "yellow", "brightbrown": "bright_yellow", "bfightmagenta": 
 
 @dataclass(frozen=True)
 class FirstRun:
-    """What a new admin saw and has; the addresses of the README stand for this run's, and three dots for the token."""
+    """What a new admin sees and has. The README's addresses take the place of this run's, and three dots that of the token."""
 
     seconds: float  # from Label Studio's start until the last command had ended
     exit_status: int  # of that command
@@ -110,13 +110,13 @@ def first_run(folder: Path, *, settings: Mapping[str, str]) -> FirstRun:
             terminal.type("pairloop-backend serve > backend.log 2>&1 &")
             terminal.type("pairloop-trainer run > trainer.log 2>&1 &")
             terminal.type(f'pairloop-backend connect --new "{TITLE}" --prompts prompts.csv', timeout_seconds=400)
-            seconds, shown = time.monotonic() - began, terminal.shown
+            seconds, output = time.monotonic() - began, terminal.output
             exit_status = int(re.findall(r"(\d+)\r\n", terminal.type("echo $?"))[-1])
         for own, known in (
             (stack.url, "http://localhost:8080"), (stack.backend_url, "http://localhost:9090"), (stack.token, "..."),
         ):  # fmt: skip
-            shown = shown.replace(own, known)
-        return FirstRun(seconds, exit_status, shown, _answers(Settings.from_environ(stack.environ)))
+            output = output.replace(own, known)
+        return FirstRun(seconds, exit_status, output, _answers(Settings.from_environ(stack.environ)))
 
 
 def picture(run: FirstRun) -> str:
@@ -163,7 +163,7 @@ class _Terminal:
         return self._wait(timeout_seconds)
 
     @property
-    def shown(self) -> str:
+    def output(self) -> str:
         """All that the terminal was sent, up to the last prompt."""
         return self._recorded.getvalue().removesuffix(_SHELL_PROMPT)
 
@@ -186,7 +186,7 @@ class _Terminal:
         try:
             self._bash.expect_exact(_SHELL_PROMPT, timeout=timeout_seconds)
         except (pexpect.TIMEOUT, pexpect.EOF):
-            last = "\n".join(line.plain for line in _lines(self.shown)[-15:])
+            last = "\n".join(line.plain for line in _lines(self.output)[-15:])
             raise StackError(
                 f"Waited {timeout_seconds:.0f} s in vain for a command's end; the end of the terminal:\n{last}"
             ) from None
@@ -217,7 +217,7 @@ def _lines(terminal: str) -> list[Text]:
 
 
 def _colour(name: str) -> str | None:
-    """Rich's name of a colour that pyte found; None is the default."""
+    """Rich's name of a colour that pyte names; None is the default."""
     if re.fullmatch(r"[0-9a-f]{6}", name):
         return f"#{name}"
     return None if name == "default" else _COLOURS.get(name, re.sub(r"^bright", "bright_", name))

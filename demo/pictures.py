@@ -65,7 +65,7 @@ def main() -> None:
 
 
 def open_tasks(demo: Demo) -> None:
-    """Judges what the demo left open, and adds the tasks written by hand: the label stream has nothing else to show."""
+    """Judges the tasks that are still open, and adds those written by hand: the label stream has nothing else to show."""
     tasks = demo.project.tasks(demo.task_ids).values()
     for side in judge(demo.project, demo.layout, [task for task in tasks if not task["total_annotations"]]):
         demo.counts[side or "skipped"] += 1
@@ -97,9 +97,9 @@ def take_pictures(demo: Demo, folder: Path) -> None:
         page.wait_for_timeout(1500)  # until the suggested answer is lit
         _save(page.screenshot(), folder / "label-stream.png")
         page.goto(f"{demo.stack.backend_url}/?project={demo.project.id}")
-        shown = page.locator("figure.card").nth(1).bounding_box()  # down to the first two charts
-        assert shown is not None
-        height = shown["y"] + shown["height"] + 12
+        box = page.locator("figure.card").nth(1).bounding_box()  # down to the first two charts
+        assert box is not None
+        height = box["y"] + box["height"] + 12
         top = page.screenshot(full_page=True, clip={"x": 0, "y": 0, "width": _WIDTH, "height": height})
         _save(top, folder / "dashboard.png")
         browser.close()
@@ -115,8 +115,8 @@ def _save(screenshot: bytes, path: Path) -> None:
     Pillow's own ways give small marks the colour of larger ones, or tint all.
     """
     picture = Image.open(BytesIO(screenshot)).convert("RGB")
-    found, places, counts = np.unique(np.asarray(picture).reshape(-1, 3), axis=0, return_inverse=True, return_counts=True)
-    colours = found.astype(int)
+    unique, places, counts = np.unique(np.asarray(picture).reshape(-1, 3), axis=0, return_inverse=True, return_counts=True)
+    colours = unique.astype(int)
     kept = colours[[counts.argmax()]]
     for colour in colours[np.argsort(-counts)]:
         if len(kept) < 256 and ((kept - colour) ** 2).sum(1).min() > _ALIKE:
@@ -128,10 +128,10 @@ def _save(screenshot: bytes, path: Path) -> None:
 
 
 def _chromium() -> str:
-    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if found is None:
+    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if program is None:
         raise StackError("Chromium is not installed; Debian: apt-get install chromium.")
-    return found
+    return program
 
 
 if __name__ == "__main__":

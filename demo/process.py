@@ -17,7 +17,7 @@ class StackError(PairloopError):
 
 @dataclass
 class Process:
-    """One child process, its log, and how to tell that it is up."""
+    """One child process, its log, and how to know that it is up."""
 
     name: str
     command: list[str]
