@@ -26,7 +26,7 @@ _FILE = click.Path(path_type=Path, exists=True, dir_okay=False, readable=True)
 
 @click.group()
 def main() -> None:
-    """Answers prompts, scores answers, serves Label Studio. Settings come from the environment; see the README."""
+    """Answers prompts, scores answers, serves Label Studio. Settings come from the environment; see docs/settings.md."""
     keep_light()
 
 
@@ -38,7 +38,7 @@ def serve() -> None:
 
     settings = begin()
     if settings.server.host not in ("127.0.0.1", "localhost", "::1") and not settings.server.basic_auth_user:
-        logging.getLogger("pairloop.backend").critical(  # shown whatever LOG_LEVEL is
+        logging.getLogger("pairloop.backend").critical(  # logged whatever LOG_LEVEL is
             "HOST=%s is open to the network without a password: whoever reaches port %d may have answers scored and start training; "
             "set BASIC_AUTH_USER and BASIC_AUTH_PASS, or HOST=127.0.0.1", settings.server.host, settings.server.port
         )  # fmt: skip
@@ -136,7 +136,7 @@ def doctor(project_ids: Sequence[int], as_json: bool) -> None:
 @main.command()
 @PROJECT
 def fill(project_id: int) -> None:
-    """Answer and score a project's open tasks now, and watch. Where a backend is at it, watch that."""
+    """Answer and score a project's open tasks now, and watch. If a backend is at it, watch that one."""
     from backend.commands.fill import fill as fill_project
 
     _work(lambda project, settings, console: fill_project(project, settings, console=console), project_id)

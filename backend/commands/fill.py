@@ -28,12 +28,12 @@ def fill(
 ) -> None:
     """Answers and scores the project's open tasks here, or follows the backend that fills on this MODEL_DIR already.
 
-    A disconnected project stays disconnected. `stall_seconds`: after so long without progress in any project, a backend has
+    A disconnected project stays disconnected. `stall_seconds`: a backend that made no progress in any project for so long has
     given up. `every_seconds`: how often it looks.
 
     Raises:
         StudioError, ModelError: nothing more can be done.
-        RegistryError: another process fills, and leaves out this project, which is disconnected.
+        RegistryError: another process fills, and skips this project, which is disconnected.
     """
     folder = ProjectFolder(settings.model_dir, project.id)
     folder.create()
@@ -53,8 +53,8 @@ def fill(
                     break
                 if folder.is_disconnected:
                     raise RegistryError(
-                        f"Project {project.id} is disconnected, so the backend that fills on MODEL_DIR={settings.model_dir} leaves it "
-                        f"out; connect it again (pairloop-backend connect --project {project.id}), or stop that backend meanwhile."
+                        f"Project {project.id} is disconnected, so the backend that fills on MODEL_DIR={settings.model_dir} skips "
+                        f"it; connect it again (pairloop-backend connect --project {project.id}), or stop that backend meanwhile."
                     ) from None
             if not has_asked:
                 console.print("a backend fills on this MODEL_DIR already: this is how far it is")
@@ -72,7 +72,7 @@ def fill(
     failed = Filling.read(folder.path).tasks_failed
     if num_open and failed:
         reasons = ", ".join(f"{count} ({reason})" for reason, count in sorted(failed.items()))
-        console.print(f"tasks left unanswered: {reasons}")
+        console.print(f"tasks without answers: {reasons}")
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class _Watched:
         return None if is_old or progress.at is None else progress
 
     def look(self) -> Filling | None:
-        """The same, which is shown."""
+        """The same; shows it on the bar."""
         progress = self.progress()
         if progress is not None:
             done = (progress.tasks_answered or 0) + sum(progress.tasks_failed.values())
@@ -128,7 +128,7 @@ def _fill_here(watched: _Watched, settings: Settings) -> None:
 
 
 def _is_followed_to_the_end(watched: _Watched, model_dir: Path, stall_seconds: float) -> bool:
-    """Shows for four looks how far another process is. Returns whether a pass has ended with no task to do.
+    """Shows for four looks how far another process is. Returns whether a pass has ended, with nothing more to answer.
 
     Raises:
         ModelError: it has given up.
@@ -139,12 +139,12 @@ def _is_followed_to_the_end(watched: _Watched, model_dir: Path, stall_seconds: f
             if progress.tasks_left == 0:
                 return True
             if _is_at_rest(model_dir, stall_seconds):
-                raise ModelError(f"The backend's filler stopped with {progress.tasks_left} tasks left; its log says why.")
+                raise ModelError(f"The backend's filler stopped with {progress.tasks_left} tasks unanswered; its log says why.")
         time.sleep(watched.every_seconds)
     return False
 
 
 def _is_at_rest(model_dir: Path, seconds: float) -> bool:
-    """Whether the filler wrote no progress of any project for that long: projects take turns."""
+    """Whether the filler wrote no progress for so long, of any project, since projects take turns."""
     written = [Filling.read(folder.path) for folder in known_projects(model_dir)]
     return all(not progress.is_filling and time.time() > (progress.at or 0.0) + seconds for progress in written)

@@ -23,7 +23,7 @@ def new_project(
     """A new project of that title for the time of the `with`; it is removed if that ends with an error.
 
     Raises:
-        LayoutError, PromptFileError, StudioError: it cannot be made; nothing was.
+        LayoutError, PromptFileError, StudioError: it cannot be made, and nothing was changed.
     """
     label_config = label_config or default_label_config(show_rewards=settings.suggesting.show_rewards)
     layout = LabelingLayout.from_label_config(label_config)
@@ -43,7 +43,7 @@ def new_project(
 
 
 def _take_back(project: LabelStudioProject, folder: ProjectFolder) -> str:
-    """What became of the project: whatever somebody put into it meanwhile stays."""
+    """Removes the project, unless somebody put tasks into it meanwhile. Returns a sentence that says what became of it."""
     try:
         if any(project.all_tasks(page_size=1)):
             return f"project {project.id} stays: somebody put tasks into it"

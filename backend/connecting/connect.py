@@ -39,9 +39,10 @@ _FIXED: dict[HookFault, str] = {
 def connect(
     project: LabelStudioProject, folder: ProjectFolder, settings: Settings, *, state: ProjectFields | None = None
 ) -> Iterator[str]:
-    """Makes or fixes the whole connection, and asks for a filling; yields a sentence for each thing that was done.
+    """Makes or fixes the whole connection, and asks the filler for a pass. Yields a sentence for each thing that was done.
 
-    `state`: what `project.read` gave just before. If there is nothing to do, Label Studio is asked three times, that included.
+    `state`: what `project.read` gave just before. If there is nothing to do, Label Studio is asked three times, `project.read`
+    included.
 
     Raises:
         LayoutError: the project's label config does not fit.
@@ -68,7 +69,7 @@ def connect(
     if done:  # which may have changed what Label Studio shows
         state, links = project.read(), read_links(project, folder, server)
     ours = next(iter(links.rows), None)
-    if ours is not None and show_version(project, ours, version, shown=state.get("model_version")):
+    if ours is not None and show_version(project, ours, version, model_version=state.get("model_version")):
         yield f"set title and model version to {version}"
     folder.reconnect()
     folder.request("fill")
@@ -77,10 +78,10 @@ def connect(
 
 
 def disconnect(project: LabelStudioProject, folder: ProjectFolder, server: ServerSettings) -> list[str]:
-    """Undoes the same, and has both processes forget the project; a sentence for each thing that was removed.
+    """Undoes the connection, and makes both processes forget the project. Returns a sentence for each thing that was removed.
 
-    Tasks, answers, predictions and annotations stay, and so do the versions in MODEL_DIR. Of a project that was deleted in
-    Label Studio, there is nothing to remove.
+    Tasks, answers, predictions and annotations stay, and so do the versions in MODEL_DIR. If the project was deleted in Label
+    Studio, there is nothing to remove.
 
     Raises:
         StudioError: Label Studio refused, or does not have a project that MODEL_DIR never knew.
@@ -134,7 +135,7 @@ def _fix_webhook(project: LabelStudioProject, hooks: Sequence[Webhook], server: 
 
 
 def _remove(project: LabelStudioProject, links: Links, *, only_old: bool) -> list[str]:
-    """Removes the rows and webhooks that lead to where this backend was, and without `only_old` those that lead to where it is."""
+    """Removes the rows and webhooks at this backend's old addresses. Without `only_old`, also those at its present one."""
     done = []
     for row in links.old_connections + ([] if only_old else links.rows):
         project.connections.remove(row)

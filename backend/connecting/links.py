@@ -34,7 +34,7 @@ class Links:
 
 
 def read_links(project: LabelStudioProject, folder: ProjectFolder, server: ServerSettings) -> Links:
-    """What Label Studio holds; it calls /health and /setup of each row for that."""
+    """The links that Label Studio holds. To list the rows, it calls /health and /setup of each."""
     titles, rows = Versions(folder).all(), project.connections.all()
     home, was_at = urlsplit(server.address).netloc, folder.read_host()
     if was_at == home:
@@ -62,7 +62,7 @@ def read_links(project: LabelStudioProject, folder: ProjectFolder, server: Serve
 
 
 def _is_root(row: Connection) -> bool:
-    """Whether a backend has all of its host."""
+    """Whether the backend's address is a whole host, without a path."""
     return urlsplit(row.url).path in ("", "/")
 
 
@@ -84,13 +84,13 @@ def hook_headers(server: ServerSettings) -> dict[str, str]:
 
 def hook_faults(hook: Webhook, server: ServerSettings) -> list[HookFault]:
     """What is wrong with a webhook of ours."""
-    found: dict[HookFault, bool] = {
+    has_fault: dict[HookFault, bool] = {
         "does not send WEBHOOK_SECRET": not hook_headers(server).items() <= hook.headers.items(),
         "does not send all actions": not hook.sends_all,
         "sends no details": not hook.sends_details,
         "is switched off": not hook.is_active,
     }
-    return [fault for fault, is_there in found.items() if is_there]
+    return [fault for fault, is_faulty in has_fault.items() if is_faulty]
 
 
 def reach_problem(row: Connection) -> str:
@@ -101,6 +101,9 @@ def reach_problem(row: Connection) -> str:
 
 
 def lacks_auth(row: Connection, server: ServerSettings) -> bool:
-    """Whether Label Studio sends that backend another user or password than it asks for; it never shows the password."""
+    """Whether Label Studio sends the backend another user or password than the backend asks for.
+
+    Label Studio never shows the password. A wrong one is recognized by the 401 that it got.
+    """
     is_refused = row.state == "ER" and "401" in row.problem
     return bool(server.basic_auth_user) and (is_refused or row.basic_auth_user != server.basic_auth_user)

@@ -17,28 +17,28 @@ def fix_version(
 ) -> bool:
     """Whether the backend's title or project.model_version had to be set to `version`.
 
-    Look again after a while if so: Label Studio saves whole rows. A page view that began before, or the very request that adds
-    a row, puts the old title back, and only the row says so.
+    If so, call it again after a while. Label Studio saves whole rows: a page view that began before, or the very request that
+    adds a row, puts the old title back. Only the row shows that.
 
     `host`: the "host:port" at which Label Studio reached this backend last, or None before it did.
-    `is_thorough`: the rows are listed, for which Label Studio calls /health and /setup of each; without it that is done only if
-    project.model_version is wrong.
+    `is_thorough`: lists the rows in any case, for which Label Studio calls /health and /setup of each. Without it, they are
+    listed only if project.model_version is wrong.
     """
-    shown = project.read().get("model_version")
-    if not is_thorough and shown == version:
+    model_version = project.read().get("model_version")
+    if not is_thorough and model_version == version:
         return False
     row = _our_row(project, folder, host)
-    return row is not None and show_version(project, row, version, shown=shown)
+    return row is not None and show_version(project, row, version, model_version=model_version)
 
 
-def show_version(project: LabelStudioProject, row: Connection, version: str, *, shown: str | None) -> bool:
-    """Whether anything had to be set; `shown` is the project's model_version."""
-    if row.title == version and shown == version:
+def show_version(project: LabelStudioProject, row: Connection, version: str, *, model_version: str | None) -> bool:
+    """Whether anything had to be set. `model_version`: the project's."""
+    if row.title == version and model_version == version:
         return False
     if row.title != version:
         project.connections.retitle(row, version)
-        shown = project.read().get("model_version")  # it follows the title only if it was the old title
-    if shown != version:
+        model_version = project.read().get("model_version")  # it follows the title only if it was the old title
+    if model_version != version:
         project.update(model_version=version)
     return True
 

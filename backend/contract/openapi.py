@@ -64,7 +64,7 @@ _ROUTES = {
         {200: _answer(status={"const": "UP"}, model_class=_TEXT)}, has_page=True,
         parameters=(
             {"name": "project", "in": "query", "description": "The dashboard's; without it the newest.", "schema": _TEXT},
-            {"name": "said", "in": "query", "description": "What a button did, signed.", "schema": _TEXT},
+            {"name": "message", "in": "query", "description": "What a button did, signed.", "schema": _TEXT},
         ),
     ),
     "/buttons": _Route(

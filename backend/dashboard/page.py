@@ -1,7 +1,7 @@
 """The page at /: the loop of a project as it stands, its champion's report card, and three buttons.
 
-Covered: it waits neither for Label Studio nor for a model, and is shown whatever lies in MODEL_DIR, or nothing; every text on it
-is escaped; it loads nothing, and runs no script but its own; no other page may frame it.
+Covered: it waits neither for Label Studio nor for a model. There is a page whatever lies in MODEL_DIR, even if nothing does.
+Every text on it is escaped. It loads nothing, and runs no script but its own. No other page may frame it.
 """
 
 import secrets
@@ -51,7 +51,7 @@ class Dashboard:
 
     def page(self, request: Request) -> Response:
         """The page for a browser: of the project in ?project=ID, or of the newest."""
-        return self._page(request.args.get("project"), message=request.args.get("said", ""))
+        return self._page(request.args.get("project"), message=request.args.get("message", ""))
 
     def pressed(self, request: Request) -> Response:
         """Back to the page, which says what the button did; if it is refused, the page itself with the reason.
@@ -84,7 +84,7 @@ class Dashboard:
         wanted = _project_id(project)
         chosen = next((status for status in projects if status.project_id == wanted), projects[-1] if projects else None)
         if project is not None and projects and (chosen is None or chosen.project_id != wanted):
-            problems.append("The project that was asked for is not known here; another one is shown.")
+            problems.append("The project that was asked for is not known here; this is another one.")
         view = read_project_view(chosen, self._settings.studio, problems) if chosen else None
         nonce = secrets.token_urlsafe(16)
         html = _template().render(
@@ -125,11 +125,11 @@ class Dashboard:
             message = press(body, self._settings, champion=champion)
         else:  # a request would make it known again
             message = f"Nothing was asked for: project {body.project} is not connected any more."
-        return _go(f"./?project={body.project}&said={signer.message(message)}")
+        return _go(f"./?project={body.project}&message={signer.message(message)}")
 
 
 def wants_page(request: Request) -> bool:
-    """Whether a browser asks; a program, which names no kind or any, gets JSON."""
+    """Whether a browser asks. A program, which accepts anything or names nothing, gets JSON."""
     kinds = request.accept_mimetypes
     return kinds["text/html"] > kinds["application/json"]
 

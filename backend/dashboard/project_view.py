@@ -15,7 +15,7 @@ from preference.report_card.figures import RuleFigures, SuggestionEffect
 from preference.report_card.shares import Share
 from preference.setting_groups import StudioSettings
 
-_SHOWN_ROUNDS, _SHOWN_SUGGESTERS = 8, 15
+_MOST_ROUNDS, _MOST_SUGGESTERS = 8, 15
 _RULES = [
     ("longer", "longer_wins", "The longer answer wins"),
     ("shorter", "shorter_wins", "The shorter answer wins"),
@@ -35,7 +35,7 @@ class ComparedShare:
 
 @dataclass(frozen=True)
 class ProjectView:
-    """All that is shown of one project."""
+    """What the dashboard shows of one project."""
 
     status: ProjectStatus
     link: str
@@ -60,7 +60,7 @@ class ProjectView:
         followed = self.latest.report.suggestions if self.latest else None
         if followed is None:
             return []
-        versions = list(followed.versions.items())[-_SHOWN_SUGGESTERS:]
+        versions = list(followed.versions.items())[-_MOST_SUGGESTERS:]
         shares = [("", followed), *((f"suggested by: {version}", share) for version, share in versions)]
         return shares if any(share.value is not None for _, share in shares) else []
 
@@ -85,10 +85,10 @@ def read_project_view(status: ProjectStatus, studio: StudioSettings, problems: l
     no_charts: list[Chart] = []
     no_promotions: dict[str, Promotions] = {}
     promotions = tried(problems, read.promotions, no_promotions)
-    cards = [_card(read, version, promotions, problems) for version in reversed(versions[-_SHOWN_ROUNDS:])]
+    cards = [_card(read, version, promotions, problems) for version in reversed(versions[-_MOST_ROUNDS:])]
     rounds = [card for card in cards if card is not None]
     champion = next((card for card in rounds if card.version == status.champion), None)
-    if champion is None and status.champion in versions[:-_SHOWN_ROUNDS]:
+    if champion is None and status.champion in versions[:-_MOST_ROUNDS]:
         champion = _card(read, status.champion or "", promotions, problems)
     card = champion or (None if status.champion else next(iter(rounds), None))
     nothing: list[str] = []
@@ -128,7 +128,7 @@ def _comparison(card: ReportCard) -> list[ComparedShare]:
     metrics, people = card.metrics, card.report.people
     bars = [ComparedShare("This version", Share(metrics.accuracy, metrics.interval), "model dot")]
     if (control := card.report.control_accuracy) and control.this:
-        bars.append(ComparedShare("This version, where nothing was suggested", control.this, "model ring"))
+        bars.append(ComparedShare("This version, on comparisons without a suggestion", control.this, "model ring"))
     if metrics.champion is not None:
         bars.append(
             ComparedShare(

@@ -29,7 +29,7 @@ class Signer:
         """
         key = _key(model_dir)
         self._tokens = URLSafeTimedSerializer(key, salt="pairloop-button")
-        self._messages = URLSafeTimedSerializer(key, salt="pairloop-said")
+        self._messages = URLSafeTimedSerializer(key, salt="pairloop-message")
 
     def token(self, project_id: int, champion: str | None) -> str:
         """What a button brings: that the page showed this project with this champion."""

@@ -3,7 +3,6 @@
 It changes nothing but what any /setup of Label Studio's changes, and prints no key and no secret.
 """
 
-import dataclasses
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -65,30 +64,30 @@ def examine(
 def print_findings(findings: Iterable[Finding], console: Console | None = None) -> list[Finding]:
     """Prints each finding as soon as it is there: a tick or a cross, and below a cross what to do. Returns all of them."""
     console = console or Console(highlight=False)
-    shown = list[Finding]()
+    printed = list[Finding]()
     for finding in findings:
-        shown.append(finding)
+        printed.append(finding)
         sign, plain, style = _SIGNS[finding.ok]
         sign = sign if console.encoding.lower().startswith("utf") else plain
         fix = f"-> {finding.fix}" if finding.fix else ""
         if console.is_terminal:
             table = Table.grid("", Column(min_width=_NAME_WIDTH), "", padding=(0, 1))
-            table.add_row(Text(sign, style), Text(finding.check, "bold"), Text(finding.found))
+            table.add_row(Text(sign, style), Text(finding.check, "bold"), Text(finding.sentence))
             if fix:
                 table.add_row("", "", Text(fix, "yellow"))
             console.print(table)
         else:  # whole lines, for what reads a pipe
-            console.out(sign, finding.check.ljust(_NAME_WIDTH), finding.found)
+            console.out(sign, finding.check.ljust(_NAME_WIDTH), finding.sentence)
             if fix:
                 console.out(" ", "".ljust(_NAME_WIDTH), fix)
-    counts = {ok: sum(finding.ok is ok for finding in shown) for ok in _SIGNS}
-    console.print(f"{len(shown)} checks: {counts[True]} well, {counts[False]} wrong, {counts[None]} skipped")
-    return shown
+    counts = {ok: sum(finding.ok is ok for finding in printed) for ok in _SIGNS}
+    console.print(f"{len(printed)} checks: {counts[True]} well, {counts[False]} wrong, {counts[None]} skipped")
+    return printed
 
 
 def as_rows(findings: Sequence[Finding]) -> list[dict[str, Any]]:
-    """The same for a program: check, ok (null if it was skipped), found, fix."""
-    return [dataclasses.asdict(finding) for finding in findings]
+    """The same for a program: check, ok (null if it was skipped), found (the sentence), fix."""
+    return [{"check": each.check, "ok": each.ok, "found": each.sentence, "fix": each.fix} for each in findings]
 
 
 def _known(settings: Settings) -> list[int]:

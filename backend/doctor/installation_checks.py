@@ -44,9 +44,9 @@ def _key(installation: Installation) -> str:
     try:
         return f"a {kind} of {Account(installation.settings.studio, patience_seconds=installation.patience_seconds).name()}"
     except StudioKeyError:
-        found = "LABEL_STUDIO_API_KEY is not set" if kind == "none" else f"Label Studio refuses LABEL_STUDIO_API_KEY, a {kind}"
+        problem = "LABEL_STUDIO_API_KEY is not set" if kind == "none" else f"Label Studio refuses LABEL_STUDIO_API_KEY, a {kind}"
     raise CheckFailed(
-        found,
+        problem,
         "make a personal access token (Account & Settings > Personal Access Token), or a legacy token if the organization "
         "allows those, and set LABEL_STUDIO_API_KEY to it",
     )
@@ -114,8 +114,8 @@ def _model(variable: str, model: str) -> str:
     try:
         check_model_files(model)
     except ModelError as error:
-        found, _, fix = str(error).rpartition("; ")
-        raise CheckFailed(f"{variable}={model}: {found}", fix) from None
+        problem, _, fix = str(error).rpartition("; ")
+        raise CheckFailed(f"{variable}={model}: {problem}", fix) from None
     return title(model)
 
 

@@ -89,7 +89,7 @@ def _setup(examined: Examined) -> str:
         "project": f"{examined.project.id}.{time.time():.0f}", "schema": examined.state["label_config"],
         "hostname": installation.settings.studio.url, "access_token": "", "extra_params": None,
     }  # fmt: skip
-    _cover(examined.folder)
+    _set_trace_back(examined.folder)
     before = _trace(examined.folder)
     began = installation.clock()
     try:
@@ -188,11 +188,11 @@ PROJECT_CHECKS: tuple[Check[Examined], ...] = (
 
 
 def _trace(folder: ProjectFolder) -> tuple[int, ...]:
-    """The times at which the project's requests last changed, which a /setup moves in the folder that the backend writes to."""
+    """When the project's requests last changed. A /setup changes that in the MODEL_DIR that the backend writes to."""
     return tuple(path.stat().st_mtime_ns if path.exists() else 0 for path in _traced(folder))
 
 
-def _cover(folder: ProjectFolder) -> None:
+def _set_trace_back(folder: ProjectFolder) -> None:
     """Sets those times back: two that are some milliseconds apart may be the same on a disk."""
     for path in _traced(folder):
         with suppress(OSError):  # another user's

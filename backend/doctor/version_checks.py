@@ -17,7 +17,7 @@ _SOME = 8  # open tasks; fewer may all be of the control group, which waits unti
 
 def _sampling(examined: Examined) -> str:
     if examined.state.get("sampling") != UNCERTAINTY:
-        raise CheckFailed(f"{examined.state.get('sampling')}, so the least certain tasks do not come first", examined.connect)
+        raise CheckFailed(f"{examined.state.get('sampling')}, so the least certain tasks are not served first", examined.connect)
     return UNCERTAINTY
 
 
@@ -53,12 +53,12 @@ def _load(folder: ProjectFolder, version: str, settings: Settings) -> None:
 
 def _versions(examined: Examined) -> str:
     champion = Versions(examined.folder).champion() or UNTRAINED
-    shown = {
+    named = {
         "the backend": examined.setup_version,
         "the connection's title": examined.links.rows[0].title,
         "the project's model version": examined.state.get("model_version") or "",
     }
-    others = [f"{place} is {version!r}" for place, version in shown.items() if version != champion]
+    others = [f"{place} is {version!r}" for place, version in named.items() if version != champion]
     if others:
         raise CheckFailed(
             f"the champion is {champion}, but {' and '.join(others)}",

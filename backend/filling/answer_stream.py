@@ -62,7 +62,7 @@ class AnswerStream:
         on_progress: Callable[[], None] = lambda: None,
         deadline: float | None = None,
     ) -> bool:
-        """Whether it saw to every task; else `should_stop` said so, and only the tasks that were begun were ended.
+        """Whether every task was answered or dropped. After `should_stop` says yes, no further task is begun.
 
         `on_stored` gets stored tasks as they are now, some at a time, in a thread of its own; `on_progress` is called after
         every event. At the `deadline` (of time.monotonic) tasks under way are abandoned.

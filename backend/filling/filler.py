@@ -42,7 +42,7 @@ class _Turns:
 
 
 class Filler:
-    """Fills every project on one MODEL_DIR; among all processes on it, one at a time works."""
+    """Fills every project on one MODEL_DIR. Of all processes on it, one at a time works."""
 
     def __init__(self, bench: Workbench, *, clock: Callable[[], float] = time.monotonic) -> None:
         """`clock` gives seconds."""
@@ -78,7 +78,7 @@ class Filler:
             serving, now = self._bench.champions.of(folder.project_id).serving, self._clock()
             has_new_champion = serving is not None and serving.version != turns.last_version
             is_wanted = folder.take_request("fill") or has_new_champion or now >= turns.next_pass
-            # Label Studio's /setup comes before every predict: an open label stream must not keep the filler busy.
+            # Label Studio calls /setup before every /predict: an open label stream must not keep the filler busy.
             is_wanted = is_wanted or (now >= turns.last_pass + _REST_SECONDS and folder.take_request("look"))
             if stop.is_set():
                 return
@@ -90,7 +90,10 @@ class Filler:
                 turns.next_pass = turns.last_pass + rest_seconds
 
     def _pass_over(self, folder: ProjectFolder, turns: _Turns, stop: threading.Event, *, has_new_version: bool) -> float:
-        """Seconds until the timer runs out: 0 if there is more to do; after a failure all of them, for asking at once cures none."""
+        """Makes one pass. Returns the seconds until the next one: 0 if there is more to do.
+
+        After a failure they are FILL_EVERY_SECONDS: to try again at once would not help.
+        """
         until = self._clock() + _PASS_SECONDS
         project = LabelStudioProject.for_daemon(self._settings.studio, folder.project_id, stop=stop)
 
@@ -111,12 +114,12 @@ class Filler:
             return 0.0
         self._bench.metrics.unfillable(folder.project_id, result.dropped)
         reasons = ", ".join(f"{count} ({reason})" for reason, count in sorted(result.dropped.items()))
-        self._warn(folder, f"tasks left unanswered: {reasons}" if reasons else "")
+        self._warn(folder, f"tasks without answers: {reasons}" if reasons else "")
         self._sweep(project, folder, turns, should_stop)
         return self._settings.filling.fill_every_seconds if turns.shown.is_sure else _REST_SECONDS
 
     def _sweep(self, project: LabelStudioProject, folder: ProjectFolder, turns: _Turns, should_stop: Callable[[], bool]) -> None:
-        """Removes a page's outdated predictions; after the last page, or after a failure, not for a while."""
+        """Removes the outdated predictions of one page of tasks. After the last page, or a failure, it rests for an hour."""
         serving, now = self._bench.champions.of(folder.project_id).serving, self._clock()
         if serving is None or now < turns.next_sweep:
             return
@@ -130,11 +133,11 @@ class Filler:
         turns.next_sweep = now if turns.swept_to else now + _SWEEP_SECONDS
 
     def _has_others(self) -> bool:
-        """Whether there is more than one project; one may come during a pass that takes hours."""
+        """Whether there is more than one project; one may be added during a pass that takes hours."""
         return len(list(known_projects(self._settings.model_dir))) > 1
 
     def _warn(self, folder: ProjectFolder, message: str) -> None:
-        """Logs what is wrong with the project, unless that was the last thing that was; nothing if the message is empty."""
+        """Logs what is wrong with the project, unless that was logged last. An empty message: nothing is wrong."""
         if not message:
             self._log_once.forget(folder.project_id)
         elif self._log_once.is_news(folder.project_id, message):

@@ -34,7 +34,7 @@ _AT_FIRST = timedelta(days=1)
 
 
 def ask_again(project: LabelStudioProject, folder: ProjectFolder, layout: LabelingLayout) -> int:
-    """The number of tasks made for annotators who want other answers; `folder` keeps up to when it has looked.
+    """The number of tasks made for annotators who want other answers. `folder` keeps the time up to which it has looked.
 
     Raises:
         StudioError: Label Studio cannot be read or written; the next pass goes on.
@@ -59,7 +59,7 @@ def ask_again(project: LabelStudioProject, folder: ProjectFolder, layout: Labeli
 
 
 def _make(project: LabelStudioProject, asked: dict[int, Annotation], layout: LabelingLayout, *, since: datetime) -> int:
-    # Made by a process that was killed before it could mark the old tasks, and so before it wrote up to when it had looked.
+    # Made by a process that was killed before it could mark the old tasks, and so before it wrote how far it had looked.
     made = {_link(task).get("for_task"): task["id"] for task in project.tasks_made_since(since)}
     old, num_made = project.tasks(list(asked)), 0
     for task_id, task in old.items():

@@ -1,7 +1,7 @@
 """Removes predictions of earlier versions from unjudged tasks, a day after a newer prediction was stored beside them.
 
 Covered: a page that was opened before the newer version was shown can still be submitted. Label Studio refuses a judgement
-whose prediction is gone; it serves the prediction of the version that the project shows, in quick view and in the label
+whose prediction was removed; it serves the prediction of the version that the project shows, in quick view and in the label
 stream, and reserves a task of the label stream for one annotator for a day (its TASK_LOCK_TTL).
 Judged tasks keep the prediction that their annotator saw. Tasks with a draft, and other models' predictions, stay untouched.
 Not covered: a page that stays open for longer, or on which somebody chose an earlier version's tab.
@@ -42,7 +42,7 @@ def remove_outdated(
 
 
 def _outdated(task: Task, versions: Sequence[str], *, served: str, before: datetime) -> list[int]:
-    """The ids of our versions' predictions that were stored before a newer version's, which was itself stored before that time."""
+    """The ids of our predictions after which another version's was stored; all of that happened before the time `before`."""
     ours = [(str(p["created_at"]), p["model_version"], p["id"]) for p in task["predictions"] if p["model_version"] in versions]
     standing = sorted(line for line in ours if datetime.fromisoformat(line[0]) < before)
     if not standing or task["drafts"]:

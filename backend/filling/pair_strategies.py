@@ -27,7 +27,12 @@ def random_pair(candidates: Candidates) -> tuple[int, int]:
 
 
 def uncertain(candidates: Candidates) -> tuple[int, int]:
-    """The pair whose rewards are nearest to each other: near ties teach a reward model most (arXiv 2602.01581)."""
+    """The pair whose rewards are nearest to each other, of which the model is least sure (as in arXiv 2602.01581).
+
+    It is not known to teach the model more than a random pair. Measured on tasks, not on pairs of one prompt: judging the
+    least certain first instead of in random order changed accuracy by +.006 (-.001 to +.014) on hh-rlhf harmless, and by
+    -.005 (-.019 to +.010) on PandaLM.
+    """
     rewards = candidates.rewards
     return random_pair(candidates) if rewards is None else min(candidates.pairs, key=lambda p: abs(rewards[p[0]] - rewards[p[1]]))
 

@@ -24,8 +24,8 @@ class Progress:
         self._log_once = LogOnce()
         last = Filling.read(folder.path)  # of the pass before this one
         self._number = (last.pass_number or 0) + 1
-        self._num_left_before = last.tasks_left or 0
-        # An interrupted pass leaves tasks, and a killed one says that it still fills: the next pass corrects that.
+        self._num_remaining_before = last.tasks_left or 0
+        # After an interrupted pass there are tasks to do, and a killed one says that it still fills: the next pass corrects that.
         self._is_worth_writing = bool(last.is_filling or last.tasks_left)
         self._was_all_answered = last.tasks_left is not None and not last.tasks_failed
 
@@ -40,7 +40,7 @@ class Progress:
         """Writes filling.json and the figure of unanswered tasks, at most once a second; always at the end, with `is_last`.
 
         A pass that has nothing to answer keeps the numbers of the pass before it, which people still want to read. It writes
-        its own numbers in three cases: those before are wrong, tasks that failed are gone, or there are no numbers yet.
+        its own numbers in three cases: those before are wrong, tasks that failed before no longer do, or there are none yet.
         """
         now = self._clock()
         self._is_worth_writing |= bool(num_answered or num_under_way or dropped)
@@ -48,17 +48,17 @@ class Progress:
         if not self._is_worth_writing or (now < self._written + _EVERY_SECONDS and not is_last):
             return
         self._written = now
-        num_left = num_under_way + (self._num_left_before if self.num_unread is None else self.num_unread)
+        num_remaining = num_under_way + (self._num_remaining_before if self.num_unread is None else self.num_unread)
         rate = num_answered / max(now - self._started, 1e-3)
-        self._metrics.tasks_unanswered.labels(str(self._folder.project_id)).set(num_left)
+        self._metrics.tasks_unanswered.labels(str(self._folder.project_id)).set(num_remaining)
         self._write(
             Filling(
-                tasks_left=num_left,
+                tasks_left=num_remaining,
                 tasks_answered=num_answered,
                 tasks_failed=dict(dropped),
                 answers_per_second=round(2 * rate, 3),
                 tokens_per_second=round(tokens_per_second, 1),
-                seconds_left=round(num_left / rate) if rate else None,
+                seconds_left=round(num_remaining / rate) if rate else None,
                 is_filling=not is_last,
                 at=round(now, 1),
                 pass_number=self._number,

@@ -33,7 +33,7 @@ _LONGEST_REST_SECONDS = 0.5
 class PassResult:
     """What a pass did."""
 
-    is_done: bool  # whether it saw to everything; else it was stopped, or another version or label config came meanwhile
+    is_done: bool  # whether it finished; if not, it was stopped, or the version or the label config changed meanwhile
     dropped: Mapping[str, int]  # tasks that stay as they are, by reason
 
 
@@ -66,7 +66,7 @@ class ProjectPass:
         return cls(project, project.read(), folder, shown, bench)
 
     def run(self, should_stop: Callable[[], bool], *, has_new_version: bool) -> PassResult:
-        """Answers, scores and shows what there is.
+        """Answers unanswered tasks, scores open ones, and corrects the version that is shown.
 
         `has_new_version`: open tasks are scored before others are answered, which may take hours.
 
@@ -114,9 +114,9 @@ class ProjectPass:
         self._progress.num_unread = 0
 
     def _score_open(self, should_end: Callable[[], bool]) -> bool:
-        """Scores the open tasks that have no prediction of the served version, then shows it; whether it got to the end.
+        """Scores the open tasks that have no prediction of the served version, then shows that. Returns whether it finished.
 
-        It is not shown if Label Studio did not keep a prediction, which the next pass sends again.
+        The version is not shown if Label Studio did not keep a prediction; the next pass sends that again.
         """
         serving, is_all_kept = self._champion.serving, True
         for page in self._project.unscored_tasks(serving.version, page_size=_SCORED_TOGETHER) if serving else ():
@@ -136,7 +136,7 @@ class ProjectPass:
         self._was_set |= self._shown.show(self._project, self._folder, self._champion.version)
 
     def _score(self, tasks: Sequence[Task]) -> bool:
-        """Stores a prediction of the served version for each task that still is as it was read; whether all were kept."""
+        """Stores a prediction of the served version for each task that still is as it was read. Returns whether all were kept."""
         serving, suggesting = self._champion.serving, self._bench.settings.suggesting
         if serving is not None and suggesting.control_percent and len(serving.scores) < LEAST_OTHERS:
             serving.scores.extend(self._project.open_scores())  # this process has just started
@@ -156,7 +156,7 @@ class ProjectPass:
         return num_stored == len(wanted)
 
     def _ask_again(self) -> int:
-        """How many tasks were made that are to be answered now."""
+        """The number of tasks made for annotators who want new answers; they are to be answered now."""
         try:
             num_made = ask_again(self._project, self._folder, self._layout)
         except (StudioUnreachable, StudioKeyError):

@@ -90,13 +90,13 @@ class Batch:
 
     @property
     def num_tokens(self) -> int:
-        """Tokens for which there must be memory until all in use are written; a row's memory stays after its answer left."""
+        """Tokens for which there must be memory until all prompts in use are answered. A row's memory outlives its answer."""
         columns = max((len(prompt.ids) for prompt in self.in_use), default=0) + self._sampling.max_new_tokens
         return columns * max(self._cache.row_capacity, sum(prompt.job.num_answers for prompt in self.in_use))
 
     @property
     def num_sharing(self) -> int:
-        """Prompts that share the memory: those in use, and those that left while others were in use."""
+        """Prompts that share the memory: those in use, and those that ended while others were in use."""
         return self._num_sharing if self.in_use else 0
 
     @property
@@ -204,7 +204,7 @@ class Batch:
         return logits
 
     def _write(self, rows: slice, logits: torch.Tensor) -> None:
-        """Draws a token for each of these rows; rows whose answer it ends leave."""
+        """Draws a token for each of these rows. A row leaves the batch if the token ends its answer."""
         sampling, written = self._sampling, self._num_written[rows]
         uniform = self._draws[rows].gather(1, written[:, None]).squeeze(1)
         drawn = draw(logits, uniform, temperature=sampling.temperature, top_k=sampling.top_k, top_p=sampling.top_p)
@@ -247,7 +247,7 @@ class Batch:
         return held if num_rows <= held else max(num_rows, min(len(self._draws), 2 * held))
 
     def _make_rows(self, num_rows: int) -> None:
-        """A prompt alone may want more answers than `max_rows`."""
+        """Makes the buffers larger if there are more rows: one prompt may want more answers than `max_rows`."""
         if num_rows > len(self._draws):
             for name in ("_draws", "_tokens", "_num_written", "_lengths"):
                 old = getattr(self, name)

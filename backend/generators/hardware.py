@@ -55,5 +55,5 @@ def _free_bytes(device: torch.device, cgroup: Path) -> int:
         counts = dict(line.split() for line in (cgroup / "memory.stat").read_text().splitlines())
     except (OSError, ValueError):  # no cgroup of version 2, or "max"
         return free
-    # Files that were read, the weights among them, stay in memory until it is needed; docker and Kubernetes leave them out too.
+    # Files that were read, the weights among them, stay in memory until it is needed; docker and Kubernetes do not count them either.
     return max(0, min(free, limit - used + int(counts["inactive_file"])))

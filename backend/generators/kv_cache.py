@@ -26,7 +26,10 @@ _PLACES_FROM_MASK = {"bloom", "mpt"}  # ALiBi: there are no position ids
 
 
 def can_hold(model: PreTrainedModel) -> bool:
-    """Whether the model keeps nothing but keys and values of a text, and takes the place in a line at which the text begins."""
+    """Whether the model keeps nothing but keys and values of a text, and takes its tokens' positions from us.
+
+    We give it position ids, or a mask from which it counts them.
+    """
     accepted = inspect.signature(model.forward).parameters
     if "past_key_values" not in accepted or not ("position_ids" in accepted or model.config.model_type in _PLACES_FROM_MASK):
         return False
@@ -117,7 +120,7 @@ class RowCache:
         return int(self._layers[0].keys.shape[2])
 
     def _make_room(self, like: Sequence[DynamicLayer], *, row_capacity: int, width: int) -> None:
-        """Buffers for `row_capacity` rows and `width` columns left of `end`, with what they held."""
+        """Buffers for `row_capacity` rows and `width` columns before `end`, with what they held."""
         if self.row_capacity >= row_capacity and width <= self.end < self._column_capacity:
             return
         end, columns = width, width + max(_SPARE_COLUMNS, width // 2)

@@ -90,7 +90,7 @@ class OpenAIGenerator:
         return {"base_url": self._settings.openai.base_url, "api_key": key or "none"}  # openai insists on one
 
     async def _run(self, jobs: Jobs) -> None:
-        waiting: list[Job] = []  # for a seat: urgent jobs come beyond count
+        waiting: list[Job] = []  # for a seat: urgent jobs are taken beyond the count
         running: set[asyncio.Task[None]] = set()
         http = DefaultAsyncHttpxClient(verify=certificates())
         async with AsyncOpenAI(**self._access(), http_client=http, max_retries=self._max_retries) as client:
@@ -183,7 +183,7 @@ class OpenAIGenerator:
 
     def _answers(self, choices: list[Any]) -> WrittenAnswers:
         answers = []
-        for text in map(self._text, choices):  # some servers leave the stop text in, and they got four of them at most
+        for text in map(self._text, choices):  # some servers keep the stop text, and they got four of them at most
             answers.append(min((text.split(stop, 1)[0] for stop in self._settings.generator.stop), key=len, default=text).strip())
         if not any(answers) and any(choice.finish_reason == "content_filter" for choice in choices):
             return WrittenAnswers([], refused="the server refused the prompt: its content filter let no answer through")

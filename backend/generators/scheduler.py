@@ -116,7 +116,7 @@ class Scheduler:
             self._num_since = 0
             try:
                 self.generator().run(self)
-                self._fail("the generator left it unwritten")
+                self._fail("the generator did not write it")
             except ModelError as error:
                 self._fail(str(error))
             except Exception:  # the outermost call: this thread must outlive whatever a model does to it

@@ -1,6 +1,6 @@
 """Prompts into a project, answered beforehand: Label Studio imports a hundred times faster than it edits.
 
-Predictions follow each batch in one request, since the ids that it gives the tasks decide who is in the control group. Where
+Predictions follow each batch in one request, since the ids that it gives the tasks decide who is in the control group. If
 that fails, the backend's filler scores the tasks.
 
 Covered: a prompt that the project holds already is skipped, so a second run continues one that was killed; what
@@ -54,7 +54,7 @@ class Import:
         self.layout = layout
         self._project, self._folder, self._suggesting = project, folder, bench.settings.suggesting
         self._champion, self._scheduler = bench.champions.of(project.id), bench.scheduler
-        self._answering = AnswerRules(layout, bench.settings, bench.scheduler.generator)
+        self._rules = AnswerRules(layout, bench.settings, bench.scheduler.generator)
         self._known: set[bytes] = set()  # digests of the prompts that the project holds, or soon will
         self._settle_seconds, self._most_seconds = settle_seconds, most_seconds
         self._last_id = 0
@@ -85,8 +85,8 @@ class Import:
         self._folder.create()
         try:
             with FileLock(self._folder.path / "import.lock").acquire(timeout=0):
-                self._settle()
-                self._learn(self._project.all_tasks())
+                self._finish_last_import()
+                self._remember(self._project.all_tasks())
                 self._run(iter(rows), on_progress)
         except Timeout:
             raise RegistryError(
@@ -106,14 +106,14 @@ class Import:
             if not self._writing and not self._drafts:
                 return
             for written in wait(self._writing, timeout=self._most_seconds, return_when=FIRST_COMPLETED).done:
-                self._judge(self._writing.pop(written), written.result())
+                self._take_answers(self._writing.pop(written), written.result())
 
     def _begin(self, row: dict[str, Any]) -> None:
         prompt = self.layout.prompt(row) or ""
         task: Task = {"data": row, "key": prompt}
         if _digest(prompt) in self._known:
             self.counts["skipped, the project holds the prompt"] += 1
-        elif problem := self._answering.problem(task):
+        elif problem := self._rules.problem(task):
             self.counts[f"skipped, {problem}"] += 1
         else:
             self._known.add(_digest(prompt))
@@ -124,12 +124,12 @@ class Import:
 
     def _ask(self, attempt: Attempt) -> None:
         written = self._scheduler.submit(
-            self._answering.prompt(attempt.task), seed=self._answering.seed(attempt), num_answers=self._answering.num_answers
+            self._rules.prompt(attempt.task), seed=self._rules.seed(attempt), num_answers=self._rules.num_answers
         )
         self._writing[written] = attempt
 
-    def _judge(self, attempt: Attempt, writing: WrittenAnswers) -> None:
-        outcome = self._answering.next_step(attempt, writing, score=candidate_scores(self._champion.serving))
+    def _take_answers(self, attempt: Attempt, written: WrittenAnswers) -> None:
+        outcome = self._rules.next_step(attempt, written, score=candidate_scores(self._champion.serving))
         if isinstance(outcome, Attempt):
             self._ask(outcome)
         else:
@@ -159,7 +159,7 @@ class Import:
                 if self._scheduler.is_stopped or num_failed == _MOST_SENDS:
                     raise
                 logger.warning("project %d: %d tasks wait to be imported: %s", self._project.id, len(remaining), error)
-                arrived, remaining = self._arrived(remaining)
+                arrived, remaining = self._after_failed_send(remaining)
                 named += arrived
             except StudioError:  # it took none of them
                 self._clear_journal()
@@ -174,22 +174,22 @@ class Import:
 
     def _score(self, tasks: Sequence[Task]) -> None:
         """Stores the predictions of tasks that were just imported, unless somebody scored or judged them meanwhile."""
-        found = predict_tasks(tasks, self.layout, self._champion.serving, suggesting=self._suggesting)
+        predictions = predict_tasks(tasks, self.layout, self._champion.serving, suggesting=self._suggesting)
         try:
-            self._project.store_predictions(still_wanted(tasks, found, self._project, layout=self.layout))
+            self._project.store_predictions(still_wanted(tasks, predictions, self._project, layout=self.layout))
         except StudioError as error:
-            num_scored = sum(isinstance(prediction, dict) for prediction in found)
+            num_scored = sum(isinstance(prediction, dict) for prediction in predictions)
             logger.warning("project %d: %d tasks will be scored by the filler: %s", self._project.id, num_scored, error)
 
-    def _arrived(self, tasks: Sequence[Task]) -> tuple[list[Task], list[Task]]:
-        """Those of the tasks that Label Studio took, with their ids, and the others, after it had time to finish what it was sent."""
+    def _after_failed_send(self, tasks: Sequence[Task]) -> tuple[list[Task], list[Task]]:
+        """(the tasks that Label Studio took, with their ids; the others), after it had time to store what it was sent."""
         digests = [_digest(self.layout.prompt(task["data"]) or "") for task in tasks]
-        ids = self._wait_for(set(digests))
+        ids = self._wait_for_tasks(set(digests))
         arrived: list[Task] = [{**task, "id": ids[digest]} for task, digest in zip(tasks, digests, strict=True) if digest in ids]
         return arrived, [task for task, digest in zip(tasks, digests, strict=True) if digest not in ids]
 
-    def _wait_for(self, digests: set[bytes]) -> dict[bytes, int]:
-        """The ids of those of the prompts that Label Studio holds, as soon as it holds all, or when time is up."""
+    def _wait_for_tasks(self, digests: set[bytes]) -> dict[bytes, int]:
+        """The ids of the tasks that hold these prompts, as soon as there is one for each, or when the time is up."""
         deadline = time.monotonic() + self._settle_seconds
         while True:
             try:
@@ -203,7 +203,7 @@ class Import:
             if digests <= here.keys() or time.monotonic() > deadline or self._scheduler.stopping.wait(self._settle_seconds / 30):
                 return {digest: here[digest] for digest in digests & here.keys()}
 
-    def _learn(self, tasks: Iterable[Task]) -> None:
+    def _remember(self, tasks: Iterable[Task]) -> None:
         for task in tasks:
             self._known.add(_digest(self.layout.prompt(task["data"]) or ""))
             self._last_id = task["id"]
@@ -223,7 +223,7 @@ class Import:
         with writing(self._folder.path):
             self._journal.unlink(missing_ok=True)
 
-    def _settle(self) -> None:
+    def _finish_last_import(self) -> None:
         """Waits for the batch that an import was sending when it was killed: Label Studio may still be storing it."""
         try:
             digests = {bytes.fromhex(text) for text in json.loads(self._journal.read_text(encoding="utf-8"))}
@@ -232,7 +232,7 @@ class Import:
         except (ValueError, TypeError):
             digests = set()
         logger.info("project %d: looking for %d tasks that the last import had just sent", self._project.id, len(digests))
-        self._wait_for(digests)
+        self._wait_for_tasks(digests)
         self._clear_journal()
 
 

@@ -78,8 +78,8 @@ class PromptFile:
         rows, place = csv.DictReader(file, strict=True), 0  # strict: a quote that never ends takes no other rows
         try:
             if self._layout.prompt_field not in (rows.fieldnames or []):
-                found = ", ".join(rows.fieldnames or []) or "none"
-                raise PromptFileError(f'{self._path} has no column "{self._layout.prompt_field}"; its columns: {found}.')
+                columns = ", ".join(rows.fieldnames or []) or "none"
+                raise PromptFileError(f'{self._path} has no column "{self._layout.prompt_field}"; its columns: {columns}.')
             for place, row in enumerate(rows, 1):
                 if any(row.pop(None, [])):
                     raise PromptFileError(

@@ -14,7 +14,7 @@ from backend.monitoring.project_metrics import project_metrics
 from backend.monitoring.worker_counts import WorkerCounts
 
 # prometheus-client takes no labels away in its multiprocess mode, so what is over is set to 0, and zeros are dropped from the answer.
-_LEFT_OUT_AT_ZERO = {"pairloop_serving_info", "pairloop_tasks_unfillable"}
+_DROPPED_AT_ZERO = {"pairloop_serving_info", "pairloop_tasks_unfillable"}
 
 
 class Metrics:
@@ -87,11 +87,11 @@ class Metrics:
         """Everything, in Prometheus' text format."""
         folder = _folder()
         counted = self._registry.collect() if folder is None else WorkerCounts(folder).read()
-        found = [_without_what_is_over(metric) for metric in counted]
+        metrics = [_without_zeros(metric) for metric in counted]
         if self._model_dir is not None:
-            found += project_metrics(self._model_dir)
+            metrics += project_metrics(self._model_dir)
         answer = CollectorRegistry()
-        answer.register(_Found(metric for metric in found if metric.samples))
+        answer.register(_Collected(metric for metric in metrics if metric.samples))
         return generate_latest(answer)
 
     def _counter(self, name: str, help_text: str, labels: list[str] | None = None) -> Counter:
@@ -102,7 +102,7 @@ class Metrics:
         return Gauge(name, help_text, labels or [], registry=self._registry, multiprocess_mode="livesum")
 
 
-class _Found(Collector):
+class _Collected(Collector):
     def __init__(self, metrics: Iterable[Metric]) -> None:
         self._metrics = list(metrics)
 
@@ -116,7 +116,7 @@ def _folder() -> Path | None:
     return None if folder is None else Path(folder)
 
 
-def _without_what_is_over(metric: Metric) -> Metric:
-    if metric.name in _LEFT_OUT_AT_ZERO:
+def _without_zeros(metric: Metric) -> Metric:
+    if metric.name in _DROPPED_AT_ZERO:
         metric.samples = [sample for sample in metric.samples if sample.value]
     return metric

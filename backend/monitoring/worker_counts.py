@@ -61,11 +61,13 @@ class WorkerCounts:
         files = [file for file in (ended, path) if file.exists()]
         for file in files:
             try:
-                found = {key: value for key, value, *_ in MmapedDict.read_all_values_from_file(str(file)) if json.loads(key)}
+                counts_of_file = {
+                    key: value for key, value, *_ in MmapedDict.read_all_values_from_file(str(file)) if json.loads(key)
+                }
             except (RuntimeError, ValueError, struct.error) as error:
                 logger.warning("the counts in %s are damaged and lost (%s)", file, type(error).__name__)
                 continue
-            for key, value in found.items():
+            for key, value in counts_of_file.items():
                 counts[key] += value
         with replacing(ended, is_durable=False) as temporary:
             with temporary.open("wb") as sums_file:  # all of it before it is mapped: a full disk would kill whoever writes to it
@@ -79,7 +81,7 @@ class WorkerCounts:
 
     @contextmanager
     def _settled(self) -> Iterator[None]:
-        """Between the moves of counts from file to file. Only scrapes and ends of workers wait here, never a request."""
+        """Nobody moves counts from file to file for the time of the `with`. Scrapes and ends of workers wait here, never a request."""
         lock = FileLock(self._folder / ".lock")
         try:
             lock.acquire(timeout=1, poll_interval=0.005)

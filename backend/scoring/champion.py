@@ -79,7 +79,7 @@ class Champion:
         return True
 
     def _refuse(self, version: str, error: Exception) -> None:
-        """Logs and counts it once; it is tried again after growing waits: storage may be away, and memory short, for a moment."""
+        """Logs and counts a refusal once. The version is tried again after growing waits: storage may be away for a moment, say."""
         if version != self._refused:
             self._refused, self.problem = version, f"{version} is not served: {error}"
             self._metrics.refused(self._folder.project_id)

@@ -25,7 +25,7 @@ def predict_tasks(
     Studio drops a whole request whose number of results differs from its tasks, and shows its user an error for a `null`.
     `[]` makes it ask again when the task is opened next.
 
-    A control task gets an empty result with a score drawn from those of other tasks, so that it comes anywhere in the order.
+    A control task gets an empty result with a score drawn from those of other tasks, so that it may stand anywhere in the order.
     The others are the tasks of this request; if these are fewer than LEAST_OTHERS, the latest that this process scored. If
     even these are fewer than `least_others`, the control task gets `[]`.
     """

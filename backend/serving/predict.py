@@ -55,7 +55,7 @@ class Predictor:
         request = _Request(project_id, layout, tasks, time.monotonic() + settings.server.predict_seconds)
         num_unanswered = sum(None in layout.answers(task["data"]) for task in tasks)
         if num_unanswered:
-            with suppress(RegistryError):  # MODEL_DIR cannot be written: the filler's timer finds them, too
+            with suppress(RegistryError):  # MODEL_DIR cannot be written: the filler's timer will do
                 ProjectFolder(settings.model_dir, project_id).request("fill")
         results: Results = [[] for _ in tasks]
         with self.seats.take(len(tasks)) as turn:
@@ -72,7 +72,7 @@ class Predictor:
         for start in range(0, len(tasks), MOST_TASKS):
             num_remaining = len(tasks) - start
             if time.monotonic() > request.deadline or self._stop.is_set():
-                logger.info("project %d: %d tasks of one request are left to the filler", request.project_id, num_remaining)
+                logger.info("project %d: %d tasks of one request wait for the filler", request.project_id, num_remaining)
                 return
             try:
                 results[start : start + MOST_TASKS] = predict_tasks(
@@ -97,4 +97,4 @@ class Predictor:
             current = project.tasks([task["id"]])
             stream.run(iter(current.values()), should_stop=lambda: False, deadline=request.deadline)
         except PairloopError as error:
-            logger.warning("project %d: task %s is left to the filler: %s", request.project_id, task["id"], error)
+            logger.warning("project %d: task %s waits for the filler: %s", request.project_id, task["id"], error)

@@ -76,8 +76,8 @@ class _Routes:
         # Label Studio's GET names no project; ?project=ID asks for one project's.
         wanted = VersionsQuery.model_validate(request.args.to_dict()).project
         try:
-            found = [folder for folder in known_projects(self._model_dir) if wanted in (None, folder.project_id)]
-            return {"versions": [version for folder in found for version in Versions(folder).all()]}
+            folders = [folder for folder in known_projects(self._model_dir) if wanted in (None, folder.project_id)]
+            return {"versions": [version for folder in folders for version in Versions(folder).all()]}
         except OSError as error:
             raise RegistryError(f"MODEL_DIR={self._model_dir} cannot be read ({error.strerror}); mount it read-write.") from error
 

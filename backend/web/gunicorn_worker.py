@@ -44,7 +44,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             del self._begun[conn]
 
     def murder_pending(self) -> None:
-        """Called in the main thread, every second at least. No more is read of old requests; those that are here are answered."""
+        """Called in the main thread, every second at least. No more is read of old requests; whole ones are answered."""
         super().murder_pending()
         oldest = time.monotonic() - self.arrival_seconds
         for conn, begun in self._begun.copy().items():

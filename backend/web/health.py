@@ -44,9 +44,9 @@ def _read(backend: Backend) -> dict[str, Any]:
         "queue": backend.metrics.num_queued_prompts,
         "problems": [*overview.problems, *(champion.problem for champion in champions.values() if champion.problem)],
         "filling": {
-            str(status.project_id): found
+            str(status.project_id): filling
             for status in overview.projects
-            if (found := status.filling.model_dump(by_alias=True, exclude_unset=True))
+            if (filling := status.filling.model_dump(by_alias=True, exclude_unset=True))
         },
     }
 

@@ -161,7 +161,7 @@ def test_a_button_leads_back_to_the_page_with_its_outcome(browser: Browser, serv
         tab.keyboard.press("Enter")
 
         expect(tab.get_by_role("status")).to_contain_text("Asked for")
-        assert tab.url.startswith(f"{server.url}/?project=7&said=")
+        assert tab.url.startswith(f"{server.url}/?project=7&message=")
         assert ProjectFolder(server.model_dir, PROJECT).take_request("fill")
         tab.reload()
         assert not ProjectFolder(server.model_dir, PROJECT).is_requested("fill"), "a page that is loaded again presses nothing"

@@ -140,7 +140,7 @@ def test_no_route_quotes_what_it_was_sent_whatever_fails(settings: Settings, log
     answers += [
         client.get(route, headers=LOGIN) for route in ("/health", "/metrics", "/versions?project=pumpernickel", "/openapi.json")
     ]
-    answers.append(client.get("/?project=pumpernickel&said=marzipan", headers={**LOGIN, "Accept": "text/html"}))
+    answers.append(client.get("/?project=pumpernickel&message=marzipan", headers={**LOGIN, "Accept": "text/html"}))
 
     assert {answer.status_code for answer in answers} == {200, 201, 400, 401, 500}
     for answer in answers:
@@ -211,7 +211,7 @@ def test_a_filler_whose_label_studio_and_server_quote_prompts_does_not(settings:
         ProjectFolder(settings.model_dir, project).create()
         backend.start()
         try:
-            wait_until(lambda: "tasks left unanswered" in log.text)
+            wait_until(lambda: "tasks without answers" in log.text)
         finally:
             backend.stop()
         health = create_app(backend).test_client().get("/health", headers=LOGIN)

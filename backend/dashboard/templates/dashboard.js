@@ -6,12 +6,12 @@ setInterval(async () => {
   if (document.hidden) return;
   try {
     const address = new URL(location.href);
-    address.searchParams.delete("said");
+    address.searchParams.delete("message");
     const answer = await fetch(address, { headers: { Accept: "text/html" } });
     if (!answer.ok) return;
     const text = (await answer.text()).replace(/<style[^]*?<\/style>/, ""); // its nonce is another
     const page = new DOMParser().parseFromString(text, "text/html");
-    if (page.body.dataset.shown !== document.body.dataset.shown) return location.replace(address);
+    if (page.body.dataset.state !== document.body.dataset.state) return location.replace(address);
     const token = page.querySelector("input[name=token]"); // a button brings it, and it works for hours only
     for (const field of document.querySelectorAll("input[name=token]")) field.value = token ? token.value : field.value;
     for (const place of document.querySelectorAll("[data-live]")) {

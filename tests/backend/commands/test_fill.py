@@ -138,7 +138,7 @@ def test_tasks_left_unanswered_are_printed_by_reason(house: House) -> None:
 
     assert " 5/5 " in lines[1]
     assert lines[2:] == [
-        "tasks left unanswered: 1 (an answer field holds no text), 1 (judged or skipped while empty), "
+        "tasks without answers: 1 (an answer field holds no text), 1 (judged or skipped while empty), "
         "2 (prompt missing, empty or not text)"
     ]
 
@@ -148,7 +148,7 @@ def test_counts_of_an_earlier_run_are_not_printed_again_if_nothing_is_open(house
     filled(house)
     house.edit(task, prompt="p", answer1="A", answer2="B")
 
-    assert not any("left unanswered" in line for line in filled(house))
+    assert not any("without answers" in line for line in filled(house))
 
 
 def test_a_version_that_is_promoted_meanwhile_scores_everything(house: House, tiny_base: Path) -> None:
@@ -205,7 +205,7 @@ def test_while_a_backend_fills_it_is_followed_to_the_end(house: House, backend: 
     written = filling_of(house.folder)
     assert written["tasks_answered"] == 40 and house.is_answered(*tasks)
     assert lines[2].startswith("tasks answered ") and f" 41/41 {written['answers_per_second']:.1f} answers/s" in lines[2]
-    assert lines[3:] == ["tasks left unanswered: 1 (prompt missing, empty or not text)"]
+    assert lines[3:] == ["tasks without answers: 1 (prompt missing, empty or not text)"]
     assert house.patched() == tasks, "it left the work to the backend"
 
 
@@ -269,8 +269,8 @@ def test_a_backend_that_fills_skips_a_disconnected_project_and_says_so(house: Ho
         filled(house)
 
     assert str(refused.value) == (
-        f"Project {house.project_id} is disconnected, so the backend that fills on MODEL_DIR={house.settings.model_dir} leaves it "
-        f"out; connect it again (pairloop-backend connect --project {house.project_id}), or stop that backend meanwhile."
+        f"Project {house.project_id} is disconnected, so the backend that fills on MODEL_DIR={house.settings.model_dir} skips "
+        f"it; connect it again (pairloop-backend connect --project {house.project_id}), or stop that backend meanwhile."
     )
     assert house.folder.is_disconnected and not house.folder.is_requested("fill")
 
@@ -290,7 +290,7 @@ def test_the_rate_and_the_time_left_are_those_of_the_backend(house: House, held:
     write_progress(house.folder, tasks_left=1000, tasks_answered=9000, answers_per_second=20.0)
 
     assert following.has_ended
-    assert " 9000/10000 20.0 answers/s, 2 min left " in following.screen.lines[2]
+    assert " 9000/10000 20.0 answers/s, 2 min to go " in following.screen.lines[2]
 
 
 def test_a_backend_that_gave_up_ends_it(house: House, held: None) -> None:
@@ -300,7 +300,7 @@ def test_a_backend_that_gave_up_ends_it(house: House, held: None) -> None:
     write_progress(house.folder)
 
     assert following.has_ended
-    assert str(following.error) == "The backend's filler stopped with 2 tasks left; its log says why."
+    assert str(following.error) == "The backend's filler stopped with 2 tasks unanswered; its log says why."
 
 
 def test_a_backend_that_has_its_turn_at_another_project_is_waited_for(house: House, studio: StudioDouble) -> None:

@@ -34,7 +34,7 @@ def test_an_import_prints_what_became_of_the_prompts(house: House, tmp_path: Pat
     lines = imported(house, path)
 
     assert lines[0] == f"{path}: 121 prompts; reading those that project {house.project_id} holds"
-    assert lines[1].startswith("prompts imported ") and " 121/121 " in lines[1] and " answers/s, 0 s left " in lines[1]
+    assert lines[1].startswith("prompts imported ") and " 121/121 " in lines[1] and " answers/s, 0 s to go " in lines[1]
     assert sorted(lines[2:]) == ["119 imported, 119 of them answered", "2 skipped, the project holds the prompt"]
     assert len(house.studio.tasks) == 120
 

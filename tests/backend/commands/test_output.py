@@ -44,7 +44,7 @@ def test_on_no_terminal_the_counts_and_the_last_state_of_the_bar_are_printed_onc
     assert command.status() == 0
     lines = command.printed.splitlines()
     assert lines[0] == f"{prompt_file}: 700 prompts; reading those that project {house.project_id} holds"
-    assert re.fullmatch(r"prompts imported \S+ +700/700 \d+\.\d answers/s, 0 s left 0:0\d:\d\d", lines[1]), lines[1]
+    assert re.fullmatch(r"prompts imported \S+ +700/700 \d+\.\d answers/s, 0 s to go 0:0\d:\d\d", lines[1]), lines[1]
     assert [line for line in lines[2:] if line] == [f"1 {PROMPTS}", "699 imported, 699 of them answered"]
 
 

@@ -21,7 +21,7 @@ def test_it_shows_tasks_answers_a_second_and_the_time_left() -> None:
     text = printed(25, 100, answers_per_second=3.04)
 
     assert text.startswith("tasks answered ")
-    assert " 25/100 3.0 answers/s, 49 s left 0:00:0" in text  # 75 tasks, two answers each
+    assert " 25/100 3.0 answers/s, 49 s to go 0:00:0" in text  # 75 tasks, two answers each
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ def test_it_shows_tasks_answers_a_second_and_the_time_left() -> None:
     ],
 )  # fmt: skip
 def test_a_time_is_shown_in_seconds_minutes_or_hours(num_left: int, answers_per_second: float, span: str) -> None:
-    assert f" answers/s, {span} left " in printed(7, 7 + num_left, answers_per_second=answers_per_second)
+    assert f" answers/s, {span} to go " in printed(7, 7 + num_left, answers_per_second=answers_per_second)
 
 
 def test_before_the_first_answer_no_time_is_shown() -> None:

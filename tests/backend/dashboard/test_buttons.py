@@ -204,7 +204,7 @@ def test_a_form_without_a_good_token_presses_nothing(models: Path, house: Path) 
 
     old = URLSafeTimedSerializer(key, salt="pairloop-button", signer=Yesterday).dumps([PROJECT, None])
     foreign = URLSafeTimedSerializer(b"another key", salt="pairloop-button").dumps([PROJECT, None])
-    message = parse_qs(urlsplit(press(client, {**form, "button": "fill"}).location).query)["said"][0]
+    message = parse_qs(urlsplit(press(client, {**form, "button": "fill"}).location).query)["message"][0]
     assert ProjectFolder(models, PROJECT).take_request("fill")
     tokens = ["", "x", form["token"][:-1], form["token"] + "x", form["token"].upper(), other["token"], old, foreign, message]
 
@@ -305,7 +305,7 @@ def test_every_process_on_one_folder_takes_the_others_tokens_and_the_key_is_its_
 def test_a_message_is_not_shown_that_we_did_not_sign(house: Path) -> None:
     client = client_on(house)
 
-    assert 'role="status"' not in page(client, "?said=You+have+won").html
+    assert 'role="status"' not in page(client, "?message=You+have+won").html
 
 
 def test_without_a_writable_folder_the_page_has_no_buttons_and_says_why(models: Path) -> None:

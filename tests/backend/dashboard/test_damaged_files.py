@@ -45,7 +45,7 @@ def test_texts_of_people_and_files_are_words_and_never_tags(models: Path) -> Non
     assert honest.tags.count("script") == clean.tags.count("script") == 1
     assert "img" not in honest.tags and honest.handlers == []
     assert "javascript:" not in honest.html
-    for query in (f"?project={HOSTILE}", f"?said={HOSTILE}"):
+    for query in (f"?project={HOSTILE}", f"?message={HOSTILE}"):
         assert page(client_on(models), query).tags.count("script") == 1
 
 

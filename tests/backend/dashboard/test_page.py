@@ -64,7 +64,7 @@ def test_the_loop_has_the_numbers_that_filler_and_trainer_wrote(models: Path) ->
     words = page(client_on(models)).words
 
     assert "Support answers, English Project 7 in Label Studio" in words
-    assert "Unfilled 88 filling, 51 s left" in words  # 84 that wait and 4 that failed
+    assert "Unfilled 88 filling, 51 s to go" in words  # 84 that wait and 4 that failed
     assert "Filled 932 wait for people, of 1 240 tasks" in words
     assert "Judged 220 tasks, with 331 judgements" in words
     assert "New 38 judgements since the last round" in words
@@ -223,7 +223,7 @@ def test_judgements_with_and_without_a_suggestion_stand_side_by_side(models: Pat
     assert "Choose the model's side 75.0 % 50.0 %" in rendered.words and "Median time 11 s 2 min" in rendered.words
     assert "They move people by +20.0 points +6.0 points to +30.0 points" in rendered.words
     assert "How often they are followed" in rendered.words and "Warning They follow." in rendered.words
-    assert "This version, where nothing was suggested 81.1 % 70.0 to 90.0 %" in rendered.words
+    assert "This version, on comparisons without a suggestion 81.1 % 70.0 to 90.0 %" in rendered.words
 
 
 def test_shares_of_too_few_judgements_are_not_known_and_no_damage(models: Path) -> None:

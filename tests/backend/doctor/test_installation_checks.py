@@ -140,10 +140,10 @@ def test_a_backend_that_is_slower_than_label_studio_waits(clinic: Clinic) -> Non
     times = iter([0.0, 0.5, 10.0, 14.0])  # /health, /setup
     slow_setup = {row.check: row for row in examine([clinic.id], environ=clinic.environ, clock=lambda: next(times))}
 
-    assert slow["backend"].found == "/health took 2.0 s; Label Studio waits 1 s" and slow["backend"].fix
-    assert slow["setup"].found == "skipped: it needs what `backend` looks at"
+    assert slow["backend"].sentence == "/health took 2.0 s; Label Studio waits 1 s" and slow["backend"].fix
+    assert slow["setup"].sentence == "skipped: it needs what `backend` looks at"
     assert [row.check for row in slow_setup.values() if row.ok is False] == ["setup"]
-    assert slow_setup["setup"].found == "/setup took 4.0 s; Label Studio waits 3 s"
+    assert slow_setup["setup"].sentence == "/setup took 4.0 s; Label Studio waits 3 s"
     assert clinic.is_well()
 
 

@@ -122,7 +122,7 @@ def test_a_removal_that_label_studio_refuses_costs_the_pass_nothing_and_waits_fo
     assert house.studio.requests[-1] and len([r for r in house.studio.requests if r.startswith("DELETE ")]) == 1
     warned = warnings_of(caplog)
     assert [line for line in warned if "outdated predictions stay for now" in line] == [warned[-1]]
-    assert any("tasks left unanswered: 1" in line for line in warned)
+    assert any("tasks without answers: 1" in line for line in warned)
     assert house.versions(tasks) == [Versions(house.folder).all()] * 3
 
 

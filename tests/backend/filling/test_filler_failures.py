@@ -21,7 +21,7 @@ def test_tasks_that_cannot_be_answered_are_logged_once_with_their_reasons(house:
 
     assert house.is_answered(skipped[0]) and house.answers(skipped[1]) == ("", "")
     assert warnings_of(caplog) == [
-        f"project {house.project_id}: tasks left unanswered: 1 (an answer field holds no text), "
+        f"project {house.project_id}: tasks without answers: 1 (an answer field holds no text), "
         "1 (judged or skipped while empty), 2 (prompt missing, empty or not text)"
     ]
 
@@ -31,7 +31,7 @@ def test_a_task_that_cannot_be_stored_is_logged(house: House, caplog: pytest.Log
 
     house.fill()
 
-    assert "tasks left unanswered: 1 (Label Studio refused the answers)" in caplog.text
+    assert "tasks without answers: 1 (Label Studio refused the answers)" in caplog.text
 
 
 def test_a_project_that_fails_is_logged_once_waits_for_its_timer_and_stops_no_other(

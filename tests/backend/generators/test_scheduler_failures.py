@@ -136,7 +136,7 @@ def test_whatever_a_generator_raises_fails_its_jobs_and_is_logged_with_the_trace
 
 def test_jobs_that_a_generator_leaves_unwritten_fail() -> None:
     with running(lambda: Writer(lambda job: None)) as scheduler:
-        assert failure(scheduler.submit("a", seed=0)) == "the generator left it unwritten"
+        assert failure(scheduler.submit("a", seed=0)) == "the generator did not write it"
 
 
 def test_a_job_that_was_given_up_harms_nobody() -> None:

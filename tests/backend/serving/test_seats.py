@@ -109,7 +109,7 @@ def test_what_is_not_scored_in_time_gets_nothing(settings_for: SettingsFactory, 
     results = predict(create_app(backend).test_client(), [ANSWERED] * 40)
 
     assert [bool(result) for result in results] == [True] * 16 + [False] * 24
-    assert caplog.messages == [f"project {PROJECT}: 24 tasks of one request are left to the filler"]
+    assert caplog.messages == [f"project {PROJECT}: 24 tasks of one request wait for the filler"]
 
 
 def test_a_model_that_runs_out_of_memory_leaves_its_tasks_without_a_suggestion(
