@@ -100,7 +100,7 @@ def test_a_health_check_in_python_compiles(name: str) -> None:
     compile(command[3], name, "exec")
 
 
-def test_a_container_that_is_stopped_while_it_starts_stops_at_once_and_a_round_may_end() -> None:
+def test_a_starting_container_stops_at_once_and_a_running_round_may_end() -> None:
     assert [SERVICES[name].get("init") for name in ("backend", "trainer")] == [True, True]
     assert [SERVICES[name]["stop_grace_period"] for name in ("backend", "trainer")] == ["40s", "10m"]
 

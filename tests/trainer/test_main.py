@@ -66,9 +66,7 @@ def test_the_report_is_to_be_had_as_json(invoke: Invoke, folder: ProjectFolder) 
     assert (card["version"], card["num_train_pairs"], card["promotions"][0]["by"]) == (first, 40, "judge")
 
 
-def test_a_report_marks_its_suspect_labels_in_label_studio_and_clears_those_of_earlier_versions(
-    invoke: Invoke, tmp_path: Path
-) -> None:
+def test_a_report_marks_its_suspect_labels_and_removes_the_marks_of_earlier_versions(invoke: Invoke, tmp_path: Path) -> None:
     with StudioDouble() as studio:
         project_id = studio.add_project()
         before, now = studio.add_tasks(project_id, {"prompt": "Why?"}, {"prompt": "How?"}, meta={"mine": 1})

@@ -235,7 +235,7 @@ def test_a_pass_that_ended_before_the_request_does_not_end_fill(
     assert house.is_answered(*tasks)
 
 
-def test_tasks_that_are_added_while_a_pass_reads_on_are_waited_for(house: House, held: None) -> None:
+def test_fill_waits_for_tasks_that_are_added_during_a_pass(house: House, held: None) -> None:
     write_progress(house.folder, is_filling=True)
     tasks = house.add_prompts(2)
     following = Following(house)

@@ -62,9 +62,7 @@ def test_connecting_again_asks_label_studio_three_times(studio: StudioDouble, ho
     ]  # fmt: skip
 
 
-def test_a_backend_that_label_studio_does_not_reach_is_an_error_though_there_is_nothing_to_do(
-    studio: StudioDouble, house: House
-) -> None:
+def test_an_unreachable_backend_is_an_error_even_if_there_is_nothing_to_do(studio: StudioDouble, house: House) -> None:
     house.connect()
     studio.blocks_private = True
 

@@ -26,7 +26,7 @@ def ask(folder: ProjectFolder, now: float) -> tuple[int, bool]:
     return ask_for_round(folder, now), folder.take_request("train")
 
 
-def test_a_request_that_stands_is_one_with_those_that_follow(folder: ProjectFolder) -> None:
+def test_further_requests_are_one_with_the_waiting_one(folder: ProjectFolder) -> None:
     assert [ask_for_round(folder, NOW + second) for second in range(1_000)] == [0] * 1_000
     assert (folder.take_request("train"), folder.take_request("train")) == (True, False)
     assert ask(folder, NOW + 1_000) == (0, True)

@@ -187,7 +187,7 @@ def test_projects_are_chosen_by_their_titles(models: Path) -> None:
     assert "is not known here" in page(client, "?project=99").words
 
 
-def test_a_warning_of_the_card_stands_out_and_suggestions_are_shown_by_the_version_that_made_them(models: Path) -> None:
+def test_the_page_has_the_cards_warning_and_suggestions_by_version(models: Path) -> None:
     share = {"value": 0.625, "interval": [0.5, 0.75], "count": 48}
     figures = {
         "suggestions": {**share, "versions": {"v3-20261101-000000": share, "odd": [1]}},

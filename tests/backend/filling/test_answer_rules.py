@@ -177,7 +177,7 @@ def test_an_answer_like_the_text_that_is_there_is_drawn_again(settings_for: Sett
     assert generator.asked == {"Why?": 2}
 
 
-def test_the_sample_that_differs_from_the_text_that_is_there_is_taken(settings_for: SettingsFactory) -> None:
+def test_the_sample_that_differs_from_the_present_text_is_taken(settings_for: SettingsFactory) -> None:
     (made,), _ = draft([task(answer1="Mine.")], Scripted(lambda *_: ["mine. ", "Something else."]), settings_for())
 
     assert made.answers == {"answer2": "Something else."}

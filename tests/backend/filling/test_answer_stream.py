@@ -111,7 +111,7 @@ def test_other_keys_of_data_and_meta_are_kept_as_they_are_at_the_end(house: Hous
 # Tasks that change while they are written
 
 
-def test_a_task_that_is_judged_while_it_is_answered_is_not_touched(house: House) -> None:
+def test_a_task_judged_during_its_answering_is_not_touched(house: House) -> None:
     judged, other = house.add_prompts(2)
     house.generator.meanwhile = once(lambda: house.studio.annotate(judged, CHOICE))
 
@@ -120,7 +120,7 @@ def test_a_task_that_is_judged_while_it_is_answered_is_not_touched(house: House)
     assert house.patched() == [other]
 
 
-def test_a_task_that_is_deleted_while_it_is_answered_hurts_no_other(house: House, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_task_deleted_during_its_answering_does_not_hurt_the_others(house: House, caplog: pytest.LogCaptureFixture) -> None:
     deleted, other = house.add_prompts(2)
     house.generator.meanwhile = once(lambda: house.studio.tasks.pop(deleted))
 
@@ -179,7 +179,7 @@ def test_answers_to_a_prompt_that_was_edited_meanwhile_are_thrown_away_and_writt
     assert all(answer.endswith(" of: Edited") for answer in house.answers(task))
 
 
-def test_an_edit_that_is_made_while_others_are_being_stored_is_kept(house: House) -> None:
+def test_an_edit_during_the_storing_of_others_is_kept(house: House) -> None:
     tasks = house.add_prompts(16)
 
     def edit() -> None:

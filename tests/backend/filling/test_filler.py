@@ -75,7 +75,7 @@ def test_a_title_that_label_studio_puts_back_is_corrected_again_soon(house: Hous
     assert house.studio.requests and not any("/api/ml" in request for request in house.studio.requests)
 
 
-def test_a_title_is_looked_at_again_although_passes_fail_and_then_no_oftener_than_the_timer_says(house: House) -> None:
+def test_a_title_is_checked_again_after_failed_passes_as_often_as_the_timer_says(house: House) -> None:
     now, never = [0.0], threading.Event()
     row = house.studio.add_row(house.project_id, "http://backend:9090", "pasted")
     house.studio.projects[house.project_id]["model_version"] = UNTRAINED  # only the row shows it
@@ -170,9 +170,7 @@ def test_outdated_predictions_are_removed_a_page_a_pass_and_then_once_an_hour(ho
     assert len(requests) == num_idle + 1, "asked again after an hour"
 
 
-def test_a_champion_that_is_promoted_in_the_middle_scores_first_and_then_the_rest_is_answered(
-    house: House, tiny_base: Path
-) -> None:
+def test_a_champion_promoted_during_a_pass_scores_first_and_then_the_rest_is_answered(house: House, tiny_base: Path) -> None:
     tasks = house.add_prompts(40)
     promoted: list[str] = []
     scored_at_each_patch: list[int] = []

@@ -68,7 +68,7 @@ def test_with_candidates_too_the_answer_that_is_there_is_one_of_the_pair(setting
         assert made.record["rewards"][0] == max(made.record["rewards"])
 
 
-def test_a_pair_without_the_answer_that_is_there_is_not_chosen_however_good(settings_for: SettingsFactory) -> None:
+def test_a_pair_without_the_present_answer_is_never_chosen(settings_for: SettingsFactory) -> None:
     settings = settings_for(num_candidates=3, pair_strategy="uncertain")
     rewards = {LAST: 100.0, SHORT: 1.0, LONG: 1.1, OTHER: 50.0}
 

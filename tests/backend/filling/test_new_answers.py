@@ -44,7 +44,7 @@ def test_a_pass_gives_the_prompt_new_answers_in_a_task_of_its_own(house: House) 
     assert house.studio.tasks[task]["meta"] == {"theirs": 1, META_KEY: {"in_task": new}}
 
 
-def test_it_is_made_once_however_many_ask_and_however_often_it_is_looked_at(house: House) -> None:
+def test_the_new_task_is_made_once_for_many_requests_and_many_passes(house: House) -> None:
     (task,) = house.add(ANSWERED)
     first = house.studio.annotate(task, ASKS, completed_by=1)
     house.studio.annotate(task, ASKS, completed_by=2)

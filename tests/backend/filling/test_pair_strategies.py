@@ -23,7 +23,7 @@ def candidates(rewards: list[float] | None, *, pairs: list[tuple[int, int]] | No
     return Candidates(TEXTS, rewards, different_pairs(TEXTS, 1) if pairs is None else pairs, seed)
 
 
-def test_similarity_is_one_for_the_same_text_but_for_case_and_white_space_and_zero_for_nothing_in_common() -> None:
+def test_similarity_is_one_for_the_same_text_and_zero_for_nothing_in_common() -> None:
     assert similarity("The  cat\n", "the CAT") == 1
     assert similarity("abc", "xyz") == 0
     assert 0.9 < similarity(TEXTS[0], TEXTS[1]) < 1

@@ -119,7 +119,7 @@ def test_a_task_that_is_deleted_just_before_it_is_stored_costs_no_other_its_pred
     assert warnings_of(caplog) == []
 
 
-def test_tasks_that_are_deleted_judged_or_edited_while_they_are_scored_hurt_no_other(
+def test_tasks_deleted_judged_or_edited_during_scoring_do_not_hurt_the_others(
     house: House, tiny_base: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     version = house.promote(tiny_base, weight=1)
@@ -143,7 +143,7 @@ def test_tasks_that_are_deleted_judged_or_edited_while_they_are_scored_hurt_no_o
     assert warnings_of(caplog) == []
 
 
-def test_a_task_that_is_deleted_in_the_very_last_moment_delays_the_scores_of_the_others_by_one_pass(
+def test_a_task_deleted_at_the_last_moment_delays_the_other_scores_by_one_pass(
     house: House, tiny_base: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     version = house.promote(tiny_base, weight=1)

@@ -126,7 +126,7 @@ def test_so_many_requests_are_under_way_as_set_and_never_more(server: OpenAIDoub
     assert server.most_under_way == 3
 
 
-def test_a_job_that_arrives_while_another_is_written_is_written_beside_it(server: OpenAIDouble, make: MakeGenerator) -> None:
+def test_a_job_that_arrives_meanwhile_is_written_beside_the_others(server: OpenAIDouble, make: MakeGenerator) -> None:
     server.gate.clear()
 
     with scheduling(make()) as scheduler:

@@ -27,7 +27,7 @@ def test_a_server_that_fails_for_a_while_is_asked_again(server: OpenAIDouble, ma
     assert len(server.requests) == len(failures) + 1
 
 
-def test_a_server_that_keeps_failing_fails_all_that_was_taken_and_serves_later_jobs(
+def test_a_server_that_keeps_failing_fails_the_taken_jobs_and_serves_later_ones(
     server: OpenAIDouble, make: MakeGenerator
 ) -> None:
     generator = make(max_retries=1)

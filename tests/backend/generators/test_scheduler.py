@@ -44,7 +44,7 @@ def test_jobs_are_written_in_order_and_urgent_ones_before_all_that_wait() -> Non
     assert writer.prompts == list("aXYbcd")
 
 
-def test_a_job_that_arrives_while_others_are_written_is_taken_in_the_same_run() -> None:
+def test_a_job_that_arrives_during_a_run_is_taken_in_it() -> None:
     writer = Writer()
     writer.is_open.clear()
     with running(lambda: writer) as scheduler:
@@ -107,7 +107,7 @@ def test_tokens_seconds_and_what_is_under_way_are_counted() -> None:
     assert figure(metrics, "batch_size") == figure(metrics, "jobs_waiting") == 0
 
 
-def test_jobs_that_wait_are_shown_without_those_that_are_taken() -> None:
+def test_waiting_jobs_are_counted_without_the_taken_ones() -> None:
     metrics = Metrics()
     scheduler = Scheduler(EchoGenerator, metrics)
     for _ in range(5):

@@ -58,7 +58,7 @@ def test_many_threads_want_the_generator_and_it_is_loaded_once() -> None:
     assert len(loaded) == 1
 
 
-def test_a_generator_that_cannot_be_loaded_fails_all_that_wait_and_is_tried_again_at_the_next_job() -> None:
+def test_a_generator_that_cannot_be_loaded_fails_all_jobs_and_is_loaded_again_for_the_next() -> None:
     is_open, is_at_it, tries = threading.Event(), threading.Event(), list[int]()
 
     def load() -> Writer:

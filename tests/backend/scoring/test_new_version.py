@@ -47,7 +47,7 @@ def test_open_tasks_are_scored_by_a_new_version_before_others_are_answered(
     assert house.studio.projects[house.project_id]["model_version"] == version
 
 
-def test_a_new_version_is_shown_when_every_open_task_has_its_prediction_and_the_least_certain_have_it_first(
+def test_a_new_version_is_shown_when_every_open_task_has_its_prediction_least_certain_first(
     house: House, tiny_base: Path
 ) -> None:
     first = house.promote(tiny_base, weight=0.1)

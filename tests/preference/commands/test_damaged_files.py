@@ -90,7 +90,7 @@ def test_a_deleted_champion_is_a_problem(invoke: Invoke, folder: ProjectFolder) 
 
 
 @pytest.mark.parametrize("arguments", [["status"], ["versions"], ["train"], ["train", "--now"]])
-def test_a_project_that_is_not_known_is_named_beside_those_that_are(
+def test_an_unknown_project_is_named_beside_the_known_ones(
     invoke: Invoke, folder: ProjectFolder, arguments: list[str], tmp_path: Path
 ) -> None:
     result = invoke(*arguments, "--project", "99")

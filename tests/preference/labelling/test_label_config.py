@@ -173,7 +173,7 @@ def test_choices_of_strength_are_steps_in_their_order() -> None:
 # Which field is the prompt
 
 
-def test_the_only_other_tag_that_shows_a_field_is_the_prompt_whatever_its_name() -> None:
+def test_the_only_other_tag_with_a_field_is_the_prompt_under_any_name() -> None:
     assert layout(ANSWERS, PAIRWISE, '<HyperText name="q" value="$dialogue"/>').prompt_field == "dialogue"
     assert layout(ANSWERS, PAIRWISE, '<Header value="$question"/>').prompt_field == "question"
 

@@ -142,7 +142,7 @@ def test_the_verdict_goes_before_the_side_that_stays_lit(order: int) -> None:
     assert Pairwise.judgement(FULL, result[::order]).outcome == "tie"
 
 
-def test_a_side_that_a_key_chose_goes_before_the_one_that_a_suggestion_lit() -> None:
+def test_a_side_chosen_by_key_counts_more_than_the_suggested_one() -> None:
     result = [region("left", origin="prediction"), tag_result("verdict", "choices", {"choices": ["right"]})]
     assert Pairwise.judgement(FULL, result) == ParsedResult("right")
 

@@ -44,7 +44,7 @@ def discs(chart: Chart, look: str) -> list[SvgElement]:
 
 
 @pytest.mark.parametrize("accuracies", [[0.7], [0.5, 0.6, 0.9], [0.0], [1.0], [0.0, 1.0], [0.731] * 60])
-def test_versions_are_drawn_however_many_and_however_good(accuracies: list[float]) -> None:
+def test_versions_of_any_number_and_accuracy_are_drawn(accuracies: list[float]) -> None:
     chart = assert_drawn(versions_chart([row(i, accuracy) for i, accuracy in enumerate(accuracies)], SHARE))
 
     assert len(discs(chart, "model dot")) == min(len(accuracies), 16)

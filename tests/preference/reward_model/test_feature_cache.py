@@ -196,7 +196,7 @@ def test_nothing_is_deleted_up_to_the_bound(tmp_path: Path) -> None:
     assert len(cached_files(tmp_path)) == 10
 
 
-def test_above_the_bound_the_longest_unused_go_first_whatever_their_recipe_until_a_tenth_is_free(
+def test_above_the_bound_the_longest_unused_features_are_deleted_until_a_tenth_is_free(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     order = [3, 9, 0, 7, 1, 8, 2, 6, 4, 5]

@@ -101,7 +101,7 @@ def counted_rows() -> Iterator[list[int]]:
 
 
 @pytest.mark.parametrize("layers", [(1,), (2,), (1, 3), (1, 2, 3)])
-def test_features_are_the_layers_means_over_the_answer_times_its_log_length_then_that_length_then_its_style(
+def test_features_are_the_layers_means_times_the_log_length_then_that_length_then_the_style(
     make: Make, layers: tuple[int, ...]
 ) -> None:
     extractor = make(layers=layers)
@@ -110,9 +110,7 @@ def test_features_are_the_layers_means_over_the_answer_times_its_log_length_then
     assert_close(features, read_whole(extractor, PROMPTS, ANSWERS), within=FEATURES)
 
 
-def test_the_last_layer_of_a_base_is_read_as_the_layer_left_it_not_as_the_language_head_wants_it(
-    make: Make, tiny_base: Path
-) -> None:
+def test_the_last_layer_is_read_before_the_norm_for_the_language_head(make: Make, tiny_base: Path) -> None:
     whole = load_weights(AutoModelForCausalLM, str(tiny_base), dtype=torch.float32)
     whole.model.norm = torch.nn.Identity()
     extractor = make(layers=(4,))
@@ -234,7 +232,7 @@ def test_one_prompt_that_is_cut_differently_for_each_answer_is_read_for_each(mak
     assert_close(together, read_alone(make, prompts, answers), within=FEATURES)
 
 
-def test_long_answers_to_a_short_prompt_are_read_apart_because_attention_grows_with_the_square_of_a_row(make: Make) -> None:
+def test_long_answers_to_a_short_prompt_are_read_in_rows_of_their_own(make: Make) -> None:
     extractor = make()
     with counted_rows() as batches:
         extractor.features(["Why?"] * 3, [f"{n} The cat sat on the mat and looked." * 2 for n in range(3)])

@@ -303,9 +303,7 @@ def test_a_round_whose_process_cannot_even_begin_is_not_tried_for_ever(lab: Lab)
     assert lab.rounds == [1]
 
 
-def test_a_round_that_is_killed_while_the_trainer_watches_is_tried_three_times_in_all(
-    lab: Lab, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_round_that_is_killed_again_and_again_is_tried_three_times(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
     def killed(folder: ProjectFolder) -> Round:
         UnfinishedRound(folder).begin()
         return Round("failed", "the round's process was killed (signal 9, SIGKILL: out of memory?)")

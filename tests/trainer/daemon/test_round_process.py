@@ -89,7 +89,7 @@ def test_a_project_that_another_process_took_meanwhile_is_put_off(lab: Lab) -> N
         lab.run(f"print({write_outcome(TrainingError('taken'))!r})")
 
 
-def test_a_project_whose_round_runs_elsewhere_is_left_to_that_without_a_process(lab: Lab, tmp_path: Path) -> None:
+def test_no_process_is_started_for_a_project_whose_round_runs_elsewhere(lab: Lab, tmp_path: Path) -> None:
     with only_round(lab.folder), pytest.raises(TrainingError) as caught:
         lab.run(f"open({str(tmp_path / 'begun')!r}, 'w')")
 

@@ -61,7 +61,7 @@ def test_if_suggestions_move_people_the_report_says_how_far_and_warns(least_sure
     assert (effects[0].warning or "").startswith("suggestions move people: they choose the model's side +0.")
 
 
-def test_a_small_control_group_gives_no_figure_as_a_model_that_is_too_sure_of_itself_would_mislead_it() -> None:
+def test_a_small_control_group_gives_no_figure_and_a_large_one_warns_hardly_ever() -> None:
     few = [Annotators(290, slope=0.3, one_in=10, least_sure_first=0.1, seed=seed).effect() for seed in range(40)]
     enough = [Annotators(600, slope=0.3, one_in=10, least_sure_first=0.1, seed=seed).effect() for seed in range(100)]
 

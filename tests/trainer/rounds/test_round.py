@@ -273,7 +273,7 @@ def test_held_out_comparisons_are_judged_by_the_majority_of_their_votes(lab: Lab
     assert card.report.people is not None and (card.report.people.agreement or Share()).value == 1
 
 
-def test_a_round_compares_what_was_judged_with_and_without_the_suggestions_of_a_version_that_was_served(
+def test_a_round_compares_judgements_with_and_without_a_suggestion(
     lab_with_champion: Lab,
 ) -> None:
     lab, served = lab_with_champion, Versions(lab_with_champion.folder).champion()
