@@ -35,9 +35,9 @@ class TaskLists:
 
     def page(self, **arguments: Any) -> tuple[list[Task], int]:
         """One page, and how many tasks the list has in all."""
-        # Without `fields`, Label Studio leaves out annotations, predictions and every column that it computes.
-        found = self._calls.get("api/tasks/", project=self._project_id, fields="all", **arguments)
-        return [_read(task) for task in found["tasks"]], int(found["total"])
+        # Without `fields`, Label Studio omits annotations, predictions and every column that it computes.
+        listed = self._calls.get("api/tasks/", project=self._project_id, fields="all", **arguments)
+        return [_read(task) for task in listed["tasks"]], int(listed["total"])
 
 
 def _read(listed: dict[str, Any]) -> Task:
