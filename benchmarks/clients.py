@@ -32,7 +32,7 @@ class _Caller(FastHttpUser):
     connection_timeout = network_timeout = 100.0  # Label Studio's for /predict
     options: Any
     bodies: "Bodies"
-    figures: "Figures"
+    figures: "ClientFigures"
     events_remaining: ClassVar[int]
 
     def call(self, route: str, path: str, body: bytes | None = None, *, tasks: tuple[int, int] | None = None) -> None:
@@ -112,7 +112,7 @@ def add_options(parser: ArgumentParser, **_: Any) -> None:
 def prepare(environment: Any, **_: Any) -> None:
     """Builds the long bodies once: the clients share the machine with the server that is measured."""
     options = environment.parsed_options
-    _Caller.options, _Caller.bodies, _Caller.figures = options, Bodies(options), Figures()
+    _Caller.options, _Caller.bodies, _Caller.figures = options, Bodies(options), ClientFigures()
     _Caller.events_remaining, Importer.fixed_count = options.events, options.importers
     environment.user_classes = [Client, Importer] if options.events else [Client]
 
@@ -172,7 +172,7 @@ class Bodies:
         return json.dumps(body).encode()
 
 
-class Figures:
+class ClientFigures:
     """Seconds and outcomes of every answer, by route."""
 
     def __init__(self) -> None:

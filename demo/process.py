@@ -1,4 +1,4 @@
-"""A child process of the demo, the tests or the benchmarks, and waiting for what it shall do."""
+"""A child process of the demo, the tests or the benchmarks, and a function that waits until something holds."""
 
 import os
 import signal
@@ -38,9 +38,9 @@ class Process:
         """Returns when it is up.
 
         Raises:
-            StackError: it ended or did not come up in time; the message ends with its log's last lines.
+            StackError: it ended, or was not up in time. The message ends with its log's last lines.
         """
-        wait_until(self.is_up, timeout_seconds=timeout_seconds, what=f"{self.name} to come up", check=self.check)
+        wait_until(self.is_up, timeout_seconds=timeout_seconds, what=f"{self.name} to be up", check=self.check)
 
     def check(self) -> None:
         """Raises StackError if it ended."""
@@ -53,7 +53,7 @@ class Process:
         return self._child.pid if self._child is not None and self._child.poll() is None else 0
 
     def stop(self, *, timeout_seconds: float = 40) -> int | None:
-        """Ends it with SIGTERM, after the time limit with SIGKILL; its exit status, or None if it does not run."""
+        """Ends it with SIGTERM, after the time limit with SIGKILL. Returns its exit status, or None if it does not run."""
         if self._child is None:
             return None
         if self._child.poll() is None:

@@ -1,4 +1,4 @@
-"""What doctor looks at of the backend's process: its address, whether it answers in time, and whom, and what it says of itself."""
+"""The checks of doctor that call the backend: its address, whether it answers in time, who may call it, and its own report."""
 
 from ipaddress import ip_address
 from urllib.parse import urlsplit

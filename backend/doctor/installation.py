@@ -1,4 +1,4 @@
-"""The installation that doctor looks at: its settings, and what the checks so far read with them."""
+"""The installation that doctor examines: its settings, and what earlier checks read with them."""
 
 import time
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from preference.studio.account import Greeting, greet
 
 @dataclass
 class Installation:
-    """The settings, and what the checks so far read with them."""
+    """The settings, and what earlier checks read with them."""
 
     settings: Settings
     web: httpx.Client  # for what is asked of the backend
@@ -26,7 +26,7 @@ class Installation:
 
     @property
     def basic_auth(self) -> httpx.Auth:
-        """As Label Studio sends it to the backend."""
+        """The user and the password, as Label Studio sends them to the backend."""
         settings = self.settings
         if not settings.server.basic_auth_user:
             return httpx.Auth()  # which adds nothing
@@ -34,7 +34,10 @@ class Installation:
 
     @property
     def host_header(self) -> dict[str, str]:
-        """So that the backend remembers the address by which Label Studio reaches it, and not the one from here."""
+        """The host of the backend's own address.
+
+        With it, the backend remembers the address at which Label Studio reaches it, and not the one that doctor called.
+        """
         return {"Host": urlsplit(self.settings.server.address).netloc}
 
     @cached_property

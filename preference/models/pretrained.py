@@ -17,13 +17,13 @@ from preference.errors import ModelError
 from preference.models.files import EMBEDDED, EMBEDDED_TITLE, cannot_be_loaded, embedded_package, fingerprint
 
 logger = logging.getLogger("pairloop.models")
-# transformers 5.23 replaces functions of torch while it loads and puts back what it found: two loads at once leave a process in
+# transformers 5.23 replaces functions of torch while it loads and puts back what was there: two loads at once leave a process in
 # which every later one ends on the meta device ("Cannot copy out of meta tensor").
 _LOADING = threading.Lock()
 
 
 def quiet_transformers() -> None:
-    """Keeps transformers' bars and advice out of a process's log: each weight that a shortened model leaves out, say."""
+    """Keeps transformers' bars and advice out of a process's log: each weight that a shortened model lacks, say."""
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_default_handler()  # an error of its is a line of our log, in its format
     transformers_logging.enable_propagation()

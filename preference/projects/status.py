@@ -23,7 +23,7 @@ _FRESH_SECONDS = 600.0  # a filler that is at work writes about once a batch
 
 @dataclass(frozen=True)
 class TrainerStatus:
-    """Whether a trainer is running, and what it goes by; of one that ended, only `num_needed` is known."""
+    """Whether a trainer is running, and what decides when it trains. Of one that ended, only `num_needed` is known."""
 
     is_running: bool = False
     silent_seconds: float | None = None  # since one last marked itself as alive

@@ -1,4 +1,4 @@
-"""The numbers that most figures of a report card are: a value, its 95 % interval, and of how many it is. Each may be unknown."""
+"""The form of most figures of a report card: a value, its 95 % interval, and how many it is computed from. Each may be unknown."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from preference.tolerant import Count, Difference, DifferenceInterval, Interval,
 
 @dataclass(frozen=True)
 class Share:
-    """A share, its 95 % interval, and of how many it is."""
+    """A share, its 95 % interval, and how many it is a share of."""
 
     value: Known[Part] = None
     interval: Known[Interval] = None
@@ -16,7 +16,7 @@ class Share:
 
 @dataclass(frozen=True)
 class Median:
-    """The middle of several numbers, its 95 % interval, and of how many it is."""
+    """The median of several numbers, its 95 % interval, and how many numbers there are."""
 
     value: Known[Number] = None
     interval: Known[Range] = None

@@ -1,4 +1,4 @@
-"""Lists of a project's tasks, page after page, as Label Studio gives them. What each list is for stands in project.py."""
+"""Lists of a project's tasks, page after page, as Label Studio gives them. project.py describes what each list is for."""
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
