@@ -102,7 +102,7 @@ def _some(folders: list[ProjectFolder], settings: Settings) -> list[ProjectFolde
 
 
 def _trainer(settings: Settings) -> TrainerStatus:
-    """How the trainer stands; if none is running, what one with these settings would go by."""
+    """The trainer's status. If none is running, it holds the schedule and the number of judgements that these settings ask for."""
     trainer = read_trainer_status(settings.model_dir)
     num_needed = trainer.num_needed if trainer.is_running else None
     num_needed = settings.training.min_new_pairs if num_needed is None else num_needed
@@ -132,7 +132,7 @@ def _say_whether_running(trainer: TrainerStatus, settings: Settings) -> None:
 
 
 def _ask_for_rounds(folders: list[ProjectFolder], trainer: TrainerStatus, settings: Settings) -> Iterator[str]:
-    """Asks for a round of each project: a sentence a project, as soon as it was asked for.
+    """Asks for a round of each project. Yields a sentence for each, as soon as its round was asked for.
 
     Not limited as requests by web are: who may run a command here may train as often as they like.
     """
