@@ -37,7 +37,7 @@ def test_a_time_is_shown_in_seconds_minutes_or_hours(num_left: int, answers_per_
 def test_before_the_first_answer_no_time_is_shown() -> None:
     text = printed(3, 10, answers_per_second=0)
 
-    assert " 3/10 waiting for the first answers 0:00:0" in text and "left" not in text
+    assert " 3/10 waiting for the first answers 0:00:0" in text and "to go" not in text
     assert " 10/10 0:00:0" in printed(10, 10, answers_per_second=0)
 
 

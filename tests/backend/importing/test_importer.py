@@ -160,7 +160,7 @@ def test_the_fields_are_those_of_the_projects_layout(studio: UnsteadyStudio, hou
     assert task["data"]["left"].startswith("Echo ") and task["data"]["right"].startswith("Echo ")
 
 
-# What is left out, or comes unanswered
+# What is skipped, or has no answers
 
 
 def test_a_prompt_that_the_project_holds_and_a_double_in_the_file_are_skipped_and_counted(house: House) -> None:

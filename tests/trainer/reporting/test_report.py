@@ -228,7 +228,7 @@ def test_the_readme_shows_how_far_suggestions_move_people() -> None:
     assert "| median seconds | 8.0 (95 % interval 7.0 to 9.5, of 90) | 8.0 (" in text
     assert "| +0.100 (95 % interval +0.060 to +0.140) | |" in text and "| look at | suggestions move people | |" in text
     assert "| this version, on comparisons without a suggestion (the control group) | 0.610 (95 % interval 0.500" in text
-    assert "None" not in text and "most of the others" not in text
+    assert "None" not in text and "majority of the others" not in text
 
 
 def test_what_is_not_known_has_no_row_and_no_column() -> None:
