@@ -25,15 +25,15 @@ from pathlib import Path
 def packages():
     return {name.partition(".")[0] for name in sys.modules}
 
-told, known = [], set()
-def tell(status):
-    told.append([status, sorted(packages() - known)])
+loaded, known = [], set()
+def note(status):
+    loaded.append([status, sorted(packages() - known)])
     known.update(packages())
 
 @atexit.register
 def end():
-    tell(0)
-    Path(sys.argv[1]).write_text(json.dumps(told))
+    note(0)
+    Path(sys.argv[1]).write_text(json.dumps(loaded))
 
 for program, *arguments in json.loads(sys.argv[2]):
     status = 0
@@ -41,7 +41,7 @@ for program, *arguments in json.loads(sys.argv[2]):
         import_module(f"{program}.__main__").main(arguments)
     except SystemExit as ended:
         status = ended.code
-    tell(status)
+    note(status)
 """
 COMMANDS = [
     "backend doctor", "backend doctor --project {id}", "backend connect --project {id}", "backend connect --new Another",
@@ -49,26 +49,26 @@ COMMANDS = [
     "trainer report --project {id}", "trainer export --project {id} --out {out}/pairs.jsonl",
     "trainer export --project {id} --format csv --out {out}/pairs.csv", "trainer --help",
 ]  # fmt: skip
-Told = tuple[int, set[str]]
+Loaded = tuple[int, set[str]]
 
 
-def run(clinic: Clinic, folder: Path, *commands: str) -> list[Told]:
+def run(clinic: Clinic, folder: Path, *commands: str) -> list[Loaded]:
     """For each command, run by one process, and for that process's end: the exit status, and the packages that were loaded for it."""
-    heard = folder / "loaded.json"
+    output = folder / "loaded.json"
     lines = [command.format(id=clinic.id, out=folder).split() for command in commands]
     environ = {**os.environ, **clinic.environ, "HF_HUB_OFFLINE": "1"}
     ended = subprocess.run(
-        [sys.executable, "-c", _RUN, str(heard), json.dumps(lines)],
+        [sys.executable, "-c", _RUN, str(output), json.dumps(lines)],
         env=environ, cwd=REPOSITORY, capture_output=True, text=True, timeout=240,
     )  # fmt: skip
     assert ended.returncode == 0 and "Traceback" not in ended.stderr, ended.stderr
-    told = [(status, set(packages)) for status, packages in json.loads(heard.read_text())]
-    assert all(status in (0, 1) for status, _ in told), ended.stderr
-    return told
+    loaded = [(status, set(packages)) for status, packages in json.loads(output.read_text())]
+    assert all(status in (0, 1) for status, _ in loaded), ended.stderr
+    return loaded
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Told]]:
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Loaded]]:
     """What each of COMMANDS loaded that those before it had not, and what was loaded at the end of their process."""
     folder = tmp_path_factory.mktemp("clinic")
     with StudioDouble() as studio, Clinic(studio, folder) as clinic:
@@ -79,14 +79,14 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Told]]:
 
 
 @pytest.mark.parametrize("command", [*COMMANDS, "the end"])
-def test_a_command_that_computes_nothing_loads_nothing_heavy(told: dict[str, Told], command: str) -> None:
-    _, packages = told[command]
+def test_a_command_that_computes_nothing_loads_nothing_heavy(loaded: dict[str, Loaded], command: str) -> None:
+    _, packages = loaded[command]
 
     assert not packages & HEAVY
 
 
-def test_what_a_command_loads_is_noticed(told: dict[str, Told]) -> None:
-    assert {"backend", "click"} <= told["backend doctor"][1] and "trainer" in told["trainer status"][1]
+def test_what_a_command_loads_is_noticed(loaded: dict[str, Loaded]) -> None:
+    assert {"backend", "click"} <= loaded["backend doctor"][1] and "trainer" in loaded["trainer status"][1]
 
 
 def test_a_fill_that_follows_a_backend_loads_nothing_heavy(clinic: Clinic, tmp_path: Path) -> None:
