@@ -45,7 +45,8 @@ for program, *arguments in json.loads(sys.argv[2]):
 """
 COMMANDS = [
     "backend doctor", "backend doctor --project {id}", "backend connect --project {id}", "backend connect --new Another",
-    "backend import --help", "backend fill --help", "backend --help", "backend status", "trainer status", "trainer versions",
+    "backend import --help", "backend fill --help", "backend fill --project {id}", "backend --help",
+    "backend status", "trainer status", "trainer versions",
     "trainer report --project {id}", "trainer export --project {id} --out {out}/pairs.jsonl",
     "trainer export --project {id} --format csv --out {out}/pairs.csv", "trainer --help",
 ]  # fmt: skip
@@ -75,7 +76,8 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Loade
         (task,) = studio.add_tasks(clinic.id, {"prompt": "Why?", "answer1": "So.", "answer2": "No."})
         region = {"from_name": "comparison", "to_name": "comparison", "type": "pairwise", "value": {"selected": "left"}}
         studio.annotate(task, [region])
-        yield dict(zip([*COMMANDS, "the end"], run(clinic, folder, *COMMANDS), strict=True))
+        with FileLock(clinic.model_dir / "filler.lock"):  # as a backend that fills, which `fill` follows
+            yield dict(zip([*COMMANDS, "the end"], run(clinic, folder, *COMMANDS), strict=True))
 
 
 @pytest.mark.parametrize("command", [*COMMANDS, "the end"])
