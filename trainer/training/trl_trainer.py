@@ -200,6 +200,9 @@ class _Trainer(RewardTrainer):
         super().__init__(**options)
         self._recipe = recipe
 
+    def _send_telemetry(self) -> None:
+        """Nothing: TRL 1.16 would tell Hugging Face of each training, the base's architecture and the GPU's name."""
+
     def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:
         """TRL's loss; if pairs have weights, the weighted mean of it."""
         weight = inputs.pop("weight", None)

@@ -30,6 +30,16 @@ def weights(model: SequenceRewardModel) -> dict[str, torch.Tensor]:
     return {name: weight.clone() for name, weight in model.network.state_dict().items()}
 
 
+def test_a_training_tells_nobody_of_itself(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[object] = []
+    monkeypatch.delenv("CI", raising=False)  # TRL is silent there
+    monkeypatch.setattr("trl.trainer.base_trainer.send_telemetry", lambda *args, **options: sent.append((args, options)))
+
+    bench.fit(separable_pairs(4), quick(epochs=1))
+
+    assert sent == []
+
+
 # Weights and margins
 
 
