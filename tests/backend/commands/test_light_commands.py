@@ -91,15 +91,6 @@ def test_what_a_command_loads_is_noticed(loaded: dict[str, Loaded]) -> None:
     assert {"backend", "click"} <= loaded["backend doctor"][1] and "trainer" in loaded["trainer status"][1]
 
 
-def test_a_fill_that_follows_a_backend_loads_nothing_heavy(tmp_path: Path) -> None:
-    with (
-        StudioDouble() as studio,
-        Clinic(studio, tmp_path) as clinic,
-        FileLock(clinic.model_dir / "filler.lock"),  # as a backend that fills
-    ):
-        assert not _loaded(clinic, tmp_path, "backend fill --project {id}") & HEAVY
-
-
 def test_the_doctor_leaves_the_loading_of_a_served_champion_to_the_backend(tmp_path: Path, tiny_base: Path) -> None:
     with StudioDouble() as studio, Clinic(studio, tmp_path) as clinic:
         version = clinic.promote(tiny_base)
@@ -113,6 +104,6 @@ def test_the_doctor_leaves_the_loading_of_a_served_champion_to_the_backend(tmp_p
         assert "torch" in _loaded(clinic, tmp_path)
 
 
-def _loaded(clinic: Clinic, folder: Path, command: str = "backend doctor") -> set[str]:
-    """All that a command had loaded when its process ended."""
-    return set().union(*(packages for _, packages in run(clinic, folder, command)))
+def _loaded(clinic: Clinic, folder: Path) -> set[str]:
+    """All that a doctor had loaded when its process ended."""
+    return set().union(*(packages for _, packages in run(clinic, folder, "backend doctor")))
