@@ -1,4 +1,7 @@
-"""What several test files share: tiny models built from a config, settings, and a folder for the embedded model."""
+"""What several test files share: tiny models built from a config, settings, and a folder for the embedded model.
+
+Imports no torch: the process that only hands out the tests to others would take seconds for it, while they wait.
+"""
 
 import gc
 import os
@@ -13,31 +16,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from preference.settings import Settings
 from preference.studio.project import LabelStudioProject
 from tests.support.studio_double import KEY, StudioDouble
 
 pytest_plugins = ["tests.support.slowest_files"]
-torch.set_num_threads(1)
 
 REPOSITORY = Path(__file__).parent.parent
 SettingsFactory = Callable[..., Settings]
-
-_SENTENCES = [
-    "The cat sat on the mat and looked at the moon.",
-    "A good answer is short, kind and true.",
-    "Question: what is a reward model? Answer: a number for every answer.",
-    "def add(a, b):\n    return a + b\n\n",
-    "People prefer the answer that helps them; the other one is rejected.",
-]
-_CHAT_TEMPLATE = (
-    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
 
 
 def pytest_collection_finish() -> None:
@@ -63,13 +50,17 @@ def project(studio: StudioDouble, settings_for: SettingsFactory) -> LabelStudioP
 @pytest.fixture(scope="session")
 def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a 4-layer Llama of random weights and a byte-level BPE tokenizer without a chat template."""
+    from tests.support.tiny_bases import save_tiny_base
+
     return save_tiny_base(tmp_path_factory.mktemp("tiny") / "tiny-base")
 
 
 @pytest.fixture(scope="session")
 def tiny_chat_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same weights and tokenizer as `tiny_base`, with a chat template."""
-    return save_tiny_base(tmp_path_factory.mktemp("tiny") / "tiny-chat-base", chat_template=_CHAT_TEMPLATE)
+    from tests.support.tiny_bases import CHAT_TEMPLATE, save_tiny_base
+
+    return save_tiny_base(tmp_path_factory.mktemp("tiny") / "tiny-chat-base", chat_template=CHAT_TEMPLATE)
 
 
 @pytest.fixture
@@ -89,41 +80,4 @@ def embedded_dir() -> Path:
     """A MODEL_DIR that outlives the run: the first test that asks for the embedded model converts it there."""
     folder = REPOSITORY / ".cache" / "test-models"
     folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-def save_tiny_base(
-    folder: Path, *, chat_template: str | None = None, eos_token: str = "<|im_end|>", pad_token: str | None = "<|endoftext|>"
-) -> Path:
-    """Saves a Llama of 4 layers and hidden size 32 with its tokenizer; the same weights every time."""
-    text = Tokenizer(models.BPE())
-    text.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    text.decoder = decoders.ByteLevel()
-    special = ["<|im_start|>", *dict.fromkeys(token for token in (eos_token, pad_token) if token)]
-    text.train_from_iterator(
-        _SENTENCES,
-        trainers.BpeTrainer(
-            vocab_size=400,
-            special_tokens=special,
-            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-            show_progress=False,
-        ),
-    )
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=text, eos_token=eos_token, pad_token=pad_token)
-    tokenizer.chat_template = chat_template
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=4,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=2048,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-        tie_word_embeddings=True,
-    )
-    LlamaForCausalLM(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
     return folder

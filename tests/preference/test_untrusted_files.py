@@ -15,7 +15,8 @@ from preference.models.pretrained import load_tokenizer, load_weights
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import Versions
 from preference.reward_model.model import load_reward_model
-from tests.conftest import REPOSITORY, save_tiny_base
+from tests.conftest import REPOSITORY
+from tests.support.tiny_bases import save_tiny_base
 from tests.support.versions import publish_version
 
 # What a file may not do

@@ -10,8 +10,8 @@ from xdist.scheduler import LoadFileScheduling
 NUM_LISTED = 15
 # Begun first, so that no worker is left with minutes of work at the end.
 LONGEST_FIRST = (
-    "tests/end_to_end/test_l", "tests/end_to_end/", "tests/processes/", "tests/trainer/rounds/", "tests/trainer/training/",
-    "tests/backend/generators/", "tests/preference/models/",
+    "tests/end_to_end/test_l", "tests/end_to_end/", "tests/processes/", "tests/preference/models/", "tests/trainer/rounds/", "tests/trainer/training/",
+    "tests/backend/generators/", "tests/backend/test_model.py", "tests/repository/",
 )  # fmt: skip
 # One worker takes all of them, as they share one Label Studio.
 TOGETHER = tuple(

@@ -17,7 +17,7 @@ from preference.errors import ModelError
 from preference.models.device import pick_device
 from preference.models.files import fingerprint, title
 from preference.models.pretrained import load_tokenizer, load_weights, locate, quiet_transformers
-from tests.conftest import save_tiny_base
+from tests.support.tiny_bases import save_tiny_base
 
 Copy = Callable[[], Path]
 

@@ -19,8 +19,8 @@ from preference.reward_model.model import (
     RewardModel,
     load_reward_model,
 )
-from tests.conftest import save_tiny_base
 from tests.support.reward_models import MAX_TOKENS, make_sequence
+from tests.support.tiny_bases import save_tiny_base
 from tests.support.tolerance import REWARDS, assert_close
 
 CPU = torch.device("cpu")

@@ -13,8 +13,8 @@ from safetensors.torch import load_file
 from preference.labelling.pairs import PreferencePair
 from preference.reward_model.feature_extractor import Extractors
 from preference.reward_model.model import RewardModel, SequenceRewardModel, load_reward_model
-from tests.conftest import save_tiny_base
 from tests.support.separable_pairs import separable_pairs
+from tests.support.tiny_bases import save_tiny_base
 from tests.support.tolerance import REWARDS, TRAINED_REWARDS, assert_close, assert_same_weights
 from tests.support.trainings import (
     CPU,
