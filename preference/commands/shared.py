@@ -23,11 +23,11 @@ _ELSEWHERE = {
 
 def add_shared_commands(main: click.Group) -> None:
     """Gives a program the commands that both have, but those that it has already, and `--version` and `-h`."""
-    names = {"help_option_names": ["-h", "--help"]}
-    main.context_settings |= names
+    names: dict[str, Any] = {"help_option_names": ["-h", "--help"]}
+    main.context_settings.update(names)
     click.version_option(package_name="pairloop", message="%(package)s %(version)s")(main)
     for command in (status, train, versions, promote, rollback):
-        command.context_settings |= names  # click keeps the names that a command was first called with, as by itself
+        command.context_settings.update(names)  # click keeps the names that a command was first called with, as by itself
         main.add_command(command)
     for name, (program, help_text) in _ELSEWHERE.items():
         if name not in main.commands:
