@@ -17,7 +17,7 @@ demo: install install-label-studio
 	$(BIN)/python -m demo $(DEMO_ARGS)
 
 test: $(VENV)/.installed-test install-label-studio
-	$(BIN)/python -m pytest --numprocesses=3 --dist=loadfile $(TEST_ARGS)
+	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile $(TEST_ARGS)
 
 # The suite on each Python that this machine has; CI has 3.11 only.
 matrix:

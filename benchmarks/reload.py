@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 import tempfile
 import threading
 import time
@@ -19,7 +20,7 @@ from rich.console import Console
 
 from benchmarks.row import Row
 from benchmarks.servers import ours
-from demo.process import Process
+from demo.process import Process, wait_until
 from demo.stack import REPOSITORY
 from preference.labelling.pairs import PreferencePair
 from preference.models.pretrained import quiet_transformers
@@ -102,7 +103,7 @@ def promote_under_load(
     server.start()
     try:
         server.wait_until_up(timeout_seconds=300)
-        _follow(url, folder.project_id, versions[0], num_answers=_ANSWERS_IN_A_ROW * workers, limit_seconds=120)
+        _wait_until_all_serve(url, folder.project_id, versions[0], workers=workers)
         for client in clients:
             client.start()
         until = time.monotonic() + quiet_seconds
@@ -186,6 +187,15 @@ def _follow(url: str, project_id: int, version: str, *, num_answers: int, limit_
         if time.perf_counter() - started > limit_seconds:
             raise TimeoutError(f"Not every worker served {version} after {limit_seconds:.0f} s.")
     return first - started
+
+
+def _wait_until_all_serve(url: str, project_id: int, version: str, *, workers: int) -> None:
+    """Returns when each worker serves that version, as /metrics says: one that loads slowly may get none of many requests."""
+    line = re.compile(rf'^pairloop_serving_info{{pid="\d+",project="{project_id}",version="{re.escape(version)}"}} 1\.0$', re.M)
+    wait_until(
+        lambda: len(line.findall(httpx.get(f"{url}/metrics", timeout=60).text)) == workers,
+        timeout_seconds=120, what=f"every worker to serve {version}",
+    )  # fmt: skip
 
 
 def _memory_mb(pid: int) -> float:

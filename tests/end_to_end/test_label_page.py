@@ -68,8 +68,15 @@ class Tasks:
         ]
 
     def box(self, selector: str, place: int = 0) -> Any:
-        """Where an element stands: x, y, width, height."""
-        return self.page.locator(selector).nth(place).bounding_box()
+        """Where an element stands, as soon as it does: x, y, width, height."""
+        boxes: list[Any] = []
+
+        def is_placed() -> bool:  # Label Studio draws its page several times
+            boxes[:] = [self.page.locator(selector).nth(place).bounding_box()]
+            return boxes[0] is not None
+
+        wait_until(is_placed, timeout_seconds=20, what=f"{selector} to be drawn", every_seconds=0.05)
+        return boxes[0]
 
 
 def test_keys_judge_and_the_lit_answer_counts(label_studio: Stack, page: Page) -> None:
@@ -127,7 +134,7 @@ def test_answers_stand_side_by_side_if_there_is_room_and_nothing_is_cut(
     try:
         tasks.open("labeling=1" if where == "label stream" else f"task={tasks.ids[0]}")
         first, second, room = tasks.box(".answer"), tasks.box(".answer", 1), tasks.box(".pairloop")
-        reward, better = tasks.box(".reward input"), tasks.box("[name=better_answer], .pairloop textarea")
+        reward, has_box = tasks.box(".reward input"), page.locator("[name=better_answer], .pairloop textarea").first.is_visible()
     finally:
         page.set_viewport_size({"width": 1300, "height": 950})
 
@@ -137,7 +144,7 @@ def test_answers_stand_side_by_side_if_there_is_room_and_nothing_is_cut(
         assert first["x"] == second["x"] and second["y"] >= first["y"] + first["height"]
     assert second["x"] + second["width"] <= room["x"] + room["width"]
     assert reward["height"] < 30 and reward["width"] < 100, "rewards are small"
-    assert better is None, "the box for a better answer is folded away"
+    assert not has_box, "the box for a better answer is folded away"
 
 
 def test_rewards_are_not_shown_if_the_setting_says_so(label_studio: Stack, page: Page, tmp_path: Path) -> None:
