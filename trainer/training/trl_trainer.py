@@ -43,7 +43,7 @@ _PAIRS_AT_ONCE_ON_CPU = 2
 
 @contextmanager
 def _quick_collections() -> Iterator[None]:
-    """Garbage is looked for among what is made meanwhile, and not among the objects of all modules, which takes .4 s each time."""
+    """Garbage is looked for among what is made meanwhile, and not among the objects of all modules, which takes half a second each time."""
     was_frozen = gc.get_freeze_count() > 0  # by whoever started this process
     if not was_frozen:
         gc.freeze()
@@ -227,7 +227,7 @@ class _Trainer(RewardTrainer):
         return _LengthGroups(lengths, batch_size=self._recipe.batch_pairs, seed=self.args.seed)
 
     def create_model_card(self, *_: Any, **__: Any) -> None:
-        """None: TRL would write one with each checkpoint, which takes a tenth of a second, and nobody reads it."""
+        """None: TRL would write one with each checkpoint, and nobody reads it."""
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         try:
