@@ -15,6 +15,7 @@ import click
 from preference.commands.command_line import PROJECT, begin, keep_light, read_settings, refusals
 from preference.commands.shared import add_shared_commands
 from preference.errors import PairloopError, StudioNotFound
+from preference.heavy_imports import heavy_imports
 from preference.projects.versions import Versions
 from preference.setting_groups import ServerSettings, StudioSettings
 
@@ -151,7 +152,8 @@ def import_file(project_id: int, file: Path) -> None:
 
 
 def _import(project_id: int, file: Path) -> None:
-    from backend.commands.import_prompts import import_prompts
+    with heavy_imports():
+        from backend.commands.import_prompts import import_prompts
 
     _work(lambda project, settings, console: import_prompts(project, settings, file, console=console), project_id)
 

@@ -8,10 +8,13 @@ from preference.settings import Settings
 def __getattr__(name: str) -> Any:
     if name != "app":
         raise AttributeError(name)
-    from backend.serving.process import process_backend
-    from backend.web.app import create_app
-    from preference.logs import set_up_logging
-    from preference.models.pretrained import quiet_transformers
+    from preference.heavy_imports import heavy_imports
+
+    with heavy_imports():
+        from backend.serving.process import process_backend
+        from backend.web.app import create_app
+        from preference.logs import set_up_logging
+        from preference.models.pretrained import quiet_transformers
 
     set_up_logging(Settings.from_environ())
     quiet_transformers()

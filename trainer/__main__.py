@@ -13,6 +13,7 @@ import click
 from preference.commands.command_line import ONLY_PROJECT, PROJECT, begin, keep_light, refusals
 from preference.commands.shared import add_shared_commands
 from preference.errors import PairloopError, StudioKeyError, StudioUnreachable
+from preference.heavy_imports import heavy_imports
 from preference.projects.folder import ProjectFolder, known_projects
 from preference.projects.versions import Versions
 from preference.setting_groups import StudioSettings
@@ -162,12 +163,13 @@ def _mark_suspects(studio: StudioSettings, folder: ProjectFolder, card: "ReportC
 
 
 def _round_runner(settings: Settings):  # type: ignore[no-untyped-def]
-    import torch
+    with heavy_imports():
+        import torch
 
-    from preference.models.device import pick_device
-    from preference.models.pretrained import quiet_transformers
-    from preference.reward_model.feature_extractor import Extractors
-    from trainer.rounds.round import run_round
+        from preference.models.device import pick_device
+        from preference.models.pretrained import quiet_transformers
+        from preference.reward_model.feature_extractor import Extractors
+        from trainer.rounds.round import run_round
 
     quiet_transformers()
     torch.set_num_threads(settings.num_torch_threads)

@@ -11,6 +11,7 @@ from rich.console import Console
 from backend.commands.progress_bar import Show, bar
 from backend.filling.progress import ended_pass
 from preference.errors import ModelError, RegistryError
+from preference.heavy_imports import heavy_imports
 from preference.labelling.label_config import LabelingLayout
 from preference.projects.folder import ProjectFolder, known_projects
 from preference.projects.status_files import Filling
@@ -101,9 +102,10 @@ class _Watched:
 
 def _fill_here(watched: _Watched, settings: Settings) -> None:
     # Only here: torch, which takes seconds, is of no use to those who follow a backend.
-    from backend.commands.local_generator import local_generator
-    from backend.filling.project_pass import ProjectPass
-    from backend.filling.shown_version import ShownVersion
+    with heavy_imports():
+        from backend.commands.local_generator import local_generator
+        from backend.filling.project_pass import ProjectPass
+        from backend.filling.shown_version import ShownVersion
 
     project_id = watched.folder.project_id
     with local_generator(settings, project_id) as bench, ThreadPoolExecutor(1) as pool:

@@ -4,6 +4,7 @@ from backend.connecting.connect import UNCERTAINTY
 from backend.doctor.check import Check, CheckFailed
 from backend.doctor.project_checks import Examined
 from preference.errors import PairloopError
+from preference.heavy_imports import heavy_imports
 from preference.labelling.results import Pairwise
 from preference.models.device import pick_device
 from preference.models.files import check_weights
@@ -42,9 +43,10 @@ def _champion(examined: Examined) -> str:
 
 
 def _load(folder: ProjectFolder, version: str, settings: Settings) -> None:
-    from preference.models.pretrained import quiet_transformers
-    from preference.reward_model.feature_extractor import Extractors
-    from preference.reward_model.probe import load_version
+    with heavy_imports():
+        from preference.models.pretrained import quiet_transformers
+        from preference.reward_model.feature_extractor import Extractors
+        from preference.reward_model.probe import load_version
 
     quiet_transformers()
     device = pick_device(settings.device)

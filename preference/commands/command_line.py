@@ -1,5 +1,7 @@
 """What each command of both programs begins and ends with: options, settings, refusals, and how to start a program."""
 
+import atexit
+import gc
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,8 +25,11 @@ def keep_light() -> None:
     """Keeps httpx from importing a command line of its own, with rich and pygments: a tenth of what a command takes.
 
     httpx does without it if it cannot be imported. To be called before anything imports httpx.
+    This process, and each that is forked from it, also ends without a last look for garbage, which takes two seconds after torch
+    was imported.
     """
     sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]
+    atexit.register(gc.freeze)
 
 
 def program_command(program: str) -> list[str]:

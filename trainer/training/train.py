@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from preference.errors import TrainingError
+from preference.heavy_imports import heavy_imports
 from preference.labelling.pairs import PreferencePair
 from preference.models.pretrained import locate
 from trainer.training.recipes import Recipe
@@ -42,7 +43,8 @@ def train_challenger(
         features = feature_recipe(recipe, base=context.base, path=path)
         trained = train_head(pairs, recipe, context.extractors(features))
     else:
-        from trainer.training.sequence import train_sequence  # TRL takes three seconds to import
+        with heavy_imports():
+            from trainer.training.sequence import train_sequence  # TRL takes three seconds to import
 
         with ExitStack() as stack:
             if workspace is None:
