@@ -50,7 +50,7 @@ def call(stack: Stack, method: str, path: str, **options: Any) -> Any:
     return answer.json() if answer.content else None
 
 
-def eventually(stack: Stack, condition: Any, *, what: str, timeout_seconds: float = 90) -> None:
+def eventually(stack: Stack, condition: Any, *, what: str, timeout_seconds: float = 300) -> None:
     """Returns when the condition holds. To ask Label Studio more often would take the core that the others work with."""
     wait_until(condition, timeout_seconds=timeout_seconds, what=what, check=stack.check, every_seconds=0.5)
 
