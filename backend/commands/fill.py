@@ -148,5 +148,13 @@ def _is_followed_to_the_end(watched: _Watched, model_dir: Path, stall_seconds: f
 
 def _is_at_rest(model_dir: Path, seconds: float) -> bool:
     """Whether the filler wrote no progress for so long, of any project, since projects take turns."""
-    written = [Filling.read(folder.path) for folder in known_projects(model_dir)]
+    written = [_written(folder) for folder in known_projects(model_dir)]
     return all(not progress.is_filling and time.time() > (progress.at or 0.0) + seconds for progress in written)
+
+
+def _written(folder: ProjectFolder) -> Filling:
+    """How far the filler is with a project; nothing, if that cannot be read, which is for others to report."""
+    try:
+        return Filling.read(folder.path)
+    except OSError:
+        return Filling()

@@ -8,7 +8,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from filelock import FileLock, Timeout
@@ -72,22 +72,34 @@ class Filler:
                 self.is_chosen = False
 
     def look(self, stop: threading.Event) -> None:
-        """Makes a pass over each project that asked for it, whose timer ran out, or whose champion changed."""
+        """Makes a pass over each project that asked for it, whose timer ran out, or whose champion changed.
+
+        What fails one project stops no other.
+        """
         for folder in known_projects(self._settings.model_dir):
-            turns = self._turns.setdefault(folder.project_id, _Turns())
-            serving, now = self._bench.champions.of(folder.project_id).serving, self._clock()
-            has_new_champion = serving is not None and serving.version != turns.last_version
-            is_wanted = folder.take_request("fill") or has_new_champion or now >= turns.next_pass
-            # Label Studio calls /setup before every /predict: an open label stream must not keep the filler busy.
-            is_wanted = is_wanted or (now >= turns.last_pass + _REST_SECONDS and folder.take_request("look"))
             if stop.is_set():
                 return
-            if is_wanted:
+            turns = self._turns.setdefault(folder.project_id, _Turns())
+            serving = self._bench.champions.of(folder.project_id).serving
+            has_new_champion = serving is not None and serving.version != turns.last_version
+            if self._is_asked_for(folder, turns) or has_new_champion or self._clock() >= turns.next_pass:
                 has_unscored = serving is not None and serving.version != turns.shown.scored
                 rest_seconds = self._pass_over(folder, turns, stop, has_new_version=has_unscored)
                 turns.last_version = serving.version if serving else None
                 turns.last_pass = self._clock()
                 turns.next_pass = turns.last_pass + rest_seconds
+
+    def _is_asked_for(self, folder: ProjectFolder, turns: _Turns) -> bool:
+        """Whether somebody asked for a pass. A request that cannot be taken away counts for nothing: it would be there again at once."""
+        problem, is_asked_for = "", False
+        try:
+            # Label Studio calls /setup before every /predict: an open label stream must not keep the filler busy.
+            is_rested = self._clock() >= turns.last_pass + _REST_SECONDS
+            is_asked_for = folder.take_request("fill") or (is_rested and folder.take_request("look"))
+        except (RegistryError, OSError) as error:
+            problem = f"it is filled every {self._settings.filling.fill_every_seconds:g} s and not when asked: {_sentence(error)}"
+        self._bench.problems.note(folder.project_id, "requests", problem)
+        return is_asked_for
 
     def _pass_over(self, folder: ProjectFolder, turns: _Turns, stop: threading.Event, *, has_new_version: bool) -> float:
         """Makes one pass. Returns the seconds until the next one: 0 if there is more to do.
@@ -95,27 +107,29 @@ class Filler:
         After a failure they are FILL_EVERY_SECONDS: to try again at once would not help.
         """
         until = self._clock() + _PASS_SECONDS
-        project = LabelStudioProject.for_daemon(self._settings.studio, folder.project_id, stop=stop)
+        problems, project_id = self._bench.problems, folder.project_id
 
         def should_stop() -> bool:
             return stop.is_set() or (self._clock() > until and self._has_others())
 
         try:
+            project = LabelStudioProject.for_daemon(self._settings.studio, project_id, stop=stop)
             opened = ProjectPass.open(project, folder, turns.shown, self._bench)
             result = opened.run(should_stop, has_new_version=has_new_version)
-        except PairloopError as error:
+            if result.is_done:
+                self._bench.metrics.unfillable(project_id, result.dropped)
+                self._log_unfilled(project_id, result.dropped)
+                self._sweep(project, folder, turns, should_stop)
+            problems.note(project_id, "pass")
+        except (PairloopError, OSError) as error:
             if not stop.is_set():
-                self._warn(folder, str(error))
+                problems.note(project_id, "pass", _sentence(error))
             return self._settings.filling.fill_every_seconds
         except Exception:  # the outermost call: this thread must outlive whatever one project does to it
-            logger.exception("project %d: the filler failed", folder.project_id)
+            problems.note(project_id, "pass", "the filler failed", has_trace=True)
             return self._settings.filling.fill_every_seconds
         if not result.is_done:
             return 0.0
-        self._bench.metrics.unfillable(folder.project_id, result.dropped)
-        reasons = ", ".join(f"{count} ({reason})" for reason, count in sorted(result.dropped.items()))
-        self._warn(folder, f"tasks without answers: {reasons}" if reasons else "")
-        self._sweep(project, folder, turns, should_stop)
         return self._settings.filling.fill_every_seconds if turns.shown.is_sure else _REST_SECONDS
 
     def _sweep(self, project: LabelStudioProject, folder: ProjectFolder, turns: _Turns, should_stop: Callable[[], bool]) -> None:
@@ -136,9 +150,17 @@ class Filler:
         """Whether there is more than one project; one may be added during a pass that takes hours."""
         return len(list(known_projects(self._settings.model_dir))) > 1
 
-    def _warn(self, folder: ProjectFolder, message: str) -> None:
-        """Logs what is wrong with the project, unless that was logged last. An empty message: nothing is wrong."""
-        if not message:
-            self._log_once.forget(folder.project_id)
-        elif self._log_once.is_news(folder.project_id, message):
-            logger.warning("project %d: %s", folder.project_id, message)
+    def _log_unfilled(self, project_id: int, dropped: Mapping[str, int]) -> None:
+        """Logs which tasks of the project stay without answers, unless that was logged last."""
+        reasons = ", ".join(f"{count} ({reason})" for reason, count in sorted(dropped.items()))
+        if not reasons:
+            self._log_once.forget(project_id)
+        elif self._log_once.is_news(project_id, reasons):
+            logger.warning("project %d: tasks without answers: %s", project_id, reasons)
+
+
+def _sentence(error: PairloopError | OSError) -> str:
+    """What is wrong, as preference/projects/status.py says it of a file that it cannot read."""
+    if isinstance(error, PairloopError):
+        return str(error)
+    return f"{error.filename} cannot be read ({error.strerror}); fix or remove it"

@@ -1,16 +1,13 @@
 """How far the filler is with one project: written for every worker's /health, the dashboard and `pairloop-backend fill`."""
 
-import logging
 import time
 from collections.abc import Callable, Mapping
 
 from backend.monitoring.metrics import Metrics
 from preference.errors import RegistryError
-from preference.log_once import LogOnce
 from preference.projects.folder import ProjectFolder
 from preference.projects.status_files import Filling, write_filling
 
-logger = logging.getLogger("pairloop.filling")
 _EVERY_SECONDS = 1.0
 
 
@@ -19,10 +16,10 @@ class Progress:
 
     def __init__(self, folder: ProjectFolder, metrics: Metrics, *, clock: Callable[[], float] = time.time) -> None:
         self.num_unread: int | None = None  # unanswered tasks that the pass has not read yet; None before its first page
+        self.problem: str | None = None  # why it could not be written last; None before it was tried
         self._folder, self._metrics, self._clock = folder, metrics, clock
         self._started, self._written = clock(), 0.0
-        self._log_once = LogOnce()
-        last = Filling.read(folder.path)  # of the pass before this one
+        last = _read(folder)  # of the pass before this one
         self._number = (last.pass_number or 0) + 1
         self._num_remaining_before = last.tasks_left or 0
         # After an interrupted pass there are tasks to do, and a killed one says that it still fills: the next pass corrects that.
@@ -68,9 +65,9 @@ class Progress:
     def _write(self, filling: Filling) -> None:
         try:
             write_filling(self._folder, filling)
+            self.problem = ""
         except RegistryError as error:  # a full disk must not keep tasks from their answers
-            if self._log_once.is_news(self._folder.project_id):
-                logger.warning("project %d: how far the filling is cannot be written: %s", self._folder.project_id, error)
+            self.problem = f"how far the filling is cannot be written: {error}"
 
 
 def ended_pass(filling: Filling) -> int | None:
@@ -79,3 +76,10 @@ def ended_pass(filling: Filling) -> int | None:
     Passes over a project are counted, so that whoever waits for the next one need not compare clocks.
     """
     return None if filling.at is None or filling.is_filling else filling.pass_number or 0
+
+
+def _read(folder: ProjectFolder) -> Filling:
+    try:
+        return Filling.read(folder.path)
+    except OSError:  # whoever shows it says so
+        return Filling()

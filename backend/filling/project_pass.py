@@ -54,6 +54,7 @@ class ProjectPass:
         self._stream = AnswerStream(project, self._layout, bench)
         self._progress = Progress(folder, bench.metrics)
         self._num_scored = 0
+        self._unstored = ""  # why predictions were not kept, the last time
         self._was_set = False  # whether this pass had to correct what the project shows
 
     @classmethod
@@ -95,6 +96,7 @@ class ProjectPass:
         finally:
             self._shown.is_sure = not self._was_set and (is_done or self._shown.is_sure)
             self._write_progress(is_last=True)
+            self._bench.problems.note(self._project.id, "predictions", self._unstored)
             if stream.num_cut:
                 logger.info("project %d: %d prompts were cut to the window at their head", self._project.id, stream.num_cut)
             if stream.num_answered or self._num_scored:
@@ -147,10 +149,10 @@ class ProjectPass:
         except (StudioUnreachable, StudioKeyError):
             raise
         except StudioError as error:  # the next pass lists these tasks again
-            logger.warning("project %d: %d predictions cannot be stored: %s", self._project.id, len(wanted), error)
+            self._unstored = f"{len(wanted)} predictions cannot be stored: {error}"
             return False
         if num_stored < len(wanted):
-            logger.warning("project %d: Label Studio kept %d of %d predictions", self._project.id, num_stored, len(wanted))
+            self._unstored = f"Label Studio kept {num_stored} of {len(wanted)} predictions"
         self._num_scored += num_stored
         self._bench.metrics.predictions_stored.inc(num_stored)
         return num_stored == len(wanted)
@@ -176,3 +178,5 @@ class ProjectPass:
             tokens_per_second=self._bench.scheduler.tokens_per_second,
             is_last=is_last,
         )
+        if self._progress.problem is not None:
+            self._bench.problems.note(self._project.id, "progress", self._progress.problem)

@@ -52,10 +52,16 @@ class Champion:
 
     @property
     def version(self) -> str:
-        """The version to name to Label Studio: the served one, else the one that is being loaded, else UNTRAINED."""
+        """The version to name to Label Studio: the served one, else the one that is being loaded, else UNTRAINED.
+
+        UNTRAINED also if the pointer cannot be read, which preference/projects/status.py reports.
+        """
         if self.serving is not None:
             return self.serving.version
-        pointed = Versions(self._folder).champion()
+        try:
+            pointed = Versions(self._folder).champion()
+        except OSError:
+            pointed = None
         return UNTRAINED if pointed is None or pointed == self._refused else pointed
 
     def refresh(self) -> bool:
@@ -116,12 +122,21 @@ class Champions:
         while not stop.is_set():
             try:
                 for folder in known_projects(self._model_dir):
-                    self.of(folder.project_id).refresh()
+                    self._follow(folder, log_once)
                 log_once.forget("MODEL_DIR")
-            except (OSError, ValueError) as error:  # MODEL_DIR is away for a moment, or a pointer is not text
+            except OSError as error:  # MODEL_DIR is away for a moment
                 if log_once.is_news("MODEL_DIR", str(error)):
                     logger.warning("the champions cannot be looked up (%s)", error)
             stop.wait(every_seconds)
+
+    def _follow(self, folder: ProjectFolder, log_once: LogOnce) -> None:
+        """Follows one project's pointer. If it cannot be read, what is served stays, and the other projects are followed on."""
+        try:
+            self.of(folder.project_id).refresh()
+            log_once.forget(folder.project_id)
+        except (OSError, ValueError) as error:
+            if log_once.is_news(folder.project_id, str(error)):
+                logger.warning("project %d: its champion cannot be looked up (%s)", folder.project_id, error)
 
     def load(self, folder: ProjectFolder, version: str) -> RewardModel:
         """The model of a version.

@@ -23,6 +23,7 @@ from backend.serving.process import Backend
 from backend.web.authorization import is_authorized
 from backend.web.health import Health
 from preference.errors import LayoutError, RegistryError
+from preference.log_once import LogOnce
 from preference.projects.folder import ProjectFolder, known_projects
 from preference.projects.versions import Versions
 
@@ -62,7 +63,7 @@ class _Routes:
 
     def __init__(self, backend: Backend, health: Health) -> None:
         self._backend, self._health, self._dashboard = backend, health, Dashboard(backend)
-        self._model_dir = backend.settings.model_dir
+        self._model_dir, self._log_once = backend.settings.model_dir, LogOnce()
 
     def home(self) -> Response:
         answer = self._dashboard.page(request) if wants_page(request) else jsonify(status="UP", model_class="PreferenceModel")
@@ -75,11 +76,27 @@ class _Routes:
     def versions(self) -> dict[str, list[str]]:
         # Label Studio's GET names no project; ?project=ID asks for one project's.
         wanted = VersionsQuery.model_validate(request.args.to_dict()).project
+        versions: list[str] = []
         try:
-            folders = [folder for folder in known_projects(self._model_dir) if wanted in (None, folder.project_id)]
-            return {"versions": [version for folder in folders for version in Versions(folder).all()]}
+            for folder in known_projects(self._model_dir):
+                if wanted is None:
+                    versions += self._versions_of(folder)
+                elif wanted == folder.project_id:
+                    versions += Versions(folder).all()
         except OSError as error:
             raise RegistryError(f"MODEL_DIR={self._model_dir} cannot be read ({error.strerror}); mount it read-write.") from error
+        return {"versions": versions}
+
+    def _versions_of(self, folder: ProjectFolder) -> list[str]:
+        """A project's versions; none if they cannot be read, so that the other projects' are answered."""
+        try:
+            versions = Versions(folder).all()
+        except OSError as error:
+            if self._log_once.is_news(folder.project_id, str(error)):
+                logger.warning("project %d: its versions cannot be read (%s)", folder.project_id, error)
+            return []
+        self._log_once.forget(folder.project_id)
+        return versions
 
     def metrics(self) -> Response:
         return Response(self._backend.metrics.text(), content_type=CONTENT_TYPE_PLAIN_0_0_4)

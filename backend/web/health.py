@@ -10,7 +10,6 @@ from typing import Any
 from backend.scoring.champion import Champion
 from backend.serving.process import Backend
 from preference.projects.status import read_overview
-from preference.projects.versions import UNTRAINED
 
 _FRESH_SECONDS = 0.5  # as long as a promotion may take to be noticed
 
@@ -40,7 +39,7 @@ def _read(backend: Backend) -> dict[str, Any]:
         "status": "UP",
         "model_class": "PreferenceModel",  # not imported: label_studio_ml sets multiprocessing's start method and warns
         "ready": backend.scheduler.is_ready and not is_loading,
-        "versions": {str(project_id): _version(champion) for project_id, champion in champions.items()},
+        "versions": {str(project_id): champion.version for project_id, champion in champions.items()},
         "queue": backend.metrics.num_queued_prompts,
         "problems": [*overview.problems, *(champion.problem for champion in champions.values() if champion.problem)],
         "filling": {
@@ -54,10 +53,3 @@ def _read(backend: Backend) -> dict[str, Any]:
 def _is_loading(champion: Champion | None) -> bool:
     """Whether a project's version is to be served, and none is served or refused yet."""
     return champion is None or (champion.serving is None and champion.problem is None)
-
-
-def _version(champion: Champion) -> str:
-    try:
-        return champion.version
-    except (OSError, ValueError):  # its pointer cannot be read, which is among the problems
-        return UNTRAINED

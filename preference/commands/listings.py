@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any
@@ -14,6 +15,7 @@ from preference.commands.status_rows import PROJECT_HEADER, VERSION_HEADER, fore
 from preference.commands.version_summary import VersionSummary, read_version_summaries
 from preference.errors import RegistryError
 from preference.projects.folder import ProjectFolder, known_projects
+from preference.projects.problems import read_problems
 from preference.projects.status import ProjectStatus, TrainerStatus, moment, read_project_status, read_trainer_status
 from preference.settings import Settings
 
@@ -28,7 +30,8 @@ def list_status(settings: Settings, project_id: int | None, *, check: bool, as_j
             _say_whether_running(trainer, settings)
         sys.exit(0 if trainer.is_running else 1)
     with refusals():
-        projects = [_status(folder, trainer) for folder in _folders(settings, project_id)]
+        noted = read_problems(settings.model_dir)
+        projects = [_status(folder, trainer, noted.get(folder.project_id, ())) for folder in _folders(settings, project_id)]
     if as_json:
         _print_json({"trainer": _trainer_values(trainer, settings), "projects": [project_values(status) for status in projects]})
         return
@@ -44,13 +47,10 @@ def list_versions(settings: Settings, project_id: int | None, *, as_json: bool) 
     with refusals():
         folders = _some(_folders(settings, project_id), settings)
     summaries: list[VersionSummary] = []
-    problems = []
+    problems: list[str] = []
     for folder in folders:
-        try:
-            with refusals():
-                summaries += list(read_version_summaries(folder))
-        except click.ClickException as error:
-            problems.append(error.message)
+        with _gathered(problems):
+            summaries += list(read_version_summaries(folder))
     if as_json:
         _print_json([asdict(version) for version in summaries])
     elif summaries or not problems:
@@ -64,13 +64,19 @@ def list_next_rounds(settings: Settings, project_id: int | None, *, asks_for_one
     with refusals():
         folders = _some(_folders(settings, project_id), settings)
         trainer = _trainer(settings)
-        for sentence in _ask_for_rounds(folders, trainer, settings) if asks_for_one else ():
-            click.echo(sentence)  # at once: the next project may refuse
     only = "" if project_id is None else f" --project {project_id}"
     advice = f"start `pairloop-trainer run`, or train right here: `pairloop-trainer once{only}`"
     if asks_for_one:
-        if not trainer.is_running:
-            raise click.ClickException(f"No trainer is running on MODEL_DIR={settings.model_dir}, so that waits; {advice}.")
+        problems: list[str] = []
+        with refusals():
+            when = _when_taken(trainer, settings)
+        for folder in folders:
+            with _gathered(problems):
+                click.echo(f"project {folder.project_id}: a round {_ask_for_round(folder)}{when}")
+        if not trainer.is_running and len(problems) < len(folders):
+            problems.append(f"No trainer is running on MODEL_DIR={settings.model_dir}, so that waits; {advice}.")
+        if problems:
+            raise click.ClickException("\n".join(problems))
         return
     _say_whether_running(trainer, settings)
     for folder in folders:
@@ -119,8 +125,8 @@ def _trainer_values(trainer: TrainerStatus, settings: Settings) -> dict[str, Any
     }
 
 
-def _status(folder: ProjectFolder, trainer: TrainerStatus) -> ProjectStatus:
-    status = read_project_status(folder, trainer).with_versions()
+def _status(folder: ProjectFolder, trainer: TrainerStatus, noted: Sequence[str]) -> ProjectStatus:
+    status = read_project_status(folder, trainer, noted=noted).with_versions()
     if not folder.is_disconnected:
         return status
     disconnected = f"it is disconnected; pairloop-backend connect --project {folder.project_id} connects it again"
@@ -131,24 +137,39 @@ def _say_whether_running(trainer: TrainerStatus, settings: Settings) -> None:
     click.echo(f"trainer: {'running' if trainer.is_running else 'not running'} on {settings.model_dir.absolute()}")
 
 
-def _ask_for_rounds(folders: list[ProjectFolder], trainer: TrainerStatus, settings: Settings) -> Iterator[str]:
-    """Asks for a round of each project. Yields a sentence for each, as soon as its round was asked for.
+def _ask_for_round(folder: ProjectFolder) -> str:
+    """Asks for a round of a project. Returns whether it was asked for before, in words.
 
     Not limited as requests by web are: who may run a command here may train as often as they like.
     """
+    if folder.is_disconnected:
+        raise RegistryError(
+            f"Project {folder.project_id} is disconnected, so no trainer looks after it; "
+            f"`pairloop-backend connect --project {folder.project_id}` connects it again."
+        )
+    asked = "was asked for already" if folder.is_requested("train") else "is asked for"
+    folder.request("train")
+    return asked
+
+
+def _when_taken(trainer: TrainerStatus, settings: Settings) -> str:
+    """When the trainer takes what is asked of it, as the end of a sentence."""
+    if not trainer.is_running:
+        return ""
     known = [read_project_status(folder, trainer) for folder in known_projects(settings.model_dir)]
     training = next((status.project_id for status in known if status.training_since is not None), None)
     when = f"within {settings.training.look_every_seconds:g} s" if training is None else f"after the round of project {training}"
-    for folder in folders:
-        if folder.is_disconnected:
-            raise RegistryError(
-                f"Project {folder.project_id} is disconnected, so no trainer looks after it; "
-                f"`pairloop-backend connect --project {folder.project_id}` connects it again."
-            )
-        asked = "was asked for already" if folder.is_requested("train") else "is asked for"
-        folder.request("train")
-        taken = f"; the trainer takes that {when}" if trainer.is_running else ""
-        yield f"project {folder.project_id}: a round {asked}{taken}"
+    return f"; the trainer takes that {when}"
+
+
+@contextmanager
+def _gathered(problems: list[str]) -> Iterator[None]:
+    """Keeps the sentence of a refusal for the end: what fails one project must not stop the others."""
+    try:
+        with refusals():
+            yield
+    except click.ClickException as error:
+        problems.append(error.message)
 
 
 def _print_table(header: Sequence[str], rows: list[list[str]], *, num_notes: int) -> None:

@@ -70,7 +70,7 @@ class ProjectFolder:
         """Whether it was disconnected, and not connected again; False if its folder may not be read."""
         try:
             return (self.path / _DISCONNECTED).exists()
-        except PermissionError:  # one such folder must not hide the others; whoever reads more of it reports the error
+        except OSError:  # one such folder must not hide the others; whoever reads more of it reports the error
             return False
 
     @contextmanager

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Self, TypeVar, get_args
 
 from preference.projects.folder import ProjectFolder, RequestKind, known_projects
+from preference.projects.problems import read_problems
 from preference.projects.status_files import Filling, LastRound, NextRound, ProjectCounts
 from preference.projects.trainer_heartbeat import ALIVE_SECONDS, seconds_since_alive
 from preference.projects.versions import Versions
@@ -45,7 +46,7 @@ class ProjectStatus:
     last_round: LastRound
     requests: tuple[RequestKind, ...]  # of a round or of a pass of the filler, not taken yet
     is_unfinished: bool  # whether a round began and has not ended: it runs, or was killed
-    problems: tuple[str, ...]  # what of the project's folder cannot be read, or cannot be as it is
+    problems: tuple[str, ...]  # what of the project's folder cannot be read, or cannot be as it is, and what the processes noted
     versions: tuple[str, ...] = ()  # their names, oldest first; empty before `with_versions`
 
     @property
@@ -134,8 +135,10 @@ def read_trainer_status(model_dir: Path, *, now: float | None = None) -> Trainer
     return TrainerStatus(True, silent, next_round.schedule, next_round.at, next_round.min_new_pairs)
 
 
-def read_project_status(folder: ProjectFolder, trainer: TrainerStatus, *, now: float | None = None) -> ProjectStatus:
-    """How one project stands."""
+def read_project_status(
+    folder: ProjectFolder, trainer: TrainerStatus, *, noted: Sequence[str] = (), now: float | None = None
+) -> ProjectStatus:
+    """How one project stands. `noted`: what read_problems has of it."""
     problems: list[str] = []
     return ProjectStatus(
         folder,
@@ -147,15 +150,18 @@ def read_project_status(folder: ProjectFolder, trainer: TrainerStatus, *, now: f
         last_round=_tried(problems, lambda: LastRound.read(folder.path), LastRound()),
         requests=_tried(problems, lambda: _requests(folder), ()),
         is_unfinished=_tried(problems, (folder.path / "training" / "round.json").is_file, False),
-        problems=_named(folder, problems),
+        problems=_named(folder, [*problems, *(problem.rstrip(".") for problem in noted)]),
     )
 
 
 def read_overview(model_dir: Path, *, now: float | None = None) -> Overview:
     """How the trainer and every known project stand."""
-    trainer = read_trainer_status(model_dir, now=now)
+    trainer, noted = read_trainer_status(model_dir, now=now), read_problems(model_dir)
     try:
-        projects = tuple(read_project_status(folder, trainer, now=now) for folder in known_projects(model_dir))
+        projects = tuple(
+            read_project_status(folder, trainer, noted=noted.get(folder.project_id, ()), now=now)
+            for folder in known_projects(model_dir)
+        )
     except OSError as error:
         problem = f"MODEL_DIR={model_dir} cannot be read ({error.strerror}); mount it again, or fix its permissions."
         return Overview(trainer, (), (problem,))

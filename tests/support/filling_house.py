@@ -23,6 +23,7 @@ from backend.monitoring.metrics import Metrics
 from backend.scoring.champion import Champion, Champions
 from preference.labelling.label_config import LabelingLayout
 from preference.projects.folder import ProjectFolder
+from preference.projects.problems import ProjectProblems
 from preference.projects.versions import Versions
 from preference.settings import Settings
 from preference.studio.project import LabelStudioProject
@@ -81,6 +82,7 @@ class House:
         self.folder.create()
         self.champions = Champions(settings.model_dir, device=torch.device("cpu"))
         self.metrics = Metrics()
+        self.problems = problems_of(settings)
         self.generator = RecordingGenerator()
         self._running: list[tuple[Scheduler, threading.Thread]] = []
 
@@ -113,7 +115,7 @@ class House:
         return LabelStudioProject(self.settings.studio, self.project_id, **options)
 
     def bench(self, scheduler: Scheduler | None = None, *, champions: Champions | None = None) -> Workbench:
-        return Workbench(self.settings, champions or self.champions, scheduler or self.scheduler(), self.metrics)
+        return Workbench(self.settings, champions or self.champions, scheduler or self.scheduler(), self.metrics, self.problems)
 
     def stream(
         self, scheduler: Scheduler | None = None, *, project: LabelStudioProject | None = None, is_urgent: bool = False
@@ -234,6 +236,10 @@ class _Serving(Champions):
         return self._champion
 
 
+def problems_of(settings: Settings) -> ProjectProblems:
+    return ProjectProblems(settings.model_dir, "filler", logging.getLogger("pairloop.filling"))
+
+
 def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
     """What Pairloop warned of; transformers has warnings of its own."""
     ours = [record for record in caplog.records if record.name.startswith("pairloop.")]
@@ -247,4 +253,4 @@ def fill_forever(settings: Settings, project_id: int) -> None:
     generator, metrics = RecordingGenerator(lambda prompts: time.sleep(0.01)), Metrics()
     scheduler = Scheduler(lambda: generator, metrics)
     threading.Thread(target=scheduler.run, daemon=True).start()
-    Filler(Workbench(settings, champions, scheduler, metrics)).run(threading.Event())
+    Filler(Workbench(settings, champions, scheduler, metrics, problems_of(settings))).run(threading.Event())

@@ -319,6 +319,20 @@ def test_a_backend_that_has_its_turn_at_another_project_is_waited_for(house: Hou
     assert house.is_answered(*tasks)
 
 
+def test_a_project_whose_progress_cannot_be_read_ends_nobody_elses_command(house: House, studio: StudioDouble) -> None:
+    house.add_prompts(3)
+    other = ProjectFolder(house.settings.model_dir, studio.add_project())
+    other.create()
+    (other.path / "filling.json").mkdir()
+    with FileLock(house.settings.model_dir / "filler.lock"):
+        following = Following(house, stall_seconds=0.2)
+        write_progress(house.folder)
+        following.join(20)
+
+    assert following.has_ended
+    assert str(following.error) == "The backend's filler stopped with 2 tasks unanswered; its log says why."
+
+
 def test_tasks_that_somebody_answers_by_hand_are_not_waited_for(house: House, held: None) -> None:
     """The filler has nothing to do then, and writes nothing."""
     (task,) = house.add_prompts(1)

@@ -1,6 +1,11 @@
+import shutil
 import threading
+from collections.abc import Callable
 
-from tests.support.filling_house import EMPTY, RENAMED, House
+import pytest
+
+from preference.projects.status import read_overview
+from tests.support.filling_house import EMPTY, RENAMED, House, warnings_of
 
 # Several projects
 
@@ -63,3 +68,104 @@ def test_a_project_that_is_connected_during_a_long_pass_has_its_turn(house: Hous
 
     assert others
     assert 0 < sum(house.is_answered(task) for task in tasks) < len(tasks)
+
+
+# What fails one of them
+
+
+def _request_is_a_folder(house: House) -> None:
+    """As a request that root wrote: it is there, and cannot be taken away, by root neither."""
+    (house.folder.path / "requests" / "fill" / "of root").mkdir(parents=True)
+
+
+def _versions_is_a_file(house: House) -> None:
+    (house.folder.path / "versions").rmdir()
+    (house.folder.path / "versions").touch()
+
+
+def _pointer_is_a_folder(house: House) -> None:
+    (house.folder.path / "champion").mkdir()
+
+
+def _host_is_a_folder(house: House) -> None:
+    (house.folder.path / "backend_host").mkdir()
+
+
+def _progress_is_a_folder(house: House) -> None:
+    (house.folder.path / "filling.json").mkdir()
+
+
+def _project_is_a_file(house: House) -> None:
+    shutil.rmtree(house.folder.path)
+    house.folder.path.touch()
+
+
+DAMAGES = [
+    _request_is_a_folder, _versions_is_a_file, _pointer_is_a_folder, _host_is_a_folder, _progress_is_a_folder, _project_is_a_file,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_folder_that_is_damaged_stops_no_other_project_and_is_logged_once(
+    house: House, damage: Callable[[House], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    now = [0.0]
+    house.add_prompts(1)
+    other = House(house.studio, house.settings)
+    damage(house)
+    filler, never = house.filler(clock=lambda: now[0]), threading.Event()
+
+    for _ in range(4):
+        (theirs,) = other.add({"prompt": "Q", **EMPTY})
+        now[0] += 10
+        other.folder.request("fill")
+        filler.look(never)
+        assert other.is_answered(theirs)
+
+    warnings = warnings_of(caplog)
+    assert warnings == list(dict.fromkeys(warnings)) and len(warnings) <= 2
+    assert all(line.startswith(f"project {house.project_id}: ") for line in warnings)
+    (problem, *_) = read_overview(house.settings.model_dir).problems
+    assert problem.startswith(f"Project {house.project_id}: ")
+
+
+def test_a_project_whose_requests_cannot_be_taken_is_filled_by_the_timer_and_says_so_until_they_can(
+    house: House, caplog: pytest.LogCaptureFixture
+) -> None:
+    now, never = [0.0], threading.Event()
+    filler = house.filler(clock=lambda: now[0])
+    _request_is_a_folder(house)
+    request, (first,) = house.folder.path / "requests" / "fill", house.add_prompts(1)
+    filler.look(never)
+    assert house.is_answered(first)
+    (second,) = house.add({"prompt": "Later", **EMPTY})
+    filler.look(never)
+    assert not house.is_answered(second), "what stays is no new request"
+    now[0] += house.settings.filling.fill_every_seconds
+    filler.look(never)
+    assert house.is_answered(second)
+    problem = (
+        f"it is filled every {house.settings.filling.fill_every_seconds:g} s and not when asked: MODEL_DIR is not writable at "
+        f"{house.folder.path} (Is a directory); mount it read-write."
+    )
+    assert warnings_of(caplog) == [f"project {house.project_id}: {problem}"]
+    assert read_overview(house.settings.model_dir).problems == (f"Project {house.project_id}: {problem}",)
+
+    shutil.rmtree(request)
+    filler.look(never)
+
+    assert read_overview(house.settings.model_dir).problems == ()
+
+
+def test_what_fails_a_project_is_known_to_every_process_until_it_is_over(house: House) -> None:
+    config = house.studio.projects[house.project_id]["label_config"]
+    house.studio.projects[house.project_id]["label_config"] = "<View/>"
+    filler = house.filler()
+    house.fill(filler)
+    (problem,) = read_overview(house.settings.model_dir).problems
+    assert problem.startswith(f"Project {house.project_id}: The label config has no <Pairwise> tags")
+
+    house.studio.projects[house.project_id]["label_config"] = config
+    house.fill(filler)
+
+    assert read_overview(house.settings.model_dir).problems == ()

@@ -1,8 +1,10 @@
 import json
 import re
+import shutil
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -312,3 +314,34 @@ def test_promotions_are_followed_in_the_background_even_after_model_dir_was_away
     follower.join()
 
     assert champions.of(1).version == version
+
+
+@pytest.mark.parametrize("damage", ["its pointer is a folder", "it is a file"])
+def test_a_pointer_that_cannot_be_read_stops_no_other_project_and_is_logged_once(
+    tmp_path: Path, folder: ProjectFolder, champions: Champions, tiny_base: Path, caplog: pytest.LogCaptureFixture, damage: str
+) -> None:
+    if damage == "it is a file":
+        shutil.rmtree(folder.path)
+        folder.path.touch()
+    else:
+        (folder.path / "champion").mkdir()
+    other, stop = ProjectFolder(tmp_path, 2), threading.Event()
+    follower = threading.Thread(target=champions.keep_fresh, args=[stop], kwargs={"every_seconds": 0.01}, daemon=True)
+    follower.start()
+
+    def is_served(version: str) -> bool:
+        serving = champions.of(2).serving
+        return serving is not None and serving.version == version
+
+    for weight in (1, 2):
+        version = publish_version(other, tiny_base, weight=weight)
+        Versions(other).promote(version)
+        wait_until(partial(is_served, version))
+    stop.set()
+    follower.join()
+
+    warnings = [
+        record.getMessage() for record in caplog.records if record.name == "pairloop.scoring" and record.levelname == "WARNING"
+    ]
+    assert len(warnings) == 1 and warnings[0].startswith("project 1: its champion cannot be looked up (")
+    assert champions.of(1).version == UNTRAINED

@@ -155,6 +155,29 @@ def test_versions_of_all_projects_or_of_one(client: FlaskClient, backend: Backen
     assert client.get("/versions?project=12").get_json() == {"versions": []}
 
 
+def test_a_project_whose_versions_cannot_be_read_hides_no_others_and_is_logged_once(
+    client: FlaskClient, backend: Backend, tiny_base: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    version = promote(backend, tiny_base, project=11)
+    folder_of(backend).path.mkdir(parents=True)
+    (folder_of(backend).path / "versions").touch()
+
+    assert [client.get("/versions").get_json() for _ in range(2)] == [{"versions": [version]}] * 2
+    assert client.get("/versions?project=10").status_code == 503
+    warnings = [message for message in caplog.messages if "cannot be read" in message]
+    assert len(warnings) == 1 and warnings[0].startswith("project 10: its versions cannot be read (")
+
+
+def test_a_project_whose_pointer_cannot_be_read_is_set_up_and_answered_without_suggestions(
+    client: FlaskClient, backend: Backend, caplog: pytest.LogCaptureFixture
+) -> None:
+    (folder_of(backend).path / "champion").mkdir(parents=True)
+
+    assert client.post("/setup", json=CALLS["setup"]).get_json() == {"model_version": UNTRAINED}
+    assert predict(client, [ANSWERED]) == [[]]
+    assert caplog.messages == []
+
+
 def test_metrics_count_requests_by_route_and_status(client: FlaskClient) -> None:
     client.get("/health")
     client.post("/predict", json=[])

@@ -1,4 +1,5 @@
 import itertools
+import logging
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ from backend.serving.process import Backend
 from backend.web.app import create_app
 from backend.web.health import Health
 from preference.projects.folder import ProjectFolder
+from preference.projects.problems import ProjectProblems
 from preference.projects.versions import UNTRAINED, Versions
 from tests.conftest import SettingsFactory
 from tests.support.statuses import keep_filling
@@ -186,6 +188,14 @@ def test_an_unreadable_file_is_a_problem_that_names_it(client: FlaskClient, back
     assert health(client)["problems"] == [
         f"MODEL_DIR={backend.settings.model_dir} cannot be read (Not a directory); mount it again, or fix its permissions."
     ]
+
+
+def test_what_a_process_notes_of_a_project_is_a_problem_for_all_of_them(client: FlaskClient, backend: Backend) -> None:
+    for project in (1, 2):
+        ProjectFolder(backend.settings.model_dir, project).create()
+    ProjectProblems(backend.settings.model_dir, "trainer", logging.getLogger()).note(2, "look", "Label Studio refuses it.")
+
+    assert health(client)["problems"] == ["Project 2: Label Studio refuses it."]
 
 
 # How much is read

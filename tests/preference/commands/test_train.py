@@ -1,4 +1,5 @@
 import re
+import shutil
 import time
 from pathlib import Path
 
@@ -78,6 +79,21 @@ def test_train_now_asks_for_the_named_project_alone_and_waits_for_a_running_roun
 
     assert result.output == "project 3: a round is asked for; the trainer takes that after the round of project 12\n"
     assert folder.is_requested("train") and not other.is_requested("train")
+
+
+def test_train_now_asks_for_every_project_although_one_refuses(invoke: Invoke, folder: ProjectFolder, tmp_path: Path) -> None:
+    mark_alive(tmp_path)
+    shutil.rmtree(folder.path / "requests")
+    (folder.path / "requests").touch()
+    other = ProjectFolder(tmp_path, 12)
+    other.create()
+
+    result = invoke("train", "--now")
+
+    assert result.exit_code == 1
+    assert result.stdout == "project 12: a round is asked for; the trainer takes that within 5 s\n"
+    assert result.stderr.startswith(f"Error: MODEL_DIR is not writable at {folder.path} (")
+    assert other.is_requested("train")
 
 
 def test_train_now_without_a_trainer_leaves_the_request_and_fails(invoke: Invoke, folder: ProjectFolder, tmp_path: Path) -> None:

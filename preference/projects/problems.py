@@ -1,0 +1,82 @@
+"""What is wrong with each project, as one process finds it: logged once while it stays the same, and kept for every other process.
+
+    MODEL_DIR/problems_filler.json, problems_trainer.json   {"problems": {"<project id>": ["<sentence>", ...]}}
+
+They do not lie in the projects' folders: a folder that cannot be written is such a problem.
+Covered: a file that is missing or damaged. One that cannot be written is tried again; meanwhile the log alone has it.
+"""
+
+import json
+import logging
+import threading
+from contextlib import suppress
+from pathlib import Path
+from typing import Literal, get_args
+
+from pydantic import BaseModel, Field
+
+from preference.atomic_files import write_whole
+from preference.tolerant import Items, Rows, Text
+
+Process = Literal["filler", "trainer"]
+
+
+class _File(BaseModel):
+    """What the file of one process says."""
+
+    problems: Items[Rows[Text]] = Field(default_factory=dict)  # by project id
+
+
+class ProjectProblems:
+    """What one process finds. Safe for any number of threads."""
+
+    def __init__(self, model_dir: Path, process: Process, logger: logging.Logger) -> None:
+        self._path, self._logger = _path(model_dir, process), logger
+        self._found: dict[int, dict[str, str]] = {}
+        self._kept: dict[str, tuple[str, ...]] | None = None  # None: not known, as a process before this one may have kept some
+        self._lock = threading.Lock()
+
+    def note(self, project_id: int, part: str, problem: str = "", *, has_trace: bool = False) -> None:
+        """Notes what is wrong with a part of a project's work; without `problem`, that it is well.
+
+        `has_trace`: an exception that is being handled is logged with it.
+        """
+        with self._lock:
+            parts = self._found.setdefault(project_id, {})
+            is_news = parts.get(part, "") != problem
+            parts[part] = problem
+            self._keep()
+        if problem and is_news:
+            level = logging.ERROR if has_trace else logging.WARNING
+            self._logger.log(level, "project %d: %s", project_id, problem, exc_info=has_trace)
+
+    def _keep(self) -> None:
+        found = {str(number): tuple(filter(None, parts.values())) for number, parts in self._found.items()}
+        found = {number: problems for number, problems in found.items() if problems}
+        with suppress(OSError):
+            if found != (_read(self._path) if self._kept is None else self._kept):
+                write_whole(self._path, json.dumps({"problems": found}), is_durable=False)
+            self._kept = found
+
+
+def read_problems(model_dir: Path) -> dict[int, list[str]]:
+    """What every process noted, by project id; nothing, if it cannot be read."""
+    problems: dict[int, list[str]] = {}
+    for process in get_args(Process):
+        with suppress(OSError):
+            for number, sentences in _read(_path(model_dir, process)).items():
+                if number.isdecimal():
+                    problems.setdefault(int(number), []).extend(sentences)
+    return problems
+
+
+def _path(model_dir: Path, process: Process) -> Path:
+    return model_dir / f"problems_{process}.json"
+
+
+def _read(path: Path) -> dict[str, tuple[str, ...]]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError, RecursionError):
+        return {}
+    return _File.model_validate(content if isinstance(content, dict) else {}).problems
