@@ -11,7 +11,7 @@ from backend.contract.request_bodies import Body, ButtonBody, EventBody, Predict
 _REFUSED = {
     400: "The body or a parameter is not what it should be.",
     401: "Basic auth, or on /webhook the webhook's secret, is missing or wrong.",
-    403: "The request comes from another site's page, or from a page that is too old.",
+    403: "Without a password, the request names a host that is not known to be the backend's; or a button's page is another site's, or old.",
     413: "The body is too large.",
     415: "The body is not declared as JSON.",
     429: "Training was asked for too often; Retry-After says for how many seconds not to.",
@@ -47,7 +47,7 @@ class _Route:
     method: str
     summary: str
     answers: dict[int, dict[str, Any]]  # the schema of each answer's JSON; empty for one without a body of use
-    refusals: tuple[int, ...] = (401, 500)
+    refusals: tuple[int, ...] = (401, 403, 500)
     body: type[Body] | None = None
     parameters: tuple[dict[str, Any], ...] = ()
     security: list[dict[str, list[str]]] = field(default_factory=lambda: [{"basic": []}])
@@ -57,7 +57,7 @@ class _Route:
 
 
 _HEALTH = {"type": "object", "properties": {"status": {"const": "UP"}}, "required": ["status"]}
-_BODY_REFUSALS = (400, 401, 413, 415, 500, 503)
+_BODY_REFUSALS = (400, 401, 403, 413, 415, 500, 503)
 _ROUTES = {
     "/": _Route(
         "get", "That the backend is up; for a browser, the dashboard of a project.",
@@ -91,7 +91,7 @@ _ROUTES = {
     ),
     "/versions": _Route(
         "get", "The published versions, oldest first.", {200: _answer(versions={"type": "array", "items": _TEXT})},
-        refusals=(400, 401, 500, 503),
+        refusals=(400, 401, 403, 500, 503),
         parameters=(
             {"name": "project", "in": "query", "description": "This one's alone.", "schema": TypeAdapter(ProjectId).json_schema()},
         ),

@@ -62,7 +62,7 @@ class Dashboard:
         body: ButtonBody | None = None
         try:
             body = read_form(request, ButtonBody, max_bytes=_FORM_BYTES)
-            check_origin(request, self._settings.server)
+            check_origin(request)
             return self._press(body)
         except (HTTPException, ValidationError, RegistryError) as error:
             if not wants_page(request):

@@ -74,12 +74,16 @@ def _health_seconds(installation: Installation, address: str) -> float | None:
 
 
 def _access(installation: Installation) -> str:
-    if "problems" not in installation.health:
+    server = installation.settings.server
+    if "problems" not in installation.health:  # without a password, it answers at its own names alone
+        other = (
+            "BASIC_AUTH_USER and BASIC_AUTH_PASS" if server.basic_auth_user else "BASIC_AUTH_USER, BASIC_AUTH_PASS or BACKEND_URL"
+        )
         raise CheckFailed(
-            "the backend runs with another BASIC_AUTH_USER and BASIC_AUTH_PASS than this command",
+            f"the backend runs with another {other} than this command",
             "start the backend again with the settings of this command, or run this command with the backend's",
         )
-    return "basic auth is accepted" if installation.settings.server.basic_auth_user else "no basic auth is asked for"
+    return "basic auth is accepted" if server.basic_auth_user else "no basic auth is asked for"
 
 
 def _problems(installation: Installation) -> str:

@@ -13,14 +13,14 @@ from typing import Any
 from flask import Flask, Response, g, jsonify, request
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 from pydantic import ValidationError
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, Unauthorized
 
 from backend.contract.openapi import describe
 from backend.contract.request_bodies import MAX_BYTES, PredictBody, SetupBody, VersionsQuery, read_body, read_event
 from backend.contract.training_limit import ask_for_round, retry_header, too_often
 from backend.dashboard.page import Dashboard, wants_page
 from backend.serving.process import Backend
-from backend.web.authorization import is_authorized
+from backend.web.authorization import host_of, refusal
 from backend.web.health import Health
 from preference.errors import LayoutError, RegistryError
 from preference.log_once import LogOnce
@@ -48,7 +48,7 @@ def create_app(backend: Backend, *, health: Health | None = None) -> Flask:
         ("/setup", routes.setup), ("/predict", routes.predict), ("/webhook", routes.webhook), ("/buttons", routes.buttons),
     ):  # fmt: skip
         app.add_url_rule(path, view_func=take, methods=["POST"])
-    app.before_request(routes.check_authorization)
+    app.before_request(routes.check_access)
     app.after_request(routes.count)
     app.register_error_handler(ValidationError, _invalid)
     app.register_error_handler(LayoutError, lambda error: _refusal(str(error), 400))
@@ -63,7 +63,8 @@ class _Routes:
 
     def __init__(self, backend: Backend, health: Health) -> None:
         self._backend, self._health, self._dashboard = backend, health, Dashboard(backend)
-        self._model_dir, self._log_once = backend.settings.model_dir, LogOnce()
+        self._model_dir, self._server = backend.settings.model_dir, backend.settings.server
+        self._log_once = LogOnce()
 
     def home(self) -> Response:
         answer = self._dashboard.page(request) if wants_page(request) else jsonify(status="UP", model_class="PreferenceModel")
@@ -71,7 +72,7 @@ class _Routes:
         return answer
 
     def health(self) -> dict[str, Any]:
-        return self._health.read() if is_authorized(request, self._backend.settings.server) else {"status": "UP"}
+        return {"status": "UP"} if refusal(request, self._server) else self._health.read()
 
     def versions(self) -> dict[str, list[str]]:
         # Label Studio's GET names no project; ?project=ID asks for one project's.
@@ -106,7 +107,7 @@ class _Routes:
 
     def setup(self) -> dict[str, str]:
         body = read_body(request, SetupBody, max_bytes=_SETUP_BYTES)
-        return {"model_version": self._backend.setup(body.project, body.label_config, host=request.host)}
+        return {"model_version": self._backend.setup(body.project, body.label_config, host=host_of(request))}
 
     def predict(self) -> dict[str, Any]:
         body = read_body(request, PredictBody)
@@ -130,11 +131,10 @@ class _Routes:
     def buttons(self) -> Response:
         return self._dashboard.pressed(request)
 
-    def check_authorization(self) -> tuple[dict[str, str], int, dict[str, str]] | None:
+    def check_access(self) -> None:
         g.started = time.perf_counter()
-        if request.path == "/health" or is_authorized(request, self._backend.settings.server):
-            return None
-        return {"error": "Basic auth is required."}, 401, {"WWW-Authenticate": 'Basic realm="Pairloop"'}
+        if request.path != "/health" and (refused := refusal(request, self._server)) is not None:
+            raise refused
 
     def count(self, response: Response) -> Response:
         route = request.url_rule.rule if request.url_rule else "other"
@@ -152,6 +152,8 @@ def _invalid(error: ValidationError) -> Response:
 def _http_error(error: HTTPException) -> Response:
     response = _refusal(error.description or error.name, error.code or 500)
     response.headers.extend(retry_header(error))
+    if isinstance(error, Unauthorized):
+        response.headers["WWW-Authenticate"] = 'Basic realm="Pairloop"'
     return response
 
 

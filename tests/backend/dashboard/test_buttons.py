@@ -261,13 +261,23 @@ def test_a_forbidden_press_is_explained_on_the_page(models: Path) -> None:
     client = client_on(models)
     form = page(client).button("train")
 
-    for headers, reason in (
-        ({"Sec-Fetch-Site": "cross-site"}, "The request comes from another site's page"),
-        ({"Host": "evil.example"}, "Without a password, buttons work at an IP address"),
+    sentence, rendered = refused(press(client, form, **{**BROWSER, "Sec-Fetch-Site": "cross-site"}), 403)
+
+    assert sentence.startswith("The request comes from another site's page")
+    assert rendered.button("train")
+    assert nothing_was_asked(models)
+
+
+def test_a_page_under_a_name_of_somebody_elses_gets_no_token(models: Path) -> None:
+    client = client_on(models)
+    form = page(client).button("train")
+
+    for answer in (
+        client.get("/", headers={**BROWSER, "Host": "evil.example"}),
+        press(client, form, **BROWSER, Host="evil.example"),
     ):
-        sentence, rendered = refused(press(client, form, **{**BROWSER, **headers}), 403)
-        assert sentence.startswith(reason)
-        assert rendered.button("train")
+        assert answer.status_code == 403 and list(answer.get_json()) == ["error"]
+        assert answer.get_json()["error"].startswith("Without a password, the backend answers at IP addresses, ")
     assert nothing_was_asked(models)
 
 

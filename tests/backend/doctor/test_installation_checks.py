@@ -179,6 +179,15 @@ def test_a_backend_that_runs_with_another_password(clinic: Clinic) -> None:
     assert clinic.is_well()
 
 
+def test_a_backend_without_a_password_that_does_not_know_the_name_of_its_address(clinic: Clinic) -> None:
+    unlocked = {"BASIC_AUTH_USER": "", "BASIC_AUTH_PASS": "", "BACKEND_URL": "http://pairloop.invalid:9090"}
+    clinic.serve_again(**{**unlocked, "BACKEND_URL": ""})
+
+    row = clinic.crosses(**unlocked)["backend access"]
+
+    assert row["found"] == "the backend runs with another BASIC_AUTH_USER, BASIC_AUTH_PASS or BACKEND_URL than this command"
+
+
 def test_a_model_dir_that_is_not_there_or_not_writable(clinic: Clinic, tmp_path: Path) -> None:
     missing = clinic.crosses(MODEL_DIR=str(tmp_path / "gone"))
     assert missing["MODEL_DIR"]["found"] == f"MODEL_DIR={tmp_path / 'gone'} is not there"
