@@ -2,9 +2,12 @@
 
 Label Studio asks a row for predictions, and sends events to a webhook. The two are apart. If Label Studio refuses a private
 address, it keeps the row and makes no webhook. If a row is removed, its webhook stays. Who edits a webhook may clear its actions.
+Covered: what is at another address counts as this backend's only by more than a host, which whoever calls /setup may name: a row
+by a version of the project, which it bears or its backend named, a webhook by its row, or by WEBHOOK_SECRET.
+Not covered: another Pairloop without a version, at the host where this one was.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import urlsplit
@@ -35,35 +38,38 @@ class Links:
 
 def read_links(project: LabelStudioProject, folder: ProjectFolder, server: ServerSettings) -> Links:
     """The links that Label Studio holds. To list the rows, it calls /health and /setup of each."""
-    titles, rows = Versions(folder).all(), project.connections.all()
+    versions, rows = Versions(folder).all(), project.connections.all()
     home, was_at = urlsplit(server.address).netloc, folder.read_host()
     if was_at == home:
         was_at = None
     ours = [row for row in rows if row.url.rstrip("/") == server.address]
-    others = [row for row in rows if row not in ours]
-    at_host = [row for row in others if urlsplit(row.url).netloc == was_at]
-    # Behind a proxy, several backends share a host. What an earlier run did not remove there is not ours now either.
-    is_sure = len(at_host) == 1 and _is_root(at_host[0]) and not ours and not folder.is_disconnected
-    old = [
-        row
-        for row in others
-        if row.title in titles or (row in at_host and (row.title == UNTRAINED or is_sure))
-    ]  # fmt: skip
+    old = [row for row in rows if row not in ours and _was_ours(row, versions, was_at=was_at)]
     old_addresses = {f"{row.url.rstrip('/')}/webhook" for row in old}
-    if was_at is not None and all(row in old or not _is_root(row) for row in at_host):
-        old_addresses |= {f"http://{was_at}/webhook", f"https://{was_at}/webhook"}
     hooks = project.webhooks.all()
     return Links(
-        rows=sorted(ours, key=lambda row: (row.title not in (UNTRAINED, *titles), row.id)),
+        rows=sorted(ours, key=lambda row: (row.title not in (UNTRAINED, *versions), row.id)),
         old_connections=old,
         hooks=own_hooks(hooks, server),
-        old_webhooks=[hook for hook in hooks if hook.url in old_addresses],
+        old_webhooks=[
+            hook for hook in hooks if hook.url in old_addresses or (_is_at(hook.url, was_at) and _has_secret(hook, server))
+        ],
     )
 
 
-def _is_root(row: Connection) -> bool:
-    """Whether the backend's address is a whole host, without a path."""
-    return urlsplit(row.url).path in ("", "/")
+def _was_ours(row: Connection, versions: Sequence[str], *, was_at: str | None) -> bool:
+    """Whether a row at another address is this backend's."""
+    names = {row.title, row.named}
+    return not names.isdisjoint(versions) or (UNTRAINED in names and _is_at(row.url, was_at))
+
+
+def _is_at(url: str, host: str | None) -> bool:
+    return urlsplit(url).netloc == host
+
+
+def _has_secret(hook: Webhook, server: ServerSettings) -> bool:
+    """Whether a webhook sends WEBHOOK_SECRET, which nobody but `connect` puts there."""
+    secret = hook_headers(server)
+    return bool(secret) and secret.items() <= hook.headers.items()
 
 
 def own_hooks(hooks: Iterable[Webhook], server: ServerSettings) -> list[Webhook]:

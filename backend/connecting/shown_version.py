@@ -44,10 +44,10 @@ def show_version(project: LabelStudioProject, row: Connection, version: str, *, 
 
 
 def _our_row(project: LabelStudioProject, folder: ProjectFolder, host: str | None) -> Connection | None:
-    """The project's row for this backend: one that bears a title we gave it, or the only one at that host."""
-    rows, titles = project.connections.all(), {UNTRAINED, *Versions(folder).all()}
-    at_host = [row for row in rows if urlsplit(row.url).netloc == host]
-    titled = [row for row in rows if row.title in titles]
-    both = [row for row in at_host if row in titled]
-    alone = at_host if len(at_host) == 1 else []  # behind a proxy, several backends share a host
-    return next(iter(both or alone or titled), None)
+    """The project's row for this backend: one that bears a title we gave it, or whose backend named a version of ours.
+
+    Among several, that at the host. Alone a host proves nothing: whoever calls /setup may name one.
+    """
+    names = {UNTRAINED, *Versions(folder).all()}
+    known = [row for row in project.connections.all() if not names.isdisjoint((row.title, row.named))]
+    return max(known, key=lambda row: (urlsplit(row.url).netloc == host, row.title in names), default=None)

@@ -13,6 +13,7 @@ class Connection:
     id: int
     url: str
     title: str
+    named: str = ""  # the version that the backend itself named when Label Studio asked its /setup last
     state: str = ""  # as Label Studio saw it when the rows were listed: CO (connected), DI (no /health), ER (no /setup), ...
     problem: str = ""  # the reason of state ER
     basic_auth_user: str = ""  # "" if it sends no basic auth
@@ -31,6 +32,7 @@ class Connections:
                 row["id"],
                 row.get("url") or "",
                 row.get("title") or "",
+                named=row.get("model_version") or "",
                 state=row.get("state") or "",
                 problem=row.get("error_message") or "",
                 basic_auth_user=(row.get("basic_auth_user") or "") if row.get("basic_auth_pass_is_set") else "",

@@ -92,9 +92,11 @@ class StudioRecords:
         self.tasks[twin]["annotations"] += self.tasks.pop(task_id)["annotations"]
         self._count(twin)
 
-    def add_row(self, project_id: int, url: str, title: str) -> int:
+    def add_row(self, project_id: int, url: str, title: str, *, named: str = "vX") -> int:
+        """`named`: the version that the backend answered to /setup, which Label Studio asks before it keeps the row."""
         row_id = self._new_id()
-        self.rows[row_id] = {**RECORDS["connection"], "id": row_id, "project": project_id, "url": url, "title": title}
+        row = {"id": row_id, "project": project_id, "url": url, "title": title, "model_version": named}
+        self.rows[row_id] = {**RECORDS["connection"], **row}
         return row_id
 
     def add_hook(self, project_id: int, **fields: Any) -> int:
@@ -229,6 +231,7 @@ class StudioRecords:
         if answer.is_error:
             kind = "Client" if answer.is_client_error else "Server"
             return "ER", f"{answer.status_code} {kind} Error: {answer.reason_phrase} for url: {answer.url}"
+        row["model_version"] = answer.json()["model_version"]
         return "CO", None
 
     def _follow(self, row: Fields, title: str) -> None:

@@ -139,7 +139,7 @@ def test_only_the_row_at_our_address_is_removed_after_a_refusal(studio: StudioDo
 @pytest.mark.parametrize("title", ["My model", "", UNTRAINED, "v1-20200101-000000"])
 @pytest.mark.parametrize("url", [ADDRESS, f"{ADDRESS}/"])
 def test_a_row_that_was_pasted_under_any_title_is_renamed(studio: StudioDouble, house: House, title: str, url: str) -> None:
-    row = studio.add_row(house.id, url, title)
+    row = studio.add_row(house.id, url, title, named=UNTRAINED)
 
     assert house.fix("v3-20260101-000000") is True
     assert (studio.rows[row]["title"], studio.rows[row]["url"], house.version()) == (
@@ -151,7 +151,7 @@ def test_a_row_that_was_pasted_under_any_title_is_renamed(studio: StudioDouble, 
 
 
 def test_only_a_thorough_look_notices_a_title_that_label_studio_put_back(studio: StudioDouble, house: House) -> None:
-    row = studio.add_row(house.id, ADDRESS, "pasted")
+    row = studio.add_row(house.id, ADDRESS, "pasted", named=UNTRAINED)
     assert house.fix(UNTRAINED) is True
     studio.rows[row]["title"] = "pasted"  # a page view read the row before it was renamed, and saved it whole afterwards
 

@@ -4,6 +4,7 @@ import tomllib
 import pytest
 
 from backend.connecting.default_label_config import default_label_config
+from backend.serving.process import Backend
 from preference.errors import StudioError
 from preference.labelling.label_config import LabelingLayout
 from preference.projects.versions import UNTRAINED
@@ -170,13 +171,45 @@ def test_a_foreign_backend_at_an_old_host_of_ours_keeps_its_row_and_webhook(
     assert theirs in studio.rows and their_hook in studio.hooks
 
 
-@pytest.mark.parametrize(("place", "goes"), [("http://old:9090", True), ("http://old:9090/", True), ("http://old:9090/x", False)])
-def test_a_row_under_another_title_was_ours_if_it_is_alone_on_the_host(
-    studio: StudioDouble, house: House, place: str, goes: bool
+@pytest.mark.parametrize("act", ["connect", "disconnect"])
+@pytest.mark.parametrize(("named", "goes"), [(UNTRAINED, True), ("sam-vit-h", False), ("", False)])
+def test_a_row_under_another_title_was_ours_if_its_backend_named_our_version(
+    studio: StudioDouble, house: House, act: str, named: str, goes: bool
 ) -> None:
     house.folder.create()
     house.folder.write_host("old:9090")
-    studio.add_row(house.id, place, "pasted")
+    row = studio.add_row(house.id, "http://old:9090", "pasted", named=named)
+    hook = studio.add_hook(house.id, url="http://old:9090/webhook")
 
-    assert (f"removed the connection to {place}, where this backend was" in house.connect()) is goes
-    assert len(studio.rows) == (1 if goes else 2)
+    done = getattr(house, act)()
+
+    assert ("removed the connection to http://old:9090, where this backend was" in done) is goes
+    assert (row in studio.rows, hook in studio.hooks) == (not goes, not goes)
+
+
+@pytest.mark.parametrize("act", ["connect", "disconnect"])
+def test_a_host_that_anybody_may_have_named_makes_no_other_backends_row_and_webhook_ours(
+    studio: StudioDouble, house: House, settings: Settings, act: str
+) -> None:
+    theirs = studio.add_row(house.id, "http://another:9090", "Segment Anything")
+    hook = studio.add_hook(house.id, url="http://another:9090/webhook")
+    house.folder.create()
+    house.folder.disconnect()
+
+    Backend(settings).setup(house.id, LABEL_CONFIG, host="another:9090")  # as a request under that host does
+    assert house.fix("v1-20260101-000000", host="another:9090", is_thorough=True) is False
+    getattr(house, act)()
+
+    assert studio.rows[theirs]["title"] == "Segment Anything" and hook in studio.hooks
+
+
+def test_a_webhook_without_a_row_was_ours_if_it_sends_our_secret(studio: StudioDouble, house: House, settings: Settings) -> None:
+    house.folder.create()
+    house.folder.write_host("old:9090")
+    ours = studio.add_hook(house.id, url="http://old:9090/webhook", headers={"Authorization": "Bearer s3cret"})
+    theirs = studio.add_hook(house.id, url="http://old:9090/hooks/theirs", headers={"Authorization": "Bearer another"})
+
+    assert "removed the webhook to http://old:9090/webhook, where this backend was" in house.connect(
+        settings.replace(webhook_secret="s3cret")
+    )
+    assert ours not in studio.hooks and theirs in studio.hooks

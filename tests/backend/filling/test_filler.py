@@ -57,7 +57,7 @@ def test_setup_before_every_predict_does_not_keep_the_filler_busy(house: House) 
 
 def test_a_title_that_label_studio_puts_back_is_corrected_again_soon(house: House) -> None:
     now, never = [0.0], threading.Event()
-    row = house.studio.add_row(house.project_id, "http://backend:9090", "pasted")
+    row = house.studio.add_row(house.project_id, "http://backend:9090", "pasted", named=UNTRAINED)
     house.folder.write_host("backend:9090")
     filler = house.filler(clock=lambda: now[0])
     filler.look(never)
@@ -77,7 +77,7 @@ def test_a_title_that_label_studio_puts_back_is_corrected_again_soon(house: Hous
 
 def test_a_title_is_checked_again_after_failed_passes_as_often_as_the_timer_says(house: House) -> None:
     now, never = [0.0], threading.Event()
-    row = house.studio.add_row(house.project_id, "http://backend:9090", "pasted")
+    row = house.studio.add_row(house.project_id, "http://backend:9090", "pasted", named=UNTRAINED)
     house.studio.projects[house.project_id]["model_version"] = UNTRAINED  # only the row shows it
     house.folder.write_host("backend:9090")
     filler = house.filler(clock=lambda: now[0])
