@@ -7,6 +7,7 @@ Not covered: nested values such as `$answers[0].text`, and tags that load their 
 """
 
 import re
+import threading
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Literal, Self
@@ -21,6 +22,7 @@ _ANSWER_TAGS = ("Text", "HyperText")
 _MOST_CHARACTERS = 1_000_000
 _MOST_DEPTH = 100
 _FIELD = re.compile(r"\$(\w[\w.-]*)")
+_reading = threading.Lock()  # one config at a time: the four bytes of <a/> are some 400 while it is read
 _DEFAULT_RATING = 5  # label-studio's docs, tags/rating: maxRating
 Meaning = Literal["left", "right", "tie", "both_bad", "new_answers"]
 _WORDS: dict[Meaning, set[str]] = {
@@ -85,13 +87,18 @@ class LabelingLayout:
     control_names: frozenset[str] = field(default=frozenset(), compare=False)  # every tag that results can come from
 
     @classmethod
-    @lru_cache(maxsize=64)  # of a million characters each, at worst
+    @lru_cache(maxsize=16)  # of a million characters each, at worst, of four bytes each
     def from_label_config(cls, label_config: str) -> Self:
         """The layout of one label config.
 
         Raises:
             LayoutError: one sentence that says what is missing.
         """
+        with _reading:
+            return cls._read(label_config)
+
+    @classmethod
+    def _read(cls, label_config: str) -> Self:
         tags = _tags(label_config)
         pairwise = [tag for tag in tags if tag.tag == "Pairwise"]
         if len(pairwise) != 1:
