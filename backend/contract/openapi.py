@@ -12,11 +12,11 @@ _REFUSED = {
     400: "The body or a parameter is not what it should be.",
     401: "Basic auth, or on /webhook the webhook's secret, is missing or wrong.",
     403: "Without a password, the request names a host that is not known to be the backend's; or a button's page is another site's, or old.",
-    413: "The body is too large.",
+    413: "The body is too large, or would take too much memory.",
     415: "The body is not declared as JSON.",
     429: "Training was asked for too often; Retry-After says for how many seconds not to.",
     500: "An error of Pairloop's own; its log says where.",
-    503: "MODEL_DIR cannot be read or written.",
+    503: "MODEL_DIR cannot be read or written, or other requests take the memory that there is for them.",
 }
 _TEXT: dict[str, Any] = {"type": "string"}
 _REGION = {

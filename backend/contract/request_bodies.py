@@ -1,21 +1,27 @@
 """What Label Studio sends, checked before anything is made of it; fields that Pairloop has no use for are dropped.
 
 So `hostname`, `access_token`, `extra_params` and `params` go no further than this file.
-Covered: size by route, nesting, syntax, types, ids.
+Covered: size by route, memory by process (request_memory.py), nesting, syntax, types, ids.
 Not covered: NaN and Infinity, which Python's json reads as numbers, and keys that stand twice, of which the last one counts.
 """
 
 import json
 import re
-from typing import Annotated, Any, Literal, TypeVar
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Annotated, Any, Literal, NotRequired, TypeVar
 from urllib.parse import parse_qsl
 
 from flask import Request
 from gunicorn.http.errors import ParseException
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, WithJsonSchema
-from werkzeug.exceptions import BadRequest, RequestEntityTooLarge, UnsupportedMediaType
+from typing_extensions import TypedDict  # typing's is of no use to pydantic before Python 3.12
+from werkzeug.exceptions import BadRequest, HTTPException, RequestEntityTooLarge, UnsupportedMediaType
 
-MAX_BYTES = 256 * 1024 * 1024  # "Retrieve predictions" sends all selected tasks in one request
+from backend.contract.request_memory import Share, Weight
+
+MAX_BYTES = 64 * 1024 * 1024  # "Retrieve predictions" sends all selected tasks in one request, an import up to 5,000 new ones
+_PIECE_BYTES = 64 * 1024
 MAX_DEPTH = 64  # Label Studio's own fields nest six deep; beyond some 900, Python's json gives up. An event's payload: some 200
 _MAX_ID = 2**63 - 1
 _PROJECT = re.compile(r"([0-9]{1,19})(\.[0-9]*)?")
@@ -47,10 +53,10 @@ class Body(BaseModel):
     """What one route takes."""
 
 
-class TaskBody(BaseModel):
-    """A task: its id if it has one, and its fields, whatever they hold."""
+class TaskBody(TypedDict):
+    """A task: its id if it has one, and its fields, whatever they hold. No model, which would take twice the memory."""
 
-    id: TaskId | None = None
+    id: NotRequired[TaskId | None]
     data: dict[str, Any]
 
 
@@ -96,24 +102,24 @@ class VersionsQuery(BaseModel):
     project: ProjectId | None = None
 
 
-def read_body(request: Request, kind: type[BodyT], *, max_bytes: int = MAX_BYTES) -> BodyT:
-    """The request's body, checked.
+def read_body(request: Request, kind: type[BodyT], share: Share, *, max_bytes: int = MAX_BYTES) -> BodyT:
+    """The request's body, checked. `share`: of the process's memory; it is the body's for as long as the body is used.
 
     Raises:
         HTTPException: it is too large, not JSON, or nested too deeply.
         ValidationError: a field is missing or of another type.
     """
-    return kind.model_validate(_parsed(_text(request, max_bytes)))
+    return kind.model_validate(_parsed(_text(request, share, max_bytes)))
 
 
-def read_event(request: Request, *, max_bytes: int) -> EventBody:
+def read_event(request: Request, share: Share, *, max_bytes: int = MAX_BYTES) -> EventBody:
     """The same for an event, without making anything of its payload: 5,000 new tasks would hold every thread for long.
 
     Raises:
         HTTPException: as read_body.
         ValidationError: as read_body.
     """
-    text = _text(request, max_bytes)
+    text = _text(request, share, max_bytes)
     try:
         return EventBody.model_validate_json(text)
     except ValidationError:  # also half an emoji, which pydantic's parser refuses and Python's takes
@@ -121,7 +127,7 @@ def read_event(request: Request, *, max_bytes: int) -> EventBody:
 
 
 def read_form(request: Request, kind: type[BodyT], *, max_bytes: int) -> BodyT:
-    """The same for what a page's form sends.
+    """The same for what a page's form sends, which is short.
 
     Raises:
         HTTPException: it is too large, or no form.
@@ -130,27 +136,50 @@ def read_form(request: Request, kind: type[BodyT], *, max_bytes: int) -> BodyT:
     if request.mimetype != "application/x-www-form-urlencoded":
         raise UnsupportedMediaType("The body must be a form, with Content-Type: application/x-www-form-urlencoded.")
     try:
-        fields = parse_qsl(_bytes(request, max_bytes).decode("utf-8", "replace"), max_num_fields=10)
+        fields = parse_qsl(_bytes(request, None, max_bytes).decode("utf-8", "replace"), max_num_fields=10)
     except ValueError:
         raise BadRequest("The form has more than 10 fields.") from None
     return kind.model_validate(dict(fields))
 
 
-def _text(request: Request, max_bytes: int) -> bytes:
+def _text(request: Request, share: Share, max_bytes: int) -> bytes:
     if not request.is_json:
         raise UnsupportedMediaType("The body must be JSON, with Content-Type: application/json.")
-    return _bytes(request, max_bytes)
+    return _bytes(request, share, max_bytes)
 
 
-def _bytes(request: Request, max_bytes: int) -> bytes:
+def _bytes(request: Request, share: Share | None, max_bytes: int) -> bytes:
+    if (request.content_length or 0) > max_bytes:
+        raise RequestEntityTooLarge(
+            f"The body is larger than {max_bytes:,} bytes, which is the most here; send fewer tasks at a time."
+        )
     request.max_content_length = max_bytes
     try:
-        text = request.get_data(cache=False)
+        return b"".join(_pieces(request, share))
     except ParseException:  # gunicorn reads chunks no sooner than we read the body; it closes the connection afterwards
         raise BadRequest("The body's chunks are malformed.") from None
-    if len(text) >= max_bytes:  # werkzeug 3.1 cuts a chunked body at the limit, without a word
-        raise RequestEntityTooLarge
-    return text
+    except HTTPException:
+        if share is not None:
+            share.grow_to(0)  # else many long bodies that arrive together keep each other from all of it
+        _read_to_the_end(request)
+        raise
+
+
+def _pieces(request: Request, share: Share | None) -> Iterator[bytes]:
+    """The body as it arrives, as long as there is memory for what it may become."""
+    weight = Weight()
+    while piece := request.stream.read(_PIECE_BYTES):
+        weight.add(piece)
+        if share is not None:
+            share.grow_to(weight.num_bytes)
+        yield piece
+
+
+def _read_to_the_end(request: Request) -> None:
+    """Reads what remains, and keeps none of it: whoever still sends would not read the answer, but find the connection closed."""
+    with suppress(HTTPException, ParseException):
+        while request.stream.read(_PIECE_BYTES):
+            pass
 
 
 def _parsed(text: bytes) -> Any:

@@ -1,7 +1,8 @@
 """The HTTP contract of a Label Studio ML backend, as label-studio 1.23.2 calls it.
 
 No route waits for a model to load or for Label Studio. Errors are one line of JSON without a trace.
-Covered: who may ask (authorization.py), bodies (request_bodies.py), training requests an hour (training_limit.py).
+Covered: who may ask (authorization.py), bodies (request_bodies.py), their memory (request_memory.py), training requests an
+hour (training_limit.py).
 Not covered: TLS, and rate limits for other routes; a proxy before this adds both.
 """
 
@@ -17,6 +18,7 @@ from werkzeug.exceptions import HTTPException, Unauthorized
 
 from backend.contract.openapi import describe
 from backend.contract.request_bodies import MAX_BYTES, PredictBody, SetupBody, VersionsQuery, read_body, read_event
+from backend.contract.request_memory import RequestMemory
 from backend.contract.training_limit import ask_for_round, retry_header, too_often
 from backend.dashboard.page import Dashboard, wants_page
 from backend.serving.process import Backend
@@ -29,16 +31,15 @@ from preference.projects.versions import Versions
 
 logger = logging.getLogger("pairloop.web")
 _SETUP_BYTES = 16 * 1024 * 1024  # a label config, and whatever `extra_params` holds
-_EVENT_BYTES = 64 * 1024 * 1024  # 5,000 new tasks of 12 kB each; an event that is refused is made up for by the filler's timer
 _FILL_EVENTS = {"TASKS_CREATED", "PROJECT_UPDATED"}
 
 
-def create_app(backend: Backend, *, health: Health | None = None) -> Flask:
-    """The WSGI application over a backend."""
+def create_app(backend: Backend, *, health: Health | None = None, memory: RequestMemory | None = None) -> Flask:
+    """The WSGI application over a backend. `memory`: what all its requests may take."""
     app = Flask("pairloop", static_folder=None)  # else it serves a folder `static` of wherever it was started
     app.config["MAX_CONTENT_LENGTH"] = MAX_BYTES
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False  # it answers without a body
-    routes = _Routes(backend, health or Health(backend))
+    routes = _Routes(backend, health or Health(backend), memory or RequestMemory())
     for path, answer in (
         ("/", routes.home), ("/health", routes.health), ("/versions", routes.versions), ("/metrics", routes.metrics),
         ("/openapi.json", routes.openapi),
@@ -61,8 +62,8 @@ def create_app(backend: Backend, *, health: Health | None = None) -> Flask:
 class _Routes:
     """What each route answers, and what is done around each request."""
 
-    def __init__(self, backend: Backend, health: Health) -> None:
-        self._backend, self._health, self._dashboard = backend, health, Dashboard(backend)
+    def __init__(self, backend: Backend, health: Health, memory: RequestMemory) -> None:
+        self._backend, self._health, self._memory, self._dashboard = backend, health, memory, Dashboard(backend)
         self._model_dir, self._server = backend.settings.model_dir, backend.settings.server
         self._log_once = LogOnce()
 
@@ -106,16 +107,18 @@ class _Routes:
         return describe(importlib.metadata.version("pairloop"))
 
     def setup(self) -> dict[str, str]:
-        body = read_body(request, SetupBody, max_bytes=_SETUP_BYTES)
-        return {"model_version": self._backend.setup(body.project, body.label_config, host=host_of(request))}
+        with self._memory.share() as share:
+            body = read_body(request, SetupBody, share, max_bytes=_SETUP_BYTES)
+            return {"model_version": self._backend.setup(body.project, body.label_config, host=host_of(request))}
 
-    def predict(self) -> dict[str, Any]:
-        body = read_body(request, PredictBody)
-        tasks = [{"id": task.id, "data": task.data} for task in body.tasks]
-        return {"results": self._backend.predict(body.project, body.label_config, tasks)}
+    def predict(self) -> Response:
+        with self._memory.share() as share:
+            body = read_body(request, PredictBody, share)
+            return jsonify(results=self._backend.predict(body.project, body.label_config, body.tasks))
 
     def webhook(self) -> tuple[dict[str, str], int]:
-        body = read_event(request, max_bytes=_EVENT_BYTES)
+        with self._memory.share() as share:
+            body = read_event(request, share)
         kind = "train" if body.action == "START_TRAINING" else "fill" if body.action in _FILL_EVENTS else None
         if kind is None:
             return {"status": "ignored"}, 200
