@@ -1,5 +1,7 @@
 """How the backend serves 200 clients at once, beside label-studio-ml's own server with the same model under the same load.
 
+At the end, what the largest bodies take that it allows (largest_bodies.py).
+
 Server and clients share this machine: on two cores the clients' own work is part of every figure, for both servers alike.
 """
 
@@ -20,6 +22,7 @@ import numpy as np
 import psutil
 from rich.console import Console
 
+from benchmarks import largest_bodies
 from benchmarks.row import Row
 from benchmarks.servers import PROJECT, PYTHON, ours, serving, theirs, trained
 from demo.process import Process
@@ -126,7 +129,10 @@ def run(console: Console) -> list[Row]:
                 what = f"{_CLIENTS} clients{', a burst of webhooks' if load.events else ''}, {busy:.1f} processes ran before"
                 console.print(f"load: {name}, {what}")
                 console.print("\n".join(measured.lines()), highlight=False, markup=False, soft_wrap=True)
-    return [row for events in (False, True) for row in _rows(figures["ours", events], figures["label-studio-ml", events], events)]
+        console.print("load: the largest bodies that are allowed")
+        largest = largest_bodies.run(console, folder, model_dir, texts)
+    beside = [(figures["ours", has_events], figures["label-studio-ml", has_events], has_events) for has_events in (False, True)]
+    return [row for each in beside for row in _rows(*each)] + largest
 
 
 def _rows(ours: Figures, theirs: Figures, has_events: bool) -> list[Row]:

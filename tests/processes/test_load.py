@@ -10,6 +10,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from backend.contract.request_memory import MOST_BYTES
+from benchmarks.largest_bodies import largest_bodies, send
 from benchmarks.load import ROUTES, Figures, Load, drive
 from benchmarks.servers import PROJECT, ours, serving
 from demo.process import Process
@@ -26,6 +28,8 @@ LOAD = (
 )
 TEXTS = [[f"Question {i}: why?", "Because.", f"Because the moon looked at the cat {i} times."] for i in range(50)]
 MOST_GROWTH = 300 * 2**20  # torch's buffers for the first long batches are most of it
+MOST_BESIDE = 200 * 2**20  # of the largest bodies: torch's buffers, and what the allocator keeps of each kind for the next
+KINDS = ("empty tasks", "tasks with answers", "one text with an emoji", "an event's objects")
 MOST_FILES = 40  # above those that were open before
 
 
@@ -82,3 +86,19 @@ def test_neither_memory_nor_processes_nor_open_files_grow_with_the_requests(
     assert memory.most - memory.before < MOST_GROWTH
     assert memory.num_processes == 2  # gunicorn's master and its worker
     assert after < before + MOST_FILES
+
+
+def test_the_largest_bodies_that_are_allowed_take_what_is_stated(tmp_path: Path, tiny_base: Path) -> None:
+    folder = ProjectFolder(tmp_path / "models", PROJECT)
+    Versions(folder).promote(publish_version(folder, tiny_base, weight=1))
+    texts = tmp_path / "texts.json"
+    texts.write_text(json.dumps(TEXTS), encoding="utf-8")
+    server = forked(ours(tmp_path, tmp_path / "models", PREDICT_SECONDS="1"))
+
+    with serving(server, tmp_path / "models") as url:
+        peak = send(url, server, largest_bodies(texts, only=KINDS))
+
+    for kind, statuses in peak.outcomes.items():
+        assert set(statuses) <= {"200", "201", "503"} and set(statuses) & {"200", "201"}, f"{kind}: {statuses}"
+    assert peak.most - peak.idle < MOST_BYTES + MOST_BESIDE
+    assert "Traceback" not in server.log.read_text(encoding="utf-8")
