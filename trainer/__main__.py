@@ -123,12 +123,14 @@ def report(project_id: int, version: str | None, as_json: bool, mark_suspects: b
 @click.option("--conversational", is_flag=True, help="Texts as lists of messages, for models with a chat template.")
 def export(project_id: int, format_name: Literal["trl", "dpo", "sft", "csv"], path: Path, conversational: bool) -> None:
     """Write the judgements to a file that other trainers take."""
+    from preference.labelling.holdout import Holdout
     from preference.labelling.label_config import LabelingLayout
     from preference.studio.project import LabelStudioProject
     from trainer.judgements.export import check_path, export_judgements
 
     settings = begin()
     project = LabelStudioProject.for_command(settings.studio, project_id)
+    cards = Versions(ProjectFolder(settings.model_dir, project_id)).cards()
     try:
         check_path(path, format_name=format_name, conversational=conversational)
         written = export_judgements(
@@ -137,12 +139,13 @@ def export(project_id: int, format_name: Literal["trl", "dpo", "sft", "csv"], pa
             format_name=format_name,
             conversational=conversational,
             layout=LabelingLayout.from_label_config(project.read()["label_config"]),
-            holdout_fraction=settings.training.holdout_fraction,
+            holdout=Holdout.after((card.holdout for card in cards), settings.training.holdout_fraction),
             prefer_ground_truth=settings.training.prefer_ground_truth,
         )
     except PairloopError as error:
         raise click.ClickException(str(error)) from None
     rows = f"{written.num_train} rows to train on and {written.num_holdout} held out"
+    rows += f", {written.num_unused} for neither," if written.num_unused else ""
     excluded = ", ".join(f"{count} {reason}" for reason, count in written.excluded.most_common()) or "nothing"
     click.echo(f"project {project_id}: {rows} are in {path}; excluded: {excluded}")
 

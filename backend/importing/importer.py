@@ -29,6 +29,7 @@ from backend.scoring.predictions import predict_tasks, still_wanted
 from preference.atomic_files import write_whole, writing
 from preference.errors import RegistryError, StudioError, StudioUnreachable
 from preference.labelling.label_config import LabelingLayout
+from preference.labelling.prompts import normalised
 from preference.projects.folder import ProjectFolder
 from preference.studio.project import LabelStudioProject
 from preference.studio.task import Task
@@ -237,4 +238,5 @@ class Import:
 
 
 def _digest(prompt: str) -> bytes:
-    return hashlib.blake2b(prompt.encode(), digest_size=16).digest()
+    """The same for a prompt and its twins."""
+    return hashlib.blake2b(normalised(prompt).encode(), digest_size=16).digest()

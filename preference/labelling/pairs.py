@@ -1,7 +1,6 @@
 """Judgements as training pairs: every vote is a pair, and what becomes no pair is counted by reason."""
 
 import dataclasses
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from preference.labelling.label_config import LabelingLayout
+from preference.labelling.prompts import normalised
 from preference.labelling.results import Pairwise, ParsedResult, Side
 
 Kind = Literal["vote", "tie", "both_bad", "written"]
@@ -81,33 +81,13 @@ def majority(pairs: Iterable[PreferencePair]) -> list[PreferencePair]:
     comparisons: dict[tuple[str, frozenset[str]], list[PreferencePair]] = {}
     for pair in pairs:
         if pair.kind == "vote":
-            comparisons.setdefault((pair.prompt, frozenset((pair.chosen, pair.rejected))), []).append(pair)
+            comparisons.setdefault((normalised(pair.prompt), frozenset((pair.chosen, pair.rejected))), []).append(pair)
     merged = []
     for votes in comparisons.values():
         balance = sum(vote.weight if vote.chosen == votes[0].chosen else -vote.weight for vote in votes)
         if balance:
             merged.append(_merged([vote for vote in votes if (vote.chosen == votes[0].chosen) == (balance > 0)]))
     return merged
-
-
-def split_holdout(pairs: Sequence[PreferencePair], fraction: float) -> tuple[list[PreferencePair], list[PreferencePair]]:
-    """(train, holdout): a prompt's hash alone decides, so a held-out prompt stays held out in every later round."""
-    train: list[PreferencePair] = []
-    holdout: list[PreferencePair] = []
-    for pair in pairs:
-        (holdout if is_held_out(pair.prompt, fraction) else train).append(pair)
-    return train, holdout
-
-
-def is_held_out(prompt: str, fraction: float) -> bool:
-    """Whether no version may train on this prompt."""
-    digest = hashlib.sha256(normalised(prompt).encode()).digest()
-    return int.from_bytes(digest[:8], "big") / 2**64 < fraction
-
-
-def normalised(prompt: str) -> str:
-    """What makes prompts the same for splits and folds: white space and case do not make a new one."""
-    return " ".join(prompt.lower().split())
 
 
 def num_votes(pairs: Iterable[PreferencePair]) -> int:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Self
 
 from preference.errors import RegistryError
+from preference.labelling.holdout import Holdout
 from preference.report_card.figures import HeldOutAccuracy, JudgedFigures, ReportFigures, VersionRow
 from preference.tolerant import (
     Count,
@@ -50,6 +51,7 @@ class ReportCard:
     recipe: Words = ""
     base: Words = ""
     num_annotations: int = 0  # of the project, when its judgements were read
+    newest_annotation: Known[Count] = None  # the highest id among those that were read; cards of build e08322f do not name it
     num_train_pairs: Known[Count] = None
     num_holdout_pairs: Known[Count] = None
     dropped: Items[Count] = field(default_factory=dict)
@@ -62,6 +64,7 @@ class ReportCard:
     version: Words = ""
     created_at: Words = ""
     holdout_fraction: Annotated[Part, otherwise(lambda: 1.0)] = 1.0  # the share of prompts that were held out
+    holdout_rule: Annotated[Count, otherwise(lambda: 1)] = 1  # how they were chosen; cards of build e08322f do not name it
     compared_with: Known[Text] = None  # the champion at that time
     start: Words = "base"  # the weights that training started from: "base", or "champion"
     libraries: Items[Text] = field(default_factory=dict)
@@ -110,6 +113,11 @@ class ReportCard:
         more = len(self.unreadable) - _NAMED_PLACES
         named = ", ".join(self.unreadable[:_NAMED_PLACES]) + (f" and {more} more" if more > 0 else "")
         return f"The card.json of {self.version} is damaged; it is shown without what cannot be read: {named}."
+
+    @property
+    def holdout(self) -> Holdout:
+        """The prompts that it did not train on."""
+        return Holdout(self.holdout_fraction, self.holdout_rule)
 
     @property
     def row(self) -> VersionRow:

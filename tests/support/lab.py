@@ -60,7 +60,7 @@ def judged_tasks(num_tasks: int, *, flipped: Callable[[str], bool] = lambda prom
         left, right = (pair.chosen, pair.rejected) if i % 2 else (pair.rejected, pair.chosen)
         side = "left" if bool(i % 2) != flipped(pair.prompt) else "right"
         data = {"prompt": pair.prompt, "answer1": left, "answer2": right}
-        tasks.append({"id": i + 1, "data": data, "annotations": [vote(side)], "predictions": []})
+        tasks.append({"id": i + 1, "data": data, "annotations": [{**vote(side), "id": i + 1}], "predictions": []})
     return tasks
 
 

@@ -7,7 +7,8 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold
 
-from preference.labelling.pairs import PreferencePair, normalised
+from preference.labelling.pairs import PreferencePair
+from preference.labelling.prompts import normalised
 from preference.reward_model.style_features import NUM_STYLE, style
 from trainer.evaluation.intervals import Array
 

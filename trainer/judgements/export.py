@@ -18,8 +18,9 @@ from typing import Any, Literal
 
 from preference.atomic_files import replacing
 from preference.errors import ExportError
+from preference.labelling.holdout import Holdout
 from preference.labelling.label_config import LabelingLayout
-from preference.labelling.pairs import Fields, PreferencePair, Ties, is_held_out, pairs_of_task
+from preference.labelling.pairs import Fields, PreferencePair, Ties, pairs_of_task
 
 Format = Literal["trl", "dpo", "sft", "csv"]
 
@@ -29,10 +30,11 @@ _TIES: dict[Format, Ties] = {"trl": "drop", "dpo": "drop", "sft": "half", "csv":
 
 @dataclass(frozen=True)
 class Exported:
-    """How many rows an export wrote, and how many judgements it excluded, by reason."""
+    """How many rows an export wrote, by their `split`, and how many judgements it excluded, by reason."""
 
     num_train: int
     num_holdout: int
+    num_unused: int
     excluded: Counter[str]
 
 
@@ -42,14 +44,15 @@ def export_judgements(
     *,
     format_name: Format,
     layout: LabelingLayout,
-    holdout_fraction: float,
+    holdout: Holdout,
     conversational: bool = False,
     prefer_ground_truth: bool = False,
 ) -> Exported:
     """Writes a row for each pair (`sft`: for each written answer), and replaces `path` only when the new file is whole.
 
     `trl` and `dpo` exclude ties; `csv` has everything, ties as two rows of weight .5. `margin` is 0..1. Nothing is null: ids
-    that are not known are 0, texts "". `split` is "holdout" for prompts that no version of the reward model trains on.
+    that are not known are 0, texts "". `split` is that of `holdout`: "train", "holdout", or "unused" if the next round would neither
+    train on the row nor judge by it.
 
     Raises:
         ExportError: the path does not fit the format or cannot be written, or there is nothing to write.
@@ -63,15 +66,17 @@ def export_judgements(
             task, layout, dropped=excluded, ties=_TIES[format_name], prefer_ground_truth=prefer_ground_truth
         )
     ]
+    train, held_out = holdout.split(pairs)
+    splits = {**dict.fromkeys(train, "train"), **dict.fromkeys(held_out, "holdout")}
     if format_name == "sft":
         pairs = _demonstrations(pairs, excluded)
     if not pairs:
         raise ExportError(_nothing(format_name, excluded))
     texts = ("completion",) if format_name == "sft" else ("chosen", "rejected")
-    rows = [_row(pair, texts, holdout_fraction=holdout_fraction, conversational=conversational) for pair in pairs]
+    rows = [_row(pair, texts, split=splits.get(pair, "unused"), conversational=conversational) for pair in pairs]
     _write(rows, path)
-    num_holdout = sum(row["split"] == "holdout" for row in rows)
-    return Exported(len(rows) - num_holdout, num_holdout, excluded)
+    counts = Counter(row["split"] for row in rows)
+    return Exported(counts["train"], counts["holdout"], counts["unused"], excluded)
 
 
 def check_path(path: Path, *, format_name: Format, conversational: bool) -> None:
@@ -107,7 +112,7 @@ def _nothing(format_name: Format, excluded: Counter[str]) -> str:
     return f"There is nothing to export ({counts}); judge some tasks first."
 
 
-def _row(pair: PreferencePair, texts: tuple[str, ...], *, holdout_fraction: float, conversational: bool) -> dict[str, Any]:
+def _row(pair: PreferencePair, texts: tuple[str, ...], *, split: str, conversational: bool) -> dict[str, Any]:
     def text_of(role: str, text: str) -> Any:
         return [{"role": role, "content": text}] if conversational else text
 
@@ -124,7 +129,7 @@ def _row(pair: PreferencePair, texts: tuple[str, ...], *, holdout_fraction: floa
         "annotator_id": pair.annotator_id or 0,
         "suggested_version": pair.suggested_version or "",
         "judged_at": pair.judged_at or "",
-        "split": "holdout" if is_held_out(pair.prompt, holdout_fraction) else "train",
+        "split": split,
     }
 
 

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from scipy.stats import pearsonr, spearmanr
 
-from preference.labelling.pairs import PreferencePair, normalised
+from preference.labelling.pairs import PreferencePair
+from preference.labelling.prompts import normalised
 from preference.report_card.card import ReportCard
 from preference.report_card.figures import Bin, Followed, LaterAccuracy, LengthFigures, Reliability, VersionRow
 from preference.report_card.shares import Share

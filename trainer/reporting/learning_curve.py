@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Sequence
 
 from preference.labelling.pairs import PreferencePair
+from preference.labelling.prompts import normalised
 from preference.report_card.figures import CurvePoint, JudgedFigures
 from preference.reward_model.feature_extractor import Extractors, FeatureRecipe
 from preference.reward_model.model import Description
@@ -33,7 +34,7 @@ def learning_curve(
     if recipe.kind != "frozen" or len(holdout) < _LEAST:
         return ()
     extractor = extractors(FeatureRecipe(description.base, description.layers, description.max_tokens))
-    ordered = sorted(train, key=lambda pair: hashlib.sha256(pair.prompt.encode()).digest())
+    ordered = sorted(train, key=lambda pair: hashlib.sha256(normalised(pair.prompt).encode()).digest())
     points: list[CurvePoint] = []
     for num_pairs in (round(part * len(ordered)) for part in _SHARES):
         if num_pairs >= _LEAST:

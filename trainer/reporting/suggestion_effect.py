@@ -24,7 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from preference.errors import PairloopError
-from preference.labelling.pairs import PreferencePair, normalised
+from preference.labelling.pairs import PreferencePair
+from preference.labelling.prompts import normalised
 from preference.labelling.results import Side
 from preference.report_card.card import ReportCard
 from preference.report_card.figures import ControlAccuracy, JudgementGroup, SuggestionEffect

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from functools import cached_property
 
+from preference.labelling.holdout import Holdout
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import Versions
 from preference.report_card.card import ReportCard
@@ -33,6 +34,11 @@ class RoundContext:
     def cards(self) -> list[ReportCard]:
         """The cards of all earlier versions, latest first, without damaged ones."""
         return list(Versions(self.folder).cards())
+
+    @cached_property
+    def holdout(self) -> Holdout:
+        """The prompts that this round holds out."""
+        return Holdout.after((card.holdout for card in self.cards), self.settings.training.holdout_fraction)
 
     @cached_property
     def champion(self) -> str | None:

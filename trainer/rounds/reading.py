@@ -5,7 +5,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from preference.labelling.label_config import LabelingLayout
-from preference.labelling.pairs import PreferencePair, is_held_out, majority, num_votes, pairs_of_task, split_holdout
+from preference.labelling.pairs import PreferencePair, majority, num_votes, pairs_of_task
 from trainer.judgements.reader import read_judgements
 from trainer.rounds.context import RoundContext
 
@@ -19,6 +19,7 @@ class Reading:
     votes: list[PreferencePair]  # on held-out prompts
     holdout: list[PreferencePair]  # one for each comparison among them: the side that most votes took
     num_annotations: int  # as Label Studio counts them
+    newest_annotation: int  # the highest id; 0 without any
     dropped: dict[str, int]  # how many judgements give no pair, by the reason
 
 
@@ -33,9 +34,10 @@ def read_pairs(context: RoundContext) -> Reading:
     state = project.read()
     layout = LabelingLayout.from_label_config(state["label_config"])
     dropped: Counter[str] = Counter()
+    tasks = read_judgements(project, context.folder.path, state=state, now=time.time())
     pairs = [
         pair
-        for task in read_judgements(project, context.folder.path, state=state, now=time.time())
+        for task in tasks
         for pair in pairs_of_task(
             task,
             layout=layout,
@@ -44,11 +46,16 @@ def read_pairs(context: RoundContext) -> Reading:
             prefer_ground_truth=training.prefer_ground_truth,
         )
     ]
-    train, votes = split_holdout(pairs, training.holdout_fraction)
-    # A larger HOLDOUT_FRACTION than before holds out prompts that older versions were trained on.
-    smallest = min([training.holdout_fraction, *(card.holdout_fraction for card in context.cards)])
-    votes = [pair for pair in votes if is_held_out(pair.prompt, smallest)]
-    return Reading(pairs, train, votes, majority(votes), int(state.get("total_annotations_number") or 0), dict(dropped))
+    train, votes = context.holdout.split(pairs)
+    return Reading(
+        pairs,
+        train,
+        votes,
+        majority(votes),
+        num_annotations=int(state.get("total_annotations_number") or 0),
+        newest_annotation=max((annotation["id"] or 0 for task in tasks for annotation in task["annotations"]), default=0),
+        dropped=dict(dropped),
+    )
 
 
 def reason_to_skip(reading: Reading, *, min_pairs: int) -> str | None:

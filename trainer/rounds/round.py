@@ -108,7 +108,9 @@ def _train(context: RoundContext, snapshot: Snapshot, draft: Path, start: Path |
         unfinished.folder, context.folder.path / "curves" / f"{unfinished.began_at:%Y%m%d-%H%M%S}",
         champion=start, report_to=settings.training.report_to, checkpoint_seconds=context.checkpoint_seconds,
     )  # fmt: skip
-    training = TrainingContext(settings.training.reward_base, context.extractors, settings.seed)
+    training = TrainingContext(
+        settings.training.reward_base, context.extractors, settings.seed, holdout_rule=context.holdout.rule
+    )
     return train_challenger(snapshot.pairs, RECIPES[settings.training.recipe], draft, training, workspace)
 
 
@@ -144,6 +146,7 @@ def _card(context: RoundContext, challenge: _Challenge, verdict: Verdict) -> Rep
         recipe=settings.training.recipe,
         base=settings.training.reward_base,
         num_annotations=snapshot.num_annotations,
+        newest_annotation=snapshot.newest_annotation,
         num_train_pairs=num_votes(snapshot.pairs),
         num_holdout_pairs=len(challenge.reading.holdout),
         dropped=snapshot.dropped,
@@ -153,7 +156,8 @@ def _card(context: RoundContext, challenge: _Challenge, verdict: Verdict) -> Rep
         probe=take_probe(challenge.trained.model),
         seed=settings.seed,
         seconds={},
-        holdout_fraction=settings.training.holdout_fraction,
+        holdout_fraction=context.holdout.fraction,
+        holdout_rule=context.holdout.rule,
         compared_with=context.champion if challenge.champion is not None else None,
         start=challenge.trained.start,
         libraries={name: importlib.metadata.version(name) for name in ("torch", "transformers", "trl")},

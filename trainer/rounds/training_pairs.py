@@ -3,15 +3,13 @@
 import importlib.metadata
 import json
 import logging
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from preference.labelling.pairs import split_holdout
 from preference.models.files import fingerprint
 from preference.models.pretrained import locate
 from preference.projects.versions import Versions
-from preference.settings import Settings
 from trainer.rounds.context import RoundContext
 from trainer.rounds.reading import Reading
 from trainer.rounds.unfinished import Snapshot
@@ -23,12 +21,14 @@ logger = logging.getLogger("pairloop.rounds")
 def warm_start(context: RoundContext) -> Path | None:
     """The champion's folder; None if training cannot start from it.
 
-    It must be a sequence model of the same base. It must have had pairs set aside, too: else it trained on the pairs that now
-    decide between it and the base.
+    It must be a sequence model of the same base. It must have had pairs set aside, too, by the same rule: else it trained on the
+    pairs that now decide between it and the base.
     """
     card = context.champion_card
     num_pairs = card.num_train_pairs or 0 if card else 0
     if card is None or card.base != context.settings.training.reward_base or num_pairs < LEAST_TO_SET_ASIDE:
+        return None
+    if card.holdout_rule != context.holdout.rule:
         return None
     recipe = RECIPES.get(card.recipe)
     return Versions(context.folder).path(card.version) if recipe is not None and recipe.kind == "sequence" else None
@@ -40,34 +40,45 @@ def pairs_to_train_on(context: RoundContext, reading: Reading, champion: Path | 
     `champion`: the folder that `warm_start` names.
     """
     settings, unfinished = context.settings, context.unfinished
+    new = Snapshot(reading.train, reading.num_annotations, reading.dropped, newest_annotation=reading.newest_annotation)
     if RECIPES[settings.training.recipe].kind == "frozen":  # seconds of work, and no checkpoint to go on from
-        return Snapshot(reading.train, reading.num_annotations, reading.dropped)
-    key = _key(settings, champion)
+        return new
+    key = _key(context, champion)
     kept = unfinished.snapshot()
     if kept is not None:
-        if kept.key != key:
+        if kept.key not in (key, _key_of_e08322f(key)):
             reason = "recipe, base, seed, champion, the reading's settings or a library changed"
-        elif split_holdout(kept.pairs, settings.training.holdout_fraction)[1]:
+        elif any(context.holdout.has(pair.prompt) for pair in kept.pairs):
             reason = "HOLDOUT_FRACTION now holds out prompts that it trains on"
         else:
             logger.info("%s: taking up the round that was killed (attempt %d)", unfinished.folder, unfinished.num_attempts)
             return kept
         logger.info("%s: the round that was killed is not taken up: %s", unfinished.folder, reason)
         unfinished.restart()
-    new = Snapshot(reading.train, reading.num_annotations, reading.dropped, key)
+    new = replace(new, key=key)
     unfinished.keep(new)
     return new
 
 
-def _key(settings: Settings, champion: Path | None) -> dict[str, Any]:
+def _key(context: RoundContext, champion: Path | None) -> dict[str, Any]:
     """Everything beside the pairs that decides the weights, or what the pairs were made of."""
+    settings = context.settings
     locate(settings.training.reward_base, settings.model_dir)  # says what to do if the embedded model is not installed
     return {
         "recipe": json.loads(json.dumps(asdict(RECIPES[settings.training.recipe]))),  # as it is read back: lists, no tuples
         "base": fingerprint(settings.training.reward_base),
         "seed": settings.seed,
+        "holdout_rule": context.holdout.rule,
         "warm_start": champion.name if champion else None,
         "ties": settings.training.ties,
         "prefer_ground_truth": settings.training.prefer_ground_truth,
         "libraries": {name: importlib.metadata.version(name) for name in ("torch", "transformers", "trl", "peft")},
     }
+
+
+def _key_of_e08322f(key: dict[str, Any]) -> dict[str, Any] | None:
+    """What that build would have kept in place of this key; None if its holdout was another."""
+    kept = {name: value for name, value in key.items() if name != "holdout_rule"}
+    if key["holdout_rule"] != 1:
+        return None
+    return kept

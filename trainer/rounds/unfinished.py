@@ -35,6 +35,7 @@ class Snapshot:
     num_annotations: int  # of the project, when the pairs were read
     dropped: dict[str, int]  # how many judgements give no pair, by the reason
     key: dict[str, Any] = field(default_factory=dict)  # everything beside the pairs that decides the weights
+    newest_annotation: int | None = None  # the highest id that was read; None if build e08322f read them
 
 
 class UnfinishedRound:
@@ -103,7 +104,7 @@ class UnfinishedRound:
         with writing(self.folder), replacing(self._pairs, is_private=True, is_only_writer=True) as temporary:
             write_pairs(snapshot.pairs, temporary)
         record = self._read()
-        reading = {"num_annotations": snapshot.num_annotations, "dropped": snapshot.dropped}
+        reading = {name: getattr(snapshot, name) for name in ("num_annotations", "dropped", "newest_annotation")}
         self._write(dataclasses.replace(record, num_pairs=len(snapshot.pairs), key=snapshot.key, told=reading))
 
     def snapshot(self) -> Snapshot | None:
@@ -115,7 +116,8 @@ class UnfinishedRound:
             pairs = read_pairs(self._pairs)
             if len(pairs) != record.num_pairs:
                 raise ValueError("cut short")
-            return Snapshot(pairs, record.told["num_annotations"], record.told["dropped"], record.key)
+            told = record.told
+            return Snapshot(pairs, told["num_annotations"], told["dropped"], record.key, told.get("newest_annotation"))
         except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
             logger.warning("%s is damaged (%s); the round begins from nothing", self._pairs, type(error).__name__)
             return None

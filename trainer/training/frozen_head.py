@@ -18,6 +18,7 @@ from threadpoolctl import threadpool_limits
 from transformers import AutoConfig
 
 from preference.labelling.pairs import PreferencePair
+from preference.labelling.prompts import normalised
 from preference.models.files import cannot_be_loaded
 from preference.reward_model.feature_extractor import FeatureExtractor, FeatureRecipe
 from preference.reward_model.model import Description, FrozenRewardModel, RewardHead
@@ -128,12 +129,12 @@ def _basis(features: torch.Tensor, spread: torch.Tensor, extractor: FeatureExtra
 
 def _folds(pairs: Sequence[PreferencePair]) -> NDArray[np.int64] | None:
     """(num_pairs,) each pair's fold, that of its prompt; None if there are fewer prompts than folds."""
-    prompts = {pair.prompt for pair in pairs}
-    if len(prompts) < _NUM_FOLDS:
+    prompts = [normalised(pair.prompt) for pair in pairs]
+    if len(set(prompts)) < _NUM_FOLDS:
         return None
-    shuffled = sorted(prompts, key=lambda prompt: hashlib.sha256(prompt.encode()).digest())
+    shuffled = sorted(set(prompts), key=lambda prompt: hashlib.sha256(prompt.encode()).digest())
     fold = {prompt: i % _NUM_FOLDS for i, prompt in enumerate(shuffled)}
-    return np.array([fold[pair.prompt] for pair in pairs])
+    return np.array([fold[prompt] for prompt in prompts])
 
 
 def _held_back(

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from preference.errors import ModelError, TrainingError
-from preference.labelling.pairs import PreferencePair, is_held_out
+from preference.labelling.holdout import NEWEST_RULE, Holdout
+from preference.labelling.pairs import PreferencePair
 from preference.reward_model.model import SequenceRewardModel
 from trainer.evaluation.pair_rewards import score_pairs
 from trainer.training.calibration import fit_temperature
@@ -33,7 +34,7 @@ def train_sequence(
     """
     check_reporters(workspace.report_to)
     device = context.extractors.device
-    fitted, aside = set_aside(pairs)
+    fitted, aside = set_aside(pairs, rule=context.holdout_rule)
     starts: list[Start] = ["base"]
     if workspace.champion is not None and recipe.warm_start and aside:
         starts.append("champion")
@@ -54,15 +55,12 @@ def train_sequence(
     return TrainingResult(_calibrated(trained[best], pairs, aside, recipe, device), start=best)
 
 
-def set_aside(pairs: Sequence[PreferencePair]) -> tuple[list[PreferencePair], list[PreferencePair]]:
+def set_aside(pairs: Sequence[PreferencePair], *, rule: int = NEWEST_RULE) -> tuple[list[PreferencePair], list[PreferencePair]]:
     """(what is trained on, what is set aside), by a hash of the prompt that has nothing to do with the holdout's.
 
-    The same prompts in every round, so that a champion has not trained on them either.
+    The same prompts in every round, so that a champion has not trained on them either. `rule`: the project's, of its holdout.
     """
-    fitted: list[PreferencePair] = []
-    aside: list[PreferencePair] = []
-    for pair in pairs:
-        (aside if is_held_out(f"set aside: {pair.prompt}", _SHARE_SET_ASIDE) else fitted).append(pair)
+    fitted, aside = Holdout(_SHARE_SET_ASIDE, rule, salt="set aside: ").split(pairs)
     return (fitted, aside) if len(pairs) >= LEAST_TO_SET_ASIDE and fitted else (list(pairs), [])
 
 

@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from preference.labelling.holdout import NEWEST_RULE
 from preference.reward_model.feature_extractor import Extractors
 from preference.reward_model.model import RewardModel
 
@@ -30,6 +31,7 @@ class TrainingContext:
     base: str
     extractors: Extractors
     seed: int = 0
+    holdout_rule: int = NEWEST_RULE  # by which prompts are set aside, too
 
 
 @dataclass(frozen=True)

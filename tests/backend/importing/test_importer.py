@@ -177,6 +177,15 @@ def test_a_prompt_that_the_project_holds_and_a_double_in_the_file_are_skipped_an
     assert house.answers(by_hand) == ("", "")  # to fill it is the filler's
 
 
+def test_a_twin_of_a_prompt_is_skipped_too(house: House) -> None:
+    house.add({"prompt": "Prompt 1?", **EMPTY})
+    twins = [{"prompt": prompt, **EMPTY} for prompt in ("PROMPT  1", "Prompt 2", "Prompt 2.", "Prompt \N{FULLWIDTH DIGIT TWO}")]
+
+    assert run_import(house, twins) == {"imported": 1, PROMPTS: 3}
+
+    assert prompts(house) == ["Prompt 1?", "Prompt 2"]
+
+
 def test_a_second_run_skips_what_the_first_brought(house: House) -> None:
     run_import(house, rows(120))
     house.generator = RecordingGenerator()

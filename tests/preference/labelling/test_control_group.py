@@ -15,7 +15,7 @@ from backend.scoring.champion import Champion, ServedVersion
 from backend.scoring.predictions import LEAST_OTHERS, predict_tasks
 from backend.serving.process import Backend
 from preference.labelling.control_group import is_control, priority
-from preference.labelling.pairs import is_held_out
+from preference.labelling.holdout import Holdout
 from preference.projects.versions import Versions
 from preference.settings import Settings
 from tests.conftest import SettingsFactory
@@ -83,7 +83,7 @@ def test_it_is_independent_of_the_tasks_number_its_sides_and_the_holdout() -> No
         [number % 10 for number in IDS],
         [number // 4000 for number in IDS],
         [left_sample(0, number) for number in IDS],
-        [is_held_out(f"Prompt {number}", 0.2) for number in IDS],
+        [Holdout(0.2).has(f"Prompt {number}") for number in IDS],
         [number > 1 and inside[number - 2] for number in IDS],
     ):
         table = [[int(((np.array(other) == value) & (inside == group)).sum()) for value in set(other)] for group in (0, 1)]

@@ -2,11 +2,11 @@ from collections import Counter
 from dataclasses import replace
 from typing import Any
 
+from preference.labelling.holdout import Holdout
 from preference.labelling.pairs import (
     PreferencePair,
     majority,
     pairs_of_task,
-    split_holdout,
 )
 from tests.support.annotations import (
     DATA,
@@ -56,6 +56,11 @@ def test_other_prompts_and_other_answers_are_other_comparisons_in_their_first_or
     assert majority([first, second, third, first, second]) == [first, second, third]
 
 
+def test_votes_on_a_prompts_twin_are_votes_on_the_same_comparison() -> None:
+    twins = [voted("right", prompt=prompt) for prompt in ("why", "WHY ?")]
+    assert majority([voted("left"), *twins]) == [voted("right", prompt="why")]
+
+
 def test_a_majority_keeps_what_its_votes_share_and_the_mean_of_their_margins() -> None:
     shared = {"task_id": 7, "suggested_version": "v1", "suggested_side": "left", "is_ground_truth": True}
     votes = [
@@ -91,6 +96,6 @@ def test_five_hundred_votes_on_one_prompt_stay_on_one_side_and_are_one_compariso
     others = [task(vote("left"), data={**DATA, "prompt": p}) for p in PROMPTS[:20]]
     pairs = [pair for judged in (many, *others) for pair in pairs_of_task(judged, LAYOUT, dropped=Counter())]
     assert len(pairs) == 520
-    assert sorted(sum(p.prompt == "Why?" for p in part) for part in split_holdout(pairs, 0.5)) == [0, 500]
+    assert sorted(sum(p.prompt == "Why?" for p in part) for part in Holdout(0.5).split(pairs)) == [0, 500]
     merged = majority(pairs)
     assert len(merged) == 21 and merged[0].chosen == "Left." and merged[0].weight == 1

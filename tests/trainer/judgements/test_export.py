@@ -19,7 +19,7 @@ from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
 from preference.errors import ExportError
-from preference.labelling.pairs import is_held_out
+from preference.labelling.holdout import Holdout
 from tests.support.annotations import (
     BOTH_BAD,
     DATA,
@@ -68,7 +68,7 @@ def judged_tasks() -> list[dict[str, Any]]:
 
 
 def export(tasks: list[dict[str, Any]], path: Path, format_name: Format = "trl", **options: Any) -> Exported:
-    return export_judgements(tasks, path, format_name=format_name, layout=FULL, **{"holdout_fraction": 0.2, **options})
+    return export_judgements(tasks, path, format_name=format_name, layout=FULL, **{"holdout": Holdout(0.2), **options})
 
 
 def load(path: Path, cache: Path) -> Dataset:
@@ -97,11 +97,21 @@ def test_votes_and_written_answers_are_rows_and_ties_are_counted(tmp_path: Path,
 
 
 def test_each_row_says_whether_its_prompt_is_held_out(tmp_path: Path) -> None:
-    done = export(judged_tasks(), tmp_path / "pairs.jsonl", holdout_fraction=0.3)
+    done = export(judged_tasks(), tmp_path / "pairs.jsonl", holdout=Holdout(0.3))
     rows = load(tmp_path / "pairs.jsonl", tmp_path / "cache")
-    assert [row["split"] for row in rows] == ["holdout" if is_held_out(row["prompt"], 0.3) else "train" for row in rows]
+    assert [row["split"] for row in rows] == ["holdout" if Holdout(0.3).has(row["prompt"]) else "train" for row in rows]
     assert Counter(rows["split"]) == {"train": done.num_train, "holdout": done.num_holdout}
     assert done.num_train and done.num_holdout
+
+
+def test_a_row_that_the_next_round_neither_trains_on_nor_judges_by_is_for_neither(tmp_path: Path) -> None:
+    under_way = Holdout.after([Holdout(0.1)], 0.3)  # HOLDOUT_FRACTION was raised
+    done = export(judged_tasks(), tmp_path / "pairs.jsonl", holdout=under_way)
+    rows = load(tmp_path / "pairs.jsonl", tmp_path / "cache")
+    unused = {row["prompt"] for row in rows if row["split"] == "unused"}
+    assert unused == {row["prompt"] for row in rows if Holdout(0.3).has(row["prompt"]) and not Holdout(0.1).has(row["prompt"])}
+    assert Counter(rows["split"]) == {"train": done.num_train, "holdout": done.num_holdout, "unused": done.num_unused}
+    assert done.num_unused
 
 
 def test_conversational_texts_are_lists_of_messages(tmp_path: Path) -> None:
@@ -291,7 +301,7 @@ def test_a_path_that_does_not_fit_is_refused_before_anything_is_read(
 
     path = tmp_path / name
     with pytest.raises(ExportError) as caught:
-        export_judgements(tasks(), path, format_name=format_name, layout=FULL, holdout_fraction=0.2)
+        export_judgements(tasks(), path, format_name=format_name, layout=FULL, holdout=Holdout(0.2))
     assert str(caught.value) == message.format(path=path)
 
 

@@ -1,14 +1,16 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
-from preference.labelling.pairs import is_held_out
-from tests.support.annotations import (
-    JUDGED,
-)
+from preference.labelling.holdout import Holdout
+from preference.projects.folder import ProjectFolder
+from preference.projects.versions import Versions
+from tests.support.annotations import JUDGED, PROMPTS, vote
 from tests.support.studio_double import KEY, StudioDouble
+from tests.support.version_house import CARD, trained_in
 from trainer.__main__ import main
 
 
@@ -38,10 +40,25 @@ def test_the_command_says_what_it_wrote_and_what_it_excluded(studio: StudioDoubl
     )
     assert result.exit_code == 0
     assert [(row["kind"], row["split"]) for row in rows] == [
-        (kind, "holdout" if is_held_out(row["prompt"], 0.5) else "train")
+        (kind, "holdout" if Holdout(0.5).has(row["prompt"]) else "train")
         for kind, row in zip(("vote", "vote", "written"), rows, strict=True)
     ]
     assert rows[1]["margin"] == pytest.approx(1 / 3)
+
+
+def test_the_command_splits_as_the_projects_next_round_does(studio: StudioDouble, tmp_path: Path) -> None:
+    project_id = studio.add_project()
+    folder = ProjectFolder(tmp_path, project_id)
+    Versions(folder).publish(trained_in(tmp_path), replace(CARD, holdout_fraction=0.5, holdout_rule=1))
+    for prompt in PROMPTS[:40]:
+        (task_id,) = studio.add_tasks(project_id, {"prompt": prompt, "answer1": "Left.", "answer2": "Right."})
+        studio.annotate(task_id, vote("left")["result"])
+
+    invoke(studio, tmp_path, "--project", str(project_id), "--out", str(tmp_path / "pairs.jsonl"))
+
+    rows = [json.loads(line) for line in (tmp_path / "pairs.jsonl").read_text(encoding="utf-8").splitlines()]
+    before = Holdout(0.5, rule=1)
+    assert [row["split"] for row in rows] == ["holdout" if before.has(prompt) else "train" for prompt in PROMPTS[:40]]
 
 
 def test_the_command_writes_messages_and_demonstrations(studio: StudioDouble, project_id: int, tmp_path: Path) -> None:

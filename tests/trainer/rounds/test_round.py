@@ -13,7 +13,7 @@ from huggingface_hub import ModelCard as HubCard
 from huggingface_hub import ModelCardData
 from safetensors.torch import load_file
 
-from preference.labelling.pairs import is_held_out
+from preference.labelling.holdout import Holdout
 from preference.projects.versions import Versions
 from preference.report_card.figures import JudgedFigures
 from preference.report_card.shares import Share
@@ -32,11 +32,11 @@ EMPTY: Annotation = {**SKIP, "was_cancelled": False}
 
 
 def in_holdout(prompt: str) -> bool:
-    return is_held_out(prompt, HOLDOUT)
+    return Holdout(HOLDOUT).has(prompt)
 
 
 def in_training(prompt: str) -> bool:
-    return not is_held_out(prompt, HOLDOUT)
+    return not Holdout(HOLDOUT).has(prompt)
 
 
 def test_too_few_pairs_are_skipped_with_the_numbers(lab: Lab) -> None:
@@ -164,6 +164,7 @@ def test_the_card_says_all_that_is_known(lab: Lab, tiny_base: Path) -> None:
 
     assert (card.project_id, card.recipe, card.base, card.seed) == (7, "frozen", str(tiny_base), 5)
     assert card.num_annotations == 61, "as Label Studio counts them, so that new ones can be counted"
+    assert (card.newest_annotation, card.holdout) == (60, Holdout(HOLDOUT))
     assert (card.num_train_pairs, card.num_holdout_pairs) == (59 - num_held_out, num_held_out)
     assert card.dropped == {"skipped": 1, "missing answer": 1}
     assert None not in (card.metrics.num_pairs, card.metrics.accuracy, card.metrics.interval, card.metrics.longer_wins)

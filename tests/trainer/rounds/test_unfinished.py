@@ -39,7 +39,7 @@ def test_a_round_that_began_is_unfinished_until_it_is_removed(unfinished: Unfini
 
 
 def test_what_is_kept_is_read_back_by_the_next_process(unfinished: UnfinishedRound, folder: ProjectFolder) -> None:
-    kept = Snapshot(separable_pairs(5), 61, {"skipped": 1}, KEY)
+    kept = Snapshot(separable_pairs(5), 61, {"skipped": 1}, KEY, newest_annotation=70)
     unfinished.begin()
     unfinished.keep(kept)
     assert (unfinished.folder / "pairs.jsonl").stat().st_mode & 0o777 == 0o600, "it holds prompts and answers"

@@ -285,6 +285,14 @@ def test_gaps_need_as_many_prompts_as_folds(extractor: FeatureExtractor, num_pro
 
 
 def test_answers_of_40_and_of_40_000_characters_train_together(
+def test_a_prompt_and_its_twin_are_in_one_fold(extractor: FeatureExtractor) -> None:
+    votes = random_votes(40)
+    twins = [dataclasses.replace(pair, prompt=f" {pair.prompt.upper().rstrip('.')}") for pair in votes]
+    gaps = train_head([*votes, *twins], recipe(priors=(0.0001,)), extractor).gaps
+    assert gaps is not None
+    assert (gaps > 0).mean() < 0.7, "a head that knew the twin would be right nearly always"
+
+
     extractor: FeatureExtractor, caplog: pytest.LogCaptureFixture
 ) -> None:
     rng = random.Random(1)

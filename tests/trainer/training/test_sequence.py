@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from preference.errors import TrainingError
+from preference.labelling.holdout import NEWEST_RULE
 from preference.labelling.pairs import PreferencePair
+from preference.labelling.prompts import normalised
 from preference.reward_model.feature_extractor import Extractors
 from preference.reward_model.model import Description
 from tests.support.separable_pairs import separable_pairs
@@ -153,6 +155,17 @@ def test_votes_on_one_prompt_are_set_aside_together(house: House) -> None:
     aside = prompts_set_aside(house, pairs)
 
     assert aside == prompts_set_aside(house, separable_pairs(60))
+
+
+@pytest.mark.parametrize("rule", [1, NEWEST_RULE])
+def test_no_twin_of_a_prompt_that_is_trained_on_is_set_aside(rule: int) -> None:
+    pairs = separable_pairs(200)
+    twins = [dataclasses.replace(pair, prompt=pair.prompt.removesuffix(".")) for pair in pairs]
+
+    fitted, aside = set_aside([*pairs, *twins], rule=rule)
+
+    assert aside
+    assert not {normalised(pair.prompt) for pair in fitted} & {normalised(pair.prompt) for pair in aside}
 
 
 def test_one_prompt_with_all_the_votes_is_trained_on(house: House) -> None:

@@ -1,0 +1,55 @@
+"""Which prompts are held out: no version of a project trains on them, and by them alone versions are judged.
+
+The prompt's text alone decides, so it stays held out in every later round, whoever judges it. How the text is read is a rule,
+which each version's card keeps:
+
+1. case and white space do not count (versions without a rule on their card, and the later ones of their project);
+2. nothing that `normalised` removes counts.
+
+A project keeps the rule of its first version. Another one would hold out prompts that its versions trained on.
+
+Covered: a larger HOLDOUT_FRACTION than an earlier version had; versions of both rules in one folder; twins that rule 1 tells apart.
+Judgements of such prompts are used neither for training nor for judging.
+"""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+from preference.labelling.pairs import PreferencePair
+from preference.labelling.prompts import normalised
+
+NEWEST_RULE = 2
+
+
+@dataclass(frozen=True)
+class Holdout:
+    """The prompts that one round holds out."""
+
+    fraction: float  # of all prompts
+    rule: int = NEWEST_RULE
+    earlier: tuple["Holdout", ...] = ()  # what the project's versions held out when they were trained
+    salt: str = ""  # another one holds out other prompts
+
+    @classmethod
+    def after(cls, earlier: Iterable["Holdout"], fraction: float) -> Self:
+        """What the next round of a project holds out; `earlier`: what each of its versions did."""
+        known = tuple(dict.fromkeys(earlier))
+        return cls(fraction, min((holdout.rule for holdout in known), default=NEWEST_RULE), known)
+
+    def has(self, prompt: str) -> bool:
+        """Whether the round must not train on this prompt."""
+        text = normalised(prompt) if self.rule > 1 else " ".join(prompt.lower().split())
+        digest = hashlib.sha256(f"{self.salt}{text}".encode()).digest()
+        return int.from_bytes(digest[:8], "big") / 2**64 < self.fraction
+
+    def split(self, pairs: Sequence[PreferencePair]) -> tuple[list[PreferencePair], list[PreferencePair]]:
+        """(what to train on, what to judge by), each in its order.
+
+        Held-out pairs are not judged by if an earlier version did not hold them out, or if a twin of their prompt is trained on.
+        """
+        train = [pair for pair in pairs if not self.has(pair.prompt)]
+        trained_on = {normalised(pair.prompt) for pair in train}
+        held_out = [pair for pair in pairs if all(holdout.has(pair.prompt) for holdout in (self, *self.earlier))]
+        return train, [pair for pair in held_out if normalised(pair.prompt) not in trained_on]

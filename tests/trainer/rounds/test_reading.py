@@ -1,0 +1,95 @@
+"""What a round reads: the pairs that it trains on, and those that it is judged on."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from preference.labelling.holdout import NEWEST_RULE, Holdout
+from preference.labelling.prompts import normalised
+from preference.projects.versions import Versions
+from tests.conftest import SettingsFactory
+from tests.support.lab import HOLDOUT, JudgedProject, Lab, judged_tasks
+from tests.support.version_house import CARD, trained_in
+from trainer.rounds.context import RoundContext
+from trainer.rounds.reading import Reading, read_pairs
+
+
+class House:
+    """A project folder with versions whose cards say what they held out, and the readings of rounds after them."""
+
+    def __init__(self, lab: Lab, trained: Path) -> None:
+        self.lab, self._trained = lab, trained
+
+    def publish(self, **held_out: Any) -> None:
+        Versions(self.lab.folder).publish(self._trained, replace(CARD, **held_out))
+
+    def read(self, tasks: list[dict[str, Any]]) -> tuple[Reading, Holdout]:
+        """What the next round reads, and what it holds out."""
+        context = RoundContext(JudgedProject(tasks), self.lab.folder, self.lab.settings, self.lab.extractors)
+        return read_pairs(context), context.holdout
+
+
+@pytest.fixture
+def house(settings_for: SettingsFactory, tmp_path: Path) -> House:
+    return House(Lab(settings_for(holdout_fraction=HOLDOUT)), trained_in(tmp_path))
+
+
+def with_twins(num_tasks: int) -> list[dict[str, Any]]:
+    """Judged tasks, and as many whose prompts have no full stop."""
+    tasks = judged_tasks(2 * num_tasks)
+    for task, twin in zip(tasks[:num_tasks], tasks[num_tasks:], strict=True):
+        twin["data"] = {**task["data"], "prompt": task["data"]["prompt"].removesuffix(".")}
+    return tasks
+
+
+def test_twins_of_a_prompt_are_all_trained_on_or_all_held_out(house: House) -> None:
+    reading, _ = house.read(with_twins(100))
+
+    train, held_out = ({normalised(pair.prompt) for pair in pairs} for pairs in (reading.train, reading.votes))
+    assert not train & held_out
+    assert len(train | held_out) == 100
+    assert len(reading.train) + len(reading.votes) == 200
+
+
+def test_a_project_under_way_holds_out_what_it_did_before(house: House) -> None:
+    tasks = judged_tasks(200)
+    house.publish(holdout_fraction=HOLDOUT)
+
+    reading, holdout = house.read(tasks)
+
+    assert holdout.rule == 1
+    before = Holdout(HOLDOUT, rule=1)
+    assert [pair.prompt for pair in reading.train] == [
+        task["data"]["prompt"] for task in tasks if not before.has(task["data"]["prompt"])
+    ]
+    assert len(reading.train) + len(reading.votes) == 200
+
+
+def test_no_version_is_judged_by_twins_of_what_it_trained_on(house: House) -> None:
+    house.publish(holdout_fraction=HOLDOUT)
+
+    reading, _ = house.read(with_twins(100))
+
+    train, held_out = ({normalised(pair.prompt) for pair in pairs} for pairs in (reading.train, reading.votes))
+    assert held_out and not train & held_out
+    assert all(Holdout(HOLDOUT, rule=1).has(pair.prompt) for pair in reading.votes)
+
+
+def test_a_larger_fraction_than_before_judges_by_what_no_version_trained_on(house: House) -> None:
+    house.publish(holdout_fraction=HOLDOUT / 2, holdout_rule=NEWEST_RULE)
+
+    reading, holdout = house.read(judged_tasks(200))
+
+    assert holdout.rule == NEWEST_RULE
+    assert reading.votes and all(Holdout(HOLDOUT / 2).has(pair.prompt) for pair in reading.votes)
+    assert not any(Holdout(HOLDOUT).has(pair.prompt) for pair in reading.train)
+
+
+def test_the_newest_annotation_is_known_whatever_it_says(house: House) -> None:
+    tasks = judged_tasks(5)
+    tasks[2]["annotations"].append({"id": 900, "completed_by": 1, "was_cancelled": True, "parent_prediction": None, "result": []})
+
+    assert house.read(tasks)[0].newest_annotation == 900
+    assert house.read([])[0].newest_annotation == 0
