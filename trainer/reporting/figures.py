@@ -109,22 +109,24 @@ def suggestions(judgements: Sequence[Judgement]) -> Followed | None:
 def prequential(pairs: Sequence[PreferencePair], champion: RewardModel, card: ReportCard) -> LaterAccuracy | None:
     """How right the champion was on judgements that are newer than itself; None without any.
 
-    Votes on prompts that had been judged before it was published are not counted, since it may have trained on them.
+    Votes on prompts that had been judged before are not counted, since it may have trained on them.
     """
-    since = moment_of(card.created_at)
-    votes = [(moment_of(pair.judged_at), pair) for pair in pairs if pair.kind == "vote"]
-    if since is None:
-        return None
-    times = [(moment_of(pair.judged_at), normalised(pair.prompt)) for pair in pairs]
-    earlier = {prompt for at, prompt in times if at is None or at <= since}
-    later = sorted(
-        ((at, pair) for at, pair in votes if at is not None and at > since and normalised(pair.prompt) not in earlier),
-        key=lambda item: item[0],
-    )[-_MOST_LATER:]
+    known = prompts_known_to(card, pairs)
+    later = [pair for pair in pairs if pair.kind == "vote" and normalised(pair.prompt) not in known]
     if not later:
         return None
-    accuracy = share(score_pairs(champion, [pair for _, pair in later]).right, at_least=AT_LEAST)
+    later = sorted(later, key=lambda pair: pair.annotation_id or 0)[-_MOST_LATER:]
+    accuracy = share(score_pairs(champion, later).right, at_least=AT_LEAST)
     return LaterAccuracy(**vars(accuracy), version=card.version)
+
+
+def prompts_known_to(card: ReportCard, pairs: Sequence[PreferencePair]) -> set[str]:
+    """The prompts, normalised, that somebody had judged when the version's judgements were read: it may have trained on them.
+
+    The card names the newest annotation that was read, since no two machines' clocks agree. A card of build e08322f does not, and
+    what was judged after it was published counts as later; without that time, all prompts count as known.
+    """
+    return {normalised(pair.prompt) for pair in pairs if not _is_later(pair, card)}
 
 
 def history(earlier: Sequence[ReportCard], newest: LaterAccuracy | None) -> tuple[VersionRow, ...]:
@@ -141,13 +143,20 @@ def history(earlier: Sequence[ReportCard], newest: LaterAccuracy | None) -> tupl
     return tuple(replace(card.row, prequential=measured.get(card.version)) for card in ordered)
 
 
-def moment_of(text: str | None) -> datetime | None:
+def _moment_of(text: str | None) -> datetime | None:
     """A moment in ISO 8601, in UTC if it names no zone; None if it is none."""
     try:
         moment = datetime.fromisoformat(text or "")
     except ValueError:
         return None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _is_later(pair: PreferencePair, card: ReportCard) -> bool:
+    if card.newest_annotation is not None:
+        return pair.annotation_id is not None and pair.annotation_id > card.newest_annotation
+    since, at = _moment_of(card.created_at), _moment_of(pair.judged_at)
+    return since is not None and at is not None and at > since
 
 
 def _agreeing(judgements: Sequence[Judgement]) -> Share:

@@ -4,7 +4,7 @@ Whether an annotator saw a suggestion is read from the prediction that the annot
 about it.
 
 Judgements are compared if their version suggested on some tasks and showed nothing on others, and if nobody had judged their
-prompt before the version was published. The version may have trained on prompts that were judged earlier.
+prompt when the version's judgements were read. The version may have trained on prompts that were judged earlier.
 
 Uncertainty sampling serves the least certain tasks first, and those of the control group in any order. So people agree
 with the model less often on tasks with a suggestion, even if suggestions move nobody. Each task is therefore compared only with
@@ -18,7 +18,6 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +32,7 @@ from preference.report_card.shares import ShareDifference
 from preference.reward_model.model import RewardModel
 from trainer.evaluation.intervals import Array, middle, share
 from trainer.reporting.annotators import Judgement, judgements_of, left_rate, outcomes_by_task
-from trainer.reporting.figures import AT_LEAST, moment_of
+from trainer.reporting.figures import AT_LEAST, prompts_known_to
 
 logger = logging.getLogger("pairloop.reporting")
 MOVED = 0.05  # the report warns if people choose the model's side by more than this more often, beyond doubt
@@ -122,20 +121,16 @@ def _comparable(
     left_out: Counter[str],
 ) -> list[Judgement]:  # fmt: skip
     """Those of compared versions on which their version cannot have trained."""
-    published = {card.version: moment_of(card.created_at) for card in cards}
-    times: dict[str, list[datetime | None]] = defaultdict(list)
-    for pair in pairs:
-        times[normalised(pair.prompt)].append(moment_of(pair.judged_at))
+    known = {card.version: prompts_known_to(card, pairs) for card in cards if card.version in versions}
     comparable = []
     for made in judgements:
-        since = published.get(made.suggested_version or "")
         if made.suggested_side is None and not made.is_blind:
             left_out["no prediction was seen"] += 1
         elif made.suggested_version not in versions:
             left_out["its version suggested to all, or to none"] += 1
-        elif since is None:
+        elif made.suggested_version not in known:
             left_out["its version is gone"] += 1
-        elif not all(at is not None and at > since for at in times[normalised(made.prompt)]):
+        elif normalised(made.prompt) in known[made.suggested_version]:
             left_out["its version may have trained on the prompt"] += 1
         else:
             comparable.append(made)

@@ -174,6 +174,20 @@ def test_a_champion_is_measured_on_later_votes() -> None:
     assert champion.num_scored == 22, "only later judgements are scored"
 
 
+@pytest.mark.parametrize("clock", ["2026-11-01T00:10:00Z", "2026-10-31T23:50:00Z"], ids=["trainer slow", "trainer fast"])
+def test_what_a_version_read_is_known_whatever_the_clocks_say(clock: str) -> None:
+    pairs = [
+        dataclasses.replace(pair, annotation_id=n) for n, pair in enumerate(judged_at(holdout(20, num_longer=10), *[clock] * 20))
+    ]
+    card = dataclasses.replace(CARD, newest_annotation=11)
+
+    accuracy = prequential(pairs, model(pairs, right=range(16)), card)
+
+    assert accuracy is not None
+    assert (accuracy.count, accuracy.value) == (8, 0.5)
+    assert prequential(pairs[:12], model(pairs, right=range(16)), card) is None
+
+
 def test_a_prompt_that_was_judged_before_does_not_count_as_later() -> None:
     early, late = holdout(10, num_longer=5), holdout(10, num_longer=5)
     pairs = judged_at([*early, *late], *["2026-10-01T00:00:00Z"] * 10, *["2026-11-05T00:00:00Z"] * 10)

@@ -166,6 +166,15 @@ def test_judgements_that_cannot_be_compared_are_counted_by_reason() -> None:
     assert world.effect(cards=[]).left_out == {"its version is gone": 200}
 
 
+def test_judgements_that_a_version_read_are_not_compared_whatever_the_clocks_say() -> None:
+    world = Annotators(200)
+
+    effect = world.effect(cards=[dataclasses.replace(CARD, newest_annotation=49)])
+
+    assert effect.left_out == {"its version may have trained on the prompt": 50}
+    assert effect.with_suggestion.num_judgements + effect.without.num_judgements == 150
+
+
 @pytest.mark.parametrize("load", [raise_missing, lambda version: OutOfMemory({})], ids=["loaded", "asked"])
 def test_a_version_that_cannot_be_loaded_or_asked_leaves_the_rest_of_the_figures(load: Callable[[str], RewardModel]) -> None:
     effect = Annotators(200).effect(load=load)
