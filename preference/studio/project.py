@@ -162,10 +162,7 @@ class LabelStudioProject:
 
     def annotated_among(self, task_ids: Sequence[int]) -> Iterator[Task]:
         """Those of the named tasks that have annotations, as `annotated_tasks` brings them."""
-        for start in range(0, len(task_ids), _IDS_A_REQUEST):
-            lines = [("id", "in_list", "Number", list(task_ids[start : start + _IDS_A_REQUEST]))]
-            for page, _ in self._lists.pages(lines, "and", _IDS_A_REQUEST + 1, include=_JUDGED):
-                yield from (task for task in page if task["annotations"])
+        return (task for task in self._among(task_ids, include=_JUDGED) if task["annotations"])
 
     def judged_since(self, moment: datetime) -> Iterator[Task]:
         """Tasks that somebody judged and that changed after that moment of Label Studio's clock: meta, annotations, `updated_at`.
@@ -175,6 +172,10 @@ class LabelStudioProject:
         lines = [("updated_at", "greater", "Datetime", moment_text(moment)), ("total_annotations", "greater", "Number", 0)]
         for page, _ in self._lists.pages(lines, "and", 500, include=_VERDICTS):
             yield from page
+
+    def judged_among(self, task_ids: Sequence[int]) -> Iterator[Task]:
+        """Those of the named tasks that are still there, as `judged_since` brings them."""
+        return self._among(task_ids, include=_VERDICTS)
 
     def tasks_made_since(self, moment: datetime) -> Iterator[Task]:
         """Tasks that were made after that moment of Label Studio's clock, by id: id and meta alone."""
@@ -194,11 +195,7 @@ class LabelStudioProject:
 
     def tasks(self, task_ids: Sequence[int]) -> dict[int, Task]:
         """The named tasks as they are now, by id; without those that were deleted."""
-        tasks: dict[int, Task] = {}
-        for start in range(0, len(task_ids), _IDS_A_REQUEST):
-            lines = [("id", "in_list", "Number", list(task_ids[start : start + _IDS_A_REQUEST]))]
-            tasks |= {task["id"]: task for page, _ in self._lists.pages(lines, "and", _IDS_A_REQUEST + 1) for task in page}
-        return tasks
+        return {task["id"]: task for task in self._among(task_ids)}
 
     def store_answers(self, task_id: int, *, data: dict[str, Any], meta: dict[str, Any]) -> None:
         """Replaces a task's data and meta (all keys of both). Gives up after ten seconds: what was read before grows old.
@@ -235,3 +232,10 @@ class LabelStudioProject:
             StudioNotFound: the task was deleted.
         """
         self._calls.patch(f"api/tasks/{task_id}/", {"meta": meta})
+
+    def _among(self, task_ids: Sequence[int], **columns: Any) -> Iterator[Task]:
+        """The named tasks, without those that were deleted. `columns`: if not the usual ones."""
+        for start in range(0, len(task_ids), _IDS_A_REQUEST):
+            lines = [("id", "in_list", "Number", list(task_ids[start : start + _IDS_A_REQUEST]))]
+            for page, _ in self._lists.pages(lines, "and", _IDS_A_REQUEST + 1, **columns):
+                yield from page

@@ -70,19 +70,23 @@ def mark_suspects(
             marks.setdefault(suspect.task, {**mark, "version": version})
     asked = sorted({*marks, *marked_before})
     tasks = project.tasks(asked)
-    return Counter(_mark(project, tasks.get(task_id), marks.get(task_id)) for task_id in asked)
+    return Counter(_mark(project, task_id, tasks.get(task_id), marks.get(task_id)) for task_id in asked)
 
 
-def _mark(project: LabelStudioProject, task: Task | None, mark: dict[str, Any] | None) -> str:
-    """What was done to the task so that its meta holds this mark, or none."""
-    if task is None:
-        return "deleted"
-    meta = dict(task.get("meta") or {})
-    if mark == meta.get(META_KEY):
+def _mark(project: LabelStudioProject, task_id: int, task: Task | None, mark: dict[str, Any] | None) -> str:
+    """What was done to the task so that its meta holds this mark, or none. `task`: as it was listed."""
+    if task is not None and mark == _meta(task).get(META_KEY):
         return "marked already" if mark else "without a mark"
-    meta.pop(META_KEY, None)
+    now = project.tasks([task_id]).get(task_id) if task is not None else None  # what was written since is to stay
+    if now is None:
+        return "deleted"
+    meta = {key: value for key, value in _meta(now).items() if key != META_KEY}
     try:
-        project.store_meta(task["id"], {**meta, META_KEY: mark} if mark else meta)
+        project.store_meta(task_id, {**meta, META_KEY: mark} if mark else meta)
     except StudioNotFound:
         return "deleted"
     return "marked" if mark else "mark removed"
+
+
+def _meta(task: Task) -> dict[str, Any]:
+    return task.get("meta") or {}

@@ -84,10 +84,10 @@ def test_only_what_changed_since_the_last_look_is_read(house: House) -> None:
 
     assert look(house) == 1
 
-    # Who asks, what was made since, the task: a page each.
-    assert house.studio.requests[num_before:].count("GET /api/tasks/") == 3
+    # Who asks, what was made since, the task, and the task again before it is written to: a page each.
+    assert house.studio.requests[num_before:].count("GET /api/tasks/") == 4
     house.folder.path.joinpath("new_answers").write_text("damaged", encoding="utf-8")
-    assert look(house) == 0, "it goes a day back, and finds it done"
+    assert look(house) == 0, "it begins again, and finds it done"
 
 
 def test_many_judgements_of_one_moment_are_not_read_again_for_ever(house: House) -> None:
@@ -112,6 +112,145 @@ def test_a_task_that_label_studio_does_not_make_holds_up_no_other(house: House) 
     assert look(house) == 1
 
     assert (link_of(house, refused), list(link_of(house, task))) == (None, ["in_task"])
+
+
+# Failures
+
+
+def refuse(house: House, request: str, *, status: int = 400) -> None:
+    """From now on the double refuses that request; "" ends it."""
+    house.studio.on_request = lambda now: house.studio.failures.extend([status] if now == request else [])
+
+
+def test_a_refusal_is_not_the_last_word(house: House, caplog: pytest.LogCaptureFixture) -> None:
+    past = time.time() - 3600
+    house.studio.clock = lambda: past
+    (task,) = house.add(ANSWERED)
+    house.studio.annotate(task, ASKS)
+    house.studio.clock = time.time
+    refuse(house, f"POST /api/projects/{house.project_id}/import")
+    assert [look(house) for _ in range(3)] == [0, 0, 0]
+    assert len(warnings_of(caplog)) == 1, "it is told once"
+    refuse(house, "")
+
+    assert [look(house) for _ in range(2)] == [1, 0]
+
+    (new,) = others(house, task)
+    assert link_of(house, task) == {"in_task": new}
+
+
+def test_a_task_that_cannot_be_marked_gets_one_new_task_and_holds_up_no_other(house: House) -> None:
+    refused, task = house.add({**ANSWERED, "prompt": "Refused."}, ANSWERED)
+    for each in (refused, task):
+        house.studio.annotate(each, ASKS)
+    refuse(house, f"PATCH /api/tasks/{refused}/")
+
+    assert [look(house) for _ in range(3)] == [2, 0, 0]
+
+    assert (len(others(house, refused, task)), link_of(house, refused)) == (2, None)
+    house.studio.annotate(house.add(ANSWERED)[0], CHOICE)
+    refuse(house, "")
+    assert look(house) == 0
+    assert link_of(house, refused)["in_task"] in others(house, refused, task)
+
+
+def test_a_task_that_label_studio_always_fails_at_holds_up_no_other(house: House) -> None:
+    failing, task = house.add({**ANSWERED, "prompt": "Failing."}, ANSWERED)
+    for each in (failing, task):
+        house.studio.annotate(each, ASKS)
+    refuse(house, f"PATCH /api/tasks/{failing}/", status=500)
+
+    for _ in range(2):
+        with pytest.raises(StudioUnreachable):
+            look(house, patience_seconds=0)
+
+    assert "in_task" in link_of(house, task)
+    assert len(others(house, failing, task)) == 2
+
+
+def test_many_failures_are_tried_again_in_turns(house: House) -> None:
+    prompts = [f"Prompt {number}" for number in range(45)]
+    tasks = house.add(*({**ANSWERED, "prompt": prompt} for prompt in prompts))
+    for task in tasks:
+        house.studio.annotate(task, ASKS)
+    posted = f"POST /api/projects/{house.project_id}/import"
+    refuse(house, posted)
+    num_tried = [look(house) or house.studio.requests.count(posted) for _ in range(6)]
+    refuse(house, "")
+
+    assert num_tried == [45, 65, 85, 105, 125, 145]
+    sent = zip(house.studio.requests, house.studio.bodies, strict=True)
+    tried = [body[0]["data"]["prompt"] for request, body in sent if request == posted]
+    assert tried == [prompts[number % 45] for number in range(145)]
+    assert [look(house) for _ in range(4)] == [20, 20, 5, 0]
+    assert len(others(house, *tasks)) == 45
+
+
+@pytest.mark.parametrize("withdrawn", ["deleted", "judged"])
+def test_a_failure_that_asks_no_more_is_forgotten(house: House, withdrawn: str) -> None:
+    (task,) = house.add(ANSWERED)
+    annotation = house.studio.annotate(task, ASKS)
+    refuse(house, f"POST /api/projects/{house.project_id}/import")
+    look(house)
+    refuse(house, "")
+    if withdrawn == "deleted":
+        del house.studio.tasks[task]
+    else:
+        house.studio.edit(annotation["id"], result=CHOICE)
+
+    assert look(house) == 0
+    num_before = len(house.studio.requests)
+    look(house)
+    assert house.studio.requests[num_before:] == ["GET /api/tasks/"], "who asks, and no more"
+
+
+# What else is written meanwhile, and before
+
+
+def test_what_is_written_into_a_tasks_meta_meanwhile_stays(house: House) -> None:
+    (task,) = house.add(ANSWERED, meta={"theirs": 1})
+    house.studio.annotate(task, ASKS)
+    meta = house.studio.tasks[task]["meta"]
+    house.before_request(f"POST /api/projects/{house.project_id}/import", lambda: meta.update(pairloop_suspect={"gap": -2}))
+
+    look(house)
+
+    (new,) = others(house, task)
+    assert house.studio.tasks[task]["meta"] == {"theirs": 1, "pairloop_suspect": {"gap": -2}, META_KEY: {"in_task": new}}
+
+
+def test_one_ask_is_one_task_even_if_somebody_writes_over_the_meta_that_says_so(house: House) -> None:
+    start = time.time()
+    house.studio.clock = lambda: start
+    (task,) = house.add(ANSWERED)
+    house.studio.annotate(task, ASKS)
+    house.studio.clock = lambda: start + 1
+    look(house)
+    house.studio.clock = lambda: start + 86400
+    house.studio.annotate(house.add(ANSWERED)[0], CHOICE)
+    look(house)
+    (new,) = (other for other in others(house, task) if link_of(house, other))
+    house.studio.clock = lambda: start + 2 * 86400
+    house.project().store_meta(task, {"pairloop_suspect": {"gap": -2}})
+
+    assert look(house) == 0
+    assert link_of(house, task) == {"in_task": new}
+
+
+@pytest.mark.parametrize("file_of_e08322f", [None, "2026-10-01T00:00:00+00:00"], ids=["first look", "earlier build"])
+def test_who_asked_before_the_first_look_gets_new_answers(house: House, file_of_e08322f: str | None) -> None:
+    past = time.time() - 90 * 86400
+    house.studio.clock = lambda: past
+    (task,) = house.add(ANSWERED)
+    house.studio.annotate(task, ASKS)
+    house.studio.clock = time.time
+    if file_of_e08322f:  # which had passed over it
+        (house.folder.path / "new_answers").write_text(file_of_e08322f, encoding="utf-8")
+
+    assert look(house) == 1
+
+
+# What asks for nothing
 
 
 def test_judged_skipped_and_open_tasks_ask_for_nothing(house: House) -> None:

@@ -108,6 +108,25 @@ def test_a_task_that_is_no_longer_suspect_loses_its_mark_alone(studio: StudioDou
     assert studio.tasks[second]["meta"]["pairloop_suspect"]["version"] == "v5"
 
 
+def test_what_is_written_into_a_tasks_meta_meanwhile_stays(studio: StudioDouble, project: LabelStudioProject) -> None:
+    marked, unmarked = studio.add_tasks(project.id, *[{"prompt": "Why?"}] * 2, meta={"mine": 1})
+    mark_suspects(project, [suspect_of(unmarked)], version="v4")
+    num_before = len(studio.requests)
+
+    def ask(request: str) -> None:  # once the tasks were listed
+        if len(studio.requests) - num_before > 1:
+            for task_id in (marked, unmarked):
+                studio.tasks[task_id]["meta"]["pairloop_new_answers"] = {"in_task": 99}
+
+    studio.on_request = ask
+
+    mark_suspects(project, [suspect_of(marked)], version="v5", marked_before=[unmarked])
+
+    for task_id, is_marked in ((marked, True), (unmarked, False)):
+        meta = studio.tasks[task_id]["meta"]
+        assert (meta["mine"], meta["pairloop_new_answers"], "pairloop_suspect" in meta) == (1, {"in_task": 99}, is_marked)
+
+
 def test_marking_twice_writes_once(studio: StudioDouble, project: LabelStudioProject) -> None:
     task_id = studio.add_tasks(project.id, {"prompt": "Why?"})[0]
     mark_suspects(project, [suspect_of(task_id)], version="v4")
