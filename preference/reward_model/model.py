@@ -42,6 +42,12 @@ class Description:
     center: float = 0.0  # `sequence`: reward = (the network's output - center) / scale, so that versions compare
     scale: float = 1.0  # a frozen head folds both into its weights
     temperature: float = 1.0  # confidence = sigmoid(|r1 - r2| / temperature)
+    revision: str = ""  # `frozen` only: the commit of the base, if that is a Hugging Face id
+
+    @property
+    def feature_recipe(self) -> FeatureRecipe:
+        """What a `frozen` model's head is over."""
+        return FeatureRecipe(self.base, self.layers, self.max_tokens, self.revision)
 
 
 class FindsExtractor(Protocol):
@@ -62,6 +68,10 @@ class RewardModel(ABC):
     @abstractmethod
     def score(self, prompts: Sequence[str], answers: Sequence[str]) -> torch.Tensor:
         """(num_answers,) float32 rewards on the CPU, unbounded, in order: one for each (prompt, answer)."""
+
+    def score_afresh(self, prompts: Sequence[str], answers: Sequence[str]) -> torch.Tensor:
+        """As `score`, from nothing that was kept: what the loaded weights say."""
+        return self.score(prompts, answers)
 
     def knows(self, prompt: str, answer: str) -> bool:
         """Whether scoring this answer takes no network; False if that is not known."""
@@ -126,6 +136,11 @@ class FrozenRewardModel(RewardModel):
     def score(self, prompts: Sequence[str], answers: Sequence[str]) -> torch.Tensor:
         """(num_answers,) float32 rewards on the CPU, in order."""
         return self.head.rewards(self._extractor.features(prompts, answers))
+
+    @torch.inference_mode()
+    def score_afresh(self, prompts: Sequence[str], answers: Sequence[str]) -> torch.Tensor:
+        """As `score`, with features that are computed now."""
+        return self.head.rewards(self._extractor.features(prompts, answers, is_afresh=True))
 
     def knows(self, prompt: str, answer: str) -> bool:
         """Whether its features are on disk."""
@@ -196,8 +211,7 @@ def load_reward_model(folder: Path, *, extractor: FindsExtractor, device: torch.
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ModelError(f"{folder / _DESCRIPTION} is missing or damaged ({type(error).__name__}).") from error
     if description.kind == "frozen":
-        recipe = FeatureRecipe(description.base, description.layers, description.max_tokens)
-        of_recipe = extractor(recipe)
+        of_recipe = extractor(description.feature_recipe)
         head = RewardHead.load(folder)
         if len(head.weight) != of_recipe.size:
             raise ModelError(f"{folder} holds a head for another backbone than {description.base!r}.")

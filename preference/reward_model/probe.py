@@ -1,4 +1,7 @@
-"""How a loaded version proves that it is the one that was published: a fixed text must get the reward on its card."""
+"""How a loaded version proves that it is the one that was published: a fixed text must get the reward on its card.
+
+The reward is computed from the text: features that were kept would say nothing of the base that is loaded.
+"""
 
 from typing import Any
 
@@ -17,7 +20,7 @@ _TOLERANCE = 0.01  # rewards are of order 1; devices and library versions differ
 
 def take_probe(model: RewardModel) -> dict[str, Any]:
     """The `probe` of a card: prompt, answer, and this model's reward."""
-    return {"prompt": _PROMPT, "answer": _ANSWER, "reward": float(model.score([_PROMPT], [_ANSWER])[0])}
+    return {"prompt": _PROMPT, "answer": _ANSWER, "reward": float(model.score_afresh([_PROMPT], [_ANSWER])[0])}
 
 
 def load_version(
@@ -35,7 +38,16 @@ def load_version(
         prompt, answer, expected = card.probe["prompt"], card.probe["answer"], float(card.probe["reward"])
     except (KeyError, TypeError, ValueError):
         raise VersionRefused("its card has no probe") from None
-    reward = float(model.score([prompt], [answer])[0])
+    reward = float(model.score_afresh([prompt], [answer])[0])
     if not abs(reward - expected) <= _TOLERANCE * max(1.0, abs(expected)):
-        raise VersionRefused(f"its probe scores {reward:.4f}, its card says {expected:.4f}")
+        raise VersionRefused(f"its probe scores {reward:.4f}, its card says {expected:.4f}; {_advice(model)}")
     return model
+
+
+def _advice(model: RewardModel) -> str:
+    if model.description.kind == "sequence":
+        return "restore its files from a backup, or install the libraries that its card names"
+    return (
+        f"put back the base {model.description.base!r} that it was trained on, or have a version trained on the one that is there, "
+        "and install the libraries that its card names"
+    )

@@ -51,6 +51,12 @@ class House:
         assert ran.exit_code == 0, ran.output
         return ran.output
 
+    def judge(self, *nouns: str) -> None:
+        """What people do with new tasks of the frozen project."""
+        for noun in nouns:
+            data = {"prompt": f"Tell me of {noun}.", "answer1": f"The {noun} is kind.", "answer2": f"Zzx {noun} qqw zx!"}
+            self.studio.annotate(self.studio.add_tasks(FROZEN, data)[0], LEFT)
+
     def versions(self, project_id: int) -> Versions:
         return Versions(ProjectFolder(self.models, project_id))
 
@@ -119,22 +125,25 @@ def test_the_next_round_takes_the_request_and_reads_and_computes_only_what_is_ne
     house: House, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, logger="pairloop")
-    before, features = house.versions(FROZEN).all(), house.features()
-    for noun in ("lake", "hill"):
-        data = {"prompt": f"Tell me of {noun}.", "answer1": f"The {noun} is kind.", "answer2": f"Zzx {noun} qqw zx!"}
-        house.studio.annotate(house.studio.add_tasks(FROZEN, data)[0], LEFT)
+    before = house.versions(FROZEN).all()
+    house.judge("lake", "hill")
 
     house.run("once", "--project", str(FROZEN))
 
     (read,) = [message for message in caplog.messages if "judged tasks came" in message or "judged tasks changed" in message]
     assert ": 2 judged tasks " in read and ", 182 are known: changes since " in read
     assert len(house.studio.requests) <= 4
-    assert len(house.features() - features) == 4, "of two answers to two prompts"
     versions = house.versions(FROZEN)
     assert versions.all()[:-1] == before
     assert versions.all()[-1].startswith("v4-")
     assert not ProjectFolder(house.models, FROZEN).is_requested("train")
-    assert versions.card(versions.all()[-1]).compared_with == before[1]
+    card = versions.card(versions.all()[-1])
+    assert (card.compared_with, card.holdout_rule) == (before[1], 1)
+    # That build named a base after the times of its files, so its features are computed once more, and then kept.
+    features = house.features()
+    house.judge("brook", "rock")
+    house.run("once", "--project", str(FROZEN))
+    assert len(house.features() - features) == 4, "of two answers to two prompts"
 
 
 def test_versions_are_promoted_and_rolled_back_by_the_earlier_builds_log(house: House) -> None:

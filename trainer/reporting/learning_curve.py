@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from preference.labelling.pairs import PreferencePair
 from preference.labelling.prompts import normalised
 from preference.report_card.figures import CurvePoint, JudgedFigures
-from preference.reward_model.feature_extractor import Extractors, FeatureRecipe
+from preference.reward_model.feature_extractor import Extractors
 from preference.reward_model.model import Description
 from trainer.evaluation.intervals import wilson
 from trainer.evaluation.pair_rewards import score_pairs
@@ -33,7 +33,7 @@ def learning_curve(
     """
     if recipe.kind != "frozen" or len(holdout) < _LEAST:
         return ()
-    extractor = extractors(FeatureRecipe(description.base, description.layers, description.max_tokens))
+    extractor = extractors(description.feature_recipe)
     ordered = sorted(train, key=lambda pair: hashlib.sha256(normalised(pair.prompt).encode()).digest())
     points: list[CurvePoint] = []
     for num_pairs in (round(part * len(ordered)) for part in _SHARES):

@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from preference.models.files import fingerprint
+from preference.models.fingerprint import fingerprint, fingerprint_of_e08322f
 from preference.models.pretrained import locate
 from preference.projects.versions import Versions
 from trainer.rounds.context import RoundContext
@@ -46,7 +46,7 @@ def pairs_to_train_on(context: RoundContext, reading: Reading, champion: Path | 
     key = _key(context, champion)
     kept = unfinished.snapshot()
     if kept is not None:
-        if kept.key not in (key, _key_of_e08322f(key)):
+        if kept.key not in (key, _key_of_e08322f(key, context)):
             reason = "recipe, base, seed, champion, the reading's settings or a library changed"
         elif any(context.holdout.has(pair.prompt) for pair in kept.pairs):
             reason = "HOLDOUT_FRACTION now holds out prompts that it trains on"
@@ -66,7 +66,7 @@ def _key(context: RoundContext, champion: Path | None) -> dict[str, Any]:
     locate(settings.training.reward_base, settings.model_dir)  # says what to do if the embedded model is not installed
     return {
         "recipe": json.loads(json.dumps(asdict(RECIPES[settings.training.recipe]))),  # as it is read back: lists, no tuples
-        "base": fingerprint(settings.training.reward_base),
+        "base": fingerprint(settings.training.reward_base, model_dir=settings.model_dir),
         "seed": settings.seed,
         "holdout_rule": context.holdout.rule,
         "warm_start": champion.name if champion else None,
@@ -76,9 +76,9 @@ def _key(context: RoundContext, champion: Path | None) -> dict[str, Any]:
     }
 
 
-def _key_of_e08322f(key: dict[str, Any]) -> dict[str, Any] | None:
+def _key_of_e08322f(key: dict[str, Any], context: RoundContext) -> dict[str, Any] | None:
     """What that build would have kept in place of this key; None if its holdout was another."""
     kept = {name: value for name, value in key.items() if name != "holdout_rule"}
     if key["holdout_rule"] != 1:
         return None
-    return kept
+    return {**kept, "base": fingerprint_of_e08322f(context.settings.training.reward_base)}

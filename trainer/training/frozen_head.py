@@ -20,6 +20,7 @@ from transformers import AutoConfig
 from preference.labelling.pairs import PreferencePair
 from preference.labelling.prompts import normalised
 from preference.models.files import cannot_be_loaded
+from preference.models.fingerprint import revision_of
 from preference.reward_model.feature_extractor import FeatureExtractor, FeatureRecipe
 from preference.reward_model.model import Description, FrozenRewardModel, RewardHead
 from preference.reward_model.style_features import NUM_STYLE
@@ -75,13 +76,14 @@ def train_head(pairs: Sequence[PreferencePair], recipe: Recipe, extractor: Featu
         recipe_of_features.max_tokens,
         layers=recipe_of_features.layers,
         temperature=temperature,
+        revision=recipe_of_features.revision,
     )
     logger.debug("trained a head on %d pairs (temperature %.2f)", len(pairs), temperature)
     return TrainingResult(FrozenRewardModel(description, RewardHead(in_features / unit, mean), extractor), gaps)
 
 
 def feature_recipe(recipe: Recipe, *, base: str, path: str) -> FeatureRecipe:
-    """Which of the base's layers are read.
+    """Which of the base's layers are read, and at which commit, if it has any.
 
     Raises:
         ModelError: the base is not there, or is no model.
@@ -91,7 +93,7 @@ def feature_recipe(recipe: Recipe, *, base: str, path: str) -> FeatureRecipe:
     except (OSError, ValueError) as error:
         raise cannot_be_loaded(path, error) from error
     layers = sorted({max(1, round(share * depth)) for share in recipe.layer_shares})
-    return FeatureRecipe(base, tuple(layers), recipe.max_tokens)
+    return FeatureRecipe(base, tuple(layers), recipe.max_tokens, revision_of(path))
 
 
 @dataclass(frozen=True)

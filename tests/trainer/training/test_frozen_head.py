@@ -17,6 +17,7 @@ from preference.labelling.pairs import PreferencePair
 from preference.reward_model.feature_extractor import Extractors, FeatureExtractor, FeatureRecipe
 from preference.reward_model.model import FrozenRewardModel, RewardModel, load_reward_model
 from preference.reward_model.style_features import NUM_STYLE
+from tests.support.hub_cache import hub_cache
 from tests.support.tolerance import FEATURES, REWARDS, TRAINED_REWARDS, assert_close
 from trainer.training.calibration import fit_temperature
 from trainer.training.concepts import concept_directions
@@ -284,7 +285,6 @@ def test_gaps_need_as_many_prompts_as_folds(extractor: FeatureExtractor, num_pro
     assert (trained.gaps is not None) == are_there
 
 
-def test_answers_of_40_and_of_40_000_characters_train_together(
 def test_a_prompt_and_its_twin_are_in_one_fold(extractor: FeatureExtractor) -> None:
     votes = random_votes(40)
     twins = [dataclasses.replace(pair, prompt=f" {pair.prompt.upper().rstrip('.')}") for pair in votes]
@@ -293,6 +293,7 @@ def test_a_prompt_and_its_twin_are_in_one_fold(extractor: FeatureExtractor) -> N
     assert (gaps > 0).mean() < 0.7, "a head that knew the twin would be right nearly always"
 
 
+def test_answers_of_40_and_of_40_000_characters_train_together(
     extractor: FeatureExtractor, caplog: pytest.LogCaptureFixture
 ) -> None:
     rng = random.Random(1)
@@ -372,6 +373,12 @@ def test_confidence_is_higher_if_votes_agree_more(extractor: FeatureExtractor) -
 def test_the_layers_are_those_that_the_recipes_shares_name(tiny_base: Path) -> None:
     features = feature_recipe(recipe(layer_shares=(0.01, 0.5, 0.74, 0.75, 1.0)), base="a name", path=str(tiny_base))
     assert features == FeatureRecipe("a name", (1, 2, 3, 4), FROZEN.max_tokens)
+
+
+def test_an_ids_commit_is_named(tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hub = hub_cache(tmp_path, monkeypatch)
+    commit = hub.move_on(tiny_base)
+    assert feature_recipe(FROZEN, base=hub.name, path=hub.name).revision == commit
 
 
 def test_a_base_that_is_not_there_is_named(tmp_path: Path) -> None:
