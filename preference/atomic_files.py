@@ -65,19 +65,33 @@ def new_folder(path: Path) -> Iterator[Path]:
     Raises:
         OSError: the folder above is not writable, the disk is full, or `path` is there; nothing remains.
     """
-    for leftover in path.parent.glob(".unfinished-*"):
+    with unfinished_folder(path.parent) as temporary:
+        yield temporary
+        sync_all(temporary)
+        temporary.rename(path)
+        sync(path.parent)
+
+
+@contextmanager
+def unfinished_folder(parent: Path) -> Iterator[Path]:
+    """A path in `parent`, for a folder to be made, filled and renamed. What is not renamed at the end is deleted.
+
+    One writer at a time, as in `new_folder`.
+    """
+    for leftover in parent.glob(".unfinished-*"):
         shutil.rmtree(leftover, ignore_errors=True)
-    temporary = path.with_name(f".unfinished-{uuid.uuid4().hex}")
+    temporary = parent / f".unfinished-{uuid.uuid4().hex}"
     try:
         yield temporary
-        for written in temporary.rglob("*"):
-            sync(written)
-        sync(temporary)
-        temporary.rename(path)
-    except BaseException:
+    finally:
         shutil.rmtree(temporary, ignore_errors=True)
-        raise
-    sync(path.parent)
+
+
+def sync_all(folder: Path) -> None:
+    """Waits until a folder and all that is in it are on the disk."""
+    for written in folder.rglob("*"):
+        sync(written)
+    sync(folder)
 
 
 def sync(path: Path) -> None:

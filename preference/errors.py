@@ -10,7 +10,8 @@ PairloopError
 │   └── StudioNotFound     the project, task or backend does not exist any more
 ├── ModelError             weights or a tokenizer that cannot be loaded or used
 ├── RegistryError          the folder of versions cannot be read or written as asked
-│   └── VersionRefused     a published version that is not what its card says
+│   ├── VersionRefused     a published version that is not what its card says
+│   └── ChampionChanged    the champion is another than the one that a version was judged against
 ├── TrainingError          a round that could not train
 └── ExportError            judgements that cannot be written to the named file
 """
@@ -58,6 +59,10 @@ class RegistryError(PairloopError):
 
 class VersionRefused(RegistryError):
     """A published version that is not what its card says."""
+
+
+class ChampionChanged(RegistryError):
+    """The champion is another than the one that a version was judged against."""
 
 
 class TrainingError(PairloopError):

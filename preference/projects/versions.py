@@ -4,8 +4,8 @@
                           beside them promotions.jsonl, which grows (promotions.py)
     champion              one line: the served version (os.replace, always last)
 
-Covered: a reader never sees half a version or half a pointer; two publishers never share a version name; a kill at any time;
-a disk that is full or read-only; a clock that is set back.
+Covered: a reader never sees half a version or half a pointer; two publishers never share a version name; a person who promotes or
+rolls back while a version is judged or copied; a kill at any time; a disk that is full or read-only; a clock that is set back.
 Not covered: storage without atomic rename.
 """
 
@@ -16,10 +16,13 @@ import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from types import EllipsisType
 from typing import TYPE_CHECKING
 
-from preference.atomic_files import new_folder, write_whole
-from preference.errors import RegistryError
+from filelock import FileLock
+
+from preference.atomic_files import sync, sync_all, unfinished_folder, write_whole, writing
+from preference.errors import ChampionChanged, RegistryError
 from preference.projects.folder import ProjectFolder
 from preference.projects.promotions import (
     PROMOTIONS,
@@ -36,6 +39,7 @@ if TYPE_CHECKING:  # a card has many parts, which take longer to import than a c
 
 logger = logging.getLogger("pairloop.projects")
 UNTRAINED = "pairloop-untrained"  # what every place shows as the version while there is none
+_LOCK_SECONDS = 600.0  # a copy of gigabytes, to a disk that is far away
 _VERSION = re.compile(r"v(\d+)-\d{8}-\d{6}")
 
 
@@ -86,29 +90,45 @@ class Versions:
             except RegistryError as error:
                 logger.warning("project %d: %s", self.folder.project_id, error)
 
-    def publish(self, draft: Path, card: "ReportCard") -> str:
+    def publish(self, draft: Path, card: "ReportCard", *, judged_against: str | EllipsisType | None = ...) -> str:
         """The new version's name, after a copy of `draft` with the completed card is there whole.
 
+        `judged_against`: the champion at that time, None if there was none, `...` if any will do. The copy keeps nobody waiting
+        but another publisher.
+
         Raises:
+            ChampionChanged: the champion is another than `judged_against`; nothing of the version remains.
             RegistryError: MODEL_DIR is full or not writable, or `draft` cannot be read; nothing of the version remains.
         """
         self.folder.create()
-        with self.folder.locked():
-            now = datetime.now(UTC)
-            number = max((_number(path.name) for path in self._path.iterdir() if _VERSION.fullmatch(path.name)), default=0) + 1
-            version = f"v{number}-{now:%Y%m%d-%H%M%S}"
-            card = dataclasses.replace(card, version=version, created_at=now.isoformat(timespec="seconds"))
+        with (
+            writing(self.folder.path),
+            FileLock(self.folder.path / "publish.lock", timeout=_LOCK_SECONDS),
+            unfinished_folder(self._path) as temporary,
+        ):
             try:
-                with new_folder(self._path / version) as temporary:
-                    shutil.copytree(draft, temporary, ignore=shutil.ignore_patterns(PROMOTIONS))
-                    temporary.chmod(self._path.stat().st_mode)  # a round's scratch folder is its user's alone (0700)
-                    write_whole(temporary / "card.json", card.to_json())
+                shutil.copytree(draft, temporary, ignore=shutil.ignore_patterns(PROMOTIONS))
+                temporary.chmod(self._path.stat().st_mode)  # a round's scratch folder is its user's alone (0700)
+                sync_all(temporary)
+                with self.folder.locked():
+                    self._check_champion(judged_against)
+                    return self._take_number(temporary, card)
             except OSError as error:
                 # copytree gathers what went wrong into one error: (source, target, why) of each file.
                 reason = error.strerror or (error.args[0][0][2] if isinstance(error, shutil.Error) else str(error))
                 raise RegistryError(
                     f"A new version cannot be written to {self._path} ({reason}); free some space, or fix what that names. The champion stays."
                 ) from error
+
+    def _take_number(self, copied: Path, card: "ReportCard") -> str:
+        """The name under which a copied folder is now a version."""
+        now = datetime.now(UTC)
+        number = max((_number(path.name) for path in self._path.iterdir() if _VERSION.fullmatch(path.name)), default=0) + 1
+        version = f"v{number}-{now:%Y%m%d-%H%M%S}"
+        card = dataclasses.replace(card, version=version, created_at=now.isoformat(timespec="seconds"))
+        write_whole(copied / "card.json", card.to_json())
+        copied.rename(self._path / version)
+        sync(self._path)
         return version
 
     # The champion
@@ -123,14 +143,20 @@ class Versions:
         except FileNotFoundError:
             return None
 
-    def promote(self, version: str, *, by: By = "judge", reason: str = "") -> None:
+    def promote(
+        self, version: str, *, by: By = "judge", reason: str = "", judged_against: str | EllipsisType | None = ...
+    ) -> None:
         """Makes `version` the champion, and logs that in its folder.
 
+        `judged_against`: as for `publish`.
+
         Raises:
+            ChampionChanged: the champion is another than `judged_against`, and stays.
             RegistryError: there is no such version, or MODEL_DIR is full or not writable; the champion stays.
         """
         self.path(version)
         with self.folder.locked():
+            self._check_champion(judged_against)
             self._point(version, by=by, reason=reason)
 
     def rollback(self, *, reason: str = "") -> str:
@@ -155,6 +181,13 @@ class Versions:
     def champion_before(self) -> str | None:
         """The version that a rollback would serve, which may be deleted; None if the log knows of none."""
         return next(reversed(champions_before(self.champion(), self.promotions())), None)
+
+    def _check_champion(self, judged_against: str | EllipsisType | None) -> None:
+        champion = self.champion()
+        if judged_against is not ... and champion != judged_against:
+            raise ChampionChanged(
+                f"The champion of project {self.folder.project_id} is {champion or 'none'} now, and was {judged_against or 'none'}."
+            )
 
     def _point(self, version: str, *, by: By, reason: str) -> None:
         """Moves the pointer, last. A promotion of the champion itself is no event for the log."""

@@ -5,13 +5,14 @@ import shutil
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from pathlib import Path, PosixPath
 from typing import get_args
 
 import pytest
 
-from preference.errors import RegistryError
+from preference.errors import ChampionChanged, RegistryError
 from preference.projects.folder import ProjectFolder, RequestKind, known_projects
 from preference.projects.versions import Versions
 from preference.report_card.card import ReportCard
@@ -190,6 +191,50 @@ def test_a_name_that_is_no_version_reaches_no_folder(folder: ProjectFolder, trai
     for call in (Versions(folder).path, Versions(folder).card, Versions(folder).promote):
         assert refusal(lambda call=call: call(name)).startswith(f"Project 3 has no version {name!r}; it has: v1-")  # type: ignore[misc]
     assert Versions(folder).champion() is None
+
+
+# While people decide
+
+
+class DraftOnTheWay(PosixPath):
+    """A folder of which somebody does something else as soon as it is read."""
+
+    meanwhile: Callable[[], object]
+
+    def __fspath__(self) -> str:
+        meanwhile, self.meanwhile = self.meanwhile, lambda: None
+        meanwhile()
+        return str(self)
+
+
+def test_a_rollback_does_not_wait_for_the_copy_of_a_version(folder: ProjectFolder, trained: Path) -> None:
+    versions = Versions(folder)
+    first, second = versions.publish(trained, CARD), versions.publish(trained, CARD)
+    versions.promote(first)
+    versions.promote(second)
+    draft, rolled_back = DraftOnTheWay(trained), []
+    draft.meanwhile = lambda: rolled_back.append((versions.rollback(), versions.all()))
+
+    third = versions.publish(draft, CARD)
+
+    assert rolled_back == [(first, [first, second])]
+    assert (versions.champion(), versions.all()) == (first, [first, second, third])
+
+
+def test_nothing_is_published_that_was_judged_against_another_champion(folder: ProjectFolder, trained: Path) -> None:
+    versions = Versions(folder)
+    first = versions.publish(trained, CARD, judged_against=None)
+    versions.promote(first, judged_against=None)
+    second = versions.publish(trained, CARD, judged_against=first)
+
+    for before in (None, second):
+        with pytest.raises(ChampionChanged) as caught:
+            versions.publish(trained, CARD, judged_against=before)
+        assert str(caught.value) == f"The champion of project 3 is {first} now, and was {before or 'none'}."
+        with pytest.raises(ChampionChanged):
+            versions.promote(second, judged_against=before)
+    assert (versions.champion(), versions.all()) == (first, [first, second])
+    assert not list((folder.path / "versions").glob(".unfinished-*"))
 
 
 # Cards
