@@ -1,5 +1,6 @@
 """One round: judgements -> pairs -> challenger -> verdict -> publish -> promote.
 
+A verdict holds beside the champion that it was made beside: if a person chose another one meanwhile, the challenger is judged anew.
 A round that is killed is taken up by the next (trainer/rounds/unfinished.py): a sequence recipe goes on after its last checkpoint,
 with the pairs that it was training on.
 """
@@ -11,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from preference.atomic_files import DISK_FULL
-from preference.errors import PairloopError, RegistryError, StudioUnreachable
+from preference.errors import ChampionChanged, PairloopError, RegistryError, StudioUnreachable
 from preference.labelling.pairs import num_votes
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import Versions
@@ -90,16 +91,21 @@ def _round(context: RoundContext) -> Round:
     draft = context.unfinished.version_folder()
     trained = _train(context, snapshot, draft, start)
     trained_at = time.monotonic()
-    challenge = _Challenge(reading, snapshot, trained, _load_champion(context))
-    verdict = _judge(context, challenge)
-    card = _card(context, challenge, verdict)
-    seconds = {"read": read - started, "train": trained_at - read, "judge": time.monotonic() - trained_at}
-    card = replace(
-        card,
-        seconds={phase: round(spent, 3) for phase, spent in seconds.items()},
-        report=_figures(context, challenge, verdict),
-    )
-    return _publish(context, draft, card)
+    while True:
+        challenge = _Challenge(reading, snapshot, trained, _load_champion(context))
+        verdict = _judge(context, challenge)
+        card = _card(context, challenge, verdict)
+        seconds = {"read": read - started, "train": trained_at - read, "judge": time.monotonic() - trained_at}
+        card = replace(
+            card,
+            seconds={phase: round(spent, 3) for phase, spent in seconds.items()},
+            report=_figures(context, challenge, verdict),
+        )
+        try:
+            return _publish(context, draft, card)
+        except ChampionChanged as error:  # by hand, meanwhile
+            logger.info("project %d: the challenger is judged anew: %s", context.project.id, error)
+            context = replace(context)  # which reads the champion again
 
 
 def _train(context: RoundContext, snapshot: Snapshot, draft: Path, start: Path | None) -> TrainingResult:
@@ -183,11 +189,13 @@ def _figures(context: RoundContext, challenge: _Challenge, verdict: Verdict) -> 
 def _publish(context: RoundContext, draft: Path, card: ReportCard) -> Round:
     (draft / "README.md").write_text(model_card(card, draw_pictures(card, draft)), encoding="utf-8")
     versions = Versions(context.folder)
-    version = versions.publish(draft, card)
+    version = versions.publish(draft, card, judged_against=context.champion)
     if not card.promoted:
         return Round("rejected", card.reason, version)
     try:
-        versions.promote(version, reason=card.reason)
+        versions.promote(version, reason=card.reason, judged_against=context.champion)
+    except ChampionChanged:
+        raise
     except RegistryError as error:
         fix = f"Then `pairloop-trainer promote --project {context.project.id} {version}`"
         return Round("failed", f"{card.reason}; but it cannot be promoted: {error} {fix}", version)
