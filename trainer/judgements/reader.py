@@ -8,7 +8,8 @@ with a skip, and is null until the overlap is reached: it would miss edits.
 
 Covered: edits; deleted annotations and tasks; ids that SQLite gives to new tasks again; transactions that end in another order
 than they began; a clock that is set back; two processes at once; and what trainer/judgements/cache_file.py covers. The numbers of
-judgements and skips are compared with Label Studio's own, and if they differ, the states of all annotated tasks are compared.
+judgements and skips are compared with Label Studio's own; if they differ by more or less than they lastingly do, as they may by a
+task whose counters are stale, the states of all annotated tasks are compared.
 Not covered until everything is read again, once a week: "Remove Duplicates" (the pairs are the same, under the task that was
 deleted); the deletion of a prediction that an annotator saw (he still saw it); an edit while Label Studio's clock is more than
 five minutes behind what it was before.
@@ -112,19 +113,15 @@ class _Reading:
 
     def read_changes(self, project: LabelStudioProject, state: ProjectFields, *, now: float) -> str:
         """Reads what changed, and returns how that was done, for the log."""
-        until, whole_at, tolerated = (
-            self.sync_point.until or "",
-            self.sync_point.whole_at,
-            ((0, 0), self.sync_point.count_mismatch),
-        )
+        until, whole_at, lasting = self.sync_point.until or "", self.sync_point.whole_at, self.sync_point.count_mismatch
         since = moment(parsed(until) - _OVERLAP)
         counted = state
         for attempt in range(2):  # twice, as people may be judging meanwhile
             counted = project.read() if attempt else state
             until = max(until, min(self._update(project, project.task_states(changed_since=since)), moment(now)))
             mismatch = self._count_mismatch(counted)
-            if mismatch in tolerated:
-                self.sync_point = SyncPoint(until, whole_at, mismatch)
+            if mismatch == lasting:  # not (0, 0) beside it: a deletion can make that of a lasting one
+                self.sync_point = SyncPoint(until, whole_at, lasting)
                 return f"changes since {since}"
         until = max(until, min(self._update(project, project.task_states(), is_list=True), moment(now)))
         self.sync_point = SyncPoint(until, whole_at, self._lasting_mismatch(counted, project.read()))

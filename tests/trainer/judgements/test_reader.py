@@ -239,6 +239,29 @@ def test_stale_counters_of_a_task_do_not_make_it_compare_everything(house: House
     assert f" 0 judged tasks changed, {num_known} are known: changes since" in house.log
 
 
+def test_a_deleted_task_is_noticed_while_label_studio_counts_one_that_it_does_not_list(house: House) -> None:
+    """As many are counted as are known, the deleted one among them."""
+    ids = house.judged(5)
+    house.studio.tasks[ids[0]]["total_annotations"] = 0
+    assert ids_of(house.read()) == ids[1:]
+    del house.studio.tasks[ids[3]]
+
+    for _ in range(2):
+        assert ids_of(house.read()) == [ids[1], ids[2], ids[4]]
+    assert "changes since" in house.log, "what is counted and not listed is known"
+
+
+def test_what_label_studio_did_not_list_and_lists_again_is_read_and_compared_once(house: House) -> None:
+    ids = house.judged(5)
+    house.studio.tasks[ids[0]]["total_annotations"] = 0
+    house.read()
+    house.studio.edit(house.annotation(ids[0]), result=RIGHT)
+
+    for _ in range(2):
+        assert ids_of(house.read()) == ids
+    assert "changes since" in house.log
+
+
 def test_whatever_happens_the_changes_add_up_to_a_whole_read(house: House) -> None:
     chance = random.Random(4)
     ids, studio = house.judged(8), house.studio
