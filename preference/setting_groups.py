@@ -204,7 +204,7 @@ class TrainingSettings(Group, title="Training"):
         "embedded", description="The model that the reward model builds on: `embedded`, a folder, or a Hugging Face id."
     )
     train_schedule: Schedule = Field("0 3 * * *", description="When to retrain: a cron line, or an interval such as `30m`.")
-    min_new_pairs: int = Field(50, ge=1, description="A round starts by itself after this many new judgements.")
+    min_new_pairs: int = Field(50, ge=1, description="A round starts by itself after this many new or edited judgements.")
     min_pairs: int = Field(30, ge=4, description="A round with fewer pairs than this is skipped.")
     holdout_fraction: float = Field(0.2, gt=0, lt=0.9, description="The share of prompts that no version ever trains on.")
     ties: Literal["half", "drop"] = Field(

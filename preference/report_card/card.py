@@ -69,6 +69,7 @@ class ReportCard:
     start: Words = "base"  # the weights that training started from: "base", or "champion"
     libraries: Items[Text] = field(default_factory=dict)
     report: Annotated[ReportFigures, otherwise(ReportFigures)] = field(default_factory=ReportFigures)
+    newest_change: Known[Text] = None  # when the last judgement that was read was made or edited, by Label Studio's clock
     promotions: Rows[Promotion] = ()  # when it became the champion, from promotions.jsonl
     unreadable: tuple[str, ...] = ()  # the places in its file that could not be read
 

@@ -19,6 +19,7 @@ from preference.studio.account import Account
 from preference.studio.project import LabelStudioProject
 from tests.support.loop_stack import LABEL_CONFIG, are_answered, call, eventually
 from trainer.judgements.cache_file import JudgedTask
+from trainer.judgements.new_judgements import NewJudgements, reach_of
 from trainer.judgements.reader import read_judgements
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
@@ -45,12 +46,20 @@ def test_a_round_reads_edits_skips_and_deletions_and_not_the_rest(
     def read(folder: str = "kept") -> list[JudgedTask]:
         return read_judgements(other, tmp_path / folder, state=other.read(), now=time.time())
 
-    made = {task["id"]: task["annotations"][0]["id"] for task in read()}
+    first = read()
+    new = NewJudgements(4, reach_of(first))
+
+    def num_new() -> int:
+        return new.count(other, other.read()["total_annotations_number"])
+
+    assert num_new() == 0
+    made = {task["id"]: task["annotations"][0]["id"] for task in first}
     assert list(made) == [edited, unskipped, emptied, deleted, same]
     right = [{**left[0], "value": {"selected": "right"}}]
     call(stack, "PATCH", f"/api/annotations/{made[edited]}/", json={"result": right})
     call(stack, "PATCH", f"/api/annotations/{made[unskipped]}/", json={"result": right, "was_cancelled": False})
     call(stack, "DELETE", f"/api/annotations/{made[emptied]}/")
+    assert num_new() == 2, "the edited one and the skip that was taken back"
     annotations = {task["id"]: task["annotations"][0] for task in read()}
     assert "2 judged tasks changed, 4 are known: changes since" in caplog.messages[-1]
     assert (
@@ -60,6 +69,9 @@ def test_a_round_reads_edits_skips_and_deletions_and_not_the_rest(
     assert [task["id"] for task in read()] == [edited, unskipped, same]
     assert "the states of all were compared, as Label Studio counted -1 judgements" in caplog.messages[-1]
     assert read() == read("from nothing")
+    assert num_new() == 2
+    call(stack, "DELETE", f"/api/tasks/{edited}/")
+    assert num_new() == 1
 
 
 def test_a_url_pasted_under_any_title_gets_its_versions_corrected(

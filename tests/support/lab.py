@@ -41,6 +41,9 @@ class JudgedProject(LabelStudioProject):
             "total_annotations_number": sum(len(task["annotations"]) for task in self._tasks),
         }
 
+    def judged_since(self, moment: datetime) -> Iterator[Task]:
+        return iter(())
+
     def annotated_tasks(self, *, page_size: int = 200) -> Iterator[Task]:
         for task in self._tasks:
             yield cast(Task, {"updated_at": "2026-01-01T00:00:00.000000Z", **task})

@@ -13,6 +13,7 @@ from preference.projects.versions import Versions
 from preference.setting_groups import StudioSettings
 from preference.settings import Settings
 from preference.studio.project import LabelStudioProject
+from trainer.judgements.new_judgements import NewJudgements
 from trainer.rounds.lock import is_running
 from trainer.rounds.outcome import Round
 from trainer.rounds.unfinished import MAX_ATTEMPTS, UnfinishedRound
@@ -40,13 +41,13 @@ class DueRounds:
     def __init__(self, settings: Settings, run_round: RunRound, *, open_project: OpenProject = open_project) -> None:
         self._settings, self._run_round, self._open_project = settings, run_round, open_project
         self.is_stopping = False
-        # project id -> the name of its latest version, and how many annotations are not new since that
-        self._counted: dict[int, tuple[str | None, int]] = {}
+        # project id -> the name of its latest version, and the judgements that are new since that
+        self._new: dict[int, tuple[str | None, NewJudgements]] = {}
         self._log_once = LogOnce()
         self._written: dict[int, ProjectCounts] = {}  # project id -> what was written of it last
 
     def scheduled(self) -> None:
-        """A round for each project with a judgement that is newer than its latest version."""
+        """A round for each project with a judgement that was made or edited since its latest version."""
         self._each(1)
 
     def look(self) -> None:
@@ -70,18 +71,27 @@ class DueRounds:
         project = self._open_project(self._settings.studio, folder.project_id)
         state = project.read()
         num_annotations = int(state.get("total_annotations_number") or 0)
-        num_new = num_annotations - self._num_counted(folder, num_annotations)
+        latest, new_judgements = self._since_latest_version(folder)
+        num_new = new_judgements.count(project, num_annotations)
         counts = ProjectCounts(num_new_judgements=num_new, **{name: state.get(field) for name, field in _FIELDS.items()})
         self._write(folder, counts)
         if num_new < num_needed:
             return
-        unfinished = UnfinishedRound(folder)
         cause = f"{num_new} new judgements" if num_needed else "a training request"
+        ended = self._run(project, folder, counts, cause=cause, is_asked_for=num_needed == 0)
+        if ended.outcome in ("skipped", "failed"):  # it would end the same with the next judgement
+            self._new[folder.project_id] = (latest, new_judgements.later(num_annotations))
+
+    def _run(
+        self, project: LabelStudioProject, folder: ProjectFolder, counts: ProjectCounts, *, cause: str, is_asked_for: bool
+    ) -> Round:  # fmt: skip
+        """How a round ended that begins now."""
+        unfinished = UnfinishedRound(folder)
         if unfinished.exists and unfinished.num_attempts:
             cause = "the one before was killed"
         logger.info("project %d: round begins (%s)", folder.project_id, cause)
         unfinished.announce()  # what is killed from here on is taken up
-        is_asked_for = folder.take_request("train") or num_needed == 0
+        is_asked_for = folder.take_request("train") or is_asked_for
         self._write(folder, counts.model_copy(update={"training_since": round(time.time(), 1)}))
         try:
             ended = self._run_round(project, folder)
@@ -94,8 +104,7 @@ class DueRounds:
             self._write(folder, counts)
         if unfinished.exists and not unfinished.num_attempts:  # its process could not even begin, and logged that
             unfinished.remove()
-        if ended.outcome in ("skipped", "failed"):  # it would end the same with the next judgement
-            self._counted[folder.project_id] = (_latest_version(folder), num_annotations)
+        return ended
 
     def _end_killed_round(self, folder: ProjectFolder) -> None:
         """Corrects the file of a trainer that was killed in a round, which says that the round is running.
@@ -116,28 +125,16 @@ class DueRounds:
             write_project_counts(folder, counts)
             self._written[folder.project_id] = counts
 
-    def _num_counted(self, folder: ProjectFolder, num_annotations: int) -> int:
-        """How many of a project's annotations are not new. Deleted ones must not hide later ones."""
-        latest, known = _latest_version(folder), self._counted.get(folder.project_id)
-        if known is not None and known[0] == latest:
-            counted = known[1]
-        else:
-            counted = num_annotations - num_new_judgements(folder, num_annotations)
-        self._counted[folder.project_id] = (latest, min(counted, num_annotations))
-        return min(counted, num_annotations)
+    def _since_latest_version(self, folder: ProjectFolder) -> tuple[str | None, NewJudgements]:
+        """The latest version's name, and the judgements that are new since it was trained, promoted or not.
 
-
-def num_new_judgements(folder: ProjectFolder, num_annotations: int) -> int:
-    """How many of a project's annotations were made since its latest version, promoted or not, was trained.
-
-    A damaged card does not count: it must not keep the project from the round that would replace its version.
-    """
-    latest = next(Versions(folder).cards(), None)
-    return num_annotations - (latest.num_annotations if latest else 0)
-
-
-def _latest_version(folder: ProjectFolder) -> str | None:
-    return next(reversed(Versions(folder).all()), None)
+        A damaged card does not count: it must not keep the project from the round that would replace its version.
+        """
+        versions = Versions(folder)
+        latest, known = next(reversed(versions.all()), None), self._new.get(folder.project_id)
+        if known is None or known[0] != latest:
+            known = self._new[folder.project_id] = (latest, NewJudgements.since(next(versions.cards(), None)))
+        return known
 
 
 def _is_asked_for(folder: ProjectFolder) -> bool:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from preference.labelling.label_config import LabelingLayout
 from preference.labelling.pairs import PreferencePair, majority, num_votes, pairs_of_task
+from trainer.judgements.new_judgements import reach_of
 from trainer.judgements.reader import read_judgements
 from trainer.rounds.context import RoundContext
 
@@ -19,7 +20,8 @@ class Reading:
     votes: list[PreferencePair]  # on held-out prompts
     holdout: list[PreferencePair]  # one for each comparison among them: the side that most votes took
     num_annotations: int  # as Label Studio counts them
-    newest_annotation: int  # the highest id; 0 without any
+    newest_annotation: int | None  # the highest id
+    newest_change: str | None  # when the last of them was made or edited, by Label Studio's clock
     dropped: dict[str, int]  # how many judgements give no pair, by the reason
 
 
@@ -47,13 +49,15 @@ def read_pairs(context: RoundContext) -> Reading:
         )
     ]
     train, votes = context.holdout.split(pairs)
+    reach = reach_of(tasks)
     return Reading(
         pairs,
         train,
         votes,
         majority(votes),
         num_annotations=int(state.get("total_annotations_number") or 0),
-        newest_annotation=max((annotation["id"] or 0 for task in tasks for annotation in task["annotations"]), default=0),
+        newest_annotation=reach.newest_annotation,
+        newest_change=reach.newest_change,
         dropped=dict(dropped),
     )
 

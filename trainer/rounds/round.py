@@ -153,6 +153,7 @@ def _card(context: RoundContext, challenge: _Challenge, verdict: Verdict) -> Rep
         base=settings.training.reward_base,
         num_annotations=snapshot.num_annotations,
         newest_annotation=snapshot.newest_annotation,
+        newest_change=snapshot.newest_change,
         num_train_pairs=num_votes(snapshot.pairs),
         num_holdout_pairs=len(challenge.reading.holdout),
         dropped=snapshot.dropped,

@@ -40,7 +40,13 @@ def pairs_to_train_on(context: RoundContext, reading: Reading, champion: Path | 
     `champion`: the folder that `warm_start` names.
     """
     settings, unfinished = context.settings, context.unfinished
-    new = Snapshot(reading.train, reading.num_annotations, reading.dropped, newest_annotation=reading.newest_annotation)
+    new = Snapshot(
+        reading.train,
+        reading.num_annotations,
+        reading.dropped,
+        newest_annotation=reading.newest_annotation,
+        newest_change=reading.newest_change,
+    )
     if RECIPES[settings.training.recipe].kind == "frozen":  # seconds of work, and no checkpoint to go on from
         return new
     key = _key(context, champion)

@@ -36,6 +36,7 @@ class Snapshot:
     dropped: dict[str, int]  # how many judgements give no pair, by the reason
     key: dict[str, Any] = field(default_factory=dict)  # everything beside the pairs that decides the weights
     newest_annotation: int | None = None  # the highest id that was read; None if build e08322f read them
+    newest_change: str | None = None  # when the last of them was made or edited; None likewise
 
 
 class UnfinishedRound:
@@ -104,7 +105,8 @@ class UnfinishedRound:
         with writing(self.folder), replacing(self._pairs, is_private=True, is_only_writer=True) as temporary:
             write_pairs(snapshot.pairs, temporary)
         record = self._read()
-        reading = {name: getattr(snapshot, name) for name in ("num_annotations", "dropped", "newest_annotation")}
+        names = ("num_annotations", "dropped", "newest_annotation", "newest_change")
+        reading = {name: getattr(snapshot, name) for name in names}
         self._write(dataclasses.replace(record, num_pairs=len(snapshot.pairs), key=snapshot.key, told=reading))
 
     def snapshot(self) -> Snapshot | None:
@@ -117,7 +119,8 @@ class UnfinishedRound:
             if len(pairs) != record.num_pairs:
                 raise ValueError("cut short")
             told = record.told
-            return Snapshot(pairs, told["num_annotations"], told["dropped"], record.key, told.get("newest_annotation"))
+            newest = told.get("newest_annotation"), told.get("newest_change")
+            return Snapshot(pairs, told["num_annotations"], told["dropped"], record.key, *newest)
         except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
             logger.warning("%s is damaged (%s); the round begins from nothing", self._pairs, type(error).__name__)
             return None

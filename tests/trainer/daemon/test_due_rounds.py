@@ -1,9 +1,7 @@
-"""Which projects get a round, and when one that was killed is taken up."""
+"""Which projects get a round."""
 
-import dataclasses
 import json
 import logging
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,41 +9,12 @@ import pytest
 from preference.errors import PairloopError, StudioKeyError, StudioUnreachable, TrainingError
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import Versions
-from preference.settings import Settings
 from preference.studio.project import LabelStudioProject
 from tests.conftest import SettingsFactory
-from tests.support.cards import EMPTY_CARD
-from tests.support.round_that_waits import CountedProject
-from tests.support.statuses import read_json, write_counts
+from tests.support.due_lab import Lab
+from tests.support.studio_double import KEY, StudioDouble
 from trainer.daemon.due_rounds import DueRounds
-from trainer.rounds.lock import only_round
 from trainer.rounds.outcome import Round
-from trainer.rounds.unfinished import MAX_ATTEMPTS, Snapshot, UnfinishedRound
-
-
-class Lab:
-    """A watch over projects 1 and 2, and what it did."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.folders = {i: ProjectFolder(settings.model_dir, i) for i in (1, 2)}
-        self.projects = {i: CountedProject(i) for i in self.folders}
-        self.rounds: list[int] = []
-        self.ends: Callable[[ProjectFolder], Round] = lambda folder: Round("promoted", "better")
-        self.watch = DueRounds(settings, self._run_round, open_project=lambda settings, project_id: self.projects[project_id])
-        self.folders[1].create()
-
-    def _run_round(self, project: LabelStudioProject, folder: ProjectFolder) -> Round:
-        assert project is self.projects[folder.project_id]
-        self.rounds.append(folder.project_id)
-        return self.ends(folder)
-
-    def publish(self, folder: ProjectFolder) -> str:
-        """A version that was trained on the project's judgements of now."""
-        draft = folder.path / "trained"
-        draft.mkdir(exist_ok=True)
-        return Versions(folder).publish(
-            draft, dataclasses.replace(EMPTY_CARD, num_annotations=self.projects[folder.project_id].num_annotations)
-        )
 
 
 @pytest.fixture
@@ -144,6 +113,48 @@ def test_deleted_judgements_do_not_hide_later_ones(lab: Lab) -> None:
     lab.projects[1].num_annotations = 60
     lab.watch.look()
     assert lab.rounds == [1]
+
+
+def test_deleted_judgements_hide_no_later_ones_from_a_trainer_that_starts_again(lab: Lab) -> None:
+    lab.projects[1].num_annotations = 1000
+    lab.publish(lab.folders[1])
+    lab.projects[1].num_annotations = 400
+    lab.projects[1].num_annotations = 409
+
+    lab.started().look()
+    assert lab.rounds == []
+    lab.projects[1].num_annotations = 410
+    lab.started().look()
+    assert lab.rounds == [1]
+
+
+def test_edits_alone_start_a_round(lab: Lab) -> None:
+    lab.projects[1].num_annotations = 100
+    lab.publish(lab.folders[1])
+
+    lab.projects[1].edit(9)
+    lab.watch.look()
+    assert lab.rounds == []
+    lab.watch.scheduled()
+    assert lab.rounds == [1]
+    lab.projects[1].edit(10)
+    lab.watch.look()
+    assert lab.rounds == [1, 1]
+
+
+def test_a_look_asks_label_studio_twice_whatever_is_new(
+    studio: StudioDouble, project: LabelStudioProject, settings_for: SettingsFactory
+) -> None:
+    settings = settings_for(label_studio_url=studio.url, label_studio_api_key=KEY)
+    ProjectFolder(settings.model_dir, project.id).create()
+    watch = DueRounds(settings, lambda project, folder: Round("skipped", "few"))
+
+    for task_id in [0, *studio.add_tasks(project.id, *[{"prompt": "p"}] * 3)]:
+        if task_id:
+            studio.annotate(task_id, [])
+        studio.requests.clear()
+        watch.look()
+        assert studio.requests == [f"GET /api/projects/{project.id}/", "GET /api/tasks/"]
 
 
 def test_a_look_that_waited_behind_a_round_begins_none_when_the_trainer_stops(lab: Lab) -> None:
@@ -256,100 +267,6 @@ def test_a_round_says_why_it_begins(lab: Lab, caplog: pytest.LogCaptureFixture) 
     ]
 
 
-# A round that was killed
-
-
-def test_a_round_that_was_killed_is_taken_up_at_the_next_look(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, logger="pairloop.daemon")
-    UnfinishedRound(lab.folders[1]).begin()
-
-    lab.watch.look()
-
-    assert lab.rounds == [1]
-    assert caplog.messages == ["project 1: round begins (the one before was killed)"]
-
-
-class Killed(BaseException):
-    """SIGKILL, as far as what lies on the disk goes: nothing is caught."""
-
-
-@pytest.mark.parametrize("is_asked_for", [True, False], ids=["asked for", "scheduled"])
-def test_a_round_whose_processes_are_killed_before_it_begins_is_taken_up(lab: Lab, is_asked_for: bool) -> None:
-    def killed(folder: ProjectFolder) -> Round:
-        raise Killed
-
-    lab.ends = killed
-    with pytest.raises(Killed):
-        if is_asked_for:
-            lab.folders[1].request("train")
-            lab.watch.look()
-        else:
-            lab.projects[1].num_annotations = 1
-            lab.watch.scheduled()
-    lab.ends = lambda folder: Round("promoted", "better")
-    lab.watch.look()
-    lab.watch.look()
-
-    assert lab.rounds == [1, 1]
-    assert not UnfinishedRound(lab.folders[1]).exists
-
-
-def test_a_round_whose_process_cannot_even_begin_is_not_tried_for_ever(lab: Lab) -> None:
-    lab.folders[1].request("train")
-    lab.ends = lambda folder: Round("failed", "the round's process ended with status 1")
-    for _ in range(3):
-        lab.watch.look()
-
-    assert lab.rounds == [1]
-
-
-def test_a_round_that_is_killed_again_and_again_is_tried_three_times(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
-    def killed(folder: ProjectFolder) -> Round:
-        UnfinishedRound(folder).begin()
-        return Round("failed", "the round's process was killed (signal 9, SIGKILL: out of memory?)")
-
-    lab.folders[1].request("train")
-    lab.ends = killed
-    for _ in range(MAX_ATTEMPTS + 2):
-        lab.watch.look()
-        lab.watch.scheduled()
-
-    assert lab.rounds == [1] * MAX_ATTEMPTS
-    assert not UnfinishedRound(lab.folders[1]).exists
-    assert [message for message in caplog.messages if "is given up" in message] == caplog.messages
-
-
-def test_after_a_round_was_given_up_new_judgements_begin_another(lab: Lab) -> None:
-    for _ in range(MAX_ATTEMPTS):
-        UnfinishedRound(lab.folders[1]).begin()
-    lab.watch.look()
-    assert lab.rounds == []
-
-    lab.projects[1].num_annotations = 10
-    lab.watch.look()
-    assert lab.rounds == [1]
-
-
-def test_a_round_that_another_process_runs_is_not_taken_up(lab: Lab) -> None:
-    UnfinishedRound(lab.folders[1]).begin()
-
-    with only_round(lab.folders[1]):
-        lab.watch.look()
-    assert lab.rounds == []
-
-    lab.watch.look()
-    assert lab.rounds == [1]
-
-
-def test_a_round_that_was_killed_with_its_trainer_does_not_stand_as_running_for_ever(lab: Lab) -> None:
-    write_counts(lab.folders[1], 12, title="Answers", training_since=1.0)
-    lab.projects[1].error = UNREACHABLE
-
-    lab.watch.look()
-
-    assert read_json(lab.folders[1].path / "waiting.json") == {"title": "Answers", "judgements": 12}
-
-
 def test_a_damaged_card_keeps_no_project_from_its_round(lab: Lab) -> None:
     lab.folders[2].create()
     card = Versions(lab.folders[1]).path(lab.publish(lab.folders[1])) / "card.json"
@@ -376,14 +293,3 @@ def test_a_request_outlives_a_round_that_another_process_runs(lab: Lab, caplog: 
 
     assert lab.rounds == [1, 1, 1]
     assert len(caplog.messages) == 1, "logged once"
-
-
-def test_a_label_studio_that_is_away_costs_a_killed_round_no_attempt(lab: Lab) -> None:
-    unfinished = UnfinishedRound(lab.folders[1])
-    unfinished.begin()
-    unfinished.keep(Snapshot([], 0, {}))
-    lab.projects[1].error = UNREACHABLE
-
-    lab.watch.look()
-
-    assert (lab.rounds, unfinished.num_attempts) == ([], 1)

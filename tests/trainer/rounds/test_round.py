@@ -20,10 +20,10 @@ from preference.report_card.shares import Share
 from preference.reward_model.feature_extractor import Extractors
 from preference.reward_model.model import load_reward_model
 from tests.conftest import SettingsFactory
-from tests.support.lab import CPU, HOLDOUT, Annotation, Lab, judged_tasks
+from tests.support.lab import CPU, HOLDOUT, Annotation, JudgedProject, Lab, judged_tasks
 from tests.support.opened_files import opened_files
 from tests.support.tolerance import assert_same_weights
-from trainer.daemon.due_rounds import num_new_judgements
+from trainer.judgements.new_judgements import NewJudgements
 from trainer.reporting.model_card import model_card
 from trainer.rounds.outcome import Round
 
@@ -37,6 +37,11 @@ def in_holdout(prompt: str) -> bool:
 
 def in_training(prompt: str) -> bool:
     return not Holdout(HOLDOUT).has(prompt)
+
+
+def num_new(lab: Lab, num_judgements: int) -> int:
+    """How many of a project's judgements are new, if none of those that were read was edited."""
+    return NewJudgements.since(next(Versions(lab.folder).cards(), None)).count(JudgedProject([]), num_judgements)
 
 
 def test_too_few_pairs_are_skipped_with_the_numbers(lab: Lab) -> None:
@@ -174,18 +179,28 @@ def test_the_card_says_all_that_is_known(lab: Lab, tiny_base: Path) -> None:
     assert card.compared_with is None
     assert card.promoted
     assert datetime.fromisoformat(card.created_at).tzinfo is not None
-    assert num_new_judgements(lab.folder, 64) == 3
+    assert num_new(lab, 64) == 3
+
+
+def test_the_card_says_how_far_judgements_were_read(lab: Lab) -> None:
+    tasks = judged_tasks(60)
+    tasks[2]["annotations"][0] |= {"id": 812, "updated_at": "2026-11-20T10:00:00.5+01:00"}
+    tasks[7]["annotations"].append({**SKIP, "id": 811, "updated_at": "2026-11-20T09:30:00Z"})
+
+    card = lab.card(lab.round(tasks))
+
+    assert (card.newest_annotation, card.newest_change) == (812, "2026-11-20T09:30:00.000000Z")
 
 
 def test_a_damaged_card_does_not_keep_a_project_from_the_round_that_replaces_it(
     first_round: tuple[Lab, Round], caplog: pytest.LogCaptureFixture
 ) -> None:
     lab, ended = first_round
-    before = num_new_judgements(lab.folder, 64)
+    before = num_new(lab, 64)
     copy = Versions(lab.folder).publish(Versions(lab.folder).path(ended.version or ""), lab.card(ended))
     (Versions(lab.folder).path(copy) / "card.json").write_text("{", encoding="utf-8")
 
-    assert num_new_judgements(lab.folder, 64) == before < 64
+    assert num_new(lab, 64) == before < 64
     assert "is not a model card" in caplog.text
     shutil.rmtree(Versions(lab.folder).path(copy))
 
@@ -233,7 +248,7 @@ def test_the_readme_of_a_version_without_an_interval_renders(first_round: tuple[
 
 
 def test_before_the_first_version_every_judgement_is_new(lab: Lab) -> None:
-    assert num_new_judgements(lab.folder, 12) == 12
+    assert num_new(lab, 12) == 12
 
 
 def test_a_version_has_its_report_card_its_readme_and_its_pictures(first_round: tuple[Lab, Round]) -> None:
