@@ -77,7 +77,9 @@ def forecast(status: ProjectStatus) -> str:
     new = "new judgements are not counted yet" if num_new is None else f"{num_new} new judgements"
     at = moment(trainer.next_round_at)
     schedule = f"; the schedule ({trainer.schedule}) looks at {_as_text(at)}, in {_span(at)}" if at else ""
-    return f"{new}, {trainer.num_needed} start a round{schedule}"
+    after = moment(status.counts.not_before)
+    wait = f"; not before {_as_text(after)}, as the last one failed" if after and after > datetime.now(UTC) else ""
+    return f"{new}, {trainer.num_needed} start a round{schedule}{wait}"
 
 
 def _ended(last: LastRound) -> str:

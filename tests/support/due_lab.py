@@ -16,13 +16,14 @@ from trainer.rounds.outcome import Round
 
 
 class Lab:
-    """A watch over projects 1 and 2, and what it did."""
+    """A watch over projects 1 and 2, its clock, and what it did."""
 
     def __init__(self, settings: Settings) -> None:
         self.folders = {i: ProjectFolder(settings.model_dir, i) for i in (1, 2)}
         self.projects = {i: CountedProject(i) for i in self.folders}
         self.rounds: list[int] = []
         self.ends: Callable[[ProjectFolder], Round] = lambda folder: Round("promoted", "better")
+        self.now = 1_790_000_000.0
         self._settings = settings
         self.watch = self.started()
         self.folders[1].create()
@@ -33,6 +34,7 @@ class Lab:
             self._settings,
             self._run_round,
             open_project=lambda settings, project_id: self.projects[project_id],
+            clock=lambda: self.now,
         )
 
     def _run_round(self, project: LabelStudioProject, folder: ProjectFolder) -> Round:

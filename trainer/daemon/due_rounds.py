@@ -13,6 +13,7 @@ from preference.projects.versions import Versions
 from preference.setting_groups import StudioSettings
 from preference.settings import Settings
 from preference.studio.project import LabelStudioProject
+from trainer.daemon.failures import Failures
 from trainer.judgements.new_judgements import NewJudgements
 from trainer.rounds.lock import is_running
 from trainer.rounds.outcome import Round
@@ -38,11 +39,15 @@ def open_project(studio: StudioSettings, project_id: int) -> LabelStudioProject:
 class DueRounds:
     """Decides which projects get a round now."""
 
-    def __init__(self, settings: Settings, run_round: RunRound, *, open_project: OpenProject = open_project) -> None:
-        self._settings, self._run_round, self._open_project = settings, run_round, open_project
+    def __init__(
+        self, settings: Settings, run_round: RunRound, *, open_project: OpenProject = open_project,
+        clock: Callable[[], float] = time.time,
+    ) -> None:  # fmt: skip
+        self._settings, self._run_round, self._open_project, self._clock = settings, run_round, open_project, clock
         self.is_stopping = False
         # project id -> the name of its latest version, and the judgements that are new since that
         self._new: dict[int, tuple[str | None, NewJudgements]] = {}
+        self._failures: dict[int, Failures] = {}
         self._log_once = LogOnce()
         self._written: dict[int, ProjectCounts] = {}  # project id -> what was written of it last
 
@@ -68,19 +73,26 @@ class DueRounds:
 
     def _consider(self, folder: ProjectFolder, num_needed: int) -> None:
         self._end_killed_round(folder)
+        if folder.project_id not in self._failures:
+            self._failures[folder.project_id] = Failures.of_earlier_trainer(folder.path)
         project = self._open_project(self._settings.studio, folder.project_id)
         state = project.read()
         num_annotations = int(state.get("total_annotations_number") or 0)
         latest, new_judgements = self._since_latest_version(folder)
         num_new = new_judgements.count(project, num_annotations)
-        counts = ProjectCounts(num_new_judgements=num_new, **{name: state.get(field) for name, field in _FIELDS.items()})
+        not_before = self._failures[folder.project_id].waits_until(self._clock())
+        known = {name: state.get(field) for name, field in _FIELDS.items()}
+        counts = ProjectCounts(num_new_judgements=num_new, not_before=not_before, **known)
         self._write(folder, counts)
-        if num_new < num_needed:
+        if num_new < num_needed or (num_needed and not_before is not None):
             return
         cause = f"{num_new} new judgements" if num_needed else "a training request"
         ended = self._run(project, folder, counts, cause=cause, is_asked_for=num_needed == 0)
-        if ended.outcome in ("skipped", "failed"):  # it would end the same with the next judgement
+        if ended.outcome == "skipped":  # it would end the same again
             self._new[folder.project_id] = (latest, new_judgements.later(num_annotations))
+        self._failures[folder.project_id] = failures = self._failures[folder.project_id].then(ended, now=self._clock())
+        if failures.num and not _may_be_taken_up(UnfinishedRound(folder)):
+            logger.info("project %d: %s", folder.project_id, failures)
 
     def _run(
         self, project: LabelStudioProject, folder: ProjectFolder, counts: ProjectCounts, *, cause: str, is_asked_for: bool
@@ -92,7 +104,7 @@ class DueRounds:
         logger.info("project %d: round begins (%s)", folder.project_id, cause)
         unfinished.announce()  # what is killed from here on is taken up
         is_asked_for = folder.take_request("train") or is_asked_for
-        self._write(folder, counts.model_copy(update={"training_since": round(time.time(), 1)}))
+        self._write(folder, counts.model_copy(update={"training_since": round(self._clock(), 1)}))
         try:
             ended = self._run_round(project, folder)
         except (PairloopError, OSError):
@@ -147,7 +159,11 @@ def _is_to_be_taken_up(folder: ProjectFolder) -> bool:
     unfinished = UnfinishedRound(folder)
     if not unfinished.exists or is_running(folder):
         return False
-    if unfinished.num_attempts < MAX_ATTEMPTS:
+    if _may_be_taken_up(unfinished):
         return True
     unfinished.give_up()
     return False
+
+
+def _may_be_taken_up(unfinished: UnfinishedRound) -> bool:
+    return unfinished.exists and unfinished.num_attempts < MAX_ATTEMPTS

@@ -37,6 +37,14 @@ def test_train_says_what_each_project_waits_for(invoke: Invoke, folder: ProjectF
     assert [other.is_requested("train") for other in others] == [False, True, False]
 
 
+def test_train_says_until_when_a_project_waits_whose_round_failed(invoke: Invoke, folder: ProjectFolder, tmp_path: Path) -> None:
+    mark_alive(tmp_path)
+    write_next_round(tmp_path, None, schedule="0 3 * * *", min_new_pairs=50)
+    for not_before, wait in ((4e9, "; not before 2096-10-02 07:06 UTC, as the last one failed"), (1e9, "")):
+        write_counts(folder, 62, not_before=not_before)
+        assert invoke("train").output.splitlines()[1] == f"project 3: 62 new judgements, 50 start a round{wait}"
+
+
 def test_train_without_a_trainer_says_how_there_is_one(invoke: Invoke, folder: ProjectFolder, tmp_path: Path) -> None:
     write_counts(folder, 12, training_since=time.time() - 600)
     write_next_round(tmp_path, time.time() + 9999, schedule="6h", min_new_pairs=70)  # it was stopped since
