@@ -6,8 +6,8 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from preference.errors import PairloopError, RegistryError
-from preference.log_once import LogOnce
 from preference.projects.folder import ProjectFolder, known_projects
+from preference.projects.problems import ProjectProblems
 from preference.projects.status_files import ProjectCounts, write_project_counts
 from preference.projects.versions import Versions
 from preference.setting_groups import StudioSettings
@@ -48,7 +48,7 @@ class DueRounds:
         # project id -> the name of its latest version, and the judgements that are new since that
         self._new: dict[int, tuple[str | None, NewJudgements]] = {}
         self._failures: dict[int, Failures] = {}
-        self._log_once = LogOnce()
+        self._problems = ProjectProblems(settings.model_dir, "trainer", logger)
         self._written: dict[int, ProjectCounts] = {}  # project id -> what was written of it last
 
     def scheduled(self) -> None:
@@ -66,10 +66,11 @@ class DueRounds:
                 return
             try:
                 self._consider(folder, 0 if is_due_at_once(folder) else num_needed)
-                self._log_once.forget(folder.project_id)
+                self._problems.note(folder.project_id, "look")
             except (PairloopError, OSError) as error:
-                if self._log_once.is_news(folder.project_id, str(error)):
-                    logger.warning("project %d: %s", folder.project_id, error)
+                self._problems.note(folder.project_id, "look", str(error))
+            except Exception:  # the outermost call: what fails one project must not stop the others
+                self._problems.note(folder.project_id, "look", "the trainer failed to look at it", has_trace=True)
 
     def _consider(self, folder: ProjectFolder, num_needed: int) -> None:
         self._end_killed_round(folder)

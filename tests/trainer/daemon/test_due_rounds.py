@@ -2,15 +2,18 @@
 
 import json
 import logging
+from typing import Any
 
 import pytest
 
 from preference.errors import PairloopError, StudioKeyError, StudioUnreachable, TrainingError
 from preference.projects.folder import ProjectFolder
+from preference.projects.problems import read_problems
 from preference.projects.versions import Versions
 from preference.studio.project import LabelStudioProject
 from tests.conftest import SettingsFactory
 from tests.support.due_lab import Lab
+from tests.support.round_that_waits import CountedProject
 from tests.support.studio_double import KEY, StudioDouble
 from trainer.daemon.due_rounds import DueRounds
 from trainer.rounds.outcome import Round
@@ -250,6 +253,33 @@ def test_a_project_that_cannot_be_read_does_not_hold_up_the_next(lab: Lab) -> No
     lab.watch.look()
 
     assert lab.rounds == [2]
+
+
+class OddProject(CountedProject):
+    """One of which Label Studio says what nobody expects."""
+
+    def read(self) -> dict[str, Any]:
+        return {"total_annotations_number": "many"}
+
+
+def test_what_nobody_expects_of_one_project_is_said_once_and_does_not_hold_up_the_next(
+    lab: Lab, caplog: pytest.LogCaptureFixture
+) -> None:
+    lab.folders[2].create()
+    lab.projects[1], lab.projects[2].num_annotations = OddProject(1), 10
+    for _ in range(2):
+        lab.watch.look()
+
+    assert lab.rounds[0] == 2
+    (record,) = (record for record in caplog.records if record.name == "pairloop.daemon")
+    assert (record.getMessage(), record.exc_info is not None) == ("project 1: the trainer failed to look at it", True)
+    assert read_problems(lab.folders[1].path.parent.parent) == {1: ["the trainer failed to look at it"]}
+
+
+def test_what_fails_a_look_is_known_to_other_processes_until_it_is_over(lab: Lab) -> None:
+    for lab.projects[1].error, problems in ((UNREACHABLE, {1: [str(UNREACHABLE)]}), (None, {})):
+        lab.watch.look()
+        assert read_problems(lab.folders[1].path.parent.parent) == problems
 
 
 def test_a_round_says_why_it_begins(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
