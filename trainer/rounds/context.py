@@ -1,5 +1,7 @@
 """What every phase of a round works with."""
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -24,6 +26,7 @@ class RoundContext:
     settings: Settings
     extractors: Extractors
     checkpoint_seconds: float = 180  # between two checkpoints: what a kill costs at most
+    clock: Callable[[], float] = time.time  # seconds since 1970
 
     @cached_property
     def unfinished(self) -> UnfinishedRound:

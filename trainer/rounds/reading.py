@@ -1,6 +1,5 @@
 """The judgements of a project as pairs: those that a round trains on, and those that it is judged on."""
 
-import time
 from collections import Counter
 from dataclasses import dataclass
 
@@ -36,7 +35,7 @@ def read_pairs(context: RoundContext) -> Reading:
     state = project.read()
     layout = LabelingLayout.from_label_config(state["label_config"])
     dropped: Counter[str] = Counter()
-    tasks = read_judgements(project, context.folder.path, state=state, now=time.time())
+    tasks = read_judgements(project, context.folder.path, state=state, now=context.clock())
     pairs = [
         pair
         for task in tasks

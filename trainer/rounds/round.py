@@ -8,6 +8,7 @@ with the pairs that it was training on.
 import importlib.metadata
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -41,14 +42,15 @@ logger = logging.getLogger("pairloop.rounds")
 
 
 def run_round(
-    project: LabelStudioProject, folder: ProjectFolder, settings: Settings, *, extractors: Extractors, checkpoint_seconds: float = 180
+    project: LabelStudioProject, folder: ProjectFolder, settings: Settings, *, extractors: Extractors,
+    checkpoint_seconds: float = 180, clock: Callable[[], float] = time.time,
 ) -> Round:  # fmt: skip
     """Runs one round, and logs in one line how it ended. The caller holds the project's lock (`only_round`).
 
     Raises:
         StudioUnreachable: Label Studio did not answer; the round is worth trying again as it is.
     """
-    context = RoundContext(project, folder, settings, extractors, checkpoint_seconds)
+    context = RoundContext(project, folder, settings, extractors, checkpoint_seconds, clock)
     try:
         context.unfinished.begin()
         ended = _round(context)
