@@ -18,7 +18,7 @@ from tests.support.separable_pairs import separable_pairs
 from tests.support.statuses import keep_filling, write_counts
 
 PROJECT = 7  # the one that a Lab trains for
-SIZES = (60, 90, 140, 220)
+SIZES = (50, 90, 140, 220)
 
 
 def shared_model_dir(temporary: Path, base: Path) -> Path:
