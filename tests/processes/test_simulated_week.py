@@ -100,10 +100,14 @@ class Week(RuleBasedStateMachine):
 
     # People
 
-    @rule(place=PROJECTS, number=st.integers(min_value=1, max_value=20), then=THEN)
-    def people_judge(self, place: int, number: int, then: str) -> None:
+    @rule(place=PROJECTS, number=st.integers(min_value=1, max_value=20), then=THEN, meanwhile=st.sampled_from((None, 0, 1, 2)))
+    def people_judge(self, place: int, number: int, then: str, meanwhile: int | None) -> None:
+        """`meanwhile`: of the latest versions, the one that somebody promotes in the middle of the round."""
         self.judge(place, number)
+        if meanwhile is not None:
+            self.extractors.meanwhile = lambda: self.promote(place, -1 - meanwhile)
         self.go_on(then)
+        self.extractors.meanwhile = None
 
     @rule(place=PROJECTS, which=WHICH, side=st.sampled_from(("left", "right")), then=THEN)
     def people_edit(self, place: int, which: int, side: str, then: str) -> None:
