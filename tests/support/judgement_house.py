@@ -36,6 +36,31 @@ class House:
         self.now += 60 * MINUTE
         return ids
 
+    def something_happens(self, chance: random.Random, ids: list[int]) -> None:
+        """What people do, drawn by `chance`, to one of these tasks or to any judgement; `ids` follows what is made and deleted."""
+        studio = self.studio
+        task_id = chance.choice(ids)
+        every: list[int] = [annotation["id"] for task in studio.tasks.values() for annotation in task["annotations"]]
+        made = chance.choice(every) if every else None
+        match chance.choice(["judge", "judge", "judge", "skip", "edit", "truth", "delete", "cancel", "task", "data", "new"]):
+            case "judge" | "skip" as kind:
+                studio.annotate(task_id, LEFT, is_skip=kind == "skip")
+            case "edit" if made:
+                studio.edit(made, result=chance.choice([LEFT, RIGHT, []]))
+            case "truth" if made:
+                studio.edit(made, ground_truth=chance.random() < 0.5)
+            case "cancel" if made:
+                studio.edit(made, was_cancelled=chance.random() < 0.5)
+            case "delete" if made:
+                studio.delete_annotation(made)
+            case "task" if len(ids) > 4:
+                ids.remove(task_id)
+                del studio.tasks[task_id]
+            case "data":
+                self.project.store_answers(task_id, data={"prompt": str(chance.random())}, meta={})
+            case "new":
+                ids.extend(self.judged(1))
+
     def read(self, folder: Path | None = None) -> list[JudgedTask]:
         return read_judgements(self.project, folder or self.folder, state=self.project.read(), now=self.now)
 

@@ -212,32 +212,10 @@ def test_whatever_happens_as_many_are_new_as_were_made_or_edited(house: House) -
     newest, since = card.newest_annotation or 0, card.newest_change or ""
     followed = NewJudgements.since(card)
 
-    def step() -> None:
-        house.now += chance.choice([1, 20, 30 * MINUTE])
-        every: list[int] = [made["id"] for task in studio.tasks.values() for made in task["annotations"]]
-        task_id = chance.choice(ids)
-        match chance.choice(["judge", "judge", "judge", "skip", "edit", "truth", "delete", "cancel", "task", "data", "new"]):
-            case "judge" | "skip" as kind:
-                studio.annotate(task_id, LEFT, is_skip=kind == "skip")
-            case "edit" if every:
-                studio.edit(chance.choice(every), result=chance.choice([LEFT, RIGHT, []]))
-            case "truth" if every:
-                studio.edit(chance.choice(every), ground_truth=chance.random() < 0.5)
-            case "cancel" if every:
-                studio.edit(chance.choice(every), was_cancelled=chance.random() < 0.5)
-            case "delete" if every:
-                studio.delete_annotation(chance.choice(every))
-            case "task" if len(ids) > 4:
-                ids.remove(task_id)
-                del studio.tasks[task_id]
-            case "data":
-                house.project.store_answers(task_id, data={"prompt": str(chance.random())}, meta={})
-            case "new":
-                ids.extend(house.judged(1))
-
     for _ in range(150):
         for _ in range(chance.randrange(4)):
-            step()
+            house.now += chance.choice([1, 20, 30 * MINUTE])
+            house.something_happens(chance, ids)
         standing = [made for task in studio.tasks.values() for made in task["annotations"] if not made["was_cancelled"]]
         expected = sum(made["id"] > newest or made["updated_at"] > since for made in standing)
         assert count(house, followed) == count(house, NewJudgements.since(card)) == expected

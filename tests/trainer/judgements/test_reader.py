@@ -264,39 +264,14 @@ def test_what_label_studio_did_not_list_and_lists_again_is_read_and_compared_onc
 
 def test_whatever_happens_the_changes_add_up_to_a_whole_read(house: House) -> None:
     chance = random.Random(4)
-    ids, studio = house.judged(8), house.studio
+    ids = house.judged(8)
     house.read()
-
-    def any_annotation() -> int | None:
-        made: list[int] = [made["id"] for task in studio.tasks.values() for made in task["annotations"]]
-        return chance.choice(made) if made else None
-
-    def step() -> None:
-        task_id, made = chance.choice(ids), any_annotation()
-        match chance.choice(["judge", "judge", "judge", "skip", "edit", "truth", "delete", "cancel", "task", "data", "new"]):
-            case "judge" | "skip" as kind:
-                studio.annotate(task_id, LEFT, is_skip=kind == "skip")
-            case "edit" if made:
-                studio.edit(made, result=chance.choice([LEFT, RIGHT, []]))
-            case "truth" if made:
-                studio.edit(made, ground_truth=chance.random() < 0.5)
-            case "cancel" if made:
-                studio.edit(made, was_cancelled=chance.random() < 0.5)
-            case "delete" if made:
-                studio.delete_annotation(made)
-            case "task" if len(ids) > 4:
-                ids.remove(task_id)
-                del studio.tasks[task_id]
-            case "data":
-                house.project.store_answers(task_id, data={"prompt": str(chance.random())}, meta={})
-            case "new":
-                ids.extend(house.judged(1))
 
     ways = Counter[bool]()
     for _ in range(60):
         for _ in range(chance.randrange(4)):
             house.now += chance.choice([0, 1, 30 * MINUTE])
-            step()
+            house.something_happens(chance, ids)
         assert house.read() == house.truth()
         ways["changes since" in house.log] += 1
     assert ways[True] > 2 * ways[False] > 0
