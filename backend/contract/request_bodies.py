@@ -159,8 +159,6 @@ def _bytes(request: Request, share: Share | None, max_bytes: int) -> bytes:
     except ParseException:  # gunicorn reads chunks no sooner than we read the body; it closes the connection afterwards
         raise BadRequest("The body's chunks are malformed.") from None
     except HTTPException:
-        if share is not None:
-            share.grow_to(0)  # else many long bodies that arrive together keep each other from all of it
         _read_to_the_end(request)
         raise
 

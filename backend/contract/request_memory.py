@@ -67,12 +67,16 @@ class RequestMemory:
         finally:
             share.grow_to(0)
 
-    def change(self, num_bytes: int) -> bool:
-        """Whether there was room for so many more; those that are less than 0 are given back."""
+    def exchange(self, held: int, wanted: int) -> bool:
+        """Whether there was room for `wanted` bytes in place of those `held`; if not, what is held is given back.
+
+        Both in one step: else two that meet each refuse the other.
+        """
         with self._lock:
-            if num_bytes > 0 and self._taken + num_bytes > self.most_bytes:
+            self._taken -= held
+            if self._taken + wanted > self.most_bytes:
                 return False
-            self._taken += num_bytes
+            self._taken += wanted
             return True
 
 
@@ -83,19 +87,20 @@ class Share:
         self._memory, self._num_counted = memory, 0
 
     def grow_to(self, num_bytes: int) -> None:
-        """Takes as much as that.
+        """Takes as much as that. If it is refused, it takes nothing, so that whoever arrives beside it finds room.
 
         Raises:
             RequestEntityTooLarge: no request may take so much.
             ServiceUnavailable: with what others take, it is too much now.
         """
-        counted, megabytes = max(0, num_bytes - FREE_BYTES), self._memory.most_bytes >> 20
-        if counted > self._memory.most_bytes:
-            raise RequestEntityTooLarge(
-                f"To read this request would take more than {megabytes} MB of memory; send fewer tasks at a time."
-            )
-        if not self._memory.change(counted - self._num_counted):
+        held, self._num_counted = self._num_counted, 0
+        wanted, megabytes = max(0, num_bytes - FREE_BYTES), self._memory.most_bytes >> 20
+        if not self._memory.exchange(held, wanted):
+            if wanted > self._memory.most_bytes:
+                raise RequestEntityTooLarge(
+                    f"To read this request would take more than {megabytes} MB of memory; send fewer tasks at a time."
+                )
             raise ServiceUnavailable(
                 f"Other requests take the {megabytes} MB of memory that a worker has for them; send fewer tasks at a time, or try again."
             )
-        self._num_counted = counted
+        self._num_counted = wanted

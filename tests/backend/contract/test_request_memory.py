@@ -206,7 +206,17 @@ def test_shares_are_counted_together_by_any_number_of_threads(memory: RequestMem
         thread.join()
 
     assert [str(getattr(error, "code", error)) for error in refused] == ["503"]
-    assert memory.change(memory.most_bytes)
+    assert memory.exchange(0, memory.most_bytes)
+
+
+def test_of_two_that_meet_one_gets_all(memory: RequestMemory) -> None:
+    """The first that is refused has given back its part before the other asks on; else each refuses the other."""
+    with memory.share() as first, memory.share() as second:
+        for share in (first, second):
+            share.grow_to(FREE_BYTES + memory.most_bytes // 2)
+        with pytest.raises(ServiceUnavailable):
+            first.grow_to(FREE_BYTES + memory.most_bytes)
+        second.grow_to(FREE_BYTES + memory.most_bytes)
 
 
 def test_some_thousand_tasks_of_label_studio_may_come_at_once() -> None:
