@@ -1,5 +1,6 @@
 """How the tree is laid out: every rule with a tree that breaks it."""
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,15 @@ def sources() -> dict[str, str]:
     folders = ("preference", "backend", "trainer", "tests", "demo", "benchmarks")
     paths = [path for folder in folders for path in sorted((REPOSITORY / folder).rglob("*.py"))]
     return {path.relative_to(REPOSITORY).as_posix(): path.read_text(encoding="utf-8") for path in paths}
+
+
+def test_no_link_is_committed() -> None:
+    """It leads somewhere on one machine only: an environment that one shares between checkouts, say."""
+    listed = subprocess.run(["git", "ls-files", "--stage"], cwd=REPOSITORY, capture_output=True, text=True)
+    if listed.returncode:
+        pytest.skip("this is no checkout of git")
+
+    assert [line.split("\t")[1] for line in listed.stdout.splitlines() if line.startswith("120000")] == []
 
 
 def test_there_are_sources_to_judge(sources: dict[str, str]) -> None:
