@@ -125,20 +125,23 @@ def export(project_id: int, format_name: Literal["trl", "dpo", "sft", "csv"], pa
     """Write the judgements to a file that other trainers take."""
     from preference.labelling.holdout import Holdout
     from preference.labelling.label_config import LabelingLayout
+    from preference.projects.answer_sides import check_sides
     from preference.studio.project import LabelStudioProject
     from trainer.judgements.export import check_path, export_judgements
 
     settings = begin()
     project = LabelStudioProject.for_command(settings.studio, project_id)
-    cards = Versions(ProjectFolder(settings.model_dir, project_id)).cards()
+    cards = list(Versions(ProjectFolder(settings.model_dir, project_id)).cards())
     try:
         check_path(path, format_name=format_name, conversational=conversational)
+        layout = LabelingLayout.from_label_config(project.read()["label_config"])
+        check_sides(layout, cards)
         written = export_judgements(
             project.annotated_tasks(),
             path,
             format_name=format_name,
             conversational=conversational,
-            layout=LabelingLayout.from_label_config(project.read()["label_config"]),
+            layout=layout,
             holdout=Holdout.after((card.holdout for card in cards), settings.training.holdout_fraction),
             prefer_ground_truth=settings.training.prefer_ground_truth,
         )

@@ -20,7 +20,9 @@ from backend.doctor.check import Check, CheckFailed
 from backend.doctor.installation import Installation
 from preference.errors import LayoutError, StudioError, StudioNotFound
 from preference.labelling.label_config import LabelingLayout
+from preference.projects.answer_sides import check_sides
 from preference.projects.folder import ProjectFolder
+from preference.projects.versions import Versions
 from preference.studio.project import LabelStudioProject
 
 _SETUP_SECONDS = 3.0  # what Label Studio waits for an answer
@@ -77,6 +79,7 @@ def _rights(examined: Examined) -> str:
 def _label_config(examined: Examined) -> str:
     try:
         layout = examined.layout
+        check_sides(layout, Versions(examined.folder).cards())
     except LayoutError as error:
         fix = "correct it under Settings > Labeling Interface"
         raise CheckFailed(str(error), examined.connect if has_no_config(examined.state) else fix) from None

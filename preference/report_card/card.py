@@ -55,6 +55,9 @@ class ReportCard:
     num_train_pairs: Known[Count] = None
     num_holdout_pairs: Known[Count] = None
     dropped: Items[Count] = field(default_factory=dict)
+    fields: Items[Text] = field(
+        default_factory=dict
+    )  # of a task's data: "prompt", "left" and "right"; {} on earlier builds' cards
     metrics: Annotated[JudgedFigures, otherwise(JudgedFigures)] = field(default_factory=JudgedFigures)
     promoted: Known[Flag] = None  # the judge's verdict when this was published
     reason: Words = ""

@@ -1,13 +1,19 @@
 """The judgements of a project as pairs: those that a round trains on, and those that it is judged on."""
 
+import logging
 from collections import Counter
 from dataclasses import dataclass
 
 from preference.labelling.label_config import LabelingLayout
 from preference.labelling.pairs import PreferencePair, majority, num_votes, pairs_of_task
+from preference.projects.answer_sides import check_sides, fields_of
+from preference.studio.task import ProjectFields
+from trainer.judgements.cache_file import JudgedTask
 from trainer.judgements.new_judgements import reach_of
 from trainer.judgements.reader import read_judgements
 from trainer.rounds.context import RoundContext
+
+logger = logging.getLogger("pairloop.rounds")
 
 
 @dataclass(frozen=True)
@@ -22,6 +28,7 @@ class Reading:
     newest_annotation: int | None  # the highest id
     newest_change: str | None  # when the last of them was made or edited, by Label Studio's clock
     dropped: dict[str, int]  # how many judgements give no pair, by the reason
+    fields: dict[str, str]  # of a task's data: "prompt", and "left" and "right" for the answers
 
 
 def read_pairs(context: RoundContext) -> Reading:
@@ -29,13 +36,13 @@ def read_pairs(context: RoundContext) -> Reading:
 
     Raises:
         StudioError: Label Studio does not answer, or refuses.
-        LayoutError: no pairs can be made under the project's label config.
+        LayoutError: no pairs can be made under the project's label config, or it turns earlier judgements round.
     """
-    project, training = context.project, context.settings.training
-    state = project.read()
+    training = context.settings.training
+    state, tasks = _read_together(context)
     layout = LabelingLayout.from_label_config(state["label_config"])
+    check_sides(layout, context.cards)
     dropped: Counter[str] = Counter()
-    tasks = read_judgements(project, context.folder.path, state=state, now=context.clock())
     pairs = [
         pair
         for task in tasks
@@ -58,7 +65,20 @@ def read_pairs(context: RoundContext) -> Reading:
         newest_annotation=reach.newest_annotation,
         newest_change=reach.newest_change,
         dropped=dict(dropped),
+        fields=fields_of(layout),
     )
+
+
+def _read_together(context: RoundContext) -> tuple[ProjectFields, list[JudgedTask]]:
+    """The project and its judgements, read anew if somebody changed the label config in between: they would not fit."""
+    project, before = context.project, context.project.read()
+    while True:
+        tasks = read_judgements(project, context.folder.path, state=before, now=context.clock())
+        after = project.read()
+        if after["label_config"] == before["label_config"]:
+            return before, tasks
+        logger.info("project %d: the label config was changed meanwhile; the judgements are read anew", project.id)
+        before = after
 
 
 def reason_to_skip(reading: Reading, *, min_pairs: int) -> str | None:

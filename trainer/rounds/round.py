@@ -159,6 +159,7 @@ def _card(context: RoundContext, challenge: _Challenge, verdict: Verdict) -> Rep
         num_train_pairs=num_votes(snapshot.pairs),
         num_holdout_pairs=len(challenge.reading.holdout),
         dropped=snapshot.dropped,
+        fields=challenge.reading.fields,
         metrics=verdict.metrics,
         promoted=verdict.promoted,
         reason=verdict.reason,

@@ -1,6 +1,7 @@
 """What doctor says of projects that are broken in one way each, and whether what it advises helps."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,11 @@ import pytest
 
 from preference.projects.folder import known_projects
 from preference.projects.trainer_heartbeat import mark_alive
-from preference.projects.versions import UNTRAINED
+from preference.projects.versions import UNTRAINED, Versions
 from tests.support.clinic import PASSWORD, SECRET, Clinic
 from tests.support.studio_double import StudioDouble
 from tests.support.studio_records import LABEL_CONFIG
+from tests.support.version_house import CARD, trained_in
 
 
 @pytest.fixture
@@ -81,6 +83,18 @@ def test_a_label_config_that_is_empty_is_set_by_what_is_advised(clinic: Clinic) 
     clinic.follow(clinic.cross())
 
     assert clinic.studio.projects[clinic.id]["label_config"] == LABEL_CONFIG
+    assert clinic.is_well()
+
+
+def test_a_label_config_in_which_the_answers_changed_places(clinic: Clinic, tmp_path: Path) -> None:
+    fields = {"prompt": "prompt", "left": "answer1", "right": "answer2"}
+    Versions(clinic.folder).publish(trained_in(tmp_path), replace(CARD, fields=fields))
+    clinic.studio.projects[clinic.id]["label_config"] = LABEL_CONFIG.replace("answer1,answer2", "answer2,answer1")
+
+    row = clinic.cross()
+
+    assert row["check"] == "label config" and "each earlier judgement would count for the other answer" in row["found"]
+    clinic.studio.projects[clinic.id]["label_config"] = LABEL_CONFIG
     assert clinic.is_well()
 
 

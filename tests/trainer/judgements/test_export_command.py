@@ -61,6 +61,17 @@ def test_the_command_splits_as_the_projects_next_round_does(studio: StudioDouble
     assert [row["split"] for row in rows] == ["holdout" if before.has(prompt) else "train" for prompt in PROMPTS[:40]]
 
 
+def test_the_command_turns_no_judgement_round(studio: StudioDouble, project_id: int, tmp_path: Path) -> None:
+    fields = {"prompt": "prompt", "left": "answer2", "right": "answer1"}  # before the label config was changed
+    Versions(ProjectFolder(tmp_path, project_id)).publish(trained_in(tmp_path), replace(CARD, fields=fields))
+    path = tmp_path / "pairs.jsonl"
+
+    result = invoke(studio, tmp_path, "--project", str(project_id), "--out", str(path))
+
+    assert result.exit_code == 1 and "each earlier judgement would count for the other answer" in result.output
+    assert not path.exists()
+
+
 def test_the_command_writes_messages_and_demonstrations(studio: StudioDouble, project_id: int, tmp_path: Path) -> None:
     path = tmp_path / "demonstrations.jsonl"
     options = ["--format", "sft", "--conversational", "--out", str(path)]

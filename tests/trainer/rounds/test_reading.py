@@ -1,15 +1,18 @@
 """What a round reads: the pairs that it trains on, and those that it is judged on."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from preference.errors import LayoutError
 from preference.labelling.holdout import NEWEST_RULE, Holdout
 from preference.labelling.prompts import normalised
 from preference.projects.versions import Versions
-from tests.conftest import SettingsFactory
+from preference.studio.task import Task
+from tests.conftest import REPOSITORY, SettingsFactory
 from tests.support.lab import HOLDOUT, JudgedProject, Lab, judged_tasks
 from tests.support.version_house import CARD, trained_in
 from trainer.rounds.context import RoundContext
@@ -27,7 +30,11 @@ class House:
 
     def read(self, tasks: list[dict[str, Any]]) -> tuple[Reading, Holdout]:
         """What the next round reads, and what it holds out."""
-        context = RoundContext(JudgedProject(tasks), self.lab.folder, self.lab.settings, self.lab.extractors)
+        return self.read_project(JudgedProject(tasks))
+
+    def read_project(self, project: JudgedProject) -> tuple[Reading, Holdout]:
+        """The same of a project of one's own."""
+        context = RoundContext(project, self.lab.folder, self.lab.settings, self.lab.extractors)
         return read_pairs(context), context.holdout
 
 
@@ -93,3 +100,46 @@ def test_the_newest_annotation_is_known_whatever_it_says(house: House) -> None:
 
     assert house.read(tasks)[0].newest_annotation == 900
     assert house.read([])[0].newest_annotation is None
+
+
+CONFIG = (REPOSITORY / "label_config.xml").read_text(encoding="utf-8")
+
+
+class Reconfigured(JudgedProject):
+    """A project that has the first of these label configs; each time that its tasks are read, somebody sets the next."""
+
+    def __init__(self, tasks: list[dict[str, Any]], *configs: str) -> None:
+        super().__init__(tasks)
+        self._configs = list(configs)
+
+    def read(self) -> dict[str, Any]:
+        return {**super().read(), "label_config": self._configs[0]}
+
+    def annotated_tasks(self, *, page_size: int = 200) -> Iterator[Task]:
+        yield from super().annotated_tasks(page_size=page_size)
+        if len(self._configs) > 1:
+            self._configs.pop(0)
+
+    def task_states(self, *, changed_since: str | None = None, page_size: int = 1000) -> Iterator[Task]:
+        return iter(())  # no judgement changes
+
+
+def test_a_label_config_that_changes_while_judgements_are_read_is_that_of_the_pairs(house: House) -> None:
+    tasks = judged_tasks(5)
+    for task in tasks:
+        task["data"] = {"prompt": task["data"]["prompt"], "a": task["data"]["answer1"], "b": task["data"]["answer2"]}
+    renamed = CONFIG.replace("$answer1", "$a").replace("$answer2", "$b")
+
+    reading, _ = house.read_project(Reconfigured(tasks, CONFIG, renamed))
+
+    assert len(reading.pairs) == 5 and not reading.dropped
+    assert reading.fields == {"prompt": "prompt", "left": "a", "right": "b"}
+
+
+def test_a_label_config_in_which_the_answers_changed_places_turns_no_judgement_round(house: House) -> None:
+    house.publish(fields={"prompt": "prompt", "left": "answer1", "right": "answer2"})
+
+    with pytest.raises(LayoutError, match="each earlier judgement would count for the other answer"):
+        house.read_project(Reconfigured(judged_tasks(5), CONFIG.replace("answer1,answer2", "answer2,answer1")))
+
+    assert len(house.read_project(Reconfigured(judged_tasks(5), CONFIG))[0].pairs) == 5
