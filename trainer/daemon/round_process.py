@@ -49,6 +49,8 @@ class RoundProcesses:
             [*self._command, "--project", str(folder.project_id)],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, start_new_session=True,
         )  # fmt: skip
+        if self._is_interrupted:  # before this process was known to `interrupt`
+            self._process.terminate()
         output, _ = self._process.communicate()
         status, self._process = self._process.returncode, None
         if self._is_interrupted and status < 0:

@@ -177,6 +177,16 @@ def test_an_interrupted_round_is_no_failure_and_no_attempt(lab: Lab, tmp_path: P
     assert (unfinished.exists, unfinished.num_attempts) == (True, 0)
 
 
+def test_a_round_that_is_interrupted_while_its_process_starts_does_not_run_on(lab: Lab) -> None:
+    rounds = lab.rounds("import time; time.sleep(60)")
+    rounds.interrupt()
+
+    with pytest.raises(TrainingError, match="stopped before it ended"):
+        rounds(lab.project, lab.folder)
+
+    assert lab.folder.is_requested("train")
+
+
 def test_the_daemon_loads_nothing_that_a_model_needs() -> None:
     """Its memory is all that a round leaves on the machine, for months."""
     program = """
