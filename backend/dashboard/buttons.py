@@ -7,7 +7,7 @@ from werkzeug.exceptions import HTTPException
 
 from backend.contract.request_bodies import ButtonBody
 from backend.contract.training_limit import ask_for_round, too_often
-from preference.errors import RegistryError
+from preference.errors import ChampionChanged, RegistryError
 from preference.projects.folder import ProjectFolder
 from preference.projects.trainer_heartbeat import is_alive
 from preference.projects.versions import Versions
@@ -30,9 +30,10 @@ def press(body: ButtonBody, settings: Settings, *, champion: str | None) -> str:
             return "Asked for, but LABEL_STUDIO_API_KEY is not set, so this backend fills nothing."
         return "Asked for: the filler looks for tasks without answers now."
     try:
-        if Versions(folder).champion() != champion:
-            return "Nothing was rolled back: the champion has changed since the page was loaded. Look again."
-        return f"{Versions(folder).rollback(reason='on the dashboard')} is the champion again; backends load it within a second."
+        before = Versions(folder).rollback(reason="on the dashboard", seen=champion)
+        return f"{before} is the champion again; backends load it within a second."
+    except ChampionChanged:
+        return "Nothing was rolled back: the champion has changed since the page was loaded. Look again."
     except RegistryError as error:
         return f"Nothing was rolled back: {error}"
     except OSError as error:

@@ -82,19 +82,23 @@ class Versions:
         """The promotions of each version so far, by its name."""
         return {path.name: read_promotions(path) for path in self._path.glob("v*")}
 
-    def cards(self) -> Iterator["ReportCard"]:
+    def cards(self, *, logs_damaged: bool = True) -> Iterator["ReportCard"]:
         """The cards of all versions, latest first, without damaged ones: those are logged."""
         for version in reversed(self.all()):
             try:
                 yield self.card(version)
             except RegistryError as error:
-                logger.warning("project %d: %s", self.folder.project_id, error)
+                if logs_damaged:
+                    logger.warning("project %d: %s", self.folder.project_id, error)
 
-    def publish(self, draft: Path, card: "ReportCard", *, judged_against: str | EllipsisType | None = ...) -> str:
-        """The new version's name, after a copy of `draft` with the completed card is there whole.
+    def publish(
+        self, draft: Path, card: "ReportCard", *, judged_against: str | EllipsisType | None = ..., promote: bool = False
+    ) -> str:  # fmt: skip
+        """The new version's name, after a copy of `draft` with the completed card is there whole, and is the champion if it is to be.
 
-        `judged_against`: the champion at that time, None if there was none, `...` if any will do. The copy keeps nobody waiting
-        but another publisher.
+        `judged_against`: the champion at that time, None if there was none, `...` if any will do. `promote`: in the same step, so
+        that nobody decides in between, and that no version stays that was to be promoted and could not. The copy keeps nobody
+        waiting but another publisher.
 
         Raises:
             ChampionChanged: the champion is another than `judged_against`; nothing of the version remains.
@@ -112,7 +116,10 @@ class Versions:
                 sync_all(temporary)
                 with self.folder.locked():
                     self._check_champion(judged_against)
-                    return self._take_number(temporary, card)
+                    version = self._take_number(temporary, card)
+                    if promote:
+                        self._point_or_remove(version, reason=card.reason)
+                    return version
             except OSError as error:
                 # copytree gathers what went wrong into one error: (source, target, why) of each file.
                 reason = error.strerror or (error.args[0][0][2] if isinstance(error, shutil.Error) else str(error))
@@ -131,6 +138,13 @@ class Versions:
         sync(self._path)
         return version
 
+    def _point_or_remove(self, version: str, *, reason: str) -> None:
+        try:
+            self._point(version, by="judge", reason=reason)
+        except OSError:
+            shutil.rmtree(self._path / version, ignore_errors=True)
+            raise
+
     # The champion
 
     def champion(self) -> str | None:
@@ -143,31 +157,29 @@ class Versions:
         except FileNotFoundError:
             return None
 
-    def promote(
-        self, version: str, *, by: By = "judge", reason: str = "", judged_against: str | EllipsisType | None = ...
-    ) -> None:
+    def promote(self, version: str, *, by: By = "judge", reason: str = "") -> None:
         """Makes `version` the champion, and logs that in its folder.
 
-        `judged_against`: as for `publish`.
-
         Raises:
-            ChampionChanged: the champion is another than `judged_against`, and stays.
             RegistryError: there is no such version, or MODEL_DIR is full or not writable; the champion stays.
         """
         self.path(version)
         with self.folder.locked():
-            self._check_champion(judged_against)
             self._point(version, by=by, reason=reason)
 
-    def rollback(self, *, reason: str = "") -> str:
+    def rollback(self, *, reason: str = "", seen: str | EllipsisType | None = ...) -> str:
         """The version that was champion before the present one, and is it again; a second rollback goes further back.
 
+        `seen`: the champion that whoever decided this saw, `...` if any will do.
+
         Raises:
+            ChampionChanged: the champion is another than `seen`, and stays.
             RegistryError: there is none, or it was deleted, or MODEL_DIR is full or not writable.
         """
         if self.champion() is None:
             raise RegistryError(f"Project {self.folder.project_id} has no champion yet, so there is nothing to roll back.")
         with self.folder.locked():
+            self._check_champion(seen)
             before = self.champion_before()
             if before is None:
                 known = ", ".join(self.all()) or "none"
@@ -182,11 +194,11 @@ class Versions:
         """The version that a rollback would serve, which may be deleted; None if the log knows of none."""
         return next(reversed(champions_before(self.champion(), self.promotions())), None)
 
-    def _check_champion(self, judged_against: str | EllipsisType | None) -> None:
+    def _check_champion(self, seen: str | EllipsisType | None) -> None:
         champion = self.champion()
-        if judged_against is not ... and champion != judged_against:
+        if seen is not ... and champion != seen:
             raise ChampionChanged(
-                f"The champion of project {self.folder.project_id} is {champion or 'none'} now, and was {judged_against or 'none'}."
+                f"The champion of project {self.folder.project_id} is {champion or 'none'} now, and was {seen or 'none'}."
             )
 
     def _point(self, version: str, *, by: By, reason: str) -> None:

@@ -18,7 +18,6 @@ from preference.reward_model.feature_extractor import FeatureExtractor, FeatureR
 from tests.conftest import SettingsFactory
 from tests.support.dying import CARD
 from tests.support.filling_house import House, warnings_of
-from tests.support.lab import Lab, judged_tasks
 from tests.support.small_disk import Disk, small_disk
 from tests.support.statuses import filling_of
 from tests.support.studio_double import KEY, StudioDouble
@@ -89,31 +88,40 @@ def test_on_a_full_disk_nothing_is_promoted_and_the_champion_is_whole(disk: Disk
     assert (Versions(folder).champion(), Versions(folder).rollback()) == (second, first)
 
 
-class FullThen(ProjectFolder):
-    """A project whose disk fills up as soon as a version is published."""
+class FullAtTheEnd(ProjectFolder):
+    """A project whose disk has room for so many more pages when a version that was copied is published and promoted."""
 
-    def __init__(self, disk: Disk) -> None:
+    def __init__(self, disk: Disk, num_pages: int) -> None:
         super().__init__(disk.path, 7)
-        self._disk = disk
+        self._disk, self._num_pages = disk, num_pages
 
     @contextmanager
     def locked(self) -> Iterator[None]:
         with super().locked():
+            self._disk.leave_free(self._num_pages * PAGE)
             yield
-        self._disk.leave_free(0)
 
 
-def test_on_a_full_disk_a_round_that_ended_says_how_to_promote_its_version(
-    disk: Disk, settings_for: SettingsFactory, tiny_base: Path
-) -> None:
-    lab = Lab(settings_for(model_dir=disk.path, reward_base=str(tiny_base), min_pairs=20, holdout_fraction=0.3, seed=5))
-    lab.folder = FullThen(disk)
+def test_on_a_full_disk_a_version_is_published_and_promoted_or_neither(disk: Disk) -> None:
+    """Else its judgements would count as trained on, and no round would try again."""
+    (disk.path / "draft").mkdir()
+    outcomes = []
+    for num_pages in range(8):
+        versions = Versions(FullAtTheEnd(disk, num_pages))
+        before = versions.all()
+        try:
+            published = versions.publish(disk.path / "draft", CARD, promote=True)
+        except RegistryError as error:
+            outcomes.append("refused")
+            assert "free some space" in str(error)
+            assert (versions.all(), versions.champion()) == (before, before[-1] if before else None)
+        else:
+            outcomes.append("promoted")
+            assert (versions.all(), versions.champion()) == ([*before, published], published)
+        disk.free()
+        assert leftovers(disk.path) == []
 
-    ended = lab.round(judged_tasks(60))
-
-    assert ended.outcome == "failed"
-    assert ended.reason.endswith(f"Then `pairloop-trainer promote --project 7 {ended.version}`"), ended.reason
-    assert Versions(lab.folder).all() == [ended.version]
+    assert set(outcomes[:2]) == {"refused"} and outcomes[-1] == "promoted", outcomes
 
 
 def test_on_a_full_disk_features_are_computed_and_that_is_logged_once(

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from preference.atomic_files import DISK_FULL
-from preference.errors import ChampionChanged, PairloopError, RegistryError, StudioUnreachable
+from preference.errors import ChampionChanged, PairloopError, StudioUnreachable
 from preference.labelling.pairs import num_votes
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import Versions
@@ -192,15 +192,5 @@ def _figures(context: RoundContext, challenge: _Challenge, verdict: Verdict) -> 
 
 def _publish(context: RoundContext, draft: Path, card: ReportCard) -> Round:
     (draft / "README.md").write_text(model_card(card, draw_pictures(card, draft)), encoding="utf-8")
-    versions = Versions(context.folder)
-    version = versions.publish(draft, card, judged_against=context.champion)
-    if not card.promoted:
-        return Round("rejected", card.reason, version)
-    try:
-        versions.promote(version, reason=card.reason, judged_against=context.champion)
-    except ChampionChanged:
-        raise
-    except RegistryError as error:
-        fix = f"Then `pairloop-trainer promote --project {context.project.id} {version}`"
-        return Round("failed", f"{card.reason}; but it cannot be promoted: {error} {fix}", version)
-    return Round("promoted", card.reason, version)
+    version = Versions(context.folder).publish(draft, card, judged_against=context.champion, promote=card.promoted is True)
+    return Round("promoted" if card.promoted else "rejected", card.reason, version)

@@ -223,8 +223,7 @@ def test_a_rollback_does_not_wait_for_the_copy_of_a_version(folder: ProjectFolde
 
 def test_nothing_is_published_that_was_judged_against_another_champion(folder: ProjectFolder, trained: Path) -> None:
     versions = Versions(folder)
-    first = versions.publish(trained, CARD, judged_against=None)
-    versions.promote(first, judged_against=None)
+    first = versions.publish(trained, CARD, judged_against=None, promote=True)
     second = versions.publish(trained, CARD, judged_against=first)
 
     for before in (None, second):
@@ -232,8 +231,32 @@ def test_nothing_is_published_that_was_judged_against_another_champion(folder: P
             versions.publish(trained, CARD, judged_against=before)
         assert str(caught.value) == f"The champion of project 3 is {first} now, and was {before or 'none'}."
         with pytest.raises(ChampionChanged):
-            versions.promote(second, judged_against=before)
+            versions.rollback(seen=before)
     assert (versions.champion(), versions.all()) == (first, [first, second])
+    assert not list((folder.path / "versions").glob(".unfinished-*"))
+
+
+def test_a_version_that_is_promoted_when_it_is_published_says_so(folder: ProjectFolder, trained: Path) -> None:
+    versions = Versions(folder)
+    first, second = (
+        versions.publish(trained, dataclasses.replace(CARD, reason=reason), promote=True) for reason in ("one", "two")
+    )
+
+    assert versions.champion() == second
+    (promotion,) = versions.card(second).promotions
+    assert (promotion.by, promotion.before, promotion.reason) == ("judge", first, "two")
+
+
+def test_a_version_that_cannot_be_promoted_is_not_published(folder: ProjectFolder, trained: Path) -> None:
+    """Else its judgements would count as trained on, and no round would try again."""
+    versions = Versions(folder)
+    first = versions.publish(trained, CARD)
+    (folder.path / "champion").mkdir()
+
+    with pytest.raises(RegistryError, match="MODEL_DIR is not writable"):
+        versions.publish(trained, CARD, promote=True)
+
+    assert versions.all() == [first]
     assert not list((folder.path / "versions").glob(".unfinished-*"))
 
 

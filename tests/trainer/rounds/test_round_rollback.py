@@ -1,8 +1,7 @@
 """What a person decides about the champion while a round runs stands until the challenger was judged against that."""
 
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import cast
 
 import pytest
@@ -80,28 +79,3 @@ def test_a_first_champion_by_hand_is_what_the_challenger_is_judged_against(lab_w
     ended = lab.round(judged_tasks(60))
 
     assert (ended.outcome, versions.champion()) == ("rejected", good)
-
-
-class DecidedLast(Decided):
-    """The decision comes between publication and promotion."""
-
-    def create(self) -> None:
-        ProjectFolder.create(self)
-
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        with super().locked():
-            yield
-        self.decide()
-
-
-def test_a_rollback_after_the_version_was_published_stands_as_well(lab_with_champion: Lab, versions: Versions) -> None:
-    lab, (good, bad) = lab_with_champion, versions.all()
-    lab.folder = DecidedLast(lab.folder, Versions.rollback)
-
-    ended = lab.round(judged_tasks(60))
-
-    assert (ended.outcome, versions.champion()) == ("rejected", good)
-    judged_too_early, judged_anew = versions.all()[2:]
-    assert (versions.card(judged_too_early).compared_with, versions.card(judged_anew).compared_with) == (bad, good)
-    assert ended.version == judged_anew
