@@ -81,7 +81,8 @@ class DueRounds:
         num_annotations = int(state.get("total_annotations_number") or 0)
         latest, new_judgements = self._since_latest_version(folder)
         num_new = new_judgements.count(project, num_annotations)
-        not_before = self._failures[folder.project_id].waits_until(self._clock())
+        failures = self._failures[folder.project_id] = self._failures[folder.project_id].unless_well(folder.path)
+        not_before = failures.waits_until(self._clock())
         known = {name: state.get(field) for name, field in _FIELDS.items()}
         counts = ProjectCounts(num_new_judgements=num_new, not_before=not_before, **known)
         self._write(folder, counts)
@@ -91,7 +92,7 @@ class DueRounds:
         ended = self._run(project, folder, counts, cause=cause, is_asked_for=num_needed == 0)
         if ended.outcome == "skipped":  # it would end the same again
             self._new[folder.project_id] = (latest, new_judgements.later(num_annotations))
-        self._failures[folder.project_id] = failures = self._failures[folder.project_id].then(ended, now=self._clock())
+        self._failures[folder.project_id] = failures = failures.then(ended, now=self._clock())
         if failures.num and not _may_be_taken_up(UnfinishedRound(folder)):
             logger.info("project %d: %s", folder.project_id, failures)
 

@@ -29,6 +29,14 @@ class Failures:
                 return cls(1, last.at)
         return cls()
 
+    def unless_well(self, folder: Path) -> Self:
+        """Without those before a round that ended well since, as one does that somebody runs by hand."""
+        with suppress(OSError):
+            last = LastRound.read(folder) if self.num else None
+            if last is not None and last.outcome in ("promoted", "rejected", "skipped") and (last.at or 0) > self.at:
+                return type(self)()
+        return self
+
     def then(self, ended: Round, *, now: float) -> Self:
         """With a round that ended now."""
         return type(self)(self.num + 1, now) if ended.outcome == "failed" else type(self)()

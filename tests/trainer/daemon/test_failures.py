@@ -55,6 +55,22 @@ def test_a_look_after_the_wait_tries_it_again_with_the_same_judgements(lab: Lab)
     assert lab.rounds == [1, 1]
 
 
+def test_a_round_by_hand_that_ends_well_ends_the_wait(lab: Lab) -> None:
+    for _ in range(5):
+        lab.watch.look()
+        lab.now += DAY
+    lab.now -= DAY
+    write_last_round(lab.folders[1], "promoted", reason="better", version=lab.publish(lab.folders[1]), seconds=1)
+    lab.now += 2 * MINUTE
+    lab.projects[1].num_annotations += 10
+    lab.ends = lambda folder: Round("promoted", "better", lab.publish(folder))
+    num_failed = len(lab.rounds)
+
+    lab.watch.look()
+
+    assert len(lab.rounds) == num_failed + 1
+
+
 def test_what_is_due_by_the_schedule_alone_waits_for_the_schedule(lab: Lab) -> None:
     lab.projects[1].num_annotations = 9
     lab.watch.scheduled()
