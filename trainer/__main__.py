@@ -64,17 +64,21 @@ def once(project_id: int | None, as_json: bool) -> None:
     failed = False
     for folder in folders:
         project = LabelStudioProject.for_command(settings.studio, folder.project_id)
-        with refusals():
-            is_asked_for, is_new = folder.is_requested("train"), not folder.path.is_dir()
         try:
-            if is_new:
-                with suppress(StudioKeyError, StudioUnreachable):  # which the round says, too
-                    project.read()  # else a number that is no project's would be known from now on
-            ended = run_here(folder, lambda: runner(settings)(project, folder))  # noqa: B023 - called before the next
-            if is_asked_for and isinstance(ended, Round):
-                folder.take_request("train")  # that was this round
-        except PairloopError as error:
-            raise click.ClickException(str(error)) from None
+            with refusals():
+                is_asked_for, is_new = folder.is_requested("train"), not folder.path.is_dir()
+                if is_new:
+                    with suppress(StudioKeyError, StudioUnreachable):  # which the round says, too
+                        project.read()  # else a number that is no project's would be known from now on
+                ended = run_here(folder, lambda: runner(settings)(project, folder))  # noqa: B023 - called before the next
+                if is_asked_for and isinstance(ended, Round):
+                    folder.take_request("train")  # that was this round
+        except click.ClickException as error:
+            if len(folders) == 1:
+                raise
+            click.echo(f"Error: project {folder.project_id}: {error.message}", err=True)  # the others have their rounds
+            failed = True
+            continue
         failed = failed or (ended.outcome == "failed" if isinstance(ended, Round) else isinstance(ended, StudioUnreachable))
         click.echo(write_outcome(ended) if as_json else f"project {folder.project_id}: {ended}")
     sys.exit(1 if failed else 0)

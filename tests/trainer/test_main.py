@@ -170,6 +170,20 @@ def test_a_round_by_hand_is_the_one_that_was_asked_for_unless_it_could_not_run(i
     assert not folder.is_requested("train")
 
 
+def test_once_gives_the_other_projects_their_rounds_if_one_cannot_have_its_own(
+    invoke: Invoke, folder: ProjectFolder, tmp_path: Path
+) -> None:
+    ProjectFolder(tmp_path, 4).create()
+    (folder.path / "round.lock").mkdir()
+
+    result = invoke("once")
+
+    assert result.exit_code == 1
+    errors = [line for line in result.output.splitlines() if line.startswith("Error: ")]
+    assert len(errors) == 1 and errors[0].startswith("Error: project 3: ")
+    assert "project 4: failed: LABEL_STUDIO_API_KEY is not set" in result.output
+
+
 def test_a_device_that_is_not_there_is_refused(invoke: Invoke) -> None:
     import torch
 
