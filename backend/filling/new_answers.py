@@ -15,7 +15,8 @@ Label Studio whose clock is set back, or more than a minute behind ours while ju
 import dataclasses
 import json
 import logging
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -38,8 +39,12 @@ _EVER = datetime.fromtimestamp(0, UTC)
 _TRIED_AGAIN = 20  # failures, at one look
 
 
-def ask_again(project: LabelStudioProject, folder: ProjectFolder, layout: LabelingLayout) -> int:
+def ask_again(
+    project: LabelStudioProject, folder: ProjectFolder, layout: LabelingLayout, *, clock: Callable[[], float] = time.monotonic
+) -> int:
     """The number of tasks made for annotators who want other answers. `folder` keeps how far it has looked, and what failed.
+
+    `clock` gives seconds.
 
     Raises:
         StudioError: Label Studio cannot be read or written; the next pass goes on.
@@ -50,10 +55,12 @@ def ask_again(project: LabelStudioProject, folder: ProjectFolder, layout: Labeli
     before = _Looked.read(path)
     latest = before.until
     new: dict[int, list[Annotation]] = {}
+    began = clock()
     for task in project.judged_since(before.until):
         latest = max(latest, task["updated_at"])
         if task["id"] not in before.failed and (asking := _asking(task, layout)):
             new[task["id"]] = asking
+    overlap = _OVERLAP + timedelta(seconds=clock() - began)  # a task of an earlier page may have changed meanwhile
     tried = list(before.failed)[:_TRIED_AGAIN]
     there = {task["id"]: task for task in project.judged_among(tried)}
     again = {task_id: asking for task_id in tried if task_id in there and (asking := _asking(there[task_id], layout))}
@@ -84,7 +91,7 @@ def ask_again(project: LabelStudioProject, folder: ProjectFolder, layout: Labeli
             if failure is None or failure.reason != str(error):
                 logger.warning("project %d: task %d gets no new answers: %s", project.id, task_id, error)
     # Tasks that changed within this minute, such as an import of judged ones, are read again for a minute, and no longer.
-    settled = max(before.until, latest - _OVERLAP, min(latest, datetime.now(UTC) - _OVERLAP))
+    settled = max(before.until, latest - overlap, min(latest, datetime.now(UTC) - overlap))
     if (after := _Looked(settled, failed)) != before or again:  # which changed places
         after.write(path)
     return num_made

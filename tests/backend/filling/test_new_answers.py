@@ -90,6 +90,29 @@ def test_only_what_changed_since_the_last_look_is_read(house: House) -> None:
     assert look(house) == 0, "it begins again, and finds it done"
 
 
+def test_an_ask_while_a_long_list_is_read_is_found_by_the_next_look(house: House) -> None:
+    now = time.time()
+    house.studio.clock = lambda: now
+    first, *_, last = house.add(*[ANSWERED] * 501)
+    for task in list(house.studio.tasks):
+        house.studio.annotate(task, TIE)
+    house.studio.requests.clear()
+
+    def read_slowly(request: str) -> None:
+        nonlocal now
+        if house.studio.requests.count("GET /api/tasks/") == 2 and house.studio.requests[-1] == "GET /api/tasks/":
+            now += 100
+            house.studio.annotate(first, ASKS)  # on the page that was read before
+            now += 200
+            house.studio.annotate(last, TIE)
+            house.studio.on_request = lambda request: None
+
+    house.studio.on_request = read_slowly
+    made = [ask_again(house.project(), house.folder, LAYOUT, clock=lambda: now) for _ in range(2)]
+
+    assert made == [0, 1]
+
+
 def test_many_judgements_of_one_moment_are_not_read_again_for_ever(house: House) -> None:
     past = time.time() - 120
     house.studio.clock = lambda: past
