@@ -31,5 +31,5 @@ def check_sides(layout: LabelingLayout, cards: Iterable["ReportCard"]) -> None:
     if card is not None and (card.fields.get("left"), card.fields.get("right")) == (right, left):
         raise LayoutError(
             f"The label config shows ${left} as the left answer and ${right} as the right one, and did the reverse when {card.version} "
-            "was trained: each earlier judgement would count for the other answer. Change that back."
+            "was trained: each earlier judgement would count for the other answer. Change that back, and judge anew what was judged since."
         )

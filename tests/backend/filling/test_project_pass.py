@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 
 from preference.errors import LayoutError
-from preference.projects.versions import UNTRAINED
+from preference.projects.versions import UNTRAINED, Versions
 from tests.support.filling_house import ANSWERED, CHOICE, EMPTY, RENAMED, House, echo, warnings_of
 from tests.support.statuses import filling_of
 from tests.support.studio_records import LABEL_CONFIG
+from tests.support.version_house import CARD, trained_in
 
 # Answers and predictions
 
@@ -248,6 +249,17 @@ def test_a_label_config_that_does_not_fit_is_refused_at_the_start(house: House) 
     house.studio.projects[house.project_id]["label_config"] = "<View/>"
 
     with pytest.raises(LayoutError, match="no <Pairwise> tags"):
+        house.open_pass()
+
+
+def test_a_label_config_in_which_the_answers_changed_places_is_refused_at_the_start(house: House, tmp_path: Path) -> None:
+    """So that people hear of it before they judge by it."""
+    fields = {"prompt": "prompt", "left": "answer1", "right": "answer2"}
+    Versions(house.folder).publish(trained_in(tmp_path), dataclasses.replace(CARD, fields=fields))
+    swapped = LABEL_CONFIG.replace("answer1,answer2", "answer2,answer1")
+    house.studio.projects[house.project_id]["label_config"] = swapped
+
+    with pytest.raises(LayoutError, match="each earlier judgement would count for the other answer"):
         house.open_pass()
 
 

@@ -43,7 +43,8 @@ def test_answers_that_changed_places_are_refused(versions: Versions, how: str) -
 
     assert str(refused.value) == (
         f"The label config shows $answer2 as the left answer and $answer1 as the right one, and did the reverse when "
-        f"{versions.all()[-1]} was trained: each earlier judgement would count for the other answer. Change that back."
+        f"{versions.all()[-1]} was trained: each earlier judgement would count for the other answer. Change that back, and judge anew what was "
+        "judged since."
     )
 
 
