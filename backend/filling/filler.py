@@ -58,6 +58,7 @@ class Filler:
             try:
                 with lock.acquire(timeout=0):
                     self.is_chosen = True
+                    self._bench.problems.begin_anew()
                     while not stop.is_set():
                         self.look(stop)
                         self._log_once.forget("MODEL_DIR")

@@ -4,7 +4,7 @@ Covered: it never waits for a model or for Label Studio, and answers whatever li
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from backend.scoring.champion import Champion
@@ -41,13 +41,18 @@ def _read(backend: Backend) -> dict[str, Any]:
         "ready": backend.scheduler.is_ready and not is_loading,
         "versions": {str(project_id): champion.version for project_id, champion in champions.items()},
         "queue": backend.metrics.num_queued_prompts,
-        "problems": [*overview.problems, *(champion.problem for champion in champions.values() if champion.problem)],
+        "problems": [*overview.problems, *_refused(champions)],
         "filling": {
             str(status.project_id): filling
             for status in overview.projects
             if (filling := status.filling.model_dump(by_alias=True, exclude_unset=True))
         },
     }
+
+
+def _refused(champions: Mapping[int, Champion]) -> list[str]:
+    """A sentence for each version that is not served."""
+    return [f"Project {project_id}: {champion.problem}" for project_id, champion in champions.items() if champion.problem]
 
 
 def _is_loading(champion: Champion | None) -> bool:

@@ -50,6 +50,12 @@ class ProjectProblems:
             level = logging.ERROR if has_trace else logging.WARNING
             self._logger.log(level, "project %d: %s", project_id, problem, exc_info=has_trace)
 
+    def begin_anew(self) -> None:
+        """Forgets what it found: another process may have worked in its place meanwhile, and kept what that found."""
+        with self._lock:
+            self._found.clear()
+            self._kept = None
+
     def _keep(self) -> None:
         found = {str(number): tuple(filter(None, parts.values())) for number, parts in self._found.items()}
         found = {number: problems for number, problems in found.items() if problems}

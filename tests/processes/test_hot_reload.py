@@ -78,7 +78,7 @@ def test_a_broken_version_is_refused_by_every_worker_logged_once_and_counted(fol
             results = httpx.post(f"{url}/predict", json=body, timeout=60).json()["results"]
             assert {result["model_version"] for result in results} == {good}
             (problem,) = httpx.get(f"{url}/health", timeout=60).json()["problems"]
-            assert problem.startswith(f"{broken} is not served: ")
+            assert problem.startswith(f"Project 1: {broken} is not served: ")
         assert (figures("served"), figures("refused")) == (WORKERS, WORKERS)
     finally:
         status = server.stop()

@@ -130,7 +130,9 @@ def test_health_has_versions_and_problems(client: FlaskClient, backend: Backend,
 
     assert (health["status"], health["model_class"]) == ("UP", "PreferenceModel")
     assert health["versions"] == {"10": version, "11": UNTRAINED}
-    assert len(health["problems"]) == 1 and health["problems"][0].startswith(f"{refused} is not served: its probe scores ")
+    assert len(health["problems"]) == 1 and health["problems"][0].startswith(
+        f"Project {folder.project_id}: {refused} is not served: its probe scores "
+    )
 
 
 def test_health_has_the_progress_of_each_project(client: FlaskClient, backend: Backend) -> None:

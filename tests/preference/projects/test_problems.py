@@ -47,6 +47,18 @@ def test_every_process_reads_what_each_noted_and_the_next_one_forgets_what_is_ov
     assert read_problems(tmp_path) == {7: ["no rights"]}
 
 
+def test_a_process_that_works_again_forgets_what_another_one_kept_meanwhile(tmp_path: Path) -> None:
+    first, second = filler(tmp_path), filler(tmp_path)
+    first.note(7, "pass", "no answer")
+    second.note(7, "pass")
+    second.note(8, "pass", "no rights")
+
+    first.begin_anew()
+    first.note(8, "pass")
+
+    assert read_problems(tmp_path) == {}
+
+
 def test_while_all_is_well_no_file_is_made(tmp_path: Path) -> None:
     filler(tmp_path).note(7, "pass")
 
