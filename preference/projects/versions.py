@@ -130,7 +130,8 @@ class Versions:
     def _take_number(self, copied: Path, card: "ReportCard") -> str:
         """The name under which a copied folder is now a version."""
         now = datetime.now(UTC)
-        number = max((_number(path.name) for path in self._path.iterdir() if _VERSION.fullmatch(path.name)), default=0) + 1
+        # The champion may have been deleted while it is served: the next one must not have its name.
+        number = max(_number(name) for name in (self.champion() or "", *(path.name for path in self._path.iterdir()))) + 1
         version = f"v{number}-{now:%Y%m%d-%H%M%S}"
         card = dataclasses.replace(card, version=version, created_at=now.isoformat(timespec="seconds"))
         write_whole(copied / "card.json", card.to_json())

@@ -69,6 +69,29 @@ def test_a_published_version_is_served_only_when_it_is_promoted(
     assert champion.refresh() is False
 
 
+def test_a_version_that_is_deleted_while_it_is_served_serves_on_and_a_process_that_starts_says_so(
+    folder: ProjectFolder, champions: Champions, tiny_base: Path, tmp_path: Path
+) -> None:
+    version = publish_version(folder, tiny_base, weight=1)
+    Versions(folder).promote(version)
+    champion = champions.of(1)
+    champion.refresh()
+    expected = reward(champion)
+    shutil.rmtree(Versions(folder).path(version))
+
+    assert champion.refresh() is False
+    assert (champion.version, champion.problem) == (version, None)
+    assert reward(champion) == pytest.approx(expected, rel=1e-4)
+    started = Champions(tmp_path, device=CPU).of(1)
+    started.refresh()
+    assert (started.serving, started.version) == (None, UNTRAINED)
+    assert started.problem == f"{version} is not served: Project 1 has no version '{version}'; it has: none."
+    other = publish_version(folder, tiny_base, weight=-2)
+    Versions(folder).promote(other)
+    assert champion.refresh() and started.refresh()
+    assert champion.version == started.version == other
+
+
 def test_a_promotion_swaps_and_a_rollback_swaps_back(folder: ProjectFolder, champions: Champions, tiny_base: Path) -> None:
     older, newer = (publish_version(folder, tiny_base, weight=weight) for weight in (1, -2))
     champion = champions.of(1)
