@@ -145,7 +145,7 @@ def test_a_job_that_arrives_during_the_run_is_written_in_it(make: MakeGenerator)
 
 
 def test_urgent_jobs_are_written_before_those_that_wait(make: MakeGenerator) -> None:
-    generator = make()
+    generator = make(openai_concurrency=1)  # of two requests at a time, either may end first
     jobs = Watched(generator)
     jobs.ask([f"Prompt {k}" for k in range(20)], num_answers=1)
     jobs.ask(["Urgent 1", "Urgent 2", "Urgent 3"], is_urgent=True)
@@ -157,7 +157,7 @@ def test_urgent_jobs_are_written_before_those_that_wait(make: MakeGenerator) -> 
 
 
 def test_an_urgent_job_that_arrives_during_the_run_does_not_wait_for_the_others(make: MakeGenerator) -> None:
-    generator = make(max_new_tokens=16)
+    generator = make(max_new_tokens=16, openai_concurrency=1)
     jobs = Watched(generator)
     jobs.meanwhile = lambda: len(jobs.reports) == 1 and jobs.ask(["Urgent"], is_urgent=True)
     jobs.ask([f"Prompt {k}" for k in range(16)])
