@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from preference.labelling.label_config import LabelingLayout
-from preference.labelling.results import Side
+from preference.labelling.verdict import Side
 from preference.studio.project import LabelStudioProject
 from preference.studio.task import Task
 

@@ -10,13 +10,14 @@ import re
 import threading
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Literal, Self
+from typing import Self
 from xml.etree.ElementTree import Element, ParseError
 
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
 from preference.errors import LayoutError
+from preference.labelling.verdict import VerdictControl
 
 _ANSWER_TAGS = ("Text", "HyperText")
 _MOST_CHARACTERS = 1_000_000
@@ -24,17 +25,6 @@ _MOST_DEPTH = 100
 _FIELD = re.compile(r"\$(\w[\w.-]*)")
 _reading = threading.Lock()  # one config at a time: the four bytes of <a/> are some 400 while it is read
 _DEFAULT_RATING = 5  # label-studio's docs, tags/rating: maxRating
-Meaning = Literal["left", "right", "tie", "both_bad", "new_answers"]
-_WORDS: dict[Meaning, set[str]] = {
-    "left": {"left", "left is better", "left answer", "first", "first is better"},
-    "right": {"right", "right is better", "right answer", "second", "second is better"},
-    "tie": {
-        "tie", "tied", "draw", "equal", "equally good", "same", "the same", "about the same", "similar", "no difference",
-        "no preference", "both good", "both are good",
-    },
-    "both_bad": {"both bad", "both are bad", "equally bad", "both wrong", "both poor", "bad", "neither", "neither is good", "none"},
-    "new_answers": {"new answers", "two new answers", "fresh answers", "other answers", "regenerate"},
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -43,24 +33,6 @@ class Tag:
 
     name: str
     to_name: str
-
-
-@dataclass(frozen=True)
-class VerdictControl:
-    """A <Choices> beside the Pairwise, for keys, and for what a click on an answer cannot say."""
-
-    name: str
-    choices: tuple[tuple[str, Meaning], ...] = ()  # what results may hold (a choice's value, and its alias), and what it means
-
-    def meaning(self, choice: str) -> Meaning | None:
-        """What a choice means, whether this config lists it or an earlier one did; None if it is not known."""
-        listed = dict(self.choices).get(choice)
-        words = " ".join(re.sub(r"[\W_]+", " ", choice).casefold().split())
-        return listed or next((meaning for meaning, known in _WORDS.items() if words in known), None)
-
-    def texts(self, meaning: Meaning) -> list[str]:
-        """What results may hold for it."""
-        return [text for text, its in self.choices if its == meaning]
 
 
 @dataclass(frozen=True)
@@ -215,13 +187,7 @@ def _verdict(tags: list[Element]) -> VerdictControl | None:
     tag = _named(tags, "verdict", "Choices")
     if tag is None:
         return None
-    words, choices = VerdictControl("verdict"), []
-    for choice in tag.iter("Choice"):
-        # The value is what annotators read, the alias what results hold.
-        texts = [text for text in (choice.get("value"), choice.get("alias")) if text]
-        meaning = next((meaning for text in texts if (meaning := words.meaning(text))), None)
-        choices += [(text, meaning) for text in texts if meaning is not None]
-    return VerdictControl("verdict", tuple(choices))
+    return VerdictControl.of("verdict", ((choice.get("value"), choice.get("alias")) for choice in tag.iter("Choice")))
 
 
 def _strength(tags: list[Element]) -> Strength | None:

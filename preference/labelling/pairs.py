@@ -12,7 +12,8 @@ from typing import Any, Literal
 
 from preference.labelling.label_config import LabelingLayout
 from preference.labelling.prompts import normalised
-from preference.labelling.results import Pairwise, ParsedResult, Side
+from preference.labelling.results import Pairwise, ParsedResult
+from preference.labelling.verdict import Side
 
 Kind = Literal["vote", "tie", "both_bad", "written"]
 Ties = Literal["half", "drop"]
@@ -54,8 +55,8 @@ def pairs_of_task(
     importer.
 
     `dropped` counts by reason what gives no pair: `not ground truth`, `skipped`, `judged by another control` (the label config
-    changed), `new answers wanted`, `empty`, `missing prompt`, `missing answer`, `identical answers`, `tie`, `both bad`, `written answer same as shown`.
-    An annotation of identical answers, or a tie, may still give a written pair.
+    changed), `verdict not understood`, `unsure`, `new answers wanted`, `empty`, `missing prompt`, `missing answer`, `identical answers`,
+    `tie`, `both bad`, `written answer same as shown`. An annotation of one of the last four may still give a written pair.
     """
     prompt, (left, right) = layout.prompt(task["data"]), layout.answers(task["data"])
     pairs: list[PreferencePair] = []
@@ -112,7 +113,8 @@ def read_pairs(path: Path) -> list[PreferencePair]:
 def annotator_of(annotation: Fields) -> int | None:
     """The annotator's id, which some of Label Studio's answers wrap in the whole user."""
     who = annotation.get("completed_by")
-    return who.get("id") if isinstance(who, dict) else who
+    number = who.get("id") if isinstance(who, dict) else who
+    return number if isinstance(number, int) else None
 
 
 def _standing(
@@ -130,11 +132,23 @@ def _standing(
         if annotation.get("was_cancelled"):
             dropped["skipped"] += 1
         elif judgement.outcome is None and judgement.written is None:
-            of_another = "judged by another control" if judgement.is_of_another_config else "empty"
-            dropped["new answers wanted" if judgement.wants_new_answers else of_another] += 1
+            dropped[_reason(judgement)] += 1
         else:
+            if judgement.is_not_understood:  # beside a written answer
+                dropped[_reason(judgement)] += 1
             standing.append((annotation, judgement))
     return standing
+
+
+def _reason(judgement: ParsedResult) -> str:
+    """Why a judgement that says nothing of the two answers does not."""
+    if judgement.wants_new_answers:
+        return "new answers wanted"
+    if judgement.is_unsure:
+        return "unsure"
+    if judgement.is_not_understood:
+        return "verdict not understood"
+    return "judged by another control" if judgement.is_of_another_config else "empty"
 
 
 def _provenance(task: Fields, annotation: Fields, layout: LabelingLayout) -> dict[str, Any]:

@@ -9,14 +9,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from preference.labelling.label_config import LabelingLayout, Meaning, readable
+from preference.labelling.label_config import LabelingLayout, readable
+from preference.labelling.verdict import Meaning, Side, VerdictControl
 
-Side = Literal["left", "right"]
 Suggest = Literal["choice", "scores", "none"]
 Outcome = Literal["left", "right", "tie", "both_bad"]
 Region = dict[str, Any]
 _Shaped = tuple[str, str, dict[str, Any]]  # from_name, type, value
 _JUDGING = ("pairwise", "ranker", "choices", "rating")
+_VERDICT = "verdict"
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,8 @@ class ParsedResult:
 
     outcome: Outcome | None = None
     wants_new_answers: bool = False  # instead of a comparison
+    is_unsure: bool = False  # the annotator cannot say which is better
+    is_not_understood: bool = False  # the verdict says something that nobody here understands, or two things at once
     strength: float | None = None  # by how much the chosen answer is better, 0..1
     written: str | None = None  # a better answer than those that were shown
     is_of_another_config: bool = False  # a control judged that the label config no longer has
@@ -78,15 +81,21 @@ class Pairwise:
     def judgement(layout: LabelingLayout, result: object) -> ParsedResult:
         """What an annotation's result says; never raises, whatever JSON it is given.
 
-        The verdict goes before the side, because choosing Tie leaves a preselected side lit.
+        The verdict goes before the side, because choosing Tie leaves a preselected side lit. So a side says nothing beside a
+        verdict that is not understood, or that the label config no longer has.
         """
         regions = _regions(result)
         known = layout.control_names | {layout.control}
-        verdict = _verdict(layout, regions) or Pairwise.choice(layout, result)
+        words = [
+            text for name, kind, value in regions if name == _VERDICT for text in _texts(value, kind, "choices") if text.strip()
+        ]
+        said, side = _said(layout.verdict, words), None if words else Pairwise.choice(layout, result)
         return ParsedResult(
-            outcome=None if verdict == "new_answers" else verdict,
-            wants_new_answers=verdict == "new_answers",
-            strength=_strength(layout, regions),
+            outcome=side if said is None or said == "unsure" or said == "new_answers" else said,
+            wants_new_answers=said == "new_answers",
+            is_unsure=said == "unsure",
+            is_not_understood=layout.verdict is not None and bool(words) and said is None,
+            strength=_strength(layout, regions, words),
             written=_written(layout, regions),
             is_of_another_config=any(kind in _JUDGING and name not in known for name, kind, _ in regions),
         )
@@ -103,14 +112,21 @@ def _regions(result: object) -> list[_Shaped]:
     return [(n, k, v) for n, k, v in shaped if isinstance(n, str) and isinstance(k, str) and isinstance(v, dict)]
 
 
-def _verdict(layout: LabelingLayout, regions: list[_Shaped]) -> Meaning | None:
-    if layout.verdict is None:
-        return None
-    texts = [text for name, kind, value in regions if name == layout.verdict.name for text in _texts(value, kind, "choices")]
-    return next((meaning for text in texts if (meaning := layout.verdict.meaning(text))), None)
+def _said(verdict: VerdictControl | None, words: list[str]) -> Meaning | None:
+    """What the verdict's words mean together; None if that is not understood."""
+    meanings = {meaning for text in words if verdict is not None and (meaning := verdict.meaning(text)) is not None}
+    return meanings.pop() if len(meanings) == 1 else None
 
 
-def _strength(layout: LabelingLayout, regions: list[_Shaped]) -> float | None:
+def _strength(layout: LabelingLayout, regions: list[_Shaped], words: list[str]) -> float | None:
+    """By how much the chosen answer is better, 0..1: what the strength says, else what the words of the verdict say."""
+    step = _step(layout, regions)
+    if layout.verdict is None or step is not None:
+        return step
+    return next((share for text in words if (share := layout.verdict.share(text)) is not None), None)
+
+
+def _step(layout: LabelingLayout, regions: list[_Shaped]) -> float | None:
     """Step i of n as (i - 1) / (n - 1): Llama 2 (arXiv 2307.09288), appendix A.3.3, "Margin Small"."""
     strength = layout.strength
     if strength is None or strength.num_steps < 2:
@@ -134,4 +150,6 @@ def _written(layout: LabelingLayout, regions: list[_Shaped]) -> str | None:
 
 def _texts(value: dict[str, Any], kind: str, wanted: Literal["choices", "textarea"]) -> list[str]:
     held = value.get("choices" if wanted == "choices" else "text") if kind == wanted else None
-    return [text for text in (held if isinstance(held, list) else [held]) if isinstance(text, str)]
+    texts = held if isinstance(held, list) else [held]
+    # With allowNested, each is the list of choices on the way to it.
+    return [text for each in texts for text in (each[-1:] if isinstance(each, list) else [each]) if isinstance(text, str)]

@@ -4,10 +4,9 @@ import json
 from dataclasses import replace
 from typing import Any
 
-from preference.labelling.label_config import LabelingLayout, Strength, VerdictControl
-from preference.labelling.pairs import (
-    PreferencePair,
-)
+from preference.labelling.label_config import LabelingLayout, Strength
+from preference.labelling.pairs import PreferencePair
+from preference.labelling.verdict import VerdictControl
 from tests.conftest import REPOSITORY
 
 # Seven tasks, judged by clicks in the browser on label_config.xml, as `GET /api/tasks?fields=all` listed them; of each task's

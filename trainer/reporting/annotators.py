@@ -11,7 +11,7 @@ import numpy as np
 from scipy.stats import binomtest
 
 from preference.labelling.pairs import PreferencePair
-from preference.labelling.results import Side
+from preference.labelling.verdict import Side
 from preference.report_card.figures import AnnotatorFigures, People
 from preference.report_card.shares import Share
 from trainer.evaluation.intervals import share

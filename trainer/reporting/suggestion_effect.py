@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from preference.errors import PairloopError
 from preference.labelling.pairs import PreferencePair
 from preference.labelling.prompts import normalised
-from preference.labelling.results import Side
+from preference.labelling.verdict import Side
 from preference.report_card.card import ReportCard
 from preference.report_card.figures import ControlAccuracy, JudgementGroup, SuggestionEffect
 from preference.report_card.shares import ShareDifference

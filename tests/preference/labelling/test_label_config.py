@@ -1,7 +1,8 @@
 import pytest
 
 from preference.errors import LayoutError
-from preference.labelling.label_config import LabelingLayout, Strength, Tag, VerdictControl
+from preference.labelling.label_config import LabelingLayout, Strength, Tag
+from preference.labelling.verdict import VerdictControl
 from tests.conftest import REPOSITORY
 
 PAIRWISE = '<Pairwise name="comparison" toName="answer1,answer2"/>'
@@ -112,37 +113,6 @@ def test_tags_of_another_name_or_kind_or_without_a_target_are_not_taken() -> Non
         '<Text name="better_answer" value="$prompt"/>',
     )  # fmt: skip
     assert (parsed.verdict, parsed.strength, parsed.better_answer) == (None, None, None)
-
-
-@pytest.mark.parametrize(
-    "words", ["Tie", "tie", "TIED", "Equal", "Same", "About the same", "about_the_same", "Both good!", "  equally  good "]
-)
-def test_these_words_are_a_tie(words: str) -> None:
-    assert VerdictControl("verdict").meaning(words) == "tie"
-
-
-@pytest.mark.parametrize("words", ["Both bad", "both_bad", "Both-bad.", "Neither", "BAD", "Equally bad"])
-def test_these_words_are_both_bad(words: str) -> None:
-    assert VerdictControl("verdict").meaning(words) == "both_bad"
-
-
-@pytest.mark.parametrize(
-    ("words", "meaning"),
-    [
-        ("Left", "left"),
-        ("First is better.", "left"),
-        ("right_answer", "right"),
-        ("RIGHT", "right"),
-        ("New answers", "new_answers"),
-    ],
-)
-def test_these_words_are_a_side_or_ask_for_new_answers(words: str, meaning: str) -> None:
-    assert VerdictControl("verdict").meaning(words) == meaning
-
-
-@pytest.mark.parametrize("words", ["", "?", "Left out", "Answer 1", "Not sure", "tie-dye", "not bad"])
-def test_other_words_are_no_verdict(words: str) -> None:
-    assert VerdictControl("verdict").meaning(words) is None
 
 
 def test_a_choice_has_the_meaning_of_its_value_and_results_may_hold_its_alias() -> None:

@@ -274,6 +274,16 @@ def test_a_wish_for_new_answers_is_no_judgement_but_may_hold_a_written_answer() 
     assert {pair.kind for pair in pairs_of_task(task(vote_with(wants, WRITTEN)), FULL, dropped=dropped)} == {"written"}
 
 
+def test_a_verdict_that_is_not_understood_is_counted_apart_and_never_turned_to_the_lit_side() -> None:
+    german, unsure = ({**TIE, "value": {"choices": [words]}} for words in ("Ganz klar B", "Not sure"))
+    dropped: Counter[str] = Counter()
+    assert pairs_of_task(task(vote_with(german, side="left"), vote_with(unsure, side="left")), FULL, dropped=dropped) == []
+    assert dropped == {"verdict not understood": 1, "unsure": 1}
+    written = pairs_of_task(task(vote_with(german, WRITTEN, side="left")), FULL, dropped=dropped)
+    assert {(pair.kind, pair.weight) for pair in written} == {("written", 0.5)}, "it beats both, as nobody knows which was chosen"
+    assert dropped == {"verdict not understood": 2, "unsure": 1}
+
+
 @pytest.mark.parametrize("result", [None, "left", 7, {}, [None], [[]], ["x"], [{"from_name": ["comparison"], "value": 3}]])
 def test_a_malformed_result_is_empty(result: object) -> None:
     dropped: Counter[str] = Counter()

@@ -5,6 +5,7 @@ import pytest
 
 from preference.labelling.label_config import LabelingLayout, Strength, Tag
 from preference.labelling.results import Pairwise, ParsedResult, Suggest
+from preference.labelling.verdict import VerdictControl
 from tests.support.annotations import FULL, JUDGED, PLAIN, tag_result
 
 REWARDED = LabelingLayout(
@@ -150,18 +151,47 @@ def test_a_side_chosen_by_key_counts_more_than_the_suggested_one() -> None:
 def test_new_answers_are_no_judgement_whatever_is_lit() -> None:
     result = [region("left"), tag_result("verdict", "choices", {"choices": ["new_answers"]})]
     assert Pairwise.judgement(FULL, result) == ParsedResult(wants_new_answers=True)
-    assert Pairwise.judgement(PLAIN, result).outcome == "left", "a config without a verdict has no such choice"
+    assert Pairwise.judgement(PLAIN, result) == ParsedResult(is_of_another_config=True), (
+        "a config without a verdict has no such choice"
+    )
 
 
-def test_a_verdict_that_is_neither_leaves_the_side() -> None:
-    result = [region("left"), tag_result("verdict", "choices", {"choices": ["Hard to say"]})]
-    assert Pairwise.judgement(FULL, result).outcome == "left"
+@pytest.mark.parametrize("words", [["Ganz klar B"], ["A is not better"], ["Tie", "Both bad"], ["left", "right"], [["A", "Good"]]])
+def test_beside_a_verdict_that_is_not_understood_a_side_says_nothing(words: list[Any]) -> None:
+    result = [region("left"), tag_result("verdict", "choices", {"choices": words})]
+    assert Pairwise.judgement(FULL, result) == ParsedResult(is_not_understood=True)
+
+
+def test_who_cannot_choose_makes_no_judgement_whatever_is_lit() -> None:
+    result = [region("left"), tag_result("verdict", "choices", {"choices": ["Can't choose"]})]
+    assert Pairwise.judgement(FULL, result) == ParsedResult(is_unsure=True)
+
+
+@pytest.mark.parametrize("words", [["B is better", "B is better"], ["B is better", "Long"], [["Sides", "B is better"]]])
+def test_of_several_choices_the_understood_one_counts(words: list[Any]) -> None:
+    result = [region("left"), tag_result("verdict", "choices", {"choices": words})]
+    assert Pairwise.judgement(FULL, result) == ParsedResult("right")
+
+
+@pytest.mark.parametrize("words", [[], [""], [" "], [3, None], None])
+def test_a_verdict_without_a_word_leaves_the_side(words: Any) -> None:
+    result = [region("left"), tag_result("verdict", "choices", {"choices": words})]
+    assert Pairwise.judgement(FULL, result) == ParsedResult("left")
 
 
 def test_a_verdict_counts_only_if_the_config_has_one_even_in_words_of_an_earlier_config() -> None:
     result = [region("left"), tag_result("verdict", "choices", {"choices": ["About the same"]})]
-    assert Pairwise.judgement(PLAIN, result).outcome == "left"
+    assert Pairwise.judgement(PLAIN, result) == ParsedResult(is_of_another_config=True)
     assert Pairwise.judgement(FULL, result).outcome == "tie"
+
+
+def test_words_say_by_how_much_unless_stars_do() -> None:
+    layout = replace(FULL, verdict=VerdictControl.of("verdict", [("A is much better", "x1"), ("A is better", "x2")]))
+    much, plain = (tag_result("verdict", "choices", {"choices": [alias]}) for alias in ("x1", "x2"))
+    assert Pairwise.judgement(layout, [much]) == ParsedResult("left", strength=1.0)
+    assert Pairwise.judgement(layout, [plain]) == ParsedResult("left", strength=2 / 3)
+    stars = tag_result("strength", "rating", {"rating": 2})
+    assert Pairwise.judgement(layout, [much, stars]) == ParsedResult("left", strength=1 / 3)
 
 
 @pytest.mark.parametrize(("stars", "strength"), [(1, 0.0), (2, 1 / 3), (3, 2 / 3), (4, 1.0)])
