@@ -41,6 +41,12 @@ def studio() -> Iterator[StudioDouble]:
 
 
 @pytest.fixture
+def settings(studio: StudioDouble, settings_for: SettingsFactory) -> Settings:
+    """Settings that lead to it."""
+    return settings_for(label_studio_url=studio.url, label_studio_api_key=KEY)
+
+
+@pytest.fixture
 def project(studio: StudioDouble, settings_for: SettingsFactory) -> LabelStudioProject:
     """A project of it, whose calls are soon given up."""
     settings = settings_for(label_studio_url=studio.url, label_studio_api_key=KEY)

@@ -11,7 +11,7 @@ from backend.generators.jobs import Generator, WrittenAnswers
 from backend.scoring.candidate_scores import Score
 from preference.labelling.label_config import LabelingLayout
 from preference.settings import Settings
-from preference.studio.task import Task
+from preference.studio.task import Task, entry_of
 
 META_KEY = "pairloop"
 _REFUSED_SECONDS = 86400.0  # then a prompt that could not be answered is asked again
@@ -54,14 +54,14 @@ class AnswerRules:
         data = task["data"]
         if self._layout.prompt(data) is None:
             return "prompt missing, empty or not text"
-        if any(data.get(field) is not None and not isinstance(data[field], str) for field in self._layout.answer_fields):
+        if not self._layout.has_room(data):
             return "an answer field holds no text"  # and must not be replaced
-        record = (task.get("meta") or {}).get(META_KEY)
-        if not isinstance(record, dict) or "refused" not in record:
+        record = entry_of(task, META_KEY)
+        refused, at = record.get("refused"), record.get("at")
+        if (record.get("model"), record.get("prompt")) != (self._model, self._digest(task)):
             return ""
-        if (record.get("model"), record.get("prompt")) == (self._model, self._digest(task)):
-            return str(record["refused"]) if time.time() - record.get("at", 0) < _REFUSED_SECONDS else ""
-        return ""
+        is_recent = isinstance(at, int | float) and at > time.time() - _REFUSED_SECONDS
+        return refused if is_recent and isinstance(refused, str) else ""
 
     def prompt(self, task: Task) -> str:
         """The task's prompt."""
@@ -102,10 +102,11 @@ class AnswerRules:
 
     def fitted(self, draft: Draft, now: Task) -> Draft | None:
         """The draft without the fields that a person filled meanwhile; None if the task needs none of it any more."""
-        prompt, fields = self._layout.prompt_field, self._layout.answer_fields
-        empty = [field for field, text in zip(fields, self._layout.answers(now["data"]), strict=True) if text is None]
+        layout, fields = self._layout, self._layout.answer_fields
+        empty = [field for field, text in zip(fields, layout.answers(now["data"]), strict=True) if text is None]
         answers = {field: text for field, text in draft.answers.items() if field in empty}
-        if now["data"].get(prompt) != draft.task["data"][prompt] or not empty or (draft.answers and not answers):
+        is_other = self.prompt(now) != self.prompt(draft.task) or not layout.has_room(now["data"])
+        if is_other or not empty or (draft.answers and not answers):
             return None
         if answers == draft.answers:
             return Draft(now, answers, draft.record)

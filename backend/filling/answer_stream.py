@@ -23,7 +23,7 @@ from backend.scoring.candidate_scores import candidate_scores
 from preference.errors import ModelError, StudioError, StudioKeyError, StudioNotFound, StudioUnreachable
 from preference.labelling.label_config import LabelingLayout
 from preference.studio.project import LabelStudioProject
-from preference.studio.task import Task, is_annotated
+from preference.studio.task import Task, is_annotated, with_entry
 
 logger = logging.getLogger("pairloop.filling")
 _BATCHES_UNDER_WAY = 2.5  # of the generator: what it writes, what follows, and what is being stored
@@ -164,9 +164,10 @@ class AnswerStream:
     def _store(self, draft: Draft) -> Task:
         """The task as it was stored."""
         now = draft.task
-        data, meta = {**now["data"], **draft.answers}, {**(now.get("meta") or {}), META_KEY: draft.record}
-        self._project.store_answers(now["id"], data=data, meta=meta)
-        return {**now, "data": data, "meta": meta}
+        data, meta = self._layout.with_answers(now["data"], draft.answers), with_entry(now, META_KEY, draft.record)
+        if meta is not None or draft.answers:
+            self._project.store_answers(now["id"], data=data, meta=meta)
+        return {**now, "data": data, "meta": now.get("meta") if meta is None else meta}
 
     # What follows an event, all in the thread of `run`
 

@@ -30,7 +30,7 @@ from preference.labelling.pairs import annotator_of
 from preference.labelling.results import Pairwise
 from preference.projects.folder import ProjectFolder
 from preference.studio.project import LabelStudioProject
-from preference.studio.task import Annotation, Task
+from preference.studio.task import Annotation, Task, entry_of, with_entry
 
 logger = logging.getLogger("pairloop.filling")
 META_KEY = "pairloop_new_answers"
@@ -66,7 +66,7 @@ def ask_again(
     again = {task_id: asking for task_id in tried if task_id in there and (asking := _asking(there[task_id], layout))}
     # A failure whose task was deleted, or that asks no more, is forgotten.
     failed = {task_id: failure for task_id, failure in before.failed.items() if task_id in again or task_id not in tried}
-    moments = [_moment_of(annotation.get("created_at", "")) for asking in new.values() for annotation in asking]
+    moments = [_moment_of(annotation.get("created_at")) for asking in new.values() for annotation in asking]
     made = _made_since([*moments, *(_moment_of(before.failed[task_id].since) for task_id in again)], project)
     num_made = 0
     for task_id, asking in [*new.items(), *again.items()]:
@@ -82,7 +82,7 @@ def ask_again(
             raise
         except StudioNotFound:  # deleted since
             continue
-        except (StudioError, UnicodeError) as error:
+        except (StudioError, ValueError) as error:
             # Behind the others, which have their turn first.
             failed[task_id] = _Failure(str(error), since=before.until.isoformat(), in_task=in_task)
             if isinstance(error, StudioUnreachable):
@@ -147,14 +147,15 @@ def _made_since(moments: Sequence[datetime], project: LabelStudioProject) -> dic
     """
     if not moments:
         return {}
-    return {_link(task).get("annotation"): task["id"] for task in project.tasks_made_since(min(moments) - _OVERLAP)}
+    made = [(_link(task).get("annotation"), task["id"]) for task in project.tasks_made_since(min(moments) - _OVERLAP)]
+    return {annotation: task_id for annotation, task_id in made if isinstance(annotation, int)}
 
 
 def _make(project: LabelStudioProject, task_id: int, annotation: Annotation, layout: LabelingLayout) -> int:
     """The new task, which has no answers."""
     task = _read(project, task_id)
     origin = {"for_task": task_id, "annotation": annotation["id"], "annotator": annotator_of(annotation)}
-    data = {**task["data"], **dict.fromkeys(layout.answer_fields, "")}
+    data = layout.with_answers(task["data"], dict.fromkeys(layout.answer_fields, ""))
     made = project.import_tasks([{"data": data, "meta": {META_KEY: origin}}])
     if len(made) != 1:
         raise StudioError(f"Label Studio did not name the task that it made for task {task_id}.")
@@ -163,7 +164,9 @@ def _make(project: LabelStudioProject, task_id: int, annotation: Annotation, lay
 
 def _mark(project: LabelStudioProject, task_id: int, *, in_task: int) -> None:
     task = _read(project, task_id)  # now: all else in its meta is to stay
-    project.store_meta(task_id, {**(task.get("meta") or {}), META_KEY: {**_link(task), "in_task": in_task}})
+    meta = with_entry(task, META_KEY, {**_link(task), "in_task": in_task})
+    if meta is not None:  # else the new task alone names the other
+        project.store_meta(task_id, meta)
 
 
 def _read(project: LabelStudioProject, task_id: int) -> Task:
@@ -175,12 +178,11 @@ def _read(project: LabelStudioProject, task_id: int) -> Task:
 
 def _link(task: Task) -> dict[str, Any]:
     """What a task's meta says of the other task."""
-    link = (task.get("meta") or {}).get(META_KEY)
-    return link if isinstance(link, dict) else {}
+    return entry_of(task, META_KEY)
 
 
-def _moment_of(text: str) -> datetime:
+def _moment_of(text: str | None) -> datetime:
     try:
-        return datetime.fromisoformat(text).astimezone(UTC)
-    except ValueError:
+        return datetime.fromisoformat(text or "").astimezone(UTC)
+    except (ValueError, OverflowError):
         return _EVER

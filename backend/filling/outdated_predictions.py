@@ -43,7 +43,11 @@ def remove_outdated(
 
 def _outdated(task: Task, versions: Sequence[str], *, served: str, before: datetime) -> list[int]:
     """The ids of our predictions after which another version's was stored; all of that happened before the time `before`."""
-    ours = [(str(p["created_at"]), p["model_version"], p["id"]) for p in task["predictions"] if p["model_version"] in versions]
+    ours = [
+        (p["created_at"], p["model_version"], p["id"])
+        for p in task["predictions"]
+        if p["created_at"] is not None and p["model_version"] in versions
+    ]
     standing = sorted(line for line in ours if datetime.fromisoformat(line[0]) < before)
     if not standing or task["drafts"]:
         return []

@@ -142,7 +142,7 @@ class Import:
         """Imports the drafts, each once, whatever happens on the way, and their predictions."""
         drafts, self._drafts = self._drafts[:_TOGETHER], self._drafts[_TOGETHER:]
         self._champion.refresh()
-        tasks: list[Task] = [{"data": {**draft.task["data"], **draft.answers}} for draft in drafts]
+        tasks: list[Task] = [{"data": self.layout.with_answers(draft.task["data"], draft.answers)} for draft in drafts]
         for task, draft in zip(tasks, drafts, strict=True):
             if draft.record:
                 task["meta"] = {META_KEY: draft.record}

@@ -52,14 +52,18 @@ class PromptFile:
     def _data(self, place: int, row: Any) -> dict[str, Any]:
         field = self._layout.prompt_field
         data = row["data"] if isinstance(row, dict) and isinstance(row.get("data"), dict) else row
-        data = {field: data} if isinstance(data, str) else data
+        data = self._layout.with_answers({}, {field: data}) if isinstance(data, str) else data
         if not isinstance(data, dict) or self._layout.prompt(data) is None:
             raise PromptFileError(
                 f'{self._path}, {self._unit} {place}: no prompt; it should be a text, or an object whose "{field}" is a text.'
             )
-        # Label Studio refuses a task without the fields that its tags show, and a null in them.
-        absent = [field for field in self._layout.answer_fields if data.get(field) is None]
-        return {**data, **dict.fromkeys(absent, "")}
+        try:
+            return self._layout.task_data(data)
+        except ValueError:
+            raise PromptFileError(
+                f"{self._path}, {self._unit} {place}: an answer's field lies inside a text or a number; correct the row, "
+                "or the fields in the label config."
+            ) from None
 
     def _undecodable_line(self) -> int:
         """The first line that is not UTF-8; the decoder counts from the last piece that it was given."""

@@ -1,28 +1,26 @@
 """What a project's label config says: which task fields hold the prompt and the answers, and which tags judge them.
 
 Covered: any config with one <Pairwise> over two <Text> or <HyperText> tags that read task data, and beside it, by name,
-`reward1`, `reward2`, `verdict`, `strength` and `better_answer`. A config that declares a document type, and so any entity, is
-refused by defusedxml; so is one that is longer than 1,000,000 characters or nests more than 100 deep.
-Not covered: nested values such as `$answers[0].text`, and tags that load their text from a URL.
+`reward1`, `reward2`, `verdict`, `strength` and `better_answer`. A field may be a path into nested data (task_data.py).
+Not covered: tags that show something else than a text of the task: a URL's content, a picture, a conversation; <Repeater>.
 """
 
 import re
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Self
-from xml.etree.ElementTree import Element, ParseError
-
-from defusedxml import DefusedXmlException
-from defusedxml.ElementTree import fromstring
+from typing import Any, Self
 
 from preference.errors import LayoutError
+from preference.labelling.config_tags import ConfigTag, read_tags
+from preference.labelling.task_data import is_path, keys_of, shown_text, value_at, with_value
 from preference.labelling.verdict import VerdictControl
 
 _ANSWER_TAGS = ("Text", "HyperText")
-_MOST_CHARACTERS = 1_000_000
-_MOST_DEPTH = 100
-_FIELD = re.compile(r"\$(\w[\w.-]*)")
+_PROMPT_TAGS = (*_ANSWER_TAGS, "Header", "Markdown")
+_CONVERSATIONS = ("Paragraphs", "Chat")
+_FIELD = re.compile(r"\$([^, ]+)")  # as label-studio-sdk 2.1 knows a value that is read from the task
 _reading = threading.Lock()  # one config at a time: the four bytes of <a/> are some 400 while it is read
 _DEFAULT_RATING = 5  # label-studio's docs, tags/rating: maxRating
 
@@ -50,13 +48,14 @@ class LabelingLayout:
 
     control: str  # the <Pairwise> tag's name
     answer_tags: tuple[str, str]  # names of the left and the right answer's tag
-    answer_fields: tuple[str, str]  # their keys in task data
-    prompt_field: str  # the prompt's key in task data
+    answer_fields: tuple[str, str]  # where they lie in task data
+    prompt_field: str  # where the prompt lies in task data
     reward_tags: tuple[Tag | None, Tag | None]  # <Number> tags `reward1`, `reward2`, if the config has them
     verdict: VerdictControl | None = None  # the <Choices> named `verdict`
     strength: Strength | None = None  # the <Rating> or the <Choices> named `strength`
     better_answer: str | None = None  # the name of the <TextArea> `better_answer`
     control_names: frozenset[str] = field(default=frozenset(), compare=False)  # every tag that results can come from
+    is_html: bool = field(default=False, compare=False)  # whether a <HyperText> shows an answer, as HTML
 
     @classmethod
     @lru_cache(maxsize=16)  # of a million characters each, at worst, of four bytes each
@@ -71,7 +70,7 @@ class LabelingLayout:
 
     @classmethod
     def _read(cls, label_config: str) -> Self:
-        tags = _tags(label_config)
+        tags = read_tags(label_config)
         pairwise = [tag for tag in tags if tag.tag == "Pairwise"]
         if len(pairwise) != 1:
             raise LayoutError(
@@ -79,13 +78,19 @@ class LabelingLayout:
                 'such as <Pairwise name="comparison" toName="answer1,answer2"/>.'
             )
         control = pairwise[0].get("name", "")
-        names = [name.strip() for name in pairwise[0].get("toName", "").split(",") if name.strip()]
+        names = [name.strip() for name in pairwise[0].get("toname", "").split(",") if name.strip()]
         if not control or len(names) != 2 or names[0] == names[1]:
             raise LayoutError(
-                f'<Pairwise name="{control}" toName="{pairwise[0].get("toName", "")}"> must have a name and '
+                f'<Pairwise name="{control}" toName="{pairwise[0].get("toname", "")}"> must have a name and '
                 'compare exactly two tags, such as toName="answer1,answer2".'
             )
-        left, right = (_answer_field(tags, control, name) for name in names)
+        answers = [_answer_tag(tags, control, name) for name in names]
+        left, right = (_text_field(tag, such_as="$answer1") for tag in answers)
+        if by_underscores := next((field for field in (left, right) if "__" in field), None):
+            raise LayoutError(
+                f'An answer reads "${by_underscores}", in which Label Studio\'s filters take __ for a path, so that no task would be '
+                "found; rename the field."
+            )
         if left == right:
             raise LayoutError(f"Both answers read ${left}; give each answer a task field of its own.")
         return cls(
@@ -97,109 +102,155 @@ class LabelingLayout:
             verdict=_verdict(tags),
             strength=_strength(tags),
             better_answer="better_answer" if _named(tags, "better_answer", "TextArea") is not None else None,
-            control_names=frozenset(tag.get("name", "") for tag in tags if tag.get("toName")),
+            control_names=frozenset(tag.get("name", "") for tag in tags if tag.get("toname")),
+            is_html=any(tag.tag == "HyperText" for tag in answers),
         )
 
-    def prompt(self, task_data: dict[str, object]) -> str | None:
-        """The task's prompt, or None if it is missing, blank or not text."""
-        return readable(task_data.get(self.prompt_field))
+    def prompt(self, task_data: Mapping[str, Any]) -> str | None:
+        """The task's prompt, as <Text> shows it; None if it is missing, blank or no text."""
+        return readable(shown_text(value_at(task_data, self.prompt_field)))
 
-    def answers(self, task_data: dict[str, object]) -> tuple[str | None, str | None]:
-        """The left and the right answer; None if one is missing, blank or not text."""
-        left, right = self.answer_fields
-        return readable(task_data.get(left)), readable(task_data.get(right))
+    def answers(self, task_data: Mapping[str, Any]) -> tuple[str | None, str | None]:
+        """The left and the right answer, as <Text> shows them; None if one is missing, blank or no text."""
+        left, right = (readable(shown_text(value_at(task_data, field))) for field in self.answer_fields)
+        return left, right
+
+    def has_room(self, task_data: Mapping[str, Any]) -> bool:
+        """Whether answers can be put into the task without anything of it being lost."""
+        try:
+            self.with_answers(task_data, dict.fromkeys(self.answer_fields, ""))
+        except ValueError:
+            return False
+        return all(shown_text(value_at(task_data, field)) is not None for field in self.answer_fields)
+
+    def with_answers(self, task_data: Mapping[str, Any], answers: Mapping[str, str]) -> dict[str, Any]:
+        """The task's data with these texts, by their fields; all else as it is.
+
+        Raises:
+            ValueError: a field lies inside a text or a number.
+        """
+        data = dict(task_data)
+        for field_, text in answers.items():
+            data = with_value(data, field_, text)
+        return data
+
+    def task_data(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """A row of a file as Label Studio takes a task: a column lies where its path leads, and no answer is absent, or null.
+
+        Raises:
+            ValueError: a column's path leads into a text or a number.
+        """
+        data = dict(row)
+        for field_ in (self.prompt_field, *self.answer_fields):
+            if field_ in data and len(keys_of(field_)) > 1:
+                data = with_value({name: value for name, value in data.items() if name != field_}, field_, data[field_])
+        return self.with_answers(data, {field_: "" for field_ in self.answer_fields if value_at(data, field_) is None})
 
 
-def without_declaration(label_config: str) -> str:
-    """The config without a line such as `<?xml version="1.0" encoding="UTF-8"?>`, at which label-studio 1.23.2 answers 500."""
-    return re.sub(r"\A\s*<\?xml\b[^>]*\?>\s*", "", label_config)
-
-
-def readable(value: object) -> str | None:
-    """A text that every tokenizer takes, or None if it is missing, blank or not text."""
-    if not isinstance(value, str) or not value.strip():
+def readable(text: str | None) -> str | None:
+    """A text that every tokenizer takes, or None if it is missing or blank."""
+    if text is None or not text.strip():
         return None
     # JSON may hold half of an emoji (a text cut by JavaScript), which neither UTF-8 nor a tokenizer takes.
-    return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-def _tags(label_config: str) -> list[Element]:
-    """Every tag, in document order."""
-    if len(label_config) > _MOST_CHARACTERS:
-        raise LayoutError(
-            f"The label config has {len(label_config):,} characters; Pairloop reads one of {_MOST_CHARACTERS:,} at most."
-        )
-    try:
-        root = fromstring(label_config, forbid_dtd=True)
-    except DefusedXmlException:
-        raise LayoutError(
-            "The label config declares a document type or an entity, which Pairloop does not read; remove <!DOCTYPE ...> from it."
-        ) from None
-    except (ParseError, ValueError) as error:
-        raise LayoutError(f"The label config is not valid XML ({error}); open Settings > Labeling Interface.") from None
-    level = [root]
-    for _ in range(_MOST_DEPTH):
-        level = [tag for outer in level for tag in outer]
-    if level:
-        raise LayoutError(f"The label config nests its tags more than {_MOST_DEPTH} deep; Pairloop reads no deeper one.")
-    return list(root.iter())
-
-
-def _answer_field(tags: list[Element], control: str, name: str) -> str:
+def _answer_tag(tags: list[ConfigTag], control: str, name: str) -> ConfigTag:
     tag = next((tag for tag in tags if tag.get("name") == name), None)
     if tag is None or tag.tag not in _ANSWER_TAGS:
         instead = "is missing" if tag is None else f"is a <{tag.tag}>"
         raise LayoutError(
             f'<Pairwise name="{control}"> compares "{name}", which {instead}; it must be a <Text> or <HyperText> tag.'
         )
-    field = _field(tag)
-    if field is None or tag.get("valueType") == "url":
-        raise LayoutError(f'<{tag.tag} name="{name}"> must read a task field, such as value="$answer1", and no URL.')
-    return field
+    return tag
 
 
-def _prompt_field(tags: list[Element], answer_fields: set[str]) -> str:
+def _prompt_field(tags: list[ConfigTag], answer_fields: set[str]) -> str:
     """The remaining tag that shows task data, or among several the one named `prompt`."""
-    displayed = [(tag.get("name") or f"<{tag.tag}>", field) for tag in tags if (field := _field(tag)) and not tag.get("toName")]
-    remaining = [(name, field) for name, field in displayed if field not in answer_fields]
+    inside_controls = {id(inner) for tag in tags if tag.get("toname") for inner in tag.iter()}
+    displayed = [(tag, field) for tag in tags if (field := _field(tag)) and id(tag) not in inside_controls]
+    remaining = [(tag, field) for tag, field in displayed if field not in answer_fields]
     fields = {field for _, field in remaining}
-    if len(fields) == 1:
-        return fields.pop()
-    named = next((field for name, field in remaining if name == "prompt"), None)
-    if named is not None:
-        return named
-    names = ", ".join(sorted(name for name, _ in remaining))
+    named = [(tag, field) for tag, field in remaining if tag.get("name") == "prompt"]
+    if len(fields) == 1 or named:
+        # Of several tags on one field, one that shows its text will do.
+        tag = max(
+            (tag for tag, _ in named or remaining), key=lambda tag: tag.tag in _PROMPT_TAGS and not _shows_another_text(tag)
+        )
+        if tag.tag in _PROMPT_TAGS:
+            return _text_field(tag, such_as="$prompt")
+        raise LayoutError(_no_text(tag))
+    names = ", ".join(sorted(_name(tag) for tag, _ in remaining))
     reason = f"several tags could be it ({names}); name one of them prompt" if fields else "no tag shows it"
     raise LayoutError(f'The label config must show the prompt, such as <Text name="prompt" value="$prompt"/>: {reason}.')
 
 
-def _field(tag: Element) -> str | None:
+def _no_text(tag: ConfigTag) -> str:
+    """Why this tag cannot show the prompt."""
+    what = "a conversation" if tag.tag in _CONVERSATIONS else "no text"
+    return (
+        f"The prompt is in {_name(tag)}, a <{tag.tag}>, which shows {what}: Pairloop answers a text and would fill no task; "
+        'show the prompt as one text, such as <Text name="prompt" value="$prompt"/>.'
+    )
+
+
+def _text_field(tag: ConfigTag, *, such_as: str) -> str:
+    """The field whose text this tag shows.
+
+    Raises:
+        LayoutError: it shows none.
+    """
+    field = _field(tag)
+    if field is None or _shows_another_text(tag):
+        raise LayoutError(
+            f'<{tag.tag} name="{tag.get("name", "")}"> must read a task field, such as value="{such_as}", and no URL.'
+        )
+    if not is_path(field):
+        raise LayoutError(
+            f'<{tag.tag} name="{tag.get("name", "")}"> reads "${field}", which Label Studio\'s editor cannot show; rename the field: '
+            "letters a to z, digits and _, and for nested data a path such as $answers.left or $answers[0]."
+        )
+    return field
+
+
+def _shows_another_text(tag: ConfigTag) -> bool:
+    """Whether the tag shows something else than its field's text: what a URL leads to, what is encoded, or what stands inside it."""
+    is_encoded = tag.get("encoding", "none") != "none" or bool(tag.get("resolver"))
+    return tag.get("valuetype") == "url" or is_encoded or bool("".join(tag.itertext()).strip())
+
+
+def _field(tag: ConfigTag) -> str | None:
+    """What a tag reads of the task; that may be no field which Label Studio can show."""
     match = _FIELD.fullmatch(tag.get("value", ""))
     return match.group(1) if match else None
 
 
-def _number(tags: list[Element], name: str) -> Tag | None:
+def _name(tag: ConfigTag) -> str:
+    return tag.get("name") or f"<{tag.tag}>"
+
+
+def _number(tags: list[ConfigTag], name: str) -> Tag | None:
     tag = _named(tags, name, "Number")
-    return None if tag is None else Tag(name, tag.get("toName", ""))
+    return None if tag is None else Tag(name, tag.get("toname", ""))
 
 
-def _verdict(tags: list[Element]) -> VerdictControl | None:
+def _verdict(tags: list[ConfigTag]) -> VerdictControl | None:
     tag = _named(tags, "verdict", "Choices")
     if tag is None:
         return None
     return VerdictControl.of("verdict", ((choice.get("value"), choice.get("alias")) for choice in tag.iter("Choice")))
 
 
-def _strength(tags: list[Element]) -> Strength | None:
+def _strength(tags: list[ConfigTag]) -> Strength | None:
     tag = _named(tags, "strength", "Rating", "Choices")
     if tag is None:
         return None
     if tag.tag == "Rating":
-        most = tag.get("maxRating", "")
+        most = tag.get("maxrating", "")
         return Strength("strength", int(most) if re.fullmatch(r"[1-9][0-9]{0,3}", most) else _DEFAULT_RATING)
     steps = tuple(frozenset(filter(None, (step.get("value"), step.get("alias")))) for step in tag.iter("Choice"))
     return Strength("strength", len(steps), steps)
 
 
-def _named(tags: list[Element], name: str, *kinds: str) -> Element | None:
-    return next((tag for tag in tags if tag.tag in kinds and tag.get("name") == name and tag.get("toName")), None)
+def _named(tags: list[ConfigTag], name: str, *kinds: str) -> ConfigTag | None:
+    return next((tag for tag in tags if tag.tag in kinds and tag.get("name") == name and tag.get("toname")), None)

@@ -10,7 +10,7 @@ import httpx
 
 from preference.certificates import certificates
 from preference.errors import StudioUnreachable
-from preference.labelling.label_config import without_declaration
+from preference.labelling.config_tags import without_declaration
 from preference.setting_groups import StudioSettings
 from preference.studio.calls import StudioCalls
 from preference.studio.project import LabelStudioProject

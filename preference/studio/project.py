@@ -11,7 +11,8 @@ from itertools import islice
 from typing import Any, Self
 
 from preference.errors import StudioNotFound
-from preference.labelling.label_config import LabelingLayout, without_declaration
+from preference.labelling.config_tags import without_declaration
+from preference.labelling.label_config import LabelingLayout
 from preference.setting_groups import StudioSettings
 from preference.studio.calls import StudioCalls
 from preference.studio.connections import Connections
@@ -197,13 +198,16 @@ class LabelStudioProject:
         """The named tasks as they are now, by id; without those that were deleted."""
         return {task["id"]: task for task in self._among(task_ids)}
 
-    def store_answers(self, task_id: int, *, data: dict[str, Any], meta: dict[str, Any]) -> None:
+    def store_answers(self, task_id: int, *, data: dict[str, Any], meta: dict[str, Any] | None) -> None:
         """Replaces a task's data and meta (all keys of both). Gives up after ten seconds: what was read before grows old.
+
+        Without `meta`, the task keeps the one that it has.
 
         Raises:
             StudioNotFound: the task was deleted.
         """
-        self._calls.patch(f"api/tasks/{task_id}/", {"data": data, "meta": meta}, soon=True)
+        fields = {"data": data} if meta is None else {"data": data, "meta": meta}
+        self._calls.patch(f"api/tasks/{task_id}/", fields, soon=True)
 
     def store_predictions(self, predictions: Sequence[StoredPrediction]) -> int:
         """How many of the predictions (`task`, `result`, `score`, `model_version`) Label Studio kept."""

@@ -6,13 +6,15 @@ from datetime import UTC, datetime
 from typing import Any
 
 from preference.labelling.label_config import LabelingLayout
+from preference.labelling.task_data import keys_of
 
 Line = tuple[str, str, str, Any]  # column, operator, type, value
 OPEN: tuple[Line, ...] = (("total_annotations", "equal", "Number", 0), ("cancelled_annotations", "equal", "Number", 0))
 ANNOTATED: tuple[Line, ...] = (("total_annotations", "greater", "Number", 0), ("cancelled_annotations", "greater", "Number", 0))
 
-# "empty" alone can miss "", and "equal" alone misses a missing key.
-_EMPTY = (("empty", "String", "true"), ("equal", "String", ""))
+# What <Text> shows as an empty box. `equal` is of no use: Label Studio looks what the first task holds, and if that is a list, or on
+# SQLite a text such as "[1, 2]", it answers 400 to it. `empty` of a String then misses what is missing, and in any case can miss "".
+_EMPTY = (("empty", "String", "true"), ("empty", "List", "true"), ("regex", "String", r"^\s*(\[\s*\])?\s*$"))
 
 
 def moment_text(moment: datetime) -> str:
@@ -34,4 +36,5 @@ def filter_query(lines: Sequence[Line], conjunction: str, *, ordering: str, abov
 
 def unanswered(layout: LabelingLayout) -> list[Line]:
     """Those of tasks that lack an answer, to be joined by "or"."""
-    return [(f"data.{field}", *empty) for field in layout.answer_fields for empty in _EMPTY]
+    columns = [f"data.{'__'.join(keys_of(field))}" for field in layout.answer_fields]  # as Django goes down into JSON
+    return [(column, *empty) for column in columns for empty in _EMPTY]

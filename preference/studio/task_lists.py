@@ -1,11 +1,10 @@
 """Lists of a project's tasks, page after page, as Label Studio gives them. project.py describes what each list is for."""
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime
-from typing import Any, cast
+from typing import Any
 
 from preference.studio.calls import StudioCalls
-from preference.studio.task import Task
+from preference.studio.task import Task, as_task
 from preference.studio.task_filters import Line, filter_query
 
 _COLUMNS = "id,data,meta,total_annotations,cancelled_annotations,predictions_model_versions"
@@ -37,10 +36,4 @@ class TaskLists:
         """One page, and how many tasks the list has in all."""
         # Without `fields`, Label Studio omits annotations, predictions and every column that it computes.
         listed = self._calls.get("api/tasks/", project=self._project_id, fields="all", **arguments)
-        return [_read(task) for task in listed["tasks"]], int(listed["total"])
-
-
-def _read(listed: dict[str, Any]) -> Task:
-    """A task as it was listed, its time as one."""
-    changed = listed.get("updated_at")
-    return cast(Task, {**listed, "updated_at": datetime.fromisoformat(changed)} if changed else listed)
+        return [as_task(task) for task in listed["tasks"]], int(listed["total"])

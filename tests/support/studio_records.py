@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 from defusedxml.ElementTree import fromstring
 
-from tests.support.studio_lists import cut, matching, versions
+from tests.support.studio_lists import cut, inside, matching, versions
 
 DATA = Path(__file__).parent.parent / "data"
 RECORDS: dict[str, Any] = json.loads((DATA / "label_studio_1.23.2_records.json").read_text(encoding="utf-8"))
@@ -155,8 +155,8 @@ class StudioRecords:
 
     def _import_tasks(self, project: Fields, body: list[Fields]) -> Fields:
         for place, task in enumerate(body):
-            for field in re.findall(r'value="\$(\w+)"', project["label_config"]):
-                if task["data"].get(field) is None:
+            for field in re.findall(r'value="\$([\w.]+)"', project["label_config"]):
+                if inside(task["data"], field.split("."))[1] is None:
                     raise _invalid("non_field_errors", f'Error at item {place}: "{field}" key is expected in task data')
         ids = [self.add_tasks(project["id"], task["data"], meta=task.get("meta"))[0] for task in body]
         for task_id, task in zip(ids, body, strict=True):

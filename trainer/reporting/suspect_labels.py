@@ -12,7 +12,7 @@ from preference.errors import StudioNotFound
 from preference.labelling.pairs import PreferencePair
 from preference.report_card.figures import SuspectLabel
 from preference.studio.project import LabelStudioProject
-from preference.studio.task import Task
+from preference.studio.task import Task, entry_of, with_entry
 
 META_KEY = "pairloop_suspect"
 NUM_SUSPECTS = 20
@@ -58,7 +58,7 @@ def most_suspect(
 def mark_suspects(
     project: LabelStudioProject, suspects: Sequence[SuspectLabel], *, version: str, marked_before: Iterable[int] = ()
 ) -> Counter[str]:
-    """How many tasks were marked, were marked already, lost their mark, had none to lose, or are deleted; by these words.
+    """How many tasks were marked, were marked already, lost their mark, had none to lose, cannot be marked, or are deleted; by these words.
 
     A task's meta gets `pairloop_suspect`; all else in it stays, and so does its data. `marked_before`: the tasks that earlier
     cards named, whose mark goes if they are no longer suspect.
@@ -75,18 +75,16 @@ def mark_suspects(
 
 def _mark(project: LabelStudioProject, task_id: int, task: Task | None, mark: dict[str, Any] | None) -> str:
     """What was done to the task so that its meta holds this mark, or none. `task`: as it was listed."""
-    if task is not None and mark == _meta(task).get(META_KEY):
+    if task is not None and (mark or {}) == entry_of(task, META_KEY):
         return "marked already" if mark else "without a mark"
     now = project.tasks([task_id]).get(task_id) if task is not None else None  # what was written since is to stay
     if now is None:
         return "deleted"
-    meta = {key: value for key, value in _meta(now).items() if key != META_KEY}
+    meta = with_entry(now, META_KEY, mark)
+    if meta is None:
+        return "meta is no object"
     try:
-        project.store_meta(task_id, {**meta, META_KEY: mark} if mark else meta)
+        project.store_meta(task_id, meta)
     except StudioNotFound:
         return "deleted"
     return "marked" if mark else "mark removed"
-
-
-def _meta(task: Task) -> dict[str, Any]:
-    return task.get("meta") or {}

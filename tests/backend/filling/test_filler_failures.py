@@ -11,7 +11,7 @@ from tests.support.filling_house import ANSWERED, EMPTY, House, warnings_of
 
 
 def test_tasks_that_cannot_be_answered_are_logged_once_with_their_reasons(house: House, caplog: pytest.LogCaptureFixture) -> None:
-    house.add({"prompt": "", **EMPTY}, {"prompt": 5, **EMPTY}, {"prompt": "p", "answer1": {"text": "a"}, "answer2": ""})
+    house.add({"prompt": "", **EMPTY}, {"prompt": {}, **EMPTY}, {"prompt": "p", "answer1": {"text": "a"}, "answer2": ""})
     skipped = house.add_prompts(2)
     house.studio.annotate(skipped[1], [], is_skip=True)
     filler = house.filler()

@@ -13,7 +13,7 @@ from tests.support.answer_drafts import Scripted, draft, task
 
 
 @pytest.mark.parametrize("field", ["answer1", "answer2"])
-@pytest.mark.parametrize("value", [5, 0, False, [], ["a"], {}, {"text": "a"}], ids=repr)
+@pytest.mark.parametrize("value", [{}, {"text": "a"}, [{"text": "a"}]], ids=repr)
 def test_an_answer_field_that_holds_no_text_is_not_touched(settings_for: SettingsFactory, field: str, value: object) -> None:
     generator = Scripted(lambda *_: ["a", "b"])
 
@@ -24,8 +24,27 @@ def test_an_answer_field_that_holds_no_text_is_not_touched(settings_for: Setting
     assert not generator.asked
 
 
+@pytest.mark.parametrize("field", ["answer1", "answer2"])
+@pytest.mark.parametrize(("value", "shown"), [(5, "5"), (0, "0"), (False, "false"), (["a", 2], "a,2")], ids=repr)
+def test_an_answer_that_label_studio_shows_as_text_stays_and_gets_another_beside_it(
+    settings_for: SettingsFactory, field: str, value: object, shown: str
+) -> None:
+    generator = Scripted(lambda *_: [shown, "Mine."])
+
+    (made,), dropped = draft([task(**{field: value})], generator, settings_for())
+
+    assert made.answers == {"answer2" if field == "answer1" else "answer1": "Mine."}, "another than the one that is there"
+    assert not dropped
+
+
+def test_an_empty_list_is_an_empty_box(settings_for: SettingsFactory) -> None:
+    (made,), _ = draft([task(answer1=[])], EchoGenerator(), settings_for())
+
+    assert set(made.answers) == {"answer1", "answer2"}
+
+
 def test_prompts_that_are_missing_blank_or_no_text_are_counted(settings_for: SettingsFactory) -> None:
-    wrong: list[object] = ["", " \n\t", None, 5, ["Why?"], {}]
+    wrong: list[object] = ["", " \n\t", None, [], {}, [{"role": "user", "content": "Why?"}]]
     tasks = [task(prompt=value) for value in wrong] + [{"id": 9, "data": {}}, task(10)]
 
     drafts, dropped = draft(tasks, EchoGenerator(), settings_for())
@@ -85,8 +104,13 @@ def test_a_refused_prompt_is_asked_again_if_the_answer_may_be_another(settings_f
 
 
 @pytest.mark.parametrize(
-    "meta", [None, {}, {"pairloop": None}, {"pairloop": "text"}, {"pairloop": {"generator": "old"}}], ids=repr
-)
+    "meta",
+    [
+        None, {}, {"pairloop": None}, {"pairloop": "text"}, {"pairloop": {"generator": "old"}}, [], ["a", "list"], "text", 7, True,
+        {"pairloop": {"refused": ["no"], "at": "now"}},
+    ],
+    ids=repr,
+)  # fmt: skip
 def test_a_meta_of_another_shape_stops_nothing(settings_for: SettingsFactory, meta: Any) -> None:
     drafts, dropped = draft([{**task(), "meta": meta}], EchoGenerator(), settings_for())
 

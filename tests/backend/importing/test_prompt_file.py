@@ -241,7 +241,7 @@ def test_json_that_is_no_list_is_refused(write: Write, content: str) -> None:
     ("name", "content", "place"),
     [
         ("p.jsonl", '"One"\n\n{"text": "Two"}\n', "line 3"),
-        ("p.jsonl", '{"prompt": 7}', "line 1"),
+        ("p.jsonl", '{"prompt": {}}', "line 1"),
         ("p.jsonl", '"  "', "line 1"),
         ("p.jsonl", '["One"]', "line 1"),
         ("p.jsonl", "null", "line 1"),

@@ -59,7 +59,7 @@ def test_predict_gives_one_entry_a_task_in_order_and_an_empty_list_if_there_is_n
     flipped = {**ANSWERED, "answer1": ANSWERED["answer2"], "answer2": ANSWERED["answer1"]}
     nothing: list[dict[str, Any]] = [
         {}, {"prompt": "Why?"}, {**ANSWERED, "answer1": ""}, {**ANSWERED, "answer2": None}, {**ANSWERED, "prompt": " "},
-        {**ANSWERED, "prompt": 5}, {**ANSWERED, "answer1": ["a"]},
+        {**ANSWERED, "prompt": {}}, {**ANSWERED, "answer1": [{"text": "a"}]},
     ]  # fmt: skip
 
     results = predict(client, [nothing[0], ANSWERED, *nothing[1:4], flipped, *nothing[4:], ANSWERED])

@@ -76,11 +76,22 @@ def test_an_older_template_names_its_control_pw_and_shows_no_rewards() -> None:
 def test_names_and_fields_may_differ_and_hypertext_is_an_answer_too() -> None:
     parsed = layout(
         '<Pairwise name="which" toName="b, a"/>',
-        '<HyperText name="a" value="$completion-a"/>',
+        '<HyperText name="a" value="$completions[0].text"/>',
         '<Text name="b" value="$completion.b"/>',
         '<HyperText name="question" value="$question_1"/>',
     )
-    assert parsed == LabelingLayout("which", ("b", "a"), ("completion.b", "completion-a"), "question_1", (None, None))
+    assert parsed == LabelingLayout("which", ("b", "a"), ("completion.b", "completions[0].text"), "question_1", (None, None))
+    assert parsed.is_html and not layout(PROMPT, ANSWERS, PAIRWISE).is_html
+
+
+def test_the_case_of_attributes_does_not_count() -> None:
+    parsed = layout(
+        PROMPT,
+        ANSWERS,
+        '<Pairwise NAME="c" toname="answer1,answer2"/>',
+        '<Rating name="strength" toname="prompt" MaxRating="3"/>',
+    )
+    assert (parsed.control, parsed.strength) == ("c", Strength("strength", 3))
 
 
 def test_tags_in_any_depth_and_order_are_read() -> None:
@@ -160,7 +171,8 @@ def test_two_tags_on_one_field_are_one_candidate() -> None:
 def test_fixed_texts_answers_shown_twice_and_control_tags_are_no_prompt() -> None:
     parsed = layout(
         '<Header value="Which costs $5 more?"/>', '<Text name="again" value="$answer1"/>',
-        '<Choices name="c" toName="q" value="$choices"/>', '<Text name="q" value="$question"/>', ANSWERS, PAIRWISE,
+        '<Choices name="c" toName="q" value="$choices"><Choice value="$one"/></Choices>', '<Text name="q" value="$question"/>',
+        ANSWERS, PAIRWISE,
     )  # fmt: skip
     assert parsed.prompt_field == "question"
 
@@ -265,13 +277,68 @@ def test_a_compared_tag_that_is_missing_or_no_text_is_named() -> None:
 
 
 @pytest.mark.parametrize(
-    "attributes", ['value="always this"', "", 'value="$answers[0].text"', 'value="$answer2" valueType="url"']
-)
+    "attributes",
+    [
+        'value="always this"', "", 'value="Answer: $answer2"', 'value="$answer2" valueType="url"', 'value="$answer2" valuetype="url"',
+        'value="$answer2" encoding="base64"', 'value="$answer2" resolver="csv"',
+    ],
+)  # fmt: skip
 def test_an_answer_that_reads_no_plain_field_is_refused(attributes: str) -> None:
     tags = f'<Text name="answer1" value="$answer1"/><HyperText name="answer2" {attributes}/>'
     assert refusal_of(PROMPT, tags, PAIRWISE) == (
         '<HyperText name="answer2"> must read a task field, such as value="$answer1", and no URL.'
     )
+
+
+def test_an_answer_whose_tag_has_a_text_of_its_own_is_refused() -> None:
+    tags = '<Text name="answer1" value="$answer1"/><HyperText name="answer2" value="$answer2"><b>This</b></HyperText>'
+    assert "must read a task field" in refusal_of(PROMPT, tags, PAIRWISE)
+
+
+@pytest.mark.parametrize("field", ["answer-a", "réponse", "a.", ".a", "a..b", "a[b]", "a[0", "[0]", "a[{{idx}}]", "a/b", "$a"])
+def test_a_field_that_label_studio_cannot_show_is_refused_with_its_name(field: str) -> None:
+    tags = f'<Text name="answer1" value="$answer1"/><Text name="answer2" value="${field}"/>'
+    sentence = refusal_of(PROMPT, tags, PAIRWISE)
+    assert sentence.startswith(
+        f'<Text name="answer2"> reads "${field}", which Label Studio\'s editor cannot show; rename the field:'
+    )
+    assert f'reads "${field}"' in refusal_of(ANSWERS, PAIRWISE, f'<Header name="q" value="${field}"/>')
+
+
+def test_an_answer_that_label_studio_cannot_search_is_refused_and_such_a_prompt_is_not() -> None:
+    tags = '<Text name="answer1" value="$answer1"/><Text name="answer2" value="$answer__b"/>'
+    assert refusal_of(PROMPT, tags, PAIRWISE) == (
+        'An answer reads "$answer__b", in which Label Studio\'s filters take __ for a path, so that no task would be found; rename the field.'
+    )
+    assert layout('<Text name="q" value="$my__prompt"/>', ANSWERS, PAIRWISE).prompt_field == "my__prompt"
+
+
+@pytest.mark.parametrize("tag", ["Image", "Audio", "Video", "Table", "List", "TimeSeries", "Pdf"])
+@pytest.mark.parametrize("name", ["image", "prompt"])
+def test_a_prompt_that_is_no_text_is_refused(tag: str, name: str) -> None:
+    assert refusal_of(f'<{tag} name="{name}" value="$image"/>', ANSWERS, PAIRWISE) == (
+        f"The prompt is in {name}, a <{tag}>, which shows no text: Pairloop answers a text and would fill no task; "
+        'show the prompt as one text, such as <Text name="prompt" value="$prompt"/>.'
+    )
+
+
+@pytest.mark.parametrize("tag", ["Paragraphs", "Chat"])
+def test_a_prompt_that_is_a_conversation_is_refused(tag: str) -> None:
+    sentence = refusal_of(f'<{tag} name="dialogue" value="$messages"/>', ANSWERS, PAIRWISE)
+    assert sentence.startswith(f"The prompt is in dialogue, a <{tag}>, which shows a conversation: Pairloop answers a text")
+
+
+@pytest.mark.parametrize("attributes", ['valueType="url"', 'valuetype="url"', 'encoding="base64"', 'resolver="csv"'])
+@pytest.mark.parametrize("tag", ["Text", "HyperText"])
+def test_a_prompt_whose_text_is_elsewhere_is_refused_like_an_answer(tag: str, attributes: str) -> None:
+    assert refusal_of(f'<{tag} name="q" value="$q" {attributes}/>', ANSWERS, PAIRWISE) == (
+        f'<{tag} name="q"> must read a task field, such as value="$prompt", and no URL.'
+    )
+
+
+def test_a_picture_beside_a_prompt_of_that_name_is_left_alone() -> None:
+    assert layout('<Image name="i" value="$image"/>', PROMPT, ANSWERS, PAIRWISE).prompt_field == "prompt"
+    assert layout('<Image name="i" value="$q"/><Text name="q" value="$q"/>', ANSWERS, PAIRWISE).prompt_field == "q"
 
 
 def test_two_answers_from_one_field_are_refused() -> None:
@@ -291,26 +358,3 @@ def test_several_possible_prompts_are_named_and_none_is_guessed() -> None:
     assert refusal_of(tags, ANSWERS, PAIRWISE) == f"{advice} (<Header>, title); name one of them prompt."
     unnamed = '<Header value="$title"/><Header value="$question"/>'
     assert refusal_of(unnamed, ANSWERS, PAIRWISE) == f"{advice} (<Header>, <Header>); name one of them prompt."
-
-
-# Reading a task
-
-
-def test_a_tasks_prompt_and_answers_come_from_its_data() -> None:
-    ours = layout(PROMPT, ANSWERS, PAIRWISE)
-    task = {"prompt": " Why? ", "answer1": "So.", "answer2": "שלום 👩‍👩‍👧", "other": 1}
-    assert ours.prompt(task) == " Why? "
-    assert ours.answers(task) == ("So.", "שלום 👩‍👩‍👧")
-
-
-@pytest.mark.parametrize("value", [None, "", "  \n", 3, ["a"], {"text": "a"}])
-def test_what_is_missing_blank_or_no_text_is_none(value: object) -> None:
-    ours = layout(PROMPT, ANSWERS, PAIRWISE)
-    assert ours.prompt({"prompt": value}) is None
-    assert ours.answers({"answer1": value, "answer2": "yes"}) == (None, "yes")
-    assert ours.prompt({}) is None
-
-
-def test_half_an_emoji_becomes_a_replacement_character_that_can_be_encoded() -> None:
-    prompt = layout(PROMPT, ANSWERS, PAIRWISE).prompt({"prompt": "cut here \ud83d"})
-    assert prompt == "cut here \N{REPLACEMENT CHARACTER}"

@@ -284,6 +284,13 @@ def test_a_verdict_that_is_not_understood_is_counted_apart_and_never_turned_to_t
     assert dropped == {"verdict not understood": 2, "unsure": 1}
 
 
+def test_an_answer_that_is_a_number_is_judged_as_it_is_shown() -> None:
+    dropped: Counter[str] = Counter()
+    (made,) = pairs_of_task(task(vote("right"), data={"prompt": 2, "answer1": 4.0, "answer2": 5}), LAYOUT, dropped=dropped)
+    assert (made.prompt, made.chosen, made.rejected) == ("2", "5", "4")
+    assert not dropped
+
+
 @pytest.mark.parametrize("result", [None, "left", 7, {}, [None], [[]], ["x"], [{"from_name": ["comparison"], "value": 3}]])
 def test_a_malformed_result_is_empty(result: object) -> None:
     dropped: Counter[str] = Counter()

@@ -1,8 +1,10 @@
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
 from preference.labelling.label_config import LabelingLayout
+from preference.settings import Settings
 from preference.studio.account import Account
 from preference.studio.project import LabelStudioProject
 from preference.studio.task import is_annotated
@@ -35,6 +37,25 @@ def test_unanswered_tasks_are_listed_in_pages_by_id_judged_or_not(studio: Studio
     assert [num_more for _, num_more in pages] == [4, 2, 0]
     assert [task["id"] for page, _ in pages for task in page if is_annotated(task)] == [ids[1], *skipped]
     assert project.num_unanswered(LAYOUT) == 6
+
+
+def test_answers_are_looked_for_where_their_paths_lead(studio: StudioDouble, settings: Settings) -> None:
+    config = LABEL_CONFIG.replace("$answer1", "$out.left").replace("$answer2", "$answers[1].text")
+    project = LabelStudioProject(settings.studio, studio.add_project(config))
+    listed = [{"text": ""}, {"text": "b"}]
+    datas: list[dict[str, Any]] = [
+        {"out": {"left": "a"}, "answers": listed},
+        {"out": {"left": " "}, "answers": listed},
+        {"out": {"left": []}, "answers": listed},
+        {"out": {"left": "a"}, "answers": listed[:1]},
+        {"out": {"left": 0}, "answers": listed},
+        {"out": {"left": "[]x"}, "answers": listed},
+    ]
+    ids = studio.add_tasks(project.id, *datas)
+
+    (page, num_more), *others = project.unanswered_tasks(LabelingLayout.from_label_config(config))
+
+    assert ([task["id"] for task in page], num_more, others) == (ids[1:4], 0, [])
 
 
 def test_a_project_without_tasks_has_none_unanswered(project: LabelStudioProject) -> None:
