@@ -61,7 +61,10 @@ def connect(
 ) -> None:
     """Connect a project to the backend, or fix its connection. Safe to run again."""
     from backend.commands.new_project import new_project
+    from backend.connecting.config_notes import config_notes
     from backend.connecting.connect import connect as connect_project
+    from backend.connecting.default_label_config import has_no_config
+    from preference.labelling.label_config import LabelingLayout
     from preference.projects.folder import ProjectFolder
     from preference.studio.project import LabelStudioProject
 
@@ -82,10 +85,13 @@ def connect(
         for sentence in connect_project(project, folder, settings, state=state):
             click.echo(sentence)
             has_done = True
+        notes = [] if has_no_config(state) else config_notes(LabelingLayout.from_label_config(state["label_config"]))
         champion = Versions(folder).champion()
     if not has_done:
         click.echo("there was nothing to do")
     click.echo(f"project {project.id} is connected: {settings.studio.page}/projects/{project.id}")
+    for note in notes:
+        click.echo(f"note: {note}", err=True)
     if champion is None:
         num_needed = max(settings.training.min_new_pairs, settings.training.min_pairs)
         click.echo(f"nothing is suggested yet: pairloop-trainer trains its first reward model after {num_needed} judgements")

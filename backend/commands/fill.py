@@ -14,6 +14,7 @@ from preference.errors import ModelError, RegistryError
 from preference.heavy_imports import heavy_imports
 from preference.labelling.label_config import LabelingLayout
 from preference.projects.folder import ProjectFolder, known_projects
+from preference.projects.problems import read_problems
 from preference.projects.status_files import Filling
 from preference.settings import Settings
 from preference.studio.project import LabelStudioProject
@@ -141,9 +142,18 @@ def _is_followed_to_the_end(watched: _Watched, model_dir: Path, stall_seconds: f
             if progress.tasks_left == 0:
                 return True
             if _is_at_rest(model_dir, stall_seconds):
-                raise ModelError(f"The backend's filler stopped with {progress.tasks_left} tasks unanswered; its log says why.")
+                noted = _noted(watched, model_dir)
+                reason = f": {'; '.join(noted)}" if noted else "; its log says why"
+                raise ModelError(f"The backend's filler stopped with {progress.tasks_left} tasks unanswered{reason}.")
+        elif progress is None and (noted := _noted(watched, model_dir)) and _is_at_rest(model_dir, stall_seconds):
+            raise ModelError(f"The backend's filler makes no pass over the project: {'; '.join(noted)}.")
         time.sleep(watched.every_seconds)
     return False
+
+
+def _noted(watched: _Watched, model_dir: Path) -> list[str]:
+    """What is wrong with the project, as the processes on MODEL_DIR found it."""
+    return [problem.rstrip(".") for problem in read_problems(model_dir).get(watched.folder.project_id, [])]
 
 
 def _is_at_rest(model_dir: Path, seconds: float) -> bool:

@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx
 
+from backend.connecting.config_notes import ALIAS_ADVICE, HTML_NOTE, not_understood
 from backend.connecting.default_label_config import has_no_config
 from backend.connecting.links import Links, hook_address, hook_faults, lacks_auth, reach_problem, read_links
 from backend.doctor.check import Check, CheckFailed
@@ -83,7 +84,14 @@ def _label_config(examined: Examined) -> str:
     except LayoutError as error:
         fix = "correct it under Settings > Labeling Interface"
         raise CheckFailed(str(error), examined.connect if has_no_config(examined.state) else fix) from None
-    return f"{layout.control} compares ${layout.answer_fields[0]} and ${layout.answer_fields[1]} of ${layout.prompt_field}"
+    note = f"; {HTML_NOTE}" if layout.is_html else ""
+    return f"{layout.control} compares ${layout.answer_fields[0]} and ${layout.answer_fields[1]} of ${layout.prompt_field}{note}"
+
+
+def _verdict(examined: Examined) -> str:
+    if unread := not_understood(examined.layout):
+        raise CheckFailed(unread, ALIAS_ADVICE)
+    return "every choice is understood" if examined.layout.verdict is not None else "there is none"
 
 
 def _setup(examined: Examined) -> str:
@@ -182,6 +190,7 @@ def _webhook(examined: Examined) -> str:
 PROJECT_CHECKS: tuple[Check[Examined], ...] = (
     Check("rights", _rights, needs=["key"]),
     Check("label config", _label_config, needs=["rights"]),
+    Check("verdict", _verdict, needs=["label config"]),
     Check("connection", _connection, needs=["rights", "label config", "backend"]),
     Check("webhook", _webhook, needs=["connection"]),
     # After the connection: a /setup makes the backend look after the project.

@@ -132,7 +132,7 @@ def test_a_filling_json_that_lacks_its_numbers_stops_no_fill(house: House) -> No
 def test_tasks_left_unanswered_are_printed_by_reason(house: House) -> None:
     skipped, _ = house.add_prompts(2)
     house.studio.annotate(skipped, [], is_skip=True)
-    house.add({"prompt": "", **EMPTY}, {"prompt": 5, **EMPTY}, {"prompt": "p", "answer1": {"text": "a"}, "answer2": ""})
+    house.add({"prompt": "", **EMPTY}, {"prompt": {}, **EMPTY}, {"prompt": "p", "answer1": {"text": "a"}, "answer2": ""})
 
     lines = filled(house)
 
@@ -301,6 +301,27 @@ def test_a_backend_that_gave_up_ends_it(house: House, held: None) -> None:
 
     assert following.has_ended
     assert str(following.error) == "The backend's filler stopped with 2 tasks unanswered; its log says why."
+
+
+def test_a_backend_that_gave_up_says_why(house: House, held: None) -> None:
+    house.add_prompts(3)
+    house.problems.note(house.project_id, "pass", "the filler failed")
+    write_progress(house.folder, is_filling=True)
+    following = Following(house, stall_seconds=0.2)
+
+    write_progress(house.folder)
+
+    assert following.has_ended
+    assert str(following.error) == "The backend's filler stopped with 2 tasks unanswered: the filler failed."
+
+
+def test_a_backend_whose_passes_never_begin_says_why(house: House, held: None) -> None:
+    house.add_prompts(3)
+    house.problems.note(house.project_id, "pass", "no rights.")
+    following = Following(house, stall_seconds=0.2)
+
+    assert following.has_ended
+    assert str(following.error) == "The backend's filler makes no pass over the project: no rights."
 
 
 def test_a_backend_that_has_its_turn_at_another_project_is_waited_for(house: House, studio: StudioDouble) -> None:

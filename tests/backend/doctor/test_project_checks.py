@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from preference.projects.folder import known_projects
@@ -75,6 +76,52 @@ def test_a_label_config_that_does_not_fit(clinic: Clinic) -> None:
     assert row["fix"] == "correct it under Settings > Labeling Interface"
     clinic.studio.projects[clinic.id]["label_config"] = LABEL_CONFIG
     assert clinic.is_well()
+
+
+PICTURE = LABEL_CONFIG.replace('<Text name="prompt" value="$prompt"/>', '<Image name="prompt" value="$image"/>')
+DIALOGUE = LABEL_CONFIG.replace('<Text name="prompt" value="$prompt"/>', '<Paragraphs name="prompt" value="$messages"/>')
+
+
+@pytest.mark.parametrize(("config", "what"), [(PICTURE, "no text"), (DIALOGUE, "a conversation")])
+def test_a_prompt_that_is_no_text_is_named_by_connect_doctor_and_setup(clinic: Clinic, config: str, what: str) -> None:
+    clinic.studio.projects[clinic.id]["label_config"] = config
+
+    row = clinic.cross()
+
+    assert (row["check"], row["fix"]) == ("label config", "correct it under Settings > Labeling Interface")
+    assert f"which shows {what}: Pairloop answers a text and would fill no task" in row["found"]
+    result = clinic.run("connect", "--project", clinic.id)
+    assert result.exit_code == 1 and row["found"] in result.output
+    setup = {"project": f"{clinic.id}.1", "schema": config, "hostname": "", "access_token": "", "extra_params": None}
+    answer = httpx.post(f"{clinic.address}/setup", json=setup, auth=("ls", PASSWORD))
+    assert (answer.status_code, answer.json()["error"]) == (400, row["found"])
+
+
+def test_choices_that_are_not_understood_are_named_with_an_alias_that_helps(clinic: Clinic) -> None:
+    config = LABEL_CONFIG.replace('value="Second is better" alias="right"', 'value="Die zweite"').replace(
+        '"Tie" alias="tie"', '"Gleich"'
+    )
+    clinic.studio.projects[clinic.id]["label_config"] = config
+
+    row = clinic.cross()
+
+    assert (row["check"], row["found"]) == (
+        "verdict", 'judgements by these choices of the verdict are not used, as they are not understood: "Die zweite", "Gleich"'
+    )  # fmt: skip
+    assert row["fix"].startswith('give each an alias that says what it means, such as <Choice value="..." alias="right"/>')
+    assert f"note: {row['found']}; {row['fix']}\n" in clinic.run("connect", "--project", clinic.id).output
+    clinic.studio.projects[clinic.id]["label_config"] = config.replace('"Die zweite"', '"Die zweite" alias="right"').replace(
+        '"Gleich"', '"Gleich" alias="tie"'
+    )
+    assert clinic.is_well() and "note:" not in clinic.run("connect", "--project", clinic.id).output
+
+
+def test_answers_that_are_shown_as_html_are_told(clinic: Clinic) -> None:
+    clinic.studio.projects[clinic.id]["label_config"] = LABEL_CONFIG.replace('<Text name="answer1"', '<HyperText name="answer1"')
+
+    assert clinic.is_well()
+    note = "<HyperText> shows an answer as HTML, and what is trained on is its source; <Text> shows that"
+    assert note in clinic.run("doctor").output and f"note: {note}\n" in clinic.run("connect", "--project", clinic.id).output
 
 
 def test_a_label_config_that_is_empty_is_set_by_what_is_advised(clinic: Clinic) -> None:

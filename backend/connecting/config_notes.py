@@ -1,0 +1,22 @@
+"""What people should know of a label config that is taken as it is."""
+
+from preference.labelling.label_config import LabelingLayout
+
+HTML_NOTE = "<HyperText> shows an answer as HTML, and what is trained on is its source; <Text> shows that"
+ALIAS_ADVICE = (
+    'give each an alias that says what it means, such as <Choice value="..." alias="right"/> '
+    "(left, right, tie, both_bad, unsure or new_answers)"
+)
+
+
+def not_understood(layout: LabelingLayout) -> str:
+    """Which choices of the verdict say nothing; empty if there are none."""
+    choices = layout.verdict.not_understood if layout.verdict is not None else ()
+    named = ", ".join(f'"{texts[0]}"' for texts in choices)
+    return f"judgements by these choices of the verdict are not used, as they are not understood: {named}" if named else ""
+
+
+def config_notes(layout: LabelingLayout) -> list[str]:
+    """A sentence for each thing that the label config does otherwise than its author may think."""
+    unread = not_understood(layout)
+    return [*([f"{unread}; {ALIAS_ADVICE}"] if unread else []), *([HTML_NOTE] if layout.is_html else [])]
