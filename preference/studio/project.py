@@ -94,7 +94,7 @@ class LabelStudioProject:
     # Tasks
 
     def import_tasks(self, tasks: Sequence[Task]) -> list[int]:
-        """The ids of the imported tasks, in order; each task is `{"data": {...}}`, with `meta` and `predictions` at will."""
+        """The ids of the imported tasks, in order: each is `{"data": {...}}`, with `meta`, `annotations` and `predictions` at will."""
         answer = self._calls.post(f"api/projects/{self.id}/import?return_task_ids=true", list(tasks))
         return list(answer.get("task_ids") or [])
 
@@ -113,7 +113,8 @@ class LabelStudioProject:
 
     def all_tasks(self, *, above: int = 0, page_size: int = 1000) -> Iterator[Task]:
         """Every task whose id is above that, by id, with its id and data alone."""
-        for page, _ in self._lists.pages([("id", "greater", "Number", above)], "and", page_size, include="id,data"):
+        lines = [("id", "greater", "Number", above)]
+        for page, _ in self._lists.pages(lines, "and", page_size, include="id,data", fields="task_only"):
             yield from page
 
     def unscored_tasks(self, version: str, *, page_size: int = 100) -> Iterator[list[Task]]:

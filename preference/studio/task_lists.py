@@ -34,6 +34,8 @@ class TaskLists:
 
     def page(self, **arguments: Any) -> tuple[list[Task], int]:
         """One page, and how many tasks the list has in all."""
-        # Without `fields`, Label Studio omits annotations, predictions and every column that it computes.
-        listed = self._calls.get("api/tasks/", project=self._project_id, fields="all", **arguments)
+        # With "task_only", Label Studio omits annotations, predictions and every column that it computes, even of a list without any.
+        # Unless told not to, it writes addresses of its own into `data` for files in a storage, and asks for the storages, task by task.
+        options = {"fields": "all", "resolve_uri": "false", **arguments}
+        listed = self._calls.get("api/tasks/", project=self._project_id, **options)
         return [as_task(task) for task in listed["tasks"]], int(listed["total"])
