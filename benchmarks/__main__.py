@@ -11,11 +11,12 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import accuracy, commands, filling, generation, load, reload, rounds, stages
+from benchmarks import accuracy, commands, filling, generation, importing, load, reload, rounds, stages
 
 BENCHMARKS = {
     "generation": generation.run,
     "filling": filling.run,
+    "importing": importing.run,
     "load": load.run,
     "accuracy": accuracy.run,
     "reload": reload.run,
