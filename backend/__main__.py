@@ -55,7 +55,9 @@ def serve() -> None:
 @click.option(
     "--label-config", type=click.File(encoding="utf-8-sig"), help="With --new: its labeling interface, instead of the default."
 )
-@click.option("--prompts", type=_FILE, help="Also import these prompts, answered and scored: .txt, .csv, .jsonl or .json.")
+@click.option(
+    "--prompts", type=_FILE, help="Also import these prompts, answered and scored: .txt, .csv, .jsonl, .json and others."
+)
 def connect(
     project_id: int | None, title: str | None, title_of_before: str | None, label_config: Any, prompts: Path | None
 ) -> None:
@@ -152,16 +154,22 @@ def fill(project_id: int) -> None:
 @main.command("import")
 @PROJECT
 @click.argument("file", type=_FILE)
-def import_file(project_id: int, file: Path) -> None:
-    """Import prompts as tasks that are answered and scored. The fastest way. FILE: .txt, .csv, .jsonl or .json."""
-    _import(project_id, file)
+@click.option(
+    "--judged", is_flag=True, help="Import what the file says of two answers, such as chosen and rejected, as judgements."
+)
+def import_file(project_id: int, file: Path, judged: bool) -> None:
+    """Import prompts as tasks that are answered and scored. The fastest way.
+
+    FILE: .txt, .csv, .tsv, .jsonl, .json or .parquet; also Label Studio's exports and public preference data, see docs/importing.md.
+    """
+    _import(project_id, file, judged=judged)
 
 
-def _import(project_id: int, file: Path) -> None:
+def _import(project_id: int, file: Path, *, judged: bool = False) -> None:
     with heavy_imports():
         from backend.commands.import_prompts import import_prompts
 
-    _work(lambda project, settings, console: import_prompts(project, settings, file, console=console), project_id)
+    _work(lambda project, settings, console: import_prompts(project, settings, file, console=console, judged=judged), project_id)
 
 
 def _read(project: "LabelStudioProject", studio: StudioSettings) -> dict[str, Any]:

@@ -9,14 +9,19 @@ from rich.console import Console
 from backend.commands.local_generator import local_generator
 from backend.commands.progress_bar import Show, bar
 from backend.importing.importer import Import
-from backend.importing.prompt_file import PromptFile
+from backend.prompt_files.prompt_file import PromptFile
+from preference.errors import PromptFileError
 from preference.projects.folder import ProjectFolder
 from preference.settings import Settings
 from preference.studio.project import LabelStudioProject
 
 
-def import_prompts(project: LabelStudioProject, settings: Settings, path: Path, *, console: Console) -> None:
+def import_prompts(
+    project: LabelStudioProject, settings: Settings, path: Path, *, console: Console, judged: bool = False
+) -> None:  # fmt: skip
     """Imports a file's prompts, answered and scored, and prints what became of them.
+
+    `judged`: what the file says of two answers comes as a judgement.
 
     Raises:
         PromptFileError, StudioError, ModelError, RegistryError: nothing more can be done; a second run goes on.
@@ -24,9 +29,21 @@ def import_prompts(project: LabelStudioProject, settings: Settings, path: Path, 
     folder = ProjectFolder(settings.model_dir, project.id)
     with local_generator(settings, project.id) as bench:
         work = Import.open(project, folder, bench)
-        prompts = PromptFile(path, work.layout)
-        num_rows = len(prompts)
+        prompts = PromptFile(path, work.layout, judged=judged)
+        num_rows, judges, num_predictions = 0, Counter[str](), 0
+        for task in prompts:
+            num_rows += 1
+            judges += work.annotators.names(task.get("annotations", []))
+            num_predictions += len(task.get("predictions", []))
+        if judged and not judges:
+            raise PromptFileError(f"{path} does not say of any two answers which is better; leave out --judged.")
         console.print(f"{path}: {num_rows} prompts; reading those that project {project.id} holds")
+        for name, count in judges.items():
+            console.print(f"{count} judgements come along, as {name}")
+        if num_predictions:
+            console.print(f"{num_predictions} predictions come along")
+        for remark, count in prompts.remarks.items():
+            console.print(f"{count} {remark}")
         started = time.monotonic()
         try:
             with bar("prompts imported", console) as show:

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from backend.connecting.default_label_config import default_label_config
-from backend.importing.prompt_file import PromptFile
+from backend.prompt_files.prompt_file import PromptFile
 from preference.errors import PairloopError, StudioError
 from preference.labelling.label_config import LabelingLayout
 from preference.projects.folder import ProjectFolder

@@ -1,1 +1,1 @@
-"""Importing a file of prompts as tasks that are answered already."""
+"""Importing a file of prompts, comparisons or exported tasks, as tasks that are answered already."""

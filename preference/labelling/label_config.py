@@ -56,6 +56,10 @@ class LabelingLayout:
     better_answer: str | None = None  # the name of the <TextArea> `better_answer`
     control_names: frozenset[str] = field(default=frozenset(), compare=False)  # every tag that results can come from
     is_html: bool = field(default=False, compare=False)  # whether a <HyperText> shows an answer, as HTML
+    controls: dict[str, tuple[str, str]] = field(
+        default_factory=dict, compare=False
+    )  # of each of them: its results' type, its tag
+    context_fields: frozenset[str] = field(default=frozenset(), compare=False)  # what else is shown of a task
 
     @classmethod
     @lru_cache(maxsize=16)  # of a million characters each, at worst, of four bytes each
@@ -93,17 +97,20 @@ class LabelingLayout:
             )
         if left == right:
             raise LayoutError(f"Both answers read ${left}; give each answer a task field of its own.")
+        prompt = _prompt_field(tags, {left, right})
         return cls(
             control=control,
             answer_tags=(names[0], names[1]),
             answer_fields=(left, right),
-            prompt_field=_prompt_field(tags, {left, right}),
+            prompt_field=prompt,
             reward_tags=(_number(tags, "reward1"), _number(tags, "reward2")),
             verdict=_verdict(tags),
             strength=_strength(tags),
             better_answer="better_answer" if _named(tags, "better_answer", "TextArea") is not None else None,
             control_names=frozenset(tag.get("name", "") for tag in tags if tag.get("toname")),
             is_html=any(tag.tag == "HyperText" for tag in answers),
+            controls={tag.get("name", ""): (tag.tag.lower(), _first_tag(tag)) for tag in tags if tag.get("toname")},
+            context_fields=frozenset(_shown_fields(tags)) - {prompt, left, right},
         )
 
     def prompt(self, task_data: Mapping[str, Any]) -> str | None:
@@ -153,6 +160,15 @@ def readable(text: str | None) -> str | None:
         return None
     # JSON may hold half of an emoji (a text cut by JavaScript), which neither UTF-8 nor a tokenizer takes.
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _first_tag(control: ConfigTag) -> str:
+    return control.get("toname", "").split(",")[0].strip()
+
+
+def _shown_fields(tags: list[ConfigTag]) -> list[str]:
+    """The fields that tags show, also amid other text."""
+    return [name for tag in tags if not tag.get("toname") for name in re.findall(r"\$(\w[\w.]*)", tag.get("value", ""))]
 
 
 def _answer_tag(tags: list[ConfigTag], control: str, name: str) -> ConfigTag:

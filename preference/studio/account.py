@@ -72,6 +72,10 @@ class Account:
         user = self._calls.get("api/current-user/whoami")
         return str(user.get("email") or user["username"])
 
+    def members(self) -> dict[int, str]:
+        """The email address of each user of the organization, by the user's number."""
+        return {int(user["id"]): str(user["email"]) for user in self._calls.get("api/users/")}
+
     def titles(self, *, containing: str | None = None) -> dict[int, str]:
         """Each project's title by its id, of at most a hundred projects; `containing`: of those whose title holds that."""
         named = {"title": containing} if containing else {}

@@ -86,7 +86,7 @@ def test_imports_are_a_v(package: str, others: set[str]) -> None:
         ({"trainer/daemon/schedule.py"}, ["apscheduler"]),
         ({"trainer/training/trl_trainer.py"}, ["trl", "peft"]),
         ({"trainer/training/trl_trainer.py"}, ["datasets"]),
-        ({"trainer/judgements/export.py"}, ["pyarrow"]),
+        ({"trainer/judgements/export.py", "backend/prompt_files/prompt_file.py"}, ["pyarrow"]),
         ({"trainer/evaluation/baselines.py"}, ["sklearn"]),
     ],
 )

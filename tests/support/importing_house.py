@@ -6,11 +6,13 @@ from typing import Any
 
 from backend.generators.scheduler import Scheduler
 from backend.importing.importer import Import
+from preference.studio.task import Task
 from tests.support.filling_house import EMPTY, House
 from tests.support.studio_double import StudioDouble
 from tests.support.studio_records import Fields
 
 PROMPTS = "skipped, the project holds the prompt"
+COMPARISONS = "skipped, the project holds the comparison"
 
 
 class UnsteadyStudio(StudioDouble):
@@ -54,9 +56,14 @@ def begin(house: House, *, scheduler: Scheduler | None = None, settle_seconds: f
 
 
 def run_import(house: House, rows: Iterable[Fields], **changes: Any) -> Counter[str]:
-    """What an import says of its rows."""
+    """What an import says of its rows, each of which is a task's data."""
+    return import_tasks(house, ({"data": row} for row in rows), **changes)
+
+
+def import_tasks(house: House, tasks: Iterable[Task], **changes: Any) -> Counter[str]:
+    """What an import says of its tasks."""
     work = begin(house, **changes)
-    work.run(rows)
+    work.run(tasks)
     return work.counts
 
 

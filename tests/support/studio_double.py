@@ -157,6 +157,8 @@ class StudioDouble(StudioRecords):
                 return 200, {"release": "1.23.2", "edition": "Community"}
             case "GET", "/api/current-user/whoami":
                 return 200, {"id": 1, "username": "admin", "email": "admin@example.com"}
+            case "GET", "/api/users/":
+                return 200, [{"id": number, "email": email, "username": email} for number, email in self.members.items()]
             case "GET", "/api/projects/":
                 part = query.get("title", "").lower()
                 projects = [project for project in self.projects.values() if part in project["title"].lower()]

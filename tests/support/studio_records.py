@@ -43,6 +43,7 @@ class StudioRecords:
         self.refuses_private = False  # as with ML_BLOCK_LOCAL_IP=false alone: 403, and a half-made row stays
         self.blocks_private = False  # as with ML_BLOCK_LOCAL_IP=true: no backend of a private address is called
         self.calls_backends = False  # asks /health and /setup of a row that is added, changed or listed
+        self.members = {1: "admin@example.com"}  # of the organization, by number
         self.may_change = True  # whether the key's user may change projects
         self._last_id = first_id - 1
 
@@ -158,11 +159,19 @@ class StudioRecords:
             for field in re.findall(r'value="\$([\w.]+)"', project["label_config"]):
                 if inside(task["data"], field.split("."))[1] is None:
                     raise _invalid("non_field_errors", f'Error at item {place}: "{field}" key is expected in task data')
+        made = [annotation for task in body for annotation in task.get("annotations", [])]
+        for annotation in made:
+            if (who := annotation.setdefault("completed_by", 1)) not in self.members:
+                raise Refusal(400, f"Import data contains completed_by={who} which is not a valid annotator's email or ID")
+            annotation.setdefault("ground_truth", True)
         ids = [self.add_tasks(project["id"], task["data"], meta=task.get("meta"))[0] for task in body]
         for task_id, task in zip(ids, body, strict=True):
             for prediction in task.get("predictions", []):
                 self._predict(task_id, prediction)
-        return {"task_count": len(ids), "annotation_count": 0, "prediction_count": 0, "duration": 0.01, "task_ids": ids}
+            for annotation in task.get("annotations", []):
+                fields = {key: annotation.get(key) for key in ("completed_by", "ground_truth", "lead_time")}
+                self.annotate(task_id, annotation["result"], is_skip=annotation.get("was_cancelled", False), **fields)
+        return {"task_count": len(ids), "annotation_count": len(made), "prediction_count": 0, "duration": 0.01, "task_ids": ids}
 
     def _import_predictions(self, project: Fields, body: list[Fields]) -> Fields:
         here = {task["id"] for task in self._tasks_of(project["id"])}

@@ -170,7 +170,7 @@ def test_two_imports_into_one_project_at_once_are_one_too_many(house: House) -> 
 
     house.generator.meanwhile = hold
     first = begin(house)
-    running = threading.Thread(target=first.run, args=[rows(3)])
+    running = threading.Thread(target=first.run, args=[[{"data": row} for row in rows(3)]])
     running.start()
     try:
         assert began.wait(20)

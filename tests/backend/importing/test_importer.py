@@ -104,6 +104,21 @@ def test_answers_of_a_slow_model_do_not_wait_for_a_hundred(house: House) -> None
     assert holds_each_once(house, 8)
 
 
+def test_tasks_have_the_order_of_the_rows_whatever_the_model_answers_last(house: House) -> None:
+    """Label Studio lists them so, and serves them so if its sampling is sequential."""
+
+    def write(job: Job) -> WrittenAnswers:
+        is_again = house.generator.prompts.count(job.prompt) > 1
+        return echo(job) if is_again or not job.prompt.endswith("7") else WrittenAnswers(["It is quite so.", "It is quite so!"])
+
+    house.generator = RecordingGenerator(write=write)
+
+    assert run_import(house, rows(330)) == {"imported": 330}
+
+    assert prompts(house) == [row["prompt"] for row in rows(330)]
+    assert len(house.generator.jobs) == 330 + 33
+
+
 def test_memory_does_not_grow_with_the_file(house: House) -> None:
     """No more rows are taken than two and a half batches ahead of what was imported."""
     ahead = []

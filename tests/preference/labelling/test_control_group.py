@@ -272,7 +272,9 @@ def test_a_filler_that_has_just_started_asks_for_the_scores_of_open_tasks(house:
 def test_an_import_suggests_nothing_to_it(house: House, tiny_base: Path) -> None:
     version = house.promote(tiny_base, weight=1)
 
-    Import.open(house.project(), house.folder, house.bench()).run({"prompt": f"Prompt {n}", **EMPTY} for n in range(150))
+    Import.open(house.project(), house.folder, house.bench()).run(
+        {"data": {"prompt": f"Prompt {n}", **EMPTY}} for n in range(150)
+    )
 
     assert len(house.studio.tasks) == 150 and is_shown_right(house, version)
 
@@ -283,7 +285,7 @@ def test_an_import_whose_predictions_fail_leaves_them_to_the_filler(
     version = house.promote(tiny_base, weight=1)
     house.before_request(f"POST /api/projects/{house.project_id}/import/predictions", lambda: house.studio.failures.append(400))
 
-    Import.open(house.project(), house.folder, house.bench()).run({"prompt": f"Prompt {n}", **EMPTY} for n in range(20))
+    Import.open(house.project(), house.folder, house.bench()).run({"data": {"prompt": f"Prompt {n}", **EMPTY}} for n in range(20))
 
     assert not predictions(house, version)
     (warning,) = warnings_of(caplog)

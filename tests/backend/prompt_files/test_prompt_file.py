@@ -1,13 +1,18 @@
 import codecs
+import gzip
 import json
+import math
 import tracemalloc
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import pyarrow
 import pytest
+from pyarrow import parquet
 
-from backend.importing.prompt_file import PromptFile
+from backend.prompt_files.prompt_file import PromptFile
 from preference.errors import PromptFileError
 from preference.labelling.label_config import LabelingLayout
 from tests.support.studio_records import LABEL_CONFIG
@@ -33,9 +38,9 @@ def write(tmp_path: Path) -> Write:
 
 
 def read(path: Path, layout: LabelingLayout = LAYOUT) -> list[dict[str, Any]]:
-    """The file's rows, as many as it says."""
+    """The data of the file's tasks, which are as many as it says."""
     prompts = PromptFile(path, layout)
-    rows = [row for row in prompts]  # noqa: C416 - list() would count them first
+    rows = [task["data"] for task in prompts]
     assert len(prompts) == len(rows)
     return rows
 
@@ -185,8 +190,65 @@ def test_a_big_file_is_read_as_it_is_needed(write: Write, name: str) -> None:
     finally:
         tracemalloc.stop()
 
-    assert first["answer1"] == "" and num_rows >= 4000
+    assert first["data"]["answer1"] == "" and num_rows >= 4000
     assert peak_at_first < 300_000 and peak < 600_000
+
+
+@pytest.mark.parametrize(
+    "content", ['{"prompt":"One"}\n{"prompt":"Two"}\n', '"One"\n\n"Two"', '[\n"One",\n"Two"]', '["One", "Two"]']
+)
+def test_json_lines_are_read_whatever_the_name_says(write: Write, content: str) -> None:
+    """pandas' and datasets' to_json write them under the name .json."""
+    assert texts(write("p.json", content)) == ["One", "Two"]
+
+
+def test_one_object_in_a_json_file_is_one_task_as_for_label_studio(write: Write) -> None:
+    assert texts(write("p.json", '{"prompt": "One"}')) == texts(write("p.json", '{\n "prompt": "One"\n}')) == ["One"]
+
+
+def test_a_field_named_data_beside_a_prompt_is_a_field_like_any_other(write: Write) -> None:
+    beside = {"prompt": "Name a cape.", "data": {"source": "web"}}
+
+    assert read(write("p.jsonl", json.dumps(beside))) == [{**beside, **EMPTY}]
+    within = {"prompt": "not this", "data": {"prompt": "Name a cape."}}
+    assert texts(write("p.jsonl", json.dumps(within))) == ["Name a cape."], "as Label Studio reads it"
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("p.csv", "prompt;answer1;answer2\nName a tree, please.;;\n"),
+        ("p.csv", "prompt\tanswer1\tanswer2\nName a tree, please.\t\t\n"),
+        ("p.tsv", "prompt\tanswer1\tanswer2\nName a tree, please.\t\t\n"),
+        ("p.csv", 'prompt,"a;b;c",answer1,answer2\n"Name a tree, please.",,,\n'),
+    ],
+)
+def test_a_tables_separator_is_read_from_its_header(write: Write, name: str, content: str) -> None:
+    assert texts(write(name, content)) == ["Name a tree, please."]
+
+
+def test_rows_of_nothing_are_no_prompts(write: Write) -> None:
+    """Spreadsheets end with them."""
+    assert texts(write("p.csv", "prompt,answer1,answer2\nName a river.,,\n,,\n , ,\n")) == ["Name a river."]
+
+
+@pytest.mark.parametrize("name", ["p.txt.gz", "p.jsonl.gz", "p.csv.gz", "p.JSON.GZ"])
+def test_a_compressed_file_is_read_like_the_file_in_it(write: Write, name: str) -> None:
+    content = {"t": "One\nTwo", "j": '"One"\n"Two"', "c": "prompt\nOne\nTwo", "J": '["One", "Two"]'}[name[2]]
+
+    assert texts(write(name, gzip.compress(content.encode()))) == ["One", "Two"]
+    assert refusal(write(name, gzip.compress(content.encode())[:-9])).startswith(f"{name} cannot be read (")
+    assert refusal(write(name, content)) == f"{name} cannot be read (Not a gzipped file ({content[:2].encode()!r}))."
+
+
+def test_a_parquet_file_is_read_as_most_public_data_comes(tmp_path: Path, write: Write) -> None:
+    path = tmp_path / "p.parquet"
+    row = {"prompt": "One", "tags": ["a", None], "score": math.nan, "at": datetime(2026, 1, 2)}
+    parquet.write_table(pyarrow.Table.from_pylist([row, {"prompt": "Two"}]), path)
+
+    assert read(path)[0] == {"prompt": "One", "tags": ["a", None], "score": None, "at": "2026-01-02 00:00:00", **EMPTY}
+    assert texts(path) == ["One", "Two"]
+    assert refusal(write("no.parquet", "One")).startswith("no.parquet is no Parquet file (")
 
 
 # What is refused, and in which words
@@ -196,7 +258,9 @@ def test_a_name_without_a_known_ending_is_refused(write: Write) -> None:
     with pytest.raises(PromptFileError) as refused:
         PromptFile(Path("prompts.xlsx"), LAYOUT)
 
-    assert str(refused.value) == "prompts.xlsx is none of .txt, .csv, .jsonl, .json; rename it, or convert it to one of them."
+    assert str(refused.value) == (
+        "prompts.xlsx is none of .txt, .csv, .tsv, .jsonl, .json, .parquet; rename it, or convert it to one of them."
+    )
 
 
 @pytest.mark.parametrize("num_before", [1, 3000])  # in the first piece that is read, and in a later one
@@ -220,7 +284,8 @@ def test_a_spreadsheets_utf_16_is_refused_with_what_to_do(write: Write) -> None:
         ("p.jsonl", '{"prompt": "a"} {"prompt": "b"}\n', "p.jsonl, line 1: not JSON (Extra data); correct it."),
         ("p.json", '[\n "One",\n Two\n]', "p.json, line 3: not JSON (Expecting value); correct it."),
         ("p.json", "", "p.json, line 1: not JSON (Expecting value); correct it."),
-        ("p.json", '"One"\n"Two"\n', "p.json, line 2: not JSON (Extra data); correct it."),  # .jsonl under a wrong name
+        ("p.json", '"One"\n"Two\n', "p.json, line 2: not JSON (Unterminated string starting at); correct it."),
+        ("p.json", '{"prompt": "One"}\n{"prompt"}\n', "p.json, line 2: not JSON (Expecting ':' delimiter); correct it."),
     ],
 )
 def test_what_is_not_json_is_refused_with_its_line(write: Write, name: str, content: str, message: str) -> None:
@@ -232,7 +297,7 @@ def test_json_that_python_cannot_hold_is_refused_too(write: Write) -> None:
     assert refusal(write("p.jsonl", '{"prompt": "p", "n": ' + "9" * 5000 + "}")).startswith("p.jsonl, line 1: not JSON (")
 
 
-@pytest.mark.parametrize("content", ['{"prompt": "Why?"}', '"Why?"', "7", "null"])
+@pytest.mark.parametrize("content", ["7", "null", "true"])
 def test_json_that_is_no_list_is_refused(write: Write, content: str) -> None:
     assert refusal(write("p.json", content)) == 'p.json should hold a list, such as [{"prompt": "..."}].'
 
@@ -245,7 +310,7 @@ def test_json_that_is_no_list_is_refused(write: Write, content: str) -> None:
         ("p.jsonl", '"  "', "line 1"),
         ("p.jsonl", '["One"]', "line 1"),
         ("p.jsonl", "null", "line 1"),
-        ("p.jsonl", '{"data": {"text": "One"}, "prompt": "Two"}', "line 1"),
+        ("p.jsonl", '{"data": {"text": "One"}, "text": "Two"}', "line 1"),
         ("p.json", '["One", {"prompt": null}]', "row 2"),
         ("p.csv", "topic,prompt\ntea,One\ntea,\n", "row 2"),
         ("p.csv", "topic,prompt\ntea\n", "row 1"),
@@ -261,7 +326,8 @@ def test_a_row_without_a_prompt_is_refused_with_its_place(write: Write, name: st
     ("content", "columns"),
     [
         ("text,topic\nWhy?,tea\n", "text, topic"),
-        ("prompt;topic\nWhy?;tea\n", "prompt;topic"),
+        ("question;topic\nWhy?;tea\n", "question, topic"),
+        ("prompt|topic\nWhy?|tea\n", "prompt|topic"),
         ("Prompt\nWhy?\n", "Prompt"),
         ("", "none"),
     ],

@@ -1,0 +1,63 @@
+"""Which rows a project holds. A row is told from others by its prompt, its context and its answers.
+
+The context is what the label config shows beside prompt and answers, and the fields that public data keeps it in.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from preference.labelling.label_config import LabelingLayout
+from preference.labelling.prompts import normalised
+from preference.labelling.task_data import value_at
+
+_CONTEXT = {"system", "system_prompt", "context", "history", "input"}
+_MOST_UNSORTED = 20_000
+
+
+class KnownRows:
+    """What a project holds, or soon will, in some 32 bytes a row."""
+
+    def __init__(self, layout: LabelingLayout) -> None:
+        self._layout, self._context = layout, sorted(_CONTEXT | layout.context_fields)
+        self._sorted = np.empty(0, dtype=np.uint64)
+        self._unsorted: set[int] = set()
+
+    def identity(self, data: dict[str, Any]) -> int:
+        """The same for a row and its twins; 0 up to 2**63."""
+        left, right = self._layout.answers(data)
+        return _digest(self._question(data), left, right)
+
+    def add(self, data: dict[str, Any]) -> None:
+        """A task that was made of a row without one of its answers, or without both, is that row as well."""
+        self._unsorted.update(self._origins(data))
+        if len(self._unsorted) > _MOST_UNSORTED:
+            new = np.fromiter(self._unsorted, dtype=np.uint64, count=len(self._unsorted))
+            self._sorted = np.union1d(self._sorted, new)
+            self._unsorted.clear()
+
+    def holds(self, data: dict[str, Any]) -> bool:
+        """Whether the row is there already."""
+        identity = self.identity(data)
+        if identity in self._unsorted:
+            return True
+        place = int(np.searchsorted(self._sorted, np.uint64(identity)))
+        return place < len(self._sorted) and int(self._sorted[place]) == identity
+
+    def _origins(self, data: dict[str, Any]) -> Iterator[int]:
+        question, (left, right) = self._question(data), self._layout.answers(data)
+        for first in {left, None}:
+            yield from (_digest(question, first, second) for second in {right, None})
+
+    def _question(self, data: dict[str, Any]) -> str:
+        context = {name: held for name in self._context if (held := value_at(data, name)) not in (None, "")}
+        prompt = normalised(self._layout.prompt(data) or "")
+        return f"{prompt}\0{json.dumps(context, sort_keys=True)}" if context else prompt
+
+
+def _digest(question: str, left: str | None, right: str | None) -> int:
+    text = "\0".join((question, left or "", right or ""))
+    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=8).digest(), "big") >> 1

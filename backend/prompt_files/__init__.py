@@ -1,0 +1,1 @@
+"""What a file says, whatever its form: tasks as Label Studio imports them."""

@@ -1,0 +1,95 @@
+"""What a file's rows say, whatever the file: tasks as Label Studio imports them."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import groupby
+from typing import Any
+
+from backend.prompt_files.comparisons import Comparison
+from backend.prompt_files.judgements import META_KEY, judgement
+from backend.prompt_files.public_formats import belonging, reader_of
+from backend.prompt_files.studio_export import exported_task, is_export, is_flat_export, joined_task
+from preference.errors import PromptFileError
+from preference.labelling.label_config import LabelingLayout
+from preference.studio.task import Task
+
+
+class Rows:
+    """Reads rows for projects of one layout."""
+
+    def __init__(self, layout: LabelingLayout, *, judged: bool) -> None:
+        self.remarks: Counter[str] = Counter()  # what is passed over or left behind, by reason
+        self._layout, self._judged = layout, judged
+
+    def has_columns(self, names: Sequence[str]) -> bool:
+        """Whether rows with these columns can be read."""
+        row = dict.fromkeys(names, "")
+        return self._layout.prompt_field in row or is_flat_export(row) or reader_of(row, self._layout) is not None
+
+    def tasks(self, rows: Iterable[tuple[int, Any]], *, where: Callable[[int], str]) -> Iterator[Task]:
+        """The tasks of rows, each of which comes with its place; `where` names a place.
+
+        Raises:
+            PromptFileError: a row is not what it should be.
+        """
+        self.remarks.clear()
+        for _, group in groupby(rows, key=lambda row: self._group_of(*row)):
+            together = list(group)
+            try:
+                yield from self._read([row for _, row in together])
+            except PromptFileError as error:
+                raise PromptFileError(f"{where(together[0][0])}: {error}") from error
+
+    def _read(self, rows: Sequence[Any]) -> Iterator[Task]:
+        if is_flat_export(rows[0]):
+            yield self._checked(joined_task(rows, self._layout))
+        elif reader := reader_of(rows[0], self._layout):
+            for comparison in reader(rows):
+                if isinstance(comparison, str):
+                    self.remarks[f"passed over, {comparison}"] += 1
+                else:
+                    yield self._checked(self._compared(comparison))
+        else:
+            for row in rows:
+                yield self._checked(self._plain(row))
+
+    def _plain(self, row: Any) -> Task:
+        if is_export(row, self._layout):
+            return exported_task(row, self.remarks)
+        return {"data": self._layout.with_answers({}, {self._layout.prompt_field: row}) if isinstance(row, str) else row}
+
+    def _compared(self, comparison: Comparison) -> Task:
+        layout = self._layout
+        texts = zip((layout.prompt_field, *layout.answer_fields), (comparison.prompt, *comparison.answers), strict=True)
+        task: Task = {"data": layout.with_answers(comparison.other, dict(texts))}
+        choice = comparison.choice
+        made = judgement(self._layout, choice) if choice and self._judged else None
+        if made is not None:
+            task["annotations"] = [made]
+        elif choice is not None:
+            task["meta"] = {META_KEY: {"choice": choice}}
+        if self._judged and made is None:
+            reason = (
+                "the row does not say which answer is better" if choice is None else f"the label config has no box for {choice}"
+            )
+            self.remarks[f"left unjudged, {reason}"] += 1
+        return task
+
+    def _checked(self, task: Task) -> Task:
+        """The task, if it has a prompt, with every field of an answer."""
+        data = task["data"]
+        if not isinstance(data, dict) or self._layout.prompt(data) is None:
+            raise PromptFileError(f'no prompt; it should be a text, or an object whose "{self._layout.prompt_field}" is a text.')
+        try:
+            return {**task, "data": self._layout.task_data(data)}
+        except ValueError:
+            raise PromptFileError(
+                "an answer's field lies inside a text or a number; correct the row, or the fields in the label config."
+            ) from None
+
+    def _group_of(self, place: int, row: Any) -> object:
+        """The same for neighbours that are read together."""
+        if is_flat_export(row):
+            names = ("id", self._layout.prompt_field, *self._layout.answer_fields)
+            return "task", [row.get(name) for name in names] if "id" in row else place
+        return belonging(row) or place
