@@ -11,8 +11,10 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 from rich.console import Console
 
 from benchmarks.row import Row
@@ -64,12 +66,15 @@ def run(console: Console) -> list[Row]:
 
 def _measured(command: list[str], environ: Mapping[str, str], folder: Path) -> tuple[float, float]:
     """(seconds, megabytes at most) of one run."""
-    started = time.monotonic()
+    started, peak = time.monotonic(), 0.0
     with tempfile.TemporaryFile() as output:
         child = subprocess.Popen(command, env=dict(environ), cwd=folder, stdout=output, stderr=output)
-        _, status, usage = os.wait4(child.pid, 0)
-        child.returncode = os.waitstatus_to_exitcode(status)
+        process = psutil.Process(child.pid)
+        while child.poll() is None:  # what the system counts of a child begins with the size of its parent
+            with suppress(psutil.NoSuchProcess):
+                peak = max(peak, process.memory_info().rss / 2**20)
+            time.sleep(0.05)
         if child.returncode:
             output.seek(0)
             raise RuntimeError(f"{' '.join(command)} ended with status {child.returncode}: {output.read()[-500:].decode()}")
-    return time.monotonic() - started, usage.ru_maxrss / 1024
+    return time.monotonic() - started, peak
