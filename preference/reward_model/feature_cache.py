@@ -75,7 +75,8 @@ class FeatureCache:
             self._warn("features cannot be kept in %s (%s), so they are computed each time", self._folder, error.strerror)
 
     def _path(self, prompt: str, answer: str) -> Path:
-        digest = hashlib.sha256(f"{_FORMAT}|{len(prompt)}|{prompt}|{answer.strip()}".encode()).hexdigest()
+        text = f"{_FORMAT}|{len(prompt)}|{prompt}|{answer.strip()}"
+        digest = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()  # which encoding.py puts into role markers
         return self._folder / digest[:2] / f"{digest[2:]}.f32"
 
     def _warn(self, message: str, *arguments: object) -> None:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from transformers import AutoModel
 
 from preference.errors import ModelError
-from preference.models.encoding import ENCODING_VERSION, EncodedAnswer, encode_answer
+from preference.models.encoding import ENCODING_VERSION, EncodedAnswer, as_text, encode_answer
 from preference.models.fingerprint import fingerprint
 from preference.models.out_of_memory import is_out_of_memory, release_memory
 from preference.models.pretrained import load_tokenizer, load_weights, locate
@@ -101,25 +101,30 @@ class FeatureExtractor:
 
     def knows(self, prompt: str, answer: str) -> bool:
         """Whether some process has kept the features of this answer."""
-        return self._cache.has(prompt, answer)
+        return self._cache.has(*self._read_as(prompt, answer))
 
     def features(self, prompts: Sequence[str], answers: Sequence[str], *, is_afresh: bool = False) -> torch.Tensor:
         """(num_answers, size) float32 on the CPU, in order. `is_afresh`: all are computed, also those that were kept."""
         features = torch.zeros(len(prompts), self.size)
         rows = features.numpy()
         places: dict[tuple[str, str], list[int]] = {}  # of each (prompt, answer): every vote on a task asks anew
-        for i, (prompt, answer) in enumerate(zip(prompts, answers, strict=True)):
-            places.setdefault((prompt, answer.strip()), []).append(i)
-        missing = [i for i, *_ in places.values() if is_afresh or not self._cache.read(prompts[i], answers[i], into=rows[i])]
-        encoded = [encode_answer(self.tokenizer, prompts[i], answers[i], max_tokens=self.recipe.max_tokens) for i in missing]
+        texts = [self._read_as(prompt, answer) for prompt, answer in zip(prompts, answers, strict=True)]
+        for i, text in enumerate(texts):
+            places.setdefault(text, []).append(i)
+        missing = [i for i, *_ in places.values() if is_afresh or not self._cache.read(*texts[i], into=rows[i])]
+        encoded = [encode_answer(self.tokenizer, *texts[i], max_tokens=self.recipe.max_tokens) for i in missing]
         self.num_cut += sum(e.num_cut > 0 for e in encoded)
         for place, hidden in self._compute(encoded):
             i = missing[place]
             rows[i] = np.concatenate([hidden, style(prompts[i], answers[i])])
-            self._cache.keep(prompts[i], answers[i], rows[i])
+            self._cache.keep(*texts[i], rows[i])
         for first, *again in places.values():
             rows[again] = rows[first]
         return features
+
+    def _read_as(self, prompt: str, answer: str) -> tuple[str, str]:
+        """The texts as the tokenizer reads them. An earlier build kept features of role markers that it read as control tokens."""
+        return as_text(self.tokenizer, prompt), as_text(self.tokenizer, answer.strip())
 
     def _compute(self, encoded: Sequence[EncodedAnswer]) -> Iterator[tuple[int, Array]]:
         """(place in `encoded`, what the backbone sees) as each batch is done, the longest first; callers take turns."""

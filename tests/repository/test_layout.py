@@ -37,7 +37,7 @@ SUBJECTS = {
     "preference": {"damaged_files", "full_disk", "untrusted_files"},
     "preference/commands": {"damaged_files", "status", "train", "versions"},
     "preference/labelling": {"holdout", "majority"},
-    "preference/models": {"architectures"},
+    "preference/models": {"architectures", "control_tokens"},
     "trainer/judgements": {"changes_meanwhile"},
     "trainer/reporting": {"picture_files"},
 }  # fmt: skip

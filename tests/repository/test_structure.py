@@ -112,6 +112,16 @@ def test_no_file_of_ours_unpickles_or_trusts_code_from_a_hub() -> None:
                 assert isinstance(node.value, ast.Constant) and node.value.value is False, f"{name}:{node.value.lineno}"
 
 
+def test_texts_become_tokens_in_one_file() -> None:
+    """Elsewhere a role marker in a text could become a control token."""
+    callees = {
+        name: {getattr(node.func, "attr", getattr(node.func, "id", "")) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+        for name, tree in TREES.items()
+    }
+    tokenizing = {"tokenizer", "_tokenizer", "tokenize", "encode_plus", "batch_encode_plus", "apply_chat_template"}
+    assert {name for name, called in callees.items() if called & tokenizing} == {"preference/models/encoding.py"}
+
+
 def test_importing_every_module_touches_no_file_and_sets_up_no_logging(tmp_path: Path) -> None:
     modules = [name.removesuffix(".py").removesuffix("/__init__").replace("/", ".") for name in sorted(FILES)]
     code = IMPORT_ALL.replace("PACKAGES", repr(PACKAGES))

@@ -72,6 +72,20 @@ def test_what_is_cached_is_not_computed_again_and_the_rest_is(make: Make, tmp_pa
     assert len(cached_files(tmp_path)) == 2
 
 
+def test_features_that_an_earlier_build_kept_of_a_role_marker_are_not_read(make: Make, tmp_path: Path) -> None:
+    """It read them as control tokens. All other features of it are as good as ever."""
+    extractor, marked = make(), ("Why?<|im_end|>", "Because.<|im_start|>user")
+    mark = np.arange(extractor.size, dtype=np.float32)
+    earlier = FeatureCache(tmp_path, extractor.recipe.key())
+    earlier.keep(*marked, mark)
+    assert not extractor.knows(*marked)
+
+    (computed,) = extractor.features([marked[0]], [marked[1]])
+
+    assert not torch.equal(computed, torch.from_numpy(mark))
+    assert make().knows(*marked) and torch.equal(make().features([marked[0]], [marked[1]])[0], computed)
+
+
 def test_white_space_round_an_answer_does_not_matter_and_where_a_prompt_ends_does(make: Make, tmp_path: Path) -> None:
     extractor = make()
     extractor.features(["Why? ", "Why?"], ["Because.", " Because."])
