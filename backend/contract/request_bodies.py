@@ -16,7 +16,7 @@ from flask import Request
 from gunicorn.http.errors import ParseException
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, WithJsonSchema
 from typing_extensions import TypedDict  # typing's is of no use to pydantic before Python 3.12
-from werkzeug.exceptions import BadRequest, HTTPException, RequestEntityTooLarge, UnsupportedMediaType
+from werkzeug.exceptions import BadRequest, ClientDisconnected, HTTPException, RequestEntityTooLarge, UnsupportedMediaType
 
 from backend.contract.request_memory import Share, Weight
 
@@ -142,6 +142,13 @@ def read_form(request: Request, kind: type[BodyT], *, max_bytes: int) -> BodyT:
     return kind.model_validate(dict(fields))
 
 
+def read_to_the_end(request: Request) -> None:
+    """Reads what remains of a body, and keeps none of it. Whoever still sends would not read the answer, but find the connection closed."""
+    with suppress(HTTPException, ParseException, OSError):
+        while request.stream.read(_PIECE_BYTES):
+            pass
+
+
 def _text(request: Request, share: Share, max_bytes: int) -> bytes:
     if not request.is_json:
         raise UnsupportedMediaType("The body must be JSON, with Content-Type: application/json.")
@@ -149,35 +156,32 @@ def _text(request: Request, share: Share, max_bytes: int) -> bytes:
 
 
 def _bytes(request: Request, share: Share | None, max_bytes: int) -> bytes:
-    if (request.content_length or 0) > max_bytes:
-        raise RequestEntityTooLarge(
-            f"The body is larger than {max_bytes:,} bytes, which is the most here; send fewer tasks at a time."
-        )
-    request.max_content_length = max_bytes
     try:
-        return b"".join(_pieces(request, share))
+        return b"".join(_pieces(request, share, max_bytes))
     except ParseException:  # gunicorn reads chunks no sooner than we read the body; it closes the connection afterwards
         raise BadRequest("The body's chunks are malformed.") from None
-    except HTTPException:
-        _read_to_the_end(request)
-        raise
+    except OSError as error:
+        raise ClientDisconnected from error
 
 
-def _pieces(request: Request, share: Share | None) -> Iterator[bytes]:
-    """The body as it arrives, as long as there is memory for what it may become."""
-    weight = Weight()
+def _pieces(request: Request, share: Share | None, max_bytes: int) -> Iterator[bytes]:
+    """The body as it arrives, as long as it is not too long and there is memory for what it may become."""
+    _check_length(request.content_length or 0, max_bytes)
+    weight, num_bytes = Weight(), 0
     while piece := request.stream.read(_PIECE_BYTES):
+        num_bytes += len(piece)
+        _check_length(num_bytes, max_bytes)
         weight.add(piece)
         if share is not None:
             share.grow_to(weight.num_bytes)
         yield piece
 
 
-def _read_to_the_end(request: Request) -> None:
-    """Reads what remains, and keeps none of it: whoever still sends would not read the answer, but find the connection closed."""
-    with suppress(HTTPException, ParseException):
-        while request.stream.read(_PIECE_BYTES):
-            pass
+def _check_length(num_bytes: int, max_bytes: int) -> None:
+    if num_bytes > max_bytes:
+        raise RequestEntityTooLarge(
+            f"The body is larger than {max_bytes:,} bytes, which is the most here; send fewer tasks at a time."
+        )
 
 
 def _parsed(text: bytes) -> Any:

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from werkzeug.exceptions import HTTPException, Unauthorized
 
 from backend.contract.openapi import describe
-from backend.contract.request_bodies import MAX_BYTES, PredictBody, SetupBody, VersionsQuery, read_body, read_event
+from backend.contract.request_bodies import PredictBody, SetupBody, VersionsQuery, read_body, read_event, read_to_the_end
 from backend.contract.request_memory import RequestMemory
 from backend.contract.training_limit import ask_for_round, retry_header, too_often
 from backend.dashboard.page import Dashboard, wants_page
@@ -37,7 +37,6 @@ _FILL_EVENTS = {"TASKS_CREATED", "PROJECT_UPDATED"}
 def create_app(backend: Backend, *, health: Health | None = None, memory: RequestMemory | None = None) -> Flask:
     """The WSGI application over a backend. `memory`: what all its requests may take."""
     app = Flask("pairloop", static_folder=None)  # else it serves a folder `static` of wherever it was started
-    app.config["MAX_CONTENT_LENGTH"] = MAX_BYTES
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False  # it answers without a body
     routes = _Routes(backend, health or Health(backend), memory or RequestMemory())
     for path, answer in (
@@ -50,7 +49,7 @@ def create_app(backend: Backend, *, health: Health | None = None, memory: Reques
     ):  # fmt: skip
         app.add_url_rule(path, view_func=take, methods=["POST"])
     app.before_request(routes.check_access)
-    app.after_request(routes.count)
+    app.after_request(routes.finish)
     app.register_error_handler(ValidationError, _invalid)
     app.register_error_handler(LayoutError, lambda error: _refusal(str(error), 400))
     app.register_error_handler(RegistryError, lambda error: _refusal(str(error), 503))
@@ -139,7 +138,9 @@ class _Routes:
         if request.path != "/health" and (refused := refusal(request, self._server)) is not None:
             raise refused
 
-    def count(self, response: Response) -> Response:
+    def finish(self, response: Response) -> Response:
+        if response.status_code >= 400:
+            read_to_the_end(request)
         route = request.url_rule.rule if request.url_rule else "other"
         self._backend.metrics.requests.labels(route, response.status_code).inc()
         self._backend.metrics.seconds.labels(route).observe(time.perf_counter() - g.started)

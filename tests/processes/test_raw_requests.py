@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from backend.contract.request_bodies import MAX_BYTES
 from backend.contract.training_limit import MOST_AN_HOUR
 from demo.process import wait_until
 from demo.stack import PROGRAMS, free_port
@@ -90,6 +91,25 @@ def test_chunks_without_end_are_refused_at_the_limit(server: OpenServer) -> None
     status, answer = server.send(head("/setup", "Transfer-Encoding: chunked"), sent)
 
     assert status == 413 and list(json.loads(answer)) == ["error"]
+
+
+@pytest.mark.parametrize("path", ["/predict", "/webhook", "/setup"])
+def test_whoever_sends_all_of_a_body_that_is_too_long_before_reading_reads_the_refusal(server: OpenServer, path: str) -> None:
+    """As Label Studio does; a connection that is closed while it sends is all that its user would be shown."""
+    body = b" " * (MAX_BYTES + 1)
+
+    for sent in ((head(path, f"Content-Length: {len(body)}"), body), (head(path, "Transfer-Encoding: chunked"), chunks(body))):
+        status, answer = server.send(*sent)
+        assert status == 413
+        assert json.loads(answer)["error"].endswith("bytes, which is the most here; send fewer tasks at a time.")
+
+
+def test_whatever_is_refused_unread_is_read_to_its_end(server: OpenServer) -> None:
+    body = b" " * 2**24
+
+    assert server.send(head("/nowhere", f"Content-Length: {len(body)}"), body)[0] == 404
+    other_type = head("/predict", f"Content-Length: {len(body)}").replace(b"application/json", b"text/plain")
+    assert server.send(other_type, body)[0] == 415
 
 
 @pytest.mark.parametrize(
