@@ -77,6 +77,7 @@ def largest_bodies(texts: Path, *, only: Collection[str] = ()) -> dict[str, tupl
         "empty tasks": ("/predict", lambda n: _predict(_list('{"data":{}}', n))),
         "tasks without answers": ("/predict", lambda n: _predict(_tasks(unanswered, n))),
         "tasks with answers": ("/predict", lambda n: _predict(_tasks(answered, n))),
+        "tasks that are none": ("/predict", lambda n: _predict(_list("5", n))),
         "one text": ("/predict", lambda n: _predict(json.dumps([{"id": 1, "data": {"prompt": "word " * n}}]))),
         "one text with an emoji": (
             "/predict",

@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl
 
 from flask import Request
 from gunicorn.http.errors import ParseException
-from pydantic import BaseModel, BeforeValidator, Field, ValidationError, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, FailFast, Field, ValidationError, WithJsonSchema
 from typing_extensions import TypedDict  # typing's is of no use to pydantic before Python 3.12
 from werkzeug.exceptions import BadRequest, ClientDisconnected, HTTPException, RequestEntityTooLarge, UnsupportedMediaType
 
@@ -70,7 +70,7 @@ class SetupBody(Body):
 class PredictBody(Body):
     """/predict: tasks of one project."""
 
-    tasks: list[TaskBody]
+    tasks: Annotated[list[TaskBody], FailFast()]  # the first error is all that is answered, and each takes a kB
     project: ProjectId
     label_config: str
 
