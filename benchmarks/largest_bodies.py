@@ -15,14 +15,20 @@ from rich.console import Console
 
 from backend.contract.request_bodies import MAX_BYTES
 from backend.contract.request_memory import FREE_BYTES, MOST_BYTES, Weight
+from backend.scoring.predictions import prediction_bytes
 from benchmarks.row import Row
 from benchmarks.servers import PROJECT, ours, serving
 from demo.process import Process
 from demo.stack import REPOSITORY
+from preference.labelling.label_config import LabelingLayout
+from preference.setting_groups import SuggestingSettings
 
 _CLIENTS = 12  # more than a worker has threads
 _CALLS = json.loads((REPOSITORY / "tests" / "data" / "label_studio_1.23.2_calls.json").read_text(encoding="utf-8"))
 _TASK = _CALLS["predict"]["tasks"][0]
+_VERSION = "v1-20261129-120000"  # as long as the name of the one that is served
+_SHORT = '{"data":{"prompt":"a","answer1":"b","answer2":"c"}}'
+_PREDICTED = ("tasks with answers", "tasks with short answers")
 Bodies = Mapping[str, tuple[str, bytes]]  # what they hold, to the route and the body
 
 
@@ -77,6 +83,7 @@ def largest_bodies(texts: Path, *, only: Collection[str] = ()) -> dict[str, tupl
         "empty tasks": ("/predict", lambda n: _predict(_list('{"data":{}}', n))),
         "tasks without answers": ("/predict", lambda n: _predict(_tasks(unanswered, n))),
         "tasks with answers": ("/predict", lambda n: _predict(_tasks(answered, n))),
+        "tasks with short answers": ("/predict", lambda n: _predict(_list(_SHORT, n))),
         "tasks that are none": ("/predict", lambda n: _predict(_list("5", n))),
         "one text": ("/predict", lambda n: _predict(json.dumps([{"id": 1, "data": {"prompt": "word " * n}}]))),
         "one text with an emoji": (
@@ -90,17 +97,29 @@ def largest_bodies(texts: Path, *, only: Collection[str] = ()) -> dict[str, tupl
         "an event's text": ("/webhook", lambda n: _event(json.dumps("word " * n + "\ud83d"))),  # which is read twice
         "a label config's neighbour": ("/setup", lambda n: _setup(_list("[]", n))),
     }
-    return {kind: (route, _largest(make)) for kind, (route, make) in kinds.items() if not only or kind in only}
+    return {
+        kind: (route, _largest(make, _prediction_bytes() if kind in _PREDICTED else 0))
+        for kind, (route, make) in kinds.items()
+        if not only or kind in only
+    }
 
 
-def _largest(make: Callable[[int], bytes]) -> bytes:
-    """The longest of the bodies that `make` makes, by the number of what is in them, that is not refused at once."""
-    few, some = (_weight(make(n)) for n in (1_000, 2_000))
+def _largest(make: Callable[[int], bytes], each_bytes: int) -> bytes:
+    """The longest of the bodies that `make` makes, by the number of what is in them, that is not refused at once.
+
+    `each_bytes`: what is counted for each beside the body.
+    """
+    few, some = (_weight(make(n)) + n * each_bytes for n in (1_000, 2_000))
     by_bytes = (MAX_BYTES - len(make(1))) * 1_000 // (len(make(2_000)) - len(make(1_000)))
     number = min(by_bytes, (FREE_BYTES + MOST_BYTES - few) * 1_000 // (some - few))
-    while _weight(body := make(number)) > FREE_BYTES + MOST_BYTES or len(body) > MAX_BYTES:
+    while _weight(body := make(number)) + number * each_bytes > FREE_BYTES + MOST_BYTES or len(body) > MAX_BYTES:
         number -= 1 + number // 1_000
     return body
+
+
+def _prediction_bytes() -> int:
+    layout = LabelingLayout.from_label_config(_CALLS["predict"]["label_config"])
+    return prediction_bytes(layout, _VERSION, suggesting=SuggestingSettings())
 
 
 def _weight(body: bytes) -> int:

@@ -2,7 +2,7 @@
 
 What JSON becomes is more than its bytes: the twelve of an empty task are some 500 in Python. So a body counts by what it may become
 at worst, which is known while it arrives. What is too much is refused before anything is made of it.
-Covered: any number of threads, bodies in chunks, bodies that come to the process slowly.
+Covered: any number of threads, bodies in chunks, bodies that come to the process slowly, the predictions that answer them.
 Not covered: what models take. Who may compute, and how much at once, is in serving/seats.py.
 """
 
@@ -85,6 +85,11 @@ class Share:
 
     def __init__(self, memory: RequestMemory) -> None:
         self._memory, self._num_counted = memory, 0
+        self._num_asked = 0
+
+    def grow_by(self, num_bytes: int) -> None:
+        """Takes as much more: for an answer, say. Otherwise as `grow_to`."""
+        self.grow_to(self._num_asked + num_bytes)
 
     def grow_to(self, num_bytes: int) -> None:
         """Takes as much as that. If it is refused, it takes nothing, so that whoever arrives beside it finds room.
@@ -93,7 +98,7 @@ class Share:
             RequestEntityTooLarge: no request may take so much.
             ServiceUnavailable: with what others take, it is too much now.
         """
-        held, self._num_counted = self._num_counted, 0
+        held, self._num_counted, self._num_asked = self._num_counted, 0, num_bytes
         wanted, megabytes = max(0, num_bytes - FREE_BYTES), self._memory.most_bytes >> 20
         if not self._memory.exchange(held, wanted):
             if wanted > self._memory.most_bytes:

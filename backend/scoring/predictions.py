@@ -1,5 +1,6 @@
 """Label Studio predictions: suggestions for scored answers, empty ones for the control group, and which of them are stored."""
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from preference.studio.project import LabelStudioProject
 from preference.studio.task import Task, is_annotated
 
 Prediction = dict[str, Any]
+_OBJECT_BYTES, _JSON_COPIES = 450, 6  # measured: 272 a prediction and 406 a region, and five times its JSON while that is made
 LEAST_OTHERS = 8  # scores of other tasks, among which a control task gets its place
 
 
@@ -54,6 +56,13 @@ def predict_tasks(
         for i in control:
             results[i] = _prediction([], priority(tasks[i]["id"], serving.version, others), serving)
     return results
+
+
+def prediction_bytes(layout: LabelingLayout, version: str, *, suggesting: SuggestingSettings) -> int:
+    """The most memory that the prediction of a task takes in an answer: its objects, and its JSON, which names the config's tags."""
+    regions = _suggestion(layout, (-1 / 3, -1 / 3), suggesting)
+    prediction = {"result": regions, "score": 2 / 3, "model_version": version}
+    return _OBJECT_BYTES * (1 + len(regions)) + _JSON_COPIES * len(json.dumps(prediction))
 
 
 def still_wanted(

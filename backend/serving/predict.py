@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 from backend.filling.answer_stream import AnswerStream
 from backend.filling.filler import Filler
 from backend.filling.workbench import Workbench
-from backend.scoring.predictions import Prediction, predict_tasks
+from backend.scoring.predictions import Prediction, predict_tasks, prediction_bytes
 from backend.serving.seats import MOST_TASKS, Seats
 from preference.errors import ModelError, PairloopError, RegistryError
 from preference.labelling.label_config import LabelingLayout
@@ -40,12 +40,16 @@ class Predictor:
         self.seats = Seats(bench.settings.server.threads)
         self._bench, self._filler, self._stop = bench, filler, stop
 
-    def predict(self, project_id: int, label_config: str, tasks: Sequence[Mapping[str, Any]]) -> Results:
+    def predict(
+        self, project_id: int, label_config: str, tasks: Sequence[Mapping[str, Any]], make_room: Callable[[int], object]
+    ) -> Results:
         """One entry a task, in order, within PREDICT_SECONDS: its prediction, or `[]` if that is not ready, which the filler adds.
 
         A task without answers gets `[]`, because Label Studio's label stream would show empty boxes beside a suggestion. If
         it is opened alone, it is answered within the request, so that its page shows the answers. A request without a seat
         gets only the predictions of answers that some process has read before, which takes no backbone.
+
+        `make_room` is asked for the bytes that the predictions may take, before there are any; what it raises is raised.
 
         Raises:
             LayoutError: the label config does not fit.
@@ -54,6 +58,9 @@ class Predictor:
         layout = LabelingLayout.from_label_config(label_config)
         request = _Request(project_id, layout, tasks, time.monotonic() + settings.server.predict_seconds)
         num_unanswered = sum(None in layout.answers(task["data"]) for task in tasks)
+        if champion.serving is not None:
+            each = prediction_bytes(layout, champion.serving.version, suggesting=settings.suggesting)
+            make_room(each * (len(tasks) - num_unanswered))
         if num_unanswered:
             with suppress(RegistryError):  # MODEL_DIR cannot be written: the filler's timer will do
                 ProjectFolder(settings.model_dir, project_id).request("fill")

@@ -80,13 +80,21 @@ class Backend:
                 raise
         return champion.version
 
-    def predict(self, project_id: int, label_config: str, tasks: Sequence[Mapping[str, Any]]) -> Results:
+    def predict(
+        self,
+        project_id: int,
+        label_config: str,
+        tasks: Sequence[Mapping[str, Any]],
+        make_room: Callable[[int], object] = lambda num_bytes: None,
+    ) -> Results:
         """One entry a task, in order: its prediction, or `[]` if that is not ready within PREDICT_SECONDS.
+
+        `make_room`: as for Predictor.predict.
 
         Raises:
             LayoutError: the label config does not fit.
         """
-        return self.predictor.predict(project_id, label_config, tasks)
+        return self.predictor.predict(project_id, label_config, tasks, make_room)
 
 
 def process_backend() -> Backend:

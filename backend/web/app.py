@@ -113,7 +113,7 @@ class _Routes:
     def predict(self) -> Response:
         with self._memory.share() as share:
             body = read_body(request, PredictBody, share)
-            return jsonify(results=self._backend.predict(body.project, body.label_config, body.tasks))
+            return jsonify(results=self._backend.predict(body.project, body.label_config, body.tasks, share.grow_by))
 
     def webhook(self) -> tuple[dict[str, str], int]:
         with self._memory.share() as share:

@@ -29,7 +29,7 @@ LOAD = (
 TEXTS = [[f"Question {i}: why?", "Because.", f"Because the moon looked at the cat {i} times."] for i in range(50)]
 MOST_GROWTH = 300 * 2**20  # torch's buffers for the first long batches are most of it
 MOST_BESIDE = 200 * 2**20  # of the largest bodies: torch's buffers, and what the allocator keeps of each kind for the next
-KINDS = ("empty tasks", "tasks with answers", "one text with an emoji", "an event's objects")
+KINDS = ("empty tasks", "tasks with short answers", "tasks with answers", "one text with an emoji", "an event's objects")
 MOST_FILES = 40  # above those that were open before
 
 

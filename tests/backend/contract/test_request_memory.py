@@ -5,6 +5,7 @@ import threading
 import tracemalloc
 from collections.abc import Callable
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from backend.contract.request_memory import FREE_BYTES, MOST_BYTES, RequestMemor
 from backend.serving.process import Backend
 from backend.web.app import create_app
 from tests.conftest import SettingsFactory
-from tests.support.app_house import assert_refused
+from tests.support.app_house import assert_refused, promote
 from tests.support.studio_double import CALLS
 
 TASK = CALLS["predict"]["tasks"][0]
@@ -118,6 +119,48 @@ def traced(app: Flask, body: bytes) -> tuple[str, int]:
     finally:
         tracemalloc.stop()
     return status, most - before
+
+
+class WatchedMemory(RequestMemory):
+    """One that keeps the most that was taken of it."""
+
+    most_taken = 0
+
+    def exchange(self, held: int, wanted: int) -> bool:
+        self.most_taken = max(self.most_taken, wanted)
+        return super().exchange(held, wanted)
+
+
+@pytest.mark.parametrize("name", ["comparison", "comparison" * 100])
+def test_no_predictions_take_more_than_they_count_as(backend: Backend, tiny_base: Path, name: str) -> None:
+    """They name the tags of a label config that may hold anything."""
+    promote(backend, tiny_base)
+    config = CALLS["predict"]["label_config"].replace('"comparison"', f'"{name}"')
+    task = '{"data":{"prompt":"a","answer1":"b","answer2":"c"}}'
+    memory = WatchedMemory()
+    app = create_app(backend, memory=memory)
+
+    def body_of(number: int) -> bytes:
+        return json.dumps({**CALLS["predict"], "label_config": config, "tasks": [json.loads(task)] * number}).encode()
+
+    post(app, body_of(10))  # what is made once
+    body = body_of(2_000)
+    status, num_bytes = traced(app, body)
+
+    assert status == "200 OK"
+    assert weight_of(body) < memory.most_taken + FREE_BYTES
+    assert num_bytes < memory.most_taken + FREE_BYTES + 300_000, "beside what any request takes"
+
+
+def test_predictions_that_would_take_more_than_there_is_are_refused_before_there_are_any(
+    backend: Backend, app: Flask, tiny_base: Path
+) -> None:
+    body = predict_of(many('{"data":{"prompt":"a","answer1":"b","answer2":"c"}}', 3_000))
+    assert post(app, body)[0] == "200 OK"
+    promote(backend, tiny_base)
+
+    assert post(app, body)[0] == f"413 {TOO_MUCH}"
+    assert post(app, predict_of(many('{"data":{"prompt":"","answer1":"","answer2":""}}', 3_000)))[0] == "200 OK"
 
 
 def test_a_body_counts_the_same_in_whatever_pieces_it_comes() -> None:
