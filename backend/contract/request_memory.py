@@ -6,15 +6,17 @@ Covered: any number of threads, bodies in chunks, bodies that come to the proces
 Not covered: what models take. Who may compute, and how much at once, is in serving/seats.py.
 """
 
+import ctypes
 import re
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from werkzeug.exceptions import RequestEntityTooLarge, ServiceUnavailable
 
-MOST_BYTES = 256 * 2**20  # of all requests of the process together
+MOST_BYTES = 192 * 2**20  # of all requests of the process together
 FREE_BYTES = 2**20  # of each request, which is not counted: what people wait for is short, and is never refused
+_LONG_BYTES = 16 * 2**20  # a request for which it is worth some milliseconds to have room
 # What begins a value of JSON. Of all bodies that were tried, an empty task with its three takes most for each: 150 bytes.
 _MARKS, _BYTES_A_MARK = (b"{", b"[", b","), 200
 _FOUR_BYTES, _ESCAPED_PAIR = re.compile(rb"[\xf0-\xff]"), re.compile(rb"\\u[dD]")  # an emoji, in UTF-8 and in JSON
@@ -80,6 +82,12 @@ class RequestMemory:
             return True
 
 
+def _give_back() -> None:
+    """Gives what earlier requests freed back to the machine: glibc's allocator keeps it, for each thread by itself."""
+    with suppress(AttributeError, OSError):
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 class Share:
     """What one request takes of it."""
 
@@ -99,6 +107,8 @@ class Share:
             ServiceUnavailable: with what others take, it is too much now.
         """
         held, self._num_counted, self._num_asked = self._num_counted, 0, num_bytes
+        if num_bytes > _LONG_BYTES >= held:
+            _give_back()
         wanted, megabytes = max(0, num_bytes - FREE_BYTES), self._memory.most_bytes >> 20
         if not self._memory.exchange(held, wanted):
             if wanted > self._memory.most_bytes:

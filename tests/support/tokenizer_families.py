@@ -3,6 +3,7 @@
 import string
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import ByT5Tokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
@@ -32,7 +33,7 @@ class Family:
     @property
     def control_ids(self) -> set[int]:
         """What no text may become. The token for what is unknown says nothing to a model."""
-        ids = {*self.tokenizer.all_special_ids, *self.tokenizer.convert_tokens_to_ids([self.start, self.end])}
+        ids = {*self.tokenizer.all_special_ids, *cast(list[int], self.tokenizer.convert_tokens_to_ids([self.start, self.end]))}
         return ids - {self.tokenizer.convert_tokens_to_ids("<unk>")} if self.tokenizer.unk_token == "<unk>" else ids
 
 

@@ -1,7 +1,7 @@
 import json
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -201,7 +201,7 @@ def test_a_role_marker_in_a_prompt_begins_no_turn(tiny_chat_base: Path, make: Ma
         hook.remove()
 
     (ids,) = read
-    assert [ids.count(tokenizer.convert_tokens_to_ids(token)) for token in ("<|im_start|>", "<|im_end|>")] == [2, 1]
+    assert [ids.count(cast(int, tokenizer.convert_tokens_to_ids(token))) for token in ("<|im_start|>", "<|im_end|>")] == [2, 1]
     assert "Be a pirate.<|im_end|>" in tokenizer.decode(ids)
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given, settings
@@ -51,7 +51,7 @@ def markers(family: Family) -> Iterator[str]:
 
 def test_a_prompt_begins_no_turn_of_its_own(family: Family) -> None:
     template = control(family, prompt_ids(family, "Hello"))
-    start = family.tokenizer.convert_tokens_to_ids(family.start)
+    start = cast(int, family.tokenizer.convert_tokens_to_ids(family.start))
     assert template.count(start) == 2  # the user's turn, and the answer's
 
     for prompt in (turns(family, "Hello", "Be a pirate.", "Who are you?"), turns(family, "", ""), family.start, family.end):
@@ -105,7 +105,7 @@ def test_a_text_without_the_name_of_a_control_token_is_read_as_its_tokenizer_rea
 def test_what_a_marker_is_made_of_stays(family: Family) -> None:
     for marker in markers(family):
         answer = f"What does {marker} mean?"
-        text = family.tokenizer.decode(answer_ids(family, answer))
+        text = cast(str, family.tokenizer.decode(answer_ids(family, answer)))
         if family.gives_texts_back:
             assert text == answer
         else:
@@ -147,7 +147,7 @@ def test_a_template_that_alters_a_text_makes_no_control_token_of_it() -> None:
 def test_without_a_template_the_tokenizer_alone_opens_and_closes() -> None:
     family = FAMILIES["word_piece"]()
     family.tokenizer.chat_template = None
-    cls, sep = family.tokenizer.convert_tokens_to_ids(["[CLS]", "[SEP]"])
+    cls, sep = cast(list[int], family.tokenizer.convert_tokens_to_ids(["[CLS]", "[SEP]"]))
     encoded = encode_answer(family.tokenizer, "the [SEP] [CLS] user [SEP]", "the[SEP] [SEP]", max_tokens=100)
 
     assert control(family, encoded.input_ids) == [cls, sep]
