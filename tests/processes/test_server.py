@@ -6,7 +6,9 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -97,8 +99,10 @@ def test_a_server_that_ends_answers_its_requests_and_stores_whole_answers(server
         filled = studio.add_tasks(project, *({"prompt": f"Prompt {n}", "answer1": "", "answer2": ""} for n in range(5000)))
         ProjectFolder(server.model_dir, project).request("fill")
         wait_until(lambda: _is_filled(studio, filled[0]), timeout_seconds=120, what="filling", every_seconds=0.02)
-        prompts = [f"client {place}" for place in range(num_clients)]
-        answers = [clients.submit(_predict, server, project, prompt, num_tasks) for prompt in prompts]
+        prompts = {f"client {place}": threading.Event() for place in range(num_clients)}
+        answers = [clients.submit(_predict, server, project, prompt, num_tasks, is_sent) for prompt, is_sent in prompts.items()]
+        for is_sent in prompts.values():
+            assert is_sent.wait(120), "a request that is not with the server yet is nobody's to answer"
         wait_until(
             lambda: any(_is_scored(server, p, 40) for p in prompts), timeout_seconds=120, what="scoring", every_seconds=0.02
         )
@@ -114,13 +118,20 @@ def test_a_server_that_ends_answers_its_requests_and_stores_whole_answers(server
     assert 5 < sum(_is_filled(studio, task) for task in filled) < 5000
 
 
-def _predict(server: Server, project: int, prompt: str, num_tasks: int) -> httpx.Response:
-    """On a connection that a worker has taken already, as Label Studio's is."""
+def _predict(server: Server, project: int, prompt: str, num_tasks: int, is_sent: threading.Event) -> httpx.Response:
+    """On a connection that a worker has taken already, as Label Studio's is. `is_sent` is set when it was sent."""
     data = [{"prompt": prompt, "answer1": f"{number} " * 30, "answer2": f"or {number}"} for number in range(num_tasks)]
     tasks = [{"id": number + 1, "data": fields} for number, fields in enumerate(data)]
     with httpx.Client(base_url=server.url, timeout=DRAIN_SECONDS + 120) as client:
         client.get("/health")
-        answer = client.post("/predict", json={"tasks": tasks, "project": f"{project}.1", "label_config": LABEL_CONFIG})
+        body = json.dumps({"tasks": tasks, "project": f"{project}.1", "label_config": LABEL_CONFIG}).encode()
+
+        def sending() -> Iterator[bytes]:
+            yield body
+            is_sent.set()  # all but what the sockets hold was read
+
+        headers = {"Content-Type": "application/json", "Content-Length": str(len(body))}
+        answer = client.post("/predict", content=sending(), headers=headers)
     return answer.raise_for_status()
 
 
@@ -132,7 +143,7 @@ def _is_scored(server: Server, prompt: str, number: int) -> bool:
 
 def _is_suggesting(server: Server, project: int) -> bool:
     """Whether the champion is loaded, by ten answers in a row, which no single worker is likely to give alone."""
-    return all(_predict(server, project, "Why?", 1).json()["results"][0] for _ in range(10))
+    return all(_predict(server, project, "Why?", 1, threading.Event()).json()["results"][0] for _ in range(10))
 
 
 def _is_filled(studio: StudioDouble, task: int) -> bool:
