@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 
 from werkzeug.exceptions import RequestEntityTooLarge, ServiceUnavailable
 
-MOST_BYTES = 224 * 2**20  # of all requests of the process together
+MOST_BYTES = 212 * 2**20  # of all requests of the process together
 FREE_BYTES = 2**20  # of each request, which is not counted: what people wait for is short, and is never refused
 _LONG_BYTES = 16 * 2**20  # a request for which it is worth some milliseconds to have room
 # What begins a value of JSON. Of all bodies that were tried, an empty task with its three takes most for each: 150 bytes.

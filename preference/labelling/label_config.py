@@ -23,6 +23,7 @@ _CONVERSATIONS = ("Paragraphs", "Chat")
 _FIELD = re.compile(r"\$([^, ]+)")  # as label-studio-sdk 2.1 knows a value that is read from the task
 _reading = threading.Lock()  # one config at a time: the four bytes of <a/> are some 400 while it is read
 _DEFAULT_RATING = 5  # label-studio's docs, tags/rating: maxRating
+_HALF = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -156,10 +157,11 @@ class LabelingLayout:
 
 def readable(text: str | None) -> str | None:
     """A text that every tokenizer takes, or None if it is missing or blank."""
-    if text is None or not text.strip():
+    if not text or text.isspace():
         return None
     # JSON may hold half of an emoji (a text cut by JavaScript), which neither UTF-8 nor a tokenizer takes.
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    has_halves = not text.isascii() and _HALF.search(text)  # else it is copied for nothing, and may have millions of letters
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace") if has_halves else text
 
 
 def _first_tag(control: ConfigTag) -> str:
