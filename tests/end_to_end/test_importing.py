@@ -12,6 +12,7 @@ from backend.commands.import_prompts import import_prompts
 from demo.stack import Stack
 from preference.labelling.label_config import LabelingLayout
 from preference.labelling.pairs import pairs_of_task
+from preference.projects.folder import ProjectFolder
 from preference.settings import Settings
 from preference.studio.account import Account
 from preference.studio.project import LabelStudioProject
@@ -58,6 +59,8 @@ def new_project(settings: Settings, title: str) -> LabelStudioProject:
 def brought(settings: Settings, path: Path, *, judged: bool = False) -> tuple[LabelStudioProject, list[str]]:
     """A new project with the file's tasks, and what `import` printed of it."""
     project, screen = new_project(settings, path.name), Screen()
+    ProjectFolder(settings.model_dir, project.id).create()
+    ProjectFolder(settings.model_dir, project.id).disconnect()  # else the stack's trainer begins a round of what was brought
     import_prompts(project, settings, path, console=screen.console, judged=judged)
     return project, screen.lines
 
