@@ -176,10 +176,7 @@ def _card(context: RoundContext, challenge: _Challenge, verdict: Verdict) -> Rep
 
 def _figures(context: RoundContext, challenge: _Challenge, verdict: Verdict) -> ReportFigures:
     reading, snapshot, trained = challenge.reading, challenge.snapshot, challenge.trained
-    recipe, description = RECIPES[context.settings.training.recipe], trained.model.description
-    curve = learning_curve(
-        snapshot.pairs, reading.holdout, recipe, description, extractors=context.extractors, metrics=verdict.metrics
-    )
+    curve = learning_curve(trained, reading.holdout, num_pairs=len(snapshot.pairs), metrics=verdict.metrics)
     return report_figures(
         trained.model,
         verdict,

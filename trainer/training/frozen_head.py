@@ -1,19 +1,17 @@
 """Fits the head of a `frozen` recipe: a convex problem, solved to its optimum with each of a few priors; the head is their mean.
 
-The loss is Bradley-Terry with margins (Llama 2, arXiv 2307.09288, equation 2) and a squared norm; scipy's L-BFGS finds its one
-optimum in a fraction of a second, while Adam through TRL takes seconds to get near it and can neither weigh votes nor try
-several priors.
+The loss is Bradley-Terry with margins (Llama 2, arXiv 2307.09288, equation 2) and a squared norm; bradley_terry.py finds its one
+optimum, while Adam through TRL takes seconds to get near it and can neither weigh votes nor try several priors.
 """
 
 import hashlib
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 from threadpoolctl import threadpool_limits
 from transformers import AutoConfig
 
@@ -24,6 +22,7 @@ from preference.models.fingerprint import revision_of
 from preference.reward_model.feature_extractor import FeatureExtractor, FeatureRecipe
 from preference.reward_model.model import Description, FrozenRewardModel, RewardHead
 from preference.reward_model.style_features import NUM_STYLE
+from trainer.training.bradley_terry import least_loss
 from trainer.training.calibration import fit_temperature
 from trainer.training.concepts import concept_directions
 from trainer.training.recipes import Recipe
@@ -32,14 +31,18 @@ from trainer.training.trained import TrainingResult
 logger = logging.getLogger("pairloop.training")
 Array = NDArray[np.float64]
 _NUM_FOLDS = 5
+CURVE_SHARES = (0.1, 0.25, 0.5, 0.75)  # of the pairs, for the learning curve
 
 
-def train_head(pairs: Sequence[PreferencePair], recipe: Recipe, extractor: FeatureExtractor) -> TrainingResult:
+def train_head(
+    pairs: Sequence[PreferencePair], recipe: Recipe, extractor: FeatureExtractor, *, shares: Sequence[float] = ()
+) -> TrainingResult:
     """A head over the extractor's features, and the gap that each pair has by a head that was not trained on its prompt.
 
     The head is the mean of one with each prior of the recipe: a few hundred pairs cannot tell which prior is best, and the one
     that looks best in cross-validation is worse than the mean. Rewards have mean 0 and standard deviation 1 over the training answers.
     Nothing in it is random: the same pairs in the same order give the same weights, but for rounding.
+    `shares`: for these shares of the pairs, whose prompts have the lowest hashes so that each holds the one before it, a head too.
     """
     prompts, num_cut = [pair.prompt for pair in pairs], extractor.num_cut
     features = extractor.features(
@@ -48,26 +51,57 @@ def train_head(pairs: Sequence[PreferencePair], recipe: Recipe, extractor: Featu
     if extractor.num_cut > num_cut:
         newly = extractor.num_cut - num_cut
         logger.info("%d answers read for the first time were cut to %d tokens, prompts first", newly, recipe.max_tokens)
-    mean, spread = features.mean(0), features.std(0)
-    spread = torch.where(spread > 1e-6 * features.abs().amax(0).clamp(min=1e-6), spread, torch.inf)  # a constant says nothing
-    basis = _basis(features, spread, extractor, recipe)
-    differences = features[: len(pairs)] - features[len(pairs) :]  # (num_pairs, size)
-    votes = torch.tensor([pair.weight for pair in pairs])
-    margins = torch.tensor([pair.margin for pair in pairs])
-    # What annotators write themselves is easier to tell apart than generated answers, and nobody asks for its confidence.
-    generated = np.array([pair.kind != "written" for pair in pairs])
-    generated = generated if generated.any() else ~generated
-    folds = _folds(pairs)
-    columns = basis.columns(differences)
-    with threadpool_limits(limits=1, user_api="blas"):  # a thread for each core makes these small products three times as slow
-        gaps = None if folds is None else _held_back(columns, votes, margins, recipe.priors, folds)
-        weight = _fit_mean(columns, votes, margins, recipe.priors)
-    in_features = basis.weight_of_features(weight)
-    rewards = (features - mean) @ in_features
+    examples = _Examples(pairs, features[: len(pairs)], features[len(pairs) :])
+    # A thread for each core makes these small products three times as slow.
+    with threadpool_limits(limits=1, user_api="blas"):
+        trained = _train(examples, recipe, extractor, folds=_folds(pairs))
+        order = sorted(range(len(pairs)), key=lambda i: hashlib.sha256(normalised(pairs[i].prompt).encode()).digest())
+        counts = [round(share * len(pairs)) for share in shares]
+        smaller = [
+            (count, _train(examples.among(order[:count]), recipe, extractor, folds=None).model) for count in counts if count
+        ]
+    logger.debug("trained a head on %d pairs (temperature %.2f)", len(pairs), trained.model.description.temperature)
+    return replace(trained, smaller=tuple(smaller))
+
+
+@dataclass(frozen=True, eq=False)
+class _Examples:
+    """Pairs, and the features of their answers."""
+
+    pairs: Sequence[PreferencePair]
+    chosen: torch.Tensor  # (num_pairs, size)
+    rejected: torch.Tensor
+
+    def among(self, places: Sequence[int]) -> "_Examples":
+        """Those at these places."""
+        return _Examples([self.pairs[i] for i in places], self.chosen[places], self.rejected[places])
+
+
+def _train(
+    examples: _Examples, recipe: Recipe, extractor: FeatureExtractor, *, folds: NDArray[np.int64] | None
+) -> TrainingResult:
+    """With `folds`, each pair's, also the gaps."""
+    pairs = examples.pairs
+    mean, spread = _mean_and_spread(examples)
+    basis = _basis(examples, spread, extractor, recipe)
+    columns = basis.columns(examples.chosen - examples.rejected)
+    votes, margins = torch.tensor([pair.weight for pair in pairs]), torch.tensor([pair.margin for pair in pairs])
+    subsets = torch.ones(1 if folds is None else 1 + _NUM_FOLDS, len(pairs), dtype=torch.bool)  # all, and all but each fold
+    if folds is not None:
+        subsets[1:] = torch.from_numpy(folds != np.arange(_NUM_FOLDS)[:, None])
+    weights = _mean_over_priors(
+        least_loss(columns, votes, margins, recipe.priors, subsets=subsets), columns, subsets, recipe.priors
+    )
+    in_features = basis.weight_of_features(weights[0])
+    rewards = torch.cat([examples.chosen @ in_features, examples.rejected @ in_features])
     unit = float(rewards.std()) or 1.0  # 0 if there were only ties
-    temperature = 1 / unit  # the training loss takes the sigmoid of the unscaled gap for the probability
-    if gaps is not None:
-        gaps = gaps / unit
+    gaps, temperature = None, 1 / unit  # the training loss takes the sigmoid of the unscaled gap for the probability
+    if folds is not None:
+        by_fold = (columns @ torch.from_numpy(weights[1:].T).float()).double().numpy()  # (num_pairs, num_folds)
+        gaps = by_fold[np.arange(len(pairs)), folds] / unit
+        # What annotators write themselves is easier to tell apart than generated answers, and nobody asks for its confidence.
+        generated = np.array([pair.kind != "written" for pair in pairs])
+        generated = generated if generated.any() else ~generated
         temperature = fit_temperature(gaps[generated], votes.numpy()[generated])
     recipe_of_features = extractor.recipe
     description = Description(
@@ -78,8 +112,18 @@ def train_head(pairs: Sequence[PreferencePair], recipe: Recipe, extractor: Featu
         temperature=temperature,
         revision=recipe_of_features.revision,
     )
-    logger.debug("trained a head on %d pairs (temperature %.2f)", len(pairs), temperature)
     return TrainingResult(FrozenRewardModel(description, RewardHead(in_features / unit, mean), extractor), gaps)
+
+
+def _mean_and_spread(examples: _Examples) -> tuple[torch.Tensor, torch.Tensor]:
+    """(size,) each, over all answers; a feature that never varies has an infinite spread."""
+    both = (examples.chosen, examples.rejected)
+    mean = sum(half.mean(0) for half in both) / 2
+    num_answers = 2 * len(examples.pairs)
+    squares = sum((half - mean).square_().sum(0) for half in both)
+    spread = (squares / max(1, num_answers - 1)).sqrt()
+    most = torch.maximum(*(half.abs().amax(0) for half in both))
+    return mean, torch.where(spread > 1e-6 * most.clamp(min=1e-6), spread, torch.inf)
 
 
 def feature_recipe(recipe: Recipe, *, base: str, path: str) -> FeatureRecipe:
@@ -114,7 +158,7 @@ class _Basis:
         return rewards
 
 
-def _basis(features: torch.Tensor, spread: torch.Tensor, extractor: FeatureExtractor, recipe: Recipe) -> _Basis:
+def _basis(examples: _Examples, spread: torch.Tensor, extractor: FeatureExtractor, recipe: Recipe) -> _Basis:
     """Features with spread 1 over the training answers, and projections on the concepts' directions with the same.
 
     Each block (hidden features, style, concepts) has the prior of one column, times its share; its columns divide that equally.
@@ -125,7 +169,8 @@ def _basis(features: torch.Tensor, spread: torch.Tensor, extractor: FeatureExtra
     style = torch.full((num_style,), (recipe.style_share / num_style) ** 0.5)
     toward = (concept_directions(extractor) / spread**2).T  # (size, num_concepts)
     toward[num_hidden:] = 0
-    toward = toward / (features @ toward).std(0).clamp(min=1e-6) * (recipe.concept_share / toward.shape[1]) ** 0.5
+    on_concepts = torch.cat([examples.chosen @ toward, examples.rejected @ toward])
+    toward = toward / on_concepts.std(0).clamp(min=1e-6) * (recipe.concept_share / toward.shape[1]) ** 0.5
     return _Basis(torch.cat([hidden, style]) / spread, toward)
 
 
@@ -139,40 +184,12 @@ def _folds(pairs: Sequence[PreferencePair]) -> NDArray[np.int64] | None:
     return np.array([fold[prompt] for prompt in prompts])
 
 
-def _held_back(
-    columns: torch.Tensor, votes: torch.Tensor, margins: torch.Tensor, priors: Sequence[float], folds: NDArray[np.int64]
-) -> Array:
-    """(num_pairs,) the gaps by heads that were not trained on the fold of the pair."""
-    gaps: Array = np.zeros(len(columns))
-    for fold in range(_NUM_FOLDS):
-        others, own = torch.from_numpy(folds != fold), torch.from_numpy(folds == fold)
-        weight = _fit_mean(columns[others], votes[others], margins[others], priors)
-        gaps[folds == fold] = (columns[own] @ torch.from_numpy(weight).float()).numpy()
-    return gaps
-
-
-def _fit_mean(columns: torch.Tensor, votes: torch.Tensor, margins: torch.Tensor, priors: Sequence[float]) -> Array:
-    """(size,) the mean of the weights with each prior, all scaled to the gaps of the strongest one, so that each counts alike."""
-    weights: list[Array] = []
-    for prior in sorted(priors, reverse=True):  # each starts where the stronger prior ended
-        weights.append(_fit(columns, votes, margins, prior, start=weights[-1] if weights else None))
-    spreads = [float((columns @ torch.from_numpy(weight).float()).square().mean().sqrt()) for weight in weights]
-    mean: Array = np.mean([weight * spreads[0] / (spread or 1) for weight, spread in zip(weights, spreads, strict=True)], axis=0)
+def _mean_over_priors(weights: Array, columns: torch.Tensor, subsets: torch.Tensor, priors: Sequence[float]) -> Array:
+    """(num_subsets, size) the mean of the weights with each prior, all scaled to the gaps of the strongest one, so that each counts alike."""
+    num_priors, num_subsets, size = weights.shape
+    gaps = columns @ torch.from_numpy(weights.reshape(-1, size).T).float()  # (num_pairs, num_priors * num_subsets)
+    squares = (gaps.square_() * subsets.T.repeat(1, num_priors)).sum(0) / subsets.sum(1).repeat(num_priors)
+    spreads = squares.sqrt().double().numpy().reshape(num_priors, num_subsets)
+    scales = spreads[int(np.argmax(priors))] / np.where(spreads > 0, spreads, 1)
+    mean: Array = np.mean(weights * scales[..., None], axis=0)
     return mean  # 0 if there were only ties
-
-
-def _fit(
-    differences: torch.Tensor, votes: torch.Tensor, margins: torch.Tensor, prior: float, *, start: Array | None = None
-) -> Array:
-    """(size,) the weights of the least loss: sum(votes * -log sigmoid(differences @ w - margins)) + prior / 2 * |w|^2."""
-
-    def loss(weight: Array) -> tuple[float, Array]:
-        gaps = differences @ torch.from_numpy(weight).float() - margins  # (num_pairs,)
-        value = -(votes * torch.nn.functional.logsigmoid(gaps)).sum().item() + prior / 2 * float(weight @ weight)
-        slope = differences.T @ (-votes * torch.sigmoid(-gaps))
-        return value, slope.double().numpy() + prior * weight
-
-    begin = np.zeros(differences.shape[1]) if start is None else start
-    solution = minimize(loss, begin, jac=True, method="L-BFGS-B", options={"maxiter": 500, "ftol": 1e-9, "gtol": 1e-4})
-    weight: Array = solution.x
-    return weight

@@ -37,11 +37,11 @@ def train_challenger(
     if not pairs:
         raise TrainingError("There are no training pairs.")
     if recipe.kind == "frozen":
-        from trainer.training.frozen_head import feature_recipe, train_head
+        from trainer.training.frozen_head import CURVE_SHARES, feature_recipe, train_head
 
         path = locate(context.base, context.extractors.model_dir)
         features = feature_recipe(recipe, base=context.base, path=path)
-        trained = train_head(pairs, recipe, context.extractors(features))
+        trained = train_head(pairs, recipe, context.extractors(features), shares=CURVE_SHARES)
     else:
         with heavy_imports():
             from trainer.training.sequence import train_sequence  # TRL takes three seconds to import

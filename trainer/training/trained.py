@@ -22,6 +22,7 @@ class TrainingResult:
     gaps: NDArray[np.float64] | None = None  # (num_pairs,) reward of chosen - rejected, each from a model that did not see
     # its prompt; None if the recipe is too expensive to be cross-validated
     start: Start = "base"  # the weights that training started from
+    smaller: tuple[tuple[int, RewardModel], ...] = ()  # models of the first so many of the pairs, for a learning curve
 
 
 @dataclass(frozen=True)
