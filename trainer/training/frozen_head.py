@@ -44,24 +44,24 @@ def train_head(
     Nothing in it is random: the same pairs in the same order give the same weights, but for rounding.
     `shares`: for these shares of the pairs, whose prompts have the lowest hashes so that each holds the one before it, a head too.
     """
-    prompts, num_cut = [pair.prompt for pair in pairs], extractor.num_cut
+    order = sorted(range(len(pairs)), key=lambda i: hashlib.sha256(normalised(pairs[i].prompt).encode()).digest())
+    ordered = [pairs[i] for i in order]
+    prompts, num_cut = [pair.prompt for pair in ordered], extractor.num_cut
     features = extractor.features(
-        [*prompts, *prompts], [pair.chosen for pair in pairs] + [pair.rejected for pair in pairs]
+        [*prompts, *prompts], [pair.chosen for pair in ordered] + [pair.rejected for pair in ordered]
     )  # (2 * num_pairs, size): the chosen answers, then the rejected ones
     if extractor.num_cut > num_cut:
         newly = extractor.num_cut - num_cut
         logger.info("%d answers read for the first time were cut to %d tokens, prompts first", newly, recipe.max_tokens)
-    examples = _Examples(pairs, features[: len(pairs)], features[len(pairs) :])
+    examples = _Examples(ordered, features[: len(pairs)], features[len(pairs) :])
     # A thread for each core makes these small products three times as slow.
     with threadpool_limits(limits=1, user_api="blas"):
-        trained = _train(examples, recipe, extractor, folds=_folds(pairs))
-        order = sorted(range(len(pairs)), key=lambda i: hashlib.sha256(normalised(pairs[i].prompt).encode()).digest())
+        trained = _train(examples, recipe, extractor, folds=_folds(ordered))
         counts = [round(share * len(pairs)) for share in shares]
-        smaller = [
-            (count, _train(examples.among(order[:count]), recipe, extractor, folds=None).model) for count in counts if count
-        ]
+        smaller = [(count, _train(examples.first(count), recipe, extractor, folds=None).model) for count in counts if count]
     logger.debug("trained a head on %d pairs (temperature %.2f)", len(pairs), trained.model.description.temperature)
-    return replace(trained, smaller=tuple(smaller))
+    gaps = None if trained.gaps is None else trained.gaps[np.argsort(order)]
+    return replace(trained, gaps=gaps, smaller=tuple(smaller))
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,9 +72,9 @@ class _Examples:
     chosen: torch.Tensor  # (num_pairs, size)
     rejected: torch.Tensor
 
-    def among(self, places: Sequence[int]) -> "_Examples":
-        """Those at these places."""
-        return _Examples([self.pairs[i] for i in places], self.chosen[places], self.rejected[places])
+    def first(self, count: int) -> "_Examples":
+        """So many of them; no feature is copied."""
+        return _Examples(self.pairs[:count], self.chosen[:count], self.rejected[:count])
 
 
 def _train(
@@ -117,12 +117,11 @@ def _train(
 
 def _mean_and_spread(examples: _Examples) -> tuple[torch.Tensor, torch.Tensor]:
     """(size,) each, over all answers; a feature that never varies has an infinite spread."""
-    both = (examples.chosen, examples.rejected)
-    mean = sum(half.mean(0) for half in both) / 2
-    num_answers = 2 * len(examples.pairs)
-    squares = sum((half - mean).square_().sum(0) for half in both)
-    spread = (squares / max(1, num_answers - 1)).sqrt()
-    most = torch.maximum(*(half.abs().amax(0) for half in both))
+    chosen, rejected = examples.chosen, examples.rejected
+    mean = (chosen.mean(0) + rejected.mean(0)) / 2
+    squares = (chosen - mean).square_().sum(0) + (rejected - mean).square_().sum(0)
+    spread = (squares / (2 * len(examples.pairs) - 1)).sqrt()
+    most = torch.maximum(chosen.abs().amax(0), rejected.abs().amax(0))
     return mean, torch.where(spread > 1e-6 * most.clamp(min=1e-6), spread, torch.inf)
 
 
