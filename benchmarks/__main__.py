@@ -11,7 +11,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import accuracy, commands, filling, generation, importing, load, reload, rounds, stages
+from benchmarks import accuracy, commands, filling, generation, importing, light, load, reload, rounds, stages
 
 BENCHMARKS = {
     "generation": generation.run,
@@ -21,6 +21,7 @@ BENCHMARKS = {
     "accuracy": accuracy.run,
     "reload": reload.run,
     "rounds": rounds.run,
+    "light": light.run,
     "commands": commands.run,
     "stages": stages.run,
 }
