@@ -1,4 +1,5 @@
-"""gunicorn as Pairloop runs it: gthread workers, no preload (a forward pass before a fork hangs every worker).
+"""gunicorn as Pairloop runs it: gthread workers, which share what the master has imported. Models are loaded in the workers alone,
+as a forward pass before a fork hangs every worker.
 
 SIGTERM or SIGINT: no new connections; requests in flight are answered, and what the filler is storing is stored, for up to
 DRAIN_SECONDS. A second one, or SIGQUIT, ends at once; the next start takes up what was not stored. Both exit with status 0.
@@ -15,7 +16,8 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +27,21 @@ from gunicorn.glogging import Logger
 from gunicorn.util import import_app
 
 from preference.errors import PairloopError
+from preference.heavy_imports import heavy_imports
 from preference.settings import Settings
 
 logger = logging.getLogger("pairloop.web")
 DRAIN_SECONDS = 30
 _PREFIX = "pairloop-metrics-"
 _STARTING_SECONDS = 60.0
+# The last two are what transformers imports when it loads a model, with torch's compiler.
+_SHARED = (
+    "backend.web.app",
+    "backend.serving.process",
+    "backend.generators.huggingface",
+    "transformers.masking_utils",
+    "transformers.modeling_utils",
+)
 
 
 class Server(BaseApplication):  # type: ignore[misc]
@@ -59,6 +70,7 @@ class Server(BaseApplication):  # type: ignore[misc]
             "proc_name": "pairloop-backend",
             "loglevel": self._settings.log_level.lower(),
             "logger_class": _Log,
+            "when_ready": lambda master: master.import_ahead(),
             "post_worker_init": _watch_for_the_end,
             "worker_int": lambda worker: os._exit(0),  # threads in the middle of a request would keep it for as long as they take
             "worker_exit": _stop_backend,
@@ -106,9 +118,19 @@ def tallies_folder() -> Iterator[Path]:
 class _Master(Arbiter):  # type: ignore[misc]
     """gunicorn's master, to which SIGINT is SIGTERM, and a second one of either SIGQUIT."""
 
-    _is_stopping = False
+    _is_stopping = _is_importing = False
+
+    def import_ahead(self) -> None:
+        """Imports what workers would each import, most of a worker's memory and start; connections wait meanwhile."""
+        self._is_importing = True
+        with suppress(Exception), heavy_imports():  # a worker logs what cannot be imported
+            for module in _SHARED:
+                import_module(module)
+        self._is_importing = False
 
     def signal(self, sig: int, frame: Any) -> None:
+        if self._is_importing and sig in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT):
+            sys.exit(0)  # there is no worker yet
         if sig in (signal.SIGTERM, signal.SIGINT):
             sig, self._is_stopping = (signal.SIGQUIT if self._is_stopping else signal.SIGTERM), True
         super().signal(sig, frame)
