@@ -4,8 +4,11 @@ import os
 import re
 import signal
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 
 from demo.stack import PROGRAMS, free_port
@@ -39,3 +42,43 @@ def test_a_round_runs_our_program_whatever_lies_in_the_trainers_folder(tmp_path:
     command = [str(PROGRAMS / "python"), "-P", "-c", program]
     output = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100, check=True).stdout
     assert output.startswith("Usage: pairloop-trainer once") and "hijacked" not in output
+
+
+def test_sigterm_while_the_server_imports_for_its_workers_is_an_ordered_end(tmp_path: Path) -> None:
+    with _serving(tmp_path) as (process, log):
+        wait_until(lambda: "Listening at" in log.read_text(), seconds=60)
+        process.terminate()
+        assert process.wait(100) == 0
+        assert "Traceback" not in log.read_text()
+        assert "Booting worker" not in log.read_text(), "nothing was forked that would have to end, too"
+
+
+def test_workers_share_what_the_server_imported(tmp_path: Path) -> None:
+    with _serving(tmp_path, WORKERS="2") as (process, log):
+        wait_until(lambda: log.read_text().count("Booting worker") == 2, seconds=120)
+        server = psutil.Process(process.pid)
+        wait_until(lambda: _has_imported_torch(server), seconds=60)
+        workers = server.children()
+        assert len(workers) == 2
+        for worker in workers:
+            assert worker.memory_full_info().uss < server.memory_info().rss / 2
+            assert _has_imported_torch(worker)
+
+
+@contextmanager
+def _serving(folder: Path, **settings: str) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
+    """The process of `pairloop-backend serve`, and the file of its log."""
+    environ = {"PATH": os.environ["PATH"], "HOME": str(folder), "MODEL_DIR": str(folder / "models"), "PORT": str(free_port())}
+    environ |= {"GENERATOR_ENGINE": "echo", "TORCH_THREADS": "1", "HF_HUB_OFFLINE": "1", **settings}
+    log = folder / "log"
+    with log.open("wb") as errors:
+        process = subprocess.Popen([str(PROGRAMS / "pairloop-backend"), "serve"], env=environ, stderr=errors)
+    try:
+        yield process, log
+    finally:
+        process.terminate()
+        process.wait(100)
+
+
+def _has_imported_torch(process: psutil.Process) -> bool:
+    return "libtorch_cpu" in Path(f"/proc/{process.pid}/maps").read_text()
