@@ -25,6 +25,7 @@ from backend.filling.workbench import Workbench
 from backend.generators.jobs import WrittenAnswers
 from backend.importing.annotators import Annotators
 from backend.importing.delivery import Delivery
+from backend.importing.held_rows import HeldRows
 from backend.importing.known_rows import KnownRows
 from backend.scoring.candidate_scores import candidate_scores
 from backend.scoring.predictions import predict_tasks, still_wanted
@@ -65,6 +66,7 @@ class Import:
         self._champion, self._scheduler = bench.champions.of(project.id), bench.scheduler
         self._rules = AnswerRules(layout, bench.settings, bench.scheduler.generator)
         self._known = KnownRows(layout)
+        self._held = HeldRows(folder.path, self._known)
         self._delivery = Delivery(
             project, folder, self._known, settle_seconds=settle_seconds, stopping=bench.scheduler.stopping
         )  # fmt: skip
@@ -98,10 +100,10 @@ class Import:
         try:
             with FileLock(self._folder.path / "import.lock").acquire(timeout=0):
                 self._delivery.finish_last()
-                for held in self._project.all_tasks():
-                    self._known.add(held["data"])
-                    self._delivery.last_id = held["id"]
+                self._held.read(self._project)
+                self._delivery.last_id = self._held.last_id
                 self._run(iter(tasks), on_progress)
+                self._held.write(self._project)
         except Timeout:
             raise RegistryError(
                 f"Another import into project {self._project.id} is running; wait for its end, or stop it."
@@ -176,6 +178,7 @@ class Import:
         self._champion.refresh()
         tasks = [self._finished(draft) for draft in drafts]
         named = self._delivery.send(tasks)
+        self._held.made(named)
         self._sent_at = time.monotonic()
         self.counts["imported"] += len(tasks)
         self._score([task for task in named if not task.get("annotations")])

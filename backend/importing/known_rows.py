@@ -5,10 +5,10 @@ The context is what the label config shows beside prompt and answers, and the fi
 
 import hashlib
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from preference.labelling.label_config import LabelingLayout
 from preference.labelling.prompts import normalised
@@ -16,6 +16,7 @@ from preference.labelling.task_data import value_at
 
 _CONTEXT = {"system", "system_prompt", "context", "history", "input"}
 _MOST_UNSORTED = 20_000
+_FORM = 1  # count up when the identity of the same row changes
 
 
 class KnownRows:
@@ -31,13 +32,28 @@ class KnownRows:
         left, right = self._layout.answers(data)
         return _digest(self._question(data), left, right)
 
+    @property
+    def signature(self) -> str:
+        """The same as long as a task is the same rows."""
+        layout = self._layout
+        described = [_FORM, layout.prompt_field, *layout.answer_fields, *self._context]
+        return hashlib.sha256(json.dumps(described).encode()).hexdigest()
+
+    def identities(self, data: dict[str, Any]) -> list[int]:
+        """Of all rows that a task is, four at most: one that was made of a row without one of its answers, or both, is that row as well."""
+        question, (left, right) = self._question(data), self._layout.answers(data)
+        return [_digest(question, first, second) for first in {left, None} for second in {right, None}]
+
     def add(self, data: dict[str, Any]) -> None:
-        """A task that was made of a row without one of its answers, or without both, is that row as well."""
-        self._unsorted.update(self._origins(data))
+        """Makes a task known."""
+        self._unsorted.update(self.identities(data))
         if len(self._unsorted) > _MOST_UNSORTED:
-            new = np.fromiter(self._unsorted, dtype=np.uint64, count=len(self._unsorted))
-            self._sorted = np.union1d(self._sorted, new)
+            self.add_identities(np.fromiter(self._unsorted, dtype=np.uint64, count=len(self._unsorted)))
             self._unsorted.clear()
+
+    def add_identities(self, identities: NDArray[np.uint64]) -> None:
+        """Makes the rows with these identities known."""
+        self._sorted = np.union1d(self._sorted, identities)
 
     def holds(self, data: dict[str, Any]) -> bool:
         """Whether the row is there already."""
@@ -46,11 +62,6 @@ class KnownRows:
             return True
         place = int(np.searchsorted(self._sorted, np.uint64(identity)))
         return place < len(self._sorted) and int(self._sorted[place]) == identity
-
-    def _origins(self, data: dict[str, Any]) -> Iterator[int]:
-        question, (left, right) = self._question(data), self._layout.answers(data)
-        for first in {left, None}:
-            yield from (_digest(question, first, second) for second in {right, None})
 
     def _question(self, data: dict[str, Any]) -> str:
         context = {name: held for name in self._context if (held := value_at(data, name)) not in (None, "")}

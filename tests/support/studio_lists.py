@@ -64,6 +64,8 @@ def _matches(task: Fields, item: Fields) -> bool:
             is_match = held == value
         case ("greater", "Number") | ("greater", "Datetime"):  # times as text of one form, which sorts
             is_match = held > value
+        case "less", "Number":
+            is_match = held < value
         case "in_list", "Number":
             is_match = held in value
         case "not_contains", "List":
