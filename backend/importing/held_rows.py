@@ -11,7 +11,7 @@ Not covered: the data of a task that somebody changes while the import that made
 import io
 import zipfile
 from array import array
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -92,7 +92,7 @@ class HeldRows:
         rows = np.concatenate([self._rows[~np.isin(self._rows[:, 0], later[:, 0])], later])
         self._rows = rows[np.argsort(rows[:, 0], kind="stable")]
 
-    def _row(self, task_id: int, data: Mapping[str, Any]) -> list[int]:
+    def _row(self, task_id: int, data: dict[str, Any]) -> list[int]:
         rows = self._known.identities(data)
         return [task_id, *rows, *rows[:1] * (_WIDTH - len(rows))]
 

@@ -17,7 +17,7 @@ from preference.setting_groups import StudioSettings
 from preference.studio.calls import StudioCalls
 from preference.studio.connections import Connections
 from preference.studio.task import ProjectFields, StoredPrediction, Task, is_annotated
-from preference.studio.task_filters import ANNOTATED, OPEN, filter_query, moment_text, unanswered
+from preference.studio.task_filters import ANNOTATED, OPEN, Line, filter_query, moment_text, unanswered
 from preference.studio.task_lists import TaskLists
 from preference.studio.webhooks import Webhooks
 
@@ -130,7 +130,7 @@ class LabelStudioProject:
 
         `above`, `up_to`: of their ids; without a moment, all of these.
         """
-        lines = [("id", "greater", "Number", above)]
+        lines: list[Line] = [("id", "greater", "Number", above)]
         if moment is not None:
             lines.append(("updated_at", "greater", "Datetime", moment_text(moment)))
         if up_to is not None:

@@ -8,6 +8,7 @@ from backend.importing.held_rows import HeldRows
 from backend.importing.known_rows import KnownRows
 from preference.labelling.label_config import LabelingLayout
 from preference.studio.project import LabelStudioProject
+from preference.studio.task import Task
 from tests.conftest import SettingsFactory
 from tests.support.filling_house import House
 from tests.support.importing_house import PROMPTS, UnsteadyStudio, rows, run_import, stored_tasks
@@ -37,7 +38,7 @@ def listed(house: House, *, label_config: str = LABEL_CONFIG) -> list[int]:
     ids: list[int] = []
 
     class Watched(LabelStudioProject):
-        def tasks_changed_since(self, *arguments: object, **options: object) -> Iterator[Fields]:  # type: ignore[override]
+        def tasks_changed_since(self, *arguments: object, **options: object) -> Iterator[Task]:
             for task in super().tasks_changed_since(*arguments, **options):  # type: ignore[arg-type]
                 ids.append(task["id"])
                 yield task
