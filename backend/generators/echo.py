@@ -4,10 +4,11 @@ import hashlib
 from typing import Any
 
 from backend.generators.jobs import Jobs, WrittenAnswers
+from preference.labelling.prompts import turns_of
 
 
 class EchoGenerator:
-    """Repeats the prompt's beginning, after some letters that the seed decides."""
+    """Repeats the beginning of the prompt's last turn, after some letters that the seed decides."""
 
     def __init__(self) -> None:
         self.name = "echo"
@@ -18,7 +19,9 @@ class EchoGenerator:
         """Writes all jobs, one after the other."""
         while not jobs.is_stopped and (taken := jobs.take(1)):
             for job in taken:
-                answers = [f"Echo {_letters(job.seed, k)} of: {job.prompt[:40]}" for k in range(job.num_answers)]
+                answers = [
+                    f"Echo {_letters(job.seed, k)} of: {turns_of(job.prompt)[-1].text[:40]}" for k in range(job.num_answers)
+                ]
                 jobs.report(num_tokens=4 * len(answers), batch_size=len(answers))
                 job.finish(WrittenAnswers(answers))
 

@@ -5,6 +5,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from preference.labelling.prompts import Prompt
+
 
 @dataclass(frozen=True)
 class WrittenAnswers:
@@ -19,7 +21,7 @@ class WrittenAnswers:
 class Job:
     """A prompt that waits for its answers. Whoever takes it finishes it; its failure is set by the scheduler."""
 
-    prompt: str
+    prompt: Prompt
     seed: int  # decides the answers; another batch or processor may change one in many, by rounding, and more in half precision
     num_answers: int = 2
     is_urgent: bool = False  # somebody waits for it before a screen

@@ -26,6 +26,7 @@ from openai import (
 from backend.generators.jobs import Job, Jobs, WrittenAnswers
 from preference.certificates import certificates
 from preference.errors import ModelError
+from preference.labelling.prompts import Prompt, messages, to_be_continued, turns_of
 from preference.redaction import unquoted
 from preference.settings import Settings
 
@@ -164,8 +165,8 @@ class OpenAIGenerator:
     def _is_chat(self) -> bool:
         return self._settings.openai.endpoint == "chat"
 
-    def _request(self, prompt: str) -> dict[str, Any]:
-        settings, system = self._settings, self._settings.generator.system_prompt
+    def _request(self, prompt: Prompt) -> dict[str, Any]:
+        settings, turns = self._settings, turns_of(prompt, system=self._settings.generator.system_prompt)
         request: dict[str, Any] = {
             "model": self.name,
             "temperature": settings.generator.temperature,
@@ -174,9 +175,8 @@ class OpenAIGenerator:
         if settings.generator.stop:
             request["stop"] = list(settings.generator.stop[:_MAX_STOPS])
         if self._is_chat:
-            before = [{"role": "system", "content": system}] if system else []
-            return request | {"messages": [*before, {"role": "user", "content": prompt}]}
-        return request | {"prompt": f"{system}\n\n{prompt}" if system else prompt}
+            return request | {"messages": messages(turns)}
+        return request | {"prompt": to_be_continued(turns)}
 
     def _text(self, choice: Any) -> str:
         return (choice.message.content if self._is_chat else choice.text) or ""
@@ -189,7 +189,7 @@ class OpenAIGenerator:
             return WrittenAnswers([], refused="the server refused the prompt: its content filter let no answer through")
         return WrittenAnswers(answers)
 
-    def _failure(self, error: Exception, prompt: str = "") -> ModelError:
+    def _failure(self, error: Exception, prompt: Prompt = "") -> ModelError:
         match getattr(error, "status_code", None):
             case 401 | 403 as status:
                 return ModelError(f"{self._server} refused the key ({status}); set OPENAI_API_KEY to one that it accepts.")
@@ -206,10 +206,14 @@ class OpenAIGenerator:
         return ModelError(f"{self._server} does not speak OpenAI's API; set OPENAI_BASE_URL, up to and with its /v1.")
 
 
-def _reason(error: Any, prompt: str) -> str:
+def _reason(error: Any, prompt: Prompt) -> str:
     """The server's own words, in one short line that does not quote the prompt: it is kept in the task, and logged."""
     body = error.body
     if isinstance(body, dict):
         body = body.get("message") or body.get("detail")
     # FastAPI's list of what is wrong quotes the prompt.
-    return unquoted(body, [prompt])[:200] if isinstance(body, str) and body else error.response.reason_phrase
+    return (
+        unquoted(body, [turn.text for turn in turns_of(prompt)])[:200]
+        if isinstance(body, str) and body
+        else error.response.reason_phrase
+    )

@@ -14,6 +14,7 @@ from contextlib import suppress
 from backend.generators.jobs import Generator, Job, WrittenAnswers
 from backend.monitoring.metrics import Metrics
 from preference.errors import ModelError
+from preference.labelling.prompts import Prompt
 
 logger = logging.getLogger("pairloop.generators")
 _RATE_SECONDS = 2.0  # over which tokens a second are counted
@@ -38,7 +39,7 @@ class Scheduler:
 
     # For those who need answers
 
-    def submit(self, prompt: str, *, seed: int, num_answers: int = 2, is_urgent: bool = False) -> "Future[WrittenAnswers]":
+    def submit(self, prompt: Prompt, *, seed: int, num_answers: int = 2, is_urgent: bool = False) -> "Future[WrittenAnswers]":
         """The future answers: a ModelError if the model cannot be loaded or fails, cancelled if the process ends."""
         job = Job(prompt, seed, num_answers, is_urgent)
         with self._changed:
@@ -150,7 +151,7 @@ class Scheduler:
 
 
 def write_all(
-    generator: Generator, prompts: Sequence[str], *, seeds: Sequence[int], num_answers: int = 2
+    generator: Generator, prompts: Sequence[Prompt], *, seeds: Sequence[int], num_answers: int = 2
 ) -> list[WrittenAnswers]:
     """The answers to each prompt, in order, written in this thread: for those who have all their prompts at hand.
 

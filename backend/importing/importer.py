@@ -31,6 +31,7 @@ from backend.scoring.candidate_scores import candidate_scores
 from backend.scoring.predictions import predict_tasks, still_wanted
 from preference.errors import RegistryError, StudioError
 from preference.labelling.label_config import LabelingLayout
+from preference.labelling.prompts import transcript
 from preference.projects.folder import ProjectFolder
 from preference.studio.account import Account
 from preference.studio.project import LabelStudioProject
@@ -131,7 +132,7 @@ class Import:
 
     def _begin(self, row: Task) -> None:
         data, is_judged = row["data"], bool(row.get("annotations"))
-        task: Task = {**row, "key": self.layout.prompt(data) or ""}
+        task: Task = {**row, "key": transcript(self.layout.prompt(data) or "")}
         is_comparison = None not in self.layout.answers(data)
         if self._known.holds(data):
             judged, what = "with its judgements, " if is_judged else "", "comparison" if is_comparison else "prompt"

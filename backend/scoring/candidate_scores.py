@@ -3,8 +3,9 @@
 from collections.abc import Callable, Sequence
 
 from backend.scoring.champion import ServedVersion
+from preference.labelling.prompts import Prompt
 
-Score = Callable[[str, Sequence[str]], Sequence[float]]  # (prompt, answers) to one reward an answer
+Score = Callable[[Prompt, Sequence[str]], Sequence[float]]  # (prompt, answers) to one reward an answer
 
 
 def candidate_scores(serving: ServedVersion | None) -> Score | None:

@@ -1,7 +1,8 @@
 """Which prompts are held out: no version of a project trains on them, and by them alone versions are judged.
 
-The prompt's text alone decides, so it stays held out in every later round, whoever judges it. How the text is read is a rule,
-which each version's card keeps:
+The prompt's text alone decides, so it stays held out in every later round, whoever judges it. Of a conversation, that is its first
+user's turn: what another conversation with the same beginning teaches is not asked of it. How the text is read is a rule, which each
+version's card keeps:
 
 1. case and white space do not count (versions without a rule on their card, and the later ones of their project);
 2. nothing that `normalised` removes counts.
@@ -18,7 +19,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from preference.labelling.pairs import PreferencePair
-from preference.labelling.prompts import normalised
+from preference.labelling.prompts import Prompt, normalised, opening
 
 NEWEST_RULE = 2
 
@@ -38,9 +39,10 @@ class Holdout:
         known = tuple(dict.fromkeys(earlier))
         return cls(fraction, min((holdout.rule for holdout in known), default=NEWEST_RULE), known)
 
-    def has(self, prompt: str) -> bool:
+    def has(self, prompt: Prompt) -> bool:
         """Whether the round must not train on this prompt."""
-        text = normalised(prompt) if self.rule > 1 else " ".join(prompt.lower().split())
+        begins = opening(prompt)
+        text = normalised(begins) if self.rule > 1 else " ".join(begins.lower().split())
         digest = hashlib.sha256(f"{self.salt}{text}".encode()).digest()
         return int.from_bytes(digest[:8], "big") / 2**64 < self.fraction
 
@@ -50,6 +52,6 @@ class Holdout:
         Held-out pairs are not judged by if an earlier version did not hold them out, or if a twin of their prompt is trained on.
         """
         train = [pair for pair in pairs if not self.has(pair.prompt)]
-        trained_on = {normalised(pair.prompt) for pair in train}
+        trained_on = {normalised(opening(pair.prompt)) for pair in train}
         held_out = [pair for pair in pairs if all(holdout.has(pair.prompt) for holdout in (self, *self.earlier))]
-        return train, [pair for pair in held_out if normalised(pair.prompt) not in trained_on]
+        return train, [pair for pair in held_out if normalised(opening(pair.prompt)) not in trained_on]

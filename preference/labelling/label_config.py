@@ -1,8 +1,9 @@
 """What a project's label config says: which task fields hold the prompt and the answers, and which tags judge them.
 
 Covered: any config with one <Pairwise> over two <Text> or <HyperText> tags that read task data, and beside it, by name,
-`reward1`, `reward2`, `verdict`, `strength` and `better_answer`. A field may be a path into nested data (task_data.py).
-Not covered: tags that show something else than a text of the task: a URL's content, a picture, a conversation; <Repeater>.
+`reward1`, `reward2`, `verdict`, `strength` and `better_answer`. A field may be a path into nested data (task_data.py). The prompt may
+be a conversation (conversations.py), in a <Paragraphs>, or in a <Chat> of Label Studio Enterprise.
+Not covered: tags that show something else of the task: a URL's content, a picture; <Repeater>.
 """
 
 import re
@@ -14,16 +15,17 @@ from typing import Any, Self
 
 from preference.errors import LayoutError
 from preference.labelling.config_tags import ConfigTag, read_tags
-from preference.labelling.task_data import is_path, keys_of, shown_text, value_at, with_value
+from preference.labelling.conversations import MessageKeys, NoConversation, read_messages, written_messages
+from preference.labelling.prompts import Prompt, transcript
+from preference.labelling.task_data import is_path, keys_of, readable, shown_text, value_at, with_value
 from preference.labelling.verdict import VerdictControl
 
 _ANSWER_TAGS = ("Text", "HyperText")
-_PROMPT_TAGS = (*_ANSWER_TAGS, "Header", "Markdown")
-_CONVERSATIONS = ("Paragraphs", "Chat")
+_CONVERSATION_TAGS = ("Paragraphs", "Chat")
+_PROMPT_TAGS = (*_ANSWER_TAGS, "Header", "Markdown", *_CONVERSATION_TAGS)
 _FIELD = re.compile(r"\$([^, ]+)")  # as label-studio-sdk 2.1 knows a value that is read from the task
 _reading = threading.Lock()  # one config at a time: the four bytes of <a/> are some 400 while it is read
 _DEFAULT_RATING = 5  # label-studio's docs, tags/rating: maxRating
-_HALF = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -55,8 +57,10 @@ class LabelingLayout:
     verdict: VerdictControl | None = None  # the <Choices> named `verdict`
     strength: Strength | None = None  # the <Rating> or the <Choices> named `strength`
     better_answer: str | None = None  # the name of the <TextArea> `better_answer`
+    message_keys: MessageKeys | None = None  # of each message, if the prompt is a conversation
     control_names: frozenset[str] = field(default=frozenset(), compare=False)  # every tag that results can come from
     is_html: bool = field(default=False, compare=False)  # whether a <HyperText> shows an answer, as HTML
+    is_chat: bool = field(default=False, compare=False)  # whether a <Chat> shows the prompt
     controls: dict[str, tuple[str, str]] = field(
         default_factory=dict, compare=False
     )  # of each of them: its results' type, its tag
@@ -98,25 +102,44 @@ class LabelingLayout:
             )
         if left == right:
             raise LayoutError(f"Both answers read ${left}; give each answer a task field of its own.")
-        prompt = _prompt_field(tags, {left, right})
+        prompt_tag = _prompt_tag(tags, {left, right})
+        prompt = _text_field(prompt_tag, such_as="$prompt")
         return cls(
             control=control,
             answer_tags=(names[0], names[1]),
             answer_fields=(left, right),
             prompt_field=prompt,
+            message_keys=_message_keys(prompt_tag),
             reward_tags=(_number(tags, "reward1"), _number(tags, "reward2")),
             verdict=_verdict(tags),
             strength=_strength(tags),
             better_answer="better_answer" if _named(tags, "better_answer", "TextArea") is not None else None,
             control_names=frozenset(tag.get("name", "") for tag in tags if tag.get("toname")),
             is_html=any(tag.tag == "HyperText" for tag in answers),
+            is_chat=prompt_tag.tag == "Chat",
             controls={tag.get("name", ""): (tag.tag.lower(), _first_tag(tag)) for tag in tags if tag.get("toname")},
             context_fields=frozenset(_shown_fields(tags)) - {prompt, left, right},
         )
 
-    def prompt(self, task_data: Mapping[str, Any]) -> str | None:
-        """The task's prompt, as <Text> shows it; None if it is missing, blank or no text."""
-        return readable(shown_text(value_at(task_data, self.prompt_field)))
+    def prompt(self, task_data: Mapping[str, Any]) -> Prompt | None:
+        """The task's prompt, as its tag shows it; None if it is missing, blank, or neither a text nor the conversation that it should be."""
+        value = value_at(task_data, self.prompt_field)
+        if self.message_keys is None:
+            return readable(shown_text(value))
+        try:
+            return read_messages(value, self.message_keys)
+        except NoConversation:
+            return None
+
+    def prompt_problem(self, task_data: Mapping[str, Any]) -> str:
+        """Why the task has no prompt; empty if it has one."""
+        if self.message_keys is None:
+            return "prompt missing, empty or not text" if self.prompt(task_data) is None else ""
+        try:
+            read_messages(value_at(task_data, self.prompt_field), self.message_keys)
+        except NoConversation as error:
+            return str(error)
+        return ""
 
     def answers(self, task_data: Mapping[str, Any]) -> tuple[str | None, str | None]:
         """The left and the right answer, as <Text> shows them; None if one is missing, blank or no text."""
@@ -142,6 +165,15 @@ class LabelingLayout:
             data = with_value(data, field_, text)
         return data
 
+    def with_prompt(self, task_data: Mapping[str, Any], prompt: Prompt) -> dict[str, Any]:
+        """The task's data with this prompt, in the form that its tag shows; all else as it is.
+
+        Raises:
+            ValueError: its field lies inside a text or a number, or a turn is of another role than ours.
+        """
+        value = transcript(prompt) if self.message_keys is None else written_messages(prompt, self.message_keys)
+        return with_value(task_data, self.prompt_field, value)
+
     def task_data(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """A row of a file as Label Studio takes a task: a column lies where its path leads, and no answer is absent, or null.
 
@@ -153,15 +185,6 @@ class LabelingLayout:
             if field_ in data and len(keys_of(field_)) > 1:
                 data = with_value({name: value for name, value in data.items() if name != field_}, field_, data[field_])
         return self.with_answers(data, {field_: "" for field_ in self.answer_fields if value_at(data, field_) is None})
-
-
-def readable(text: str | None) -> str | None:
-    """A text that every tokenizer takes, or None if it is missing or blank."""
-    if not text or text.isspace():
-        return None
-    # JSON may hold half of an emoji (a text cut by JavaScript), which neither UTF-8 nor a tokenizer takes.
-    has_halves = not text.isascii() and _HALF.search(text)  # else it is copied for nothing, and may have millions of letters
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace") if has_halves else text
 
 
 def _first_tag(control: ConfigTag) -> str:
@@ -183,7 +206,7 @@ def _answer_tag(tags: list[ConfigTag], control: str, name: str) -> ConfigTag:
     return tag
 
 
-def _prompt_field(tags: list[ConfigTag], answer_fields: set[str]) -> str:
+def _prompt_tag(tags: list[ConfigTag], answer_fields: set[str]) -> ConfigTag:
     """The remaining tag that shows task data, or among several the one named `prompt`."""
     inside_controls = {id(inner) for tag in tags if tag.get("toname") for inner in tag.iter()}
     displayed = [(tag, field) for tag in tags if (field := _field(tag)) and id(tag) not in inside_controls]
@@ -195,21 +218,22 @@ def _prompt_field(tags: list[ConfigTag], answer_fields: set[str]) -> str:
         tag = max(
             (tag for tag, _ in named or remaining), key=lambda tag: tag.tag in _PROMPT_TAGS and not _shows_another_text(tag)
         )
-        if tag.tag in _PROMPT_TAGS:
-            return _text_field(tag, such_as="$prompt")
-        raise LayoutError(_no_text(tag))
+        if tag.tag not in _PROMPT_TAGS:
+            raise LayoutError(
+                f"The prompt is in {_name(tag)}, a <{tag.tag}>, which shows no text: Pairloop answers a text and would fill no task; "
+                'show the prompt as one text, such as <Text name="prompt" value="$prompt"/>.'
+            )
+        return tag
     names = ", ".join(sorted(_name(tag) for tag, _ in remaining))
     reason = f"several tags could be it ({names}); name one of them prompt" if fields else "no tag shows it"
     raise LayoutError(f'The label config must show the prompt, such as <Text name="prompt" value="$prompt"/>: {reason}.')
 
 
-def _no_text(tag: ConfigTag) -> str:
-    """Why this tag cannot show the prompt."""
-    what = "a conversation" if tag.tag in _CONVERSATIONS else "no text"
-    return (
-        f"The prompt is in {_name(tag)}, a <{tag.tag}>, which shows {what}: Pairloop answers a text and would fill no task; "
-        'show the prompt as one text, such as <Text name="prompt" value="$prompt"/>.'
-    )
+def _message_keys(tag: ConfigTag) -> MessageKeys | None:
+    """As label-studio's docs have them, tags/paragraphs and tags/chat; None if the tag shows a text."""
+    if tag.tag == "Paragraphs":
+        return MessageKeys(tag.get("namekey", "author"), tag.get("textkey", "text"))
+    return MessageKeys() if tag.tag == "Chat" else None
 
 
 def _text_field(tag: ConfigTag, *, such_as: str) -> str:

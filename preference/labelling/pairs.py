@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from preference.labelling.label_config import LabelingLayout
-from preference.labelling.prompts import normalised
+from preference.labelling.prompts import Prompt, Turn, normalised
 from preference.labelling.results import Pairwise, ParsedResult
 from preference.labelling.verdict import Side
 
@@ -24,7 +24,7 @@ Fields = Mapping[str, Any]  # of a task, an annotation or a prediction, as Label
 class PreferencePair:
     """One judgement, or half of one: `chosen` was judged better than `rejected` as an answer to `prompt`."""
 
-    prompt: str
+    prompt: Prompt
     chosen: str
     rejected: str
     kind: Kind = "vote"
@@ -107,7 +107,12 @@ def read_pairs(path: Path) -> list[PreferencePair]:
     """The pairs of a JSON-lines file; keys other than PreferencePair's are ignored."""
     names = {field.name for field in dataclasses.fields(PreferencePair)}
     with path.open(encoding="utf-8") as file:
-        return [PreferencePair(**{k: v for k, v in json.loads(line).items() if k in names}) for line in file if line.strip()]
+        rows = [{k: v for k, v in json.loads(line).items() if k in names} for line in file if line.strip()]
+    return [PreferencePair(**{**row, "prompt": _as_kept(row["prompt"])}) for row in rows]
+
+
+def _as_kept(prompt: str | list[list[str]]) -> Prompt:
+    return prompt if isinstance(prompt, str) else tuple(Turn(*turn) for turn in prompt)
 
 
 def annotator_of(annotation: Fields) -> int | None:

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from preference.labelling.label_config import LabelingLayout, readable
+from preference.labelling.label_config import LabelingLayout
+from preference.labelling.task_data import readable
 from preference.labelling.verdict import Meaning, Side, VerdictControl
 
 Suggest = Literal["choice", "scores", "none"]

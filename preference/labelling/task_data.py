@@ -16,6 +16,7 @@ from typing import Any
 _PATH = re.compile(r"\w+(\.\w+|\[\d{1,2}\])*", re.ASCII)
 _KEY = re.compile(r"(\[?)(\w+)", re.ASCII)
 _MOST_DEPTH = 20  # of lists in lists
+_HALF = re.compile("[\ud800-\udfff]")
 _DIGITS = 21  # from there on, JavaScript writes an exponent
 
 
@@ -57,6 +58,15 @@ def with_value(data: Mapping[str, Any], path: str, value: Any) -> dict[str, Any]
 def shown_text(value: Any) -> str | None:
     """What <Text> shows of a value; None if that is no text of anybody's, such as "[object Object]"."""
     return _shown(value, depth=0)
+
+
+def readable(text: str | None) -> str | None:
+    """A text that every tokenizer takes, or None if it is missing or blank."""
+    if not text or text.isspace():
+        return None
+    # JSON may hold half of an emoji (a text cut by JavaScript), which neither UTF-8 nor a tokenizer takes.
+    has_halves = not text.isascii() and _HALF.search(text)  # else it is copied for nothing, and may have millions of letters
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace") if has_halves else text
 
 
 def _with_value(held: Any, keys: Sequence[tuple[str, str]], value: Any) -> Any:

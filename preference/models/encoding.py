@@ -4,11 +4,14 @@ A template or padding that differs between the two is the classic defect of rewa
 
 Texts are data: only the tokenizer and its chat template write control tokens. A role marker in a prompt or in an answer, such as
 <|im_end|>, is read as the characters that it is; else a text could begin a turn of its own, and an answer speak for the user.
-Covered: every special token, and any other added token that the template puts round a prompt.
+Covered: every special token, and any other added token that the template puts round a turn. What a prompt loses if there is no room for
+all of it: a conversation its oldest turns, one whole exchange after another, but never a system's turn before them; then its last
+turn, or a text, its head.
 Not covered: a marker that is ordinary text to its template and tokenizer ([INST] for Llama 2, "USER:"), which nothing tells apart
 from data; a control token of one character.
 """
 
+from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +21,7 @@ from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from preference.errors import ModelError
+from preference.labelling.prompts import Conversation, Prompt, Turn, messages, to_be_continued, transcript, turns_of
 
 ENCODING_VERSION = 2  # part of every feature's key: count up when the tokens of the same text change
 _CUT = "\ud800"  # half of a character, so it is in no text that a tokenizer takes
@@ -29,7 +33,7 @@ class EncodedAnswer:
 
     input_ids: list[int]
     answer_start: int  # input_ids[answer_start:-1] are the answer's tokens
-    num_cut: int  # tokens that were cut: the prompt's head first, then the answer's tail
+    num_cut: int  # tokens that were cut: the prompt's oldest first, then the answer's tail
 
 
 @dataclass(frozen=True)
@@ -56,57 +60,104 @@ def as_text(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
     return text
 
 
-def encode_prompt(tokenizer: PreTrainedTokenizerBase, prompt: str, *, max_tokens: int, system: str = "") -> tuple[list[int], int]:
-    """(the prompt's tokens up to where an answer begins, how many were cut at its head).
+def encode_prompt(
+    tokenizer: PreTrainedTokenizerBase, prompt: Prompt, *, max_tokens: int, system: str = ""
+) -> tuple[list[int], int]:
+    """(the prompt's tokens up to where an answer begins, how many were cut).
 
-    `system`: the instructions before it. Only the prompt itself is cut, not what a template or `system` put round it.
+    `system`: the instructions before it, unless it has some of its own. Nothing that a template puts round its turns is cut.
     """
-    before, body, after = _framed(tokenizer, as_text(tokenizer, prompt), as_text(tokenizer, system))
-    ids = _ids(tokenizer, before + body + after, is_start=True)
-    num_cut = max(0, len(ids) - max_tokens)
-    if num_cut == 0:
+    turns = _read_as(tokenizer, turns_of(prompt, system=system))
+    ids = _prompt_ids(tokenizer, turns)
+    if len(ids) <= max_tokens:
         return ids, 0
-    head, middle, tail = (_ids(tokenizer, text, is_start=text is before) for text in (before, body, after))
-    room = max_tokens - len(head) - len(tail)
-    if room < max_tokens // 4:  # the frame alone nearly fills it
-        return ids[-max_tokens:], num_cut
-    return [*head, *middle[-room:], *tail], max(0, len(middle) - room)
+    later = _without_oldest(turns)
+    place = bisect_left(later, True, key=lambda kept: len(_prompt_ids(tokenizer, kept)) <= max_tokens)
+    if place < len(later):
+        kept = _prompt_ids(tokenizer, later[place])
+        return kept, len(ids) - len(kept)
+    last = later[-1] if later else turns
+    num_dropped = len(ids) - len(_prompt_ids(tokenizer, last))
+    kept, num_cut = _without_head(tokenizer, last, max_tokens)
+    return kept, num_dropped + num_cut
 
 
-def encode_answer(tokenizer: PreTrainedTokenizerBase, prompt: str, answer: str, *, max_tokens: int) -> EncodedAnswer:
+def encode_answer(tokenizer: PreTrainedTokenizerBase, prompt: Prompt, answer: str, *, max_tokens: int) -> EncodedAnswer:
     """At most `max_tokens` tokens; the answer is kept before the prompt, of which at least a quarter stays."""
     prompt_ids, num_cut = encode_prompt(tokenizer, prompt, max_tokens=max_tokens)
     answer_ids = _ids(tokenizer, as_text(tokenizer, answer.strip()), is_start=False)
     room = max_tokens - 1 - min(len(prompt_ids), max_tokens // 4)
-    num_cut += max(0, len(answer_ids) - room)
+    num_answer_cut = max(0, len(answer_ids) - room)
     answer_ids = answer_ids[:room]
-    kept = prompt_ids[-(max_tokens - 1 - len(answer_ids)) :]
-    num_cut += len(prompt_ids) - len(kept)
-    return EncodedAnswer([*kept, *answer_ids, tokenizer.eos_token_id], len(kept), num_cut)
+    room = max_tokens - 1 - len(answer_ids)
+    if isinstance(prompt, str):  # as ever: versions that are served were trained so
+        kept = prompt_ids[-room:]
+        num_cut += len(prompt_ids) - len(kept)
+    else:
+        kept, num_cut = encode_prompt(tokenizer, prompt, max_tokens=room)
+    return EncodedAnswer([*kept, *answer_ids, tokenizer.eos_token_id], len(kept), num_cut + num_answer_cut)
 
 
-def _framed(tokenizer: PreTrainedTokenizerBase, prompt: str, system: str) -> tuple[str, str, str]:
-    """What stands before the prompt, the prompt, and what stands behind it."""
+def _read_as(tokenizer: PreTrainedTokenizerBase, turns: Conversation) -> Conversation:
+    """The turns with their texts as text; without a template, without white space at their ends."""
+    texts = [as_text(tokenizer, text) for _, text in turns]
     if not tokenizer.chat_template:
-        return (system.strip() + "\n\n" if system else ""), prompt.rstrip(), "\n\n"
-    text = _chat(tokenizer, prompt, system)
-    body = prompt if prompt in text else prompt.strip()  # some templates strip it
+        texts = [text.strip() if turn.role == "system" else text.rstrip() for turn, text in zip(turns, texts, strict=True)]
+    return tuple(turn._replace(text=text) for turn, text in zip(turns, texts, strict=True))
+
+
+def _without_oldest(turns: Conversation) -> list[Conversation]:
+    """The conversation without its oldest exchange, without the two oldest, ...: each begins with the user, behind the system's turns."""
+    start = next((place for place, turn in enumerate(turns) if turn.role != "system"), len(turns))
+    return [turns[:start] + turns[place:] for place in range(start + 1, len(turns)) if turns[place].role == "user"]
+
+
+def _without_head(tokenizer: PreTrainedTokenizerBase, turns: Conversation, max_tokens: int) -> tuple[list[int], int]:
+    """(the tokens without the head of the last turn's text, how many these were)."""
+    text, body = _text_of(tokenizer, turns), turns[-1].text
+    body = body if body in text else body.strip()  # some templates strip it
     place = text.rfind(body)
-    return (text[:place], body, text[place + len(body) :]) if place >= 0 else ("", text, "")
+    before, body, after = (text[:place], body, text[place + len(body) :]) if place >= 0 else ("", text, "")
+    head, middle, tail = (_ids(tokenizer, part, is_start=part is before) for part in (before, body, after))
+    room = max_tokens - len(head) - len(tail)
+    if room < max_tokens // 4:  # the frame alone nearly fills it
+        ids = _prompt_ids(tokenizer, turns)
+        return ids[-max_tokens:], len(ids) - max_tokens
+    return [*head, *middle[-room:], *tail], max(0, len(middle) - room)
 
 
-def _chat(tokenizer: PreTrainedTokenizerBase, prompt: str, system: str) -> str:
-    """The prompt as a user's turn, behind a system's turn if the template knows one, up to where the answer begins."""
-    turns = [{"role": "system", "content": system}] if system else []
-    turns.append({"role": "user", "content": prompt})
-    try:
-        return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
-    except TemplateError as error:
-        if system:  # "System role not supported": a template of Gemma, say
-            return _chat(tokenizer, f"{system}\n\n{prompt}", "")
-        raise ModelError(
-            f"The chat template of {tokenizer.name_or_path!r} refuses a user's turn ({error}); name a model whose template takes one."
-        ) from error
+def _prompt_ids(tokenizer: PreTrainedTokenizerBase, turns: Conversation) -> list[int]:
+    return _ids(tokenizer, _text_of(tokenizer, turns), is_start=True)
+
+
+def _text_of(tokenizer: PreTrainedTokenizerBase, turns: Conversation) -> str:
+    """The turns up to where the answer begins, in the first of these forms that the template takes.
+
+    As they are; the system's turns as the beginning of the user's, and neighbours of one role as one turn ("System role not
+    supported", "roles must alternate": templates of Gemma, say); one turn of the user that is a transcript.
+    """
+    if not tokenizer.chat_template:
+        return to_be_continued(turns) + "\n\n"
+    joined = _joined(turns)
+    for form in (turns, joined, (Turn("user", transcript(joined)),))[: 3 if len(joined) > 1 else 2]:
+        try:
+            return str(tokenizer.apply_chat_template(messages(form), tokenize=False, add_generation_prompt=True))
+        except TemplateError as error:
+            refusal = error
+    raise ModelError(
+        f"The chat template of {tokenizer.name_or_path!r} refuses a user's turn ({refusal}); name a model whose template takes one."
+    ) from refusal
+
+
+def _joined(turns: Conversation) -> Conversation:
+    joined: list[Turn] = []
+    for role, text in turns:
+        side = "user" if role == "system" else role
+        if joined and joined[-1].role == side:
+            joined[-1] = Turn(side, f"{joined[-1].text}\n\n{text}")
+        else:
+            joined.append(Turn(side, text))
+    return tuple(joined)
 
 
 def _ids(tokenizer: PreTrainedTokenizerBase, text: str, *, is_start: bool) -> list[int]:
@@ -131,7 +182,8 @@ def _ids_within(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
 
 def _control_tokens(tokenizer: PreTrainedTokenizerBase) -> _ControlTokens:
     """Found once for each tokenizer."""
-    template = _chat(tokenizer, "x", "x") if tokenizer.chat_template else ""
+    turns = tuple(Turn(role, "x") for role in ("system", "user", "assistant", "user"))
+    template = _text_of(tokenizer, turns) if tokenizer.chat_template else ""
     found = [
         token
         for token in tokenizer.added_tokens_decoder.values()

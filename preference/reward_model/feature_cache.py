@@ -6,6 +6,7 @@ feature or deleted at any time, a bound on the size. The folder is safe to delet
 """
 
 import hashlib
+import json
 import logging
 import os
 import time
@@ -18,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from preference.atomic_files import write_whole
+from preference.labelling.prompts import Prompt
 from preference.log_once import LogOnce
 
 logger = logging.getLogger("pairloop.reward_model")
@@ -36,7 +38,7 @@ class FeatureCache:
         self._now = now  # asked at each reading: a backend runs for weeks
         self._log_once = LogOnce()  # a disk that fails, fails each of thousands of features
 
-    def read(self, prompt: str, answer: str, *, into: Array) -> bool:
+    def read(self, prompt: Prompt, answer: str, *, into: Array) -> bool:
         """Whether the feature was there, and now is in `into`."""
         path = self._path(prompt, answer)
         try:
@@ -58,13 +60,13 @@ class FeatureCache:
                 os.utime(path)
         return True
 
-    def has(self, prompt: str, answer: str) -> bool:
+    def has(self, prompt: Prompt, answer: str) -> bool:
         """Whether there is a feature, good or damaged."""
         with suppress(OSError):
             return self._path(prompt, answer).exists()
         return False
 
-    def keep(self, prompt: str, answer: str, row: Array) -> None:
+    def keep(self, prompt: Prompt, answer: str, row: Array) -> None:
         """Writes a feature; if that fails, it is computed again next time."""
         path = self._path(prompt, answer)
         numbers = row.tobytes()  # no .npy: a damaged header makes numpy raise whatever Python's parser does
@@ -74,8 +76,9 @@ class FeatureCache:
         except OSError as error:  # a full disk costs speed, not the answer
             self._warn("features cannot be kept in %s (%s), so they are computed each time", self._folder, error.strerror)
 
-    def _path(self, prompt: str, answer: str) -> Path:
-        text = f"{_FORMAT}|{len(prompt)}|{prompt}|{answer.strip()}"
+    def _path(self, prompt: Prompt, answer: str) -> Path:
+        asked = f"{len(prompt)}|{prompt}" if isinstance(prompt, str) else f"turns|{json.dumps(prompt)}"
+        text = f"{_FORMAT}|{asked}|{answer.strip()}"
         digest = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()  # which encoding.py puts into role markers
         return self._folder / digest[:2] / f"{digest[2:]}.f32"
 

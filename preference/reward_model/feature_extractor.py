@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from transformers import AutoModel
 
 from preference.errors import ModelError
+from preference.labelling.prompts import Prompt, Turn, as_prompt, turns_of
 from preference.models.encoding import ENCODING_VERSION, EncodedAnswer, as_text, encode_answer
 from preference.models.fingerprint import fingerprint
 from preference.models.out_of_memory import is_out_of_memory, release_memory
@@ -99,15 +100,15 @@ class FeatureExtractor:
         """Numbers per answer: the layers' means, the log of its tokens, its style."""
         return len(self.recipe.layers) * self.hidden_size + 1 + NUM_STYLE
 
-    def knows(self, prompt: str, answer: str) -> bool:
+    def knows(self, prompt: Prompt, answer: str) -> bool:
         """Whether some process has kept the features of this answer."""
         return self._cache.has(*self._read_as(prompt, answer))
 
-    def features(self, prompts: Sequence[str], answers: Sequence[str], *, is_afresh: bool = False) -> torch.Tensor:
+    def features(self, prompts: Sequence[Prompt], answers: Sequence[str], *, is_afresh: bool = False) -> torch.Tensor:
         """(num_answers, size) float32 on the CPU, in order. `is_afresh`: all are computed, also those that were kept."""
         features = torch.zeros(len(prompts), self.size)
         rows = features.numpy()
-        places: dict[tuple[str, str], list[int]] = {}  # of each (prompt, answer): every vote on a task asks anew
+        places: dict[tuple[Prompt, str], list[int]] = {}  # of each (prompt, answer): every vote on a task asks anew
         texts = [self._read_as(prompt, answer) for prompt, answer in zip(prompts, answers, strict=True)]
         for i, text in enumerate(texts):
             places.setdefault(text, []).append(i)
@@ -122,9 +123,10 @@ class FeatureExtractor:
             rows[again] = rows[first]
         return features
 
-    def _read_as(self, prompt: str, answer: str) -> tuple[str, str]:
+    def _read_as(self, prompt: Prompt, answer: str) -> tuple[Prompt, str]:
         """The texts as the tokenizer reads them. An earlier build kept features of role markers that it read as control tokens."""
-        return as_text(self.tokenizer, prompt), as_text(self.tokenizer, answer.strip())
+        read = as_prompt(Turn(role, as_text(self.tokenizer, text)) for role, text in turns_of(prompt))
+        return read, as_text(self.tokenizer, answer.strip())
 
     def _compute(self, encoded: Sequence[EncodedAnswer]) -> Iterator[tuple[int, Array]]:
         """(place in `encoded`, what the backbone sees) as each batch is done, the longest first; callers take turns."""

@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
 
 from preference.errors import ModelError
+from preference.labelling.prompts import Prompt
 from preference.models.encoding import encode_answer
 from preference.models.files import cannot_be_loaded
 from preference.models.out_of_memory import is_out_of_memory, release_memory
@@ -66,14 +67,14 @@ class RewardModel(ABC):
         self.tokenizer = tokenizer
 
     @abstractmethod
-    def score(self, prompts: Sequence[str], answers: Sequence[str]) -> torch.Tensor:
+    def score(self, prompts: Sequence[Prompt], answers: Sequence[str]) -> torch.Tensor:
         """(num_answers,) float32 rewards on the CPU, unbounded, in order: one for each (prompt, answer)."""
 
-    def score_afresh(self, prompts: Sequence[str], answers: Sequence[str]) -> torch.Tensor:
+    def score_afresh(self, prompts: Sequence[Prompt], answers: Sequence[str]) -> torch.Tensor:
         """As `score`, from nothing that was kept: what the loaded weights say."""
         return self.score(prompts, answers)
 
-    def knows(self, prompt: str, answer: str) -> bool:
+    def knows(self, prompt: Prompt, answer: str) -> bool:
         """Whether scoring this answer takes no network; False if that is not known."""
         return False
 
@@ -133,16 +134,16 @@ class FrozenRewardModel(RewardModel):
         self._extractor = extractor
 
     @torch.inference_mode()
-    def score(self, prompts: Sequence[str], answers: Sequence[str]) -> torch.Tensor:
+    def score(self, prompts: Sequence[Prompt], answers: Sequence[str]) -> torch.Tensor:
         """(num_answers,) float32 rewards on the CPU, in order."""
         return self.head.rewards(self._extractor.features(prompts, answers))
 
     @torch.inference_mode()
-    def score_afresh(self, prompts: Sequence[str], answers: Sequence[str]) -> torch.Tensor:
+    def score_afresh(self, prompts: Sequence[Prompt], answers: Sequence[str]) -> torch.Tensor:
         """As `score`, with features that are computed now."""
         return self.head.rewards(self._extractor.features(prompts, answers, is_afresh=True))
 
-    def knows(self, prompt: str, answer: str) -> bool:
+    def knows(self, prompt: Prompt, answer: str) -> bool:
         """Whether its features are on disk."""
         return self._extractor.knows(prompt, answer)
 
@@ -162,7 +163,7 @@ class SequenceRewardModel(RewardModel):
         self._most_tokens = _BATCH_TOKENS  # fewer once memory ran out
 
     @torch.inference_mode()
-    def score(self, prompts: Sequence[str], answers: Sequence[str]) -> torch.Tensor:
+    def score(self, prompts: Sequence[Prompt], answers: Sequence[str]) -> torch.Tensor:
         """(num_answers,) float32 rewards on the CPU, in order."""
         rewards = torch.zeros(len(prompts))
         encoded = [

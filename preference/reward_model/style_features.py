@@ -9,6 +9,8 @@ import re
 import numpy as np
 from numpy.typing import NDArray
 
+from preference.labelling.prompts import Prompt, turns_of
+
 STYLE_VERSION = 1  # part of every feature's key: count up when a number below changes
 _WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)?")
 _LIST_ITEM = re.compile(r"^[^\S\n]*(?:[-*•]|\d+[.)])\s", re.MULTILINE)  # ^\s* would read blank lines again and again
@@ -25,12 +27,12 @@ NAMES = (
 NUM_STYLE = len(NAMES)
 
 
-def style(prompt: str, answer: str) -> NDArray[np.float32]:
-    """(NUM_STYLE,) one number for each of NAMES, finite for any text; counts as log(1 + count)."""
+def style(prompt: Prompt, answer: str) -> NDArray[np.float32]:
+    """(NUM_STYLE,) one number for each of NAMES, finite for any text; counts as log(1 + count). Of a conversation, its last turn is what is asked."""
     answer = answer.strip()
     words = _words(answer)
     num_words = max(1, len(words))
-    asked, start = _words(prompt), words[:6]
+    asked, start = _words(turns_of(prompt)[-1].text), words[:6]
     counts = (
         len(answer), len(words), answer.count("\n"), len(_LIST_ITEM.findall(answer)), sum(c.isdigit() for c in answer),
         answer.count("?"), answer.count("!"), answer.count(","), len(_SENTENCE_END.findall(answer)), answer.count('"'),

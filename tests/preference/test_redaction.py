@@ -24,6 +24,7 @@ from backend.scoring.champion import ServedVersion
 from backend.serving.process import Backend
 from backend.web.app import create_app
 from preference.errors import ModelError, StudioError
+from preference.labelling.prompts import Prompt
 from preference.logs import log_line
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import Versions
@@ -93,7 +94,7 @@ class Failing(RewardModel):
 
     def __init__(self) -> None: ...
 
-    def score(self, prompts: Sequence[str], answers: Sequence[str]) -> torch.Tensor:
+    def score(self, prompts: Sequence[Prompt], answers: Sequence[str]) -> torch.Tensor:
         try:
             raise KeyError(prompts[0])
         except KeyError as error:

@@ -9,6 +9,7 @@ from backend.generators.jobs import Jobs, WrittenAnswers
 from backend.generators.scheduler import write_all
 from backend.scoring.candidate_scores import Score
 from preference.labelling.label_config import LabelingLayout
+from preference.labelling.prompts import transcript
 from preference.settings import Settings
 from preference.studio.task import Task
 from tests.support.studio_records import LABEL_CONFIG
@@ -28,9 +29,10 @@ class Scripted:
 
     def run(self, jobs: Jobs) -> None:
         for job in jobs.take(1):
-            self.asked[job.prompt] += 1
+            asked = transcript(job.prompt)
+            self.asked[asked] += 1
             self.seeds.append(job.seed)
-            answers = [] if self._refused else self._write(job.prompt, self.asked[job.prompt])
+            answers = [] if self._refused else self._write(asked, self.asked[asked])
             job.finish(WrittenAnswers(answers, self._num_cut, self._refused))
 
 
@@ -39,10 +41,10 @@ def task(task_id: int = 1, /, **data: Any) -> Task:
 
 
 def draft(
-    tasks: Sequence[Task], generator: Any, settings: Settings, *, score: Score | None = None
+    tasks: Sequence[Task], generator: Any, settings: Settings, *, score: Score | None = None, layout: LabelingLayout = LAYOUT
 ) -> tuple[list[Draft], Counter[str]]:
     """A draft for each task that can be answered, and how many cannot, by reason."""
-    answering = AnswerRules(LAYOUT, settings, lambda: generator)
+    answering = AnswerRules(layout, settings, lambda: generator)
     drafts, dropped = [], Counter[str]()
     for one in tasks:
         if problem := answering.problem(one):

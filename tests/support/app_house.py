@@ -9,6 +9,7 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from backend.serving.process import Backend
+from preference.labelling.prompts import Prompt
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import Versions
 from preference.reward_model.model import RewardModel
@@ -57,7 +58,7 @@ class Failing(RewardModel):
 
     def __init__(self) -> None: ...
 
-    def score(self, prompts: Sequence[str], answers: Sequence[str]) -> torch.Tensor:
+    def score(self, prompts: Sequence[Prompt], answers: Sequence[str]) -> torch.Tensor:
         raise ZeroDivisionError("secret words")
 
     def _save_weights(self, folder: Path) -> None: ...

@@ -9,6 +9,7 @@ from typing import Any
 
 from filelock import FileLock
 
+from preference.labelling.prompts import transcript
 from preference.projects.folder import ProjectFolder
 from preference.projects.status_files import write_last_round, write_next_round
 from preference.projects.versions import Versions
@@ -70,7 +71,7 @@ def _tasks(number: int, *, version: str | None) -> list[dict[str, Any]]:
     for i, pair in enumerate(separable_pairs(number)):
         left, right = (pair.chosen, pair.rejected) if i % 2 else (pair.rejected, pair.chosen)
         better = "left" if i % 2 else "right"
-        chance = hashlib.sha256(pair.prompt.encode()).digest()
+        chance = hashlib.sha256(transcript(pair.prompt).encode()).digest()
         suggestion = {**vote(better), "to_name": "answer1"}["result"]
         task: dict[str, Any] = {
             "id": i + 1,

@@ -22,6 +22,7 @@ from backend.generators.scheduler import Scheduler, write_all
 from backend.monitoring.metrics import Metrics
 from backend.scoring.champion import Champion, Champions
 from preference.labelling.label_config import LabelingLayout
+from preference.labelling.prompts import transcript
 from preference.projects.folder import ProjectFolder
 from preference.projects.problems import ProjectProblems
 from preference.projects.versions import Versions
@@ -59,13 +60,13 @@ class RecordingGenerator:
     @property
     def prompts(self) -> list[str]:
         """What was asked, in order."""
-        return [job.prompt for job in self.jobs]
+        return [transcript(job.prompt) for job in self.jobs]
 
     def run(self, jobs: Jobs) -> None:
         """Writes all jobs, `capacity` at a time."""
         while not jobs.is_stopped and (taken := jobs.take(self.capacity)):
             self.jobs += taken
-            self.meanwhile([job.prompt for job in taken])
+            self.meanwhile([transcript(job.prompt) for job in taken])
             for job in taken:
                 writing = self.write(job)
                 jobs.report(num_tokens=4 * len(writing.answers), batch_size=len(writing.answers))

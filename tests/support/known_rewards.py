@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 
 from preference.labelling.pairs import PreferencePair
+from preference.labelling.prompts import Prompt
 from preference.reward_model.model import Description, RewardModel
 
 
@@ -15,7 +16,7 @@ class KnowsRewards(RewardModel):
         self.rewards, self.num_scored = rewards, 0  # no weights and no tokenizer: only scores are asked for
         self.description = Description("frozen", "none", 1)
 
-    def score(self, prompts: Sequence[str], answers: Sequence[str]) -> torch.Tensor:
+    def score(self, prompts: Sequence[Prompt], answers: Sequence[str]) -> torch.Tensor:
         self.num_scored += len(answers)
         return torch.tensor([self.rewards[answer] for answer in answers])
 

@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import torch
 
+from preference.labelling.prompts import transcript
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import Versions
 from preference.report_card.card import ReportCard
@@ -61,7 +62,7 @@ def judged_tasks(num_tasks: int, *, flipped: Callable[[str], bool] = lambda prom
     tasks = []
     for i, pair in enumerate(separable_pairs(num_tasks)):
         left, right = (pair.chosen, pair.rejected) if i % 2 else (pair.rejected, pair.chosen)
-        side = "left" if bool(i % 2) != flipped(pair.prompt) else "right"
+        side = "left" if bool(i % 2) != flipped(transcript(pair.prompt)) else "right"
         data = {"prompt": pair.prompt, "answer1": left, "answer2": right}
         tasks.append({"id": i + 1, "data": data, "annotations": [{**vote(side), "id": i + 1}], "predictions": []})
     return tasks

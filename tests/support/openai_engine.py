@@ -8,6 +8,7 @@ from backend.generators.jobs import Generator, WrittenAnswers
 from backend.generators.openai_api import OpenAIGenerator
 from backend.generators.scheduler import Scheduler
 from backend.monitoring.metrics import Metrics
+from preference.labelling.prompts import Prompt
 
 MakeGenerator = Callable[..., OpenAIGenerator]
 SECONDS = 60  # for whatever is waited for
@@ -27,7 +28,7 @@ def scheduling(generator: Generator, metrics: Metrics | None = None) -> Iterator
         assert not thread.is_alive()
 
 
-def write(generator: Generator, *prompts: str, seed: int = 1, num_answers: int = 2) -> list[WrittenAnswers]:
+def write(generator: Generator, *prompts: Prompt, seed: int = 1, num_answers: int = 2) -> list[WrittenAnswers]:
     with scheduling(generator) as scheduler:
         waiting = [scheduler.submit(prompt, seed=seed, num_answers=num_answers) for prompt in prompts]
         return [future.result(SECONDS) for future in waiting]

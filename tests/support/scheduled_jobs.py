@@ -8,6 +8,7 @@ from typing import Any
 from backend.generators.jobs import Generator, Job, Jobs, WrittenAnswers
 from backend.generators.scheduler import Scheduler
 from backend.monitoring.metrics import Metrics
+from preference.labelling.prompts import transcript
 
 SECONDS = 60  # for whatever is waited for
 
@@ -22,7 +23,7 @@ class Writer:
         self.num_runs = 0
         self.is_open, self.is_at_it = threading.Event(), threading.Event()
         self.is_open.set()
-        self._work = work or (lambda job: job.finish(WrittenAnswers([job.prompt.upper()] * job.num_answers)))
+        self._work = work or (lambda job: job.finish(WrittenAnswers([transcript(job.prompt).upper()] * job.num_answers)))
 
     def run(self, jobs: Jobs) -> None:
         self.num_runs += 1
@@ -30,7 +31,7 @@ class Writer:
             self.is_at_it.set()
             assert self.is_open.wait(SECONDS)
             for job in [] if jobs.is_stopped else taken:
-                self.prompts.append(job.prompt)
+                self.prompts.append(transcript(job.prompt))
                 jobs.report(num_tokens=10, batch_size=len(taken))
                 self._work(job)
 

@@ -21,6 +21,7 @@ from preference.errors import ExportError
 from preference.labelling.holdout import Holdout
 from preference.labelling.label_config import LabelingLayout
 from preference.labelling.pairs import Fields, PreferencePair, Ties, pairs_of_task
+from preference.labelling.prompts import Prompt, Turn, messages, transcript, turns_of
 
 Format = Literal["trl", "dpo", "sft", "csv"]
 
@@ -92,7 +93,7 @@ def check_path(path: Path, *, format_name: Format, conversational: bool) -> None
 
 def _demonstrations(pairs: Iterable[PreferencePair], excluded: Counter[str]) -> list[PreferencePair]:
     """One pair for each written answer, whichever answers it beat."""
-    written: dict[tuple[str, str], PreferencePair] = {}
+    written: dict[tuple[Prompt, str], PreferencePair] = {}
     for pair in pairs:
         if pair.kind == "written":
             written.setdefault((pair.prompt, pair.chosen), pair)
@@ -113,14 +114,14 @@ def _nothing(format_name: Format, excluded: Counter[str]) -> str:
 
 
 def _row(pair: PreferencePair, texts: tuple[str, ...], *, split: str, conversational: bool) -> dict[str, Any]:
-    def text_of(role: str, text: str) -> Any:
-        return [{"role": role, "content": text}] if conversational else text
+    def answer_of(text: str) -> Any:
+        return messages((Turn("assistant", text),)) if conversational else text
 
     answers = (pair.chosen, pair.rejected)[: len(texts)]
     strength = {"margin": pair.margin, "weight": pair.weight, "kind": pair.kind} if len(texts) == 2 else {}
     return {
-        "prompt": text_of("user", pair.prompt),
-        **{name: text_of("assistant", answer) for name, answer in zip(texts, answers, strict=True)},
+        "prompt": messages(turns_of(pair.prompt)) if conversational else transcript(pair.prompt),
+        **{name: answer_of(answer) for name, answer in zip(texts, answers, strict=True)},
         **strength,
         # If the first 10 MB of a JSON-lines file hold only null in a column, load_dataset (datasets 5.2) refuses what
         # follows, so nothing is null.

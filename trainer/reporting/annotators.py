@@ -11,6 +11,7 @@ import numpy as np
 from scipy.stats import binomtest
 
 from preference.labelling.pairs import PreferencePair
+from preference.labelling.prompts import Prompt
 from preference.labelling.verdict import Side
 from preference.report_card.figures import AnnotatorFigures, People
 from preference.report_card.shares import Share
@@ -36,7 +37,7 @@ class Judgement:
     is_blind: bool  # as PreferencePair has it
     lead_seconds: float | None
     judged_at: str | None
-    prompt: str
+    prompt: Prompt
     answers: tuple[str, str] | None  # left and right; None if no side was chosen
 
 

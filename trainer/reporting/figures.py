@@ -9,7 +9,7 @@ import numpy as np
 from scipy.stats import pearsonr, spearmanr
 
 from preference.labelling.pairs import PreferencePair
-from preference.labelling.prompts import normalised
+from preference.labelling.prompts import normalised, opening
 from preference.report_card.card import ReportCard
 from preference.report_card.figures import Bin, Followed, LaterAccuracy, LengthFigures, Reliability, VersionRow
 from preference.report_card.shares import Share
@@ -112,7 +112,7 @@ def prequential(pairs: Sequence[PreferencePair], champion: RewardModel, card: Re
     Votes on prompts that had been judged before are not counted, since it may have trained on them.
     """
     known = prompts_known_to(card, pairs)
-    later = [pair for pair in pairs if pair.kind == "vote" and normalised(pair.prompt) not in known]
+    later = [pair for pair in pairs if pair.kind == "vote" and normalised(opening(pair.prompt)) not in known]
     if not later:
         return None
     later = sorted(later, key=lambda pair: pair.annotation_id or 0)[-_MOST_LATER:]
@@ -121,12 +121,12 @@ def prequential(pairs: Sequence[PreferencePair], champion: RewardModel, card: Re
 
 
 def prompts_known_to(card: ReportCard, pairs: Sequence[PreferencePair]) -> set[str]:
-    """The prompts, normalised, that somebody had judged when the version's judgements were read: it may have trained on them.
+    """What prompts begin with, normalised, that somebody had judged when the version read its judgements: it may have trained on them.
 
     The card names the newest annotation that was read, since no two machines' clocks agree. A card of build e08322f does not, and
     what was judged after it was published counts as later; without that time, all prompts count as known.
     """
-    return {normalised(pair.prompt) for pair in pairs if not _is_later(pair, card)}
+    return {normalised(opening(pair.prompt)) for pair in pairs if not _is_later(pair, card)}
 
 
 def history(earlier: Sequence[ReportCard], newest: LaterAccuracy | None) -> tuple[VersionRow, ...]:

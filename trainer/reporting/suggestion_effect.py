@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from preference.errors import PairloopError
 from preference.labelling.pairs import PreferencePair
-from preference.labelling.prompts import normalised
+from preference.labelling.prompts import normalised, opening
 from preference.labelling.verdict import Side
 from preference.report_card.card import ReportCard
 from preference.report_card.figures import ControlAccuracy, JudgementGroup, SuggestionEffect
@@ -130,7 +130,7 @@ def _comparable(
             left_out["its version suggested to all, or to none"] += 1
         elif made.suggested_version not in known:
             left_out["its version is gone"] += 1
-        elif normalised(made.prompt) in known[made.suggested_version]:
+        elif normalised(opening(made.prompt)) in known[made.suggested_version]:
             left_out["its version may have trained on the prompt"] += 1
         else:
             comparable.append(made)

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from backend.generators.jobs import Job, WrittenAnswers
+from preference.labelling.prompts import transcript
 from tests.support.filling_house import CHOICE, EMPTY, House, echo, warnings_of
 
 
@@ -66,8 +67,8 @@ def test_answers_that_are_alike_are_written_again_with_other_seeds(house: House)
     times: Counter[str] = Counter()
 
     def write(job: Job) -> WrittenAnswers:
-        times[job.prompt] += 1
-        is_alike = job.prompt in ("Prompt 1", "Prompt 4") and times[job.prompt] < 3
+        times[transcript(job.prompt)] += 1
+        is_alike = job.prompt in ("Prompt 1", "Prompt 4") and times[transcript(job.prompt)] < 3
         return WrittenAnswers(["The same.", "the same. "]) if is_alike else echo(job)
 
     house.generator.write = write
@@ -244,7 +245,7 @@ def test_a_prompt_that_the_model_does_not_answer_is_marked_once_and_the_others_g
 
 def test_a_refusal_however_long_makes_one_short_metric_label(house: House) -> None:
     house.add_prompts(3)
-    house.generator.write = lambda job: WrittenAnswers([], refused="no " * 200 + job.prompt)
+    house.generator.write = lambda job: WrittenAnswers([], refused="no " * 200 + transcript(job.prompt))
     stream = house.stream()
 
     house.answer(stream)

@@ -3,6 +3,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from preference.labelling.prompts import Prompt
 from tests.conftest import SettingsFactory
 from tests.support.answer_drafts import Scripted, draft, task
 
@@ -12,7 +13,7 @@ SHORT, LONG, OTHER, LAST = "Yes.", "It rains because clouds cool.", "Nobody know
 # More candidates than two
 
 
-def by_length(prompt: str, answers: Sequence[str]) -> list[float]:
+def by_length(prompt: Prompt, answers: Sequence[str]) -> list[float]:
     return [len(answer) / 3 for answer in answers]
 
 

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from backend.filling.new_answers import META_KEY, ask_again
 from backend.scoring.predictions import predict_tasks
+from preference.labelling.prompts import transcript
 from preference.labelling.task_data import shown_text
 from preference.setting_groups import SuggestingSettings
 from preference.settings import Settings
@@ -93,4 +94,7 @@ def test_predict_answers_an_entry_for_any_task(datas: list[dict[str, Any]]) -> N
     assert predict_tasks(tasks, LAYOUT, None, suggesting=SuggestingSettings()) == [[] for _ in datas]
     for data in datas:
         prompt, answers = LAYOUT.prompt(data), LAYOUT.answers(data)
-        assert all(text is None or (text.strip() and text.encode()) for text in (prompt, *answers))
+        assert all(
+            text is None or (text.strip() and text.encode())
+            for text in (None if prompt is None else transcript(prompt), *answers)
+        )

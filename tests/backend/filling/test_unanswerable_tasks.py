@@ -3,7 +3,9 @@ from typing import Any
 
 import pytest
 
+from backend.connecting.default_label_config import default_label_config
 from backend.generators.echo import EchoGenerator
+from preference.labelling.label_config import LabelingLayout
 from preference.settings import Settings
 from preference.studio.task import Task
 from tests.conftest import SettingsFactory
@@ -115,3 +117,44 @@ def test_a_meta_of_another_shape_stops_nothing(settings_for: SettingsFactory, me
     drafts, dropped = draft([{**task(), "meta": meta}], EchoGenerator(), settings_for())
 
     assert len(drafts) == 1 and not dropped
+
+
+# Conversations
+
+CONVERSATION = LabelingLayout.from_label_config(default_label_config(conversations=True))
+
+
+def said(*turns: tuple[str, Any]) -> list[dict[str, Any]]:
+    return [{"role": role, "content": text} for role, text in turns]
+
+
+def test_a_conversation_is_answered_with_its_next_turn(settings_for: SettingsFactory) -> None:
+    chat = said(("system", "Be brief."), ("user", "Name a tree."), ("assistant", "Oak."), ("user", "Another one."))
+    generator = Scripted(lambda *_: ["Elm.", "Ash."])
+
+    (made,), dropped = draft([task(prompt=chat)], generator, settings_for(), layout=CONVERSATION)
+
+    assert set(made.answers.values()) == {"Elm.", "Ash."} and made.task["data"]["prompt"] == chat
+    assert list(generator.asked) == ["System: Be brief.\n\nUser: Name a tree.\n\nAssistant: Oak.\n\nUser: Another one."]
+    assert not dropped
+
+
+def test_what_is_no_conversation_to_go_on_with_is_counted_by_reason(settings_for: SettingsFactory) -> None:
+    wrong: dict[str, list[Any]] = {
+        "conversation missing, or no list of messages": ["Why?", None, 3, {"role": "user", "content": "Why?"}],
+        "conversation empty": [[], said(("user", " "))],
+        "conversation with a message that lacks its role or its text": [["Why?"], said(("user", ["Why?"]))],
+        "conversation with a role that is none of user, assistant and system": [said(("Ada", "Why?"))],
+        "conversation that does not end with the user's turn": [
+            said(("user", "Why?"), ("assistant", "So.")),
+            said(("system", "Be brief.")),
+        ],
+    }
+    tasks = [task(prompt=prompt) for prompts in wrong.values() for prompt in prompts]
+
+    drafts, dropped = draft(
+        [*tasks, task(9, prompt=said(("user", "Why?")))], EchoGenerator(), settings_for(), layout=CONVERSATION
+    )
+
+    assert [made.task["id"] for made in drafts] == [9]
+    assert dropped == {why: len(prompts) for why, prompts in wrong.items()}

@@ -8,6 +8,7 @@ import pytest
 from backend.generators.engines import ENGINES
 from backend.generators.jobs import Generator, WrittenAnswers
 from backend.generators.scheduler import write_all
+from preference.labelling.prompts import Turn
 from tests.conftest import SettingsFactory
 from tests.support.alike_answers import are_alike
 from tests.support.openai_double import OpenAIDouble
@@ -102,6 +103,16 @@ def test_an_empty_prompt_is_answered(make: MakeGenerator) -> None:
     first, second = write_all(make(), ["", "\n"], seeds=[1, 2])
 
     assert len(first.answers) == len(second.answers) == 2
+
+
+def test_a_conversation_is_answered_beside_texts(make: MakeGenerator) -> None:
+    said = (Turn("system", "Be brief."), Turn("user", "Name a tree."), Turn("assistant", "Oak."), Turn("user", "Another one."))
+    generator = make()
+
+    text, conversation = write_all(generator, [PROMPTS[0], said], seeds=[1, 2])
+
+    assert len(text.answers) == len(conversation.answers) == 2 and not conversation.refused
+    assert are_alike([conversation], write_all(generator, [said], seeds=[2]))
 
 
 def test_a_prompt_of_100_000_characters_is_answered_from_its_end(make: MakeGenerator) -> None:

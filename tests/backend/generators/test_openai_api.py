@@ -6,6 +6,7 @@ import pytest
 from backend.generators.jobs import WrittenAnswers
 from backend.monitoring.metrics import Metrics
 from demo.process import wait_until
+from preference.labelling.prompts import Turn
 from tests.support.openai_double import KEY, OpenAIDouble
 from tests.support.openai_engine import SECONDS, MakeGenerator, scheduling, write
 
@@ -58,6 +59,22 @@ def test_the_system_prompt_is_a_message_or_the_texts_head(server: OpenAIDouble, 
 
     assert server.requests[0]["messages"] == [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "Hi"}]
     assert server.requests[1]["prompt"] == "Be kind.\n\nHi"
+
+
+def test_a_conversation_is_asked_with_every_turn_and_its_own_system_prompt(server: OpenAIDouble, make: MakeGenerator) -> None:
+    said = (Turn("user", "Name a tree."), Turn("assistant", "Oak."), Turn("user", "Another one."))
+    for endpoint in ("chat", "completions"):
+        for prompt in (said, (Turn("system", "Be brief."), *said)):
+            write(make(system_prompt="Be kind.", openai_endpoint=endpoint), prompt)
+
+    asked = [{"role": role, "content": text} for role, text in said]
+    assert [request["messages"] for request in server.requests[:2]] == [
+        [{"role": "system", "content": system}, *asked] for system in ("Be kind.", "Be brief.")
+    ]
+    assert [request["prompt"] for request in server.requests[2:]] == [
+        f"System: {system}\n\nUser: Name a tree.\n\nAssistant: Oak.\n\nUser: Another one.\n\nAssistant:"
+        for system in ("Be kind.", "Be brief.")
+    ]
 
 
 def test_answers_end_at_each_stop_text_though_the_server_gets_four(server: OpenAIDouble, make: MakeGenerator) -> None:

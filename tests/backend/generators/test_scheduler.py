@@ -8,6 +8,7 @@ from backend.generators.jobs import Job, WrittenAnswers
 from backend.generators.scheduler import Scheduler, write_all
 from backend.monitoring.metrics import Metrics
 from preference.errors import ModelError
+from preference.labelling.prompts import transcript
 from tests.support.scheduled_jobs import SECONDS, Writer, running
 
 
@@ -88,7 +89,7 @@ def test_tokens_seconds_and_what_is_under_way_are_counted() -> None:
     def work(job: Job) -> None:
         now[0] += 1.5
         sizes.append(figure(metrics, "batch_size"))
-        job.finish(WrittenAnswers([job.prompt]))
+        job.finish(WrittenAnswers([transcript(job.prompt)]))
 
     writer = Writer(work, capacity=2)
     with running(lambda: writer, metrics, clock=lambda: now[0]) as scheduler:
@@ -124,7 +125,7 @@ def test_the_rate_is_counted_over_two_seconds_and_is_zero_while_nothing_is_writt
     def work(job: Job) -> None:
         rates.append((scheduler.tokens_per_second, figure(metrics, "tokens_per_second")))
         now[0] += 0.8  # each job reports ten tokens
-        job.finish(WrittenAnswers([job.prompt]))
+        job.finish(WrittenAnswers([transcript(job.prompt)]))
 
     with running(lambda: Writer(work, capacity=1), metrics, clock=lambda: now[0]) as scheduler:
         written = [scheduler.submit("a", seed=0) for _ in range(8)]

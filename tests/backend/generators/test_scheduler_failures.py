@@ -9,6 +9,7 @@ from backend.generators.jobs import Job, WrittenAnswers
 from backend.generators.scheduler import Scheduler
 from backend.monitoring.metrics import Metrics
 from preference.errors import ModelError
+from preference.labelling.prompts import transcript
 from tests.support.scheduled_jobs import SECONDS, Writer, running
 
 
@@ -103,7 +104,7 @@ def test_a_model_that_fails_fails_the_jobs_that_it_took_and_writes_later_ones() 
     def work(job: Job) -> None:
         if job.prompt == "b":
             raise ModelError("The model cannot read 'b'.")
-        job.finish(WrittenAnswers([job.prompt]))
+        job.finish(WrittenAnswers([transcript(job.prompt)]))
 
     writer = Writer(work, capacity=3)
     writer.is_open.clear()
@@ -124,7 +125,7 @@ def test_whatever_a_generator_raises_fails_its_jobs_and_is_logged_with_the_trace
     def work(job: Job) -> None:
         if job.prompt == "b":
             raise IndexError("index out of range in self")
-        job.finish(WrittenAnswers([job.prompt]))
+        job.finish(WrittenAnswers([transcript(job.prompt)]))
 
     with running(lambda: Writer(work)) as scheduler:
         assert failure(scheduler.submit("b", seed=0)) == "the generator failed; the log has the trace"
@@ -143,7 +144,7 @@ def test_a_job_that_was_given_up_harms_nobody() -> None:
     def work(job: Job) -> None:
         if job.prompt == "c":
             raise ModelError("It failed.")
-        job.finish(WrittenAnswers([job.prompt]))
+        job.finish(WrittenAnswers([transcript(job.prompt)]))
 
     writer = Writer(work, capacity=3)
     writer.is_open.clear()

@@ -5,6 +5,7 @@ import pytest
 
 from backend.generators.jobs import Job, WrittenAnswers
 from backend.importing.importer import Import
+from preference.labelling.prompts import transcript
 from preference.projects.versions import Versions
 from tests.conftest import SettingsFactory
 from tests.support.filling_house import CHOICE, EMPTY, LAYOUT, House, RecordingGenerator, echo, warnings_of
@@ -108,8 +109,12 @@ def test_tasks_have_the_order_of_the_rows_whatever_the_model_answers_last(house:
     """Label Studio lists them so, and serves them so if its sampling is sequential."""
 
     def write(job: Job) -> WrittenAnswers:
-        is_again = house.generator.prompts.count(job.prompt) > 1
-        return echo(job) if is_again or not job.prompt.endswith("7") else WrittenAnswers(["It is quite so.", "It is quite so!"])
+        is_again = house.generator.prompts.count(transcript(job.prompt)) > 1
+        return (
+            echo(job)
+            if is_again or not transcript(job.prompt).endswith("7")
+            else WrittenAnswers(["It is quite so.", "It is quite so!"])
+        )
 
     house.generator = RecordingGenerator(write=write)
 

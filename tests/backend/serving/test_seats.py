@@ -15,6 +15,7 @@ from backend.scoring.champion import ServedVersion
 from backend.serving.process import Backend
 from backend.web.app import create_app
 from preference.errors import ModelError
+from preference.labelling.prompts import Prompt
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import Versions
 from tests.conftest import SettingsFactory
@@ -93,7 +94,7 @@ def are_alike(results: list[Any], expected: list[Any]) -> bool:
 class Slow(Failing):
     """A reward model that takes a tenth of a second for anything."""
 
-    def score(self, prompts: Sequence[str], answers: Sequence[str]) -> torch.Tensor:
+    def score(self, prompts: Sequence[Prompt], answers: Sequence[str]) -> torch.Tensor:
         time.sleep(0.1)
         return torch.arange(float(len(answers)))
 

@@ -16,6 +16,7 @@ from backend.scoring.predictions import LEAST_OTHERS, predict_tasks
 from backend.serving.process import Backend
 from preference.labelling.control_group import is_control, priority
 from preference.labelling.holdout import Holdout
+from preference.labelling.prompts import Prompt
 from preference.projects.versions import Versions
 from preference.settings import Settings
 from tests.conftest import SettingsFactory
@@ -41,7 +42,7 @@ class ReadsRewards(KnowsRewards):
         super().__init__({})
         self.weight = weight
 
-    def score(self, prompts: Sequence[str], answers: Sequence[str]) -> torch.Tensor:
+    def score(self, prompts: Sequence[Prompt], answers: Sequence[str]) -> torch.Tensor:
         return torch.tensor([self.weight * float(answer) for answer in answers])
 
 
@@ -137,7 +138,7 @@ def test_a_control_task_without_answers_gets_no_prediction() -> None:
 
 def test_a_control_task_costs_the_model_nothing() -> None:
     class Refuses(ReadsRewards):
-        def knows(self, prompt: str, answer: str) -> bool:
+        def knows(self, prompt: Prompt, answer: str) -> bool:
             return False
 
     serving = ServedVersion(Refuses(), "v1")

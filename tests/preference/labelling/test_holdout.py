@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from preference.labelling.holdout import NEWEST_RULE, Holdout
 from preference.labelling.pairs import PreferencePair
-from preference.labelling.prompts import normalised
+from preference.labelling.prompts import Turn, normalised, opening
 from preference.report_card.card import ReportCard
 from tests.support.annotations import PROMPTS, pair
 
@@ -123,3 +123,24 @@ def test_nothing_is_judged_by_that_this_round_or_a_version_may_have_trained_on(
     judged = {p.prompt for p in holdout}
     assert all(before.has(prompt) for prompt in judged for before in earlier)
     assert not {normalised(p.prompt) for p in train} & {normalised(prompt) for prompt in judged}
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_conversations_that_share_their_first_question_are_on_one_side(rule: int) -> None:
+    """What follows it teaches what it asks: on both sides it would leak."""
+    said = [Turn("assistant", "A."), Turn("user", "Go on."), Turn("assistant", "B."), Turn("user", "And then?")]
+    prompts = [
+        prompt
+        for text in PROMPTS[:300]
+        for asked in [Turn("user", text)]
+        for prompt in (
+            text,
+            (asked, *said[:2]),
+            (asked, *said),
+            (Turn("system", "Be brief."), Turn("user", text.upper()), *said[:2]),
+        )
+    ]
+    train, holdout = Holdout(0.3, rule).split([PreferencePair(prompt, "a", "b") for prompt in prompts])
+
+    assert train and len(holdout) == 4 * sum(Holdout(0.3, rule).has(text) for text in PROMPTS[:300])
+    assert not {normalised(opening(p.prompt)) for p in train} & {normalised(opening(p.prompt)) for p in holdout}

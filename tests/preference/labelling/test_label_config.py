@@ -322,14 +322,8 @@ def test_a_prompt_that_is_no_text_is_refused(tag: str, name: str) -> None:
     )
 
 
-@pytest.mark.parametrize("tag", ["Paragraphs", "Chat"])
-def test_a_prompt_that_is_a_conversation_is_refused(tag: str) -> None:
-    sentence = refusal_of(f'<{tag} name="dialogue" value="$messages"/>', ANSWERS, PAIRWISE)
-    assert sentence.startswith(f"The prompt is in dialogue, a <{tag}>, which shows a conversation: Pairloop answers a text")
-
-
 @pytest.mark.parametrize("attributes", ['valueType="url"', 'valuetype="url"', 'encoding="base64"', 'resolver="csv"'])
-@pytest.mark.parametrize("tag", ["Text", "HyperText"])
+@pytest.mark.parametrize("tag", ["Text", "HyperText", "Paragraphs"])
 def test_a_prompt_whose_text_is_elsewhere_is_refused_like_an_answer(tag: str, attributes: str) -> None:
     assert refusal_of(f'<{tag} name="q" value="$q" {attributes}/>', ANSWERS, PAIRWISE) == (
         f'<{tag} name="q"> must read a task field, such as value="$prompt", and no URL.'

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from preference.labelling.conversations import MessageKeys
 from preference.labelling.label_config import LabelingLayout
 from preference.labelling.pairs import (
     PreferencePair,
@@ -15,6 +16,7 @@ from preference.labelling.pairs import (
     read_pairs,
     write_pairs,
 )
+from preference.labelling.prompts import Turn
 from tests.conftest import REPOSITORY
 from tests.support.annotations import (
     BOTH_BAD,
@@ -342,3 +344,23 @@ def test_foreign_keys_and_blank_lines_are_passed_over(tmp_path: Path) -> None:
     line = json.dumps({"prompt": "p", "chosen": "c", "rejected": "r", "source": 3})
     (tmp_path / "pairs.jsonl").write_text(f"{line}\n\n{line}\n", encoding="utf-8")
     assert read_pairs(tmp_path / "pairs.jsonl") == [PreferencePair("p", "c", "r")] * 2
+
+
+CONVERSATION = LabelingLayout(
+    "comparison", ("answer1", "answer2"), ("answer1", "answer2"), "chat", (None, None), message_keys=MessageKeys()
+)
+
+
+def test_a_conversation_is_one_prompt_of_a_pair_and_is_read_back_as_it_was(tmp_path: Path) -> None:
+    said = [("user", "Name a tree."), ("assistant", "Oak."), ("user", "Another one.")]
+    chat = [{"role": role, "content": text} for role, text in said]
+    dropped: Counter[str] = Counter()
+
+    (made,) = pairs_of_task(task(vote("right"), data={**DATA, "chat": chat}), CONVERSATION, dropped=dropped)
+    nothing = pairs_of_task(task(vote("right"), data={**DATA, "chat": "Hi."}), CONVERSATION, dropped=dropped)
+
+    assert made.prompt == tuple(Turn(*turn) for turn in said)
+    assert (made.chosen, made.rejected) == (DATA["answer2"], DATA["answer1"])
+    assert (nothing, dropped) == ([], {"missing prompt": 1})
+    write_pairs([made], tmp_path / "pairs.jsonl")
+    assert read_pairs(tmp_path / "pairs.jsonl") == [made]

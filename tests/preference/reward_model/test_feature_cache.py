@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from preference.labelling.prompts import Prompt, Turn, transcript
 from preference.reward_model.feature_cache import FeatureCache, prune_features
 from preference.reward_model.feature_extractor import FeatureExtractor, FeatureRecipe
 from tests.support.tolerance import FEATURES, assert_close
@@ -94,6 +95,21 @@ def test_white_space_round_an_answer_does_not_matter_and_where_a_prompt_ends_doe
     assert len(cached_files(tmp_path)) == 2
     extractor.features(["Why?B"], ["ecause."])
     assert len(cached_files(tmp_path)) == 3
+
+
+def test_each_turn_of_a_conversation_counts_and_what_says_the_same_as_one_text_is_another_prompt(
+    make: Make, tmp_path: Path
+) -> None:
+    asked, answered, more = Turn("user", "Name a tree."), Turn("assistant", "Oak."), Turn("user", "Another.")
+    prompts: list[Prompt] = [
+        (asked, answered, more), (asked, Turn("assistant", "Elm."), more), (Turn("user", "Oak."), more), transcript((asked, answered, more)),
+        more.text,
+    ]  # fmt: skip
+    features = make().features(prompts, ["Ash."] * len(prompts))
+
+    assert len({tuple(row.tolist()) for row in features}) == len(prompts) == len(cached_files(tmp_path))
+    assert all(make().knows(prompt, " Ash.") for prompt in prompts)
+    assert torch.equal(make().features(prompts, ["Ash."] * len(prompts)), features)
 
 
 DAMAGE: dict[str, Callable[[bytes], bytes]] = {

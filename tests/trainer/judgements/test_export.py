@@ -19,7 +19,9 @@ from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
 from preference.errors import ExportError
+from preference.labelling.conversations import MessageKeys
 from preference.labelling.holdout import Holdout
+from preference.labelling.label_config import LabelingLayout
 from tests.support.annotations import (
     BOTH_BAD,
     DATA,
@@ -68,7 +70,7 @@ def judged_tasks() -> list[dict[str, Any]]:
 
 
 def export(tasks: list[dict[str, Any]], path: Path, format_name: Format = "trl", **options: Any) -> Exported:
-    return export_judgements(tasks, path, format_name=format_name, layout=FULL, **{"holdout": Holdout(0.2), **options})
+    return export_judgements(tasks, path, format_name=format_name, **{"layout": FULL, "holdout": Holdout(0.2), **options})
 
 
 def load(path: Path, cache: Path) -> Dataset:
@@ -120,6 +122,27 @@ def test_conversational_texts_are_lists_of_messages(tmp_path: Path) -> None:
     assert row["prompt"] == [{"role": "user", "content": PROMPTS[0]}]
     assert row["chosen"] == [{"role": "assistant", "content": "Left."}]
     assert row["rejected"] == [{"role": "assistant", "content": "Right."}]
+
+
+def test_a_conversation_keeps_every_turn(tmp_path: Path) -> None:
+    said = [
+        {"role": role, "content": text}
+        for role, text in (("system", "Be brief."), ("user", "Why?"), ("assistant", "So."), ("user", "How?"))
+    ]
+    chat = LabelingLayout(
+        "comparison", ("answer1", "answer2"), ("answer1", "answer2"), "prompt", (None, None), message_keys=MessageKeys()
+    )
+    tasks = [task(vote("left"), id=k, data={**DATA, "prompt": prompt}) for k, prompt in enumerate((said, said[1:2]))]
+    for path in (tmp_path / "pairs.jsonl", tmp_path / "pairs.parquet"):
+        export(tasks, path, conversational=True, layout=chat)
+        assert load(path, tmp_path / "cache")["prompt"][:] == [said, said[1:2]]
+
+    export(tasks, tmp_path / "texts.jsonl", layout=chat)
+
+    assert load(tmp_path / "texts.jsonl", tmp_path / "cache")["prompt"][:] == [
+        "System: Be brief.\n\nUser: Why?\n\nAssistant: So.\n\nUser: How?",
+        "Why?",
+    ]
 
 
 def test_demonstrations_are_the_written_answers_once_each(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from preference.labelling.pairs import PreferencePair
+from preference.labelling.prompts import Turn, transcript, turns_of
 from preference.report_card.card import ReportCard
 from preference.report_card.figures import LaterAccuracy, ReportFigures
 from preference.report_card.shares import Share
@@ -193,8 +194,12 @@ def test_a_prompt_that_was_judged_before_does_not_count_as_later() -> None:
     pairs = judged_at([*early, *late], *["2026-10-01T00:00:00Z"] * 10, *["2026-11-05T00:00:00Z"] * 10)
 
     assert prequential(pairs, model(pairs, right=range(20)), CARD) is None
-    as_ties = [dataclasses.replace(pair, kind="tie", prompt=f" {pair.prompt.upper()}") for pair in pairs[:10]]
+    as_ties = [dataclasses.replace(pair, kind="tie", prompt=f" {transcript(pair.prompt).upper()}") for pair in pairs[:10]]
     assert prequential([*as_ties, *pairs[10:]], model(pairs, right=range(20)), CARD) is None
+    goes_on = [
+        dataclasses.replace(p, prompt=(*turns_of(p.prompt), Turn("assistant", "So."), Turn("user", "And?"))) for p in pairs[:10]
+    ]
+    assert prequential([*goes_on, *pairs[10:]], model(pairs, right=range(20)), CARD) is None, "it begins with the same question"
 
 
 def test_a_few_later_votes_have_a_count_and_no_accuracy() -> None:

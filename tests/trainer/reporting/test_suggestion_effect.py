@@ -8,6 +8,7 @@ import torch
 
 from preference.errors import ModelError
 from preference.labelling.pairs import PreferencePair
+from preference.labelling.prompts import Prompt
 from preference.report_card.figures import ControlAccuracy
 from preference.report_card.shares import Median, Share, ShareDifference
 from preference.reward_model.model import RewardModel
@@ -22,7 +23,7 @@ from trainer.reporting.suggestion_effect import MOVED, compared_versions, contro
 class OutOfMemory(KnowsRewards):
     """A model that loads, and then needs more memory than there is."""
 
-    def score(self, prompts: Sequence[str], answers: Sequence[str]) -> torch.Tensor:
+    def score(self, prompts: Sequence[Prompt], answers: Sequence[str]) -> torch.Tensor:
         raise ModelError("To score one answer takes more memory than there is; take a smaller REWARD_BASE.")
 
 

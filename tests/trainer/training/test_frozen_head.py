@@ -2,7 +2,7 @@ import dataclasses
 import logging
 import random
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from sklearn.linear_model import LogisticRegression
 from demo.stack import REPOSITORY
 from preference.errors import ModelError
 from preference.labelling.pairs import PreferencePair
+from preference.labelling.prompts import Prompt, Turn
 from preference.reward_model.feature_extractor import Extractors, FeatureExtractor, FeatureRecipe
 from preference.reward_model.model import FrozenRewardModel, RewardModel, load_reward_model
 from preference.reward_model.style_features import NUM_STYLE
@@ -285,9 +286,10 @@ def test_gaps_need_as_many_prompts_as_folds(extractor: FeatureExtractor, num_pro
     assert (trained.gaps is not None) == are_there
 
 
-def test_a_prompt_and_its_twin_are_in_one_fold(extractor: FeatureExtractor) -> None:
+@pytest.mark.parametrize("twin_of", [lambda p: f" {p.upper().rstrip('.')}", lambda p: (Turn("user", p), Turn("user", "Go on."))])
+def test_a_prompt_and_its_twin_are_in_one_fold(extractor: FeatureExtractor, twin_of: Callable[[Prompt], Prompt]) -> None:
     votes = random_votes(40)
-    twins = [dataclasses.replace(pair, prompt=f" {pair.prompt.upper().rstrip('.')}") for pair in votes]
+    twins = [dataclasses.replace(pair, prompt=twin_of(pair.prompt)) for pair in votes]
     gaps = train_head([*votes, *twins], recipe(priors=(0.0001,)), extractor).gaps
     assert gaps is not None
     assert (gaps > 0).mean() < 0.7, "a head that knew the twin would be right nearly always"

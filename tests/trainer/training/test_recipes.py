@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from preference.labelling.pairs import PreferencePair
+from preference.labelling.prompts import transcript
 from preference.reward_model.feature_extractor import Extractors
 from preference.reward_model.model import RewardModel, SequenceRewardModel, load_reward_model
 from tests.support.separable_pairs import separable_pairs
@@ -155,7 +156,7 @@ def test_a_base_whose_pad_token_is_its_end_token_is_read_the_same_way_too(name: 
 def test_long_texts_are_cut_and_not_dropped(name: str, train: Train) -> None:
     long = [
         dataclasses.replace(
-            pair, prompt="Once upon a time. " * 40 + pair.prompt, chosen=pair.chosen * 30, rejected=pair.rejected * 30
+            pair, prompt="Once upon a time. " * 40 + transcript(pair.prompt), chosen=pair.chosen * 30, rejected=pair.rejected * 30
         )
         for pair in separable_pairs(5)
     ]
@@ -183,7 +184,10 @@ def test_the_tutorial_pads_every_answer_to_550_tokens_and_takes_four_pairs_a_ste
 
 @pytest.mark.parametrize("name", ["lora", "full"])
 def test_pairs_of_like_length_are_trained_together_and_padded_to_the_longest_of_them(name: str, train: Train) -> None:
-    short, long = separable_pairs(32), [dataclasses.replace(p, prompt=p.prompt * 12) for p in separable_pairs(32, start=500)]
+    short, long = (
+        separable_pairs(32),
+        [dataclasses.replace(p, prompt=transcript(p.prompt) * 12) for p in separable_pairs(32, start=500)],
+    )
 
     with recorded_training() as steps:
         train([pair for both in zip(short, long, strict=True) for pair in both], RECIPES[name], "version")

@@ -11,7 +11,7 @@ import pytest
 from preference.errors import TrainingError
 from preference.labelling.holdout import NEWEST_RULE
 from preference.labelling.pairs import PreferencePair
-from preference.labelling.prompts import normalised
+from preference.labelling.prompts import normalised, transcript
 from preference.reward_model.feature_extractor import Extractors
 from preference.reward_model.model import Description
 from tests.support.separable_pairs import separable_pairs
@@ -146,7 +146,7 @@ def test_judgements_set_aside_move_the_temperature_and_no_weight(house: House) -
 
 
 def prompts_set_aside(house: House, pairs: list[PreferencePair]) -> set[str]:
-    return {pair.prompt for pair in set_aside(pairs)[1]}
+    return {transcript(pair.prompt) for pair in set_aside(pairs)[1]}
 
 
 def test_votes_on_one_prompt_are_set_aside_together(house: House) -> None:
@@ -160,7 +160,7 @@ def test_votes_on_one_prompt_are_set_aside_together(house: House) -> None:
 @pytest.mark.parametrize("rule", [1, NEWEST_RULE])
 def test_no_twin_of_a_prompt_that_is_trained_on_is_set_aside(rule: int) -> None:
     pairs = separable_pairs(200)
-    twins = [dataclasses.replace(pair, prompt=pair.prompt.removesuffix(".")) for pair in pairs]
+    twins = [dataclasses.replace(pair, prompt=transcript(pair.prompt).removesuffix(".")) for pair in pairs]
 
     fitted, aside = set_aside([*pairs, *twins], rule=rule)
 
