@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from backend.prompt_files.conversations import Turn, divided, transcript
+from backend.prompt_files.conversations import answer_text, divided
+from preference.labelling.prompts import Prompt, Turn, as_prompt, transcript
 from preference.labelling.verdict import Meaning
 
 Row = Mapping[str, Any]
@@ -18,7 +19,7 @@ NO_PROMPT = "the two conversations have no prompt in common"
 class Comparison:
     """A prompt with two answers, the left one first; "" is one that is still to be written."""
 
-    prompt: str
+    prompt: Prompt
     answers: tuple[str, str]
     choice: Meaning | None  # what the file says of them
     other: dict[str, Any]  # the other columns
@@ -37,19 +38,19 @@ def compared(
     prompt = shared if _contains(shared, above) else [*above, *shared]
     if not prompt:
         return NO_PROMPT
-    if any(len(conversation) == same or conversation[same][0] == "user" for conversation in both):
+    if any(len(conversation) == same or conversation[same].role == "user" for conversation in both):
         return NO_ANSWER
-    text = transcript(prompt, role="user")
-    left, right = (transcript(conversation[same:], role="assistant") for conversation in both)
-    return Comparison(text, (left, right), choice, other) if better is None else placed(text, (left, right), better, other)
+    left, right = (answer_text(conversation[same:]) for conversation in both)
+    asked = as_prompt(prompt)
+    return Comparison(asked, (left, right), choice, other) if better is None else placed(asked, (left, right), better, other)
 
 
 def half(above: Sequence[Turn], answer: Sequence[Turn], other: dict[str, Any]) -> Comparison | str:
     """A prompt with one answer, or none: the others are still to be written."""
     if not above:
         return NO_PROMPT
-    prompt, text = transcript(above, role="user"), transcript(answer, role="assistant")
-    return Comparison(prompt, (text, "") if _coin(prompt, text) else ("", text), None, other)
+    prompt, text = as_prompt(above), answer_text(answer)
+    return Comparison(prompt, (text, "") if _coin(transcript(prompt), text) else ("", text), None, other)
 
 
 def of_rows(
@@ -59,17 +60,17 @@ def of_rows(
     answers = [str(row[column]) for row in both]
     if not above or not all(answer.strip() for answer in answers):
         return NO_ANSWER if above else NO_PROMPT
-    comparison = placed(transcript(above, role="user"), answers, better, {})
+    comparison = placed(as_prompt(above), answers, better, {})
     left, right = both if comparison.answers[0] == answers[0] else both[::-1]
     names = [name for name in left if name not in (column, *but)]
     other = {name: left[name] if left[name] == right.get(name) else [left[name], right.get(name)] for name in names}
     return Comparison(comparison.prompt, comparison.answers, comparison.choice, other)
 
 
-def placed(prompt: str, answers: Sequence[str], better: int | None, other: dict[str, Any]) -> Comparison:
+def placed(prompt: Prompt, answers: Sequence[str], better: int | None, other: dict[str, Any]) -> Comparison:
     """A coin decides the better answer's side, always alike: so two rows that contradict each other are two comparisons."""
     first = better or 0
-    left = first if _coin(prompt, *sorted(answers)) else 1 - first
+    left = first if _coin(transcript(prompt), *sorted(answers)) else 1 - first
     choice: Meaning | None = None if better is None else "left" if left == better else "right"
     return Comparison(prompt, (answers[left], answers[1 - left]), choice, other)
 

@@ -1,13 +1,4 @@
-"""Conversations as public files hold them: lists of messages, or one text with marks; read as turns, written as one text.
-
-A conversation of one turn is that turn's text. One of several is a transcript that keeps every turn:
-
-    User: Name a tree.
-
-    Assistant: Oak.
-
-    User: Another one.
-"""
+"""Conversations as public files hold them: lists of messages, or one text with marks; read as turns."""
 
 import json
 import re
@@ -15,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from preference.errors import PromptFileError
+from preference.labelling.conversations import role_of
+from preference.labelling.prompts import Turn, transcript
 
-Turn = tuple[str, str]  # the role (user, assistant, system, or as the file names it), and the text
-_ROLES = {"human": "user", "prompter": "user", "gpt": "assistant", "model": "assistant"}
 _HH = re.compile(r"(?:\A|\n\n)(Human|Assistant):")  # Anthropic/hh-rlhf
 _HELPSTEER = re.compile(r"\n*<extra_id_1>(User|Assistant)\n")  # nvidia/HelpSteer2; its first turn has no mark
 
@@ -29,17 +20,16 @@ def turns(value: Any, *, role: str) -> list[Turn]:
         PromptFileError: it is neither, or a message holds something else than text.
     """
     if isinstance(value, str):
-        return _without_blank(_marked(value) or [(role, value)])
+        return _without_blank(_marked(value) or [Turn(role, value)])
     if not isinstance(value, list):
         raise PromptFileError("a conversation should be a text, or a list of messages with a role and a content.")
     return _without_blank(map(_turn, value))
 
 
-def transcript(conversation: Sequence[Turn], *, role: str) -> str:
-    """One text that keeps every turn; of a single turn of that role, its text alone."""
-    if len(conversation) == 1 and conversation[0][0] == role:
-        return conversation[0][1]
-    return "\n\n".join(f"{name[:1].upper()}{name[1:]}: {text}" for name, text in conversation)
+def answer_text(conversation: Sequence[Turn]) -> str:
+    """The answer that these turns are: a transcript, if they are more than one of the assistant."""
+    is_text = len(conversation) == 1 and conversation[0].role == "assistant"
+    return conversation[0].text if is_text else transcript(tuple(conversation))
 
 
 def divided(first: Sequence[Turn], second: Sequence[Turn]) -> int:
@@ -47,7 +37,7 @@ def divided(first: Sequence[Turn], second: Sequence[Turn]) -> int:
     same = 0
     while same < min(len(first), len(second)) and first[same] == second[same]:
         same += 1
-    while same and first[same - 1][0] == "assistant":
+    while same and first[same - 1].role == "assistant":
         same -= 1
     return same
 
@@ -74,7 +64,7 @@ def _turn(message: Any) -> Turn:
         text = "\n\n".join(part["text"] for part in text)
     if not isinstance(role, str) or not isinstance(text, str):
         raise PromptFileError("a message of a conversation should have a role, and a content that is text.")
-    return _ROLES.get(role.lower(), role.lower()), text.strip()
+    return Turn(role_of(role), text.strip())
 
 
 def _marked(text: str) -> list[Turn] | None:
@@ -83,12 +73,12 @@ def _marked(text: str) -> list[Turn] | None:
     if marked and not lead and "Assistant" in marked[::2]:
         return list(map(_named, marked[::2], marked[1::2]))
     lead, *marked = _HELPSTEER.split(text)
-    return [("user", lead.strip()), *map(_named, marked[::2], marked[1::2])] if marked else None
+    return [Turn("user", lead.strip()), *map(_named, marked[::2], marked[1::2])] if marked else None
 
 
 def _named(role: str, text: str) -> Turn:
-    return _ROLES.get(role.lower(), role.lower()), text.strip()
+    return Turn(role_of(role), text.strip())
 
 
 def _without_blank(conversation: Iterable[Turn]) -> list[Turn]:
-    return [(role, text) for role, text in conversation if text.strip()]
+    return [turn for turn in conversation if turn.text.strip()]

@@ -10,10 +10,11 @@ from itertools import combinations, zip_longest
 from typing import Any
 
 from backend.prompt_files.comparisons import Comparison, Row, better_of, but, compared, half, number, of_rows
-from backend.prompt_files.conversations import Turn, as_list, is_conversation, turns
+from backend.prompt_files.conversations import as_list, is_conversation, turns
 from backend.prompt_files.reply_trees import ALONE, compared_replies, messages_of_tree
 from preference.errors import PromptFileError
 from preference.labelling.label_config import LabelingLayout
+from preference.labelling.prompts import Turn
 from preference.labelling.verdict import Meaning
 
 _PROMPTS = ("prompt", "question", "instruction")  # columns of a prompt beside `chosen` and `rejected`
@@ -29,7 +30,7 @@ def reader_of(row: Any, layout: LabelingLayout) -> Reader | None:
     if isinstance(row.get("prompt"), dict) and "replies" in row["prompt"]:
         return _tree
     reader = next((reader for columns, reader in _READERS if row.keys() >= set(columns)), None)
-    if reader is None and is_conversation(row.get(layout.prompt_field)):
+    if reader is None and is_conversation(row.get(layout.prompt_field)) and layout.prompt(row) is None:
         return lambda rows: _prompt(rows, layout.prompt_field)
     return reader
 
@@ -51,7 +52,7 @@ def _chosen(rows: Sequence[Row]) -> Iterator[Comparison | str]:
     named = next((name for name in _PROMPTS if row.get(name) not in (None, "", [])), None)
     above = [] if named is None else turns(as_list(row[named]), role="user")
     both = [turns(as_list(row[name]), role="assistant") for name in ("chosen", "rejected")]
-    if not above and any(conversation[:1] and conversation[0][0] == "assistant" for conversation in both):
+    if not above and any(conversation[:1] and conversation[0].role == "assistant" for conversation in both):
         raise PromptFileError('no prompt; it should be a column "prompt", or stand at the beginning of "chosen" and "rejected".')
     other = but(row, "chosen", "rejected", "messages", *([named] if named else []))  # `messages` are those of `chosen`
     yield compared(above, [_after(conversation, above) for conversation in both], other, better=0)
@@ -110,7 +111,7 @@ def _completion(rows: Sequence[Row]) -> Iterator[Comparison | str]:
 def _messages(rows: Sequence[Row]) -> Iterator[Comparison | str]:
     (row,) = rows
     every = turns(as_list(row["messages"]), role="user")
-    end = len(every) - 1 if every and every[-1][0] == "assistant" else len(every)
+    end = len(every) - 1 if every and every[-1].role == "assistant" else len(every)
     yield half(every[:end], every[end:], but(row, "messages"))
 
 

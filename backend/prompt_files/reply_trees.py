@@ -6,8 +6,9 @@ from itertools import combinations
 from typing import Any
 
 from backend.prompt_files.comparisons import Comparison, Row, better_of, but, number, of_rows
-from backend.prompt_files.conversations import Turn, turns
+from backend.prompt_files.conversations import turns
 from preference.errors import PromptFileError
+from preference.labelling.prompts import Turn
 
 ALONE = "fewer than two replies to compare"
 NO_THREAD = "the messages above it are not in the file"

@@ -6,12 +6,18 @@ from itertools import groupby
 from typing import Any
 
 from backend.prompt_files.comparisons import Comparison
+from backend.prompt_files.conversations import as_list, is_conversation, turns
 from backend.prompt_files.judgements import META_KEY, judgement
 from backend.prompt_files.public_formats import belonging, reader_of
 from backend.prompt_files.studio_export import exported_task, is_export, is_flat_export, joined_task
 from preference.errors import PromptFileError
+from preference.labelling.conversations import NoConversation
 from preference.labelling.label_config import LabelingLayout
+from preference.labelling.prompts import Prompt, as_prompt, turns_of
+from preference.labelling.task_data import value_at
 from preference.studio.task import Task
+
+_SYSTEM = ("system", "system_prompt")  # columns
 
 
 class Rows:
@@ -56,12 +62,14 @@ class Rows:
     def _plain(self, row: Any) -> Task:
         if is_export(row, self._layout):
             return exported_task(row, self.remarks)
-        return {"data": self._layout.with_answers({}, {self._layout.prompt_field: row}) if isinstance(row, str) else row}
+        if isinstance(row, str) or is_conversation(row):
+            row = {self._layout.prompt_field: row}
+        return {"data": self._with_system(self._in_form(row))}
 
     def _compared(self, comparison: Comparison) -> Task:
         layout = self._layout
-        texts = zip((layout.prompt_field, *layout.answer_fields), (comparison.prompt, *comparison.answers), strict=True)
-        task: Task = {"data": layout.with_answers(comparison.other, dict(texts))}
+        data = self._with_system(self._with_prompt(comparison.other, comparison.prompt))
+        task: Task = {"data": layout.with_answers(data, dict(zip(layout.answer_fields, comparison.answers, strict=True)))}
         choice = comparison.choice
         made = judgement(self._layout, choice) if choice and self._judged else None
         if made is not None:
@@ -77,7 +85,7 @@ class Rows:
 
     def _checked(self, task: Task) -> Task:
         """The task, if it has a prompt, with every field of an answer."""
-        data = task["data"]
+        data = self._in_form(task["data"])
         if not isinstance(data, dict) or self._layout.prompt(data) is None:
             raise PromptFileError(f'no prompt; it should be a text, or an object whose "{self._layout.prompt_field}" is a text.')
         try:
@@ -86,6 +94,30 @@ class Rows:
             raise PromptFileError(
                 "an answer's field lies inside a text or a number; correct the row, or the fields in the label config."
             ) from None
+
+    def _in_form(self, data: Any) -> Any:
+        """The data with its prompt in the form that the label config shows, a text or a list of messages; as it is, if it has none."""
+        layout = self._layout
+        if not isinstance(data, dict) or layout.prompt(data) is not None:
+            return data
+        held = as_list(value_at(data, layout.prompt_field))
+        is_text = layout.message_keys is not None and isinstance(held, str)
+        return self._with_prompt(data, as_prompt(turns(held, role="user"))) if is_text or is_conversation(held) else data
+
+    def _with_system(self, data: Any) -> Any:
+        """The data with a conversation that begins with the system prompt of the row's own column, unless it has one."""
+        prompt = self._layout.prompt(data) if self._layout.message_keys is not None and isinstance(data, dict) else None
+        if prompt is None:
+            return data
+        system = next((text.strip() for name in _SYSTEM if isinstance(text := data.get(name), str)), "")
+        whole = turns_of(prompt, system=system)
+        return data if whole == turns_of(prompt) else self._with_prompt(data, as_prompt(whole))
+
+    def _with_prompt(self, data: dict[str, Any], prompt: Prompt) -> dict[str, Any]:
+        try:
+            return self._layout.with_prompt(data, prompt)
+        except NoConversation as error:
+            raise PromptFileError(f"{error}.") from error
 
     def _group_of(self, place: int, row: Any) -> object:
         """The same for neighbours that are read together."""

@@ -11,6 +11,7 @@ from backend.prompt_files.prompt_file import PromptFile
 from preference.errors import PromptFileError
 from preference.labelling.label_config import LabelingLayout
 from preference.labelling.pairs import pairs_of_task
+from preference.labelling.prompts import transcript
 from preference.studio.task import Task
 from tests.support.filling_house import LAYOUT, RENAMED
 
@@ -43,7 +44,7 @@ def read(tmp_path: Path, *rows: Any, judged: bool = True, layout: LabelingLayout
 def voted(task: Task, layout: LabelingLayout = LAYOUT) -> list[tuple[str, str, str, str]]:
     """(prompt, chosen, rejected, kind) of each pair that a judged task becomes."""
     pairs = pairs_of_task(task, layout, dropped=Counter())
-    return [(pair.prompt, pair.chosen, pair.rejected, pair.kind) for pair in pairs]
+    return [(transcript(pair.prompt), pair.chosen, pair.rejected, pair.kind) for pair in pairs]
 
 
 FORMATS: dict[str, dict[str, Any]] = {

@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from backend.connecting.default_label_config import default_label_config
 from backend.prompt_files.rows import Rows
 from preference.errors import PromptFileError
+from preference.labelling.label_config import LabelingLayout
 from preference.studio.task import Task
 from tests.support.filling_house import LAYOUT
 
@@ -40,8 +42,8 @@ KNOWN = [
 ]
 
 
-def read(*rows: Any, judged: bool = False) -> list[Task]:
-    return list(Rows(LAYOUT, judged=judged).tasks(enumerate(rows, 1), where=lambda place: f"row {place}"))
+def read(*rows: Any, judged: bool = False, layout: LabelingLayout = LAYOUT) -> list[Task]:
+    return list(Rows(layout, judged=judged).tasks(enumerate(rows, 1), where=lambda place: f"row {place}"))
 
 
 @st.composite
@@ -71,3 +73,105 @@ def test_a_plain_row_is_a_task_with_empty_answers(judged: bool) -> None:
     expected = [{"data": {"prompt": "Why?", "answer1": "", "answer2": ""}}]
 
     assert read("Why?", judged=judged) == read({"prompt": "Why?", "answer1": None}, judged=judged) == expected
+
+
+# Rows of a project whose prompts are conversations
+
+CONVERSATION = LabelingLayout.from_label_config(default_label_config(conversations=True))
+SYSTEM, ASKED, ANSWERED, MORE = (
+    {"role": role, "content": text}
+    for role, text in (("system", "Be brief."), ("user", "Name a tree."), ("assistant", "Oak."), ("user", "Another one."))
+)
+GOOD, POOR = {"role": "assistant", "content": "Elm."}, {"role": "assistant", "content": "No."}
+HH = "\n\nHuman: Name a tree.\n\nAssistant: Oak.\n\nHuman: Another one."
+
+
+def prompts(*rows: Any, layout: LabelingLayout = CONVERSATION) -> list[Any]:
+    return [task["data"][layout.prompt_field] for task in read(*rows, layout=layout)]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        [ASKED, ANSWERED, MORE],
+        HH,
+        {"prompt": [ASKED, ANSWERED, MORE]},
+        {"prompt": json.dumps([ASKED, ANSWERED, MORE])},
+        {"prompt": [{"from": "human", "value": "Name a tree."}, {"from": "gpt", "value": "Oak."}, MORE]},
+        {"prompt": HH},
+        {"prompt": [ASKED, ANSWERED, MORE], "chosen": [GOOD], "rejected": [POOR]},
+        {"chosen": [ASKED, ANSWERED, MORE, GOOD], "rejected": [ASKED, ANSWERED, MORE, POOR]},
+        {"chosen": f"{HH}\n\nAssistant: Elm.", "rejected": f"{HH}\n\nAssistant: No."},
+        {"messages": [ASKED, ANSWERED, MORE, GOOD]},
+        {"prompt": [ASKED, ANSWERED, MORE], "completion": [GOOD]},
+        {"conversation_a": [ASKED, ANSWERED, MORE, GOOD], "conversation_b": [ASKED, ANSWERED, MORE, POOR], "winner": "model_a"},
+        {"data": {"prompt": [ASKED, ANSWERED, MORE]}},
+        {"data": {"prompt": HH}},
+    ],
+    ids=lambda row: "+".join(row) if isinstance(row, dict) else type(row).__name__,
+)
+def test_every_turn_stays_one(row: Any) -> None:
+    assert prompts(row) == [[ASKED, ANSWERED, MORE]]
+
+
+def test_a_text_is_the_users_turn_and_a_column_with_a_system_prompt_the_one_before() -> None:
+    assert (
+        prompts("Name a tree.", {"prompt": "Name a tree."}, {"prompt": "Name a tree.", "chosen": "Elm.", "rejected": "No."})
+        == [[ASKED]] * 3
+    )
+    columns: list[dict[str, Any]] = [{"system": "Be brief.\n"}, {"system_prompt": "Be brief."}]
+    for column in columns:
+        row = {"prompt": "Name a tree.", **column}
+        assert prompts(row, {**row, "chosen": "Elm.", "rejected": "No."}) == [[SYSTEM, ASKED]] * 2
+        assert read(row, layout=CONVERSATION)[0]["data"].items() >= column.items()
+        assert prompts({"prompt": [{**SYSTEM, "content": "Be kind."}, ASKED], **column})[0][0]["content"] == "Be kind."
+        assert prompts({"data": {"prompt": [ASKED], **column}}) == [[ASKED]], "a task of Label Studio's is as it was"
+
+
+def test_what_else_a_message_says_stays() -> None:
+    said = [{**ASKED, "createdAt": 1}, {**ANSWERED, "name": "Ada"}, MORE]
+    assert prompts({"prompt": said, "answer1": "Elm."}, {"prompt": said}) == [said, said]
+
+
+def test_messages_have_the_keys_that_the_label_config_names() -> None:
+    layout = LabelingLayout.from_label_config(
+        default_label_config(conversations=True).replace('nameKey="role" textKey="content"', "").replace("$prompt", "$chat.turns")
+    )
+    said = [{"author": turn["role"], "text": turn["content"]} for turn in (ASKED, ANSWERED, MORE)]
+    rows = read([ASKED, ANSWERED, MORE], {"prompt": HH, "chosen": "Elm.", "rejected": "No."}, {"chat.turns": HH}, layout=layout)
+    assert [task["data"]["chat"] for task in rows] == [{"turns": said}] * 3
+
+
+@pytest.mark.parametrize(
+    ("row", "why"),
+    [
+        ({"prompt": []}, "no prompt"),
+        ({"prompt": 3}, "no prompt"),
+        (
+            {"prompt": [ASKED, {"role": "tool", "content": "42"}]},
+            "conversation with a role that is none of user, assistant and system",
+        ),
+        ({"prompt": [ASKED, {"role": "user"}]}, "a message of a conversation should have a role"),
+    ],
+)
+def test_what_is_no_conversation_is_refused_by_its_row(row: Any, why: str) -> None:
+    with pytest.raises(PromptFileError, match=rf"^row 2: {why}"):
+        read("Why?", row, layout=CONVERSATION)
+
+
+def test_a_project_of_texts_takes_conversations_as_transcripts() -> None:
+    transcript = "User: Name a tree.\n\nAssistant: Oak.\n\nUser: Another one."
+    rows = [[ASKED, ANSWERED, MORE], {"prompt": [ASKED, ANSWERED, MORE]}, {"data": {"prompt": [ASKED, ANSWERED, MORE]}}]
+    assert prompts(*rows, layout=LAYOUT) == [transcript] * 3
+
+
+@given(files(), st.booleans())
+def test_rows_of_any_shape_are_conversations_or_one_sentence(rows: list[Any], judged: bool) -> None:
+    try:
+        tasks = read(*rows, judged=judged, layout=CONVERSATION)
+    except PromptFileError as refused:
+        assert str(refused).startswith("row ") and "\n" not in str(refused)
+        return
+    for task in tasks:
+        assert CONVERSATION.prompt(task["data"]) and isinstance(task["data"]["prompt"], list)
+        json.dumps(task)
