@@ -55,12 +55,14 @@ def serve() -> None:
 @click.option(
     "--label-config", type=click.File(encoding="utf-8-sig"), help="With --new: its labeling interface, instead of the default."
 )
+@click.option("--conversations", is_flag=True, help="With --new: prompts are conversations, lists of messages.")
 @click.option(
     "--prompts", type=_FILE, help="Also import these prompts, answered and scored: .txt, .csv, .jsonl, .json and others."
 )
 def connect(
-    project_id: int | None, title: str | None, title_of_before: str | None, label_config: Any, prompts: Path | None
-) -> None:
+    project_id: int | None, title: str | None, title_of_before: str | None, label_config: Any, conversations: bool,
+    prompts: Path | None,
+) -> None:  # fmt: skip
     """Connect a project to the backend, or fix its connection. Safe to run again."""
     from backend.commands.new_project import new_project
     from backend.connecting.config_notes import config_notes
@@ -73,11 +75,15 @@ def connect(
     title = title or title_of_before
     if (project_id is None) == (title is None) or (label_config is not None and title is None):
         raise click.UsageError("Give --project ID, or --new TITLE (with --label-config FILE for one of your own).")
+    if conversations and (title is None or label_config is not None):
+        raise click.UsageError(
+            "--conversations chooses the label config of a project that --new makes; a project that is there keeps its own."
+        )
     settings = read_settings()
     chosen: AbstractContextManager[LabelStudioProject]
     if title is not None:
         text = label_config.read() if label_config else None
-        chosen = new_project(settings, title, label_config=text, prompts=prompts)
+        chosen = new_project(settings, title, label_config=text, conversations=conversations, prompts=prompts)
     else:
         chosen = nullcontext(LabelStudioProject.for_command(settings.studio, project_id or 0))
     with refusals(), chosen as project:

@@ -18,14 +18,17 @@ from preference.studio.project import LabelStudioProject
 
 @contextmanager
 def new_project(
-    settings: Settings, title: str, *, label_config: str | None, prompts: Path | None
+    settings: Settings, title: str, *, label_config: str | None, conversations: bool = False, prompts: Path | None
 ) -> Iterator[LabelStudioProject]:
     """A new project of that title for the time of the `with`; it is removed if that ends with an error.
+
+    `label_config`: one of the user's own; else it is ours, for texts or for `conversations`.
 
     Raises:
         LayoutError, PromptFileError, StudioError: it cannot be made, and nothing was changed.
     """
-    label_config = label_config or default_label_config(show_rewards=settings.suggesting.show_rewards)
+    show_rewards = settings.suggesting.show_rewards
+    label_config = label_config or default_label_config(show_rewards=show_rewards, conversations=conversations)
     layout = LabelingLayout.from_label_config(label_config)
     if prompts is not None:
         len(PromptFile(prompts, layout))

@@ -3,6 +3,10 @@
 from preference.labelling.label_config import LabelingLayout
 
 HTML_NOTE = "<HyperText> shows an answer as HTML, and what is trained on is its source; <Text> shows that"
+CHAT_NOTE = (
+    "<Chat> is a tag of Label Studio Enterprise, and the community edition opens no task with it; "
+    '<Paragraphs value="$..." nameKey="role" textKey="content"/> shows the same conversation in both'
+)
 ALIAS_ADVICE = (
     'give each an alias that says what it means, such as <Choice value="..." alias="right"/> '
     "(left, right, tie, both_bad, unsure or new_answers)"
@@ -19,4 +23,9 @@ def not_understood(layout: LabelingLayout) -> str:
 def config_notes(layout: LabelingLayout) -> list[str]:
     """A sentence for each thing that the label config does otherwise than its author may think."""
     unread = not_understood(layout)
-    return [*([f"{unread}; {ALIAS_ADVICE}"] if unread else []), *([HTML_NOTE] if layout.is_html else [])]
+    return [*([f"{unread}; {ALIAS_ADVICE}"] if unread else []), *how_shown(layout)]
+
+
+def how_shown(layout: LabelingLayout) -> list[str]:
+    """What is shown otherwise than one may think."""
+    return [*([HTML_NOTE] if layout.is_html else []), *([CHAT_NOTE] if layout.is_chat else [])]

@@ -1,3 +1,4 @@
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -50,6 +51,38 @@ def test_one_command_makes_a_project_and_fills_it(clinic: Clinic, tmp_path: Path
     assert again.output.splitlines()[0] == "there was nothing to do"
     assert "2 skipped, the project holds the prompt" in again.output
     assert len(clinic.studio.tasks) == 2
+
+
+def test_a_new_project_may_hold_conversations(clinic: Clinic, tmp_path: Path) -> None:
+    said = [
+        {"role": "user", "content": "Name a tree."},
+        {"role": "assistant", "content": "Oak."},
+        {"role": "user", "content": "And?"},
+    ]
+    (tmp_path / "prompts.jsonl").write_text(f'"Why?"\n{json.dumps(said)}\n')
+
+    result = clinic.run("connect", "--new", "Chats", "--conversations", "--prompts", tmp_path / "prompts.jsonl")
+
+    assert result.exit_code == 0, result.output
+    project = clinic.studio.projects[max(clinic.studio.projects)]
+    assert (
+        '<Paragraphs name="prompt" value="$prompt" layout="dialogue" nameKey="role" textKey="content"/>'
+        in project["label_config"]
+    )
+    datas = [task["data"] for task in clinic.studio.tasks.values()]
+    assert [data["prompt"] for data in datas] == [[{"role": "user", "content": "Why?"}], said]
+    assert all(data["answer1"] and data["answer2"] for data in datas)
+    assert clinic.run("doctor", "--project", max(clinic.studio.projects)).exit_code == 0
+
+
+@pytest.mark.parametrize("others", [["--project", "1"], ["--new", "Chats", "--label-config", "config.xml"]])
+def test_conversations_are_a_form_of_a_new_project_alone(clinic: Clinic, tmp_path: Path, others: list[str]) -> None:
+    (tmp_path / "config.xml").write_text(LABEL_CONFIG)
+
+    result = clinic.run("connect", "--conversations", *(str(tmp_path / o) if o.endswith(".xml") else o for o in others))
+
+    assert result.exit_code == 2
+    assert "--conversations chooses the label config of a project that --new makes" in result.output
 
 
 def test_the_old_name_of_new_still_works_and_is_not_in_the_help(clinic: Clinic, tmp_path: Path) -> None:

@@ -80,21 +80,31 @@ def test_a_label_config_that_does_not_fit(clinic: Clinic) -> None:
 
 PICTURE = LABEL_CONFIG.replace('<Text name="prompt" value="$prompt"/>', '<Image name="prompt" value="$image"/>')
 DIALOGUE = LABEL_CONFIG.replace('<Text name="prompt" value="$prompt"/>', '<Paragraphs name="prompt" value="$messages"/>')
+CHAT = LABEL_CONFIG.replace('<Text name="prompt" value="$prompt"/>', '<Chat name="prompt" value="$messages"/>')
 
 
-@pytest.mark.parametrize(("config", "what"), [(PICTURE, "no text"), (DIALOGUE, "a conversation")])
-def test_a_prompt_that_is_no_text_is_named_by_connect_doctor_and_setup(clinic: Clinic, config: str, what: str) -> None:
-    clinic.studio.projects[clinic.id]["label_config"] = config
+def test_a_prompt_that_is_no_text_is_named_by_connect_doctor_and_setup(clinic: Clinic) -> None:
+    clinic.studio.projects[clinic.id]["label_config"] = PICTURE
 
     row = clinic.cross()
 
     assert (row["check"], row["fix"]) == ("label config", "correct it under Settings > Labeling Interface")
-    assert f"which shows {what}: Pairloop answers a text and would fill no task" in row["found"]
+    assert "which shows no text: Pairloop answers a text and would fill no task" in row["found"]
     result = clinic.run("connect", "--project", clinic.id)
     assert result.exit_code == 1 and row["found"] in result.output
-    setup = {"project": f"{clinic.id}.1", "schema": config, "hostname": "", "access_token": "", "extra_params": None}
+    setup = {"project": f"{clinic.id}.1", "schema": PICTURE, "hostname": "", "access_token": "", "extra_params": None}
     answer = httpx.post(f"{clinic.address}/setup", json=setup, auth=("ls", PASSWORD))
     assert (answer.status_code, answer.json()["error"]) == (400, row["found"])
+
+
+def test_a_prompt_may_be_a_conversation_and_a_tag_that_the_community_edition_lacks_is_told(clinic: Clinic) -> None:
+    note = "<Chat> is a tag of Label Studio Enterprise, and the community edition opens no task with it"
+    clinic.studio.projects[clinic.id]["label_config"] = DIALOGUE
+    assert clinic.is_well() and note not in clinic.run("doctor").output
+
+    clinic.studio.projects[clinic.id]["label_config"] = CHAT
+    assert clinic.is_well() and note in clinic.run("doctor").output
+    assert f"note: {note}" in clinic.run("connect", "--project", clinic.id).output
 
 
 def test_choices_that_are_not_understood_are_named_with_an_alias_that_helps(clinic: Clinic) -> None:
