@@ -36,7 +36,9 @@ class KnownRows:
     def signature(self) -> str:
         """The same as long as a task is the same rows."""
         layout = self._layout
-        described = [_FORM, layout.prompt_field, *layout.answer_fields, *self._context]
+        described: list[Any] = [_FORM, layout.prompt_field, *layout.answer_fields, *self._context]
+        if layout.message_keys is not None:
+            described.append(vars(layout.message_keys))
         return hashlib.sha256(json.dumps(described).encode()).hexdigest()
 
     def identities(self, data: dict[str, Any]) -> list[int]:

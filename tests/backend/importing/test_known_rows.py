@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 
+from backend.connecting.default_label_config import default_label_config
 from backend.importing.known_rows import KnownRows
 from preference.labelling.label_config import LabelingLayout
 from tests.conftest import SettingsFactory
@@ -35,6 +36,20 @@ def test_a_comparison_is_known_by_its_prompt_and_its_answers() -> None:
     assert rows.holds({**PAIR, "prompt": "how do i BOIL an egg", "topic": "food"})
     assert not rows.holds(OTHER) and not rows.holds({**PAIR, "prompt": "How do I fry an egg?"})
     assert not rows.holds({**PAIR, "answer1": PAIR["answer2"], "answer2": PAIR["answer1"]}), "the sides are turned round"
+
+
+def test_conversations_are_known_by_every_turn_and_apart_from_texts_that_earlier_were_in_their_place() -> None:
+    layout = LabelingLayout.from_label_config(default_label_config(conversations=True))
+
+    def said(*turns: str) -> dict[str, Any]:
+        roles = ("user", "assistant") * len(turns)
+        return {**EMPTY, "prompt": [{"role": role, "content": text} for role, text in zip(roles, turns, strict=False)]}
+
+    rows = known(said(EGG, "In water.", "How long?"), layout=layout)
+
+    assert rows.holds(said(EGG.upper(), "In water", "How long?"))
+    assert not rows.holds(said(EGG)) and not rows.holds(said(EGG, "In a pan.", "How long?"))
+    assert rows.signature != known().signature, "what was kept of a project of texts says nothing of one of conversations"
 
 
 def test_a_task_is_also_the_row_that_it_was_made_of() -> None:
