@@ -11,8 +11,8 @@ from preference.projects.status_files import LastRound
 if TYPE_CHECKING:
     from preference.report_card.card import Promotion
 
-# The last two of each are texts of any length.
-PROJECT_HEADER = ("project", "champion", "versions", "waiting", "training", "requests", "last round", "problem")
+# The last three of a project and the last two of a version are texts of any length.
+PROJECT_HEADER = ("project", "champion", "versions", "waiting", "training", "requests", "last round", "problem", "guidelines")
 VERSION_HEADER = ("project", "version", "champion", "recipe", "pairs", "accuracy", "verdict", "made champion")
 
 
@@ -28,6 +28,7 @@ def project_row(status: ProjectStatus) -> list[str]:
         ", ".join(status.requests),
         _ended(status.last_round) if status.last_round.outcome else "",
         "; ".join(status.problems),
+        status.guidelines,
     ]
 
 
@@ -45,6 +46,7 @@ def project_values(status: ProjectStatus) -> dict[str, Any]:
         "requests": status.requests,
         "last_round": {**last.model_dump(), "at": moment(last.at)} if last.outcome else None,
         "problem": "; ".join(status.problems),
+        "guidelines": status.guidelines,
     }
 
 

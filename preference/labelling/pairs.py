@@ -17,6 +17,7 @@ from preference.labelling.verdict import Side
 
 Kind = Literal["vote", "tie", "both_bad", "written"]
 Ties = Literal["half", "drop"]
+Comparison = tuple[str, frozenset[str]]
 Fields = Mapping[str, Any]  # of a task, an annotation or a prediction, as Label Studio lists them
 
 
@@ -41,6 +42,7 @@ class PreferencePair:
     is_ground_truth: bool = False
     lead_seconds: float | None = None  # how long the annotator took
     judged_at: str | None = None  # ISO 8601, when the annotation was made
+    guidelines: str | None = None  # the version of the guidelines that stood then; None if there were none
 
 
 def pairs_of_task(
@@ -76,19 +78,24 @@ def majority(pairs: Iterable[PreferencePair]) -> list[PreferencePair]:
     """One vote for each comparison (same prompt, same two answers, whichever was on the left), as most of the votes went.
 
     Ties and written pairs do not count. A comparison whose votes are balanced is dropped. The vote has weight 1, the mean margin
-    of the votes that agree with it, and the time of the latest of these. Of their tasks, annotations, annotators, sides, versions
-    and lead times it keeps what all of them share. Order: each comparison's first vote.
+    of the votes that agree with it, and the time of the latest of these. Of their tasks, annotations, annotators, sides, versions,
+    lead times and guidelines it keeps what all of them share. Order: each comparison's first vote.
     """
-    comparisons: dict[tuple[str, frozenset[str]], list[PreferencePair]] = {}
+    comparisons: dict[Comparison, list[PreferencePair]] = {}
     for pair in pairs:
         if pair.kind == "vote":
-            comparisons.setdefault((normalised(pair.prompt), frozenset((pair.chosen, pair.rejected))), []).append(pair)
+            comparisons.setdefault(comparison_of(pair), []).append(pair)
     merged = []
     for votes in comparisons.values():
         balance = sum(vote.weight if vote.chosen == votes[0].chosen else -vote.weight for vote in votes)
         if balance:
             merged.append(_merged([vote for vote in votes if (vote.chosen == votes[0].chosen) == (balance > 0)]))
     return merged
+
+
+def comparison_of(pair: PreferencePair) -> Comparison:
+    """What all votes on one comparison have in common: its prompt, normalised, and its two answers."""
+    return normalised(pair.prompt), frozenset((pair.chosen, pair.rejected))
 
 
 def num_votes(pairs: Iterable[PreferencePair]) -> int:
@@ -220,6 +227,7 @@ def _merged(votes: Sequence[PreferencePair]) -> PreferencePair:
         "suggested_side",
         "suggested_confidence",
         "lead_seconds",
+        "guidelines",
     ):
         values = {getattr(vote, name) for vote in votes}
         shared[name] = values.pop() if len(values) == 1 else None

@@ -12,7 +12,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self, TypeVar, get_args
 
+from preference.errors import RegistryError
 from preference.projects.folder import ProjectFolder, RequestKind, known_projects
+from preference.projects.guidelines import Guidelines
 from preference.projects.problems import read_problems
 from preference.projects.status_files import Filling, LastRound, NextRound, ProjectCounts
 from preference.projects.trainer_heartbeat import ALIVE_SECONDS, seconds_since_alive
@@ -48,6 +50,7 @@ class ProjectStatus:
     is_unfinished: bool  # whether a round began and has not ended: it runs, or was killed
     problems: tuple[str, ...]  # what of the project's folder cannot be read, or cannot be as it is, and what the processes noted
     versions: tuple[str, ...] = ()  # their names, oldest first; empty before `with_versions`
+    guidelines: str = ""  # which version of them stands, in words; empty if there is none, and before `with_versions`
 
     @property
     def project_id(self) -> int:
@@ -108,13 +111,19 @@ class ProjectStatus:
         return [f"Project {self.project_id}: {problem}." for problem in self.problems]
 
     def with_versions(self) -> Self:
-        """The same with the names of the versions, whose reading takes longer the more there are."""
+        """The same with what takes longer to read: the names of the versions, and the version of the guidelines that stands."""
         problems = list(self.problems)
         none: list[str] = []
         versions = _tried(problems, Versions(self.folder).all, none)
         if self.champion is not None and self.champion not in versions:
             problems.append(f"the champion {self.champion} is not among the versions; roll back, or promote another one")
-        return replace(self, versions=tuple(versions), problems=_named(self.folder, problems))
+        try:
+            known = Guidelines.read(self.folder)
+        except RegistryError as error:
+            known = Guidelines()
+            problems.append(str(error))
+        guidelines = known.in_words(known.latest.version)
+        return replace(self, versions=tuple(versions), guidelines=guidelines, problems=_named(self.folder, problems))
 
 
 @dataclass(frozen=True)

@@ -71,6 +71,12 @@ def test_a_majority_keeps_what_its_votes_share_and_the_mean_of_their_margins() -
     assert majority(votes) == [voted("left", **shared, margin=0.5, judged_at="2026-01-02")]
 
 
+def test_a_majority_stands_under_guidelines_if_all_its_votes_do() -> None:
+    first, second = voted("left", guidelines="11111111"), voted("left", guidelines="22222222")
+    assert majority([first, first, voted("right", guidelines="22222222")]) == [first]
+    assert majority([first, second]) == [voted("left")]
+
+
 def test_a_majority_is_ground_truth_only_if_every_vote_of_it_is() -> None:
     votes = [voted("left", is_ground_truth=True), voted("left"), voted("right", is_ground_truth=True)]
     assert majority(votes) == [voted("left")]
