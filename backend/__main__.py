@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,17 +58,23 @@ def serve() -> None:
 )
 @click.option("--conversations", is_flag=True, help="With --new: prompts are conversations, lists of messages.")
 @click.option(
+    "--guidelines",
+    type=click.File(encoding="utf-8-sig"),
+    help="Show annotators this Markdown file as Label Studio's instruction.",
+)
+@click.option(
     "--prompts", type=_FILE, help="Also import these prompts, answered and scored: .txt, .csv, .jsonl, .json and others."
 )
 def connect(
     project_id: int | None, title: str | None, title_of_before: str | None, label_config: Any, conversations: bool,
-    prompts: Path | None,
+    guidelines: Any, prompts: Path | None,
 ) -> None:  # fmt: skip
     """Connect a project to the backend, or fix its connection. Safe to run again."""
     from backend.commands.new_project import new_project
     from backend.connecting.config_notes import config_notes
     from backend.connecting.connect import connect as connect_project
     from backend.connecting.default_label_config import has_no_config
+    from backend.connecting.guidelines import instruction_of, set_guidelines
     from preference.labelling.label_config import LabelingLayout
     from preference.projects.folder import ProjectFolder
     from preference.studio.project import LabelStudioProject
@@ -80,9 +87,12 @@ def connect(
             "--conversations chooses the label config of a project that --new makes; a project that is there keeps its own."
         )
     settings = read_settings()
+    instruction = instruction_of(_text_of(guidelines)) if guidelines else None
+    if instruction == "":
+        raise click.ClickException(f"{guidelines.name} is empty; write down what makes an answer better, or omit --guidelines.")
     chosen: AbstractContextManager[LabelStudioProject]
     if title is not None:
-        text = label_config.read() if label_config else None
+        text = _text_of(label_config) if label_config else None
         chosen = new_project(settings, title, label_config=text, conversations=conversations, prompts=prompts)
     else:
         chosen = nullcontext(LabelStudioProject.for_command(settings.studio, project_id or 0))
@@ -90,7 +100,8 @@ def connect(
         state = _read(project, settings.studio)  # fails before the backend is waited for
         _wait_for_backend(settings.server)
         folder, has_done = ProjectFolder(settings.model_dir, project.id), False
-        for sentence in connect_project(project, folder, settings, state=state):
+        guiding = set_guidelines(project, folder, instruction, state=state) if instruction else ()
+        for sentence in chain(connect_project(project, folder, settings, state=state), guiding):
             click.echo(sentence)
             has_done = True
         notes = [] if has_no_config(state) else config_notes(LabelingLayout.from_label_config(state["label_config"]))
@@ -176,6 +187,14 @@ def _import(project_id: int, file: Path, *, judged: bool = False) -> None:
         from backend.commands.import_prompts import import_prompts
 
     _work(lambda project, settings, console: import_prompts(project, settings, file, console=console, judged=judged), project_id)
+
+
+def _text_of(file: Any) -> str:
+    """What an opened file holds; one that is no UTF-8 ends the command with a sentence."""
+    try:
+        return str(file.read())
+    except UnicodeDecodeError as error:
+        raise click.ClickException(f"{file.name} is not UTF-8 (byte {error.start}); save it as UTF-8.") from None
 
 
 def _read(project: "LabelStudioProject", studio: StudioSettings) -> dict[str, Any]:

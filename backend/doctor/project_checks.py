@@ -23,6 +23,7 @@ from preference.errors import LayoutError, StudioError, StudioNotFound
 from preference.labelling.label_config import LabelingLayout
 from preference.projects.answer_sides import check_sides
 from preference.projects.folder import ProjectFolder
+from preference.projects.guidelines import Guidelines, version_of
 from preference.projects.versions import Versions
 from preference.studio.project import LabelStudioProject
 
@@ -92,6 +93,13 @@ def _verdict(examined: Examined) -> str:
     if unread := not_understood(examined.layout):
         raise CheckFailed(unread, ALIAS_ADVICE)
     return "every choice is understood" if examined.layout.verdict is not None else "there is none"
+
+
+def _guidelines(examined: Examined) -> str:
+    version = version_of(examined.state.get("expert_instruction"))
+    known = Guidelines.read(examined.folder).in_words(version) or "there are none"
+    is_hidden = bool(version) and not examined.state.get("show_instruction")
+    return f"{known}; Label Studio does not show them before labeling" if is_hidden else known
 
 
 def _setup(examined: Examined) -> str:
@@ -191,6 +199,7 @@ PROJECT_CHECKS: tuple[Check[Examined], ...] = (
     Check("rights", _rights, needs=["key"]),
     Check("label config", _label_config, needs=["rights"]),
     Check("verdict", _verdict, needs=["label config"]),
+    Check("guidelines", _guidelines, needs=["rights"]),
     Check("connection", _connection, needs=["rights", "label config", "backend"]),
     Check("webhook", _webhook, needs=["connection"]),
     # After the connection: a /setup makes the backend look after the project.

@@ -150,7 +150,7 @@ def test_every_command_line_is_one_that_the_program_takes(name: str, tmp_path: P
     monkeypatch.chdir(tmp_path)
     complete, mentioned = list(page(name).command_lines()), list(page(name).mentioned_commands())
     for argument in (argument for arguments in complete + mentioned for argument in arguments):
-        if re.fullmatch(r"[\w-]+\.(jsonl?|csv|txt|xml)", argument):
+        if re.fullmatch(r"[\w-]+\.(jsonl?|csv|txt|xml|md)", argument):
             (tmp_path / argument).touch()
     for arguments in complete:
         parse(arguments)

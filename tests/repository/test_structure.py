@@ -88,6 +88,7 @@ def test_imports_are_a_v(package: str, others: set[str]) -> None:
         ({"trainer/training/trl_trainer.py"}, ["datasets"]),
         ({"trainer/judgements/export.py", "backend/prompt_files/prompt_file.py"}, ["pyarrow"]),
         ({"trainer/evaluation/baselines.py"}, ["sklearn"]),
+        ({"backend/connecting/guidelines.py"}, ["markdown_it"]),
     ],
 )
 def test_a_library_has_its_owners(owners: set[str], modules: list[str]) -> None:

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from backend.connecting.guidelines import instruction_of
 from preference.projects.folder import known_projects
+from preference.projects.guidelines import note_instruction, version_of
 from preference.projects.versions import UNTRAINED
 from tests.support.clinic import Clinic
 from tests.support.studio_double import StudioDouble
@@ -224,3 +226,56 @@ def test_a_refusal_is_one_sentence(clinic: Clinic) -> None:
 
     assert result.exit_code == 1
     assert result.output.startswith("Error: Label Studio has no such thing in project 999")
+
+
+def test_guidelines_are_set_once_and_doctor_and_status_say_if_they_were_edited(clinic: Clinic, tmp_path: Path) -> None:
+    file, project = tmp_path / "guidelines.md", clinic.studio.projects[clinic.id]
+    file.write_text("\ufeff# Be **kind**\n", encoding="utf-8")
+    assert clinic.doctor()["guidelines"]["found"] == "there are none"
+
+    first = clinic.run("connect", "--project", clinic.id, "--guidelines", file)
+    again = clinic.run("connect", "--project", clinic.id, "--guidelines", file)
+
+    version = version_of(instruction_of("# Be **kind**"))
+    assert first.output.splitlines()[0] == f"set the guidelines, version {version}"
+    assert again.output.splitlines()[0] == "there was nothing to do"
+    assert (project["expert_instruction"], project["show_instruction"]) == (instruction_of("# Be **kind**"), True)
+    assert clinic.doctor()["guidelines"]["found"] == f"version {version}"
+
+    project.update(expert_instruction="Be honest", show_instruction=False)
+    edited = f"version {version_of('Be honest')}, edited in Label Studio after connect --guidelines set version {version}"
+    assert clinic.doctor()["guidelines"]["found"] == f"{edited}; Label Studio does not show them before labeling"
+    assert clinic.is_well(), "people may do that"
+    note_instruction(clinic.folder, "Be honest", now=2e9)  # as the trainer does when it looks
+    assert f"\t{edited}\n" in clinic.run("status").output
+    assert json.loads(clinic.run("status", "--json").output)["projects"][0]["guidelines"] == edited
+
+
+def test_a_new_project_has_its_guidelines_at_once(clinic: Clinic, tmp_path: Path) -> None:
+    (tmp_path / "guidelines.md").write_text("Be kind")
+
+    result = clinic.run("connect", "--new", "Kind", "--guidelines", tmp_path / "guidelines.md")
+
+    assert result.exit_code == 0 and f"set the guidelines, version {version_of(instruction_of('Be kind'))}\n" in result.output
+    assert clinic.studio.projects[max(clinic.studio.projects)]["expert_instruction"] == instruction_of("Be kind")
+
+
+@pytest.mark.parametrize("option", ["--guidelines", "--label-config"])
+def test_a_text_that_is_no_utf_8_is_refused_before_anything_is_made(clinic: Clinic, tmp_path: Path, option: str) -> None:
+    (tmp_path / "file").write_bytes("Größe".encode("latin-1"))
+
+    result = clinic.run("connect", "--new", "Another", option, tmp_path / "file")
+
+    assert (result.exit_code, result.output) == (1, f"Error: {tmp_path / 'file'} is not UTF-8 (byte 2); save it as UTF-8.\n")
+    assert list(clinic.studio.projects) == [clinic.id]
+
+
+def test_empty_guidelines_are_refused(clinic: Clinic, tmp_path: Path) -> None:
+    (tmp_path / "guidelines.md").write_text(" \n")
+
+    result = clinic.run("connect", "--project", clinic.id, "--guidelines", tmp_path / "guidelines.md")
+
+    assert (
+        result.exit_code == 1
+        and f"{tmp_path / 'guidelines.md'} is empty; write down what makes an answer better" in result.output
+    )
