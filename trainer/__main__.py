@@ -130,12 +130,14 @@ def export(project_id: int, format_name: Literal["trl", "dpo", "sft", "csv"], pa
     from preference.labelling.holdout import Holdout
     from preference.labelling.label_config import LabelingLayout
     from preference.projects.answer_sides import check_sides
+    from preference.projects.guidelines import Guidelines
     from preference.studio.project import LabelStudioProject
     from trainer.judgements.export import check_path, export_judgements
 
     settings = begin()
     project = LabelStudioProject.for_command(settings.studio, project_id)
-    cards = list(Versions(ProjectFolder(settings.model_dir, project_id)).cards())
+    folder = ProjectFolder(settings.model_dir, project_id)
+    cards = list(Versions(folder).cards())
     try:
         check_path(path, format_name=format_name, conversational=conversational)
         layout = LabelingLayout.from_label_config(project.read()["label_config"])
@@ -147,6 +149,7 @@ def export(project_id: int, format_name: Literal["trl", "dpo", "sft", "csv"], pa
             conversational=conversational,
             layout=layout,
             holdout=Holdout.after((card.holdout for card in cards), settings.training.holdout_fraction),
+            guidelines=Guidelines.read(folder),
             prefer_ground_truth=settings.training.prefer_ground_truth,
         )
     except PairloopError as error:

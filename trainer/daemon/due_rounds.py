@@ -7,6 +7,7 @@ from contextlib import suppress
 
 from preference.errors import PairloopError, RegistryError
 from preference.projects.folder import ProjectFolder, known_projects
+from preference.projects.guidelines import note_instruction
 from preference.projects.problems import ProjectProblems
 from preference.projects.status_files import ProjectCounts, write_project_counts
 from preference.projects.versions import Versions
@@ -78,6 +79,8 @@ class DueRounds:
             self._failures[folder.project_id] = Failures.of_earlier_trainer(folder.path)
         project = self._open_project(self._settings.studio, folder.project_id)
         state = project.read()
+        with suppress(RegistryError):  # written at the next look; `status` names a damaged file
+            note_instruction(folder, state.get("expert_instruction"), now=self._clock())
         num_annotations = int(state.get("total_annotations_number") or 0)
         latest, new_judgements = self._since_latest_version(folder)
         num_new = new_judgements.count(project, num_annotations)

@@ -22,6 +22,7 @@ from preference.labelling.holdout import Holdout
 from preference.labelling.label_config import LabelingLayout
 from preference.labelling.pairs import Fields, PreferencePair, Ties, pairs_of_task
 from preference.labelling.prompts import Prompt, Turn, messages, transcript, turns_of
+from preference.projects.guidelines import Guidelines
 
 Format = Literal["trl", "dpo", "sft", "csv"]
 
@@ -46,6 +47,7 @@ def export_judgements(
     format_name: Format,
     layout: LabelingLayout,
     holdout: Holdout,
+    guidelines: Guidelines | None = None,
     conversational: bool = False,
     prefer_ground_truth: bool = False,
 ) -> Exported:
@@ -53,7 +55,7 @@ def export_judgements(
 
     `trl` and `dpo` exclude ties; `csv` has everything, ties as two rows of weight .5. `margin` is 0..1. Nothing is null: ids
     that are not known are 0, texts "". `split` is that of `holdout`: "train", "holdout", or "unused" if the next round would neither
-    train on the row nor judge by it.
+    train on the row nor judge by it. `guidelines` is the version of them that stood when the judgement was made.
 
     Raises:
         ExportError: the path does not fit the format or cannot be written, or there is nothing to write.
@@ -67,6 +69,7 @@ def export_judgements(
             task, layout, dropped=excluded, ties=_TIES[format_name], prefer_ground_truth=prefer_ground_truth
         )
     ]
+    pairs = (guidelines or Guidelines()).of(pairs)
     train, held_out = holdout.split(pairs)
     splits = {**dict.fromkeys(train, "train"), **dict.fromkeys(held_out, "holdout")}
     if format_name == "sft":
@@ -130,6 +133,7 @@ def _row(pair: PreferencePair, texts: tuple[str, ...], *, split: str, conversati
         "annotator_id": pair.annotator_id or 0,
         "suggested_version": pair.suggested_version or "",
         "judged_at": pair.judged_at or "",
+        "guidelines": pair.guidelines or "",
         "split": split,
     }
 

@@ -4,9 +4,11 @@ import logging
 from collections import Counter
 from dataclasses import dataclass
 
+from preference.errors import RegistryError
 from preference.labelling.label_config import LabelingLayout
 from preference.labelling.pairs import PreferencePair, majority, num_votes, pairs_of_task
 from preference.projects.answer_sides import check_sides, fields_of
+from preference.projects.guidelines import Guidelines, note_instruction
 from preference.studio.task import ProjectFields
 from trainer.judgements.cache_file import JudgedTask
 from trainer.judgements.new_judgements import reach_of
@@ -54,6 +56,7 @@ def read_pairs(context: RoundContext) -> Reading:
             prefer_ground_truth=training.prefer_ground_truth,
         )
     ]
+    pairs = _guidelines(context, state).of(pairs)
     train, votes = context.holdout.split(pairs)
     reach = reach_of(tasks)
     return Reading(
@@ -67,6 +70,15 @@ def read_pairs(context: RoundContext) -> Reading:
         dropped=dict(dropped),
         fields=fields_of(layout),
     )
+
+
+def _guidelines(context: RoundContext, state: ProjectFields) -> Guidelines:
+    """The versions of the project's guidelines; none if they cannot be read or kept, since no round is lost for that."""
+    try:
+        return note_instruction(context.folder, state.get("expert_instruction"), now=context.clock())
+    except RegistryError as error:
+        logger.warning("project %d: no judgement's guidelines are known: %s", context.project.id, error)
+        return Guidelines()
 
 
 def _read_together(context: RoundContext) -> tuple[ProjectFields, list[JudgedTask]]:

@@ -8,6 +8,7 @@ import pytest
 
 from preference.errors import PairloopError, StudioKeyError, StudioUnreachable, TrainingError
 from preference.projects.folder import ProjectFolder
+from preference.projects.guidelines import Guidelines, version_of
 from preference.projects.problems import read_problems
 from preference.projects.versions import Versions
 from preference.studio.project import LabelStudioProject
@@ -156,6 +157,28 @@ def test_a_look_asks_label_studio_twice_whatever_is_new(
         studio.requests.clear()
         watch.look()
         assert studio.requests == [f"GET /api/projects/{project.id}/", "GET /api/tasks/"]
+
+
+def test_a_look_notices_guidelines_that_were_edited_in_label_studio(
+    studio: StudioDouble, project: LabelStudioProject, settings_for: SettingsFactory
+) -> None:
+    settings = settings_for(label_studio_url=studio.url, label_studio_api_key=KEY)
+    folder, now = ProjectFolder(settings.model_dir, project.id), [1_790_000_000.0]
+    folder.create()
+    watch = DueRounds(settings, lambda project, folder: Round("skipped", "few"), clock=lambda: now[0])
+
+    for text in ("", "Be kind.", "Be kind.", "Be honest."):
+        studio.projects[project.id]["expert_instruction"] = text
+        watch.look()
+        now[0] += 60
+
+    versions = Guidelines.read(folder).versions
+    assert [each.version for each in versions] == ["", version_of("Be kind."), version_of("Be honest.")]
+    assert [each.since.timestamp() for each in versions[1:] if each.since] == [1_790_000_060, 1_790_000_180]
+    (folder.path / "guidelines.json").write_text("{")
+    folder.request("train")
+    watch.look()
+    assert not folder.is_requested("train"), "no round waits for a file that is damaged"
 
 
 def test_a_look_that_waited_behind_a_round_begins_none_when_the_trainer_stops(lab: Lab) -> None:

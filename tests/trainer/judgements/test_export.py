@@ -3,6 +3,7 @@
 import resource
 from collections import Counter
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from preference.errors import ExportError
 from preference.labelling.conversations import MessageKeys
 from preference.labelling.holdout import Holdout
 from preference.labelling.label_config import LabelingLayout
+from preference.projects.guidelines import Guidelines, GuidelinesVersion
 from tests.support.annotations import (
     BOTH_BAD,
     DATA,
@@ -38,7 +40,7 @@ from tests.support.annotations import (
 from trainer.judgements.export import Exported, Format, export_judgements
 
 ODD = 'line one\nline two,\rline three "quoted"; \u2028 שלום 👩‍👩‍👧 a/b \\n \ud83d'
-ORIGIN = {"task_id", "annotation_id", "annotator_id", "suggested_version", "judged_at", "split"}
+ORIGIN = {"task_id", "annotation_id", "annotator_id", "suggested_version", "judged_at", "guidelines", "split"}
 PREFERENCE = {"prompt", "chosen", "rejected", "margin", "weight", "kind", *ORIGIN}
 
 
@@ -96,6 +98,16 @@ def test_votes_and_written_answers_are_rows_and_ties_are_counted(tmp_path: Path,
     assert (second["task_id"], second["annotation_id"], second["annotator_id"]) == (101, 2, 5)
     assert (second["suggested_version"], second["judged_at"]) == ("v1-20260101-000000", "2026-11-21T12:02:04.939797Z")
     assert [first["suggested_version"], first["judged_at"], first["margin"]] == ["", "", 0.0]
+
+
+def test_each_row_names_the_guidelines_that_stood_when_its_judgement_was_made(tmp_path: Path) -> None:
+    known = Guidelines(
+        versions=(GuidelinesVersion(), GuidelinesVersion(version="3f2a9c1b", since=datetime(2026, 11, 21, tzinfo=UTC)))
+    )
+    export(judged_tasks(), tmp_path / "pairs.jsonl", guidelines=known)
+    rows = load(tmp_path / "pairs.jsonl", tmp_path / "cache")
+    assert [row["guidelines"] for row in rows] == ["3f2a9c1b" if row["judged_at"] else "" for row in rows]
+    assert len(set(rows["guidelines"])) == 2
 
 
 def test_each_row_says_whether_its_prompt_is_held_out(tmp_path: Path) -> None:

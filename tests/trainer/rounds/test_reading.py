@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from preference.errors import LayoutError
 from preference.labelling.holdout import NEWEST_RULE, Holdout
 from preference.labelling.prompts import normalised
+from preference.projects.guidelines import note_instruction, version_of
 from preference.projects.versions import Versions
 from preference.studio.task import Task
 from tests.conftest import REPOSITORY, SettingsFactory
@@ -32,9 +34,9 @@ class House:
         """What the next round reads, and what it holds out."""
         return self.read_project(JudgedProject(tasks))
 
-    def read_project(self, project: JudgedProject) -> tuple[Reading, Holdout]:
+    def read_project(self, project: JudgedProject, **options: Any) -> tuple[Reading, Holdout]:
         """The same of a project of one's own."""
-        context = RoundContext(project, self.lab.folder, self.lab.settings, self.lab.extractors)
+        context = RoundContext(project, self.lab.folder, self.lab.settings, self.lab.extractors, **options)
         return read_pairs(context), context.holdout
 
 
@@ -143,3 +145,34 @@ def test_a_label_config_in_which_the_answers_changed_places_turns_no_judgement_r
         house.read_project(Reconfigured(judged_tasks(5), CONFIG.replace("answer1,answer2", "answer2,answer1")))
 
     assert len(house.read_project(Reconfigured(judged_tasks(5), CONFIG))[0].pairs) == 5
+
+
+class Guided(JudgedProject):
+    """A project with guidelines."""
+
+    def read(self) -> dict[str, Any]:
+        return {**super().read(), "expert_instruction": "<p>Be kind.</p>"}
+
+
+def test_each_judgement_has_the_version_of_the_guidelines_that_stood_when_it_was_made(house: House) -> None:
+    tasks = judged_tasks(4)
+    for task, day in zip(tasks, (1, 2, 4, 5), strict=True):
+        task["annotations"][0]["created_at"] = f"2026-01-0{day}T00:00:00Z"
+    now = datetime(2026, 1, 3, tzinfo=UTC).timestamp()
+    note_instruction(house.lab.folder, "", now=0)
+
+    reading, _ = house.read_project(Guided(tasks), clock=lambda: now)
+
+    version = version_of("<p>Be kind.</p>")
+    assert [pair.guidelines for pair in reading.pairs] == [None, None, version, version]
+    assert {pair.guidelines for pair in (*reading.train, *reading.votes, *reading.holdout)} == {None, version}
+
+
+def test_no_round_is_lost_for_guidelines_that_are_not_known(house: House, caplog: pytest.LogCaptureFixture) -> None:
+    house.lab.folder.create()
+    (house.lab.folder.path / "guidelines.json").write_text("{")
+
+    reading, _ = house.read_project(Guided(judged_tasks(5)))
+
+    assert [pair.guidelines for pair in reading.pairs] == [None] * 5
+    assert "guidelines.json cannot be read (ValidationError)" in caplog.messages[-1]
