@@ -137,6 +137,18 @@ class People:
 
 
 @dataclass(frozen=True)
+class GuidelinesFigures:
+    """Judgements that were made under one version of the guidelines."""
+
+    version: Known[Text] = None  # None: before there were any
+    since: Known[Text] = None  # when the first of them was made
+    num_judgements: Known[Count] = None
+    agreement: Known[Share] = None  # of two annotators of one comparison
+    alpha: Known[Number] = None
+    model: Known[Share] = None  # how often a held-out vote is for the side that this version prefers
+
+
+@dataclass(frozen=True)
 class LaterAccuracy(Share):
     """How right a version was on judgements that are newer than itself."""
 
@@ -215,6 +227,7 @@ class ReportFigures:
 
     people: Known[People] = None
     left_rate: Known[Share] = None
+    guidelines: Rows[GuidelinesFigures] = ()  # in the order of their first judgements; empty if all were made under one
     suggestions: Known[Followed] = None
     suggestion_effect: Known[SuggestionEffect] = None
     control_accuracy: Known[ControlAccuracy] = None

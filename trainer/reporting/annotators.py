@@ -39,6 +39,7 @@ class Judgement:
     judged_at: str | None
     prompt: Prompt
     answers: tuple[str, str] | None  # left and right; None if no side was chosen
+    guidelines: str | None = None  # as PreferencePair has it
 
 
 def judgements_of(pairs: Sequence[PreferencePair]) -> list[Judgement]:
@@ -91,6 +92,7 @@ def _judgement(group: Sequence[PreferencePair]) -> Judgement:
     return Judgement(
         outcome, first.task_id, first.annotation_id, first.annotator_id, first.suggested_version, first.suggested_side,
         first.suggested_confidence, first.is_blind, first.lead_seconds, first.judged_at, first.prompt, answers,
+        first.guidelines,
     )  # fmt: skip
 
 

@@ -21,6 +21,7 @@ from trainer.reporting.figures import (
     reward_and_length,
     suggestions,
 )
+from trainer.reporting.guidelines import by_guidelines
 from trainer.reporting.suggestion_effect import compared_versions, control_accuracy, suggestion_effect
 from trainer.reporting.suspect_labels import most_suspect
 
@@ -70,6 +71,7 @@ def report_figures(
     num_ties = sum(made.outcome == "tie" for made in judgements)
     return ReportFigures(
         people=people_figures(judgements),
+        guidelines=by_guidelines(judgements, votes=pairs.votes, holdout=pairs.holdout, rewards=rewards),
         left_rate=left_rate(judgements),
         suggestions=suggestions(judgements),
         suggestion_effect=suggestion_effect(every, cards=earlier.cards, load=earlier.load),

@@ -42,6 +42,7 @@ def sections(card: ReportCard) -> list[Section]:
         _effect(card.report),
         _versions(card),
         _annotators(card.report),
+        _guidelines(card.report),
         _suspects(card.report),
     ]
     return [_without_empty_columns(section) for section in tables if section.rows]
@@ -147,6 +148,25 @@ def _annotators(report: ReportFigures) -> Section:
     ]
     header = ("annotator", "judgements", "ties", "picks left", "agrees with others", "median seconds", "look at")
     return Section("Annotators", header, rows)
+
+
+def _guidelines(report: ReportFigures) -> Section:
+    rows = [
+        (
+            row.version or "none",
+            (row.since or "")[:10],
+            _number(row.num_judgements, "d"),
+            _counted(row.agreement),
+            _number(row.alpha, ".2f"),
+            _counted(row.model),
+        )
+        for row in report.guidelines
+    ]
+    header = (
+        "guidelines", "first judgement", "judgements", "two annotators agree", "Krippendorff's alpha",
+        "agree with this version, held out",
+    )  # fmt: skip
+    return Section("By version of the guidelines", header, rows)
 
 
 def _suspects(report: ReportFigures) -> Section:

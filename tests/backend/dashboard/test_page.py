@@ -135,6 +135,29 @@ def test_the_champion_stands_there_with_its_report_card(house: Path) -> None:
     assert "skipped 13" in rendered.words
 
 
+def test_agreement_stands_there_by_version_of_the_guidelines_if_there_are_several(models: Path) -> None:
+    share = {"value": 0.6, "interval": [0.4, 0.8], "count": 20}
+    rows = [
+        {"version": None, "since": "2026-11-01T10:00:00Z", "num_judgements": 40, "agreement": share},
+        {
+            "version": "3f2a9c1b",
+            "since": "2026-11-08T10:00:00Z",
+            "num_judgements": 1300,
+            "agreement": {"count": 3},
+            "model": share,
+        },
+    ]
+    assert "By version of the guidelines" not in page(client_on(models)).words
+    change_card(models, lambda card: card["report"].update(guidelines=rows))
+
+    words = page(client_on(models)).words
+
+    assert (
+        "By version of the guidelines Version Judged Two agree Model agrees none from 1 Nov 2026, 10:00 UTC 40 60.0 % not known yet "
+        "3f2a9c1b from 8 Nov 2026, 10:00 UTC 1 300 not known yet 60.0 %" in words
+    )
+
+
 def test_links_for_people_lead_where_browsers_reach_label_studio(house: Path) -> None:
     inside, outside = {"label_studio_url": "http://label-studio:8080"}, {"label_studio_public_url": "https://studio.example"}
 
