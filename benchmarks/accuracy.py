@@ -26,7 +26,7 @@ from demo.stack import REPOSITORY
 from preference.labelling.pairs import PreferencePair
 from preference.labelling.prompts import transcript
 from preference.models.pretrained import quiet_transformers
-from preference.reward_model.feature_extractor import Extractors
+from preference.reward_model.extractors import Extractors
 from preference.reward_model.model import RewardModel
 from trainer.evaluation.baselines import baselines
 from trainer.evaluation.pair_rewards import score_pairs

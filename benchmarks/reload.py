@@ -27,7 +27,7 @@ from preference.models.pretrained import quiet_transformers
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import Versions
 from preference.report_card.card import ReportCard
-from preference.reward_model.feature_extractor import Extractors
+from preference.reward_model.extractors import Extractors
 from preference.reward_model.model import FrozenRewardModel
 from preference.reward_model.probe import load_version, take_probe
 from trainer.training.recipes import RECIPES

@@ -20,8 +20,9 @@ from benchmarks.row import Row
 from demo.stack import REPOSITORY
 from preference.models.pretrained import locate, quiet_transformers
 from preference.projects.folder import ProjectFolder
+from preference.reward_model.extractors import Extractors
 from preference.reward_model.feature_cache import FeatureCache
-from preference.reward_model.feature_extractor import Extractors, FeatureRecipe
+from preference.reward_model.feature_extractor import FeatureRecipe
 from preference.settings import Settings
 from preference.studio.project import LabelStudioProject
 from trainer.rounds.outcome import Round

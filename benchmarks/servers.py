@@ -16,7 +16,7 @@ from preference.labelling.pairs import PreferencePair
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import Versions
 from preference.report_card.card import ReportCard
-from preference.reward_model.feature_extractor import Extractors
+from preference.reward_model.extractors import Extractors
 from preference.reward_model.probe import take_probe
 from trainer.training.recipes import RECIPES
 from trainer.training.train import train_challenger

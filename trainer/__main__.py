@@ -181,7 +181,7 @@ def _round_runner(settings: Settings):  # type: ignore[no-untyped-def]
 
         from preference.models.device import pick_device
         from preference.models.pretrained import quiet_transformers
-        from preference.reward_model.feature_extractor import Extractors
+        from preference.reward_model.extractors import Extractors
         from trainer.rounds.round import run_round
 
     quiet_transformers()

@@ -45,7 +45,7 @@ def _champion(examined: Examined) -> str:
 def _load(folder: ProjectFolder, version: str, settings: Settings) -> None:
     with heavy_imports():
         from preference.models.pretrained import quiet_transformers
-        from preference.reward_model.feature_extractor import Extractors
+        from preference.reward_model.extractors import Extractors
         from preference.reward_model.probe import load_version
 
     quiet_transformers()

@@ -18,7 +18,7 @@ from backend.monitoring.metrics import Metrics
 from preference.log_once import LogOnce
 from preference.projects.folder import ProjectFolder, known_projects
 from preference.projects.versions import UNTRAINED, Versions
-from preference.reward_model.feature_extractor import Extractors
+from preference.reward_model.extractors import Extractors
 from preference.reward_model.model import RewardModel
 from preference.reward_model.probe import load_version
 

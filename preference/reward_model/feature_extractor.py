@@ -240,32 +240,6 @@ class FeatureExtractor:
         return bool(np.allclose(means, together[:, :-1], rtol=1e-3, atol=1e-3 * float(np.median(np.abs(means)))))
 
 
-class Extractors:
-    """Gives the extractor of a recipe; versions that share a recipe share the backbone in memory until its files are replaced."""
-
-    def __init__(self, model_dir: Path, device: torch.device) -> None:
-        self.model_dir, self.device = model_dir, device
-        self._loaded: dict[FeatureRecipe, FeatureExtractor] = {}
-        self._loading = threading.Lock()
-
-    def __call__(self, recipe: FeatureRecipe) -> FeatureExtractor:
-        """The extractor, loaded at the first call, and at the first after its base was replaced.
-
-        Raises:
-            ModelError: the base cannot be loaded.
-        """
-        with self._loading:
-            if recipe not in self._loaded or self._is_outdated(self._loaded[recipe]):
-                self._loaded[recipe] = FeatureExtractor(recipe, model_dir=self.model_dir, device=self.device)
-            return self._loaded[recipe]
-
-    def _is_outdated(self, extractor: FeatureExtractor) -> bool:
-        try:
-            return extractor.recipe.key(self.model_dir) != extractor.key
-        except ModelError:  # its files are away, and it is whole in memory
-            return False
-
-
 def _last_layer(backbone: torch.nn.Module) -> torch.nn.Module:
     """The last of the backbone's layers, whatever their list is called (layers, h, blocks); the backbone if it has none."""
     lists = (module for module in backbone.modules() if isinstance(module, torch.nn.ModuleList))

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from preference.models.pretrained import quiet_transformers
 from preference.projects.folder import ProjectFolder, known_projects
 from preference.projects.versions import Versions
-from preference.reward_model.feature_extractor import Extractors
+from preference.reward_model.extractors import Extractors
 from preference.reward_model.probe import load_version
 from tests.support.dashboard_page import app_on, page
 from tests.support.studio_double import KEY, StudioDouble

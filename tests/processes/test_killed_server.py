@@ -16,7 +16,7 @@ import torch
 
 from demo.stack import PROGRAMS, answers_up, free_port
 from preference.projects.versions import Versions
-from preference.reward_model.feature_extractor import Extractors
+from preference.reward_model.extractors import Extractors
 from preference.reward_model.probe import load_version
 from tests.conftest import SettingsFactory
 from tests.support.filling_house import House

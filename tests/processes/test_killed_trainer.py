@@ -19,7 +19,7 @@ import torch
 from demo.stack import PROGRAMS
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import Versions
-from preference.reward_model.feature_extractor import Extractors
+from preference.reward_model.extractors import Extractors
 from preference.reward_model.probe import load_version
 from tests.support.daemon import Daemon, eventually
 from tests.support.forked import Forked

@@ -23,7 +23,7 @@ import torch
 from preference.errors import StudioUnreachable, TrainingError
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import Versions
-from preference.reward_model.feature_extractor import Extractors
+from preference.reward_model.extractors import Extractors
 from preference.settings import Settings
 from preference.studio.project import LabelStudioProject
 from tests.support.filling_house import EMPTY, House

@@ -24,7 +24,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from preference.errors import RegistryError
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import Versions
-from preference.reward_model.feature_extractor import Extractors, FeatureExtractor, FeatureRecipe
+from preference.reward_model.extractors import Extractors
+from preference.reward_model.feature_extractor import FeatureExtractor, FeatureRecipe
 from preference.settings import Settings
 from preference.studio.project import LabelStudioProject
 from tests.conftest import SettingsFactory

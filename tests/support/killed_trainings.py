@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from preference.reward_model.feature_extractor import Extractors
+from preference.reward_model.extractors import Extractors
 from preference.reward_model.model import SequenceRewardModel
 from tests.support.separable_pairs import separable_pairs
 from tests.support.trainings import CPU, SEQUENCE

@@ -10,7 +10,7 @@ from preference.labelling.prompts import transcript
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import Versions
 from preference.report_card.card import ReportCard
-from preference.reward_model.feature_extractor import Extractors
+from preference.reward_model.extractors import Extractors
 from preference.settings import Settings
 from preference.studio.project import LabelStudioProject
 from preference.studio.task import Task

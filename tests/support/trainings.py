@@ -11,7 +11,7 @@ from torch.nn.modules.module import register_module_forward_hook
 from transformers import LlamaForSequenceClassification
 
 from preference.labelling.pairs import PreferencePair
-from preference.reward_model.feature_extractor import Extractors
+from preference.reward_model.extractors import Extractors
 from preference.reward_model.model import RewardModel, SequenceRewardModel
 from trainer.training.recipes import RECIPES, Recipe
 from trainer.training.train import train_challenger

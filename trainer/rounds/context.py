@@ -9,7 +9,7 @@ from preference.labelling.holdout import Holdout
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import Versions
 from preference.report_card.card import ReportCard
-from preference.reward_model.feature_extractor import Extractors
+from preference.reward_model.extractors import Extractors
 from preference.reward_model.model import RewardModel
 from preference.reward_model.probe import load_version
 from preference.settings import Settings

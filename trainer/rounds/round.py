@@ -19,8 +19,8 @@ from preference.projects.folder import ProjectFolder
 from preference.projects.versions import Versions
 from preference.report_card.card import ReportCard
 from preference.report_card.figures import ReportFigures
+from preference.reward_model.extractors import Extractors
 from preference.reward_model.feature_cache import prune_features
-from preference.reward_model.feature_extractor import Extractors
 from preference.reward_model.probe import take_probe
 from preference.settings import Settings
 from preference.studio.project import LabelStudioProject

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from preference.labelling.holdout import NEWEST_RULE
-from preference.reward_model.feature_extractor import Extractors
+from preference.reward_model.extractors import Extractors
 from preference.reward_model.model import RewardModel
 
 Start = Literal["base", "champion"]

@@ -29,7 +29,7 @@ from transformers import (
 
 from preference.models.encoding import encode_answer
 from preference.models.pretrained import load_weights
-from preference.reward_model.feature_extractor import Extractors, FeatureExtractor, FeatureRecipe
+from preference.reward_model.feature_extractor import FeatureExtractor, FeatureRecipe
 from preference.reward_model.style_features import NUM_STYLE, style
 from tests.support.tolerance import FEATURES, assert_close
 
@@ -372,13 +372,3 @@ def test_threads_that_share_an_extractor_get_the_features_of_their_own_answers(m
         calls = [pool.submit(extractor.features, [*PROMPTS[n % 5 :], f"{n // 2}"], [*ANSWERS[n % 5 :], "x"]) for n in range(20)]
     for n, call in enumerate(calls):
         assert_close(call.result()[:-1], alone[n % 5 :], within=FEATURES)
-
-
-def test_versions_that_share_a_recipe_share_one_extractor_even_when_many_ask_at_once(
-    recipe: FeatureRecipe, tmp_path: Path
-) -> None:
-    extractors = Extractors(tmp_path, CPU)
-    with ThreadPoolExecutor(4) as pool:
-        loaded = list(pool.map(extractors, [dataclasses.replace(recipe) for _ in range(8)]))
-    assert len({id(extractor) for extractor in loaded}) == 1
-    assert extractors(dataclasses.replace(recipe, layers=(1,))) is not loaded[0]

@@ -11,7 +11,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from preference.errors import ModelError
-from preference.reward_model.feature_extractor import Extractors, FeatureRecipe
+from preference.reward_model.extractors import Extractors
+from preference.reward_model.feature_extractor import FeatureRecipe
 from preference.reward_model.model import (
     Description,
     FrozenRewardModel,

@@ -13,8 +13,9 @@ from preference.errors import VersionRefused
 from preference.models.pretrained import load_weights
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import Versions
+from preference.reward_model.extractors import Extractors
 from preference.reward_model.feature_cache import FeatureCache
-from preference.reward_model.feature_extractor import Extractors, FeatureRecipe
+from preference.reward_model.feature_extractor import FeatureRecipe
 from preference.reward_model.model import RewardModel
 from preference.reward_model.probe import load_version
 from tests.support.hub_cache import HubCache, hub_cache

@@ -4,7 +4,8 @@ from pathlib import Path
 import torch
 
 from preference.report_card.figures import CurvePoint, JudgedFigures
-from preference.reward_model.feature_extractor import Extractors, FeatureRecipe
+from preference.reward_model.extractors import Extractors
+from preference.reward_model.feature_extractor import FeatureRecipe
 from tests.support.separable_pairs import separable_pairs
 from trainer.evaluation.intervals import share
 from trainer.evaluation.pair_rewards import score_pairs

@@ -17,7 +17,7 @@ from preference.labelling.holdout import Holdout
 from preference.projects.versions import Versions
 from preference.report_card.figures import JudgedFigures
 from preference.report_card.shares import Share
-from preference.reward_model.feature_extractor import Extractors
+from preference.reward_model.extractors import Extractors
 from preference.reward_model.model import load_reward_model
 from tests.conftest import SettingsFactory
 from tests.support.lab import CPU, HOLDOUT, Annotation, JudgedProject, Lab, judged_tasks

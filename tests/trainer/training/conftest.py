@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from preference.labelling.pairs import PreferencePair
-from preference.reward_model.feature_extractor import Extractors
+from preference.reward_model.extractors import Extractors
 from preference.reward_model.model import RewardModel
 from tests.support.trainings import CPU, Train, train_version
 from trainer.training.recipes import Recipe

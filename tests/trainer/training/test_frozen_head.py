@@ -15,7 +15,8 @@ from demo.stack import REPOSITORY
 from preference.errors import ModelError
 from preference.labelling.pairs import PreferencePair
 from preference.labelling.prompts import Prompt, Turn
-from preference.reward_model.feature_extractor import Extractors, FeatureExtractor, FeatureRecipe
+from preference.reward_model.extractors import Extractors
+from preference.reward_model.feature_extractor import FeatureExtractor, FeatureRecipe
 from preference.reward_model.model import FrozenRewardModel, RewardModel, load_reward_model
 from preference.reward_model.style_features import NUM_STYLE
 from tests.support.hub_cache import hub_cache

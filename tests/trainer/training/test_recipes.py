@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from preference.labelling.pairs import PreferencePair
 from preference.labelling.prompts import transcript
-from preference.reward_model.feature_extractor import Extractors
+from preference.reward_model.extractors import Extractors
 from preference.reward_model.model import RewardModel, SequenceRewardModel, load_reward_model
 from tests.support.separable_pairs import separable_pairs
 from tests.support.tiny_bases import save_tiny_base

@@ -12,7 +12,7 @@ from preference.errors import TrainingError
 from preference.labelling.holdout import NEWEST_RULE
 from preference.labelling.pairs import PreferencePair
 from preference.labelling.prompts import normalised, transcript
-from preference.reward_model.feature_extractor import Extractors
+from preference.reward_model.extractors import Extractors
 from preference.reward_model.model import Description
 from tests.support.separable_pairs import separable_pairs
 from tests.support.tolerance import TRAINED_REWARDS, assert_close, assert_same_weights

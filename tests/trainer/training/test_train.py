@@ -100,7 +100,7 @@ def test_a_model_that_does_not_fit_on_the_disk_is_an_error(tiny_base: Path, tmp_
     program = """
 import pathlib, resource, sys, torch
 from preference.errors import TrainingError
-from preference.reward_model.feature_extractor import Extractors
+from preference.reward_model.extractors import Extractors
 from tests.support.trainings import CPU
 from tests.support.separable_pairs import separable_pairs
 from trainer.training.train import train_challenger

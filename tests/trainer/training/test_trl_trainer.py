@@ -11,7 +11,7 @@ import torch
 from transformers import AutoModelForSequenceClassification
 
 from preference.errors import TrainingError
-from preference.reward_model.feature_extractor import Extractors
+from preference.reward_model.extractors import Extractors
 from preference.reward_model.model import SequenceRewardModel, load_reward_model
 from tests.support.separable_pairs import separable_pairs
 from tests.support.tiny_bases import save_tiny_base
