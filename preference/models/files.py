@@ -6,6 +6,8 @@ Not covered: what only loading shows, such as a kind of model that transformers 
 """
 
 import json
+from contextlib import suppress
+from fnmatch import fnmatch
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -14,6 +16,17 @@ from preference.errors import ModelError
 EMBEDDED = "embedded"
 EMBEDDED_TITLE = "SmolLM2-135M-Instruct"
 _TOKENIZER_FILES = ("tokenizer*", "vocab*", "*.model")
+# What decides the features of an id: what else lies beside it (weights of another library, say) may be fetched at any time, or never.
+_OF_AN_ID = (
+    "config.json",
+    "model.safetensors*",  # the list of parts, too
+    "model-*.safetensors",
+    *_TOKENIZER_FILES,
+    "merges.txt",
+    "added_tokens.json",
+    "special_tokens_map.json",
+    "chat_template*",
+)
 _LENGTH_BYTES = 8  # a safetensors file begins with the length of its header; https://huggingface.co/docs/safetensors
 
 
@@ -79,8 +92,8 @@ def cannot_be_loaded(model: str, error: Exception) -> ModelError:
     )
 
 
-def fetched(model: str, name: str) -> Path:
-    """A file of a Hugging Face id, in the cache of this machine.
+def fetched(model: str, name: str, *, revision: str = "") -> Path:
+    """A file of a Hugging Face id, in the cache of this machine. `revision`: a commit; "" is the one that the id has now.
 
     Raises:
         ModelError: it can neither be fetched nor is it there.
@@ -88,9 +101,37 @@ def fetched(model: str, name: str) -> Path:
     from huggingface_hub import hf_hub_download  # half a second
 
     try:
-        return Path(hf_hub_download(model, name))
+        return Path(hf_hub_download(model, name, revision=revision or None))
     except Exception as error:  # whatever the hub, its cache or the network lead to
         raise cannot_be_loaded(model, error) from error
+
+
+def files_of_id(model: str, revision: str) -> list[Path]:
+    """The config, weights and tokenizer of a Hugging Face id at a commit, in the cache of this machine.
+
+    Weights that are not there are fetched. If the hub cannot be asked, the files are those that are there.
+
+    Raises:
+        ModelError: not even its config can be fetched or is there.
+    """
+    from huggingface_hub import snapshot_download
+
+    folder = fetched(model, "config.json", revision=revision).parent
+    if not _has_weights(folder):
+        with suppress(Exception):  # whatever the hub, its cache or the network lead to
+            snapshot_download(model, revision=revision, allow_patterns=[*_OF_AN_ID], ignore_patterns=["*/*"])
+    return [path for path in folder.iterdir() if any(fnmatch(path.name, pattern) for pattern in _OF_AN_ID)]
+
+
+def _has_weights(folder: Path) -> bool:
+    """Whether the weights of an id are in the cache: one file, or all of the parts that a list names."""
+    if (folder / "model.safetensors").is_file():
+        return True
+    try:
+        parts = set(json.loads((folder / "model.safetensors.index.json").read_text(encoding="utf-8"))["weight_map"].values())
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return False
+    return all((folder / str(part)).is_file() for part in parts)
 
 
 def _is_whole(path: Path) -> bool:

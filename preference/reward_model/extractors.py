@@ -1,7 +1,8 @@
-"""The feature extractors of a process: one backbone in memory for all versions that read the same features."""
+"""The feature extractors of a process: one backbone in memory for all versions whose features are the same."""
 
 import threading
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 import torch
 
@@ -10,11 +11,16 @@ from preference.reward_model.feature_extractor import FeatureExtractor, FeatureR
 
 
 class Extractors:
-    """Gives the extractor of a recipe; versions that share a recipe share the backbone in memory until its files are replaced."""
+    """Gives the extractor of a recipe; versions with the same features share a backbone in memory, until none of them is used.
+
+    The same are those of two commits of an id that differ in its README, say. Those of a folder whose files were replaced are not.
+    """
 
     def __init__(self, model_dir: Path, device: torch.device) -> None:
         self.model_dir, self.device = model_dir, device
-        self._loaded: dict[FeatureRecipe, FeatureExtractor] = {}
+        self._used: WeakValueDictionary[tuple[str, str], FeatureExtractor] = WeakValueDictionary()  # by base and key
+        self._latest: FeatureExtractor | None = None  # also if none uses it: of one that is loaded twice, say
+        self._keys: dict[FeatureRecipe, str] = {}  # when they were last asked for
         self._loading = threading.Lock()
 
     def __call__(self, recipe: FeatureRecipe) -> FeatureExtractor:
@@ -24,12 +30,17 @@ class Extractors:
             ModelError: the base cannot be loaded.
         """
         with self._loading:
-            if recipe not in self._loaded or self._is_outdated(self._loaded[recipe]):
-                self._loaded[recipe] = FeatureExtractor(recipe, model_dir=self.model_dir, device=self.device)
-            return self._loaded[recipe]
-
-    def _is_outdated(self, extractor: FeatureExtractor) -> bool:
-        try:
-            return extractor.recipe.key(self.model_dir) != extractor.key
-        except ModelError:  # its files are away, and it is whole in memory
-            return False
+            try:
+                key = recipe.key(self.model_dir)
+            except ModelError:
+                key = self._keys.get(recipe, "")
+                if (recipe.base, key) not in self._used:
+                    raise
+                # Its files are away, and it is whole in memory.
+            extractor = self._used.get((recipe.base, key))
+            if extractor is None:
+                self._latest = None  # before another takes its memory
+                extractor = FeatureExtractor(recipe, model_dir=self.model_dir, device=self.device)
+                self._used[recipe.base, extractor.key] = extractor
+            self._latest, self._keys[recipe] = extractor, extractor.key
+            return extractor

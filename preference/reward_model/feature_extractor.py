@@ -12,7 +12,7 @@ import logging
 import math
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from transformers import AutoModel
 from preference.errors import ModelError
 from preference.labelling.prompts import Prompt, Turn, as_prompt, turns_of
 from preference.models.encoding import ENCODING_VERSION, EncodedAnswer, as_text, encode_answer
-from preference.models.fingerprint import fingerprint
+from preference.models.fingerprint import fingerprint, revision_of
 from preference.models.out_of_memory import is_out_of_memory, release_memory
 from preference.models.pretrained import load_tokenizer, load_weights, locate
 from preference.reward_model.feature_cache import FeatureCache
@@ -75,12 +75,15 @@ class FeatureExtractor:
 
     def __init__(self, recipe: FeatureRecipe, *, model_dir: Path, device: torch.device) -> None:
         path = locate(recipe.base, model_dir)
-        self.recipe, self.key = recipe, recipe.key(model_dir)
+        # The commit that is loaded, whatever the id moves on to meanwhile.
+        self.recipe = recipe = replace(recipe, revision=recipe.revision or revision_of(recipe.base))
+        key = recipe.key(model_dir)
         self.tokenizer = load_tokenizer(path, revision=recipe.revision)
         self._backbone = load_weights(
             AutoModel, path, revision=recipe.revision, dtype=torch.float32, num_hidden_layers=recipe.layers[-1], device=device
         )
-        if recipe.key(model_dir) != self.key:
+        self.key = recipe.key(model_dir)
+        if self.key != key and not recipe.revision:
             raise ModelError(f"The model {recipe.base!r} was replaced while it was loaded; try again.")
         self._last_layer = _last_layer(self._backbone)
         self._device = device

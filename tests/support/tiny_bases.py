@@ -4,7 +4,9 @@ from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from preference.models.pretrained import load_weights
 
 _SENTENCES = [
     "The cat sat on the mat and looked at the moon.",
@@ -54,3 +56,10 @@ def save_tiny_base(
     LlamaForCausalLM(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+def retrain(base: Path) -> None:
+    """Replaces the weights by others of the same shape, under which the probe has another reward."""
+    network = load_weights(AutoModelForCausalLM, str(base), dtype=torch.float32)
+    network.get_input_embeddings().weight.mul_(-3)  # type: ignore[operator]
+    network.save_pretrained(base)

@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from preference.models.fingerprint import fingerprint, fingerprint_of_e08322f
+from preference.models.fingerprint import fingerprint, fingerprint_by_commit, fingerprint_of_e08322f
 from preference.models.pretrained import locate
 from preference.projects.versions import Versions
 from trainer.rounds.context import RoundContext
@@ -52,7 +52,7 @@ def pairs_to_train_on(context: RoundContext, reading: Reading, champion: Path | 
     key = _key(context, champion)
     kept = unfinished.snapshot()
     if kept is not None:
-        if kept.key not in (key, _key_of_e08322f(key, context)):
+        if kept.key not in (key, *_earlier_keys(key, context)):
             reason = "recipe, base, seed, champion, the reading's settings or a library changed"
         elif any(context.holdout.has(pair.prompt) for pair in kept.pairs):
             reason = "HOLDOUT_FRACTION now holds out prompts that it trains on"
@@ -82,9 +82,11 @@ def _key(context: RoundContext, champion: Path | None) -> dict[str, Any]:
     }
 
 
-def _key_of_e08322f(key: dict[str, Any], context: RoundContext) -> dict[str, Any] | None:
-    """What that build would have kept in place of this key; None if its holdout was another."""
-    kept = {name: value for name, value in key.items() if name != "holdout_rule"}
-    if key["holdout_rule"] != 1:
-        return None
-    return {**kept, "base": fingerprint_of_e08322f(context.settings.training.reward_base)}
+def _earlier_keys(key: dict[str, Any], context: RoundContext) -> list[dict[str, Any]]:
+    """What earlier builds would have kept in place of this key: an id was its commit, and to build e08322f its name."""
+    base = context.settings.training.reward_base
+    keys = [{**key, "base": fingerprint_by_commit(base)}]
+    if key["holdout_rule"] == 1:  # that build had no other, and did not keep it
+        kept = {name: value for name, value in key.items() if name != "holdout_rule"}
+        keys.append({**kept, "base": fingerprint_of_e08322f(base)})
+    return keys

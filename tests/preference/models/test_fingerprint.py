@@ -3,6 +3,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,10 @@ def rewrite(path: Path) -> None:
     path.unlink()
     path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+
+
+def rewrite_in(folder: Path, name: str) -> None:
+    rewrite(folder / name)
 
 
 def touch(path: Path) -> None:
@@ -60,15 +65,76 @@ def test_the_embedded_models_fingerprint_is_its_packages_version() -> None:
     assert revision_of("embedded") == ""
 
 
-def test_an_ids_fingerprint_is_its_commit(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_ids_fingerprint_is_that_of_what_is_read_at_its_commit(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     hub = hub_cache(tmp_path / "hub", monkeypatch)
     first = hub.move_on(base)
     before = fingerprint(hub.name)
-    second = hub.move_on(base)
+    second = hub.move_on(base, change=lambda folder: (folder / "README.md").write_text("notes"))
 
-    assert revision_of(hub.name) == second
-    assert len({before, fingerprint(hub.name)}) == 2
-    assert fingerprint(hub.name, revision=first) == before
+    assert revision_of(hub.name) == second != first
+    assert fingerprint(hub.name) == before
+    for name in ("model.safetensors", "tokenizer.json", "config.json"):
+        hub.move_on(base, change=partial(rewrite_in, name=name))
+        assert fingerprint(hub.name) != before
+    assert fingerprint(hub.name, revision=first) == fingerprint(hub.name, revision=second) == before
+
+
+def test_an_ids_fingerprint_changes_with_a_file_that_is_replaced_in_the_cache(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub = hub_cache(tmp_path / "hub", monkeypatch)
+    weights = hub.snapshot(hub.move_on(base)) / "model.safetensors"
+    seen = {fingerprint(hub.name, model_dir=tmp_path / "models")}
+
+    rewrite(weights.resolve())  # the file that is linked to
+    seen.add(fingerprint(hub.name, model_dir=tmp_path / "models"))
+    rewrite(weights)  # the link
+    shutil.copyfile(base / "tokenizer.json", weights)
+    seen.add(fingerprint(hub.name, model_dir=tmp_path / "models"))
+
+    assert len(seen) == 3
+
+
+def test_an_ids_files_are_read_once_whatever_else_a_later_commit_changes(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub = hub_cache(tmp_path / "hub", monkeypatch)
+    weights = (hub.snapshot(hub.move_on(base)) / "model.safetensors").resolve()
+
+    with opened_files() as opened:
+        fingerprint(hub.name, model_dir=tmp_path / "models")
+        hub.move_on(base, change=lambda folder: (folder / "README.md").write_text("notes"))
+        opened.clear()
+        fingerprint(hub.name, model_dir=tmp_path / "models")
+
+    assert weights.is_file()
+    assert not [path for path in opened if path.name == "model.safetensors" or path == weights]
+
+
+def test_what_another_program_fetches_of_an_id_changes_nothing(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub = hub_cache(tmp_path / "hub", monkeypatch)
+    snapshot = hub.snapshot(hub.move_on(base))
+    before = fingerprint(hub.name)
+
+    for name in ("generation_config.json", "consolidated.safetensors", "preprocessor_config.json"):
+        (snapshot / name).write_text("{}")
+
+    assert fingerprint(hub.name) == before
+
+
+def test_the_fingerprint_of_an_id_whose_weights_lie_elsewhere_is_its_commit(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub = hub_cache(tmp_path / "hub", monkeypatch)
+    prints = set()
+    for _ in range(2):
+        hub.move_on(base, change=lambda folder: (folder / "model.safetensors").rename(folder / "adapter_model.safetensors"))
+        prints.add(fingerprint(hub.name))
+    assert len(prints) == 2
 
 
 def test_an_id_that_is_nowhere_is_refused() -> None:

@@ -7,10 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
 
 from preference.errors import VersionRefused
-from preference.models.pretrained import load_weights
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import Versions
 from preference.reward_model.extractors import Extractors
@@ -19,6 +17,7 @@ from preference.reward_model.feature_extractor import FeatureRecipe
 from preference.reward_model.model import RewardModel
 from preference.reward_model.probe import load_version
 from tests.support.hub_cache import HubCache, hub_cache
+from tests.support.tiny_bases import retrain
 from tests.support.tolerance import REWARDS, assert_close
 from tests.support.versions import publish_version
 
@@ -35,13 +34,6 @@ def folder(tmp_path: Path) -> ProjectFolder:
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> HubCache:
     return hub_cache(tmp_path / "hub", monkeypatch)
-
-
-def retrain(base: Path) -> None:
-    """Replaces the weights by others of the same shape, under which the probe has another reward."""
-    network = load_weights(AutoModelForCausalLM, str(base), dtype=torch.float32)
-    network.get_input_embeddings().weight.mul_(-3)  # type: ignore[operator]
-    network.save_pretrained(base)
 
 
 def load(folder: ProjectFolder, version: str, extractors: Extractors | None = None) -> RewardModel:
