@@ -47,7 +47,8 @@ def fill(
         watched = _Watched(folder, show, before=ended_pass(Filling.read(folder.path)), every_seconds=every_seconds)
         while True:
             try:
-                with FileLock(settings.model_dir / "filler.lock").acquire(timeout=0):
+                # Not 0: somebody may only be asking whether a filler works.
+                with FileLock(settings.model_dir / "filler.lock").acquire(timeout=0.2):
                     _fill_here(watched, settings)
                 break
             except Timeout:

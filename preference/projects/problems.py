@@ -3,7 +3,8 @@
     MODEL_DIR/problems_filler.json, problems_trainer.json   {"problems": {"<project id>": ["<sentence>", ...]}}
 
 They do not lie in the projects' folders: a folder that cannot be written is such a problem.
-Covered: a file that is missing or damaged. One that cannot be written is tried again; meanwhile the log alone has it.
+Covered: a file that is missing or damaged; the file of a process that ended or was killed, which says nothing. A file that cannot be
+written is tried again; meanwhile the log alone has it.
 """
 
 import json
@@ -13,12 +14,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Literal, get_args
 
+from filelock import FileLock
 from pydantic import BaseModel, Field
 
 from preference.atomic_files import write_whole
 from preference.tolerant import Items, Rows, Text
 
-Process = Literal["filler", "trainer"]
+Process = Literal["filler", "trainer"]  # each holds MODEL_DIR/<process>.lock while it works
 
 
 class _File(BaseModel):
@@ -66,14 +68,24 @@ class ProjectProblems:
 
 
 def read_problems(model_dir: Path) -> dict[int, list[str]]:
-    """What every process noted, by project id; nothing, if it cannot be read."""
+    """What every process that works now noted, by project id; nothing, if it cannot be read."""
     problems: dict[int, list[str]] = {}
     for process in get_args(Process):
         with suppress(OSError):
-            for number, sentences in _read(_path(model_dir, process)).items():
+            noted = _read(_path(model_dir, process))
+            for number, sentences in noted.items() if noted and _is_working(model_dir, process) else ():
                 if number.isdecimal():
                     problems.setdefault(int(number), []).extend(sentences)
     return problems
+
+
+def _is_working(model_dir: Path, process: Process) -> bool:
+    """Whether a process holds the lock; True also if that cannot be found out."""
+    try:
+        with FileLock(model_dir / f"{process}.lock").acquire(timeout=0):
+            return False
+    except OSError:  # Timeout is one
+        return True
 
 
 def _path(model_dir: Path, process: Process) -> Path:

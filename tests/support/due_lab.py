@@ -4,7 +4,10 @@ import dataclasses
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+from filelock import FileLock
+
 from preference.projects.folder import ProjectFolder
+from preference.projects.problems import read_problems
 from preference.projects.versions import Versions
 from preference.settings import Settings
 from preference.studio.project import LabelStudioProject
@@ -36,6 +39,11 @@ class Lab:
             open_project=lambda settings, project_id: self.projects[project_id],
             clock=lambda: self.now,
         )
+
+    def noted(self) -> dict[int, list[str]]:
+        """The problems that every process reads while the trainer works."""
+        with FileLock(self._settings.model_dir / "trainer.lock"):
+            return read_problems(self._settings.model_dir)
 
     def _run_round(self, project: LabelStudioProject, folder: ProjectFolder) -> Round:
         assert project is self.projects[folder.project_id]

@@ -9,6 +9,7 @@ from typing import Any, Self
 
 import pytest
 import torch
+from filelock import FileLock
 
 from backend.filling.answer_rules import META_KEY
 from backend.filling.answer_stream import AnswerStream
@@ -25,6 +26,7 @@ from preference.labelling.label_config import LabelingLayout
 from preference.labelling.prompts import transcript
 from preference.projects.folder import ProjectFolder
 from preference.projects.problems import ProjectProblems
+from preference.projects.status import read_overview
 from preference.projects.versions import Versions
 from preference.settings import Settings
 from preference.studio.project import LabelStudioProject
@@ -111,6 +113,11 @@ class House:
         thread.start()
         self._running.append((scheduler, thread))
         return scheduler
+
+    def noted(self) -> tuple[str, ...]:
+        """The problems that every process reads while a filler works."""
+        with FileLock(self.settings.model_dir / "filler.lock"):
+            return read_overview(self.settings.model_dir).problems
 
     def project(self, **options: Any) -> LabelStudioProject:
         return LabelStudioProject(self.settings.studio, self.project_id, **options)

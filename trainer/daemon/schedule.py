@@ -68,7 +68,7 @@ def run_schedule(
     with writing(settings.model_dir):
         settings.model_dir.mkdir(parents=True, exist_ok=True)
         try:
-            lock.acquire(timeout=0)
+            lock.acquire(timeout=0.2)  # not 0: somebody may only be asking whether a trainer works
         except Timeout:
             raise TrainingError(
                 f"Another trainer works on MODEL_DIR={settings.model_dir}; stop it, or give this one a folder of its own."

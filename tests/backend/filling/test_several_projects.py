@@ -4,7 +4,6 @@ from collections.abc import Callable
 
 import pytest
 
-from preference.projects.status import read_overview
 from tests.support.filling_house import EMPTY, RENAMED, House, warnings_of
 
 # Several projects
@@ -125,7 +124,7 @@ def test_a_folder_that_is_damaged_stops_no_other_project_and_is_logged_once(
     warnings = warnings_of(caplog)
     assert warnings == list(dict.fromkeys(warnings)) and len(warnings) <= 2
     assert all(line.startswith(f"project {house.project_id}: ") for line in warnings)
-    (problem, *_) = read_overview(house.settings.model_dir).problems
+    (problem, *_) = house.noted()
     assert problem.startswith(f"Project {house.project_id}: ")
 
 
@@ -149,12 +148,12 @@ def test_a_project_whose_requests_cannot_be_taken_is_filled_by_the_timer_and_say
         f"{house.folder.path} (Is a directory); mount it read-write."
     )
     assert warnings_of(caplog) == [f"project {house.project_id}: {problem}"]
-    assert read_overview(house.settings.model_dir).problems == (f"Project {house.project_id}: {problem}",)
+    assert house.noted() == (f"Project {house.project_id}: {problem}",)
 
     shutil.rmtree(request)
     filler.look(never)
 
-    assert read_overview(house.settings.model_dir).problems == ()
+    assert house.noted() == ()
 
 
 def test_what_fails_a_project_is_known_to_every_process_until_it_is_over(house: House) -> None:
@@ -162,10 +161,10 @@ def test_what_fails_a_project_is_known_to_every_process_until_it_is_over(house: 
     house.studio.projects[house.project_id]["label_config"] = "<View/>"
     filler = house.filler()
     house.fill(filler)
-    (problem,) = read_overview(house.settings.model_dir).problems
+    (problem,) = house.noted()
     assert problem.startswith(f"Project {house.project_id}: The label config has no <Pairwise> tags")
 
     house.studio.projects[house.project_id]["label_config"] = config
     house.fill(filler)
 
-    assert read_overview(house.settings.model_dir).problems == ()
+    assert house.noted() == ()

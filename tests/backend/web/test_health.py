@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 from flask.testing import FlaskClient
 
 from backend.serving.process import Backend
@@ -195,7 +196,8 @@ def test_what_a_process_notes_of_a_project_is_a_problem_for_all_of_them(client: 
         ProjectFolder(backend.settings.model_dir, project).create()
     ProjectProblems(backend.settings.model_dir, "trainer", logging.getLogger()).note(2, "look", "Label Studio refuses it.")
 
-    assert health(client)["problems"] == ["Project 2: Label Studio refuses it."]
+    with FileLock(backend.settings.model_dir / "trainer.lock"):
+        assert health(client)["problems"] == ["Project 2: Label Studio refuses it."]
 
 
 # How much is read

@@ -1,13 +1,26 @@
 import logging
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from typing import get_args
 
 import pytest
+from filelock import FileLock
 
 from preference.projects.folder import ProjectFolder
-from preference.projects.problems import ProjectProblems, read_problems
+from preference.projects.problems import Process, ProjectProblems, read_problems
 from preference.projects.status import read_overview
 
 logger = logging.getLogger("pairloop.filling")
+
+
+@pytest.fixture(autouse=True)
+def working(tmp_path: Path) -> Iterator[ExitStack]:
+    """A filler and a trainer that work, until this is closed."""
+    with ExitStack() as working:
+        for process in get_args(Process):
+            working.enter_context(FileLock(tmp_path / f"{process}.lock"))
+        yield working
 
 
 def filler(model_dir: Path) -> ProjectProblems:
@@ -47,6 +60,17 @@ def test_every_process_reads_what_each_noted_and_the_next_one_forgets_what_is_ov
     assert read_problems(tmp_path) == {7: ["no rights"]}
 
 
+@pytest.mark.parametrize("process", get_args(Process))
+def test_what_a_process_noted_that_has_ended_is_no_problem_any_more(process: Process, working: ExitStack, tmp_path: Path) -> None:
+    ProjectFolder(tmp_path, 7).create()
+    ProjectProblems(tmp_path, process, logger).note(7, "look", "no rights")
+    assert read_overview(tmp_path).problems == ("Project 7: no rights.",)
+
+    working.close()
+
+    assert read_overview(tmp_path).problems == ()
+
+
 def test_a_process_that_works_again_forgets_what_another_one_kept_meanwhile(tmp_path: Path) -> None:
     first, second = filler(tmp_path), filler(tmp_path)
     first.note(7, "pass", "no answer")
@@ -62,7 +86,7 @@ def test_a_process_that_works_again_forgets_what_another_one_kept_meanwhile(tmp_
 def test_while_all_is_well_no_file_is_made(tmp_path: Path) -> None:
     filler(tmp_path).note(7, "pass")
 
-    assert list(tmp_path.iterdir()) == []
+    assert not list(tmp_path.glob("*.json"))
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,6 @@ import pytest
 from preference.errors import PairloopError, StudioKeyError, StudioUnreachable, TrainingError
 from preference.projects.folder import ProjectFolder
 from preference.projects.guidelines import Guidelines, version_of
-from preference.projects.problems import read_problems
 from preference.projects.versions import Versions
 from preference.studio.project import LabelStudioProject
 from tests.conftest import SettingsFactory
@@ -296,13 +295,13 @@ def test_what_nobody_expects_of_one_project_is_said_once_and_does_not_hold_up_th
     assert lab.rounds[0] == 2
     (record,) = (record for record in caplog.records if record.name == "pairloop.daemon")
     assert (record.getMessage(), record.exc_info is not None) == ("project 1: the trainer failed to look at it", True)
-    assert read_problems(lab.folders[1].path.parent.parent) == {1: ["the trainer failed to look at it"]}
+    assert lab.noted() == {1: ["the trainer failed to look at it"]}
 
 
 def test_what_fails_a_look_is_known_to_other_processes_until_it_is_over(lab: Lab) -> None:
     for lab.projects[1].error, problems in ((UNREACHABLE, {1: [str(UNREACHABLE)]}), (None, {})):
         lab.watch.look()
-        assert read_problems(lab.folders[1].path.parent.parent) == problems
+        assert lab.noted() == problems
 
 
 def test_a_round_says_why_it_begins(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
