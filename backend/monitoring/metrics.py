@@ -56,12 +56,16 @@ class Metrics:
 
     def served(self, project_id: int, version: str) -> None:
         """Counts that this process loaded a version, and shows that one as served."""
-        project = str(project_id)
-        self._reloads.labels(project, "served").inc()
-        if project_id in self._versions:
-            self._serving.labels(project, self._versions[project_id]).set(0)
-        self._serving.labels(project, version).set(1)
+        self._reloads.labels(str(project_id), "served").inc()
+        self.ended(project_id)
+        self._serving.labels(str(project_id), version).set(1)
         self._versions[project_id] = version
+
+    def ended(self, project_id: int) -> None:
+        """Shows that this process serves no version of a project any more, if it did."""
+        version = self._versions.pop(project_id, None)
+        if version is not None:
+            self._serving.labels(str(project_id), version).set(0)
 
     def refused(self, project_id: int) -> None:
         """Counts that this process refused the version that the pointer names."""

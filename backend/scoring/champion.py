@@ -1,7 +1,8 @@
 """The served reward model of each project in this process, kept equal to the champion pointer.
 
 A request reads one reference, `serving`, once: the model and its version always belong together. A new version is
-loaded beside the old one and takes its place only if it recomputes its card's probe; otherwise the old one serves on.
+loaded beside the old one and takes its place only if it recomputes its card's probe; otherwise the old one serves on. It does so, too,
+if the pointer is damaged or MODEL_DIR is away. If the pointer was deleted, alone or with the project's folder, nothing is served.
 """
 
 import logging
@@ -56,8 +57,9 @@ class Champion:
 
         UNTRAINED also if the pointer cannot be read, which preference/projects/status.py reports.
         """
-        if self.serving is not None:
-            return self.serving.version
+        serving = self.serving
+        if serving is not None:
+            return serving.version
         try:
             pointed = Versions(self._folder).champion()
         except OSError:
@@ -65,11 +67,14 @@ class Champion:
         return UNTRAINED if pointed is None or pointed == self._refused else pointed
 
     def refresh(self) -> bool:
-        """Whether another version is served now than before."""
+        """Whether another version is served now than before, or none any more."""
         pointed = Versions(self._folder).champion()
         if pointed != self._refused:
             self._refused = self.problem = None
             self._num_refusals = 0
+        if self.serving and pointed is None and Versions(self._folder).has_no_pointer:
+            self._end(self.serving)
+            return True
         if pointed is None or (self.serving and pointed == self.serving.version):
             return False
         if pointed == self._refused and self._clock() < self._next_try:
@@ -83,6 +88,13 @@ class Champion:
         self._metrics.served(self._folder.project_id, pointed)
         logger.info("project %d: serving %s", self._folder.project_id, pointed)
         return True
+
+    def _end(self, served: ServedVersion) -> None:
+        logger.warning(
+            "project %d: its champion file was deleted; %s is not served any more", self._folder.project_id, served.version
+        )
+        self.serving = None
+        self._metrics.ended(self._folder.project_id)
 
     def _refuse(self, version: str, error: Exception) -> None:
         """Logs and counts a refusal once. The version is tried again after growing waits: storage may be away for a moment, say."""
@@ -121,13 +133,21 @@ class Champions:
         log_once = LogOnce()
         while not stop.is_set():
             try:
-                for folder in known_projects(self._model_dir):
+                for folder in self._followed():
                     self._follow(folder, log_once)
                 log_once.forget("MODEL_DIR")
             except OSError as error:  # MODEL_DIR is away for a moment
                 if log_once.is_news("MODEL_DIR", str(error)):
                     logger.warning("the champions cannot be looked up (%s)", error)
             stop.wait(every_seconds)
+
+    def _followed(self) -> list[ProjectFolder]:
+        """Every known project, and each whose folder was deleted while a version of it is served."""
+        known = list(known_projects(self._model_dir))
+        numbers = {folder.project_id for folder in known}
+        served = (number for number, champion in self.all().items() if champion.serving and number not in numbers)
+        others = (ProjectFolder(self._model_dir, number) for number in served)
+        return [*known, *(folder for folder in others if not folder.is_disconnected)]
 
     def _follow(self, folder: ProjectFolder, log_once: LogOnce) -> None:
         """Follows one project's pointer. If it cannot be read, what is served stays, and the other projects are followed on."""

@@ -158,6 +158,11 @@ class Versions:
         except FileNotFoundError:
             return None
 
+    @property
+    def has_no_pointer(self) -> bool:
+        """Whether there is none, or none any more; False if all of MODEL_DIR is away, which may come back."""
+        return not (self.folder.path / "champion").exists() and self.folder.path.parent.is_dir()
+
     def promote(self, version: str, *, by: By = "judge", reason: str = "") -> None:
         """Makes `version` the champion, and logs that in its folder.
 

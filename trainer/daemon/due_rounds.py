@@ -136,7 +136,7 @@ class DueRounds:
                 self._write(folder, counts.model_copy(update={"training_since": None}))
 
     def _write(self, folder: ProjectFolder, counts: ProjectCounts) -> None:
-        if self._written.get(folder.project_id) == counts:
+        if self._written.get(folder.project_id) == counts and (folder.path / "waiting.json").exists():  # it may have been deleted
             return
         with suppress(OSError):  # written at the next look; the round matters more
             write_project_counts(folder, counts)

@@ -2,9 +2,7 @@ import json
 import re
 import shutil
 import threading
-import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +17,6 @@ from preference.projects.folder import ProjectFolder
 from preference.projects.versions import UNTRAINED, Versions
 from preference.reward_model.model import RewardModel
 from preference.setting_groups import SuggestingSettings
-from tests.support.studio_double import wait_until
 from tests.support.studio_records import LABEL_CONFIG
 from tests.support.versions import publish_version
 
@@ -317,58 +314,3 @@ def test_two_projects_have_champions_of_their_own(tmp_path: Path, champions: Cha
 
     assert reward(champions.of(2)) == pytest.approx(2 * reward(champions.of(1)))
     assert list(champions.all()) == [1, 2]
-
-
-def test_promotions_are_followed_in_the_background_even_after_model_dir_was_away(
-    tmp_path: Path, folder: ProjectFolder, champions: Champions, tiny_base: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    version = publish_version(folder, tiny_base, weight=1)
-    Versions(folder).promote(version)
-    projects, away = tmp_path / "projects", tmp_path / "away"
-    projects.rename(away)
-    projects.write_text("a mount point without its mount", encoding="utf-8")
-    stop = threading.Event()
-    follower = threading.Thread(target=champions.keep_fresh, args=[stop], kwargs={"every_seconds": 0.01}, daemon=True)
-    follower.start()
-
-    wait_until(lambda: "the champions cannot be looked up" in caplog.text)
-    time.sleep(0.1)  # in which it looks up to ten times
-    assert caplog.text.count("the champions cannot be looked up") == 1
-    projects.unlink()
-    away.rename(projects)
-    wait_until(lambda: champions.of(1).serving is not None)
-    stop.set()
-    follower.join()
-
-    assert champions.of(1).version == version
-
-
-@pytest.mark.parametrize("damage", ["its pointer is a folder", "it is a file"])
-def test_a_pointer_that_cannot_be_read_stops_no_other_project_and_is_logged_once(
-    tmp_path: Path, folder: ProjectFolder, champions: Champions, tiny_base: Path, caplog: pytest.LogCaptureFixture, damage: str
-) -> None:
-    if damage == "it is a file":
-        shutil.rmtree(folder.path)
-        folder.path.touch()
-    else:
-        (folder.path / "champion").mkdir()
-    other, stop = ProjectFolder(tmp_path, 2), threading.Event()
-    follower = threading.Thread(target=champions.keep_fresh, args=[stop], kwargs={"every_seconds": 0.01}, daemon=True)
-    follower.start()
-
-    def is_served(version: str) -> bool:
-        serving = champions.of(2).serving
-        return serving is not None and serving.version == version
-
-    for weight in (1, 2):
-        version = publish_version(other, tiny_base, weight=weight)
-        Versions(other).promote(version)
-        wait_until(partial(is_served, version))
-    stop.set()
-    follower.join()
-
-    warnings = [
-        record.getMessage() for record in caplog.records if record.name == "pairloop.scoring" and record.levelname == "WARNING"
-    ]
-    assert len(warnings) == 1 and warnings[0].startswith("project 1: its champion cannot be looked up (")
-    assert champions.of(1).version == UNTRAINED

@@ -109,6 +109,17 @@ def test_the_daemon_writes_the_projects_title_and_counts_whenever_they_change(
     assert read_json(folder.path / "waiting.json") == {**first, "tasks": 13}
 
 
+def test_counts_are_written_again_after_the_folder_was_deleted(folder: ProjectFolder, settings_for: SettingsFactory) -> None:
+    watch = DueRounds(settings_for(min_new_pairs=20), refuse, open_project=lambda settings, project_id: CountedProject(3, 12))
+    watch.look()
+    shutil.rmtree(folder.path)
+    folder.create()
+
+    watch.look()
+
+    assert status_of(folder).num_new_judgements == 12
+
+
 def test_after_a_round_only_newer_judgements_wait(folder: ProjectFolder, settings_for: SettingsFactory) -> None:
     project = CountedProject(3, 12)
     rounds = RoundProcesses([sys.executable, "-c", f"print({write_outcome(Round('skipped', 'few'))!r})"])
