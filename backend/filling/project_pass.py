@@ -19,7 +19,7 @@ from backend.filling.workbench import Workbench
 from backend.scoring.predictions import LEAST_OTHERS, predict_tasks, still_wanted
 from preference.errors import StudioError, StudioKeyError, StudioUnreachable
 from preference.labelling.label_config import LabelingLayout
-from preference.projects.answer_sides import check_sides
+from preference.projects.answer_sides import check_sides, latest_with_fields
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import UNTRAINED, Versions
 from preference.studio.project import LabelStudioProject
@@ -52,7 +52,7 @@ class ProjectPass:
         self._project, self._state, self._folder, self._shown, self._bench = project, state, folder, shown, bench
         self._champion = bench.champions.of(project.id)
         self._layout = LabelingLayout.from_label_config(state["label_config"])
-        check_sides(self._layout, Versions(folder).cards(logs_damaged=False))
+        check_sides(self._layout, latest_with_fields(Versions(folder)))
         self._stream = AnswerStream(project, self._layout, bench)
         self._progress = Progress(folder, bench.metrics)
         self._num_scored = 0
