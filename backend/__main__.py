@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from preference.studio.project import LabelStudioProject
 
 _FILE = click.Path(path_type=Path, exists=True, dir_okay=False, readable=True)
+_JUDGED = click.option(
+    "--judged", is_flag=True, help="Import what the file says of two answers, such as chosen and rejected, as judgements."
+)
 
 
 @click.group()
@@ -65,9 +68,10 @@ def serve() -> None:
 @click.option(
     "--prompts", type=_FILE, help="Also import these prompts, answered and scored: .txt, .csv, .jsonl, .json and others."
 )
+@_JUDGED
 def connect(
     project_id: int | None, title: str | None, title_of_before: str | None, label_config: Any, conversations: bool,
-    guidelines: Any, prompts: Path | None,
+    guidelines: Any, prompts: Path | None, judged: bool,
 ) -> None:  # fmt: skip
     """Connect a project to the backend, or fix its connection. Safe to run again."""
     from backend.commands.new_project import new_project
@@ -86,6 +90,8 @@ def connect(
         raise click.UsageError(
             "--conversations chooses the label config of a project that --new makes; a project that is there keeps its own."
         )
+    if judged and prompts is None:
+        raise click.UsageError("--judged is of --prompts FILE; give that as well.")
     settings = read_settings()
     instruction = instruction_of(_text_of(guidelines)) if guidelines else None
     if instruction == "":
@@ -115,7 +121,7 @@ def connect(
         num_needed = max(settings.training.min_new_pairs, settings.training.min_pairs)
         click.echo(f"nothing is suggested yet: pairloop-trainer trains its first reward model after {num_needed} judgements")
     if prompts is not None:
-        _import(project.id, prompts)
+        _import(project.id, prompts, judged=judged)
 
 
 @main.command()
@@ -171,9 +177,7 @@ def fill(project_id: int) -> None:
 @main.command("import")
 @PROJECT
 @click.argument("file", type=_FILE)
-@click.option(
-    "--judged", is_flag=True, help="Import what the file says of two answers, such as chosen and rejected, as judgements."
-)
+@_JUDGED
 def import_file(project_id: int, file: Path, judged: bool) -> None:
     """Import prompts as tasks that are answered and scored. The fastest way.
 
@@ -182,7 +186,7 @@ def import_file(project_id: int, file: Path, judged: bool) -> None:
     _import(project_id, file, judged=judged)
 
 
-def _import(project_id: int, file: Path, *, judged: bool = False) -> None:
+def _import(project_id: int, file: Path, *, judged: bool) -> None:
     with heavy_imports():
         from backend.commands.import_prompts import import_prompts
 

@@ -14,6 +14,7 @@ ANNOTATED: tuple[Line, ...] = (("total_annotations", "greater", "Number", 0), ("
 
 # What <Text> shows as an empty box. `equal` is of no use: Label Studio looks what the first task holds, and if that is a list, or on
 # SQLite a text such as "[1, 2]", it answers 400 to it. `empty` of a String then misses what is missing, and in any case can miss "".
+# Not found as long as that is so: null, which SQLite does not tell from the text "null". An import of ours stores "" for it.
 _EMPTY = (("empty", "String", "true"), ("empty", "List", "true"), ("regex", "String", r"^\s*(\[\s*\])?\s*$"))
 
 

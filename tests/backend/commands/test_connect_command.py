@@ -87,6 +87,24 @@ def test_conversations_are_a_form_of_a_new_project_alone(clinic: Clinic, tmp_pat
     assert "--conversations chooses the label config of a project that --new makes" in result.output
 
 
+def test_connect_takes_judgements_along_as_import_does(clinic: Clinic, tmp_path: Path) -> None:
+    (tmp_path / "pairs.jsonl").write_text('{"prompt": "Why?", "chosen": "Because.", "rejected": "No."}\n')
+
+    result = clinic.run("connect", "--new", "Pairs", "--prompts", tmp_path / "pairs.jsonl", "--judged")
+
+    assert result.exit_code == 0, result.output
+    assert "1 judgements come along, as " in result.output
+    (task,) = clinic.studio.tasks.values()
+    assert len(task["annotations"]) == 1
+
+
+def test_judged_without_a_file_is_refused(clinic: Clinic) -> None:
+    result = clinic.run("connect", "--project", clinic.id, "--judged")
+
+    assert result.exit_code == 2
+    assert "Error: --judged is of --prompts FILE; give that as well." in result.output
+
+
 def test_the_old_name_of_new_still_works_and_is_not_in_the_help(clinic: Clinic, tmp_path: Path) -> None:
     config = LABEL_CONFIG.replace('value="$prompt"', 'value="$question"')
     (tmp_path / "config.xml").write_text(config)
