@@ -115,9 +115,21 @@ class GeneratorSettings(Group, title="Writing answers"):
     system_prompt: str = Field(
         "", description="Instructions that the model gets before each prompt; not before a conversation that begins with its own."
     )
-    max_new_tokens: int = Field(128, ge=1, le=8192, description="The longest answer, in tokens.")
+    max_new_tokens: int = Field(
+        512, ge=1, le=8192, description="The longest answer, in tokens; a longer one is cut off in the middle."
+    )
     temperature: float = Field(0.7, gt=0, le=5, description="How far sampling departs from the likeliest tokens.")
     stop: StopTexts = Field((), description='Texts at which an answer ends, as a JSON list: `["\\n\\nHuman:"]`.')
+    enable_thinking: bool | None = Field(
+        None,
+        description="For a model that may think before it answers: `enable_thinking` of its chat template; if unset, the template decides.",
+    )
+    max_thinking_tokens: int = advanced(
+        1024,
+        ge=0,
+        le=65536,
+        description="The longest thought before an answer, in tokens, beside MAX_NEW_TOKENS; then it is ended.",
+    )
     top_k: int = advanced(
         50,
         ge=1,
@@ -141,6 +153,11 @@ class GeneratorSettings(Group, title="Writing answers"):
         0, ge=0, le=4096, description="Prompts that are answered together; 0 takes as many as fit into the memory."
     )
 
+    @property
+    def template_options(self) -> dict[str, bool]:
+        """What the chat template gets beside the turns."""
+        return {} if self.enable_thinking is None else {"enable_thinking": self.enable_thinking}
+
 
 class OpenAISettings(Group, title="With GENERATOR_ENGINE=openai", alias_generator=after("OPENAI_")):
     """The server that GENERATOR_ENGINE=openai asks for answers."""
@@ -163,7 +180,13 @@ class FillingSettings(Group, title="Filling projects"):
     max_similarity: float = advanced(
         0.9, gt=0, le=1, description="Two answers that are as alike as this, or more, are sampled again; 1 is the same text."
     )
-    max_resamples: int = advanced(4, ge=0, le=20, description="How often answers that are too much alike are sampled again.")
+    max_resamples: int = advanced(
+        4, ge=0, le=20, description="How often answers that are too much alike, or of which one was cut off, are sampled again."
+    )
+    whole_answers: bool = advanced(
+        True, description="Whether an answer that was cut off is shown beside a whole one only if no other could be sampled."
+    )
+    keep_thinking: bool = advanced(False, description="Whether the task's meta keeps what the model thought before each answer.")
     storing_connections: int = advanced(
         4,
         ge=1,

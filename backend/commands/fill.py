@@ -40,7 +40,7 @@ def fill(
     folder = ProjectFolder(settings.model_dir, project.id)
     folder.create()
     layout = LabelingLayout.from_label_config(project.read()["label_config"])
-    num_open = project.num_unanswered(layout)
+    num_open = num_lacking = project.num_unanswered(layout)
     console.print(f"project {project.id}: {num_open} tasks lack an answer")
     has_asked = False
     with bar("tasks answered", console) as show:
@@ -72,7 +72,10 @@ def fill(
                 if progress is not None and num_open <= sum(progress.tasks_failed.values()):
                     break
                 folder.request("fill")
-    failed = Filling.read(folder.path).tasks_failed
+    last = Filling.read(folder.path)
+    failed = last.tasks_failed
+    if num_lacking and last.answers_cut:
+        console.print(f"answers that were cut off: {last.answers_cut}; a larger MAX_NEW_TOKENS lets them end")
     if num_open and failed:
         reasons = ", ".join(f"{count} ({reason})" for reason, count in sorted(failed.items()))
         console.print(f"tasks without answers: {reasons}")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from backend.filling.pair_strategies import STRATEGIES, WITH_REWARDS, Candidates, different_pairs, similarity
-from backend.generators.jobs import Generator, WrittenAnswers
+from backend.generators.jobs import CUT, Answer, Generator, WrittenAnswers
 from backend.scoring.candidate_scores import Score
 from preference.labelling.label_config import LabelingLayout
 from preference.labelling.prompts import Prompt, transcript, turns_of
@@ -17,6 +17,8 @@ from preference.studio.task import Task, entry_of
 META_KEY = "pairloop"
 _REFUSED_SECONDS = 86400.0  # then a prompt that could not be answered is asked again
 _SAMPLES = ("left_sample", "right_sample")  # in the record: which of the samples each field holds
+_BY_FIELD = ("seeds", "finish_reasons", "thoughts")  # in the record: what it says of each field that was filled
+_Pair = tuple[int, int]  # places among samples, the smaller first
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,28 @@ class Draft:
     answers: dict[str, str]  # a text for each answer field that was empty; none if the prompt was refused
     record: dict[str, Any]  # for meta
 
+    @property
+    def num_cut(self) -> int:
+        """How many of the answers were cut off in the middle."""
+        return sum(reason in CUT for reason in self.record.get("finish_reasons", {}).values())
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """An answer that may be shown."""
+
+    answer: Answer
+    seed: int = 0
+    place: int = 0  # among the answers that were written with that seed
+
+    @property
+    def text(self) -> str:
+        return self.answer.text
+
+    @property
+    def is_cut(self) -> bool:
+        return self.answer.finish_reason in CUT
+
 
 @dataclass(frozen=True)
 class Attempt:
@@ -34,6 +58,8 @@ class Attempt:
 
     task: Task
     number: int = 0
+    earlier: tuple[_Sample, ...] = ()  # what the requests before it brought
+    lacks_one: bool = False  # two of these differ, but one was cut off and the other was not: any third goes with one of them
 
     @property
     def key(self) -> object:
@@ -48,7 +74,6 @@ class AnswerRules:
         """`generator`: gives what writes the answers, for the record; called only when there are answers."""
         self._layout, self._settings, self._generator = layout, settings, generator
         self._model = f"{settings.generator.engine} {settings.generator.model}"
-        self.num_answers = settings.filling.num_candidates  # to ask for, for each task
 
     def problem(self, task: Task) -> str:
         """Why this task cannot be answered; empty if it can."""
@@ -70,38 +95,44 @@ class AnswerRules:
         """The task's prompt."""
         return self._layout.prompt(task["data"]) or ""
 
+    def num_answers(self, attempt: Attempt) -> int:
+        """How many answers to ask for."""
+        return 1 if attempt.lacks_one else self._settings.filling.num_candidates
+
     def seed(self, attempt: Attempt) -> int:
         """The generator's seed, 0..2**48 - 1."""
         return _digest("answer", self._settings.seed, attempt.key, attempt.number) % 2**48
 
     def next_step(self, attempt: Attempt, written: WrittenAnswers, *, score: Score | None) -> Draft | Attempt:
-        """What to store; or the next attempt, if no two answers are different enough. There are at most MAX_RESAMPLES of these.
+        """What to store; or the next attempt, if no two answers may stand beside each other. There are at most MAX_RESAMPLES of these.
 
-        Answers that stay alike are kept and marked; a prompt that the model cannot answer is marked too. `score` gives the
-        served model's rewards; without it, strategies that need rewards take any pair.
+        Two answers may, if they are different enough, and both are whole or both were cut off. After the last attempt one that
+        was cut off may stand beside a whole one; answers that stay alike are kept and marked; a prompt that the model cannot
+        answer is marked too. `score` gives the served model's rewards; without it, strategies that need rewards take any pair.
         """
-        settings, task = self._settings, attempt.task
-        held = dict(zip(self._layout.answer_fields, self._layout.answers(task["data"]), strict=True))
-        present = [text for text in held.values() if text is not None]
-        texts = [*present, *written.answers]
-        pairs = self._pairs(present, texts)
-        if not pairs and not written.refused and attempt.number < settings.filling.max_resamples:
-            return Attempt(task, attempt.number + 1)
-        full = [place for place, text in enumerate(texts) if text.strip()]
-        if len(full) < 2:
-            reason = written.refused or "the model wrote nothing"
-            marks = {"refused": reason, "model": self._model, "prompt": self._digest(task), "at": int(time.time())}
-            return Draft(task, {}, marks)
-        generator = self._generator()
-        record: dict[str, Any] = {"generator": generator.name, "sampling": generator.sampling, "seed": self.seed(attempt)}
-        if written.num_cut:
-            record["prompt_tokens_cut"] = written.num_cut
-        if pairs:
-            chosen = self._choose(task, texts, pairs, record, score=score, seed=self.seed(attempt))
-        else:
-            chosen = (full[0], full[1])
-            record["similarity"] = round(similarity(texts[full[0]], texts[full[1]]), 3)
-        return self._place(attempt, chosen, texts, present, held, record)
+        task, seed = attempt.task, self.seed(attempt)
+        present = [_Sample(Answer(text)) for text in self._layout.answers(task["data"]) if text is not None]
+        new = [_Sample(answer, seed, place) for place, answer in enumerate(written.each)]
+        latest, every = [*present, *new], [*present, *attempt.earlier, *new]
+        mixed: tuple[list[_Sample], list[_Pair]] | None = None
+        for samples in (latest, every) if attempt.earlier else (latest,):
+            pairs = self._pairs(samples, has_present=bool(present))
+            if like := _of_a_kind(samples, pairs) if self._settings.filling.whole_answers else pairs:
+                return self._draft(attempt, written, samples, self._choose(task, samples, like, score=score, seed=seed))
+            mixed = mixed or ((samples, pairs) if pairs else None)
+        if not written.refused and attempt.number < self._settings.filling.max_resamples:
+            return Attempt(task, attempt.number + 1, (*attempt.earlier, *new), lacks_one=mixed is not None)
+        if mixed is not None:
+            samples, pairs = mixed
+            return self._draft(attempt, written, samples, self._choose(task, samples, pairs, score=score, seed=seed))
+        if alike := self._pairs(latest, has_present=bool(present), max_similarity=2):
+            likeness = {pair: similarity(latest[pair[0]].text, latest[pair[1]].text) for pair in alike}
+            pair = min(alike, key=lambda pair: likeness[pair])
+            return self._draft(attempt, written, latest, (pair, {"similarity": round(likeness[pair], 3)}))
+        reason = written.refused or "the model wrote nothing"
+        if not written.refused and any(sample.is_cut and sample.answer.thought for sample in new):
+            reason = "the model thought up to its limit and wrote nothing"
+        return Draft(task, {}, {"refused": reason, "model": self._model, "prompt": self._digest(task), "at": int(time.time())})
 
     def fitted(self, draft: Draft, now: Task) -> Draft | None:
         """The draft without the fields that a person filled meanwhile; None if the task needs none of it any more."""
@@ -115,42 +146,60 @@ class AnswerRules:
             return Draft(now, answers, draft.record)
         answered = {name for name, field in zip(_SAMPLES, fields, strict=True) if field not in answers}
         record = {key: value for key, value in draft.record.items() if key not in answered}
+        for name in record.keys() & set(_BY_FIELD):
+            record[name] = {field: value for field, value in record[name].items() if field in answers}
         return Draft(now, answers, {**record, "filled": sorted(answers)})
 
-    def _pairs(self, present: Sequence[str], texts: Sequence[str]) -> list[tuple[int, int]]:
-        """The pairs that may be shown; an answer that the task holds already belongs to each of them."""
-        pairs = different_pairs(texts, self._settings.filling.max_similarity)
-        return [pair for pair in pairs if pair[0] == 0] if present else pairs
+    def _pairs(self, samples: Sequence[_Sample], *, has_present: bool, max_similarity: float | None = None) -> list[_Pair]:
+        """The pairs that are different enough; an answer that the task holds already, the first, belongs to each of them."""
+        most = self._settings.filling.max_similarity if max_similarity is None else max_similarity
+        pairs = different_pairs([sample.text for sample in samples], most)
+        return [pair for pair in pairs if pair[0] == 0] if has_present else pairs
 
     def _choose(
-        self, task: Task, texts: Sequence[str], pairs: Sequence[tuple[int, int]], record: dict[str, Any], *,
-        score: Score | None, seed: int,
-    ) -> tuple[int, int]:  # fmt: skip
+        self, task: Task, samples: Sequence[_Sample], pairs: Sequence[_Pair], *, score: Score | None, seed: int
+    ) -> tuple[_Pair, dict[str, Any]]:
+        """The pair that is shown, and what the record says of the choice."""
         if self._settings.filling.num_candidates == 2:
-            return pairs[0]
-        strategy = self._settings.filling.pair_strategy
+            return pairs[0], {}
+        strategy, texts = self._settings.filling.pair_strategy, [sample.text for sample in samples]
         rewards = None if score is None else list(score(self.prompt(task), texts))
-        record["candidates"] = len(texts)
-        record["strategy"] = "random" if rewards is None and strategy in WITH_REWARDS else strategy
+        marks: dict[str, Any] = {"candidates": len(texts)}
+        marks["strategy"] = "random" if rewards is None and strategy in WITH_REWARDS else strategy
         if rewards is not None:
-            record["rewards"] = [round(reward, 4) for reward in rewards]
-        return STRATEGIES[strategy](Candidates(texts, rewards, pairs, seed))
+            marks["rewards"] = [round(reward, 4) for reward in rewards]
+        return STRATEGIES[strategy](Candidates(texts, rewards, pairs, seed)), marks
 
-    def _place(
-        self, attempt: Attempt, chosen: tuple[int, int], texts: Sequence[str], present: Sequence[str],
-        held: dict[str, str | None], record: dict[str, Any],
-    ) -> Draft:  # fmt: skip
+    def _draft(
+        self, attempt: Attempt, written: WrittenAnswers, samples: Sequence[_Sample], chosen: tuple[_Pair, dict[str, Any]]
+    ) -> Draft:
         """Puts the chosen pair on random sides; an answer that the task holds already stays on its side."""
-        left, right = self._layout.answer_fields
+        pair, marks = chosen
+        fields = self._layout.answer_fields
+        present = [
+            field for field, text in zip(fields, self._layout.answers(attempt.task["data"]), strict=True) if text is not None
+        ]
         first = left_sample(self._settings.seed, attempt.key)
-        samples = {left: chosen[first], right: chosen[1 - first]}
+        filled = {fields[0]: samples[pair[first]], fields[1]: samples[pair[1 - first]]}
         if present:  # its place is 0
-            samples = {field: chosen[1] for field, text in held.items() if text is None}
-        for name, field in zip(_SAMPLES, (left, right), strict=True):
-            if field in samples:
-                record[name] = samples[field] - len(present)
-        record["filled"] = sorted(samples)
-        return Draft(attempt.task, {field: texts[place] for field, place in samples.items()}, record)
+            filled = {field: samples[pair[1]] for field in fields if field not in present}
+        generator, seeds = self._generator(), {field: sample.seed for field, sample in filled.items()}
+        record: dict[str, Any] = {"generator": generator.name, "sampling": generator.sampling, "seed": next(iter(seeds.values()))}
+        if len(set(seeds.values())) > 1:
+            record["seeds"] = seeds
+        if written.num_cut:
+            record["prompt_tokens_cut"] = written.num_cut
+        record |= marks
+        for name, field in zip(_SAMPLES, fields, strict=True):
+            if field in filled:
+                record[name] = filled[field].place
+        if reasons := {field: reason for field, sample in filled.items() if (reason := sample.answer.finish_reason)}:
+            record["finish_reasons"] = reasons
+        thoughts = {field: thought for field, sample in filled.items() if (thought := sample.answer.thought)}
+        if thoughts and self._settings.filling.keep_thinking:
+            record["thoughts"] = thoughts
+        record["filled"] = sorted(filled)
+        return Draft(attempt.task, {field: sample.text for field, sample in filled.items()}, record)
 
     def _digest(self, task: Task) -> str:
         return hashlib.sha256(transcript(self.prompt(task)).encode()).hexdigest()[:16]
@@ -159,6 +208,12 @@ class AnswerRules:
 def left_sample(seed: int, key: object) -> int:
     """Which of the two samples (0 or 1) goes left: a coin flip that the task's key decides."""
     return _digest("side", seed, key) % 2
+
+
+def _of_a_kind(samples: Sequence[_Sample], pairs: Sequence[_Pair]) -> list[_Pair]:
+    """The pairs of two whole answers; if there are none, those of two that were cut off."""
+    whole = [pair for pair in pairs if not any(samples[place].is_cut for place in pair)]
+    return whole or [pair for pair in pairs if all(samples[place].is_cut for place in pair)]
 
 
 def _digest(*parts: object) -> int:

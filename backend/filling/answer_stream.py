@@ -38,6 +38,7 @@ class AnswerStream:
         """`is_urgent`: somebody waits before a screen, so these tasks are answered before all others."""
         self.dropped: Counter[str] = Counter()  # tasks that stay as they are, by reason
         self.num_answered = self.num_cut = 0
+        self.num_answers_cut = 0  # of those that were stored
         self._project, self._layout, self._bench, self._is_urgent = project, layout, bench, is_urgent
         self._champion = bench.champions.of(project.id)
         self._rules = AnswerRules(layout, bench.settings, bench.scheduler.generator)
@@ -121,7 +122,7 @@ class AnswerStream:
         written = self._bench.scheduler.submit(
             self._rules.prompt(attempt.task),
             seed=self._rules.seed(attempt),
-            num_answers=self._rules.num_answers,
+            num_answers=self._rules.num_answers(attempt),
             is_urgent=self._is_urgent,
         )
         self._when_done(written, self._on_written, attempt)
@@ -207,7 +208,9 @@ class AnswerStream:
         else:
             if draft.answers:
                 self.num_answered += 1
+                self.num_answers_cut += draft.num_cut
                 self._bench.metrics.tasks_answered.inc()
+                self._bench.metrics.answers_cut.inc(draft.num_cut)
                 self._stored.append(task)
             else:
                 self._drop(draft.record["refused"])

@@ -32,8 +32,9 @@ class Progress:
         return self.num_unread == 0
 
     def write(
-        self, *, num_answered: int, num_under_way: int, dropped: Mapping[str, int], tokens_per_second: float, is_last: bool
-    ) -> None:
+        self, *, num_answered: int, num_under_way: int, dropped: Mapping[str, int], tokens_per_second: float, is_last: bool,
+        num_answers_cut: int = 0,
+    ) -> None:  # fmt: skip
         """Writes filling.json and the figure of unanswered tasks, at most once a second; always at the end, with `is_last`.
 
         A pass that has nothing to answer keeps the numbers of the pass before it, which people still want to read. It writes
@@ -52,6 +53,7 @@ class Progress:
             Filling(
                 tasks_left=num_remaining,
                 tasks_answered=num_answered,
+                answers_cut=num_answers_cut,
                 tasks_failed=dict(dropped),
                 answers_per_second=round(2 * rate, 3),
                 tokens_per_second=round(tokens_per_second, 1),

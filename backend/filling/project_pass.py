@@ -101,6 +101,10 @@ class ProjectPass:
             self._bench.problems.note(self._project.id, "predictions", self._unstored)
             if stream.num_cut:
                 logger.info("project %d: %d prompts were cut to the window at their head", self._project.id, stream.num_cut)
+            if stream.num_answers_cut:
+                most = self._bench.settings.generator.max_new_tokens
+                num_cut = stream.num_answers_cut
+                logger.info("project %d: %d answers were cut off, at MAX_NEW_TOKENS=%d", self._project.id, num_cut, most)
             if stream.num_answered or self._num_scored:
                 seconds, counts = time.monotonic() - started, (stream.num_answered, self._num_scored)
                 logger.info("project %d: %d tasks answered, %d scored in %.1f s", self._project.id, *counts, seconds)
@@ -175,6 +179,7 @@ class ProjectPass:
     def _write_progress(self, *, is_last: bool = False) -> None:
         self._progress.write(
             num_answered=self._stream.num_answered,
+            num_answers_cut=self._stream.num_answers_cut,
             num_under_way=self._stream.num_under_way,
             dropped=self._stream.dropped,
             tokens_per_second=self._bench.scheduler.tokens_per_second,

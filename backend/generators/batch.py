@@ -12,23 +12,14 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.cache_utils import Cache, DynamicCache
 
-from backend.generators.jobs import Job, WrittenAnswers
+from backend.generators.jobs import Answer, Job, WrittenAnswers
 from backend.generators.kv_cache import RowCache
-from backend.generators.sampling import draw, uniforms
+from backend.generators.sampling import SamplingOptions, draw, uniforms
+from preference.models.encoding import ThinkingTokens
+from preference.models.thoughts import OPENING, split_thought
 
 _PREFILL_TOKENS = 4096  # padded tokens that are read in one pass, at most
-
-
-@dataclass(frozen=True)
-class SamplingOptions:
-    """How the next token is chosen, and what ends an answer."""
-
-    temperature: float
-    top_k: int
-    top_p: float
-    max_new_tokens: int
-    stop_tokens: torch.Tensor  # on the model's device
-    stop_texts: tuple[str, ...]
+_ROW_STATES = ("_draws", "_tokens", "_num_written", "_lengths", "_limits", "_is_thinking")
 
 
 @dataclass(eq=False)
@@ -38,17 +29,17 @@ class Prompt:
     job: Job
     ids: list[int]
     num_cut: int
-    answers: dict[int, str] = field(default_factory=dict)
+    answers: dict[int, Answer] = field(default_factory=dict)
 
     def again(self) -> "Prompt":
         """The same, without answers; its seed makes the model write them again."""
         return Prompt(self.job, self.ids, self.num_cut)
 
-    def add(self, k: int, text: str) -> None:
+    def add(self, k: int, answer: Answer) -> None:
         """Keeps the k-th answer; the last one finishes the job."""
-        self.answers[k] = text
+        self.answers[k] = answer
         if len(self.answers) == self.job.num_answers:
-            self.job.finish(WrittenAnswers([text for _, text in sorted(self.answers.items())], num_cut=self.num_cut))
+            self.job.finish(WrittenAnswers.of([answer for _, answer in sorted(self.answers.items())], num_cut=self.num_cut))
 
 
 class Batch:
@@ -71,10 +62,13 @@ class Batch:
         self._rows: list[tuple[Prompt, int]] = []  # whose answer each row is
         self._cache = RowCache()
         self._num_sharing = 0
-        self._draws = torch.zeros(max_rows, sampling.max_new_tokens, device=model.device)
+        self._stops = set(sampling.stop_tokens.tolist())
+        self._draws = torch.zeros(max_rows, sampling.most_tokens, device=model.device)
         self._tokens = torch.zeros_like(self._draws, dtype=torch.long)
         self._num_written = torch.zeros(max_rows, dtype=torch.long, device=model.device)
         self._lengths = torch.zeros_like(self._num_written)  # tokens in the cache
+        self._limits = torch.zeros_like(self._num_written)  # tokens at which the answer is cut off
+        self._is_thinking = torch.zeros_like(self._num_written, dtype=torch.bool)
         accepted = inspect.signature(model.forward).parameters
         self._takes_positions, self._takes_logits_to_keep = "position_ids" in accepted, "logits_to_keep" in accepted
 
@@ -91,7 +85,7 @@ class Batch:
     @property
     def num_tokens(self) -> int:
         """Tokens for which there must be memory until all prompts in use are answered. A row's memory outlives its answer."""
-        columns = max((len(prompt.ids) for prompt in self.in_use), default=0) + self._sampling.max_new_tokens
+        columns = max((len(prompt.ids) for prompt in self.in_use), default=0) + self._sampling.most_tokens
         return columns * max(self._cache.row_capacity, sum(prompt.job.num_answers for prompt in self.in_use))
 
     @property
@@ -138,9 +132,9 @@ class Batch:
         repeats = self._queue[0].job.num_answers
         if self._rows and self._max_rows - self.num_rows < max(repeats, self._max_rows // 8):
             return group
-        columns = self._sampling.max_new_tokens + max(len(prompt.ids) for prompt in (*dict(self._rows), self._queue[0]))
+        columns = self._sampling.most_tokens + max(len(prompt.ids) for prompt in (*dict(self._rows), self._queue[0]))
         for prompt in self._queue:
-            columns = max(columns, len(prompt.ids) + self._sampling.max_new_tokens)
+            columns = max(columns, len(prompt.ids) + self._sampling.most_tokens)
             num_rows = self.num_rows + (len(group) + 1) * repeats
             is_first = not self._rows and not group
             fits = num_rows <= self._max_rows and num_rows * columns <= self._max_tokens
@@ -162,10 +156,12 @@ class Batch:
         del self._queue[: len(prompts)]
         self._rows += [(prompt, k) for prompt in prompts for k in range(repeats)]
         new = slice(first, first + count)
-        draws = [uniforms(prompt.job.seed, k, self._sampling.max_new_tokens) for prompt in prompts for k in range(repeats)]
+        draws = [uniforms(prompt.job.seed, k, self._sampling.most_tokens) for prompt in prompts for k in range(repeats)]
         self._draws[new] = torch.stack(draws).to(self._draws.device)
         self._lengths[new] = torch.tensor(lengths, device=self._lengths.device).repeat_interleave(repeats)
         self._num_written[new] = 0
+        self._limits[new] = self._sampling.max_new_tokens
+        self._is_thinking[new] = self._sampling.thinking is not None and self._sampling.thinking.is_begun
         self._write(new, logits.repeat_interleave(repeats, 0))
         return count
 
@@ -208,9 +204,11 @@ class Batch:
         sampling, written = self._sampling, self._num_written[rows]
         uniform = self._draws[rows].gather(1, written[:, None]).squeeze(1)
         drawn = draw(logits, uniform, temperature=sampling.temperature, top_k=sampling.top_k, top_p=sampling.top_p)
+        if sampling.thinking is not None:
+            drawn = self._think(rows, drawn, sampling.thinking)
         self._tokens[rows] = self._tokens[rows].scatter(1, written[:, None], drawn[:, None])
         self._num_written[rows] += 1
-        is_over = torch.isin(drawn, sampling.stop_tokens) | (self._num_written[rows] == sampling.max_new_tokens)
+        is_over = torch.isin(drawn, sampling.stop_tokens) | (self._num_written[rows] == self._limits[rows])
         over = {rows.start + place for place in is_over.nonzero().squeeze(1).tolist()}
         if sampling.stop_texts:
             over |= {row for row in range(rows.start, rows.stop) if self._has_stop_text(row)}
@@ -218,13 +216,26 @@ class Batch:
         for row in sorted(over, reverse=True):
             self._leave(row)
 
+    def _think(self, rows: slice, drawn: torch.Tensor, tokens: ThinkingTokens) -> torch.Tensor:
+        """The tokens that were drawn, with the end of each thought that is as long as it may be; the answer is counted from there."""
+        sampling, written = self._sampling, self._num_written[rows]
+        is_thinking = self._is_thinking[rows] | ((drawn == tokens.opening) & (written == 0))
+        is_opening = ~self._is_thinking[rows] & is_thinking
+        drawn = torch.where(is_thinking & ~is_opening & (written >= sampling.max_thinking_tokens), tokens.closing, drawn)
+        ends = is_thinking & (drawn == tokens.closing)
+        behind = torch.where(ends, written + 1 + sampling.max_new_tokens, self._limits[rows])
+        self._limits[rows] = torch.where(is_thinking & ~ends, sampling.most_tokens, behind)
+        self._is_thinking[rows] = is_thinking & ~ends
+        return drawn
+
     def _leave(self, row: int) -> None:
         prompt, k = self._rows[row]
-        prompt.add(k, self._text(row))
+        prompt.add(k, self._answer(row))
         last = self._rows.pop()
         if row < len(self._rows):
             self._rows[row] = last
-            for state in (self._draws, self._tokens, self._num_written, self._lengths):
+            for name in _ROW_STATES:
+                state = getattr(self, name)
                 state[row] = state[len(self._rows)]
         self._cache.leave(row, longest=int(self._lengths[: len(self._rows)].max()) if self._rows else 0)
 
@@ -232,14 +243,28 @@ class Batch:
         ids: list[int] = self._tokens[row, : int(self._num_written[row])].tolist()
         return ids
 
-    def _text(self, row: int) -> str:
-        text = str(self._tokenizer.decode(self._ids(row), skip_special_tokens=True))
+    def _answer(self, row: int) -> Answer:
+        ids = self._ids(row)
+        thought, text = self._texts(ids)
         ends = [place for stop in self._sampling.stop_texts if (place := text.find(stop)) >= 0]
-        return text[: min(ends, default=len(text))].strip()
+        is_whole = bool(ends) or ids[-1] in self._stops
+        return Answer(text[: min(ends, default=len(text))].strip(), "stop" if is_whole else "length", thought)
 
     def _has_stop_text(self, row: int) -> bool:
-        text = str(self._tokenizer.decode(self._ids(row), skip_special_tokens=True))
+        _, text = self._texts(self._ids(row))
         return any(stop in text for stop in self._sampling.stop_texts)
+
+    def _texts(self, ids: list[int]) -> tuple[str, str]:
+        """The thought, and what stands behind it, so far."""
+        tokens = self._sampling.thinking
+        if tokens is None or not (tokens.is_begun or ids[0] == tokens.opening):
+            return split_thought(self._decode(ids), is_begun=None)  # the marks may be plain text to the tokenizer
+        place = ids.index(tokens.closing) if tokens.closing in ids else len(ids)
+        thought, text = self._decode(ids[:place]), self._decode(ids[place + 1 :])  # or, as special tokens, be left out of it
+        return thought.strip().removeprefix(OPENING).strip(), text.lstrip()
+
+    def _decode(self, ids: list[int]) -> str:
+        return str(self._tokenizer.decode(ids, skip_special_tokens=True))
 
     def _row_capacity(self, num_rows: int) -> int:
         """Rows to make room for in the cache: twice as many as before, so that one prompt alone takes little memory."""
@@ -249,6 +274,6 @@ class Batch:
     def _make_rows(self, num_rows: int) -> None:
         """Makes the buffers larger if there are more rows: one prompt may want more answers than `max_rows`."""
         if num_rows > len(self._draws):
-            for name in ("_draws", "_tokens", "_num_written", "_lengths"):
+            for name in _ROW_STATES:
                 old = getattr(self, name)
                 setattr(self, name, torch.cat([old, old.new_zeros(num_rows - len(old), *old.shape[1:])]))

@@ -3,7 +3,7 @@
 import hashlib
 from typing import Any
 
-from backend.generators.jobs import Jobs, WrittenAnswers
+from backend.generators.jobs import Answer, Jobs, WrittenAnswers
 from preference.labelling.prompts import turns_of
 
 
@@ -19,11 +19,9 @@ class EchoGenerator:
         """Writes all jobs, one after the other."""
         while not jobs.is_stopped and (taken := jobs.take(1)):
             for job in taken:
-                answers = [
-                    f"Echo {_letters(job.seed, k)} of: {turns_of(job.prompt)[-1].text[:40]}" for k in range(job.num_answers)
-                ]
-                jobs.report(num_tokens=4 * len(answers), batch_size=len(answers))
-                job.finish(WrittenAnswers(answers))
+                texts = [f"Echo {_letters(job.seed, k)} of: {turns_of(job.prompt)[-1].text[:40]}" for k in range(job.num_answers)]
+                jobs.report(num_tokens=4 * len(texts), batch_size=len(texts))
+                job.finish(WrittenAnswers.of([Answer(text, "stop") for text in texts]))
 
 
 def _letters(seed: int, k: int) -> str:

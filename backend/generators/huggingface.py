@@ -10,13 +10,14 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM
 
-from backend.generators.batch import Batch, Prompt, SamplingOptions
+from backend.generators.batch import Batch, Prompt
 from backend.generators.hardware import num_tokens_that_fit, pick_dtype
 from backend.generators.jobs import Job, Jobs, WrittenAnswers
 from backend.generators.kv_cache import can_hold
+from backend.generators.sampling import SamplingOptions
 from preference.errors import ModelError
 from preference.models.device import pick_device
-from preference.models.encoding import encode_prompt
+from preference.models.encoding import encode_prompt, thinking_tokens
 from preference.models.files import title
 from preference.models.out_of_memory import is_out_of_memory, release_memory
 from preference.models.pretrained import load_tokenizer, load_weights, locate
@@ -43,25 +44,31 @@ class HuggingFaceGenerator:
                 "and this engine cannot write with it; run a server that speaks OpenAI's API, and set GENERATOR_ENGINE=openai."
             )
         self._system = generation.system_prompt
-        window = _window(self._model.config.get_text_config())
-        self._max_prompt_tokens = min(generation.max_prompt_tokens, window - generation.max_new_tokens)
-        if self._max_prompt_tokens < 16:
-            raise ModelError(
-                f"{path} reads {window} tokens at most; MAX_NEW_TOKENS={generation.max_new_tokens} leaves no room for a prompt."
-            )
+        self._template_options = generation.template_options
         self._sampling_options = SamplingOptions(
             temperature=generation.temperature, top_k=generation.top_k, top_p=generation.top_p,
             max_new_tokens=generation.max_new_tokens, stop_tokens=_stop_tokens(self._model, self._tokenizer),
-            stop_texts=generation.stop,
+            stop_texts=generation.stop, thinking=thinking_tokens(self._tokenizer, options=self._template_options),
+            max_thinking_tokens=generation.max_thinking_tokens,
         )  # fmt: skip
+        is_thinker = self._sampling_options.thinking is not None
+        window = _window(self._model.config.get_text_config())
+        self._max_prompt_tokens = min(generation.max_prompt_tokens, window - self._sampling_options.most_tokens)
+        if self._max_prompt_tokens < 16:
+            thoughts = f" and MAX_THINKING_TOKENS={generation.max_thinking_tokens} leave" if is_thinker else " leaves"
+            raise ModelError(
+                f"{path} reads {window} tokens at most; MAX_NEW_TOKENS={generation.max_new_tokens}{thoughts} no room for a prompt."
+            )
         self._max_tokens = num_tokens_that_fit(self._model.config, dtype=dtype, device=device)
         self._max_rows = generation.batch_prompts * settings.filling.num_candidates or _MAX_ROWS[device.type]
         self.capacity = max(1, self._max_rows // settings.filling.num_candidates)
         self.name = title(generation.model)
         self.sampling: dict[str, Any] = {
             "temperature": generation.temperature, "top_k": generation.top_k, "top_p": generation.top_p,
-            "max_new_tokens": generation.max_new_tokens,
+            "max_new_tokens": generation.max_new_tokens, **self._template_options,
         }  # fmt: skip
+        if is_thinker:
+            self.sampling["max_thinking_tokens"] = generation.max_thinking_tokens
         if generation.system_prompt:
             self.sampling["system_prompt"] = generation.system_prompt
         logger.info(
@@ -104,7 +111,9 @@ class HuggingFaceGenerator:
         return Batch(self._model, self._tokenizer, self._sampling_options, max_rows=self._max_rows, max_tokens=self._max_tokens)
 
     def _encode(self, job: Job) -> Prompt:
-        ids, num_cut = encode_prompt(self._tokenizer, job.prompt, max_tokens=self._max_prompt_tokens, system=self._system)
+        ids, num_cut = encode_prompt(
+            self._tokenizer, job.prompt, max_tokens=self._max_prompt_tokens, system=self._system, options=self._template_options
+        )
         return Prompt(
             job, ids or [self._tokenizer.eos_token_id], num_cut
         )  # without tokens: as at the start of a text in training

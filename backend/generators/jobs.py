@@ -1,11 +1,23 @@
 """What an engine gets and gives back. To add an engine: one class that is a Generator, one line in engines.ENGINES."""
 
+from collections.abc import Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from preference.labelling.prompts import Prompt
+
+CUT = frozenset({"length", "content_filter"})  # of an OpenAI server's finish reasons, those that leave an answer without its end
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One answer, and how it came about."""
+
+    text: str
+    finish_reason: str = ""  # `stop`, `length` if a limit cut it off, or a server's own word; "" if the engine does not say
+    thought: str = ""  # what the model thought before it
 
 
 @dataclass(frozen=True)
@@ -15,6 +27,26 @@ class WrittenAnswers:
     answers: list[str]  # num_answers of them, one may be empty; none if `refused` says why
     num_cut: int = 0  # tokens cut from the prompt's head
     refused: str = ""  # why this prompt, alone, cannot be answered
+    # How each of the answers came about; () if the engine does not say. Two writings that say the same are equal.
+    finish_reasons: Sequence[str] = field(default=(), compare=False)
+    thoughts: Sequence[str] = field(default=(), compare=False)
+
+    @classmethod
+    def of(cls, answers: Sequence[Answer], *, num_cut: int = 0) -> Self:
+        """The same of answers that know how they came about."""
+        return cls(
+            [answer.text for answer in answers],
+            num_cut,
+            finish_reasons=[answer.finish_reason for answer in answers],
+            thoughts=[answer.thought for answer in answers],
+        )
+
+    @property
+    def each(self) -> list[Answer]:
+        """The answers, each with how it came about."""
+        unknown = [""] * len(self.answers)
+        columns = self.answers, self.finish_reasons or unknown, self.thoughts or unknown
+        return [Answer(*values) for values in zip(*columns, strict=True)]
 
 
 @dataclass(frozen=True, eq=False)

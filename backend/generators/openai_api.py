@@ -1,10 +1,12 @@
 """Answers from any server that speaks OpenAI's API: vLLM, SGLang, TGI, llama.cpp, Ollama, `transformers serve`.
 
-Servers differ in whether a call gives several answers, and in the name of the limit. Both are tried once and remembered.
+Servers differ in whether a call gives several answers, in the name of the limit, and in whether their model thinks before it answers.
+Each is tried once and remembered.
 
 Covered: servers that restart or have too much to do (asked again after growing waits), one prompt that is refused (it gets
 `refused`), a key, model or address that is wrong (ModelError).
-Not covered: MAX_PROMPT_TOKENS and TOP_K. Only the server has the tokenizer; it refuses a prompt that is too long.
+Not covered: MAX_PROMPT_TOKENS and TOP_K. Only the server has the tokenizer; it refuses a prompt that is too long. A model that thinks
+less than MAX_THINKING_TOKENS may use the rest of them for its answer, since a server has one limit for both.
 """
 
 import asyncio
@@ -23,10 +25,11 @@ from openai import (
     UnprocessableEntityError,
 )
 
-from backend.generators.jobs import Job, Jobs, WrittenAnswers
+from backend.generators.jobs import CUT, Answer, Job, Jobs, WrittenAnswers
 from preference.certificates import certificates
 from preference.errors import ModelError
 from preference.labelling.prompts import Prompt, messages, to_be_continued, turns_of
+from preference.models.thoughts import split_thought
 from preference.redaction import unquoted
 from preference.settings import Settings
 
@@ -55,6 +58,7 @@ class OpenAIGenerator:
         address = urlsplit(settings.openai.base_url)
         self._server = f"{address.scheme}://{address.netloc.rpartition('@')[2]}{address.path}"  # without a password
         self._serves_n, self._limit = True, "max_tokens"
+        self._num_thinking_tokens = 0  # beside those of the answer
         self._num_writing = 0
         self.capacity = settings.openai.concurrency
         served, named = self._served(), settings.generator.model
@@ -64,7 +68,7 @@ class OpenAIGenerator:
         self.name = served[0] if named == _THE_ONLY_ONE else named
         self.sampling: dict[str, Any] = {
             "temperature": settings.generator.temperature, "top_p": settings.generator.top_p, "max_new_tokens": settings.generator.max_new_tokens,
-            "endpoint": settings.openai.endpoint,
+            "endpoint": settings.openai.endpoint, **settings.generator.template_options,
         }  # fmt: skip
         if settings.generator.system_prompt:
             self.sampling["system_prompt"] = settings.generator.system_prompt
@@ -140,18 +144,25 @@ class OpenAIGenerator:
         """One call's choices, at least one."""
         create: Any = client.chat.completions.create if self._is_chat else client.completions.create
         request = self._request(job.prompt) | {"seed": seed % 2**31} | ({"n": n} if n > 1 else {})
+        generation = self._settings.generator
         while True:
-            limit = self._limit
+            limit, num_thinking_tokens = self._limit, self._num_thinking_tokens
             self._num_writing += n
             try:
                 async with asyncio.timeout(self._patience_seconds):
-                    answer = await create(**request, **{limit: self._settings.generator.max_new_tokens})
+                    answer = await create(**request, **{limit: generation.max_new_tokens + num_thinking_tokens})
                 choices: list[Any] = getattr(answer, "choices", None) or []
                 if not choices:
                     raise ValueError("no choices")
                 num_words = sum(len(self._text(choice).split()) for choice in choices)
                 num_tokens = answer.usage.completion_tokens if answer.usage else None
                 jobs.report(num_tokens=num_words if num_tokens is None else num_tokens, batch_size=self._num_writing)
+                thoughtful = [choice for choice in choices if self._answer(choice).thought]
+                if thoughtful and not self._num_thinking_tokens and generation.max_thinking_tokens:
+                    self._num_thinking_tokens = generation.max_thinking_tokens
+                    logger.info("%s thinks before it answers: it may do so for %d tokens", self.name, self._num_thinking_tokens)
+                if num_thinking_tokens < self._num_thinking_tokens and any(choice.finish_reason in CUT for choice in thoughtful):
+                    continue
                 return choices
             except BadRequestError as error:
                 # OpenAI's newer models. vLLM names both if the limit is too large, but does not call one unsupported.
@@ -174,6 +185,8 @@ class OpenAIGenerator:
         }
         if settings.generator.stop:
             request["stop"] = list(settings.generator.stop[:_MAX_STOPS])
+        if self._is_chat and settings.generator.template_options:  # as vLLM, SGLang and llama.cpp have it
+            request["extra_body"] = {"chat_template_kwargs": settings.generator.template_options}
         if self._is_chat:
             return request | {"messages": messages(turns)}
         return request | {"prompt": to_be_continued(turns)}
@@ -182,12 +195,20 @@ class OpenAIGenerator:
         return (choice.message.content if self._is_chat else choice.text) or ""
 
     def _answers(self, choices: list[Any]) -> WrittenAnswers:
-        answers = []
-        for text in map(self._text, choices):  # some servers keep the stop text, and they got four of them at most
-            answers.append(min((text.split(stop, 1)[0] for stop in self._settings.generator.stop), key=len, default=text).strip())
-        if not any(answers) and any(choice.finish_reason == "content_filter" for choice in choices):
+        answers = [self._answer(choice) for choice in choices]
+        if not any(answer.text for answer in answers) and any(choice.finish_reason == "content_filter" for choice in choices):
             return WrittenAnswers([], refused="the server refused the prompt: its content filter let no answer through")
-        return WrittenAnswers(answers)
+        return WrittenAnswers.of(answers)
+
+    def _answer(self, choice: Any) -> Answer:
+        thought, text = split_thought(self._text(choice), is_begun=None)
+        if self._is_chat:  # a server that takes the thought apart itself: vLLM's older name and its newer one
+            apart = getattr(choice.message, "reasoning_content", None) or getattr(choice.message, "reasoning", None)
+            thought = apart if isinstance(apart, str) and apart else thought
+        reason = choice.finish_reason if isinstance(choice.finish_reason, str) else ""
+        # Some servers keep the stop text, and they got four of them at most.
+        whole = min((text.split(stop, 1)[0] for stop in self._settings.generator.stop), key=len, default=text)
+        return Answer(whole.strip(), "stop" if len(whole) < len(text) else reason, thought)
 
     def _failure(self, error: Exception, prompt: Prompt = "") -> ModelError:
         match getattr(error, "status_code", None):

@@ -1,6 +1,29 @@
 """Which token comes next: temperature, top-k and top-p as transformers applies them, without sorting the vocabulary."""
 
+from dataclasses import dataclass
+
 import torch
+
+from preference.models.encoding import ThinkingTokens
+
+
+@dataclass(frozen=True)
+class SamplingOptions:
+    """How the next token is chosen, and what ends an answer."""
+
+    temperature: float
+    top_k: int
+    top_p: float
+    max_new_tokens: int
+    stop_tokens: torch.Tensor  # on the model's device
+    stop_texts: tuple[str, ...]
+    thinking: ThinkingTokens | None = None  # of a model that may think before it answers
+    max_thinking_tokens: int = 0  # then its thought is ended
+
+    @property
+    def most_tokens(self) -> int:
+        """The longest text: a thought with its marks, and the answer."""
+        return self.max_new_tokens + (self.max_thinking_tokens + 2 if self.thinking else 0)
 
 
 def draw(logits: torch.Tensor, uniform: torch.Tensor, *, temperature: float, top_k: int, top_p: float) -> torch.Tensor:

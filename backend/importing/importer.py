@@ -148,7 +148,7 @@ class Import:
 
     def _ask(self, attempt: Attempt, place: _Place) -> None:
         written = self._scheduler.submit(
-            self._rules.prompt(attempt.task), seed=self._rules.seed(attempt), num_answers=self._rules.num_answers
+            self._rules.prompt(attempt.task), seed=self._rules.seed(attempt), num_answers=self._rules.num_answers(attempt)
         )
         self._writing[written] = attempt, place
 
@@ -186,6 +186,8 @@ class Import:
         for draft, task in zip(drafts, tasks, strict=True):
             for name, count in self.annotators.names(task.get("annotations", [])).items():
                 self.counts[f"judgements imported, as {name}"] += count
+            if draft.num_cut:
+                self.counts["with an answer that was cut off (MAX_NEW_TOKENS)"] += 1
             if "refused" in draft.record:
                 self.counts[f"unanswered, {draft.record['refused'].partition(':')[0]}"] += 1
             elif None in self.layout.answers(task["data"]):

@@ -30,6 +30,9 @@ class Metrics:
             buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1, 2.5, 5, 10, 30, 60, 100),
         )  # fmt: skip
         self.tasks_answered = self._counter("pairloop_tasks_answered", "Tasks that the filler gave answers")
+        self.answers_cut = self._counter(
+            "pairloop_answers_cut", "Answers that the filler stored and that a limit cut off in the middle"
+        )
         self.predictions_stored = self._counter("pairloop_predictions_stored", "Predictions that the filler stored")
         self.tasks_put_off = self._counter(
             "pairloop_tasks_put_off", "Answered tasks of a /predict for which there was no seat, or no time"

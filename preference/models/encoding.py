@@ -12,8 +12,9 @@ from data; a control token of one character.
 """
 
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -22,9 +23,12 @@ from transformers import PreTrainedTokenizerBase
 
 from preference.errors import ModelError
 from preference.labelling.prompts import Conversation, Prompt, Turn, messages, to_be_continued, transcript, turns_of
+from preference.models.thoughts import CLOSING, OPENING
 
 ENCODING_VERSION = 2  # part of every feature's key: count up when the tokens of the same text change
 _CUT = "\ud800"  # half of a character, so it is in no text that a tokenizer takes
+Options = Mapping[str, Any]
+_NO_OPTIONS: Options = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,15 @@ class EncodedAnswer:
     input_ids: list[int]
     answer_start: int  # input_ids[answer_start:-1] are the answer's tokens
     num_cut: int  # tokens that were cut: the prompt's oldest first, then the answer's tail
+
+
+@dataclass(frozen=True)
+class ThinkingTokens:
+    """The tokens round what a model thinks before it answers."""
+
+    opening: int  # -1 if there is none
+    closing: int
+    is_begun: bool  # whether the chat template opens the thought
 
 
 @dataclass(frozen=True)
@@ -61,24 +74,25 @@ def as_text(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
 
 
 def encode_prompt(
-    tokenizer: PreTrainedTokenizerBase, prompt: Prompt, *, max_tokens: int, system: str = ""
+    tokenizer: PreTrainedTokenizerBase, prompt: Prompt, *, max_tokens: int, system: str = "", options: Options = _NO_OPTIONS
 ) -> tuple[list[int], int]:
     """(the prompt's tokens up to where an answer begins, how many were cut).
 
-    `system`: the instructions before it, unless it has some of its own. Nothing that a template puts round its turns is cut.
+    `system`: the instructions before it, unless it has some of its own. `options`: what the chat template gets beside the turns.
+    Nothing that a template puts round its turns is cut.
     """
     turns = _read_as(tokenizer, turns_of(prompt, system=system))
-    ids = _prompt_ids(tokenizer, turns)
+    ids = _prompt_ids(tokenizer, turns, options)
     if len(ids) <= max_tokens:
         return ids, 0
     later = _without_oldest(turns)
-    place = bisect_left(later, True, key=lambda kept: len(_prompt_ids(tokenizer, kept)) <= max_tokens)
+    place = bisect_left(later, True, key=lambda kept: len(_prompt_ids(tokenizer, kept, options)) <= max_tokens)
     if place < len(later):
-        kept = _prompt_ids(tokenizer, later[place])
+        kept = _prompt_ids(tokenizer, later[place], options)
         return kept, len(ids) - len(kept)
     last = later[-1] if later else turns
-    num_dropped = len(ids) - len(_prompt_ids(tokenizer, last))
-    kept, num_cut = _without_head(tokenizer, last, max_tokens)
+    num_dropped = len(ids) - len(_prompt_ids(tokenizer, last, options))
+    kept, num_cut = _without_head(tokenizer, last, max_tokens, options)
     return kept, num_dropped + num_cut
 
 
@@ -98,6 +112,15 @@ def encode_answer(tokenizer: PreTrainedTokenizerBase, prompt: Prompt, answer: st
     return EncodedAnswer([*kept, *answer_ids, tokenizer.eos_token_id], len(kept), num_cut + num_answer_cut)
 
 
+def thinking_tokens(tokenizer: PreTrainedTokenizerBase, *, options: Options = _NO_OPTIONS) -> ThinkingTokens | None:
+    """The tokens round a thought; None if the tokenizer has none for its end."""
+    added = {token.content: number for number, token in tokenizer.added_tokens_decoder.items()}
+    if CLOSING not in added:
+        return None
+    text = _text_of(tokenizer, turns_of("x"), options) if tokenizer.chat_template else ""
+    return ThinkingTokens(added.get(OPENING, -1), added[CLOSING], is_begun=text.rfind(OPENING) > text.rfind(CLOSING))
+
+
 def _read_as(tokenizer: PreTrainedTokenizerBase, turns: Conversation) -> Conversation:
     """The turns with their texts as text; without a template, without white space at their ends."""
     texts = [as_text(tokenizer, text) for _, text in turns]
@@ -112,25 +135,27 @@ def _without_oldest(turns: Conversation) -> list[Conversation]:
     return [turns[:start] + turns[place:] for place in range(start + 1, len(turns)) if turns[place].role == "user"]
 
 
-def _without_head(tokenizer: PreTrainedTokenizerBase, turns: Conversation, max_tokens: int) -> tuple[list[int], int]:
+def _without_head(
+    tokenizer: PreTrainedTokenizerBase, turns: Conversation, max_tokens: int, options: Options
+) -> tuple[list[int], int]:
     """(the tokens without the head of the last turn's text, how many these were)."""
-    text, body = _text_of(tokenizer, turns), turns[-1].text
+    text, body = _text_of(tokenizer, turns, options), turns[-1].text
     body = body if body in text else body.strip()  # some templates strip it
     place = text.rfind(body)
     before, body, after = (text[:place], body, text[place + len(body) :]) if place >= 0 else ("", text, "")
     head, middle, tail = (_ids(tokenizer, part, is_start=part is before) for part in (before, body, after))
     room = max_tokens - len(head) - len(tail)
     if room < max_tokens // 4:  # the frame alone nearly fills it
-        ids = _prompt_ids(tokenizer, turns)
+        ids = _prompt_ids(tokenizer, turns, options)
         return ids[-max_tokens:], len(ids) - max_tokens
     return [*head, *middle[-room:], *tail], max(0, len(middle) - room)
 
 
-def _prompt_ids(tokenizer: PreTrainedTokenizerBase, turns: Conversation) -> list[int]:
-    return _ids(tokenizer, _text_of(tokenizer, turns), is_start=True)
+def _prompt_ids(tokenizer: PreTrainedTokenizerBase, turns: Conversation, options: Options) -> list[int]:
+    return _ids(tokenizer, _text_of(tokenizer, turns, options), is_start=True)
 
 
-def _text_of(tokenizer: PreTrainedTokenizerBase, turns: Conversation) -> str:
+def _text_of(tokenizer: PreTrainedTokenizerBase, turns: Conversation, options: Options = _NO_OPTIONS) -> str:
     """The turns up to where the answer begins, in the first of these forms that the template takes.
 
     As they are; the system's turns as the beginning of the user's, and neighbours of one role as one turn ("System role not
@@ -141,7 +166,7 @@ def _text_of(tokenizer: PreTrainedTokenizerBase, turns: Conversation) -> str:
     joined = _joined(turns)
     for form in (turns, joined, (Turn("user", transcript(joined)),))[: 3 if len(joined) > 1 else 2]:
         try:
-            return str(tokenizer.apply_chat_template(messages(form), tokenize=False, add_generation_prompt=True))
+            return str(tokenizer.apply_chat_template(messages(form), tokenize=False, add_generation_prompt=True, **options))
         except TemplateError as error:
             refusal = error
     raise ModelError(

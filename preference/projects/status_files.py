@@ -52,6 +52,7 @@ class Filling(_File):
 
     tasks_left: Known[Count] = None
     tasks_answered: Known[Count] = None
+    answers_cut: Known[Count] = None  # of these tasks' answers, those that a limit cut off in the middle
     tasks_failed: Items[Count] = Field(default_factory=dict)  # by reason
     answers_per_second: Known[Number] = None
     tokens_per_second: Known[Number] = None

@@ -52,7 +52,7 @@ def draft(
             continue
         outcome: Draft | Attempt = Attempt(one)
         while isinstance(outcome, Attempt):
-            seed, num_answers = answering.seed(outcome), answering.num_answers
+            seed, num_answers = answering.seed(outcome), answering.num_answers(outcome)
             (writing,) = write_all(generator, [answering.prompt(one)], seeds=[seed], num_answers=num_answers)
             outcome = answering.next_step(outcome, writing, score=score)
         drafts.append(outcome)

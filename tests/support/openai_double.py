@@ -20,7 +20,8 @@ class OpenAIDouble:
         self.failures: list[int] = []  # statuses of the next answers; 0 drops the connection
         self.limit = "max_tokens"
         self.write: Callable[[str, int], str | None] = lambda prompt, seed: f"{prompt}/{seed}"
-        self.finish_reason = "stop"
+        self.finish_reason: str | Callable[[Fields], str] = "stop"
+        self.message: Fields = {}  # what a message holds beside role and content
         self.refusals: dict[str, tuple[int, Any]] = {}  # prompt: status and body
         self.page: str | None = None  # what it sends with 200 instead
         self.usage: Fields | None = {"prompt_tokens": 1, "completion_tokens": 10, "total_tokens": 11}
@@ -116,8 +117,10 @@ class OpenAIDouble:
         choices: list[Fields] = []
         for k in range(body.get("n", 1) if self.n == "served" else 1):
             text = self.write(_prompt(body), body["seed"] + k)
-            written = {"message": {"role": "assistant", "content": text}} if "messages" in body else {"text": text}
-            choices.append({"index": k, "finish_reason": self.finish_reason, **written})
+            message = {"role": "assistant", "content": text, **self.message}
+            written = {"message": message} if "messages" in body else {"text": text}
+            reason = self.finish_reason if isinstance(self.finish_reason, str) else self.finish_reason(body)
+            choices.append({"index": k, "finish_reason": reason, **written})
         return {"id": "1", "object": "completion", "created": 1, "model": body["model"], "choices": choices, "usage": self.usage}
 
 

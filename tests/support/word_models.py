@@ -1,9 +1,10 @@
 """Models of random weights whose tokens are words: for the tests of the huggingface engine."""
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -38,8 +39,13 @@ def maker(settings_for: SettingsFactory) -> MakeGenerator:
     return make
 
 
-def save_words(folder: Path, config: PreTrainedConfig, *, ends: Sequence[int] = ()) -> Path:
-    """A model of random weights whose tokens are words, so that a text shows its tokens; an answer ends at 1 and at `ends`."""
+def save_words(
+    folder: Path, config: PreTrainedConfig, *, ends: Sequence[int] = (), names: Mapping[int, str] = MappingProxyType({})
+) -> Path:
+    """A model of random weights whose tokens are words, so that a text shows its tokens; an answer ends at 1 and at `ends`.
+
+    `names`: of tokens that are other words than `w` and their number.
+    """
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(config)
     for weights in model.parameters():
@@ -48,7 +54,7 @@ def save_words(folder: Path, config: PreTrainedConfig, *, ends: Sequence[int] = 
     model.generation_config.eos_token_id = [1, *ends]
     model.generation_config.pad_token_id = 0
     model.save_pretrained(folder)
-    words = {"<pad>": 0, "<end>": 1, **{f"w{k}": k for k in range(2, NUM_WORDS)}}
+    words = {"<pad>": 0, "<end>": 1, **{names.get(k, f"w{k}"): k for k in range(2, NUM_WORDS)}}
     text = Tokenizer(models.WordLevel(words, unk_token="<pad>"))
     text.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     PreTrainedTokenizerFast(tokenizer_object=text, eos_token="<end>", pad_token="<pad>").save_pretrained(folder)

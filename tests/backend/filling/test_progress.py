@@ -51,6 +51,7 @@ def test_progress_holds_what_is_left_what_was_done_and_how_long_it_takes(folder:
     assert filling_of(folder) == {
         "tasks_left": 80,
         "tasks_answered": 20,
+        "answers_cut": 0,
         "tasks_failed": {"the model wrote nothing": 2},
         "answers_per_second": 4.0,  # two a task
         "tokens_per_second": 12.3,

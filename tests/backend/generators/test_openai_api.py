@@ -122,7 +122,7 @@ def test_a_generator_names_its_model_and_its_sampling_without_secrets(server: Op
 
     assert secretive.name == "tiny"
     assert secretive.sampling == {
-        "temperature": 0.7, "top_p": 1.0, "max_new_tokens": 128, "endpoint": "chat", "system_prompt": "Be kind.",
+        "temperature": 0.7, "top_p": 1.0, "max_new_tokens": 512, "endpoint": "chat", "system_prompt": "Be kind.",
     }  # fmt: skip
 
 
