@@ -208,6 +208,12 @@ class SuggestingSettings(Group, title="What annotators see"):
         "choice",
         description="What annotators see of the reward model: the suggested side and both rewards (`choice`), both rewards (`scores`), or nothing (`none`).",
     )
+    suggest_from: float | None = Field(
+        None,
+        ge=0.5,
+        le=1,
+        description="The confidence from which a side is suggested, 0.5 to 1; if unset, each version's own: from where its held-out accuracy is beyond chance.",
+    )
     show_rewards: bool = Field(
         True, description="Whether annotators see the rewards; if not, a label config that `connect` makes has no boxes for them."
     )

@@ -34,6 +34,7 @@ class ServedVersion:
 
     model: RewardModel
     version: str
+    suggest_from: float | None = 0.5  # as ReportCard has it
     # The latest confidences that this process gave, of any tasks: from them the control group's scores are drawn.
     scores: deque[float] = field(default_factory=lambda: deque(maxlen=1000), compare=False, repr=False)
 
@@ -80,7 +81,8 @@ class Champion:
         if pointed == self._refused and self._clock() < self._next_try:
             return False
         try:
-            self.serving = ServedVersion(self._load(self._folder, pointed), pointed)
+            model = self._load(self._folder, pointed)
+            self.serving = ServedVersion(model, pointed, Versions(self._folder).card(pointed, promotions=()).suggest_from)
         except Exception as error:  # a damaged version may raise anything, and the other projects must be followed on
             self._refuse(pointed, error)
             return False

@@ -1,4 +1,8 @@
-"""Label Studio predictions: suggestions for scored answers, empty ones for the control group, and which of them are stored."""
+"""Label Studio predictions: suggestions for scored answers, empty ones for the control group, and which of them are stored.
+
+A side is lit if the model is sure enough of it. Below that, annotators see the rewards alone, if those are shown at all. Two answers
+that are the same are never lit, and have the highest score, so that uncertainty sampling serves them last.
+"""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -15,6 +19,7 @@ from preference.studio.task import Task, is_annotated
 Prediction = dict[str, Any]
 _OBJECT_BYTES, _JSON_COPIES = 450, 6  # measured: 272 a prediction and 406 a region, and five times its JSON while that is made
 LEAST_OTHERS = 8  # scores of other tasks, among which a control task gets its place
+_LAST = 1.0  # the score of a task that teaches nothing
 
 
 def predict_tasks(
@@ -46,21 +51,26 @@ def predict_tasks(
     prompts = [prompt for _, prompt, _, _ in answered for _ in range(2)]
     answers = [answer for _, _, left, right in answered for answer in (left, right)]
     rewards = serving.model.score(prompts, answers).reshape(-1, 2).tolist()  # (num_answered, 2)
-    scores = [serving.model.confidence(reward1, reward2) for reward1, reward2 in rewards]
-    for (i, _, _, _), both, score in zip(answered, rewards, scores, strict=True):
-        results[i] = _prediction(_suggestion(layout, both, suggesting), score, serving)
+    are_same = [_are_same(left, right) for _, _, left, right in answered]
+    scores = [_LAST if same else serving.model.confidence(*both) for same, both in zip(are_same, rewards, strict=True)]
+    suggest_from = serving.suggest_from if suggesting.suggest_from is None else suggesting.suggest_from
+    for (i, _, _, _), both, score, same in zip(answered, rewards, scores, are_same, strict=True):
+        is_lit = suggest_from is not None and score >= suggest_from and both[0] != both[1] and not same
+        results[i] = _prediction(_suggestion(layout, both, suggesting, is_lit=is_lit), score, serving)
     serving.scores.extend(scores)
     # Tasks to be scored again are listed by their last scores, a page at a time: the page's own scores keep the control tasks there.
     others = scores if len(scores) >= LEAST_OTHERS else list(serving.scores.copy())  # other threads extend it
     if len(others) >= least_others:
         for i in control:
-            results[i] = _prediction([], priority(tasks[i]["id"], serving.version, others), serving)
+            left, right = layout.answers(tasks[i]["data"])
+            score = _LAST if _are_same(left or "", right or "") else priority(tasks[i]["id"], serving.version, others)
+            results[i] = _prediction([], score, serving)
     return results
 
 
 def prediction_bytes(layout: LabelingLayout, version: str, *, suggesting: SuggestingSettings) -> int:
     """The most memory that the prediction of a task takes in an answer: its objects, and its JSON, which names the config's tags."""
-    regions = _suggestion(layout, (-1 / 3, -1 / 3), suggesting)
+    regions = _suggestion(layout, (-1 / 3, -1 / 3), suggesting, is_lit=True)
     prediction = {"result": regions, "score": 2 / 3, "model_version": version}
     return _OBJECT_BYTES * (1 + len(regions)) + _JSON_COPIES * len(json.dumps(prediction))
 
@@ -88,8 +98,16 @@ def still_wanted(
     ]
 
 
-def _suggestion(layout: LabelingLayout, rewards: Sequence[float], suggesting: SuggestingSettings) -> list[dict[str, Any]]:
-    return Pairwise.suggestion(layout, rewards, suggest=suggesting.suggest, show_rewards=suggesting.show_rewards)
+def _suggestion(
+    layout: LabelingLayout, rewards: Sequence[float], suggesting: SuggestingSettings, *, is_lit: bool
+) -> list[dict[str, Any]]:
+    suggest = "scores" if suggesting.suggest == "choice" and not is_lit else suggesting.suggest
+    return Pairwise.suggestion(layout, rewards, suggest=suggest, show_rewards=suggesting.show_rewards)
+
+
+def _are_same(left: str, right: str) -> bool:
+    """Whether a judgement of these two would say nothing, so that training drops it."""
+    return left.strip() == right.strip()
 
 
 def _prediction(result: list[dict[str, Any]], score: float, serving: ServedVersion) -> Prediction:

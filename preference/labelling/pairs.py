@@ -36,7 +36,8 @@ class PreferencePair:
     annotator_id: int | None = None
     chosen_side: Side | None = None  # the side of the chosen answer; None for a written one
     suggested_version: str | None = None  # the version whose suggestion the annotator saw
-    suggested_side: Side | None = None  # what it suggested
+    suggested_side: Side | None = None  # what it suggested: the side that was lit, else the one with the higher reward
+    is_lit: bool = False  # whether that side was lit
     suggested_confidence: float | None = None  # how sure it was of that, .5..1
     is_blind: bool = False  # whether the version answered with a prediction that shows nothing, as for the control group
     is_ground_truth: bool = False
@@ -167,6 +168,7 @@ def _provenance(task: Fields, annotation: Fields, layout: LabelingLayout) -> dic
     parent = annotation.get("parent_prediction")
     suggestion: Fields = next((p for p in task.get("predictions") or [] if parent is not None and p.get("id") == parent), {})
     side, score = Pairwise.suggested(layout, suggestion.get("result")), suggestion.get("score")
+    is_lit = Pairwise.choice(layout, suggestion.get("result")) is not None
     lead, made = annotation.get("lead_time"), annotation.get("created_at")
     return {
         "task_id": task.get("id"),
@@ -174,6 +176,7 @@ def _provenance(task: Fields, annotation: Fields, layout: LabelingLayout) -> dic
         "annotator_id": annotator_of(annotation),
         "suggested_version": suggestion.get("model_version"),
         "suggested_side": side,
+        "is_lit": is_lit,
         "suggested_confidence": float(score) if side is not None and isinstance(score, int | float) else None,
         "is_blind": suggestion.get("result") == [],
         "is_ground_truth": bool(annotation.get("ground_truth")),
@@ -236,6 +239,7 @@ def _merged(votes: Sequence[PreferencePair]) -> PreferencePair:
         **shared,
         weight=1.0,
         margin=sum(vote.weight * vote.margin for vote in votes) / sum(vote.weight for vote in votes),
+        is_lit=all(vote.is_lit for vote in votes),
         is_blind=all(vote.is_blind for vote in votes),
         is_ground_truth=all(vote.is_ground_truth for vote in votes),
         judged_at=max((vote.judged_at for vote in votes if vote.judged_at), default=None),

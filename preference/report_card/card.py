@@ -124,6 +124,17 @@ class ReportCard:
         return Holdout(self.holdout_fraction, self.holdout_rule)
 
     @property
+    def suggest_from(self) -> float | None:
+        """The confidence from which on its side is suggested, unless SUGGEST_FROM is set; None if it knows too little for that.
+
+        If there are too few held-out comparisons to tell confidences apart, all of them together decide.
+        """
+        if self.report.reliability is not None:
+            return self.report.reliability.beyond_chance_from
+        interval = self.metrics.interval
+        return 0.5 if interval is not None and interval[0] > 0.5 else None
+
+    @property
     def row(self) -> VersionRow:
         """This version as a row beside others."""
         accuracy = {known.name: getattr(self.metrics, known.name) for known in dataclasses.fields(HeldOutAccuracy)}

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
-from preference.report_card.shares import Median, Share, ShareDifference
+from preference.report_card.shares import Median, Share, ShareDifference, wilson
 from preference.tolerant import (
     Count,
     Difference,
@@ -89,6 +89,28 @@ class Reliability:
     calibration_error: Known[Part] = None
     confidence: Known[Part] = None
     bins: Rows[Bin] = ()
+
+    @property
+    def beyond_chance_from(self) -> float | None:
+        """The confidence from which on the model is right beyond chance: the lower end of its accuracy's 95 % interval is above .5.
+
+        .5 if that holds at every confidence; None if at none, and if a count is unknown. Neighbouring bins are taken together as
+        long as accuracy falls from one to the next, since a model that is surer is right more often (isotonic regression by
+        pooling adjacent violators: Barlow et al. 1972, "Statistical inference under order restrictions"). So a bin that was
+        unlucky raises nothing, and one that was lucky lowers nothing.
+        """
+        blocks: list[tuple[int, float, int]] = []  # the first bin, how often the model was right, of how many
+        for number, each in enumerate(self.bins):
+            if not each.count:
+                return None
+            blocks.append((number, each.value * each.count, each.count))
+            while len(blocks) > 1 and blocks[-2][1] / blocks[-2][2] >= blocks[-1][1] / blocks[-1][2]:
+                (first, right, count), (_, more, others) = blocks[-2:]
+                blocks[-2:] = [(first, right + more, count + others)]
+        known = [number for number, right, count in blocks if wilson(right / count, count)[0] > 0.5]
+        if not known:
+            return None
+        return (self.bins[known[0] - 1].confidence + self.bins[known[0]].confidence) / 2 if known[0] else 0.5
 
 
 @dataclass(frozen=True)
@@ -207,7 +229,8 @@ class SuggestionEffect:
     """Judgements with a suggestion beside those of the control group."""
 
     with_suggestion: Known[JudgementGroup] = None
-    without: Known[JudgementGroup] = None
+    unlit: Known[JudgementGroup] = None  # of the same versions, on tasks of which they were not sure enough to light a side
+    without: Known[JudgementGroup] = None  # the control group
     moves: Known[ShareDifference] = None  # how much more often people choose the model's side if it is suggested, -1..1
     warning: Known[Text] = None
     left_out: Items[Count] = field(default_factory=dict)  # judgements that are not compared, by reason

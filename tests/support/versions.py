@@ -12,14 +12,18 @@ from preference.models.fingerprint import fingerprint, revision_of
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import Versions
 from preference.report_card.card import ReportCard
+from preference.report_card.figures import JudgedFigures
 from preference.reward_model.feature_extractor import FeatureExtractor, FeatureRecipe
 from preference.reward_model.model import Description, FrozenRewardModel, RewardHead
 from preference.reward_model.style_features import NUM_STYLE
 
+GOOD = JudgedFigures(interval=(0.6, 0.9))  # beyond chance, so that sides are suggested
+
 
 def publish_version(
-    folder: ProjectFolder, base: Path | str, *, weight: float, layer_weight: float = 0, probe: dict[str, Any] | None = None
-) -> str:
+    folder: ProjectFolder, base: Path | str, *, weight: float, layer_weight: float = 0, probe: dict[str, Any] | None = None,
+    metrics: JudgedFigures = GOOD,
+) -> str:  # fmt: skip
     """A published, not promoted `frozen` version over `base` that prefers longer answers as strongly as `weight` says.
 
     `layer_weight`: how much it goes by what the base itself sees.
@@ -32,7 +36,7 @@ def publish_version(
     model = FrozenRewardModel(Description("frozen", str(base), 64, layers=(2,), revision=revision), head, extractor)
     reward = float(head.rewards(features)[0])
     card = ReportCard(
-        folder.project_id, "frozen", str(base), num_train_pairs=0, promoted=True, reason="made by a test",
+        folder.project_id, "frozen", str(base), num_train_pairs=0, promoted=True, reason="made by a test", metrics=metrics,
         probe={"prompt": "Why?", "answer": "Because.", "reward": reward, **(probe or {})},
     )  # fmt: skip
     draft = folder.path / "drafts" / str(time.monotonic_ns())

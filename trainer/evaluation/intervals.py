@@ -1,6 +1,5 @@
 """How sure a share or a difference of shares is: the tests and intervals of the judge and the report card."""
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -8,11 +7,10 @@ from numpy.typing import NDArray
 from scipy.stats import binom, binomtest
 
 from preference.report_card.figures import Comparison
-from preference.report_card.shares import Median, Share
+from preference.report_card.shares import Median, Share, wilson
 
 Array = NDArray[np.float64]
 _NUM_DRAWS = 4000
-_Z = 1.959964  # of a 95 % interval
 
 
 def share(values: Array | Sequence[float], *, at_least: int = 1) -> Share:
@@ -22,17 +20,6 @@ def share(values: Array | Sequence[float], *, at_least: int = 1) -> Share:
         return Share(count=len(values))
     mean = float(values.mean())
     return Share(round(mean, 4), wilson(mean, len(values)), len(values))
-
-
-def wilson(mean: float, count: int) -> tuple[float, float]:
-    """The 95 % interval of a share (Wilson 1927, "Probable inference", JASA 22); count > 0.
-
-    `mean` may be that of values between 0 and 1, too. Their variance is never more than a coin's, so the interval is then too wide.
-    """
-    scale = 1 + _Z**2 / count
-    middle = (mean + _Z**2 / (2 * count)) / scale
-    half = _Z * math.sqrt(max(mean * (1 - mean), 0) / count + _Z**2 / (4 * count**2)) / scale
-    return round(max(middle - half, 0.0), 4), round(min(middle + half, 1.0), 4)
 
 
 def middle(values: Array | Sequence[float], *, at_least: int = 1) -> Median:

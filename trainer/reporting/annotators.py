@@ -33,8 +33,9 @@ class Judgement:
     annotator_id: int | None
     suggested_version: str | None
     suggested_side: Side | None
+    is_lit: bool  # this and what follows as PreferencePair has it
     suggested_confidence: float | None
-    is_blind: bool  # as PreferencePair has it
+    is_blind: bool
     lead_seconds: float | None
     judged_at: str | None
     prompt: Prompt
@@ -48,6 +49,13 @@ def judgements_of(pairs: Sequence[PreferencePair]) -> list[Judgement]:
     for i, pair in enumerate(pairs):
         grouped[("alone", i) if pair.annotation_id is None else (pair.task_id, pair.annotation_id)].append(pair)
     return [_judgement(group) for group in grouped.values()]
+
+
+def with_suggestion(judgements: Sequence[Judgement]) -> list[Judgement]:
+    """Those made with a suggestion: a lit side or, of a version that lit no side at all (SUGGEST=scores), a higher reward."""
+    lighting = {made.suggested_version for made in judgements if made.is_lit}
+    suggested = [made for made in judgements if made.suggested_side is not None]
+    return [made for made in suggested if made.is_lit or made.suggested_version not in lighting]
 
 
 def people_figures(judgements: Sequence[Judgement]) -> People:
@@ -91,7 +99,7 @@ def _judgement(group: Sequence[PreferencePair]) -> Judgement:
         answers = (vote.rejected, vote.chosen) if vote.chosen_side == "right" else (vote.chosen, vote.rejected)
     return Judgement(
         outcome, first.task_id, first.annotation_id, first.annotator_id, first.suggested_version, first.suggested_side,
-        first.suggested_confidence, first.is_blind, first.lead_seconds, first.judged_at, first.prompt, answers,
+        first.is_lit, first.suggested_confidence, first.is_blind, first.lead_seconds, first.judged_at, first.prompt, answers,
         first.guidelines,
     )  # fmt: skip
 

@@ -12,11 +12,11 @@ from preference.labelling.pairs import PreferencePair
 from preference.labelling.prompts import normalised, opening
 from preference.report_card.card import ReportCard
 from preference.report_card.figures import Bin, Followed, LaterAccuracy, LengthFigures, Reliability, VersionRow
-from preference.report_card.shares import Share
+from preference.report_card.shares import Share, wilson
 from preference.reward_model.model import RewardModel
-from trainer.evaluation.intervals import Array, share, wilson
+from trainer.evaluation.intervals import Array, share
 from trainer.evaluation.pair_rewards import Rewards, score_pairs
-from trainer.reporting.annotators import Judgement
+from trainer.reporting.annotators import Judgement, with_suggestion
 
 AT_LEAST = 8  # of what a figure is the mean of
 _LEAST_IN_BINS, _PER_BIN = 20, 20
@@ -93,7 +93,7 @@ def suggestions(judgements: Sequence[Judgement]) -> Followed | None:
 
     What they saw is known from the annotation's parent prediction. A tie is no agreement.
     """
-    suggested = [made for made in judgements if made.suggested_side is not None and made.outcome is not None]
+    suggested = [made for made in with_suggestion(judgements) if made.outcome is not None]
     if not suggested:
         return None
     versions = sorted({made.suggested_version or "unknown" for made in suggested})

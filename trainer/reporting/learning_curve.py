@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from preference.labelling.pairs import PreferencePair
 from preference.report_card.figures import CurvePoint, JudgedFigures
-from trainer.evaluation.intervals import wilson
+from preference.report_card.shares import wilson
 from trainer.evaluation.pair_rewards import score_pairs
 from trainer.training.trained import TrainingResult
 

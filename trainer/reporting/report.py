@@ -54,10 +54,11 @@ def report_figures(
     earlier: EarlierVersions,
     learning_curve: Sequence[CurvePoint] = (),
     project_url: str,
+    control_percent: float | None = None,
 ) -> ReportFigures:
     """The figures of ReportCard.report; what there are too few data for is None.
 
-    `project_url`: the project's page in Label Studio. The champion scores the judgements that are newer than itself, and the
+    `project_url`: the project's page in Label Studio. `control_percent`: as suggestion_effect has it. The champion scores the judgements that are newer than itself, and the
     versions that were served score those of the control group. Nothing else is scored.
     """
     every = [*pairs.train, *pairs.votes]
@@ -74,12 +75,13 @@ def report_figures(
         guidelines=by_guidelines(judgements, votes=pairs.votes, holdout=pairs.holdout, rewards=rewards),
         left_rate=left_rate(judgements),
         suggestions=suggestions(judgements),
-        suggestion_effect=suggestion_effect(every, cards=earlier.cards, load=earlier.load),
+        suggestion_effect=suggestion_effect(every, cards=earlier.cards, load=earlier.load, control_percent=control_percent),
         control_accuracy=control_accuracy(
             pairs.holdout,
-            compared_versions(judgements),
+            compared_versions(judgements, control_percent=control_percent),
             this=rewards.right if rewards is not None else None,
             champion=before.right if before is not None else None,
+            control_percent=control_percent,
         ),
         num_ties=num_ties + pairs.dropped.get("tie", 0) + pairs.dropped.get("both bad", 0),
         dropped=dict(pairs.dropped),

@@ -1,7 +1,8 @@
 """How far suggestions move people: judgements made with a suggestion, beside those of the control group, which saw none.
 
-Whether an annotator saw a suggestion is read from the prediction that the annotation was made from. Today's settings say nothing
-about it.
+Whether an annotator saw a suggestion is read from the prediction that the annotation was made from. Where it shows nothing, the task
+is in the control group, or its version was not sure enough to light a side, and there are no rewards to be shown instead: the id of
+the task says which. Beyond that, today's settings say nothing of what was shown.
 
 Judgements are compared if their version suggested on some tasks and showed nothing on others, and if nobody had judged their
 prompt when the version's judgements were read. The version may have trained on prompts that were judged earlier.
@@ -10,7 +11,8 @@ Uncertainty sampling serves the least certain tasks first, and those of the cont
 with the model less often on tasks with a suggestion, even if suggestions move nobody. Each task is therefore compared only with
 tasks on which the model is about as sure.
 
-Not covered: SUGGEST=none set while a version is served; its judgements then count as the control group's.
+Not covered: another CONTROL_PERCENT than when the tasks were scored. With a smaller one, tasks that showed nothing count as not sure
+enough; with a larger one, the other way round.
 """
 
 import logging
@@ -20,9 +22,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from preference.errors import PairloopError
+from preference.labelling.control_group import is_control
 from preference.labelling.pairs import PreferencePair
 from preference.labelling.prompts import normalised, opening
 from preference.labelling.verdict import Side
@@ -31,18 +33,13 @@ from preference.report_card.figures import ControlAccuracy, JudgementGroup, Sugg
 from preference.report_card.shares import ShareDifference
 from preference.reward_model.model import RewardModel
 from trainer.evaluation.intervals import Array, middle, share
-from trainer.reporting.annotators import Judgement, judgements_of, left_rate, outcomes_by_task
+from trainer.reporting.annotators import Judgement, judgements_of, left_rate, outcomes_by_task, with_suggestion
 from trainer.reporting.figures import AT_LEAST, prompts_known_to
+from trainer.reporting.steering import Agreement, moves
 
 logger = logging.getLogger("pairloop.reporting")
 MOVED = 0.05  # the report warns if people choose the model's side by more than this more often, beyond doubt
 _MOST_BLIND = 500  # judgements of the control group, the newest: each costs the version that was served two rewards
-_PER_STRATUM, _MOST_STRATA = 20, 4  # of the control group's judgements
-# Judgements of the control group, for a value. What is subtracted within strata supposes a model that is right as often as it is
-# sure. If it is too sure, fewer and wider strata show people as moved whom nothing moves. Simulated with people who agree as often
-# however sure it is, and a tenth of the tasks judged: false warnings in 8 % of reports at 40 and 50, in 3 to 5 % from 60 on.
-_LEAST_BLIND = 3 * _PER_STRATUM
-_Z = 1.959964  # of a 95 % interval
 
 
 @dataclass(frozen=True)
@@ -53,67 +50,66 @@ class _Preference:
     confidence: float
 
 
-@dataclass(frozen=True, eq=False)
-class _Agreement:
-    """Of some judgements: whether people chose the model's side, and how sure the model is of it."""
-
-    agrees: Array  # (num_judgements,) 1 or 0
-    confidence: Array  # (num_judgements,) .5..1
-
-    def __len__(self) -> int:
-        return len(self.agrees)
-
-    def only(self, rows: NDArray[np.bool_]) -> "_Agreement":
-        """The same of some of them."""
-        return _Agreement(self.agrees[rows], self.confidence[rows])
-
-
 def suggestion_effect(
-    pairs: Sequence[PreferencePair], *, cards: Sequence[ReportCard], load: Callable[[str], RewardModel]
-) -> SuggestionEffect | None:
+    pairs: Sequence[PreferencePair], *, cards: Sequence[ReportCard], load: Callable[[str], RewardModel],
+    control_percent: float | None = None,
+) -> SuggestionEffect | None:  # fmt: skip
     """Judgements made with a suggestion beside those of the control group; None if no version has both.
 
     `cards`: of all versions that may have been served. `load`: gives one of those versions, or raises PairloopError. For the
-    control group, the model's side is what the version that was served says of the task now. `warning` is a sentence if the
-    lower end of the interval of `moves` is above MOVED.
+    control group, the model's side is what the version that was served says of the task now. `control_percent`: the share of tasks
+    in that group; None if every task that showed nothing is in it. `warning` is a sentence if the lower end of the interval of
+    `moves` is above MOVED.
     """
     judgements = [made for made in judgements_of(pairs) if made.outcome is not None]
-    versions = compared_versions(judgements)
+    versions = compared_versions(judgements, control_percent=control_percent)
     if not versions:
         return None
     left_out: Counter[str] = Counter()
     comparable = _comparable(judgements, pairs, versions, cards, left_out=left_out)
-    suggested = [made for made in comparable if made.suggested_side is not None]
-    blind = [made for made in comparable if made.is_blind]
+    has_suggestion = {id(made) for made in with_suggestion(judgements)}
+    suggested = [made for made in comparable if id(made) in has_suggestion]
+    blind = [made for made in comparable if _is_control(made, control_percent)]
+    unlit = [made for made in comparable if id(made) not in has_suggestion and not _is_control(made, control_percent)]
     preferences = _preferences(blind, load, left_out=left_out)
     outcomes = outcomes_by_task(judgements)
-    moves = _moves(_agreement(suggested, [_suggestion(made) for made in suggested]), _agreement(blind, preferences))
+    steered, unsteered = _agreement(suggested, [_suggestion(made) for made in suggested]), _agreement(blind, preferences)
+    if unlit and len(steered):  # no task on which its version was less sure has a suggestion
+        unsteered = unsteered.only(unsteered.confidence >= steered.confidence.min())
+    moved = moves(steered, unsteered)
     return SuggestionEffect(
         with_suggestion=_group(suggested, [made.suggested_side for made in suggested], outcomes),
+        unlit=_group(unlit, [made.suggested_side for made in unlit], outcomes) if unlit else None,
         without=_group(blind, [known.side if known else None for known in preferences], outcomes),
-        moves=moves,
-        warning=_warning(moves),
+        moves=moved,
+        warning=_warning(moved),
         left_out=dict(left_out),
     )
 
 
 def control_accuracy(
-    holdout: Sequence[PreferencePair], versions: set[str], *, this: Array | None, champion: Array | None
-) -> ControlAccuracy:
+    holdout: Sequence[PreferencePair], versions: set[str], *, this: Array | None, champion: Array | None,
+    control_percent: float | None = None,
+) -> ControlAccuracy:  # fmt: skip
     """The accuracy of both models on the control group's held-out comparisons.
 
     `versions`: those of compared_versions. `this`, `champion`: whether the model is right on each of `holdout`.
     """
-    rows = np.array([pair.is_blind and pair.suggested_version in versions for pair in holdout], bool)
+    rows = np.array([_is_control(pair, control_percent) and pair.suggested_version in versions for pair in holdout], bool)
     both = [None if right is None else share(right[rows], at_least=AT_LEAST) for right in (this, champion)]
     return ControlAccuracy(*both)
 
 
-def compared_versions(judgements: Sequence[Judgement]) -> set[str]:
-    """The versions that suggested on some judged tasks and showed nothing on others."""
-    suggested = {made.suggested_version for made in judgements if made.suggested_side is not None}
-    blind = {made.suggested_version for made in judgements if made.is_blind}
+def compared_versions(judgements: Sequence[Judgement], *, control_percent: float | None = None) -> set[str]:
+    """The versions that suggested on some judged tasks and showed nothing on others, those of the control group."""
+    suggested = {made.suggested_version for made in with_suggestion(judgements)}
+    blind = {made.suggested_version for made in judgements if _is_control(made, control_percent)}
     return {version for version in suggested & blind if version is not None}
+
+
+def _is_control(made: Judgement | PreferencePair, percent: float | None) -> bool:
+    """Whether nothing was shown because the task is in the control group; that counts as so if the task is not known."""
+    return made.is_blind and (percent is None or made.task_id is None or is_control(made.task_id, percent))
 
 
 def _comparable(
@@ -194,59 +190,20 @@ def _with_majority(made: Judgement, outcomes: Mapping[int, Mapping[int, str]]) -
     return [(made.outcome in most) / len(most)] if most else []
 
 
-def _agreement(judgements: Sequence[Judgement], preferences: Sequence[_Preference | None]) -> _Agreement:
+def _agreement(judgements: Sequence[Judgement], preferences: Sequence[_Preference | None]) -> Agreement:
     """Of those judgements for which the model's preference is known."""
     known = [(made, preference) for made, preference in zip(judgements, preferences, strict=True) if preference is not None]
-    return _Agreement(
+    return Agreement(
         np.array([made.outcome == preference.side for made, preference in known], float),
         np.array([preference.confidence for _, preference in known], float),
     )
 
 
-def _moves(suggested: _Agreement, blind: _Agreement) -> ShareDifference:
-    """How much more often people choose the model's side if it is suggested, among tasks on which the model is as sure.
-
-    Tasks are divided into strata of like confidence, which hold equally many of the control group. The differences of the strata
-    are averaged, weighted as the tasks with a suggestion are.
-    """
-    count = min(len(suggested), len(blind))
-    if count < AT_LEAST or len(blind) < _LEAST_BLIND:
-        return ShareDifference(count=count)
-    num_strata = min(_MOST_STRATA, len(blind) // _PER_STRATUM)
-    edges = np.quantile(blind.confidence, np.arange(1, num_strata) / num_strata)
-    places = np.digitize(suggested.confidence, edges), np.digitize(blind.confidence, edges)
-    strata = [
-        _stratum(suggested.only(places[0] == number), blind.only(places[1] == number))
-        for number in set(places[0]) & set(places[1])
-    ]
-    if not strata:
-        return ShareDifference(count=count)
-    sizes, differences, middles, variances = np.array(strata).T
-    weights = sizes / sizes.sum()
-    center, half = float(weights @ middles), _Z * float(np.sqrt(weights**2 @ variances))
-    low, high = max(center - half, -1.0), min(center + half, 1.0)
-    return ShareDifference(round(float(weights @ differences), 4), (round(low, 4), round(high, 4)), count)
-
-
-def _stratum(suggested: _Agreement, blind: _Agreement) -> tuple[float, float, float, float]:
-    """Of one stratum: its size, the difference, the middle of the difference's interval, and its variance.
-
-    Confidence still differs a little within a stratum, which is subtracted. The interval adds an agreement and a disagreement to
-    each side, so that a few judgements which all agree are not taken for certainty (Agresti and Caffo 2000, "Simple and effective
-    confidence intervals", The American Statistician 54).
-    """
-    expected = float(suggested.confidence.mean() - blind.confidence.mean())
-    first, second = ((side.agrees.sum() + 1) / (len(side) + 2) for side in (suggested, blind))
-    variance = first * (1 - first) / (len(suggested) + 2) + second * (1 - second) / (len(blind) + 2)
-    difference = float(suggested.agrees.mean() - blind.agrees.mean()) - expected
-    return len(suggested), difference, float(first - second) - expected, float(variance)
-
-
-def _warning(moves: ShareDifference) -> str | None:
-    if moves.interval is None or moves.interval[0] <= MOVED:
+def _warning(moved: ShareDifference) -> str | None:
+    if moved.interval is None or moved.interval[0] <= MOVED:
         return None
-    low, high = moves.interval
+    low, high = moved.interval
     return (
-        f"suggestions move people: they choose the model's side {moves.value:+.2f} more often if it is suggested "
+        f"suggestions move people: they choose the model's side {moved.value:+.2f} more often if it is suggested "
         f"(95 % interval {low:+.2f} to {high:+.2f}); SUGGEST=scores or none shows less"
     )

@@ -38,7 +38,7 @@ def sections(card: ReportCard) -> list[Section]:
     """The tables of a card that have a row; a figure that is None has none."""
     tables = [
         _accuracy(card),
-        _more(card.report),
+        _more(card),
         _effect(card.report),
         _versions(card),
         _annotators(card.report),
@@ -85,11 +85,16 @@ def _accuracy(card: ReportCard) -> Section:
     return Section("Accuracy", header, rows)
 
 
-def _more(report: ReportFigures) -> Section:
+def _more(card: ReportCard) -> Section:
+    report = card.report
     length, calibrated, later = report.length or LengthFigures(), report.reliability or Reliability(), report.prequential
+    suggest_from = "at no confidence beyond chance" if card.metrics.interval else ""
+    if card.suggest_from is not None:
+        suggest_from = f"from {card.suggest_from:.2f} on"
     rows = [
         ("expected calibration error", _number(calibrated.calibration_error)),
         ("mean confidence", _number(calibrated.confidence)),
+        ("suggests a side, unless SUGGEST_FROM is set", suggest_from),
         ("accuracy if lengths differ by a tenth at most", _counted(report.length_matched)),
         ("correlation of reward and length (Spearman)", _number(length.spearman, "+.2f")),
         ("the same within pairs", _number(length.spearman_within, "+.2f")),
@@ -103,18 +108,18 @@ def _more(report: ReportFigures) -> Section:
 
 
 def _effect(report: ReportFigures) -> Section:
-    header = ("judgements", "made with a suggestion", "made without one (the control group)")
+    header = ("judgements", "made with a suggestion", "made where it was not sure enough", "made without one (the control group)")
     title, effect = "With and without a suggestion", report.suggestion_effect
     if effect is None:
         return Section(title, header, [])
-    groups = [group or JudgementGroup() for group in (effect.with_suggestion, effect.without)]
+    groups = [group or JudgementGroup() for group in (effect.with_suggestion, effect.unlit, effect.without)]
     rows = [
         ("people choose the model's side", *(_counted(group.model_side) for group in groups)),
         ("agree with the majority of the others", *(_counted(group.majority) for group in groups)),
         ("pick the left answer", *(_counted(group.left_rate) for group in groups)),
         ("median seconds", *(_counted(group.lead_seconds, ".1f") for group in groups)),
-        (_MOVES, _moved(effect.moves), ""),
-        ("look at", effect.warning or "", ""),
+        (_MOVES, _moved(effect.moves), "", ""),
+        ("look at", effect.warning or "", "", ""),
     ]
     return Section(title, header, [row for row in rows if any(row[1:])])
 

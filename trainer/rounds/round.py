@@ -184,6 +184,7 @@ def _figures(context: RoundContext, challenge: _Challenge, verdict: Verdict) -> 
         earlier=EarlierVersions(context.cards, challenge.champion, context.load),
         learning_curve=curve,
         project_url=f"{context.settings.studio.page}/projects/{context.project.id}",
+        control_percent=context.settings.suggesting.control_percent,
     )
 
 

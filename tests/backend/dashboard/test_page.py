@@ -249,6 +249,19 @@ def test_judgements_with_and_without_a_suggestion_stand_side_by_side(models: Pat
     assert "This version, on comparisons without a suggestion 81.1 % 70.0 to 90.0 %" in rendered.words
 
 
+def test_judgements_where_the_version_was_not_sure_enough_stand_between_them(models: Path) -> None:
+    groups = {
+        name: {"num_judgements": count, "model_side": {"value": value, "interval": None, "count": count}}
+        for name, count, value in (("with_suggestion", 40, 0.75), ("unlit", 30, 0.55), ("without", 20, 0.5))
+    }
+    change_card(models, lambda card: card["report"].update(suggestion_effect=groups))
+
+    words = page(client_on(models)).words
+
+    assert "Judgements with one not sure enough without In all 40 30 20" in words
+    assert "Choose the model's side 75.0 % 55.0 % 50.0 %" in words
+
+
 def test_shares_of_too_few_judgements_are_not_known_and_no_damage(models: Path) -> None:
     few = {"value": None, "interval": None, "count": 3}
     group = {"num_judgements": 3, "model_side": few, "majority": None, "left_rate": few, "lead_seconds": None}

@@ -165,7 +165,7 @@ def test_its_place_is_among_those_that_are_scored_beside_it_and_else_among_the_l
     serving.scores.extend([0.99] * 500)
     beside = [answered_task(number, right=0.1) for number in OTHER[:300]]
 
-    controls = [answered_task(number) for number in CONTROL[:200]]
+    controls = [answered_task(number, right=0.5) for number in CONTROL[:200]]
 
     among = predicted(*controls, *beside, serving=serving)[: len(controls)]
     alone = [predicted(task, serving=serving)[0] for task in controls]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from preference.labelling.conversations import MessageKeys
-from preference.labelling.label_config import LabelingLayout
+from preference.labelling.label_config import LabelingLayout, Tag
 from preference.labelling.pairs import (
     PreferencePair,
     majority,
@@ -17,6 +17,7 @@ from preference.labelling.pairs import (
     write_pairs,
 )
 from preference.labelling.prompts import Turn
+from preference.labelling.results import Pairwise
 from tests.conftest import REPOSITORY
 from tests.support.annotations import (
     BOTH_BAD,
@@ -69,7 +70,7 @@ def test_what_a_vote_says_of_itself_is_kept() -> None:
     assert pairs == [
         PreferencePair(
             "Why?", "Right.", "Left.", margin=2 / 3, task_id=7, annotation_id=3, annotator_id=8, chosen_side="right",
-            suggested_version="v2", suggested_side="left", is_ground_truth=True, lead_seconds=4.0,
+            suggested_version="v2", suggested_side="left", is_lit=True, is_ground_truth=True, lead_seconds=4.0,
             judged_at="2026-11-21T12:02:04.939797Z",
         )
     ]  # fmt: skip
@@ -88,6 +89,15 @@ def test_a_vote_after_a_prediction_that_shows_nothing_is_blind() -> None:
         assert known == (is_blind, "v2", 0.7 if pair.suggested_side else None)
     (unseen,) = pairs_of_task(task(vote("right")), LAYOUT, dropped=Counter())
     assert (unseen.is_blind, unseen.suggested_version) == (False, None)
+
+
+def test_a_side_that_was_lit_is_told_from_a_higher_reward() -> None:
+    layout = replace(LAYOUT, reward_tags=(Tag("reward1", "answer1"), Tag("reward2", "answer2")))
+    shown = Pairwise.suggestion(layout, (0.2, 0.1)), Pairwise.suggestion(layout, (0.2, 0.1), suggest="scores")
+    for result, is_lit in zip(shown, (True, False), strict=True):
+        predictions = [{"id": 32, "model_version": "v2", "result": result, "score": 0.7}]
+        (pair,) = pairs_of_task(task(vote("right", parent_prediction=32), predictions=predictions), layout, dropped=Counter())
+        assert (pair.suggested_side, pair.is_lit, pair.suggested_confidence) == ("left", is_lit, 0.7)
 
 
 def test_a_time_that_the_sdk_has_parsed_is_text_again() -> None:

@@ -8,10 +8,10 @@ import pytest
 from preference.labelling.pairs import PreferencePair, majority
 from preference.report_card.card import ReportCard
 from preference.report_card.figures import Comparison, JudgedFigures
-from preference.report_card.shares import Share
+from preference.report_card.shares import Share, wilson
 from preference.reward_model.model import RewardModel
 from tests.support.known_rewards import KnowsRewards, holdout, model
-from trainer.evaluation.intervals import compare, share, wilson
+from trainer.evaluation.intervals import compare, share
 from trainer.evaluation.judge import MAX_DEBT, MIN_HOLDOUT, LoadedChampion, Verdict
 from trainer.evaluation.judge import judge as judge_on
 from trainer.evaluation.pair_rewards import score_pairs

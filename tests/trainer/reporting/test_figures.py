@@ -150,6 +150,16 @@ def test_agreement_with_suggestions_is_counted_by_version() -> None:
     assert {version: row.value for version, row in followed.versions.items()} == {"v1": 0.5, "v2": 0.5}
 
 
+def test_of_a_version_that_lights_sides_those_alone_are_suggestions() -> None:
+    lit = judged((1, 1, "left"), (2, 1, "left"), suggested_side="left", suggested_version="v1")
+    unlit = judged((3, 1, "right"), (4, 1, "right"), suggested_side="left", suggested_version="v1")
+    pairs = [dataclasses.replace(pair, annotation_id=pair.task_id, is_lit=pair in lit) for pair in (*lit, *unlit)]
+
+    followed = suggestions(judgements_of(pairs))
+
+    assert followed is not None and (followed.value, followed.count, followed.num_without) == (1.0, 2, 2)
+
+
 def test_without_a_suggestion_there_is_no_agreement_with_one() -> None:
     assert suggestions(judgements_of(judged((1, 1, "left")))) is None
     assert suggestions([]) is None

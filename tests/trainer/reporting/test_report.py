@@ -231,6 +231,21 @@ def test_the_readme_shows_how_far_suggestions_move_people() -> None:
     assert "None" not in text and "majority of the others" not in text
 
 
+def test_the_readme_says_from_where_a_side_is_suggested_and_what_became_of_the_others() -> None:
+    group = {"left_rate": {"value": 0.61, "interval": [0.5, 0.7], "count": 90}}
+    bins = [{"confidence": 0.55, "value": 0.5, "count": 20}, {"confidence": 0.75, "value": 0.9, "count": 20}]
+    effect = {"with_suggestion": group, "unlit": group, "without": group}
+    report = read_as(ReportFigures, {"suggestion_effect": effect, "reliability": {"bins": bins}})
+    nothing = dataclasses.replace(CARD, metrics=JudgedFigures(accuracy=0.5, interval=(0.4, 0.6)))
+
+    text = model_card(dataclasses.replace(CARD, report=report))
+
+    assert "| suggests a side, unless SUGGEST_FROM is set | from 0.65 on |" in text
+    assert "| made with a suggestion | made where it was not sure enough | made without one (the control group) |" in text
+    assert "| pick the left answer | 0.610 (95 % interval 0.500 to 0.700, of 90) | 0.610 (" in text
+    assert "| suggests a side, unless SUGGEST_FROM is set | at no confidence beyond chance |" in model_card(nothing)
+
+
 def test_what_is_not_known_has_no_row_and_no_column() -> None:
     card = dataclasses.replace(CARD, metrics=JudgedFigures(accuracy=0.5), dropped={})
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from preference.errors import ModelError
+from preference.labelling.control_group import is_control
 from preference.labelling.pairs import PreferencePair
 from preference.labelling.prompts import Prompt
 from preference.report_card.figures import ControlAccuracy
@@ -199,6 +200,57 @@ def test_rewards_that_are_no_numbers_count_for_nothing() -> None:
     world.rewards = dict.fromkeys(world.rewards, float("nan"))
 
     assert world.effect().moves.count == 0
+
+
+# Below the confidence from which a side is lit
+
+
+def lit_from(world: Annotators, least: float, *, shows_rewards: bool) -> list[PreferencePair]:
+    """The same judgements, with ids of tasks that are in the control group of half of all tasks, or are not.
+
+    Where the version was less sure, nothing was lit.
+    """
+    ids = {group: iter([number for number in range(1, 9000) if is_control(number, 50) == group]) for group in (True, False)}
+    pairs = []
+    for pair in changed(world.pairs, is_lit=True):
+        known = dataclasses.replace(pair, task_id=next(ids[pair.is_blind]), is_lit=not pair.is_blind)
+        if not pair.is_blind and (pair.suggested_confidence or 0) < least:
+            hidden: dict[str, Any] = {} if shows_rewards else {"suggested_side": None, "suggested_confidence": None}
+            known = dataclasses.replace(known, is_lit=False, is_blind=not shows_rewards, **hidden)
+        pairs.append(known)
+    return pairs
+
+
+@pytest.mark.parametrize("shows_rewards", [True, False])
+def test_tasks_on_which_the_version_was_not_sure_enough_are_a_group_of_their_own(shows_rewards: bool) -> None:
+    world = Annotators(1500, seed=3, moved=0.5)
+    pairs = lit_from(world, 0.7, shows_rewards=shows_rewards)
+    num_unlit = sum((pair.suggested_confidence or 1) < 0.7 for pair in suggested(world.pairs))
+
+    effect = world.effect(pairs=pairs, control_percent=50)
+
+    assert effect.unlit.num_judgements == num_unlit > 300
+    assert effect.with_suggestion.num_judgements == 1200 - num_unlit
+    assert effect.without.num_judgements == 300
+    assert effect.unlit.model_side.count == (num_unlit if shows_rewards else 0)
+    # Only tasks of which it is as sure are compared: those of the control group that it would have lit.
+    assert 100 < effect.moves.count < 300 and effect.moves.interval[0] > 0
+    assert effect.left_out == {}
+
+
+def test_a_version_that_lit_nothing_suggests_by_its_rewards() -> None:
+    world = Annotators(400, seed=3)
+
+    assert world.effect().unlit is None
+    assert world.effect().with_suggestion.num_judgements == 320
+
+
+def test_if_nobody_knows_who_is_in_the_control_group_all_that_saw_nothing_are() -> None:
+    world = Annotators(400, seed=3)
+    pairs = lit_from(world, 0.7, shows_rewards=False)
+
+    assert world.effect(pairs=pairs).without.num_judgements == len(blind(pairs)) > 80
+    assert world.effect(pairs=pairs, control_percent=50).without.num_judgements == 80
 
 
 # Accuracy on the control group

@@ -13,6 +13,7 @@ from huggingface_hub import ModelCard as HubCard
 from huggingface_hub import ModelCardData
 from safetensors.torch import load_file
 
+from preference.labelling.control_group import is_control
 from preference.labelling.holdout import Holdout
 from preference.projects.versions import Versions
 from preference.report_card.figures import JudgedFigures
@@ -293,10 +294,11 @@ def test_a_round_compares_judgements_with_and_without_a_suggestion(
     lab_with_champion: Lab,
 ) -> None:
     lab, served = lab_with_champion, Versions(lab_with_champion.folder).champion()
+    lab.settings = lab.settings.replace(control_percent=43)
     tasks = judged_tasks(120)
-    for number, task in enumerate(tasks[60:]):
+    for number, task in enumerate(tasks[60:]):  # of which a third is in that group
         (made,) = task["annotations"]
-        suggested = [] if number % 3 == 0 else made["result"]
+        suggested = [] if is_control(task["id"], 43) else made["result"]
         task["predictions"] = [{"id": 900 + number, "model_version": served, "result": suggested, "score": 0.9}]
         made |= {"parent_prediction": 900 + number, "lead_time": 4.0, "created_at": "2099-01-01T00:00:00Z"}
 
