@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, SecretStr
@@ -63,9 +64,18 @@ class StudioSettings(Group, title="Label Studio", alias_generator=after("LABEL_S
     api_key: SecretStr = Field(
         SecretStr(""), description="A personal access token or a legacy token of Label Studio; needed to fill and to train."
     )
+    api_key_file: Path | None = Field(
+        None,
+        description="A file that holds the key, instead of LABEL_STUDIO_API_KEY; it is read at each call, so another key needs no restart.",
+    )
     public_url: WebAddress | None = Field(
         None, description="Label Studio's address as browsers reach it, for links, if that differs from LABEL_STUDIO_URL."
     )
+
+    @property
+    def has_key(self) -> bool:
+        """Whether a key is set, in whichever way; it may be refused, and its file missing."""
+        return self.api_key_file is not None or bool(self.api_key.get_secret_value())
 
     @property
     def page(self) -> str:

@@ -98,7 +98,7 @@ class Dashboard:
             is_ready=self._backend.scheduler.is_ready,
             num_queued_prompts=tried([], lambda: self._backend.metrics.num_queued_prompts, None),
             engine=self._settings.generator.engine,
-            has_key=bool(self._settings.studio.api_key.get_secret_value()),
+            has_key=self._settings.studio.has_key,
             label_studio=self._settings.studio.page,
             now=time.time(),
         )

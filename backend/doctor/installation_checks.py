@@ -13,6 +13,7 @@ from preference.models.device import may_have_gpu, pick_device
 from preference.models.files import check_model_files, title
 from preference.projects.trainer_heartbeat import is_alive, seconds_since_alive
 from preference.studio.account import Account, kind_of_key
+from preference.studio.key import key_advice, name_of_key
 
 _CLOCK_SECONDS = 60.0
 
@@ -44,12 +45,9 @@ def _key(installation: Installation) -> str:
     try:
         return f"a {kind} of {Account(installation.settings.studio, patience_seconds=installation.patience_seconds).name()}"
     except StudioKeyError:
-        problem = "LABEL_STUDIO_API_KEY is not set" if kind == "none" else f"Label Studio refuses LABEL_STUDIO_API_KEY, a {kind}"
-    raise CheckFailed(
-        problem,
-        "make a personal access token (Account & Settings > Personal Access Token), or a legacy token if the organization "
-        "allows those, and set LABEL_STUDIO_API_KEY to it",
-    )
+        refused = f"Label Studio refuses {name_of_key(installation.settings.studio)}, a {kind}"
+        problem = "LABEL_STUDIO_API_KEY is not set" if kind == "none" else refused
+    raise CheckFailed(problem, key_advice(installation.settings.studio))
 
 
 def _model_dir(installation: Installation) -> str:

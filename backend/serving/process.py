@@ -41,7 +41,7 @@ class Backend:
         torch.set_num_threads(self.settings.num_torch_threads)
         self.settings.model_dir.mkdir(parents=True, exist_ok=True)
         jobs: dict[str, Callable[[], None]] = {"champions": partial(self.champions.keep_fresh, self._stop)}
-        if self.settings.studio.api_key.get_secret_value():
+        if self.settings.studio.has_key:
             jobs |= {"filler": partial(self.filler.run, self._stop), "generator": self.scheduler.run}
         else:
             logger.warning("LABEL_STUDIO_API_KEY is not set: answered tasks are scored on request, nothing is filled")

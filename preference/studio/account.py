@@ -1,4 +1,4 @@
-"""Label Studio as a whole, and whom LABEL_STUDIO_API_KEY stands for. Measured on label-studio 1.23.2."""
+"""Label Studio as a whole, and whom the key stands for. Measured on label-studio 1.23.2."""
 
 import threading
 import time
@@ -13,6 +13,7 @@ from preference.errors import StudioUnreachable
 from preference.labelling.config_tags import without_declaration
 from preference.setting_groups import StudioSettings
 from preference.studio.calls import StudioCalls
+from preference.studio.key import read_key
 from preference.studio.project import LabelStudioProject
 
 KindOfKey = Literal["none", "personal access token", "legacy token"]
@@ -48,11 +49,15 @@ def greet(settings: StudioSettings, *, timeout_seconds: float = 10) -> Greeting:
 
 
 def kind_of_key(settings: StudioSettings) -> KindOfKey:
-    """Which kind of token LABEL_STUDIO_API_KEY holds, by its form."""
-    key = settings.api_key.get_secret_value()
-    if not key:
+    """Which kind of token the key is, by its form.
+
+    Raises:
+        StudioKeyError: LABEL_STUDIO_API_KEY_FILE cannot be read, or holds no key.
+    """
+    if not settings.has_key:
         return "none"
-    return "personal access token" if key.count(".") == 2 else "legacy token"  # a JWT has three parts, the other is 40 hex digits
+    # A JWT has three parts, the other is 40 hex digits.
+    return "personal access token" if read_key(settings).count(".") == 2 else "legacy token"
 
 
 class Account:

@@ -21,6 +21,7 @@ from preference.errors import StudioError, StudioKeyError, StudioNotFound, Studi
 from preference.log_once import LogOnce
 from preference.redaction import texts_in, unquoted
 from preference.setting_groups import StudioSettings
+from preference.studio.key import key_advice, name_of_key, read_key
 
 if TYPE_CHECKING:
     from label_studio_sdk.core.client_wrapper import SyncClientWrapper
@@ -30,10 +31,6 @@ logger = logging.getLogger("pairloop.studio")
 _GROWING = wait_exponential(multiplier=0.5, max=15)
 _SOON_SECONDS = 10.0  # for what was read before: it grows old
 _LONGEST_WAIT_SECONDS = 60.0  # whatever a server asks for
-_KEY_ADVICE = (
-    "make a personal access token (Account & Settings > Personal Access Token), or a legacy token if the organization "
-    "allows those, and set LABEL_STUDIO_API_KEY to it"
-)
 
 
 class StudioCalls:
@@ -47,10 +44,9 @@ class StudioCalls:
         `timeout_seconds`: how long one answer may take.
         """
         self._patience, self._timeout, self._stop, self._project_id = patience_seconds, timeout_seconds, stop, project_id
-        self.url = settings.url
-        self._key = settings.api_key.get_secret_value()
+        self.url, self._settings = settings.url, settings
         self._client: httpx.Client | None = None
-        self._tokens: SyncClientWrapper | None = None
+        self._tokens: tuple[str, SyncClientWrapper] | None = None  # with the key that it exchanges
         self._log_once = LogOnce()
 
     @property
@@ -67,15 +63,15 @@ class StudioCalls:
             StudioKeyError: there is no key.
             ApiError: it has expired, or is refused.
         """
-        if not self._key:
-            raise StudioKeyError(f"LABEL_STUDIO_API_KEY is not set; {_KEY_ADVICE}.")
-        if self._key.count(".") != 2:  # a JWT has three parts
-            return f"Token {self._key}"
-        if self._tokens is None:
+        key = read_key(self._settings)
+        if key.count(".") != 2:  # a JWT has three parts
+            return f"Token {key}"
+        if (tokens := self._tokens) is None or tokens[0] != key:
             from label_studio_sdk.core.client_wrapper import SyncClientWrapper
 
-            self._tokens = SyncClientWrapper(base_url=self.url, api_key=self._key, timeout=self._timeout, httpx_client=self._http)
-        return self._tokens.get_headers()["Authorization"]
+            wrapper = SyncClientWrapper(base_url=self.url, api_key=key, timeout=self._timeout, httpx_client=self._http)
+            tokens = self._tokens = key, wrapper
+        return tokens[1].get_headers()["Authorization"]
 
     # By path: to import the SDK's classes of tasks, projects and backends takes longer than a command takes.
 
@@ -171,7 +167,9 @@ class StudioCalls:
         if detail.startswith("<"):
             detail = "it sent a page instead of JSON"
         if error.status_code == 401:
-            return StudioKeyError(f"Label Studio at {self.url} refuses LABEL_STUDIO_API_KEY; {_KEY_ADVICE}.")
+            return StudioKeyError(
+                f"Label Studio at {self.url} refuses {name_of_key(self._settings)}; {key_advice(self._settings)}."
+            )
         if error.status_code == 404:
             return StudioNotFound(f"Label Studio has no such thing in project {self._project_id}: {detail}")
         if _is_passing(error):

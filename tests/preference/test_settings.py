@@ -37,6 +37,7 @@ def test_every_field_is_read_from_the_variable_of_its_name_in_capitals() -> None
     values = {
         "label_studio_url": "https://studio.example",
         "label_studio_api_key": "k",
+        "label_studio_api_key_file": "/run/secrets/key",
         "label_studio_public_url": "https://studio.example/pages",
         "model_dir": "/models",
         "host": "0.0.0.0",

@@ -14,7 +14,7 @@ import torch
 from backend.doctor.examine import examine
 from tests.support.clinic import Clinic
 from tests.support.openai_double import OpenAIDouble
-from tests.support.studio_double import StudioDouble
+from tests.support.studio_double import KEY, StudioDouble
 
 
 @pytest.fixture
@@ -70,6 +70,20 @@ def test_a_wrong_key(clinic: Clinic, key: str, sentence: str) -> None:
     assert (row["check"], row["found"]) == ("key", sentence)
     assert "make a personal access token" in row["fix"]
     assert clinic.is_well()
+
+
+def test_a_file_of_the_key_is_named_and_its_key_is_not(clinic: Clinic, tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    row = clinic.cross(LABEL_STUDIO_API_KEY="", LABEL_STUDIO_API_KEY_FILE=str(path))
+    assert (row["check"], row["found"]) == ("key", f"LABEL_STUDIO_API_KEY_FILE={path} cannot be read (No such file or directory)")
+    assert "write it into that file" in row["fix"]
+
+    path.write_text("f" * 40)
+    row = clinic.cross(LABEL_STUDIO_API_KEY="", LABEL_STUDIO_API_KEY_FILE=str(path))
+    assert (row["check"], row["found"]) == ("key", f"Label Studio refuses LABEL_STUDIO_API_KEY_FILE={path}, a legacy token")
+
+    path.write_text(KEY)
+    assert clinic.is_well(LABEL_STUDIO_API_KEY="", LABEL_STUDIO_API_KEY_FILE=str(path))
 
 
 # label-studio-sdk 2.1.2 parses the exchanged token with pydantic 1's method.
