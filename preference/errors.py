@@ -6,6 +6,7 @@ PairloopError
 ├── PromptFileError        a file of prompts that cannot be read as one
 ├── StudioError            Label Studio refused or failed
 │   ├── StudioUnreachable  it did not answer; the same call may work later
+│   │   └── StudioFailing  it answered 500 again and again, perhaps to this call alone
 │   ├── StudioKeyError     it does not accept LABEL_STUDIO_API_KEY
 │   └── StudioNotFound     the project, task or backend does not exist any more
 ├── ModelError             weights or a tokenizer that cannot be loaded or used
@@ -36,13 +37,25 @@ class PromptFileError(PairloopError):
 class StudioError(PairloopError):
     """Label Studio refused or failed."""
 
+    is_of_one_call = True  # whether other calls may do well meanwhile
+
 
 class StudioUnreachable(StudioError):
     """Label Studio did not answer; the same call may work later."""
 
+    is_of_one_call = False
+
+
+class StudioFailing(StudioUnreachable):
+    """Label Studio answered 500 again and again. It may be out of order, or fail at what this call brings."""
+
+    is_of_one_call = True
+
 
 class StudioKeyError(StudioError):
     """Label Studio does not accept LABEL_STUDIO_API_KEY."""
+
+    is_of_one_call = False
 
 
 class StudioNotFound(StudioError):

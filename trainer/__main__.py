@@ -162,7 +162,7 @@ def export(project_id: int, format_name: Literal["trl", "dpo", "sft", "csv"], pa
 
 def _mark_suspects(studio: StudioSettings, folder: ProjectFolder, card: "ReportCard") -> None:
     from preference.studio.project import LabelStudioProject
-    from trainer.reporting.suspect_labels import mark_suspects
+    from trainer.reporting.suspect_labels import REFUSED, mark_suspects
 
     suspects = [suspect for other in Versions(folder).cards() for suspect in other.report.suspects]
     marked_before = {suspect.task for suspect in suspects if suspect.task is not None}
@@ -173,6 +173,8 @@ def _mark_suspects(studio: StudioSettings, folder: ProjectFolder, card: "ReportC
         raise click.ClickException(str(error)) from None
     marked = ", ".join(f"{count} {what}" for what, count in counts.items()) or "no suspect labels"
     click.echo(f"project {folder.project_id}: {marked} (task meta pairloop_suspect)", err=True)
+    if counts[REFUSED]:
+        raise click.ClickException("Not all suspect labels are marked; the lines above say why, and a second run goes on.")
 
 
 def _round_runner(settings: Settings):  # type: ignore[no-untyped-def]

@@ -12,10 +12,13 @@ from backend.scoring.candidate_scores import Score
 from preference.labelling.label_config import LabelingLayout
 from preference.labelling.prompts import Prompt, transcript, turns_of
 from preference.settings import Settings
+from preference.studio.storable import storable
 from preference.studio.task import Task, entry_of
 
 META_KEY = "pairloop"
+UNSTORED = "Label Studio refused the answers"
 _REFUSED_SECONDS = 86400.0  # then a prompt that could not be answered is asked again
+_UNSTORED_SECONDS = 3600.0  # then answers that could not be stored are written again: perhaps Label Studio was out of order
 _SAMPLES = ("left_sample", "right_sample")  # in the record: which of the samples each field holds
 _BY_FIELD = ("seeds", "finish_reasons", "thoughts")  # in the record: what it says of each field that was filled
 _Pair = tuple[int, int]  # places among samples, the smaller first
@@ -88,7 +91,8 @@ class AnswerRules:
         refused, at = record.get("refused"), record.get("at")
         if (record.get("model"), record.get("prompt")) != (self._model, self._digest(task)):
             return ""
-        is_recent = isinstance(at, int | float) and at > time.time() - _REFUSED_SECONDS
+        rest_seconds = _UNSTORED_SECONDS if str(refused).startswith(UNSTORED) else _REFUSED_SECONDS
+        is_recent = isinstance(at, int | float) and at > time.time() - rest_seconds
         return refused if is_recent and isinstance(refused, str) else ""
 
     def prompt(self, task: Task) -> Prompt:
@@ -132,7 +136,12 @@ class AnswerRules:
         reason = written.refused or "the model wrote nothing"
         if not written.refused and any(sample.is_cut and sample.answer.thought for sample in new):
             reason = "the model thought up to its limit and wrote nothing"
-        return Draft(task, {}, {"refused": reason, "model": self._model, "prompt": self._digest(task), "at": int(time.time())})
+        return self.refusal(task, reason)
+
+    def refusal(self, task: Task, reason: str) -> Draft:
+        """A mark in the task that it cannot be answered, and why. For a while nobody tries again, unless prompt or model change."""
+        record = {"refused": reason, "model": self._model, "prompt": self._digest(task), "at": int(time.time())}
+        return Draft(task, {}, storable(record)[0])
 
     def fitted(self, draft: Draft, now: Task) -> Draft | None:
         """The draft without the fields that a person filled meanwhile; None if the task needs none of it any more."""
@@ -189,6 +198,8 @@ class AnswerRules:
             record["seeds"] = seeds
         if written.num_cut:
             record["prompt_tokens_cut"] = written.num_cut
+        if written.num_changed:
+            record["characters_changed"] = written.num_changed
         record |= marks
         for name, field in zip(_SAMPLES, fields, strict=True):
             if field in filled:
@@ -199,7 +210,7 @@ class AnswerRules:
         if thoughts and self._settings.filling.keep_thinking:
             record["thoughts"] = thoughts
         record["filled"] = sorted(filled)
-        return Draft(attempt.task, {field: sample.text for field, sample in filled.items()}, record)
+        return Draft(attempt.task, {field: sample.text for field, sample in filled.items()}, storable(record)[0])
 
     def _digest(self, task: Task) -> str:
         return hashlib.sha256(transcript(self.prompt(task)).encode()).hexdigest()[:16]

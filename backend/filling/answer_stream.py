@@ -4,7 +4,8 @@ All this happens at once: while some answers are written, others are stored. The
 memory does not grow with the project, and a crash loses no more than these; the next pass lists them as unanswered again.
 
 Covered: a non-empty answer is never replaced, an annotated task never touched; each task is read again just before it is
-stored. While Label Studio is away, written answers wait. A task that cannot be answered is marked, and counted.
+stored. While Label Studio is away, written answers wait, but not beyond their project's turn. A task that cannot be answered,
+or whose answers Label Studio does not take while it takes a mark, is marked, counted and named.
 Not covered: a change between that reading and the store. It may take a few seconds if storing is slow, and Label Studio has
 no conditional PATCH.
 """
@@ -17,10 +18,11 @@ from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from backend.filling.answer_rules import META_KEY, AnswerRules, Attempt, Draft
+from backend.filling.answer_rules import META_KEY, UNSTORED, AnswerRules, Attempt, Draft
+from backend.filling.store_tries import StoreTries
 from backend.filling.workbench import Workbench
 from backend.scoring.candidate_scores import candidate_scores
-from preference.errors import ModelError, StudioError, StudioKeyError, StudioNotFound, StudioUnreachable
+from preference.errors import ModelError, StudioError, StudioFailing, StudioKeyError, StudioNotFound, StudioUnreachable
 from preference.labelling.label_config import LabelingLayout
 from preference.studio.project import LabelStudioProject
 from preference.studio.task import Task, is_annotated, with_entry
@@ -46,6 +48,9 @@ class AnswerStream:
         self._events: SimpleQueue[tuple[Callable[..., None], Any, Future[Any]]] = SimpleQueue()
         self._num_writing = self._num_storing = self._num_passed_on = self._num_pauses = 0
         self._drafts: list[Draft] = []
+        self._tries = StoreTries(self._rules)
+        self._stores_nothing = False  # what is written from now on is given up
+        self._should_stop: Callable[[], bool] = lambda: False
         self._stored: list[Task] = []
         self._error: Exception | None = None
 
@@ -71,6 +76,7 @@ class AnswerStream:
         Raises:
             StudioError, ModelError: nothing more can be done for now; what was written is stored if it can be.
         """
+        self._should_stop = should_stop
         stores = ThreadPoolExecutor(self._num_connections, "storing")
         passing_on = ThreadPoolExecutor(1, "passing-on")
         is_stopped = False
@@ -111,9 +117,9 @@ class AnswerStream:
         if None not in self._layout.answers(task["data"]):
             return  # somebody answered it since it was listed
         if is_annotated(task):
-            self._drop("judged or skipped while empty")
+            self._drop("judged or skipped while empty", task)
         elif problem := self._rules.problem(task):
-            self._drop(problem)
+            self._drop(problem, task)
         else:
             self._ask(Attempt(task))
 
@@ -131,6 +137,8 @@ class AnswerStream:
         self, stores: ThreadPoolExecutor, passing_on: ThreadPoolExecutor, on_stored: Callable[[list[Task]], object]
     ) -> None:
         """Sends drafts to be stored, and passes stored tasks on."""
+        if self._stores_nothing:
+            self._drafts = []
         is_idle = self._num_storing == 0
         while self._drafts and self._num_storing < self._num_connections and (
             is_idle or len(self._drafts) >= self._num_connections or not self._num_writing
@@ -151,12 +159,15 @@ class AnswerStream:
         try:
             current = self._project.tasks([draft.task["id"] for draft in drafts])
         except StudioUnreachable as error:
+            if isinstance(error, StudioFailing):  # for as long as the project's patience
+                self._give_all_up(error)
+                return []
             logger.warning("project %d: %d answered tasks wait to be stored: %s", self._project.id, len(drafts), error)
             self._drafts = drafts + self._drafts
             self._pause(error)
             return []
         except StudioError as error:
-            self._error = error
+            self._give_all_up(error)
             return []
         here = [(draft, current[draft.task["id"]]) for draft in drafts if draft.task["id"] in current]
         fitted = [self._rules.fitted(draft, now) for draft, now in here if not is_annotated(now)]
@@ -167,7 +178,7 @@ class AnswerStream:
         now = draft.task
         data, meta = self._layout.with_answers(now["data"], draft.answers), with_entry(now, META_KEY, draft.record)
         if meta is not None or draft.answers:
-            self._project.store_answers(now["id"], data=data, meta=meta)
+            self._project.store_answers(now["id"], data=data if draft.answers else None, meta=meta)
         return {**now, "data": data, "meta": now.get("meta") if meta is None else meta}
 
     # What follows an event, all in the thread of `run`
@@ -197,23 +208,38 @@ class AnswerStream:
         except StudioNotFound:  # deleted since
             pass
         except StudioUnreachable as error:
-            self._drafts.append(draft)  # looked at again, and stored when Label Studio is back
-            if num_pauses == self._num_pauses:  # one pause for all that were sent together
+            if self._is_urgent or self._bench.scheduler.is_stopped:
+                self._error = self._error or error
+            else:
+                self._go_on(draft, self._tries.after_failure(draft, error), error)
+            is_away = not isinstance(error, StudioFailing)
+            if is_away and num_pauses == self._num_pauses:  # one pause for all that were sent together
                 self._pause(error)
         except StudioKeyError as error:
             self._error = self._error or error
-        except (StudioError, UnicodeError) as error:
-            logger.warning("project %d: task %d cannot be stored: %s", self._project.id, draft.task["id"], error)
-            self._drop("Label Studio refused the answers")
+        except StudioError as error:
+            self._go_on(draft, self._tries.after_refusal(draft, error), error)
         else:
+            last_try = self._tries.after_store(draft)
             if draft.answers:
                 self.num_answered += 1
                 self.num_answers_cut += draft.num_cut
                 self._bench.metrics.tasks_answered.inc()
                 self._bench.metrics.answers_cut.inc(draft.num_cut)
                 self._stored.append(task)
+            elif last_try is not None:
+                self._drafts.append(last_try)
             else:
-                self._drop(draft.record["refused"])
+                self._drop(draft.record["refused"], task)
+
+    def _go_on(self, draft: Draft, following: Draft | None, error: StudioError) -> None:
+        """Stores what is to follow a draft that was not stored; if nothing is, its task stays as it is."""
+        if following is not None:
+            self._drafts.append(following)
+            return
+        self._drop(f"{UNSTORED}: {error}", draft.task)
+        if self._tries.are_hopeless:
+            self._give_all_up(error)
 
     def _on_passed_on(self, count: int, done: "Future[object]") -> None:
         self._num_passed_on -= count
@@ -223,16 +249,21 @@ class AnswerStream:
             self._error = self._error or error
 
     def _pause(self, error: StudioUnreachable) -> None:
-        """Waits for Label Studio. If the process ends, or somebody waits for us, the remaining drafts are given up instead."""
+        """Waits for Label Studio. If somebody waits for us, another project or the process's end, the remaining drafts are given up."""
         self._num_pauses += 1
-        if self._bench.scheduler.is_stopped or self._is_urgent:
-            self._error, self._drafts = self._error or error, []
+        if self._bench.scheduler.is_stopped or self._is_urgent or self._should_stop():
+            self._give_all_up(error)
         else:
             self._bench.scheduler.stopping.wait(_WAIT_SECONDS)
+
+    def _give_all_up(self, error: StudioError) -> None:
+        self._error, self._stores_nothing, self._drafts = self._error or error, True, []
 
     def _when_done(self, future: "Future[Any]", handle: Callable[..., None], subject: Any) -> None:
         future.add_done_callback(lambda done: self._events.put((handle, subject, done)))
 
-    def _drop(self, reason: str) -> None:
+    def _drop(self, reason: str, task: Task) -> None:
+        if reason.startswith(UNSTORED) and UNSTORED not in self.dropped:  # the first one is named, the others are counted
+            self._bench.problems.note(self._project.id, "answers", f"task {task['id']}: {reason}")
         reason = reason.partition(":")[0][:80]  # without a server's own words, which a metric must not be full of
         self.dropped[reason] += 1

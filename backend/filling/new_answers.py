@@ -14,9 +14,8 @@ Label Studio whose clock is set back, or more than a minute behind ours while ju
 
 import dataclasses
 import json
-import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -29,10 +28,10 @@ from preference.labelling.label_config import LabelingLayout
 from preference.labelling.pairs import annotator_of
 from preference.labelling.results import Pairwise
 from preference.projects.folder import ProjectFolder
+from preference.projects.problems import ProjectProblems
 from preference.studio.project import LabelStudioProject
 from preference.studio.task import Annotation, Task, entry_of, with_entry
 
-logger = logging.getLogger("pairloop.filling")
 META_KEY = "pairloop_new_answers"
 _OVERLAP = timedelta(minutes=1)  # transactions end out of order
 _EVER = datetime.fromtimestamp(0, UTC)
@@ -40,11 +39,12 @@ _TRIED_AGAIN = 20  # failures, at one look
 
 
 def ask_again(
-    project: LabelStudioProject, folder: ProjectFolder, layout: LabelingLayout, *, clock: Callable[[], float] = time.monotonic
-) -> int:
+    project: LabelStudioProject, folder: ProjectFolder, layout: LabelingLayout, problems: ProjectProblems,
+    *, clock: Callable[[], float] = time.monotonic,
+) -> int:  # fmt: skip
     """The number of tasks made for annotators who want other answers. `folder` keeps how far it has looked, and what failed.
 
-    `clock` gives seconds.
+    `problems` are told of a task that gets none. `clock` gives seconds.
 
     Raises:
         StudioError: Label Studio cannot be read or written; the next pass goes on.
@@ -85,15 +85,17 @@ def ask_again(
         except (StudioError, ValueError) as error:
             # Behind the others, which have their turn first.
             failed[task_id] = _Failure(str(error), since=before.until.isoformat(), in_task=in_task)
-            if isinstance(error, StudioUnreachable):
+            if isinstance(error, StudioUnreachable):  # which took its time: the next look goes on
                 dataclasses.replace(before, failed=failed).write(path)
-                raise
-            if failure is None or failure.reason != str(error):
-                logger.warning("project %d: task %d gets no new answers: %s", project.id, task_id, error)
+                if not error.is_of_one_call:
+                    raise
+                problems.note(project.id, "new answers", _sentence(failed))
+                return num_made
     # Tasks that changed within this minute, such as an import of judged ones, are read again for a minute, and no longer.
     settled = max(before.until, latest - overlap, min(latest, datetime.now(UTC) - overlap))
     if (after := _Looked(settled, failed)) != before or again:  # which changed places
         after.write(path)
+    problems.note(project.id, "new answers", _sentence(failed))
     return num_made
 
 
@@ -128,6 +130,15 @@ class _Looked:
         failed = {task_id: vars(failure) for task_id, failure in self.failed.items()}
         with suppress(OSError):
             write_whole(path, json.dumps({"until": self.until.isoformat(), "failed": failed}), is_durable=False)
+
+
+def _sentence(failed: Mapping[int, _Failure]) -> str:
+    """Which tasks get no new answers, and why; the same whichever was tried last."""
+    if not failed:
+        return ""
+    task_id = min(failed)
+    others = f" (and {len(failed) - 1} others)" if len(failed) > 1 else ""
+    return f"task {task_id}{others} gets no new answers: {failed[task_id].reason}"
 
 
 def _asking(task: Task, layout: LabelingLayout) -> list[Annotation]:

@@ -9,15 +9,16 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
+from backend.filling.answer_rules import UNSTORED
 from backend.filling.answer_stream import AnswerStream
 from backend.filling.new_answers import ask_again
 from backend.filling.progress import Progress
 from backend.filling.shown_version import ShownVersion
 from backend.filling.workbench import Workbench
-from backend.scoring.predictions import LEAST_OTHERS, predict_tasks, still_wanted
-from preference.errors import StudioError, StudioKeyError, StudioUnreachable
+from backend.scoring.predictions import LEAST_OTHERS, Prediction, predict_tasks, still_wanted
+from preference.errors import StudioError
 from preference.labelling.label_config import LabelingLayout
 from preference.projects.answer_sides import check_sides, latest_with_fields
 from preference.projects.folder import ProjectFolder
@@ -28,6 +29,7 @@ from preference.studio.task import ProjectFields, Task
 logger = logging.getLogger("pairloop.filling")
 _SCORED_TOGETHER = 100
 _LONGEST_REST_SECONDS = 0.5
+_MOST_REFUSED = 3  # predictions one after another: it is not about any of them
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ class ProjectPass:
         self._stream = AnswerStream(project, self._layout, bench)
         self._progress = Progress(folder, bench.metrics)
         self._num_scored = 0
+        self._num_refused = 0  # predictions one after another that Label Studio refused, each alone
         self._unstored = ""  # why predictions were not kept, the last time
         self._was_set = False  # whether this pass had to correct what the project shows
 
@@ -99,6 +102,8 @@ class ProjectPass:
             self._shown.is_sure = not self._was_set and (is_done or self._shown.is_sure)
             self._write_progress(is_last=True)
             self._bench.problems.note(self._project.id, "predictions", self._unstored)
+            if is_done and UNSTORED not in stream.dropped:
+                self._bench.problems.note(self._project.id, "answers")
             if stream.num_cut:
                 logger.info("project %d: %d prompts were cut to the window at their head", self._project.id, stream.num_cut)
             if stream.num_answers_cut:
@@ -148,28 +153,46 @@ class ProjectPass:
         serving, suggesting = self._champion.serving, self._bench.settings.suggesting
         if serving is not None and suggesting.control_percent and len(serving.scores) < LEAST_OTHERS:
             serving.scores.extend(self._project.open_scores())  # this process has just started
-        predictions = predict_tasks(tasks, self._layout, serving, suggesting=suggesting, least_others=0)
+        return self._store(tasks, predict_tasks(tasks, self._layout, serving, suggesting=suggesting, least_others=0))
+
+    def _store(self, tasks: Sequence[Task], predictions: Sequence[Prediction | list[Any]]) -> bool:
+        """Stores these tasks' predictions. Returns whether all that are wanted were kept, but for single ones that are refused.
+
+        What Label Studio refuses, or fails at, is sent again in halves, so that one task holds up no other. The next pass sends
+        what is refused again.
+        """
         wanted = still_wanted(tasks, predictions, self._project, layout=self._layout)
         try:
             num_stored = self._project.store_predictions(wanted)
-        except (StudioUnreachable, StudioKeyError):
-            raise
-        except StudioError as error:  # the next pass lists these tasks again
-            self._unstored = f"{len(wanted)} predictions cannot be stored: {error}"
-            return False
+        except StudioError as error:
+            if not error.is_of_one_call:
+                raise
+            return self._store_halves(tasks, predictions, error)
         if num_stored < len(wanted):
             self._unstored = f"Label Studio kept {num_stored} of {len(wanted)} predictions"
+        if num_stored:
+            self._num_refused = 0
         self._num_scored += num_stored
         self._bench.metrics.predictions_stored.inc(num_stored)
         return num_stored == len(wanted)
 
+    def _store_halves(self, tasks: Sequence[Task], predictions: Sequence[Prediction | list[Any]], error: StudioError) -> bool:
+        middle = len(tasks) // 2
+        if middle and self._num_refused < _MOST_REFUSED:
+            is_first_kept = self._store(tasks[:middle], predictions[:middle])
+            return self._store(tasks[middle:], predictions[middle:]) and is_first_kept
+        self._num_refused += 1
+        number = f"task {tasks[0]['id']}: its prediction" if len(tasks) == 1 else f"{len(tasks)} predictions"
+        self._unstored = self._unstored or f"{number} cannot be stored: {error}"
+        return self._num_refused <= _MOST_REFUSED
+
     def _ask_again(self) -> int:
         """The number of tasks made for annotators who want new answers; they are to be answered now."""
         try:
-            num_made = ask_again(self._project, self._folder, self._layout)
-        except (StudioUnreachable, StudioKeyError):
-            raise
+            num_made = ask_again(self._project, self._folder, self._layout, self._bench.problems)
         except StudioError as error:  # all else can be done without it
+            if not error.is_of_one_call:
+                raise
             logger.warning("project %d: new answers were asked for, but: %s", self._project.id, error)
             return 0
         if num_made:

@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, Self
 
 from preference.labelling.prompts import Prompt
+from preference.studio.storable import storable
 
 CUT = frozenset({"length", "content_filter"})  # of an OpenAI server's finish reasons, those that leave an answer without its end
 
@@ -27,6 +28,7 @@ class WrittenAnswers:
     answers: list[str]  # num_answers of them, one may be empty; none if `refused` says why
     num_cut: int = 0  # tokens cut from the prompt's head
     refused: str = ""  # why this prompt, alone, cannot be answered
+    num_changed: int = 0  # characters that no database takes: removed, or replaced if they were halves of one
     # How each of the answers came about; () if the engine does not say. Two writings that say the same are equal.
     finish_reasons: Sequence[str] = field(default=(), compare=False)
     thoughts: Sequence[str] = field(default=(), compare=False)
@@ -60,9 +62,10 @@ class Job:
     written: "Future[WrittenAnswers]" = field(default_factory=Future, repr=False)
 
     def finish(self, answers: WrittenAnswers) -> None:
-        """Hands the answers over; does nothing if the job was cancelled meanwhile."""
+        """Hands the answers over, as every database takes them; does nothing if the job was cancelled meanwhile."""
+        texts, num_changed = storable(answers.answers)
         with suppress(InvalidStateError):
-            self.written.set_result(answers)
+            self.written.set_result(replace(answers, answers=texts, num_changed=num_changed) if num_changed else answers)
 
 
 class Jobs(Protocol):

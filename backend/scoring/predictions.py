@@ -5,6 +5,7 @@ that are the same are never lit, and have the highest score, so that uncertainty
 """
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -26,7 +27,7 @@ def predict_tasks(
     tasks: Sequence[Mapping[str, Any]], layout: LabelingLayout, serving: ServedVersion | None, *, suggesting: SuggestingSettings,
     only_known: bool = False, least_others: int = LEAST_OTHERS,
 ) -> list[Prediction | list[Any]]:  # fmt: skip
-    """One entry a task, in order: its prediction, or `[]` if an answer or the model is missing.
+    """One entry a task, in order: its prediction, or `[]` if an answer, the model or a number as a reward is missing.
 
     With `only_known`, a task also gets `[]` if the model would have to compute. Never fewer entries and never `null`: Label
     Studio drops a whole request whose number of results differs from its tasks, and shows its user an error for a `null`.
@@ -51,10 +52,12 @@ def predict_tasks(
     prompts = [prompt for _, prompt, _, _ in answered for _ in range(2)]
     answers = [answer for _, _, left, right in answered for answer in (left, right)]
     rewards = serving.model.score(prompts, answers).reshape(-1, 2).tolist()  # (num_answered, 2)
-    are_same = [_are_same(left, right) for _, _, left, right in answered]
-    scores = [_LAST if same else serving.model.confidence(*both) for same, both in zip(are_same, rewards, strict=True)]
+    # JSON, and so Label Studio, takes no other number.
+    finite = [(*each, both) for each, both in zip(answered, rewards, strict=True) if all(map(math.isfinite, both))]
+    are_same = [_are_same(left, right) for _, _, left, right, _ in finite]
+    scores = [_LAST if same else serving.model.confidence(*both) for same, (*_, both) in zip(are_same, finite, strict=True)]
     suggest_from = serving.suggest_from if suggesting.suggest_from is None else suggesting.suggest_from
-    for (i, _, _, _), both, score, same in zip(answered, rewards, scores, are_same, strict=True):
+    for (i, _, _, _, both), score, same in zip(finite, scores, are_same, strict=True):
         is_lit = suggest_from is not None and score >= suggest_from and both[0] != both[1] and not same
         results[i] = _prediction(_suggestion(layout, both, suggesting, is_lit=is_lit), score, serving)
     serving.scores.extend(scores)

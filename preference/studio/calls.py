@@ -17,7 +17,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception, stop_before_d
 from tenacity.nap import sleep_using_event
 
 from preference.certificates import certificates
-from preference.errors import StudioError, StudioKeyError, StudioNotFound, StudioUnreachable
+from preference.errors import StudioError, StudioFailing, StudioKeyError, StudioNotFound, StudioUnreachable
 from preference.log_once import LogOnce
 from preference.redaction import texts_in, unquoted
 from preference.setting_groups import StudioSettings
@@ -143,7 +143,12 @@ class StudioCalls:
         return answer
 
     def _ask(self, method: str, path: str, **content: Any) -> Any:
-        answer = self._http.request(method, f"{self.url}/{path}", headers={"Authorization": self._authorization()}, **content)
+        headers = {"Authorization": self._authorization()}
+        if "json" in content:
+            # Half of an emoji, which a task may hold, is no UTF-8: as an escape it is the JSON that Label Studio sent.
+            sent = json.dumps(content.pop("json"), ensure_ascii=False).encode("utf-8", "backslashreplace")
+            content["content"], headers["Content-Type"] = sent, "application/json"
+        answer = self._http.request(method, f"{self.url}/{path}", headers=headers, **content)
         if answer.is_success:
             return answer.json() if answer.content else None
         try:
@@ -153,15 +158,17 @@ class StudioCalls:
         raise ApiError(status_code=answer.status_code, headers=dict(answer.headers), body=body)
 
     def _log_wait(self, state: RetryCallState) -> None:
-        """One line for an outage, however many calls it meets."""
-        if state.attempt_number >= 3 and self._log_once.is_news(self.url):
+        """One line for an outage, however many calls it meets. A 500 may be about its call alone: whoever made that is told."""
+        error = state.outcome.exception() if state.outcome else None
+        is_away = not (isinstance(error, ApiError) and _is_of_one_call(error))
+        if is_away and state.attempt_number >= 3 and self._log_once.is_news(self.url):
             logger.warning("Label Studio at %s does not answer; trying again with growing waits", self.url)
 
     def _explain(self, error: ApiError, sent: Iterable[str] = ()) -> StudioError:
         detail = error.body.get("detail", error.body) if isinstance(error.body, dict) else error.body
         if isinstance(error.body, dict) and error.body.get("validation_errors"):
             detail = error.body["validation_errors"]
-        detail = unquoted(str(detail), sent)
+        detail = unquoted(str(detail).partition("CONTEXT:")[0], sent)  # where PostgreSQL quotes a text from its middle
         if len(detail) > 300:
             detail = f"{detail[:100]} ... {detail[-200:]}"  # it quotes what it was sent, and ends with what is wrong
         if detail.startswith("<"):
@@ -173,7 +180,8 @@ class StudioCalls:
         if error.status_code == 404:
             return StudioNotFound(f"Label Studio has no such thing in project {self._project_id}: {detail}")
         if _is_passing(error):
-            return StudioUnreachable(f"Label Studio at {self.url} keeps failing with {error.status_code}: {detail}")
+            kind = StudioFailing if _is_of_one_call(error) else StudioUnreachable
+            return kind(f"Label Studio at {self.url} keeps failing with {error.status_code}: {detail}")
         return StudioError(f"Label Studio refused a request for project {self._project_id} ({error.status_code}): {detail}")
 
 
@@ -197,6 +205,11 @@ def _is_passing(error: BaseException) -> bool:
         return error.status_code is not None and (error.status_code == 429 or error.status_code >= 500)
     # The SDK reads the answer to a token's exchange as JSON, even if it is a proxy's error page.
     return isinstance(error, (httpx.TransportError, json.JSONDecodeError))
+
+
+def _is_of_one_call(error: ApiError) -> bool:
+    """Whether Label Studio itself failed, perhaps at this call alone: a proxy says 502 and 504 in its place, 503 if it is busy."""
+    return error.status_code not in (429, 502, 503, 504)
 
 
 def _is_untaken(error: BaseException) -> bool:

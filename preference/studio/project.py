@@ -220,15 +220,17 @@ class LabelStudioProject:
         """The named tasks as they are now, by id; without those that were deleted."""
         return {task["id"]: task for task in self._among(task_ids)}
 
-    def store_answers(self, task_id: int, *, data: dict[str, Any], meta: dict[str, Any] | None) -> None:
+    def store_answers(self, task_id: int, *, data: dict[str, Any] | None, meta: dict[str, Any] | None) -> None:
         """Replaces a task's data and meta (all keys of both). Gives up after ten seconds: what was read before grows old.
 
-        Without `meta`, the task keeps the one that it has.
+        Of what is None, the task keeps what it has.
 
         Raises:
             StudioNotFound: the task was deleted.
+            StudioFailing: it answered 500 all the while, perhaps at what is to be stored.
         """
-        fields = {"data": data} if meta is None else {"data": data, "meta": meta}
+        given = {"data": data, "meta": meta}
+        fields = {name: value for name, value in given.items() if value is not None}
         self._calls.patch(f"api/tasks/{task_id}/", fields, soon=True)
 
     def store_predictions(self, predictions: Sequence[StoredPrediction]) -> int:
@@ -252,12 +254,13 @@ class LabelStudioProject:
         self._calls.post_annotation(f"api/tasks/{task_id}/annotations/", judgement)
 
     def store_meta(self, task_id: int, meta: dict[str, Any]) -> None:
-        """Replaces a task's meta (all keys); its data stays.
+        """Replaces a task's meta (all keys); its data stays. Gives up after ten seconds, as `store_answers` does.
 
         Raises:
             StudioNotFound: the task was deleted.
+            StudioFailing: it answered 500 all the while, perhaps at what is to be stored.
         """
-        self._calls.patch(f"api/tasks/{task_id}/", {"meta": meta})
+        self.store_answers(task_id, data=None, meta=meta)
 
     def _among(self, task_ids: Sequence[int], **columns: Any) -> Iterator[Task]:
         """The named tasks, without those that were deleted. `columns`: if not the usual ones."""

@@ -233,6 +233,13 @@ class House:
         return next((float(line.rpartition(" ")[2]) for line in lines if line.rpartition(" ")[0] == f"pairloop_{name}"), 0.0)
 
 
+def impatient(house: House) -> LabelStudioProject:
+    """The project as it is read and written if no call is repeated."""
+    stopped = threading.Event()
+    stopped.set()
+    return house.project(patience_seconds=0, stop=stopped)
+
+
 class _Serving(Champions):
     """One champion, of whatever model."""
 

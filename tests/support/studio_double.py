@@ -22,6 +22,10 @@ from tests.support.studio_records import DATA, Fields, Refusal, StudioRecords, a
 CALLS: dict[str, Any] = json.loads((DATA / "label_studio_1.23.2_calls.json").read_text(encoding="utf-8"))
 KEY = "0123456789abcdef0123456789abcdef01234567"
 CUT = -1  # a failure: what was asked is done, and its answer is cut in the middle
+POSTGRESQL_SAYS = (
+    "unsupported Unicode escape sequence\nDETAIL:  \\u0000 cannot be converted to text.\n"
+    "CONTEXT:  JSON data, line 1: ... the middle of an answer\\u0000...\nunnamed portal parameter $2 = '...'"
+)
 _SECRET = "the double's own secret, 32 bytes or more"
 
 
@@ -36,6 +40,7 @@ class StudioDouble(StudioRecords):
         self.on_request: Callable[[str], None] = lambda request: None
         self.failures: list[int] = []  # statuses of the next answers; 0 drops the connection, CUT does so inside the answer
         self.retry_after: str | None = None  # what a failure says of that
+        self.is_on_postgresql = False  # which takes no NUL, and no half of a surrogate pair
         self.refuses_keys = False  # as if every token had been revoked, the exchange of a personal one included
         self.page: str | None = None  # what a failure sends in place of JSON
         self._port = 0
@@ -112,6 +117,8 @@ class StudioDouble(StudioRecords):
                 if failure is not None and failure != CUT:
                     raise Refusal(failure, "Service unavailable")
                 self._authorize(address.path, handler.headers.get("Authorization", ""))
+                if self.is_on_postgresql and not _is_storable(sent):
+                    raise Refusal(500, POSTGRESQL_SAYS)
                 query = {key: values[-1] for key, values in parse_qs(address.query).items()}
                 status, body = self._route(handler.command, address.path, query, sent)
             except Refusal as refusal:
@@ -217,6 +224,11 @@ class StudioDouble(StudioRecords):
             case "PATCH", "/api/webhooks/N/":
                 return 200, changed(record_of(self.hooks, number, "Webhook"), {"actions": [], **body})
         raise Refusal(400, f"the double knows no {method} {path}")  # no 500, which is asked again and again
+
+
+def _is_storable(sent: Any) -> bool:
+    text = json.dumps(sent, ensure_ascii=False)
+    return "\\u0000" not in text and not re.search("[\ud800-\udfff]", text)
 
 
 def wait_until(is_so: Callable[[], bool], *, seconds: float = 20) -> None:

@@ -1,5 +1,6 @@
 """The labels that are most likely wrong, for people to look at again."""
 
+import logging
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -8,13 +9,16 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import expit
 
-from preference.errors import StudioNotFound
+from preference.errors import StudioError, StudioNotFound
 from preference.labelling.pairs import PreferencePair
 from preference.report_card.figures import SuspectLabel
 from preference.studio.project import LabelStudioProject
+from preference.studio.storable import storable
 from preference.studio.task import Task, entry_of, with_entry
 
+logger = logging.getLogger("pairloop.reporting")
 META_KEY = "pairloop_suspect"
+REFUSED = "refused by Label Studio"
 NUM_SUSPECTS = 20
 _LEAST_SURE = 0.6  # that a label is wrong. With a tenth of 250 hh-rlhf labels turned: of 20 named 6 were, at 2/3 three of 4
 
@@ -80,11 +84,16 @@ def _mark(project: LabelStudioProject, task_id: int, task: Task | None, mark: di
     now = project.tasks([task_id]).get(task_id) if task is not None else None  # what was written since is to stay
     if now is None:
         return "deleted"
-    meta = with_entry(now, META_KEY, mark)
+    meta = with_entry(now, META_KEY, storable(mark)[0])
     if meta is None:
         return "meta is no object"
     try:
         project.store_meta(task_id, meta)
     except StudioNotFound:
         return "deleted"
+    except StudioError as error:
+        if not error.is_of_one_call:
+            raise
+        logger.warning("project %d: task %d cannot be marked: %s", project.id, task_id, error)
+        return REFUSED
     return "marked" if mark else "mark removed"

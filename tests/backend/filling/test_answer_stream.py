@@ -287,16 +287,15 @@ def test_a_refused_task_that_a_person_edited_meanwhile_is_not_marked(house: Hous
 
 
 def test_one_task_that_cannot_be_stored_does_not_stand_before_the_others(house: House, caplog: pytest.LogCaptureFixture) -> None:
-    half_an_emoji = "\ud83d"  # a text that JavaScript cut: SQLite keeps it, UTF-8 does not take it
-    (broken,) = house.add({"prompt": "Prompt", "note": half_an_emoji, **EMPTY})
-    others = house.add_prompts(2)
+    broken, *others = house.add_prompts(3)
+    house.before_request(f"PATCH /api/tasks/{broken}/", lambda: house.studio.failures.append(400))
     stream = house.stream()
 
     house.answer(stream)
 
     assert house.is_answered(*others)
     assert house.answers(broken) == ("", "")
-    assert f"project {house.project_id}: task {broken} cannot be stored: " in caplog.text
+    assert f"project {house.project_id}: task {broken}: Label Studio refused the answers: " in caplog.text
     assert stream.dropped == {"Label Studio refused the answers": 1}
 
 

@@ -4,21 +4,13 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
 from preference.errors import ModelError, StudioError, StudioKeyError, StudioUnreachable
 from preference.studio.task import Task
-from tests.support.filling_house import EMPTY, House
+from tests.support.filling_house import EMPTY, House, impatient
 from tests.support.studio_double import wait_until
-
-
-def impatient(house: House) -> Any:
-    """The project as it is read and written if no call is repeated."""
-    stopped = threading.Event()
-    stopped.set()
-    return house.project(patience_seconds=0, stop=stopped)
 
 
 class Waits(threading.Event):

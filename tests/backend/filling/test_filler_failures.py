@@ -27,7 +27,8 @@ def test_tasks_that_cannot_be_answered_are_logged_once_with_their_reasons(house:
 
 
 def test_a_task_that_cannot_be_stored_is_logged(house: House, caplog: pytest.LogCaptureFixture) -> None:
-    house.add({"prompt": "Prompt", "note": "\ud83d", **EMPTY})
+    (task,) = house.add_prompts(1)
+    house.before_request(f"PATCH /api/tasks/{task}/", lambda: house.studio.failures.append(400))
 
     house.fill()
 

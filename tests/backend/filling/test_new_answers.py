@@ -8,7 +8,7 @@ import pytest
 from backend.filling.new_answers import META_KEY, ask_again
 from preference.errors import StudioUnreachable
 from preference.labelling.label_config import LabelingLayout
-from tests.support.filling_house import CHOICE, EMPTY, LAYOUT, House, warnings_of
+from tests.support.filling_house import CHOICE, EMPTY, LAYOUT, House, impatient, warnings_of
 
 ANSWERED = {"prompt": "Why is the sky blue?", "answer1": "Because.", "answer2": "It is not.", "source": "forum"}
 ASKS = [{"from_name": "verdict", "to_name": "prompt", "type": "choices", "value": {"choices": ["new_answers"]}}]
@@ -20,7 +20,7 @@ def others(house: House, *known: int) -> list[int]:
 
 
 def look(house: House, **options: Any) -> int:
-    return ask_again(house.project(**options), house.folder, LAYOUT)
+    return ask_again(house.project(**options), house.folder, LAYOUT, house.problems)
 
 
 def link_of(house: House, task_id: int) -> Any:
@@ -108,7 +108,7 @@ def test_an_ask_while_a_long_list_is_read_is_found_by_the_next_look(house: House
             house.studio.on_request = lambda request: None
 
     house.studio.on_request = read_slowly
-    made = [ask_again(house.project(), house.folder, LAYOUT, clock=lambda: now) for _ in range(2)]
+    made = [ask_again(house.project(), house.folder, LAYOUT, house.problems, clock=lambda: now) for _ in range(2)]
 
     assert made == [0, 1]
 
@@ -177,18 +177,23 @@ def test_a_task_that_cannot_be_marked_gets_one_new_task_and_holds_up_no_other(ho
     assert link_of(house, refused)["in_task"] in others(house, refused, task)
 
 
-def test_a_task_that_label_studio_always_fails_at_holds_up_no_other(house: House) -> None:
+def test_a_task_that_label_studio_always_fails_at_holds_up_no_other(house: House, caplog: pytest.LogCaptureFixture) -> None:
     failing, task = house.add({**ANSWERED, "prompt": "Failing."}, ANSWERED)
     for each in (failing, task):
         house.studio.annotate(each, ASKS)
     refuse(house, f"PATCH /api/tasks/{failing}/", status=500)
 
     for _ in range(2):
-        with pytest.raises(StudioUnreachable):
-            look(house, patience_seconds=0)
+        ask_again(impatient(house), house.folder, LAYOUT, house.problems)
 
     assert "in_task" in link_of(house, task)
     assert len(others(house, failing, task)) == 2
+    (named,) = house.noted()
+    assert named.startswith(f"Project {house.project_id}: task {failing} gets no new answers: Label Studio at ")
+    assert len(warnings_of(caplog)) == 1
+    refuse(house, "")
+    assert [look(house), house.noted()] == [0, ()]
+    assert "in_task" in link_of(house, failing)
 
 
 def test_many_failures_are_tried_again_in_turns(house: House) -> None:
@@ -318,7 +323,7 @@ def test_a_label_config_without_that_choice_costs_no_request(house: House) -> No
         '<Text name="a" value="$answer1"/><Text name="b" value="$answer2"/></View>'
     )
 
-    assert ask_again(house.project(), house.folder, plain) == 0
+    assert ask_again(house.project(), house.folder, plain, house.problems) == 0
     assert house.studio.requests == []
 
 

@@ -82,7 +82,7 @@ def test_new_answers_are_made_once_whatever_the_meta_of_the_task_is(
         studio.annotate(task_id, NEW_ANSWERS)
         has_its_task = "in_task" in _link(studio.tasks[task_id])
 
-        num_made = [ask_again(house.project(), house.folder, LAYOUT) for _ in range(3)]
+        num_made = [ask_again(house.project(), house.folder, LAYOUT, house.problems) for _ in range(3)]
 
         assert num_made == [0 if has_its_task else 1, 0, 0]
 

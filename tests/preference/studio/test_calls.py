@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from preference.errors import StudioError, StudioKeyError, StudioNotFound, StudioUnreachable
+from preference.errors import StudioError, StudioFailing, StudioKeyError, StudioNotFound, StudioUnreachable
 from preference.studio.project import LabelStudioProject
 from tests.conftest import SettingsFactory
 from tests.support.studio_double import EXCHANGES_A_TOKEN, KEY, StudioDouble, wait_until
@@ -132,10 +132,37 @@ def test_a_page_instead_of_json_is_one_short_line(studio: StudioDouble, settings
     studio.page = "\n\n<!doctype html>\n<html>\n<head>" + "x" * 1000
     studio.failures = [500]
 
-    with pytest.raises(StudioUnreachable) as refused:
+    with pytest.raises(StudioFailing) as refused:
         LabelStudioProject(settings.studio, project_id, patience_seconds=0).read()
 
     assert str(refused.value) == f"Label Studio at {studio.url} keeps failing with 500: it sent a page instead of JSON"
+
+
+def test_a_500_may_be_about_its_call_alone_and_quotes_no_text(
+    studio: StudioDouble, settings_for: SettingsFactory, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = settings_for(label_studio_url=studio.url, label_studio_api_key=KEY)
+    project = LabelStudioProject(settings.studio, studio.add_project(), patience_seconds=2)
+    (task,) = studio.add_tasks(project.id, {"prompt": "p"})
+    studio.is_on_postgresql = True
+
+    with pytest.raises(StudioFailing) as failing:
+        project.update(title="nul: \0")
+
+    assert failing.value.is_of_one_call and project.read()["id"] == project.id
+    assert "u0000 cannot be converted to text" in str(failing.value)
+    assert "the middle of an answer" not in str(failing.value)
+    assert len(studio.requests) > 3 and caplog.messages == [], "nothing is away"
+    project.store_answers(task, data={"prompt": "p"}, meta={})
+
+
+@pytest.mark.parametrize("text", ["half an emoji: \ud83d", "😀", "nul: \0", 'quoted "\\ud83d" \u2028'])
+def test_a_text_goes_back_as_it_came(studio: StudioDouble, project: LabelStudioProject, text: str) -> None:
+    (task,) = studio.add_tasks(project.id, {"prompt": text})
+
+    project.store_answers(task, data=project.tasks([task])[task]["data"], meta={text: [text]})
+
+    assert (studio.tasks[task]["data"], studio.tasks[task]["meta"]) == ({"prompt": text}, {text: [text]})
 
 
 def test_a_wrong_key_is_refused_with_both_kinds_of_token_named(studio: StudioDouble, settings_for: SettingsFactory) -> None:

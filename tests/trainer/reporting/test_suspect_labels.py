@@ -1,6 +1,7 @@
 import copy
 import dataclasses
 import math
+import threading
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,9 @@ from preference.errors import StudioNotFound
 from preference.labelling.pairs import Kind, PreferencePair
 from preference.report_card.figures import SuspectLabel
 from preference.studio.project import LabelStudioProject
-from tests.support.studio_double import StudioDouble
-from trainer.reporting.suspect_labels import mark_suspects, most_suspect
+from tests.conftest import SettingsFactory
+from tests.support.studio_double import KEY, StudioDouble
+from trainer.reporting.suspect_labels import META_KEY, REFUSED, mark_suspects, most_suspect
 
 URL = "http://studio:8080/projects/3"
 
@@ -150,6 +152,29 @@ def test_a_deleted_task_is_counted_and_the_others_are_marked(studio: StudioDoubl
     }
     with pytest.raises(StudioNotFound):
         project.store_meta(9999, {})
+
+
+@pytest.mark.parametrize("status", [400, 403, 500])
+def test_a_task_that_label_studio_does_not_mark_is_counted_and_the_others_are_marked(
+    studio: StudioDouble, settings_for: SettingsFactory, caplog: pytest.LogCaptureFixture, status: int
+) -> None:
+    stopped = threading.Event()
+    stopped.set()  # no call is repeated
+    settings = settings_for(label_studio_url=studio.url, label_studio_api_key=KEY)
+    project = LabelStudioProject(settings.studio, studio.add_project(), stop=stopped)
+    first, second = studio.add_tasks(project.id, {"prompt": "Why?"}, {"prompt": "How?"})
+    studio.on_request = lambda request: studio.failures.extend([status] if request == f"PATCH /api/tasks/{first}/" else [])
+
+    assert mark_suspects(project, [suspect_of(first), suspect_of(second)], version="v4") == {REFUSED: 1, "marked": 1}
+    assert f"project {project.id}: task {first} cannot be marked: Label Studio " in caplog.text
+
+
+def test_a_mark_is_stored_whatever_a_damaged_card_says(studio: StudioDouble, project: LabelStudioProject) -> None:
+    studio.is_on_postgresql = True
+    (task,) = studio.add_tasks(project.id, {"prompt": "Why?"})
+
+    assert mark_suspects(project, [suspect_of(task, annotator="an\0na\ud83d")], version="v4") == {"marked": 1}
+    assert studio.tasks[task]["meta"][META_KEY]["annotator"] == "anna\N{REPLACEMENT CHARACTER}"
 
 
 def test_nobody_suspected_asks_label_studio_nothing(studio: StudioDouble, project: LabelStudioProject) -> None:
