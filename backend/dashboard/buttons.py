@@ -9,6 +9,7 @@ from backend.contract.request_bodies import ButtonBody
 from backend.contract.training_limit import ask_for_round, too_often
 from preference.errors import ChampionChanged, RegistryError
 from preference.projects.folder import ProjectFolder
+from preference.projects.problems import read_problems
 from preference.projects.trainer_heartbeat import is_alive
 from preference.projects.versions import Versions
 from preference.settings import Settings
@@ -26,7 +27,7 @@ def press(body: ButtonBody, settings: Settings, *, champion: str | None) -> str:
         return _train(folder, settings)
     if body.button == "fill":
         folder.request("fill")
-        if not settings.studio.api_key.get_secret_value():
+        if not settings.studio.has_key:
             return "Asked for, but LABEL_STUDIO_API_KEY is not set, so this backend fills nothing."
         return "Asked for: the filler looks for tasks without answers now."
     try:
@@ -56,4 +57,6 @@ def _train(folder: ProjectFolder, settings: Settings) -> str:
         raise too_often(wait_seconds)
     if not is_alive(settings.model_dir):
         return "Asked for, but no trainer is running: start pairloop-trainer run, and the round begins."
+    if noted := read_problems(settings.model_dir, of=["trainer"]).get(folder.project_id):
+        return f"Asked for, but the trainer cannot take that yet: {noted[0]}"
     return "Asked for: the trainer begins a round within seconds, or after the one that is running."

@@ -19,8 +19,10 @@ def project_metrics(model_dir: Path, *, now: float | None = None) -> list[Metric
     waiting = _gauge("pairloop_judgements_waiting", "Judgements since the last round", ["project"])
     ended = _gauge("pairloop_last_round_timestamp_seconds", "When the last round ended, and how", ["project", "outcome"])
     took = _gauge("pairloop_last_round_seconds", "How long the last round took", ["project"])
+    problems = _gauge("pairloop_problems", "What hinders the work on a project, as /health names it", ["project"])
     for status in overview.projects:
         project, last = str(status.project_id), status.last_round
+        problems.add_metric([project], len(status.problems))
         if (trained_at := _trained_at(status.champion)) is not None:
             age.add_metric([project], max(0.0, now - trained_at))
         if status.num_new_judgements is not None:
@@ -33,7 +35,7 @@ def project_metrics(model_dir: Path, *, now: float | None = None) -> list[Metric
     silent = _gauge("pairloop_trainer_heartbeat_age_seconds", "Since a trainer last marked itself as running", [])
     if overview.trainer.silent_seconds is not None:
         silent.add_metric([], max(0.0, overview.trainer.silent_seconds))
-    return [age, waiting, ended, took, up, silent]
+    return [age, waiting, ended, took, problems, up, silent]
 
 
 def _gauge(name: str, help_text: str, labels: Sequence[str]) -> GaugeMetricFamily:

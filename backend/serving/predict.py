@@ -15,6 +15,7 @@ from backend.scoring.predictions import Prediction, predict_tasks, prediction_by
 from backend.serving.seats import MOST_TASKS, Seats
 from preference.errors import ModelError, PairloopError, RegistryError
 from preference.labelling.label_config import LabelingLayout
+from preference.log_once import LogOnce
 from preference.projects.folder import ProjectFolder
 from preference.studio.project import LabelStudioProject
 
@@ -39,6 +40,7 @@ class Predictor:
         """After `stop` nothing more is computed."""
         self.seats = Seats(bench.settings.server.threads)
         self._bench, self._filler, self._stop = bench, filler, stop
+        self._log_once = LogOnce()
 
     def predict(
         self, project_id: int, label_config: str, tasks: Sequence[Mapping[str, Any]], make_room: Callable[[int], object]
@@ -103,5 +105,7 @@ class Predictor:
         try:
             current = project.tasks([task["id"]])
             stream.run(iter(current.values()), should_stop=lambda: False, deadline=request.deadline)
+            self._log_once.forget(request.project_id)
         except PairloopError as error:
-            logger.warning("project %d: task %s waits for the filler: %s", request.project_id, task["id"], error)
+            if self._log_once.is_news(request.project_id, str(error)):  # and not for each task that somebody opens
+                logger.warning("project %d: task %s waits for the filler: %s", request.project_id, task["id"], error)

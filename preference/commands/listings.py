@@ -70,9 +70,12 @@ def list_next_rounds(settings: Settings, project_id: int | None, *, asks_for_one
         problems: list[str] = []
         with refusals():
             when = _when_taken(trainer, settings)
+            noted = read_problems(settings.model_dir, of=["trainer"]) if trainer.is_running else {}
         for folder in folders:
             with _gathered(problems):
-                click.echo(f"project {folder.project_id}: a round {_ask_for_round(folder)}{when}")
+                asked, hindrances = _ask_for_round(folder), noted.get(folder.project_id, [])
+                click.echo(f"project {folder.project_id}: a round {asked}{'' if hindrances else when}")
+                problems += [f"Project {folder.project_id}: the trainer cannot take that yet: {why}" for why in hindrances]
         if not trainer.is_running and len(problems) < len(folders):
             problems.append(f"No trainer is running on MODEL_DIR={settings.model_dir}, so that waits; {advice}.")
         if problems:

@@ -10,6 +10,7 @@ written is tried again; meanwhile the log alone has it.
 import json
 import logging
 import threading
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Literal, get_args
@@ -67,10 +68,10 @@ class ProjectProblems:
             self._kept = found
 
 
-def read_problems(model_dir: Path) -> dict[int, list[str]]:
-    """What every process that works now noted, by project id; nothing, if it cannot be read."""
+def read_problems(model_dir: Path, *, of: Sequence[Process] = get_args(Process)) -> dict[int, list[str]]:
+    """What those of these processes noted that work now, by project id; nothing, if it cannot be read."""
     problems: dict[int, list[str]] = {}
-    for process in get_args(Process):
+    for process in of:
         with suppress(OSError):
             noted = _read(_path(model_dir, process))
             for number, sentences in noted.items() if noted and _is_working(model_dir, process) else ():

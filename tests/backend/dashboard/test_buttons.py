@@ -1,5 +1,6 @@
 import base64
 import html
+import logging
 import os
 import re
 import shutil
@@ -8,12 +9,14 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from filelock import FileLock
 from flask.testing import FlaskClient
 from itsdangerous import TimestampSigner, URLSafeTimedSerializer
 from werkzeug.test import TestResponse
 
 from backend.contract.training_limit import MOST_AN_HOUR
 from preference.projects.folder import ProjectFolder
+from preference.projects.problems import ProjectProblems
 from preference.projects.versions import Versions
 from tests.conftest import SettingsFactory
 from tests.support.dashboard_house import PROJECT
@@ -81,6 +84,20 @@ def test_without_a_trainer_train_now_says_what_is_missing(models: Path) -> None:
     assert "no trainer is running: start pairloop-trainer run" in message_after(
         client, press(client, page(client).button("train"))
     )
+
+
+def test_train_now_says_what_hinders_the_trainer(models: Path) -> None:
+    (models / "trainer.alive").touch()
+    client = client_on(models)
+    ProjectProblems(models, "trainer", logging.getLogger("pairloop.daemon")).note(
+        PROJECT, "look", "Label Studio refuses the key."
+    )
+
+    with FileLock(models / "trainer.lock"):
+        assert "the trainer cannot take that yet: Label Studio refuses the key." in message_after(
+            client, press(client, page(client).button("train"))
+        )
+    assert ProjectFolder(models, PROJECT).is_requested("train")
 
 
 def test_fill_now_asks_the_filler(models: Path) -> None:

@@ -1,3 +1,4 @@
+import logging
 import os
 import shutil
 import signal
@@ -15,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from backend.monitoring.metrics import Metrics
 from backend.monitoring.worker_counts import WorkerCounts
 from preference.projects.folder import ProjectFolder
+from preference.projects.problems import ProjectProblems
 from preference.projects.status_files import write_last_round
 from preference.projects.trainer_heartbeat import mark_alive
 from tests.conftest import REPOSITORY
@@ -235,8 +237,13 @@ def test_each_projects_status_is_read_at_the_time_of_the_scrape(tmp_path: Path, 
     write_counts(folder, 17)
     write_last_round(folder, "rejected", reason="accuracy 0.5", version="v2-20260101-000000", seconds=12.34)
     mark_alive(tmp_path)
+    problems = ProjectProblems(tmp_path, "trainer", logging.getLogger("pairloop.daemon"))
+    for part in ("look", "pass"):
+        problems.note(3, part, f"Label Studio refuses the key, so no {part}")
 
-    figures = {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines(metrics)}
+    with FileLock(tmp_path / "trainer.lock"):
+        scraped = lines(metrics)
+    figures = {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in scraped}
 
     assert figures['pairloop_judgements_waiting{project="3"}'] == 17
     assert figures['pairloop_last_round_seconds{project="3"}'] == 12.3
@@ -244,7 +251,8 @@ def test_each_projects_status_is_read_at_the_time_of_the_scrape(tmp_path: Path, 
     assert figures['pairloop_champion_age_seconds{project="3"}'] == pytest.approx(time.time() - 1767225600, abs=60)
     assert figures["pairloop_trainer_up"] == 1
     assert 0 <= figures["pairloop_trainer_heartbeat_age_seconds"] < 60
-    assert not any('project="4"' in line for line in lines(metrics))
+    assert figures['pairloop_problems{project="3"}'] == 2
+    assert [line for line in scraped if 'project="4"' in line] == ['pairloop_problems{project="4"} 0.0']
 
 
 def test_metrics_answer_whatever_lies_in_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -124,6 +124,19 @@ def test_a_task_that_label_studio_has_not_stored_yet_is_not_touched(house: House
     assert house.patched() == []
 
 
+def test_a_refused_key_is_logged_once_and_not_for_each_task_that_is_opened(
+    house: House, opened: Open, caplog: pytest.LogCaptureFixture
+) -> None:
+    tasks = house.add_prompts(3)
+    page = opened()
+    house.studio.refuses_keys = True
+
+    assert [page.predict(task) for task in tasks] == [[[]]] * 3
+
+    assert sum("waits for the filler: " in message for message in caplog.messages) == 1
+    assert "refuses LABEL_STUDIO_API_KEY" in caplog.text and KEY not in caplog.text
+
+
 def test_requests_with_several_tasks_do_not_wait_for_answers(
     house: House, opened: Open, server: OpenAIDouble, tiny_base: Path
 ) -> None:

@@ -1,9 +1,13 @@
+import logging
 import re
 import shutil
 import time
 from pathlib import Path
 
+from filelock import FileLock
+
 from preference.projects.folder import ProjectFolder
+from preference.projects.problems import ProjectProblems
 from preference.projects.status_files import write_next_round
 from preference.projects.trainer_heartbeat import mark_alive
 from tests.support.commands import Invoke
@@ -102,6 +106,28 @@ def test_train_now_asks_for_every_project_although_one_refuses(invoke: Invoke, f
     assert result.stdout == "project 12: a round is asked for; the trainer takes that within 5 s\n"
     assert result.stderr.startswith(f"Error: MODEL_DIR is not writable at {folder.path} (")
     assert other.is_requested("train")
+
+
+def test_train_now_promises_nothing_for_a_project_that_the_trainer_cannot_look_at(
+    invoke: Invoke, folder: ProjectFolder, tmp_path: Path
+) -> None:
+    mark_alive(tmp_path)
+    ProjectFolder(tmp_path, 12).create()
+    noted = ProjectProblems(tmp_path, "trainer", logging.getLogger("pairloop.daemon"))
+    noted.note(3, "look", "Label Studio at http://studio refuses LABEL_STUDIO_API_KEY; make another.")
+
+    with FileLock(tmp_path / "trainer.lock"):
+        result = invoke("train", "--now")
+
+    assert (result.exit_code, result.stdout.splitlines()) == (
+        1, ["project 3: a round is asked for", "project 12: a round is asked for; the trainer takes that within 5 s"]
+    )  # fmt: skip
+    assert result.stderr == (
+        "Error: Project 3: the trainer cannot take that yet: Label Studio at http://studio refuses LABEL_STUDIO_API_KEY; make another.\n"
+    )
+    assert folder.is_requested("train"), "it is taken when the key is"
+    noted.note(3, "look")
+    assert invoke("train", "--now").exit_code == 0
 
 
 def test_train_now_without_a_trainer_leaves_the_request_and_fails(invoke: Invoke, folder: ProjectFolder, tmp_path: Path) -> None:
