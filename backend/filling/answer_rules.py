@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,8 +78,8 @@ class AnswerRules:
         self._layout, self._settings, self._generator = layout, settings, generator
         self._model = f"{settings.generator.engine} {settings.generator.model}"
 
-    def problem(self, task: Task) -> str:
-        """Why this task cannot be answered; empty if it can."""
+    def problem(self, task: Task, *, remembered: Mapping[str, Any] | None = None) -> str:
+        """Why this task cannot be answered; empty if it can. `remembered`: the record of its refusal, if its meta holds none."""
         data = task["data"]
         if problem := self._layout.prompt_problem(data):
             return problem
@@ -87,7 +87,7 @@ class AnswerRules:
             return "conversation that does not end with the user's turn"
         if not self._layout.has_room(data):
             return "an answer field holds no text"  # and must not be replaced
-        record = entry_of(task, META_KEY)
+        record = entry_of(task, META_KEY) or remembered or {}
         refused, at = record.get("refused"), record.get("at")
         if (record.get("model"), record.get("prompt")) != (self._model, self._digest(task)):
             return ""

@@ -118,7 +118,7 @@ class AnswerStream:
             return  # somebody answered it since it was listed
         if is_annotated(task):
             self._drop("judged or skipped while empty", task)
-        elif problem := self._rules.problem(task):
+        elif problem := self._rules.problem(task, remembered=self._bench.refusals.get((self._project.id, task["id"]))):
             self._drop(problem, task)
         else:
             self._ask(Attempt(task))
@@ -230,6 +230,8 @@ class AnswerStream:
             elif last_try is not None:
                 self._drafts.append(last_try)
             else:
+                if with_entry(task, META_KEY, draft.record) is None:  # nothing in the task says so
+                    self._bench.refusals.remember((self._project.id, task["id"]), draft.record)
                 self._drop(draft.record["refused"], task)
 
     def _go_on(self, draft: Draft, following: Draft | None, error: StudioError) -> None:

@@ -1,8 +1,8 @@
 """What one process fills with, put together once."""
 
 import logging
-from dataclasses import dataclass
-from typing import Self
+from dataclasses import dataclass, field
+from typing import Any, Self
 
 from backend.generators.engines import ENGINES
 from backend.generators.scheduler import Scheduler
@@ -13,6 +13,18 @@ from preference.projects.problems import ProjectProblems
 from preference.settings import Settings
 
 logger = logging.getLogger("pairloop.filling")
+_MOST_REFUSALS = 10_000
+
+
+class Refusals(dict[tuple[int, int], dict[str, Any]]):
+    """Records of refused prompts, by project and task, of tasks whose meta is no object and so holds none; the latest of them."""
+
+    def remember(self, task: tuple[int, int], record: dict[str, Any]) -> None:
+        """Keeps a task's record, and forgets the one kept longest if they are too many."""
+        self.pop(task, None)
+        self[task] = record
+        if len(self) > _MOST_REFUSALS:
+            self.pop(next(iter(self.copy())), None)  # other threads may change it
 
 
 @dataclass(frozen=True)
@@ -24,6 +36,7 @@ class Workbench:
     scheduler: Scheduler
     metrics: Metrics
     problems: ProjectProblems
+    refusals: Refusals = field(default_factory=Refusals)
 
     @classmethod
     def from_settings(cls, settings: Settings, metrics: Metrics) -> Self:

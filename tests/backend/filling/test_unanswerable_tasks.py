@@ -4,12 +4,15 @@ from typing import Any
 import pytest
 
 from backend.connecting.default_label_config import default_label_config
+from backend.filling.workbench import Refusals
 from backend.generators.echo import EchoGenerator
+from backend.generators.jobs import WrittenAnswers
 from preference.labelling.label_config import LabelingLayout
 from preference.settings import Settings
 from preference.studio.task import Task
 from tests.conftest import SettingsFactory
 from tests.support.answer_drafts import Scripted, draft, task
+from tests.support.filling_house import House, echo
 
 # Tasks that cannot be answered
 
@@ -117,6 +120,37 @@ def test_a_meta_of_another_shape_stops_nothing(settings_for: SettingsFactory, me
     drafts, dropped = draft([{**task(), "meta": meta}], EchoGenerator(), settings_for())
 
     assert len(drafts) == 1 and not dropped
+
+
+def test_a_refused_prompt_whose_task_has_a_meta_that_holds_no_mark_is_asked_once_by_a_process(house: House) -> None:
+    tasks = house.add_prompts(2)
+    for task_id in tasks:
+        house.studio.tasks[task_id]["meta"] = ["theirs"]
+    house.generator.write = lambda job: WrittenAnswers([], refused="no")
+    filler = house.filler()
+
+    for _ in range(3):
+        house.fill(filler)
+
+    assert sorted(house.generator.prompts) == ["Prompt 0", "Prompt 1"]
+    assert house.figure(f'tasks_unfillable{{project="{house.project_id}",reason="no"}}') == 2
+    assert [house.studio.tasks[task_id]["meta"] for task_id in tasks] == [["theirs"], ["theirs"]]
+    house.generator.write = echo
+    house.edit(tasks[0], prompt="Another")
+    house.fill(filler)
+    assert house.is_answered(tasks[0]) and not house.is_answered(tasks[1])
+    house.fill(house.filler())  # of a new process
+    assert house.is_answered(*tasks)
+    assert [house.studio.tasks[task_id]["meta"] for task_id in tasks] == [["theirs"], ["theirs"]]
+
+
+def test_of_refusals_that_no_task_holds_the_latest_are_remembered() -> None:
+    refusals = Refusals()
+
+    for number in range(10_001):
+        refusals.remember((1, number), {"refused": "no"})
+
+    assert len(refusals) == 10_000 and (1, 0) not in refusals and (1, 10_000) in refusals
 
 
 # Conversations
