@@ -27,6 +27,8 @@ logger = logging.getLogger("pairloop.filling")
 _REST_SECONDS = 5.0
 _SWEEP_SECONDS = 3600.0  # from one removal of outdated predictions to the next
 _PASS_SECONDS = 60.0  # then the other projects have their turn
+_PATIENCE_SECONDS = 120.0  # with one call, for a Label Studio that restarts
+_AWAITED_SECONDS = 10.0  # the same while other projects wait: Label Studio may fail at this one alone
 
 
 @dataclass
@@ -35,6 +37,8 @@ class _Turns:
 
     next_pass: float = -math.inf
     last_pass: float = -math.inf
+    end: float = math.inf  # of the turn that is under way, if others wait for theirs
+    project: LabelStudioProject | None = None  # from the first pass on
     last_version: str | None = None  # the champion that the last pass worked with
     shown: ShownVersion = field(default_factory=ShownVersion)
     swept_to: int = 0  # the task after which the removal of outdated predictions goes on; 0 is the first
@@ -107,14 +111,22 @@ class Filler:
 
         After a failure they are FILL_EVERY_SECONDS: to try again at once would not help.
         """
-        until = self._clock() + _PASS_SECONDS
+        turns.end = self._clock() + _PASS_SECONDS
         problems, project_id = self._bench.problems, folder.project_id
 
         def should_stop() -> bool:
-            return stop.is_set() or (self._clock() > until and self._has_others())
+            return stop.is_set() or (self._clock() > turns.end and self._has_others())
 
+        def patience_seconds() -> float:
+            """How long a call may be repeated; after the turn's end not at all, so that no number of failing calls makes it longer."""
+            return max(0.0, min(_AWAITED_SECONDS, turns.end - self._clock())) if self._has_others() else _PATIENCE_SECONDS
+
+        if turns.project is None:
+            turns.project = LabelStudioProject.for_daemon(
+                self._settings.studio, project_id, stop=stop, patience_seconds=patience_seconds
+            )
+        project = turns.project
         try:
-            project = LabelStudioProject.for_daemon(self._settings.studio, project_id, stop=stop)
             opened = ProjectPass.open(project, folder, turns.shown, self._bench)
             result = opened.run(should_stop, has_new_version=has_new_version)
             if result.is_done:

@@ -5,6 +5,7 @@ Measured on label-studio 1.23.2 with label-studio-sdk 2.1.2. Safe to use from se
 
 import json
 import logging
+import math
 import threading
 import uuid
 import weakref
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 from label_studio_sdk.core.api_error import ApiError
-from tenacity import RetryCallState, Retrying, retry_if_exception, stop_before_delay, stop_when_event_set, wait_exponential
+from tenacity import RetryCallState, Retrying, retry_if_exception, stop_before_delay, wait_exponential
 from tenacity.nap import sleep_using_event
 
 from preference.certificates import certificates
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from label_studio_sdk.core.client_wrapper import SyncClientWrapper
 
 logger = logging.getLogger("pairloop.studio")
+Patience = float | Callable[[], float]  # seconds, or what tells them whenever a call has failed
 
 _GROWING = wait_exponential(multiplier=0.5, max=15)
 _SOON_SECONDS = 10.0  # for what was read before: it grows old
@@ -37,13 +39,20 @@ class StudioCalls:
     """One account's requests about one project."""
 
     def __init__(
-        self, settings: StudioSettings, project_id: int, *, patience_seconds: float, timeout_seconds: float, stop: threading.Event
+        self,
+        settings: StudioSettings,
+        project_id: int,
+        *,
+        patience_seconds: Patience,
+        timeout_seconds: float,
+        stop: threading.Event,
     ) -> None:
         """`patience_seconds`: how long one call is repeated while Label Studio does not answer; `stop` ends that at once.
 
         `timeout_seconds`: how long one answer may take.
         """
-        self._patience, self._timeout, self._stop, self._project_id = patience_seconds, timeout_seconds, stop, project_id
+        self._patience = patience_seconds if callable(patience_seconds) else lambda: patience_seconds
+        self._timeout, self._stop, self._project_id = timeout_seconds, stop, project_id
         self.url, self._settings = settings.url, settings
         self._client: httpx.Client | None = None
         self._tokens: tuple[str, SyncClientWrapper] | None = None  # with the key that it exchanges
@@ -81,7 +90,7 @@ class StudioCalls:
         Raises:
             StudioError: Label Studio refused it (StudioKeyError, StudioNotFound), or did not answer (StudioUnreachable).
         """
-        return self._repeat(self._patience, _is_passing, method="GET", path=path, params=parameters)
+        return self._repeat(_is_passing, method="GET", path=path, params=parameters)
 
     def patch(self, path: str, fields: Mapping[str, Any], *, soon: bool = False) -> Any:
         """The JSON that Label Studio answers after it set those fields; `soon`: given up after ten seconds.
@@ -89,8 +98,8 @@ class StudioCalls:
         Raises:
             StudioError: as with `get`.
         """
-        patience = _SOON_SECONDS if soon else self._patience
-        return self._repeat(patience, _is_passing, method="PATCH", path=path, json=fields)
+        most_seconds = _SOON_SECONDS if soon else math.inf
+        return self._repeat(_is_passing, most_seconds=most_seconds, method="PATCH", path=path, json=fields)
 
     def delete(self, path: str) -> None:
         """Removes what is at that path.
@@ -98,7 +107,7 @@ class StudioCalls:
         Raises:
             StudioError: as with `get`.
         """
-        self._repeat(self._patience, _is_passing, method="DELETE", path=path)
+        self._repeat(_is_passing, method="DELETE", path=path)
 
     def post(self, path: str, body: Any) -> Any:
         """The JSON that Label Studio answers after it added something: it is asked again only if it has not taken that.
@@ -106,7 +115,7 @@ class StudioCalls:
         Raises:
             StudioError: as with `get`.
         """
-        return self._repeat(self._patience, _is_untaken, method="POST", path=path, json=body)
+        return self._repeat(_is_untaken, method="POST", path=path, json=body)
 
     def post_annotation(self, path: str, annotation: Mapping[str, Any]) -> None:
         """Adds an annotation, once: it is sent again like anything else, and Label Studio refuses a second one with its id (409).
@@ -115,16 +124,19 @@ class StudioCalls:
             StudioError: as with `get`.
         """
         named = {**annotation, "unique_id": str(uuid.uuid4())}
-        self._repeat(self._patience, _is_passing, is_done=_is_double, method="POST", path=path, json=named)
+        self._repeat(_is_passing, is_done=_is_double, method="POST", path=path, json=named)
 
     def _repeat(
-        self, patience: float, is_passing: Callable[[BaseException], bool], *,
+        self, is_passing: Callable[[BaseException], bool], *, most_seconds: float = math.inf,
         is_done: Callable[[ApiError], bool] = lambda error: False, **request: Any,
     ) -> Any:  # fmt: skip
+        def is_over(state: RetryCallState) -> bool:
+            return self._stop.is_set() or stop_before_delay(min(most_seconds, self._patience()))(state)
+
         retrying = Retrying(
             retry=retry_if_exception(is_passing),
             wait=_wait,
-            stop=stop_before_delay(patience) | stop_when_event_set(self._stop),
+            stop=is_over,
             sleep=sleep_using_event(self._stop),
             before_sleep=self._log_wait,
             reraise=True,

@@ -14,7 +14,7 @@ from preference.errors import StudioNotFound
 from preference.labelling.config_tags import without_declaration
 from preference.labelling.label_config import LabelingLayout
 from preference.setting_groups import StudioSettings
-from preference.studio.calls import StudioCalls
+from preference.studio.calls import Patience, StudioCalls
 from preference.studio.connections import Connections
 from preference.studio.task import ProjectFields, StoredPrediction, Task, is_annotated
 from preference.studio.task_filters import ANNOTATED, OPEN, Line, filter_query, moment_text, unanswered
@@ -36,7 +36,7 @@ class LabelStudioProject:
     """Reads and writes one project: tasks, predictions, annotations; its `connections` to backends and its `webhooks`."""
 
     def __init__(
-        self, settings: StudioSettings, project_id: int, *, patience_seconds: float = 120, timeout_seconds: float = 60,
+        self, settings: StudioSettings, project_id: int, *, patience_seconds: Patience = 120, timeout_seconds: float = 60,
         stop: threading.Event | None = None,
     ) -> None:  # fmt: skip
         """`patience_seconds`: how long one call is repeated while Label Studio does not answer; `stop` ends that at once.
@@ -66,9 +66,11 @@ class LabelStudioProject:
         return cls(settings, project_id, patience_seconds=20)
 
     @classmethod
-    def for_daemon(cls, settings: StudioSettings, project_id: int, *, stop: threading.Event | None = None) -> Self:
+    def for_daemon(
+        cls, settings: StudioSettings, project_id: int, *, stop: threading.Event | None = None, patience_seconds: Patience = 120
+    ) -> Self:  # fmt: skip
         """For long work, which outlives a restart of Label Studio."""
-        return cls(settings, project_id, patience_seconds=120, stop=stop)
+        return cls(settings, project_id, patience_seconds=patience_seconds, stop=stop)
 
     @property
     def url(self) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
+from backend.filling.filler import Filler
 from tests.support.filling_house import EMPTY, RENAMED, House, warnings_of
 
 # Several projects
@@ -67,6 +68,68 @@ def test_a_project_that_is_connected_during_a_long_pass_has_its_turn(house: Hous
 
     assert others
     assert 0 < sum(house.is_answered(task) for task in tasks) < len(tasks)
+
+
+class Clock(threading.Event):
+    """Time that passes when somebody waits for the event, and not otherwise."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 0.0
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.now += timeout or 0.0
+        return super().wait(0)
+
+    def look(self, house: House) -> None:
+        """One look of a new filler, to whose calls and pauses this is the time."""
+        scheduler = house.scheduler()
+        scheduler.stopping = self
+        Filler(house.bench(scheduler), clock=lambda: self.now).look(self)
+
+
+@pytest.mark.parametrize(("stage", "seconds"), [("the project", 20), ("its tasks", 20), ("storing", 90)])
+@pytest.mark.parametrize("status", [500, 502, 503])
+def test_a_project_at_which_label_studio_fails_has_its_turn_and_no_more(
+    house: House, stage: str, seconds: float, status: int
+) -> None:
+    house.settings = house.settings.replace(storing_connections=1)
+    tasks, clock, turns = house.add_prompts(20), Clock(), dict[int, float]()
+    other = House(house.studio, house.settings)
+    (theirs,) = other.add({"prompt": "Q", **EMPTY})
+    starts = {
+        "the project": f"GET /api/projects/{house.project_id}/",
+        "its tasks": "GET /api/tasks/",
+        "storing": "PATCH /api/tasks/",
+    }
+
+    def fail(request: str) -> None:
+        for project_id in (house.project_id, other.project_id):
+            if request == f"GET /api/projects/{project_id}/":
+                turns.setdefault(project_id, clock.now)
+        if request.startswith(starts[stage]) and other.project_id not in turns and clock.now < 600:
+            house.studio.failures.append(status)
+
+    house.studio.on_request = fail
+
+    clock.look(house)
+
+    assert turns[other.project_id] <= seconds
+    assert house.is_answered(theirs) and not any(map(house.is_answered, tasks))
+    assert house.noted() and all(problem.startswith(f"Project {house.project_id}: ") for problem in house.noted())
+    clock.look(house)
+    assert house.is_answered(*tasks)
+
+
+def test_a_project_alone_outlives_a_restart_of_label_studio(house: House) -> None:
+    tasks, clock = house.add_prompts(20), Clock()
+    house.studio.on_request = lambda request: house.studio.failures.extend([503] if 2 < clock.now < 100 else [])
+    house.generator.meanwhile = lambda prompts: clock.wait(1)
+
+    clock.look(house)
+
+    assert clock.now >= 100 and house.is_answered(*tasks)
+    assert len(house.generator.jobs) == len(tasks), "nothing is written twice"
 
 
 # What fails one of them
