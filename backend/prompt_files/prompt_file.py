@@ -12,7 +12,6 @@ backend/prompt_files/rows.py reads what a row says.
 import csv
 import gzip
 import json
-import re
 import zlib
 from collections import Counter
 from collections.abc import Iterator
@@ -157,15 +156,7 @@ class PromptFile:
         """The JSON in a text that begins on that line."""
         try:
             # pandas writes NaN for what is missing; as in JavaScript, it becomes null.
-            value = json.loads(text, parse_constant=lambda _: None)
-            return _whole_letters(value) if re.search(r"\\u[dD]", text) else value
+            return json.loads(text, parse_constant=lambda _: None)
         except (ValueError, RecursionError) as error:
             line += getattr(error, "lineno", 1) - 1
             raise PromptFileError(f"{self._path}, line {line}: not JSON ({getattr(error, 'msg', error)}); correct it.") from error
-
-
-def _whole_letters(value: Any) -> Any:
-    """The value with a replacement character for each half of an emoji: JavaScript cuts texts there, and UTF-8 has none."""
-    text = json.dumps(value, ensure_ascii=False)
-    whole = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return value if whole == text else json.loads(whole)

@@ -15,8 +15,10 @@ from preference.labelling.conversations import NoConversation
 from preference.labelling.label_config import LabelingLayout
 from preference.labelling.prompts import Prompt, as_prompt, turns_of
 from preference.labelling.task_data import value_at
+from preference.studio.storable import storable
 from preference.studio.task import Task
 
+CHANGED = "characters or numbers that not every Label Studio stores (NUL, half of an emoji, infinity) were removed or replaced"
 _SYSTEM = ("system", "system_prompt")  # columns
 
 
@@ -42,9 +44,19 @@ class Rows:
         for _, group in groupby(rows, key=lambda row: self._group_of(*row)):
             together = list(group)
             try:
-                yield from self._read([row for _, row in together])
+                yield from self._read([self._storable(row) for _, row in together])
             except PromptFileError as error:
                 raise PromptFileError(f"{where(together[0][0])}: {error}") from error
+
+    def _storable(self, row: Any) -> Any:
+        """The row as every Label Studio stores it: JavaScript cuts texts within an emoji, and a scanner's text may hold a NUL."""
+        try:
+            stored, num_changed = storable(row)
+        except RecursionError:
+            raise PromptFileError("lists or objects too deep inside each other; leave them out.") from None
+        if num_changed:
+            self.remarks[CHANGED] += num_changed
+        return stored
 
     def _read(self, rows: Sequence[Any]) -> Iterator[Task]:
         if is_flat_export(rows[0]):

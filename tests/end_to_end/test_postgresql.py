@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from backend.commands.import_prompts import import_prompts
 from backend.generators.jobs import Job, WrittenAnswers
+from backend.prompt_files.rows import CHANGED
 from demo.stack import Stack, free_port
 from preference.errors import StudioFailing
 from preference.projects.versions import UNTRAINED, Versions
@@ -23,6 +25,7 @@ from tests.support.filling_house import EMPTY, House, impatient
 from tests.support.lab import CPU
 from tests.support.loop_stack import LABEL_CONFIG
 from tests.support.postgresql import RECORD, PostgreSQL, programs
+from tests.support.screen import Screen
 from tests.support.separable_pairs import separable_pairs
 from trainer.reporting.suspect_labels import META_KEY, mark_suspects
 from trainer.rounds.round import run_round
@@ -154,3 +157,14 @@ def test_new_answers_and_marks_are_stored(house: House) -> None:
     assert mark_suspects(project, [suspect], version=UNTRAINED) == {"marked": 1}
     assert project.tasks([task_id])[task_id]["meta"][META_KEY]["annotator"] == "anna"
     assert house.noted() == ()
+
+
+def test_a_nul_in_a_file_ends_no_import(house: House, tmp_path: Path) -> None:
+    path, screen = tmp_path / "prompts.jsonl", Screen()
+    path.write_text('{"prompt": "Name a \\u0000river.", "source": "scan \\ud83d"}\n"Name a lake."\n', encoding="utf-8")
+
+    import_prompts(house.project(), house.settings.replace(generator_engine="echo"), path, console=screen.console)
+
+    assert f"2 {CHANGED}" in screen.lines and "2 imported, 2 of them answered" in screen.lines
+    data = by_prompt(house.project())["Name a river."]["data"]
+    assert data["source"] == "scan \N{REPLACEMENT CHARACTER}" and "" not in data.values()

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from backend.commands.import_prompts import import_prompts
+from backend.prompt_files.rows import CHANGED
 from preference.errors import PromptFileError, StudioNotFound
 from tests.conftest import SettingsFactory
 from tests.support.filling_house import EMPTY, House
@@ -37,6 +38,21 @@ def test_an_import_prints_what_became_of_the_prompts(house: House, tmp_path: Pat
     assert lines[1].startswith("prompts imported ") and " 121/121 " in lines[1] and " answers/s, 0 s to go " in lines[1]
     assert sorted(lines[2:]) == ["119 imported, 119 of them answered", "2 skipped, the project holds the prompt"]
     assert len(house.studio.tasks) == 120
+
+
+def test_a_nul_in_a_file_ends_no_import_into_a_label_studio_on_postgresql(house: House, tmp_path: Path) -> None:
+    house.studio.is_on_postgresql = True
+    path = tmp_path / "prompts.jsonl"
+    path.write_text('"One"\n{"prompt": "T\\u0000wo", "source": "scan\\u0000\\ud83d"}\n"Three"\n', encoding="utf-8")
+
+    for _ in range(2):
+        lines = imported(house, path)
+        assert lines[1] == f"3 {CHANGED}"
+
+    assert lines[3:] == ["3 skipped, the project holds the prompt"]
+    data = [task["data"] for task in house.studio.tasks.values()]
+    assert [each["prompt"] for each in data] == ["One", "Two", "Three"] and data[1]["source"] == "scan\N{REPLACEMENT CHARACTER}"
+    assert house.is_answered(*house.studio.tasks)
 
 
 def test_a_file_that_is_wrong_at_its_end_is_refused_before_anything_is_imported(house: House, tmp_path: Path) -> None:

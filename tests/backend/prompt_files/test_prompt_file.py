@@ -13,8 +13,10 @@ import pytest
 from pyarrow import parquet
 
 from backend.prompt_files.prompt_file import PromptFile
+from backend.prompt_files.rows import CHANGED
 from preference.errors import PromptFileError
 from preference.labelling.label_config import LabelingLayout
+from preference.studio.storable import storable
 from tests.support.studio_records import LABEL_CONFIG
 
 LAYOUT = LabelingLayout.from_label_config(LABEL_CONFIG)
@@ -153,6 +155,31 @@ def test_half_an_emoji_becomes_a_replacement_character_wherever_it_stands(write:
 
     assert rows[0] == {"prompt": "cut \ufffd", "notes": ["\ufffd", "😀"], "k\ufffd": 1, **EMPTY}
     assert rows[1]["prompt"] == "\ufffd alone"
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("p.txt", "Why\0?\nHow\0?\n"),
+        ("p.csv", 'prompt,topic\n"Why\0?",\0\nHow?,\n'),
+        ("p.jsonl", '{"prompt": "Why\\u0000?", "k\\u0000": 1}\n"How?"'),
+        ("p.json", '[{"prompt": "Why?", "score": 1e999, "notes": [-1e999]}, "How?"]'),
+        ("p.json", '[{"data": {"prompt": "Why?"}, "meta": {"by": "\\u0000"}, "annotations": [{"result": ["\\u0000"]}]}, "How?"]'),
+    ],
+)
+def test_what_not_every_label_studio_stores_is_removed_and_counted(write: Write, name: str, content: str) -> None:
+    """Its PostgreSQL takes no NUL, and its JSON no infinity."""
+    prompts = PromptFile(write(name, content), LAYOUT)
+
+    tasks = list(prompts)
+
+    assert [task["data"]["prompt"] for task in tasks] == ["Why?", "How?"]
+    assert prompts.remarks == {CHANGED: 2} and "NUL" in CHANGED
+    assert storable(tasks) == (tasks, 0)
+
+
+def test_a_row_of_nothing_else_is_refused(write: Write) -> None:
+    assert refusal(write("p.txt", "Why?\n\0\n")).startswith("p.txt, line 2: no prompt;")
 
 
 def test_a_number_that_json_does_not_know_becomes_null(write: Write) -> None:

@@ -46,6 +46,20 @@ def read(*rows: Any, judged: bool = False, layout: LabelingLayout = LAYOUT) -> l
     return list(Rows(layout, judged=judged).tasks(enumerate(rows, 1), where=lambda place: f"row {place}"))
 
 
+@pytest.mark.parametrize("depth", [100, 600, 990])
+def test_lists_however_deep_are_read_or_refused_with_a_sentence(depth: int) -> None:
+    deep: list[Any] = []
+    for _ in range(depth):
+        deep = [deep]
+    try:
+        (task,) = read({"prompt": "p", "deep": deep})
+    except PromptFileError as refused:
+        assert depth > 100
+        assert str(refused) == "row 1: lists or objects too deep inside each other; leave them out."
+    else:
+        assert task["data"]["prompt"] == "p" and depth < 990
+
+
 @st.composite
 def files(draw: st.DrawFn) -> list[Any]:
     """Rows of one shape, and some of none."""
