@@ -14,6 +14,7 @@ from preference.projects.folder import ProjectFolder
 from preference.settings import Settings
 from preference.studio.account import Account
 from preference.studio.project import LabelStudioProject
+from preference.studio.storable import storable
 
 
 @contextmanager
@@ -27,6 +28,8 @@ def new_project(
     Raises:
         LayoutError, PromptFileError, StudioError: it cannot be made, and nothing was changed.
     """
+    if storable(title)[1]:
+        raise StudioError(f"The title {title!r} is not UTF-8 text; choose another, or set the terminal to UTF-8.")
     show_rewards = settings.suggesting.show_rewards
     label_config = label_config or default_label_config(show_rewards=show_rewards, conversations=conversations)
     layout = LabelingLayout.from_label_config(label_config)

@@ -126,6 +126,16 @@ def test_a_title_that_is_taken_names_its_project_and_makes_no_second(clinic: Cli
     assert clinic.run("connect", "--new", "Prefer").exit_code == 0, "a title that is part of another is free"
 
 
+def test_a_title_that_is_no_text_is_refused(clinic: Clinic) -> None:
+    """As a terminal that does not write UTF-8 gives it."""
+    result = clinic.run("connect", "--new", "Caf\udce9")
+
+    assert (result.exit_code, result.output) == (
+        1, "Error: The title 'Caf\\udce9' is not UTF-8 text; choose another, or set the terminal to UTF-8.\n"
+    )  # fmt: skip
+    assert list(clinic.studio.projects) == [clinic.id]
+
+
 @pytest.mark.parametrize(
     ("option", "text", "problem"),
     [("--prompts", '{"no": "prompt"}', "no prompt"), ("--label-config", "<View><Header/></View>", "has no <Pairwise> tags")],
