@@ -58,7 +58,7 @@ def predict_tasks(
     scores = [_LAST if same else serving.model.confidence(*both) for same, (*_, both) in zip(are_same, finite, strict=True)]
     suggest_from = serving.suggest_from if suggesting.suggest_from is None else suggesting.suggest_from
     for (i, _, _, _, both), score, same in zip(finite, scores, are_same, strict=True):
-        is_lit = suggest_from is not None and score >= suggest_from and both[0] != both[1] and not same
+        is_lit = suggest_from is not None and score >= suggest_from and not same
         results[i] = _prediction(_suggestion(layout, both, suggesting, is_lit=is_lit), score, serving)
     serving.scores.extend(scores)
     # Tasks to be scored again are listed by their last scores, a page at a time: the page's own scores keep the control tasks there.

@@ -41,7 +41,7 @@ def lit(predictions: list[Any], layout: LabelingLayout = LAYOUT) -> list[str | N
         (None, [None, None, None]),
         (0.99, [None, None, None]),
         (0.6, [None, None, "right"]),
-        (0.5, [None, "right", "right"]),  # of two that are equally good, neither
+        (0.5, ["left", "right", "right"]),
     ],
 )
 @pytest.mark.parametrize("is_set", [True, False])
