@@ -14,9 +14,10 @@ from backend.generators.jobs import Job, WrittenAnswers
 from backend.prompt_files.rows import CHANGED
 from demo.stack import Stack, free_port
 from preference.errors import StudioFailing
+from preference.labelling.prompts import Prompt
 from preference.projects.versions import UNTRAINED, Versions
 from preference.report_card.figures import SuspectLabel
-from preference.reward_model.feature_extractor import Extractors
+from preference.reward_model.extractors import Extractors
 from preference.settings import Settings
 from preference.studio.account import Account
 from preference.studio.project import LabelStudioProject
@@ -86,7 +87,7 @@ def _vote(side: str) -> dict[str, Any]:
     return {"from_name": "comparison", "to_name": "comparison", "type": "pairwise", "value": {"selected": side}}
 
 
-def by_prompt(project: LabelStudioProject) -> dict[str, Task]:
+def by_prompt(project: LabelStudioProject) -> dict[Prompt, Task]:
     ids = [task["id"] for task in project.all_tasks()]
     return {task["data"]["prompt"]: task for task in project.tasks(ids).values()}
 
