@@ -184,7 +184,7 @@ class ProjectPass:
         self._num_refused += 1
         number = f"task {tasks[0]['id']}: its prediction" if len(tasks) == 1 else f"{len(tasks)} predictions"
         self._unstored = self._unstored or f"{number} cannot be stored: {error}"
-        return self._num_refused <= _MOST_REFUSED
+        return self._num_refused < _MOST_REFUSED
 
     def _ask_again(self) -> int:
         """The number of tasks made for annotators who want new answers; they are to be answered now."""
