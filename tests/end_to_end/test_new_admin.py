@@ -62,7 +62,10 @@ def test_the_terminal_names_the_new_project_its_address_and_the_next_step(run: F
     ]
     assert answered[5] == f"prompts.csv: {len(PROMPTS)} prompts; reading those that project {made[1]} holds"
     assert f" {len(PROMPTS)}/{len(PROMPTS)} " in answered[6]
-    assert answered[7:] == [f"{len(PROMPTS)} imported, {len(PROMPTS)} of them answered"]
+    assert answered[7] == f"{len(PROMPTS)} imported, {len(PROMPTS)} of them answered"
+    assert [line.partition(" ")[2] for line in answered[8:]] == ["with an answer that was cut off (MAX_NEW_TOKENS)"], (
+        "after 24 tokens"
+    )
 
 
 @pytest.mark.e2e

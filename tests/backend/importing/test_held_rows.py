@@ -119,9 +119,9 @@ def test_what_is_edited_while_an_import_runs_is_known_to_the_next(house: House) 
 
 def test_an_import_that_was_killed_leaves_its_tasks_to_be_listed(house: House) -> None:
     import_and_another_later(house, 2)
-    before = (house.folder.path / "held_rows.npz").read_bytes()
+    before = (house.folder.path / "held_rows.safetensors").read_bytes()
     assert run_import(house, rows(5)) == {"imported": 3, PROMPTS: 2}
-    (house.folder.path / "held_rows.npz").write_bytes(before)  # it was killed before the file was written
+    (house.folder.path / "held_rows.safetensors").write_bytes(before)  # it was killed before the file was written
 
     assert listed(house) == ids_of(house)[2:-1]
     assert run_import(house, rows(5)) == {PROMPTS: 5}
@@ -130,7 +130,7 @@ def test_an_import_that_was_killed_leaves_its_tasks_to_be_listed(house: House) -
 @pytest.mark.parametrize("content", [b"", b"PK", b"no numbers at all"])
 def test_with_a_damaged_file_all_is_listed(house: House, content: bytes) -> None:
     import_and_another_later(house, 3)
-    (house.folder.path / "held_rows.npz").write_bytes(content)
+    (house.folder.path / "held_rows.safetensors").write_bytes(content)
 
     assert listed(house) == ids_of(house)[:-1]
     assert run_import(house, rows(3)) == {PROMPTS: 3}
