@@ -370,19 +370,25 @@ def test_the_work_of_a_process_that_is_killed_is_taken_over(house: House, tiny_b
     tasks = house.add_prompts(60)
     process = processes().Process(target=fill_forever, args=[house.settings, house.project_id], daemon=True)
 
+    screen = Screen()
+
+    def hold(request: str) -> None:
+        if request.startswith("PATCH") and len(house.patched()) >= 10:
+            wait_until(lambda: FOLLOWING in screen.lines, seconds=60)
+
     def kill(request: str) -> None:
         if len(house.patched()) >= 15:
             process.kill()
 
-    house.studio.on_request = kill
+    house.studio.on_arrival, house.studio.on_request = hold, kill
     process.start()
     wait_until(lambda: bool(house.studio.requests), seconds=60)
 
-    lines = filled(house)
+    fill(house.project(), house.settings, console=screen.console, every_seconds=EVERY_SECONDS)
 
     process.join()
     assert process.exitcode == -9
-    assert FOLLOWING in lines and house.is_answered(*tasks)
+    assert FOLLOWING in screen.lines and house.is_answered(*tasks)
     assert house.versions(tasks) == [[version]] * 60
     assert filling_of(house.folder)["tasks_left"] == 0
     assert len(house.patched()) < 60 + 30, "it began where the other ended"
