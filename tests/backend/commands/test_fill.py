@@ -383,12 +383,10 @@ def test_the_work_of_a_process_that_is_killed_is_taken_over(house: House, tiny_b
     house.studio.on_arrival, house.studio.on_request = hold, kill
     process.start()
     wait_until(lambda: bool(house.studio.requests), seconds=60)
-
     fill(house.project(), house.settings, console=screen.console, every_seconds=EVERY_SECONDS)
-
     process.join()
-    assert process.exitcode == -9
-    assert FOLLOWING in screen.lines and house.is_answered(*tasks)
+
+    assert process.exitcode == -9 and FOLLOWING in screen.lines and house.is_answered(*tasks)
     assert house.versions(tasks) == [[version]] * 60
     assert filling_of(house.folder)["tasks_left"] == 0
     assert len(house.patched()) < 60 + 30, "it began where the other ended"
