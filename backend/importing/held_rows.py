@@ -50,10 +50,10 @@ class HeldRows:
             StudioError: Label Studio does not answer, or refuses.
         """
         self._load()
-        self._list(project.tasks_changed_since(self._since()))
+        self._list(project.all_tasks(since=self._since()))
         if len(self._rows) != project.num_tasks():  # some were deleted, or the clock was set back
             self._rows, self._until = self._rows[:0], None
-            self._list(project.tasks_changed_since(None))
+            self._list(project.all_tasks())
         self._known.add_identities(self._rows[:, 1:].ravel())
 
     def made(self, tasks: Iterable[Task]) -> None:
@@ -66,10 +66,10 @@ class HeldRows:
         with suppress(StudioError, OSError):
             if self._made:
                 if last_id := self.last_id:
-                    self._list(project.tasks_changed_since(self._since(), up_to=last_id))  # edited meanwhile
+                    self._list(project.all_tasks(since=self._since(), up_to=last_id))  # edited meanwhile
                 self._merge(self._made)
                 self._made = array("Q")
-                self._list(project.tasks_changed_since(None, above=self.last_id - 1))  # for its time
+                self._list(project.all_tasks(above=self.last_id - 1))  # for its time
             if self._until is not None:
                 metadata = {"until": self._until.isoformat(), "of": self._known.signature}
                 content = save({"rows": np.ascontiguousarray(self._rows)}, metadata=metadata)

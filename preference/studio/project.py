@@ -113,28 +113,22 @@ class LabelStudioProject:
         unscored = [("predictions_model_versions", "not_contains", "List", [unscored_by])] if unscored_by else []
         return sum(len(page) + num_more for page, num_more in islice(self._lists.pages([*unscored, *OPEN], "and", 1), 1))
 
-    def all_tasks(self, *, above: int = 0, page_size: int = 1000) -> Iterator[Task]:
-        """Every task whose id is above that, by id, with its id and data alone."""
-        lines = [("id", "greater", "Number", above)]
-        for page, _ in self._lists.pages(lines, "and", page_size, include="id,data", fields="task_only"):
-            yield from page
-
     def num_tasks(self) -> int:
         """How many tasks there are."""
         return sum(
             len(page) + num_more for page, num_more in islice(self._lists.pages([("id", "greater", "Number", 0)], "and", 1), 1)
         )
 
-    def tasks_changed_since(
-        self, moment: datetime | None, *, above: int = 0, up_to: int | None = None, page_size: int = 1000
+    def all_tasks(
+        self, *, above: int = 0, up_to: int | None = None, since: datetime | None = None, page_size: int = 1000
     ) -> Iterator[Task]:
-        """Tasks that were made or changed after that moment of Label Studio's clock, by id: id, data and `updated_at` alone.
+        """Every task, by id: its id, data and `updated_at` alone.
 
-        `above`, `up_to`: of their ids; without a moment, all of these.
+        `above`, `up_to`: of their ids; `since`: made or changed after that moment of Label Studio's clock.
         """
         lines: list[Line] = [("id", "greater", "Number", above)]
-        if moment is not None:
-            lines.append(("updated_at", "greater", "Datetime", moment_text(moment)))
+        if since is not None:
+            lines.append(("updated_at", "greater", "Datetime", moment_text(since)))
         if up_to is not None:
             lines.append(("id", "less", "Number", up_to + 1))
         for page, _ in self._lists.pages(lines, "and", page_size, include="id,data,updated_at", fields="task_only"):

@@ -38,8 +38,8 @@ def listed(house: House, *, label_config: str = LABEL_CONFIG) -> list[int]:
     ids: list[int] = []
 
     class Watched(LabelStudioProject):
-        def tasks_changed_since(self, *arguments: object, **options: object) -> Iterator[Task]:
-            for task in super().tasks_changed_since(*arguments, **options):  # type: ignore[arg-type]
+        def all_tasks(self, **options: object) -> Iterator[Task]:
+            for task in super().all_tasks(**options):  # type: ignore[arg-type]
                 ids.append(task["id"])
                 yield task
 
