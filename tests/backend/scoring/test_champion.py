@@ -27,18 +27,6 @@ TASK = {"data": {"prompt": "Why?", "answer1": "Because.", "answer2": "Because th
 Damage = Callable[[ProjectFolder, str], None]
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> ProjectFolder:
-    folder = ProjectFolder(tmp_path, 1)
-    folder.create()
-    return folder
-
-
-@pytest.fixture
-def champions(tmp_path: Path) -> Champions:
-    return Champions(tmp_path, device=CPU)
-
-
 def reward(champion: Champion) -> float:
     assert champion.serving is not None
     return float(champion.serving.model.score(["Why?"], ["Because."])[0])

@@ -21,18 +21,6 @@ from tests.support.versions import publish_version
 CPU = torch.device("cpu")
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> ProjectFolder:
-    folder = ProjectFolder(tmp_path, 1)
-    folder.create()
-    return folder
-
-
-@pytest.fixture
-def champions(tmp_path: Path) -> Champions:
-    return Champions(tmp_path, device=CPU)
-
-
 @contextmanager
 def followed(champions: Champions) -> Iterator[None]:
     """While a thread follows the pointers."""

@@ -12,16 +12,6 @@ EMOJI = "👩‍👩‍👧 🇺🇳 café"
 RIGHT_TO_LEFT = "שלום עולם، مرحبا"
 
 
-@pytest.fixture(scope="module")
-def plain(tiny_base: Path) -> PreTrainedTokenizerBase:
-    return load_tokenizer(str(tiny_base))
-
-
-@pytest.fixture(scope="module")
-def chat(tiny_chat_base: Path) -> PreTrainedTokenizerBase:
-    return load_tokenizer(str(tiny_chat_base))
-
-
 def text_of(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> str:
     return str(tokenizer.decode(ids))
 

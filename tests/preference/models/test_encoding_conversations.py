@@ -21,16 +21,6 @@ ALTERNATING = (  # as Gemma's: no system's turn, and user and assistant in turn
 )
 
 
-@pytest.fixture(scope="module")
-def plain(tiny_base: Path) -> PreTrainedTokenizerBase:
-    return load_tokenizer(str(tiny_base))
-
-
-@pytest.fixture(scope="module")
-def chat(tiny_chat_base: Path) -> PreTrainedTokenizerBase:
-    return load_tokenizer(str(tiny_chat_base))
-
-
 @pytest.fixture
 def gemma(tiny_base: Path) -> PreTrainedTokenizerBase:
     tokenizer = load_tokenizer(str(tiny_base))
