@@ -22,6 +22,7 @@ from demo.process import StackError, wait_until
 from demo.stack import PASSWORD, REPOSITORY, USER, Stack, free_port
 from preference.errors import PairloopError
 from preference.projects.versions import Versions
+from preference.studio.task import Task
 
 FOLDER = REPOSITORY / "docs" / "pictures"
 _WIDTH = 1300
@@ -76,7 +77,8 @@ def open_tasks(demo: Demo) -> None:
         "the trainer's round",
     )
     fields = demo.layout.prompt_field, *demo.layout.answer_fields
-    ids = demo.project.import_tasks([{"data": dict(zip(fields, texts, strict=True))} for texts in _TASKS])
+    new: list[Task] = [{"data": demo.layout.laid_out(dict(zip(fields, texts, strict=True)))} for texts in _TASKS]
+    ids = demo.project.import_tasks(new)
     champion = Versions(demo.folder).champion()
     _wait(demo, lambda: {task["predictions_model_versions"] for task in demo.project.tasks(ids).values()} == {champion}, "scores")
 

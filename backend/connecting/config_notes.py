@@ -7,6 +7,9 @@ CHAT_NOTE = (
     "<Chat> is a tag of Label Studio Enterprise, and the community edition opens no task with it; "
     '<Paragraphs value="$..." nameKey="role" textKey="content"/> shows the same conversation in both'
 )
+MARKDOWN_NOTE = (
+    "<Markdown> hands HTML in {fields} to the annotators' browsers, where it may act in their name; <Text> shows it as it is"
+)
 ALIAS_ADVICE = (
     'give each an alias that says what it means, such as <Choice value="..." alias="right"/> '
     "(left, right, tie, both_bad, unsure or new_answers)"
@@ -20,12 +23,17 @@ def not_understood(layout: LabelingLayout) -> str:
     return f"judgements by these choices of the verdict are not used, as they are not understood: {named}" if named else ""
 
 
+def display_notes(layout: LabelingLayout) -> list[str]:
+    """What people see otherwise than it was written."""
+    fields = " and ".join(f"${field}" for field in layout.unescaped)
+    return [
+        *([HTML_NOTE] if layout.is_html else []),
+        *([CHAT_NOTE] if layout.is_chat else []),
+        *([MARKDOWN_NOTE.format(fields=fields)] if fields else []),
+    ]
+
+
 def config_notes(layout: LabelingLayout) -> list[str]:
     """A sentence for each thing that the label config does otherwise than its author may think."""
     unread = not_understood(layout)
-    return [*([f"{unread}; {ALIAS_ADVICE}"] if unread else []), *how_shown(layout)]
-
-
-def how_shown(layout: LabelingLayout) -> list[str]:
-    """What is shown otherwise than one may think."""
-    return [*([HTML_NOTE] if layout.is_html else []), *([CHAT_NOTE] if layout.is_chat else [])]
+    return [*([f"{unread}; {ALIAS_ADVICE}"] if unread else []), *display_notes(layout)]

@@ -27,4 +27,4 @@ def default_label_config(*, show_rewards: bool = True, conversations: bool = Fal
     text = path.read_text(encoding="utf-8")
     if conversations:
         text = text.replace(_PROMPT, _CONVERSATION)
-    return text if show_rewards else re.sub(r' *<View className="rewards">.*?\n  </View>\n', "", text, flags=re.DOTALL)
+    return text if show_rewards else re.sub(r' *<View className="reward">.*\n', "", text)

@@ -14,7 +14,7 @@ from typing import Any
 
 import httpx
 
-from backend.connecting.config_notes import ALIAS_ADVICE, how_shown, not_understood
+from backend.connecting.config_notes import ALIAS_ADVICE, display_notes, not_understood
 from backend.connecting.default_label_config import has_no_config
 from backend.connecting.links import Links, hook_address, hook_faults, lacks_auth, reach_problem, read_links
 from backend.doctor.check import Check, CheckFailed
@@ -86,7 +86,7 @@ def _label_config(examined: Examined) -> str:
         fix = "correct it under Settings > Labeling Interface"
         raise CheckFailed(str(error), examined.connect if has_no_config(examined.state) else fix) from None
     left, right = layout.answer_fields
-    return "; ".join([f"{layout.control} compares ${left} and ${right} of ${layout.prompt_field}", *how_shown(layout)])
+    return "; ".join([f"{layout.control} compares ${left} and ${right} of ${layout.prompt_field}", *display_notes(layout)])
 
 
 def _verdict(examined: Examined) -> str:

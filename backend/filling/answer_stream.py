@@ -176,7 +176,8 @@ class AnswerStream:
     def _store(self, draft: Draft) -> Task:
         """The task as it was stored."""
         now = draft.task
-        data, meta = self._layout.with_answers(now["data"], draft.answers), with_entry(now, META_KEY, draft.record)
+        data = self._layout.laid_out(self._layout.with_answers(now["data"], draft.answers))
+        meta = with_entry(now, META_KEY, draft.record)
         if meta is not None or draft.answers:
             self._project.store_answers(now["id"], data=data if draft.answers else None, meta=meta)
         return {**now, "data": data, "meta": now.get("meta") if meta is None else meta}

@@ -166,7 +166,7 @@ def _make(project: LabelStudioProject, task_id: int, annotation: Annotation, lay
     """The new task, which has no answers."""
     task = _read(project, task_id)
     origin = {"for_task": task_id, "annotation": annotation["id"], "annotator": annotator_of(annotation)}
-    data = layout.with_answers(task["data"], dict.fromkeys(layout.answer_fields, ""))
+    data = layout.laid_out(layout.with_answers(task["data"], dict.fromkeys(layout.answer_fields, "")))
     made = project.import_tasks([{"data": data, "meta": {META_KEY: origin}}])
     if len(made) != 1:
         raise StudioError(f"Label Studio did not name the task that it made for task {task_id}.")

@@ -195,7 +195,8 @@ class Import:
 
     def _finished(self, draft: Draft) -> Task:
         """The task as it is imported."""
-        task: Task = {**draft.task, "data": self.layout.with_answers(draft.task["data"], draft.answers)}
+        data = self.layout.with_answers(draft.task["data"], draft.answers)
+        task: Task = {**draft.task, "data": self.layout.laid_out(data)}
         task.pop("key")
         if annotations := self.annotators.annotations_of(task):
             task["annotations"] = annotations

@@ -9,6 +9,7 @@ Not covered: tags that show something else of the task: a URL's content, a pictu
 import re
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Self
@@ -16,6 +17,7 @@ from typing import Any, Self
 from preference.errors import LayoutError
 from preference.labelling.config_tags import ConfigTag, read_tags
 from preference.labelling.conversations import MessageKeys, NoConversation, read_messages, written_messages
+from preference.labelling.markdown import formatted_fields, inert_html
 from preference.labelling.prompts import Prompt, transcript
 from preference.labelling.task_data import is_path, keys_of, readable, shown_text, value_at, with_value
 from preference.labelling.verdict import VerdictControl
@@ -65,6 +67,10 @@ class LabelingLayout:
         default_factory=dict, compare=False
     )  # of each of them: its results' type, its tag
     context_fields: frozenset[str] = field(default=frozenset(), compare=False)  # what else is shown of a task
+    unescaped: tuple[str, ...] = field(default=(), compare=False)  # prompt and answers that a <Markdown> shows with their HTML
+    formatted: tuple[tuple[str, str], ...] = field(
+        default=(), compare=False
+    )  # (an answer's field, the one that shows it laid out)
 
     @classmethod
     @lru_cache(maxsize=16)  # of a million characters each, at worst, of four bytes each
@@ -102,7 +108,9 @@ class LabelingLayout:
             )
         if left == right:
             raise LayoutError(f"Both answers read ${left}; give each answer a task field of its own.")
-        prompt_tag = _prompt_tag(tags, {left, right})
+        formatted = formatted_fields(tags, (left, right))
+        laid_out = {field for _, field in formatted}
+        prompt_tag = _prompt_tag(tags, {left, right, *laid_out})
         prompt = _text_field(prompt_tag, such_as="$prompt")
         return cls(
             control=control,
@@ -118,7 +126,9 @@ class LabelingLayout:
             is_html=any(tag.tag == "HyperText" for tag in answers),
             is_chat=prompt_tag.tag == "Chat",
             controls={tag.get("name", ""): (tag.tag.lower(), _first_tag(tag)) for tag in tags if tag.get("toname")},
-            context_fields=frozenset(_shown_fields(tags)) - {prompt, left, right},
+            context_fields=frozenset(_shown_fields(tags)) - {prompt, left, right, *laid_out},
+            unescaped=tuple(sorted({prompt, left, right} & set(_shown_fields([tag for tag in tags if tag.tag == "Markdown"])))),
+            formatted=formatted,
         )
 
     def prompt(self, task_data: Mapping[str, Any]) -> Prompt | None:
@@ -174,6 +184,16 @@ class LabelingLayout:
         value = transcript(prompt) if self.message_keys is None else written_messages(prompt, self.message_keys)
         return with_value(task_data, self.prompt_field, value)
 
+    def laid_out(self, task_data: Mapping[str, Any]) -> dict[str, Any]:
+        """The data as it is stored: with its answers laid out, if the label config shows that; all else as it is."""
+        data = dict(task_data)
+        for field_, shown in self.formatted:
+            written = inert_html(readable(shown_text(value_at(data, field_))))
+            if written or value_at(data, shown) is not None:
+                with suppress(ValueError):  # there is no place for it; then the text itself is shown
+                    data = with_value(data, shown, written)
+        return data
+
     def task_data(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """A row of a file as Label Studio takes a task: a column lies where its path leads, and no answer is absent, or null.
 
@@ -209,8 +229,11 @@ def _answer_tag(tags: list[ConfigTag], control: str, name: str) -> ConfigTag:
 def _prompt_tag(tags: list[ConfigTag], answer_fields: set[str]) -> ConfigTag:
     """The remaining tag that shows task data, or among several the one named `prompt`."""
     inside_controls = {id(inner) for tag in tags if tag.get("toname") for inner in tag.iter()}
-    displayed = [(tag, field) for tag in tags if (field := _field(tag)) and id(tag) not in inside_controls]
-    remaining = [(tag, field) for tag, field in displayed if field not in answer_fields]
+    displayed = [(tag, field) for tag in tags if (field := _field(tag)) and field not in answer_fields]
+    # Choices that stand round the answers may stand round the prompt, too.
+    remaining = [(tag, field) for tag, field in displayed if id(tag) not in inside_controls] or [
+        (tag, field) for tag, field in displayed if tag.tag in _ANSWER_TAGS and tag.get("name")
+    ]
     fields = {field for _, field in remaining}
     named = [(tag, field) for tag, field in remaining if tag.get("name") == "prompt"]
     if len(fields) == 1 or named:

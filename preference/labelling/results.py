@@ -44,7 +44,7 @@ class Pairwise:
         """The regions that preselect the answer with the higher reward and show both rewards; fewer, or none, by the settings.
 
         `to_name` is the first answer's tag: Label Studio's validation refuses the control's own name, which is what
-        its editor writes, and preselects nothing for "answer1,answer2".
+        its editor writes, and preselects nothing for "answer1,answer2". `readonly` keeps its editor from changing rewards.
         """
         side: Side = "left" if rewards[0] >= rewards[1] else "right"
         if suggest == "none":
@@ -52,7 +52,7 @@ class Pairwise:
         regions = [_region(layout.control, layout.answer_tags[0], "pairwise", {"selected": side})] if suggest == "choice" else []
         for tag, reward in zip(layout.reward_tags, rewards, strict=True):
             if show_rewards and tag is not None:
-                regions.append(_region(tag.name, tag.to_name, "number", {"number": round(reward, 3)}))
+                regions.append(_region(tag.name, tag.to_name, "number", {"number": round(reward, 3)}) | {"readonly": True})
         return regions
 
     @staticmethod

@@ -18,6 +18,32 @@ from tests.support.browser import LIT, SUBMIT, logged_in
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 LEFT, RIGHT, NONE = [True, False], [False, True], [False, False]
+ANSWERS = "Nobody knows for sure. " * 9, "They are happy. " * 9
+MARKDOWN = """Here is **how**:
+
+| tool | cost |
+|------|-----:|
+| `ls` | 0 |
+
+```python
+def greet():
+
+    return "a line that is too long for the page, and goes on, and on, and on, and on, and on, and on, and on, and on"
+```
+
+1. one
+2. two
+"""
+HOSTILE = (
+    """<script>window.judged = "here"</script>
+<iframe srcdoc="<script>parent.judged = 'there'</script>"></iframe> <img src=x onerror="window.judged = 1">
+<style>body { display: none }</style>
+
+![picture](https://nowhere.example/track.png) [link](javascript:window.judged=2)
+
+"""
+    + "averylongwordwithoutanyspace" * 12
+)
 
 
 @pytest.fixture(scope="module")
@@ -30,29 +56,40 @@ def page(label_studio: Stack, browser: Browser) -> Iterator[Page]:
 class Tasks:
     """A project whose tasks suggest their first answer, and a page on which an annotator judges them one after another."""
 
-    def __init__(self, label_studio: Stack, page: Page, *, count: int, show_rewards: bool = True, config: str = "") -> None:
+    def __init__(
+        self, label_studio: Stack, page: Page, *, count: int, show_rewards: bool = True, config: str = "",
+        answers: tuple[str, str] = ANSWERS, is_laid_out: bool = True, suggestion: list[Any] | None = None,
+    ) -> None:  # fmt: skip
+        """`is_laid_out`: whether the tasks come through Pairloop. `suggestion`: what the predictions hold, if not the usual."""
         config = config or default_label_config(show_rewards=show_rewards)
         self.layout = LabelingLayout.from_label_config(config)
         self.project = Account(Settings.from_environ(label_studio.environ).studio).create_project(
             title="Labels", label_config=config
         )
-        texts = {"prompt": "Why do cats purr?", "answer1": "Nobody knows for sure. " * 9, "answer2": "They are happy. " * 9}
-        self.ids = self.project.import_tasks([{"data": texts}] * count)
-        suggestion = Pairwise.suggestion(self.layout, (1.25, -0.5), show_rewards=show_rewards)
+        texts = {"prompt": "Why do cats purr?", "answer1": answers[0], "answer2": answers[1]}
+        data = self.layout.laid_out(texts) if is_laid_out else texts
+        self.ids = self.project.import_tasks([{"data": data}] * count)
+        if suggestion is None:
+            suggestion = Pairwise.suggestion(self.layout, (1.25, -0.5), show_rewards=show_rewards)
         predictions = [{"task": task, "result": suggestion, "score": 0.7, "model_version": "v1"} for task in self.ids]
         assert self.project.store_predictions(predictions) == count
         self.project.update(model_version="v1")
         self.page, self.url = page, f"{label_studio.url}/projects/{self.project.id}/data"
 
-    def open(self, address: str) -> None:
+    def open(self, address: str, *, lit: list[bool] = LEFT) -> None:
         """Opens the label stream (`labeling=1`) or a task beside the list (`task=ID`), and waits until the suggestion is lit."""
         self.page.goto(f"{self.url}?{address}")
         self.page.wait_for_selector(SUBMIT, timeout=60_000)
-        self.wait_for(LEFT)
+        self.wait_for(lit)
 
     def wait_for(self, lit: list[bool]) -> None:
         """Returns when these answers are lit, first and second."""
         wait_until(lambda: self.page.evaluate(LIT) == lit, timeout_seconds=20, what=f"{lit} to be lit", every_seconds=0.05)
+
+    def click(self, place: int, *, selector: str = ".answer") -> None:
+        """Clicks amid an answer."""
+        box = self.box(selector, place)
+        self.page.mouse.click(box["x"] + box["width"] / 2, box["y"] + 40)
 
     def submit(self) -> None:
         """Submits, and waits for Label Studio's answer."""
@@ -104,19 +141,23 @@ def test_a_translated_page_is_lit_by_its_keys_as_well(label_studio: Stack, page:
     assert [judgement.outcome for judgement in tasks.judgements()] == ["right"]
 
 
-def test_a_key_that_is_pressed_again_gives_the_choice_back_to_the_mouse(label_studio: Stack, page: Page) -> None:
+def test_a_key_and_a_click_are_the_same_choice(label_studio: Stack, page: Page) -> None:
     tasks = Tasks(label_studio, page, count=1)
     tasks.open("labeling=1")
-    page.keyboard.press("2")
-    tasks.wait_for(RIGHT)
-    first = tasks.box(".answer")
-    page.mouse.click(first["x"] + 40, first["y"] + 20)  # a click does not change unnoticed what a key chose
-    tasks.wait_for(RIGHT)
-    page.keyboard.press("2")
-    tasks.wait_for(LEFT)
-    second = tasks.box(".answer", 1)
-    page.mouse.click(second["x"] + 40, second["y"] + 20)
-    tasks.wait_for(RIGHT)
+    places = [tasks.box(selector, place) for selector in (".answer", ".verdict label") for place in (0, 1)]
+    steps: list[tuple[int | str, list[bool]]] = [
+        (0, LEFT), ("2", RIGHT), (0, LEFT), ("t", NONE), (0, LEFT), ("b", NONE), ("b", LEFT), (1, RIGHT), (1, LEFT), ("2", RIGHT),
+    ]  # fmt: skip
+    for step, lit in steps:
+        if isinstance(step, str):
+            page.keyboard.press(step)
+        else:
+            tasks.click(step)
+        tasks.wait_for(lit)
+        assert page.locator(".pairloop input:checked").count() <= 1
+    assert [tasks.box(selector, place) for selector in (".answer", ".verdict label") for place in (0, 1)] == places, (
+        "nothing moved"
+    )
     tasks.submit()
 
     (judgement,) = tasks.judgements()
@@ -153,3 +194,63 @@ def test_rewards_are_not_shown_if_the_setting_says_so(label_studio: Stack, page:
 
     assert "reward" not in page.inner_text("body").lower()
     assert page.locator(".pairloop input[type=number]").count() == 0
+
+
+def test_rewards_cannot_be_changed_and_without_a_model_there_are_none(label_studio: Stack, page: Page) -> None:
+    tasks, blind = Tasks(label_studio, page, count=1), Tasks(label_studio, page, count=1, suggestion=[])
+    tasks.open("labeling=1")
+    rewards = page.locator(".reward input")
+
+    assert [reward.input_value() for reward in rewards.all()] == ["1.25", "-0.5"]
+    assert all(reward.is_disabled() for reward in rewards.all())
+    blind.open("labeling=1", lit=NONE)
+    assert not any(reward.is_visible() for reward in rewards.all())
+
+
+def test_markdown_is_laid_out_and_html_in_an_answer_does_nothing(label_studio: Stack, page: Page) -> None:
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url) if "nowhere.example" in request.url else None)
+    tasks = Tasks(label_studio, page, count=1, answers=(MARKDOWN, HOSTILE))
+    tasks.open("labeling=1")
+    shown = [page.locator(".answer").nth(place).inner_text() for place in (0, 1)]
+
+    assert [page.locator(f".answer:nth-child(1) {tag}").count() for tag in ("table td", "pre code", "ol li", "strong")] == [
+        2,
+        1,
+        2,
+        1,
+    ]
+    assert "**" not in shown[0] and "```" not in shown[0]
+    for written in (
+        '<script>window.judged = "here"</script>',
+        "<iframe srcdoc=",
+        "<style>",
+        "onerror=",
+        "nowhere.example/track.png",
+    ):
+        assert written in shown[1]
+    assert page.evaluate("window.judged") is None and page.locator(".answer :is(script, iframe, style, img, a)").count() == 0
+    assert asked == []
+    for place in (0, 1):
+        answer, card = tasks.box(".answer", place), page.locator(".answer").nth(place)
+        assert card.evaluate("card => card.scrollWidth") <= answer["width"], "a long word breaks"
+    tasks.click(1)
+    tasks.wait_for(RIGHT)
+    tasks.submit()
+    (task,) = tasks.project.annotated_tasks()
+    assert tasks.layout.answers(task["data"]) == (MARKDOWN, HOSTILE), "what is trained on is as it was written"
+
+
+@pytest.mark.parametrize("is_laid_out", [True, False])
+def test_the_text_as_it_was_written_can_be_shown_and_is_if_there_is_no_other(
+    label_studio: Stack, page: Page, is_laid_out: bool
+) -> None:
+    tasks = Tasks(label_studio, page, count=1, answers=(MARKDOWN, HOSTILE), is_laid_out=is_laid_out)
+    tasks.open("labeling=1")
+    first = page.locator(".answer").first
+
+    assert ("**how**" in first.inner_text()) is not is_laid_out
+    if is_laid_out:
+        page.click("text=Show the answers as plain text")
+        wait_until(lambda: "**how**" in first.inner_text(), timeout_seconds=20, what="plain text", every_seconds=0.05)
+        assert not page.locator(".answer table").first.is_visible()

@@ -83,6 +83,7 @@ def test_imports_are_a_v(package: str, others: set[str]) -> None:
     [
         ({"preference/studio/calls.py", "preference/studio/prediction_validation.py"}, ["label_studio_sdk"]),
         ({"preference/labelling/config_tags.py"}, ["xml", "defusedxml", "lxml"]),
+        ({"preference/labelling/markdown.py"}, ["markdown_it"]),
         ({"trainer/daemon/schedule.py"}, ["apscheduler"]),
         ({"trainer/training/trl_trainer.py"}, ["trl", "peft"]),
         ({"trainer/training/trl_trainer.py"}, ["datasets"]),

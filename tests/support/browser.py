@@ -16,8 +16,8 @@ _FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "
 
 # Of the page on which an annotator judges.
 SUBMIT = "[data-testid=bottombar-submit-button]"
-LIT = """() => [...document.querySelectorAll(".answer .cursor-pointer")].map(
-    answer => getComputedStyle(answer).boxShadow !== "none")"""  # a background may be the mouse's
+LIT = """() => [...document.querySelectorAll(".answer, .pairloop-answer")].map(
+    answer => getComputedStyle(answer).boxShadow !== "none")"""
 
 
 @contextmanager

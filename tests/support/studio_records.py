@@ -156,7 +156,8 @@ class StudioRecords:
 
     def _import_tasks(self, project: Fields, body: list[Fields]) -> Fields:
         for place, task in enumerate(body):
-            for field in re.findall(r'value="\$([\w.]+)"', project["label_config"]):
+            # Of tags that have a name alone (label_config.py, extract_data_types): <Markdown> has none.
+            for field in re.findall(r'\bname="[^">]*"[^>]*\bvalue="\$([\w.]+)"', project["label_config"]):
                 if inside(task["data"], field.split("."))[1] is None:
                     raise _invalid("non_field_errors", f'Error at item {place}: "{field}" key is expected in task data')
         made = [annotation for task in body for annotation in task.get("annotations", [])]

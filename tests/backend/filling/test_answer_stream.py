@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from backend.generators.jobs import Job, WrittenAnswers
+from preference.labelling.markdown import inert_html
 from preference.labelling.prompts import transcript
 from tests.support.filling_house import CHOICE, EMPTY, House, echo, warnings_of
 
@@ -104,7 +105,8 @@ def test_other_keys_of_data_and_meta_are_kept_as_they_are_at_the_end(house: Hous
 
     data, meta = house.data(task), house.studio.tasks[task]["meta"]
     assert {key: data[key] for key in ("prompt", "source", "new")} == {"prompt": "Prompt 0", "source": {"row": 2}, "new": True}
-    assert set(data) == {"prompt", "answer1", "answer2", "source", "new"}
+    assert set(data) == {"prompt", "answer1", "answer2", "source", "new", "answer1_html", "answer2_html"}
+    assert data["answer1_html"] == inert_html(data["answer1"]) != "" and data["answer2_html"] == inert_html(data["answer2"])
     assert (meta["batch"], meta["owner"], meta["pairloop"]["generator"]) == ("first", "Ann", "echo")
     assert "old" not in meta["pairloop"]
 

@@ -55,7 +55,8 @@ def test_each_prompt_becomes_one_task_that_is_answered_scored_and_recorded(house
     assert counts == {"imported": 7}
     assert holds_each_once(house, 7)
     for task in stored_tasks(house):
-        assert task["data"].keys() == {"prompt", "answer1", "answer2"}
+        assert task["data"].keys() == {"prompt", "answer1", "answer2", "answer1_html", "answer2_html"}
+        assert LAYOUT.laid_out(task["data"]) == task["data"]
         (prediction,) = task["predictions"]
         assert prediction["model_version"] == version and 0.5 <= prediction["score"] <= 1
         assert {region["from_name"] for region in prediction["result"]} == {"comparison", "reward1", "reward2"}
@@ -144,7 +145,9 @@ def test_other_fields_are_kept(house: House) -> None:
     run_import(house, [row])
 
     (task,) = stored_tasks(house)
-    assert {**task["data"], **EMPTY} == row and house.is_answered(task["id"])
+    assert LAYOUT.laid_out({**row, **{field: task["data"][field] for field in EMPTY}}) == task["data"] and house.is_answered(
+        task["id"]
+    )
 
 
 @pytest.mark.parametrize("given", ["answer1", "answer2"])
@@ -165,7 +168,7 @@ def test_a_fully_answered_row_is_imported_without_asking_the_model_and_scored(ho
     assert run_import(house, [row]) == {"imported": 1}
 
     (task,) = stored_tasks(house)
-    assert house.generator.jobs == [] and task["data"] == row and task["meta"] == {}
+    assert house.generator.jobs == [] and task["data"] == LAYOUT.laid_out(row) and task["meta"] == {}
     assert house.versions([task["id"]]) == [[version]]
     assert task["predictions"][0]["result"][0]["value"] == {"selected": "left"}
 

@@ -86,7 +86,7 @@ def test_a_hundred_thousand_rows_are_told_apart() -> None:
 
 def test_every_pair_of_a_prompt_is_imported_once(house: House) -> None:
     assert run_import(house, [PAIR, OTHER, PAIR]) == {"imported": 2, COMPARISONS: 1}
-    assert [task["data"] for task in stored_tasks(house)] == [PAIR, OTHER]
+    assert [task["data"] for task in stored_tasks(house)] == [LAYOUT.laid_out(row) for row in (PAIR, OTHER)]
 
     assert run_import(house, [PAIR, OTHER, {"prompt": EGG, **EMPTY}]) == {COMPARISONS: 2, PROMPTS: 1}
     assert house.generator.jobs == []

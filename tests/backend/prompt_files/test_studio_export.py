@@ -115,8 +115,8 @@ def test_rows_of_json_min_are_one_task_with_all_its_judgements(tmp_path: Path) -
     assert (first["completed_by"], second["completed_by"], first["lead_time"]) == (2, 3, 4.5)
     assert first["result"] == [
         {"from_name": "comparison", "to_name": "comparison", "type": "pairwise", "value": {"selected": "left"}},
-        {"from_name": "strength", "to_name": "prompt", "type": "rating", "value": {"rating": 3}},
         {"from_name": "reward1", "to_name": "answer1", "type": "number", "value": {"number": 1.5}},
+        {"from_name": "strength", "to_name": "prompt", "type": "rating", "value": {"rating": 3}},
     ]
     pairs = pairs_of_task(tasks[0], LAYOUT, dropped=Counter())
     assert [(pair.chosen, pair.kind) for pair in pairs] == [

@@ -69,8 +69,8 @@ def test_predict_gives_one_entry_a_task_in_order_and_an_empty_list_if_there_is_n
     assert results[1] == results[9] == {
         "result": [
             {"from_name": "comparison", "to_name": "answer1", "type": "pairwise", "value": {"selected": "right"}},
-            {"from_name": "reward1", "to_name": "answer1", "type": "number", "value": {"number": results[1]["result"][1]["value"]["number"]}},
-            {"from_name": "reward2", "to_name": "answer2", "type": "number", "value": {"number": results[1]["result"][2]["value"]["number"]}},
+            {"from_name": "reward1", "to_name": "answer1", "type": "number", "value": {"number": results[1]["result"][1]["value"]["number"]}, "readonly": True},
+            {"from_name": "reward2", "to_name": "answer2", "type": "number", "value": {"number": results[1]["result"][2]["value"]["number"]}, "readonly": True},
         ],
         "score": results[1]["score"],
         "model_version": version,

@@ -65,7 +65,44 @@ def test_our_own_label_config_is_read_whole() -> None:
         strength=Strength("strength", 4),
         better_answer="better_answer",
     )
+    assert ours.formatted == (("answer1", "answer1_html"), ("answer2", "answer2_html"))
+    assert not ours.unescaped and not ours.context_fields
     assert ours.control_names == {"comparison", "verdict", "strength", "reward1", "reward2", "better_answer"}
+
+
+SIDES = '<Choice value="A is better" alias="left"/><Choice value="B is better"/>'
+
+
+def test_choices_may_stand_round_answers_and_prompt() -> None:
+    def prompt_field(*tags: str) -> str:
+        return layout(PAIRWISE, f'<Choices name="verdict" toName="a">{SIDES}<View>{"".join(tags)}</View></Choices>').prompt_field
+
+    assert prompt_field('<Text name="question" value="$question"/>', ANSWERS) == "question"
+    assert prompt_field('<Text name="topic" value="$topic"/>', PROMPT, ANSWERS) == "prompt"
+
+
+def test_answers_are_laid_out_into_the_fields_beside_them_that_the_config_shows() -> None:
+    both = layout(PROMPT, PAIRWISE, ANSWERS, '<Markdown value="$answer1_html"/>', '<Markdown value="$answer2_html"/>')
+    one = layout(PROMPT, PAIRWISE, ANSWERS, '<Markdown value="$answer2_html"/>')
+    data = {"prompt": "p", "answer1": "", "answer2": "an *old* one", "answer2_html": "<script>"}
+
+    assert both.laid_out(data | {"answer1": "**new**"}) == data | {
+        "answer1": "**new**",
+        "answer1_html": "<div><p><strong>new</strong></p>&#10;</div>",
+        "answer2_html": "<div><p>an <em>old</em> one</p>&#10;</div>",
+    }
+    assert one.laid_out(data | {"answer1": "a", "answer2": ""}) == data | {"answer1": "a", "answer2": "", "answer2_html": ""}
+    assert both.laid_out({"prompt": "p", "answer1": ""}) == {"prompt": "p", "answer1": ""}
+    assert layout(PROMPT, PAIRWISE, ANSWERS).laid_out(data) == both.with_answers(data, {}) == data
+    assert both.prompt_field == "prompt" and not both.context_fields
+    nested = layout(PROMPT, PAIRWISE, ANSWERS.replace("$answer1", "$out.left"), '<Markdown value="$out.left_html"/>')
+    assert nested.laid_out({"out": {"left": "a"}}) == {"out": {"left": "a", "left_html": "<div><p>a</p>&#10;</div>"}}
+    assert nested.laid_out({"out": "b", "out.left": "a"}) == {"out": "b", "out.left": "a"}, "there is no place for it"
+
+
+def test_a_markdown_that_shows_a_text_with_its_html_is_known() -> None:
+    asked = layout('<Markdown value="## Question&#10;$prompt"/>', '<Markdown value="$answer2"/>', PROMPT, PAIRWISE, ANSWERS)
+    assert asked.unescaped == ("answer2", "prompt")
 
 
 def test_an_older_template_names_its_control_pw_and_shows_no_rewards() -> None:

@@ -47,8 +47,8 @@ def test_equal_rewards_suggest_the_left_side() -> None:
 
 def test_both_rewards_are_shown_rounded_if_the_config_has_tags_for_them() -> None:
     assert Pairwise.suggestion(REWARDED, [1.23456, -0.98765])[1:] == [
-        {"from_name": "reward1", "to_name": "first", "type": "number", "value": {"number": 1.235}},
-        {"from_name": "reward2", "to_name": "second", "type": "number", "value": {"number": -0.988}},
+        {"from_name": "reward1", "to_name": "first", "type": "number", "value": {"number": 1.235}, "readonly": True},
+        {"from_name": "reward2", "to_name": "second", "type": "number", "value": {"number": -0.988}, "readonly": True},
     ]
 
 
@@ -60,7 +60,7 @@ def test_without_show_rewards_no_reward_is_in_the_result() -> None:
 def test_a_config_with_one_reward_tag_shows_that_reward_alone() -> None:
     right_only = LabelingLayout("c", ("a", "b"), ("a", "b"), "p", (None, Tag("reward2", "b")))
     numbers = [r for r in Pairwise.suggestion(right_only, [1.0, 2.0]) if r["type"] == "number"]
-    assert numbers == [{"from_name": "reward2", "to_name": "b", "type": "number", "value": {"number": 2.0}}]
+    assert [(region["from_name"], region["value"]) for region in numbers] == [("reward2", {"number": 2.0})]
 
 
 @pytest.mark.parametrize("to_name", ["comparison", "answer1", "answer1,answer2"])
