@@ -69,11 +69,18 @@ def serve() -> None:
     "--prompts", type=_FILE, help="Also import these prompts, answered and scored: .txt, .csv, .jsonl, .json and others."
 )
 @_JUDGED
+@click.option(
+    "--add-controls",
+    is_flag=True,
+    help="Add keys, a tie, stars and a better answer to its labeling interface, after showing how.",
+)
+@click.option("--yes", is_flag=True, help="With --add-controls: do not ask.")
 def connect(
     project_id: int | None, title: str | None, title_of_before: str | None, label_config: Any, conversations: bool,
-    guidelines: Any, prompts: Path | None, judged: bool,
+    guidelines: Any, prompts: Path | None, judged: bool, add_controls: bool, yes: bool,
 ) -> None:  # fmt: skip
     """Connect a project to the backend, or fix its connection. Safe to run again."""
+    from backend.commands.annotators_page import add_controls_to
     from backend.commands.new_project import new_project
     from backend.connecting.config_notes import config_notes
     from backend.connecting.connect import connect as connect_project
@@ -104,8 +111,10 @@ def connect(
         chosen = nullcontext(LabelStudioProject.for_command(settings.studio, project_id or 0))
     with refusals(), chosen as project:
         state = _read(project, settings.studio)  # fails before the backend is waited for
-        _wait_for_backend(settings.server)
         folder, has_done = ProjectFolder(settings.model_dir, project.id), False
+        if add_controls:
+            has_done = add_controls_to(project, state, asks=not yes)
+        _wait_for_backend(settings.server)
         guiding = set_guidelines(project, folder, instruction, state=state) if instruction else ()
         for sentence in chain(connect_project(project, folder, settings, state=state), guiding):
             click.echo(sentence)

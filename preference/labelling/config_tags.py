@@ -5,6 +5,7 @@ Covered: a config that declares a document type, and so any entity, is refused b
 """
 
 import re
+from collections.abc import Sequence
 from xml.etree.ElementTree import Element, ParseError
 
 from defusedxml import DefusedXmlException
@@ -13,6 +14,9 @@ from defusedxml.ElementTree import fromstring
 from preference.errors import LayoutError
 
 ConfigTag = Element
+_MARKUP = re.compile(
+    r"""<!--.*?-->|<!\[CDATA\[.*?\]\]>|<\?.*?\?>|<(?P<end>/?)[^\s/>!?]+(?:[^<>"']|"[^"]*"|'[^']*')*>""", re.DOTALL
+)
 _MOST_CHARACTERS = 1_000_000
 _MOST_DEPTH = 100
 
@@ -45,6 +49,21 @@ def read_tags(label_config: str) -> list[ConfigTag]:
         for name, value in tag.items():
             tag.set(name.lower(), value)  # as Label Studio's editor does (core/Tree.tsx, attrsToProps)
     return tags
+
+
+def places_of(label_config: str, tags: Sequence[ConfigTag]) -> dict[ConfigTag, tuple[int, int]]:
+    """Where each of its tags, as `read_tags` gave them, begins and ends in the text; what ends it included."""
+    begun: list[tuple[ConfigTag, int]] = []
+    places, remaining = {}, iter(tags)
+    for markup in _MARKUP.finditer(label_config):
+        if markup["end"] is None:  # a comment
+            continue
+        if not markup["end"]:
+            begun.append((next(remaining), markup.start()))
+        if markup["end"] or markup.group().endswith("/>"):
+            tag, start = begun.pop()
+            places[tag] = start, markup.end()
+    return places
 
 
 def without_declaration(label_config: str) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page
 
+from backend.connecting.added_controls import with_controls
 from backend.connecting.default_label_config import default_label_config
 from demo.process import wait_until
 from demo.stack import Stack
@@ -44,6 +45,22 @@ HOSTILE = (
 """
     + "averylongwordwithoutanyspace" * 12
 )
+OWN = """<View className="root">
+  <Style>
+    .answers { display: flex; justify-content: space-between; flex-wrap: wrap; gap: 20px; }
+    .answer-box { flex-basis: 40%; padding: 20px; background-color: rgba(44, 62, 80, 0.9); color: #ffffff; }
+  </Style>
+  <Text name="prompt" value="$prompt"/>
+  <View className="answers">
+    <Pairwise name="comparison" toName="answer1,answer2" selectionStyle="background-color: #27ae60;"/>
+    <View className="answer-box">
+      <Text name="answer1" value="$answer1"/>
+    </View>
+    <View className="answer-box">
+      <Text name="answer2" value="$answer2"/>
+    </View>
+  </View>
+</View>"""
 
 
 @pytest.fixture(scope="module")
@@ -254,3 +271,20 @@ def test_the_text_as_it_was_written_can_be_shown_and_is_if_there_is_no_other(
         page.click("text=Show the answers as plain text")
         wait_until(lambda: "**how**" in first.inner_text(), timeout_seconds=20, what="plain text", every_seconds=0.05)
         assert not page.locator(".answer table").first.is_visible()
+
+
+def test_controls_that_connect_adds_to_a_config_work_there(label_studio: Stack, page: Page) -> None:
+    config = with_controls(OWN)
+    tasks = Tasks(label_studio, page, count=2, config=config)
+    tasks.open("labeling=1", lit=NONE)  # by our style; by its own, the suggestion is
+    page.keyboard.press("2")
+    tasks.wait_for(RIGHT)
+    tasks.click(0, selector=".pairloop-answer")
+    tasks.wait_for(LEFT)
+    tasks.submit()
+    tasks.open("labeling=1", lit=NONE)
+    page.keyboard.press("t")
+    page.wait_for_selector(".pairloop-verdict input:checked", state="attached")
+    tasks.submit()
+
+    assert [judgement.outcome for judgement in tasks.judgements()] == ["left", "tie"]

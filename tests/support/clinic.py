@@ -83,10 +83,12 @@ class Clinic:
         self.end()
         self.serve(**changes)
 
-    def run(self, *arguments: object, command: Any = main, **changes: str) -> Result:
+    def run(self, *arguments: object, command: Any = main, typed: str | None = None, **changes: str) -> Result:
         if self.has_trainer:
             mark_alive(self.model_dir)  # it counts for 15 seconds, and a test may take longer
-        result = CliRunner().invoke(command, [str(argument) for argument in arguments], env={**self.environ, **changes})
+        result = CliRunner().invoke(
+            command, [str(argument) for argument in arguments], env={**self.environ, **changes}, input=typed
+        )
         self.printed += result.output
         return result
 

@@ -307,3 +307,24 @@ def test_empty_guidelines_are_refused(clinic: Clinic, tmp_path: Path) -> None:
         result.exit_code == 1
         and f"{tmp_path / 'guidelines.md'} is empty; write down what makes an answer better" in result.output
     )
+
+
+def test_controls_are_added_after_their_lines_were_shown(clinic: Clinic) -> None:
+    config = '<View>\n<Text name="p" value="$p"/>\n<Pairwise name="w" toName="a,b"/>\n<Text name="a" value="$a"/>\n<Text name="b" value="$b"/>\n</View>'
+    clinic.studio.projects[clinic.id]["label_config"] = config
+
+    no = clinic.run("connect", "--project", clinic.id, "--add-controls", typed="n\n")
+
+    assert '+<Choices name="verdict" toName="a" choice="single">' in no.output.splitlines()
+    assert "Add these lines to the label config? [y/N]: n" in no.output and "the label config stays as it is" in no.output
+    assert no.exit_code == 0 and clinic.studio.projects[clinic.id]["label_config"] == config
+
+    yes = clinic.run("connect", "--project", clinic.id, "--add-controls", "--yes")
+
+    assert yes.exit_code == 0 and "added Pairloop's controls to the label config" in yes.output.splitlines()
+    held = clinic.studio.projects[clinic.id]["label_config"]
+    assert all(line in held.splitlines() for line in config.splitlines()) and 'hotkey="1"' in held
+
+    again = clinic.run("connect", "--project", clinic.id, "--add-controls")
+
+    assert again.output.splitlines()[:2] == ["the label config has Pairloop's controls already", "there was nothing to do"]
