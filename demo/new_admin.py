@@ -12,7 +12,7 @@ import re
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
@@ -63,7 +63,7 @@ class FirstRun:
     seconds: float  # from Label Studio's start until the last command had ended
     exit_status: int  # of that command
     terminal: str  # all that the terminal was sent
-    answers: list[tuple[str | None, str | None]]  # to each prompt that Label Studio holds
+    answers: Sequence[tuple[str | None, ...]]  # to each prompt that Label Studio holds
 
     @property
     def is_filled(self) -> bool:
@@ -193,7 +193,7 @@ class _Terminal:
         return str(self._bash.before)
 
 
-def _answers(settings: Settings) -> list[tuple[str | None, str | None]]:
+def _answers(settings: Settings) -> Sequence[tuple[str | None, ...]]:
     (project_id,) = Account(settings.studio).projects_titled(TITLE)
     project = LabelStudioProject(settings.studio, project_id)
     layout = LabelingLayout.from_label_config(project.read()["label_config"])

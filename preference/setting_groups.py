@@ -183,7 +183,12 @@ class OpenAISettings(Group, title="With GENERATOR_ENGINE=openai", alias_generato
 class FillingSettings(Group, title="Filling projects"):
     """Which answers the tasks of a project get, and how they are stored."""
 
-    num_candidates: int = Field(2, ge=2, le=64, description="Answers that are sampled for each prompt; two of them are shown.")
+    num_candidates: int = Field(
+        2,
+        ge=2,
+        le=64,
+        description="Answers that are sampled for each prompt; two of them are shown, or in a list all that differ, five at most.",
+    )
     pair_strategy: Literal["random", "uncertain", "diverse", "best_vs_random"] = Field(
         "random", description="Which two of the candidates are shown; docs/settings.md explains each."
     )

@@ -23,14 +23,27 @@ def not_understood(layout: LabelingLayout) -> str:
     return f"judgements by these choices of the verdict are not used, as they are not understood: {named}" if named else ""
 
 
+def unread_buckets(layout: LabelingLayout) -> str:
+    """Which buckets of a <Ranker> say nothing of how good the answers in them are; empty if there are none."""
+    unread = [bucket.title for bucket in layout.ranker.buckets if bucket.grade is None] if layout.ranker is not None else []
+    named = ", ".join(f'"{title}"' for title in unread)
+    return (
+        f"answers in these buckets are compared with no others, as their titles say neither good nor bad: {named}"
+        if named
+        else ""
+    )
+
+
 def display_notes(layout: LabelingLayout) -> list[str]:
-    """What people see otherwise than it was written."""
+    """What people see, or say, otherwise than one may think."""
     fields = " and ".join(f"${field}" for field in layout.unescaped)
-    return [
-        *([HTML_NOTE] if layout.is_html else []),
-        *([CHAT_NOTE] if layout.is_chat else []),
-        *([MARKDOWN_NOTE.format(fields=fields)] if fields else []),
+    notes = [
+        HTML_NOTE if layout.is_html else "",
+        CHAT_NOTE if layout.is_chat else "",
+        MARKDOWN_NOTE.format(fields=fields) if fields else "",
+        unread_buckets(layout),
     ]
+    return [note for note in notes if note]
 
 
 def config_notes(layout: LabelingLayout) -> list[str]:

@@ -85,8 +85,9 @@ def _label_config(examined: Examined) -> str:
     except LayoutError as error:
         fix = "correct it under Settings > Labeling Interface"
         raise CheckFailed(str(error), examined.connect if has_no_config(examined.state) else fix) from None
-    left, right = layout.answer_fields
-    return "; ".join([f"{layout.control} compares ${left} and ${right} of ${layout.prompt_field}", *display_notes(layout)])
+    does = "compares" if layout.ranker is None else "orders"
+    answers = " and ".join(f"${field}" for field in layout.answer_fields)
+    return "; ".join([f"{layout.control} {does} {answers} of ${layout.prompt_field}", *display_notes(layout)])
 
 
 def _verdict(examined: Examined) -> str:

@@ -5,7 +5,7 @@ from backend.doctor.check import Check, CheckFailed
 from backend.doctor.project_checks import Examined
 from preference.errors import PairloopError
 from preference.heavy_imports import heavy_imports
-from preference.labelling.results import Pairwise
+from preference.labelling.results import suggestion
 from preference.models.device import pick_device
 from preference.models.files import check_weights
 from preference.projects.folder import ProjectFolder
@@ -84,8 +84,10 @@ def _predictions(examined: Examined) -> str:
 
 def _format(examined: Examined) -> str:
     settings = examined.installation.settings
-    result = Pairwise.suggestion(
-        examined.layout, (0.5, -0.5), suggest=settings.suggesting.suggest, show_rewards=settings.suggesting.show_rewards
+    layout = examined.layout
+    task_data = layout.with_answers({}, layout.answered(["an answer", "another"]))
+    result = suggestion(
+        layout, task_data, (0.5, -0.5), suggest=settings.suggesting.suggest, show_rewards=settings.suggesting.show_rewards
     )
     problems = prediction_problems(examined.state["label_config"], {"result": result, "score": 0.73, "model_version": UNTRAINED})
     if problems:

@@ -1,16 +1,21 @@
-"""Which answers a task gets: sampled until two differ, chosen, put on random sides, with a record of their origin."""
+"""Which answers a task gets: sampled until two differ, chosen, put on random sides, with a record of their origin.
+
+A list gets all that differ, in a random order.
+"""
 
 import hashlib
+import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from backend.filling.pair_strategies import STRATEGIES, WITH_REWARDS, Candidates, different_pairs, similarity
+from backend.filling.pair_strategies import STRATEGIES, WITH_REWARDS, Candidates, all_different, different_pairs, similarity
 from backend.generators.jobs import CUT, Answer, Generator, WrittenAnswers
 from backend.scoring.candidate_scores import Score
 from preference.labelling.label_config import LabelingLayout
 from preference.labelling.prompts import Prompt, transcript, turns_of
+from preference.labelling.ranker import MOST_WRITTEN, items_of
 from preference.settings import Settings
 from preference.studio.storable import storable
 from preference.studio.task import Task, entry_of
@@ -20,8 +25,9 @@ UNSTORED = "Label Studio refused the answers"
 _REFUSED_SECONDS = 86400.0  # then a prompt that could not be answered is asked again
 _UNSTORED_SECONDS = 3600.0  # then answers that could not be stored are written again: perhaps Label Studio was out of order
 _SAMPLES = ("left_sample", "right_sample")  # in the record: which of the samples each field holds
-_BY_FIELD = ("seeds", "finish_reasons", "thoughts")  # in the record: what it says of each field that was filled
+_BY_FIELD = ("seeds", "finish_reasons", "thoughts")  # in the record: what it says of each field that was filled, or of each item
 _Pair = tuple[int, int]  # places among samples, the smaller first
+_Chosen = tuple[Sequence[int], dict[str, Any]]  # places among samples, and what the record says of the choice
 
 
 @dataclass(frozen=True)
@@ -29,7 +35,7 @@ class Draft:
     """What is to be stored for one task."""
 
     task: Task  # as it was read
-    answers: dict[str, str]  # a text for each answer field that was empty; none if the prompt was refused
+    answers: dict[str, Any]  # what each answer field that was empty gets; nothing if the prompt was refused
     record: dict[str, Any]  # for meta
 
     @property
@@ -101,7 +107,10 @@ class AnswerRules:
 
     def num_answers(self, attempt: Attempt) -> int:
         """How many answers to ask for."""
-        return 1 if attempt.lacks_one else self._settings.filling.num_candidates
+        if attempt.lacks_one:
+            return 1
+        wanted = self._settings.filling.num_candidates
+        return wanted if self._layout.ranker is None else min(wanted, MOST_WRITTEN)
 
     def seed(self, attempt: Attempt) -> int:
         """The generator's seed, 0..2**48 - 1."""
@@ -146,14 +155,14 @@ class AnswerRules:
     def fitted(self, draft: Draft, now: Task) -> Draft | None:
         """The draft without the fields that a person filled meanwhile; None if the task needs none of it any more."""
         layout, fields = self._layout, self._layout.answer_fields
-        empty = [field for field, text in zip(fields, layout.answers(now["data"]), strict=True) if text is None]
+        empty = layout.empty_fields(now["data"])
         answers = {field: text for field, text in draft.answers.items() if field in empty}
         is_other = self.prompt(now) != self.prompt(draft.task) or not layout.has_room(now["data"])
         if is_other or not empty or (draft.answers and not answers):
             return None
         if answers == draft.answers:
             return Draft(now, answers, draft.record)
-        answered = {name for name, field in zip(_SAMPLES, fields, strict=True) if field not in answers}
+        answered = {name for name, field in zip(_SAMPLES, fields, strict=False) if field not in answers}
         record = {key: value for key, value in draft.record.items() if key not in answered}
         for name in record.keys() & set(_BY_FIELD):
             record[name] = {field: value for field, value in record[name].items() if field in answers}
@@ -167,8 +176,12 @@ class AnswerRules:
 
     def _choose(
         self, task: Task, samples: Sequence[_Sample], pairs: Sequence[_Pair], *, score: Score | None, seed: int
-    ) -> tuple[_Pair, dict[str, Any]]:
-        """The pair that is shown, and what the record says of the choice."""
+    ) -> _Chosen:
+        """The pair that is shown, or all that a list gets."""
+        if self._layout.ranker is not None:
+            places = sorted({place for pair in pairs for place in pair})
+            different = all_different([samples[place].text for place in places], self._settings.filling.max_similarity)
+            return [places[i] for i in different], {}
         if self._settings.filling.num_candidates == 2:
             return pairs[0], {}
         strategy, texts = self._settings.filling.pair_strategy, [sample.text for sample in samples]
@@ -179,19 +192,9 @@ class AnswerRules:
             marks["rewards"] = [round(reward, 4) for reward in rewards]
         return STRATEGIES[strategy](Candidates(texts, rewards, pairs, seed)), marks
 
-    def _draft(
-        self, attempt: Attempt, written: WrittenAnswers, samples: Sequence[_Sample], chosen: tuple[_Pair, dict[str, Any]]
-    ) -> Draft:
-        """Puts the chosen pair on random sides; an answer that the task holds already stays on its side."""
-        pair, marks = chosen
-        fields = self._layout.answer_fields
-        present = [
-            field for field, text in zip(fields, self._layout.answers(attempt.task["data"]), strict=True) if text is not None
-        ]
-        first = left_sample(self._settings.seed, attempt.key)
-        filled = {fields[0]: samples[pair[first]], fields[1]: samples[pair[1 - first]]}
-        if present:  # its place is 0
-            filled = {field: samples[pair[1]] for field in fields if field not in present}
+    def _draft(self, attempt: Attempt, written: WrittenAnswers, samples: Sequence[_Sample], chosen: _Chosen) -> Draft:
+        places, marks = chosen
+        filled = self._placed(attempt, [samples[place] for place in places])
         generator, seeds = self._generator(), {field: sample.seed for field, sample in filled.items()}
         record: dict[str, Any] = {"generator": generator.name, "sampling": generator.sampling, "seed": next(iter(seeds.values()))}
         if len(set(seeds.values())) > 1:
@@ -201,7 +204,11 @@ class AnswerRules:
         if written.num_changed:
             record["characters_changed"] = written.num_changed
         record |= marks
-        for name, field in zip(_SAMPLES, fields, strict=True):
+        texts = {field: sample.text for field, sample in filled.items()}
+        if self._layout.ranker is not None:
+            record["samples"] = [sample.place for sample in filled.values()]
+            texts = self._layout.answered(list(texts.values()))
+        for name, field in zip(_SAMPLES, self._layout.answer_fields, strict=False):
             if field in filled:
                 record[name] = filled[field].place
         if reasons := {field: reason for field, sample in filled.items() if (reason := sample.answer.finish_reason)}:
@@ -209,8 +216,20 @@ class AnswerRules:
         thoughts = {field: thought for field, sample in filled.items() if (thought := sample.answer.thought)}
         if thoughts and self._settings.filling.keep_thinking:
             record["thoughts"] = thoughts
-        record["filled"] = sorted(filled)
-        return Draft(attempt.task, {field: sample.text for field, sample in filled.items()}, storable(record)[0])
+        record["filled"] = sorted(texts)
+        return Draft(attempt.task, texts, storable(record)[0])
+
+    def _placed(self, attempt: Attempt, chosen: Sequence[_Sample]) -> dict[str, _Sample]:
+        """Two by their fields, on random sides, only the second if the task holds the first; those of a list by their items' ids."""
+        fields = self._layout.answer_fields
+        if self._layout.ranker is not None:
+            order = random.Random(self.seed(attempt)).sample(chosen, len(chosen))  # noqa: S311 - a coin, no secret
+            return {item["id"]: sample for item, sample in zip(items_of([sample.text for sample in order]), order, strict=True)}
+        empty = self._layout.empty_fields(attempt.task["data"])
+        if len(empty) < len(fields):
+            return dict.fromkeys(empty, chosen[1])
+        first = left_sample(self._settings.seed, attempt.key)
+        return {fields[0]: chosen[first], fields[1]: chosen[1 - first]}
 
     def _digest(self, task: Task) -> str:
         return hashlib.sha256(transcript(self.prompt(task)).encode()).hexdigest()[:16]

@@ -75,5 +75,14 @@ def different_pairs(texts: Sequence[str], max_similarity: float) -> list[tuple[i
     return [(i, j) for i, j in combinations(full, 2) if similarity(texts[i], texts[j]) < max_similarity]
 
 
+def all_different(texts: Sequence[str], max_similarity: float) -> list[int]:
+    """The places of texts that are not empty, without those that are too like an earlier one."""
+    places: list[int] = []
+    for place, text in enumerate(texts):
+        if text.strip() and all(similarity(text, texts[earlier]) < max_similarity for earlier in places):
+            places.append(place)
+    return places
+
+
 def _normal(text: str) -> str:
     return " ".join(text.split()).casefold()

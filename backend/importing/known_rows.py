@@ -5,6 +5,8 @@ The context is what the label config shows beside prompt and answers, and the fi
 
 import hashlib
 import json
+from collections.abc import Iterable
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -29,8 +31,7 @@ class KnownRows:
 
     def identity(self, data: dict[str, Any]) -> int:
         """The same for a row and its twins; 0 up to 2**63."""
-        left, right = self._layout.answers(data)
-        return _digest(self._question(data), left, right)
+        return _digest(self._question(data), *self._layout.answers(data))
 
     @property
     def signature(self) -> str:
@@ -42,9 +43,13 @@ class KnownRows:
         return hashlib.sha256(json.dumps(described).encode()).hexdigest()
 
     def identities(self, data: dict[str, Any]) -> list[int]:
-        """Of all rows that a task is, four at most: one that was made of a row without one of its answers, or both, is that row as well."""
-        question, (left, right) = self._question(data), self._layout.answers(data)
-        return [_digest(question, first, second) for first in {left, None} for second in {right, None}]
+        """Of all rows that a task is, four at most: one that was made of a row without one of its answers, or any, is that row as well."""
+        question, answers = self._question(data), self._layout.answers(data)
+        is_list = self._layout.ranker is not None  # which is written as a whole
+        rows: Iterable[tuple[str | None, ...]] = (
+            {answers, (None,)} if is_list else product(*({answer, None} for answer in answers))
+        )
+        return [_digest(question, *row) for row in rows]
 
     def add(self, data: dict[str, Any]) -> None:
         """Makes a task known."""
@@ -71,6 +76,6 @@ class KnownRows:
         return f"{prompt}\0{json.dumps(context, sort_keys=True)}" if context else prompt
 
 
-def _digest(question: str, left: str | None, right: str | None) -> int:
-    text = "\0".join((question, left or "", right or ""))
+def _digest(question: str, *answers: str | None) -> int:
+    text = "\0".join((question, *(answer or "" for answer in answers)))
     return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=8).digest(), "big") >> 1

@@ -11,6 +11,11 @@ META_KEY = "pairloop_import"  # what the file says, of a task that is to be judg
 
 def judgement(layout: LabelingLayout, choice: Meaning) -> Annotation | None:
     """The annotation that says so; None if the label config has no box for it."""
+    if choice in ("left", "right") and layout.ranker is not None:
+        if layout.ranker.buckets:  # how good the better one is, nobody said
+            return None
+        ids = list("ab" if choice == "left" else "ba")  # as `items_of` names them
+        return annotation([region(layout, layout.control, {"ranker": {layout.control: ids}})])
     if choice in ("left", "right"):
         return annotation([region(layout, layout.control, {"selected": choice})])
     texts = layout.verdict.texts(choice) if layout.verdict else []

@@ -81,7 +81,7 @@ class Rows:
     def _compared(self, comparison: Comparison) -> Task:
         layout = self._layout
         data = self._with_system(self._with_prompt(comparison.other, comparison.prompt))
-        task: Task = {"data": layout.with_answers(data, dict(zip(layout.answer_fields, comparison.answers, strict=True)))}
+        task: Task = {"data": layout.with_answers(data, layout.answered(comparison.answers))}
         choice = comparison.choice
         made = judgement(self._layout, choice) if choice and self._judged else None
         if made is not None:

@@ -70,7 +70,7 @@ def joined_task(rows: Sequence[Mapping[str, Any]], layout: LabelingLayout) -> Ta
     """
     data = {name: value for name, value in rows[0].items() if name not in (*_OF_ROW, "id", "agreement", *layout.controls)}
     for name, value in data.items():
-        if any(isinstance(part, dict) and part.keys() & {"selected", "rating"} for part in _parts(value)):
+        if any(isinstance(part, dict) and part.keys() & {"selected", "rating", "ranker"} for part in _parts(value)):
             raise PromptFileError(
                 f'its judgement is of a control "{name}", which the label config lacks; name the control so there, '
                 'or export as "JSON".'

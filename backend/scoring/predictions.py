@@ -1,18 +1,21 @@
 """Label Studio predictions: suggestions for scored answers, empty ones for the control group, and which of them are stored.
 
-A side is lit if the model is sure enough of it. Below that, annotators see the rewards alone, if those are shown at all. Two answers
-that are the same are never lit, and have the highest score, so that uncertainty sampling serves them last.
+A side is lit, or a list is put into order, if the model is sure enough of it. Below that, annotators see the rewards alone, if those are
+shown at all. Answers that are all the same are never lit, and have the highest score, so that uncertainty sampling serves them last.
 """
 
 import json
 import math
 from collections.abc import Mapping, Sequence
+from itertools import combinations
+from statistics import fmean
 from typing import Any
 
 from backend.scoring.champion import ServedVersion
 from preference.labelling.control_group import is_control, priority
 from preference.labelling.label_config import LabelingLayout
-from preference.labelling.results import Pairwise
+from preference.labelling.prompts import Prompt
+from preference.labelling.results import suggestion
 from preference.setting_groups import SuggestingSettings
 from preference.studio.project import LabelStudioProject
 from preference.studio.task import Task, is_annotated
@@ -29,6 +32,8 @@ def predict_tasks(
 ) -> list[Prediction | list[Any]]:  # fmt: skip
     """One entry a task, in order: its prediction, or `[]` if an answer, the model or a number as a reward is missing.
 
+    The score is how sure the model is of which of the two answers is better; of a list, the mean of that over all its pairs.
+
     With `only_known`, a task also gets `[]` if the model would have to compute. Never fewer entries and never `null`: Label
     Studio drops a whole request whose number of results differs from its tasks, and shows its user an error for a `null`.
     `[]` makes it ask again when the task is opened next.
@@ -42,38 +47,45 @@ def predict_tasks(
         return results
     answered, control = [], []
     for i, task in enumerate(tasks):
-        prompt, (left, right) = layout.prompt(task["data"]), layout.answers(task["data"])
-        if prompt is None or left is None or right is None:
+        prompt, texts = layout.prompt(task["data"]), layout.comparable_answers(task["data"])
+        if prompt is None or not texts:
             continue
         if is_control(task.get("id"), suggesting.control_percent):
             control.append(i)
-        elif not only_known or (serving.model.knows(prompt, left) and serving.model.knows(prompt, right)):
-            answered.append((i, prompt, left, right))
-    prompts = [prompt for _, prompt, _, _ in answered for _ in range(2)]
-    answers = [answer for _, _, left, right in answered for answer in (left, right)]
-    rewards = serving.model.score(prompts, answers).reshape(-1, 2).tolist()  # (num_answered, 2)
-    # JSON, and so Label Studio, takes no other number.
-    finite = [(*each, both) for each, both in zip(answered, rewards, strict=True) if all(map(math.isfinite, both))]
-    are_same = [_are_same(left, right) for _, _, left, right, _ in finite]
-    scores = [_LAST if same else serving.model.confidence(*both) for same, (*_, both) in zip(are_same, finite, strict=True)]
+        elif not only_known or all(serving.model.knows(prompt, text) for text in texts):
+            answered.append((i, prompt, texts))
+    rewards = iter(serving.model.score(*_rows(answered)).tolist())
+    scores = []
     suggest_from = serving.suggest_from if suggesting.suggest_from is None else suggesting.suggest_from
-    for (i, _, _, _, both), score, same in zip(finite, scores, are_same, strict=True):
-        is_lit = suggest_from is not None and score >= suggest_from and not same
-        results[i] = _prediction(_suggestion(layout, both, suggesting, is_lit=is_lit), score, serving)
+    for i, _, texts in answered:
+        own = [next(rewards) for _ in texts]
+        if not all(map(math.isfinite, own)):  # JSON, and so Label Studio, takes no other number
+            continue
+        sure = fmean(serving.model.confidence(first, second) for first, second in combinations(own, 2))
+        scores.append(_LAST if _are_same(texts) else sure)
+        is_lit = suggest_from is not None and scores[-1] >= suggest_from and not _are_same(texts)
+        results[i] = _prediction(_suggestion(layout, tasks[i]["data"], own, suggesting, is_lit=is_lit), scores[-1], serving)
     serving.scores.extend(scores)
     # Tasks to be scored again are listed by their last scores, a page at a time: the page's own scores keep the control tasks there.
     others = scores if len(scores) >= LEAST_OTHERS else list(serving.scores.copy())  # other threads extend it
     if len(others) >= least_others:
         for i in control:
-            left, right = layout.answers(tasks[i]["data"])
-            score = _LAST if _are_same(left or "", right or "") else priority(tasks[i]["id"], serving.version, others)
+            texts = layout.comparable_answers(tasks[i]["data"])
+            score = _LAST if _are_same(texts) else priority(tasks[i]["id"], serving.version, others)
             results[i] = _prediction([], score, serving)
     return results
 
 
-def prediction_bytes(layout: LabelingLayout, version: str, *, suggesting: SuggestingSettings) -> int:
-    """The most memory that the prediction of a task takes in an answer: its objects, and its JSON, which names the config's tags."""
-    regions = _suggestion(layout, (-1 / 3, -1 / 3), suggesting, is_lit=True)
+def prediction_bytes(
+    layout: LabelingLayout, version: str, *, suggesting: SuggestingSettings, task_data: Mapping[str, Any] | None = None
+) -> int:
+    """The most memory that the prediction of a task takes in an answer: its objects, and its JSON, which names the config's tags.
+
+    That of a list names the ids of its items, too, which `task_data` has.
+    """
+    held = task_data or {}
+    rewards = (-1 / 3, -1 / 3) if layout.ranker is None else [-1 / 3] * len(layout.ranker.texts(held))
+    regions = _suggestion(layout, held, rewards, suggesting, is_lit=True)
     prediction = {"result": regions, "score": 2 / 3, "model_version": version}
     return _OBJECT_BYTES * (1 + len(regions)) + _JSON_COPIES * len(json.dumps(prediction))
 
@@ -102,15 +114,25 @@ def still_wanted(
 
 
 def _suggestion(
-    layout: LabelingLayout, rewards: Sequence[float], suggesting: SuggestingSettings, *, is_lit: bool
+    layout: LabelingLayout,
+    task_data: Mapping[str, Any],
+    rewards: Sequence[float],
+    suggesting: SuggestingSettings,
+    *,
+    is_lit: bool,
 ) -> list[dict[str, Any]]:
     suggest = "scores" if suggesting.suggest == "choice" and not is_lit else suggesting.suggest
-    return Pairwise.suggestion(layout, rewards, suggest=suggest, show_rewards=suggesting.show_rewards)
+    return suggestion(layout, task_data, rewards, suggest=suggest, show_rewards=suggesting.show_rewards)
 
 
-def _are_same(left: str, right: str) -> bool:
-    """Whether a judgement of these two would say nothing, so that training drops it."""
-    return left.strip() == right.strip()
+def _rows(answered: Sequence[tuple[int, Prompt, Sequence[str]]]) -> tuple[list[Prompt], list[str]]:
+    """Each answer with its prompt."""
+    return [prompt for _, prompt, texts in answered for _ in texts], [text for _, _, texts in answered for text in texts]
+
+
+def _are_same(texts: Sequence[str]) -> bool:
+    """Whether a judgement of these would say nothing, so that training drops it."""
+    return len({text.strip() for text in texts}) == 1
 
 
 def _prediction(result: list[dict[str, Any]], score: float, serving: ServedVersion) -> Prediction:

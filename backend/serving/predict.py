@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from backend.filling.answer_stream import AnswerStream
@@ -61,8 +62,9 @@ class Predictor:
         request = _Request(project_id, layout, tasks, time.monotonic() + settings.server.predict_seconds)
         num_unanswered = sum(None in layout.answers(task["data"]) for task in tasks)
         if champion.serving is not None:
-            each = prediction_bytes(layout, champion.serving.version, suggesting=settings.suggesting)
-            make_room(each * (len(tasks) - num_unanswered))
+            each = partial(prediction_bytes, layout, champion.serving.version, suggesting=settings.suggesting)
+            is_list = layout.ranker is not None
+            make_room(sum(each(task_data=task["data"]) for task in tasks) if is_list else each() * (len(tasks) - num_unanswered))
         if num_unanswered:
             with suppress(RegistryError):  # MODEL_DIR cannot be written: the filler's timer will do
                 ProjectFolder(settings.model_dir, project_id).request("fill")

@@ -1,14 +1,15 @@
 """What a project's label config says: which task fields hold the prompt and the answers, and which tags judge them.
 
-Covered: any config with one <Pairwise> over two <Text> or <HyperText> tags that read task data, and beside it, by name,
-`reward1`, `reward2`, `verdict`, `strength` and `better_answer`. A field may be a path into nested data (task_data.py). The prompt may
-be a conversation (conversations.py), in a <Paragraphs>, or in a <Chat> of Label Studio Enterprise.
+Covered: any config with one <Pairwise> over two <Text> or <HyperText> tags that read task data, or without one, with one <Ranker> over
+a <List> of answers (ranker.py). Beside it, by name, `reward1`, `reward2`, `verdict`, `strength` and `better_answer`. A field may be a
+path into nested data (task_data.py). The prompt may be a conversation (conversations.py), in a <Paragraphs>, or in a <Chat> of Label
+Studio Enterprise.
 Not covered: tags that show something else of the task: a URL's content, a picture; <Repeater>.
 """
 
 import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -19,6 +20,7 @@ from preference.labelling.config_tags import ConfigTag, read_tags
 from preference.labelling.conversations import MessageKeys, NoConversation, read_messages, written_messages
 from preference.labelling.markdown import formatted_fields, inert_html
 from preference.labelling.prompts import Prompt, transcript
+from preference.labelling.ranker import Ranker, items_of, list_tag
 from preference.labelling.task_data import is_path, keys_of, readable, shown_text, value_at, with_value
 from preference.labelling.verdict import VerdictControl
 
@@ -49,11 +51,11 @@ class Strength:
 
 @dataclass(frozen=True)
 class LabelingLayout:
-    """Which task fields and tags of a project hold its prompt, its two answers and their comparison."""
+    """Which task fields and tags of a project hold its prompt, its answers and their comparison."""
 
-    control: str  # the <Pairwise> tag's name
-    answer_tags: tuple[str, str]  # names of the left and the right answer's tag
-    answer_fields: tuple[str, str]  # where they lie in task data
+    control: str  # the name of the <Pairwise>, or of the <Ranker>
+    answer_tags: tuple[str, ...]  # names of the left and the right answer's tag, or that of the <List>
+    answer_fields: tuple[str, ...]  # where they lie in task data: a field for each of two, or one for the list
     prompt_field: str  # where the prompt lies in task data
     reward_tags: tuple[Tag | None, Tag | None]  # <Number> tags `reward1`, `reward2`, if the config has them
     verdict: VerdictControl | None = None  # the <Choices> named `verdict`
@@ -67,6 +69,7 @@ class LabelingLayout:
         default_factory=dict, compare=False
     )  # of each of them: its results' type, its tag
     context_fields: frozenset[str] = field(default=frozenset(), compare=False)  # what else is shown of a task
+    ranker: Ranker | None = None  # what orders the answers, if it is no <Pairwise>
     unescaped: tuple[str, ...] = field(default=(), compare=False)  # prompt and answers that a <Markdown> shows with their HTML
     formatted: tuple[tuple[str, str], ...] = field(
         default=(), compare=False
@@ -86,36 +89,25 @@ class LabelingLayout:
     @classmethod
     def _read(cls, label_config: str) -> Self:
         tags = read_tags(label_config)
-        pairwise = [tag for tag in tags if tag.tag == "Pairwise"]
-        if len(pairwise) != 1:
-            raise LayoutError(
-                f"The label config has {len(pairwise) or 'no'} <Pairwise> tags; Pairloop needs exactly one, "
-                'such as <Pairwise name="comparison" toName="answer1,answer2"/>.'
-            )
-        control = pairwise[0].get("name", "")
-        names = [name.strip() for name in pairwise[0].get("toname", "").split(",") if name.strip()]
-        if not control or len(names) != 2 or names[0] == names[1]:
-            raise LayoutError(
-                f'<Pairwise name="{control}" toName="{pairwise[0].get("toname", "")}"> must have a name and '
-                'compare exactly two tags, such as toName="answer1,answer2".'
-            )
-        answers = [_answer_tag(tags, control, name) for name in names]
-        left, right = (_text_field(tag, such_as="$answer1") for tag in answers)
-        if by_underscores := next((field for field in (left, right) if "__" in field), None):
+        control, answers = _comparison(tags)
+        is_list = control.tag == "Ranker"
+        fields = tuple(_text_field(tag, such_as="$items" if is_list else "$answer1") for tag in answers)
+        if by_underscores := next((field for field in fields if "__" in field), None):
             raise LayoutError(
                 f'An answer reads "${by_underscores}", in which Label Studio\'s filters take __ for a path, so that no task would be '
                 "found; rename the field."
             )
-        if left == right:
-            raise LayoutError(f"Both answers read ${left}; give each answer a task field of its own.")
-        formatted = formatted_fields(tags, (left, right))
+        if len(set(fields)) < len(fields):
+            raise LayoutError(f"Both answers read ${fields[0]}; give each answer a task field of its own.")
+        names = tuple(tag.get("name", "") for tag in answers)
+        formatted = () if is_list else formatted_fields(tags, fields)
         laid_out = {field for _, field in formatted}
-        prompt_tag = _prompt_tag(tags, {left, right, *laid_out})
+        prompt_tag = _prompt_tag(tags, {*fields, *laid_out})
         prompt = _text_field(prompt_tag, such_as="$prompt")
         return cls(
-            control=control,
-            answer_tags=(names[0], names[1]),
-            answer_fields=(left, right),
+            control=control.get("name", ""),
+            answer_tags=names,
+            answer_fields=fields,
             prompt_field=prompt,
             message_keys=_message_keys(prompt_tag),
             reward_tags=(_number(tags, "reward1"), _number(tags, "reward2")),
@@ -126,9 +118,10 @@ class LabelingLayout:
             is_html=any(tag.tag == "HyperText" for tag in answers),
             is_chat=prompt_tag.tag == "Chat",
             controls={tag.get("name", ""): (tag.tag.lower(), _first_tag(tag)) for tag in tags if tag.get("toname")},
-            context_fields=frozenset(_shown_fields(tags)) - {prompt, left, right, *laid_out},
-            unescaped=tuple(sorted({prompt, left, right} & set(_shown_fields([tag for tag in tags if tag.tag == "Markdown"])))),
+            context_fields=frozenset(_shown_fields(tags)) - {prompt, *fields, *laid_out},
+            unescaped=tuple(sorted({prompt, *fields} & set(_shown_fields([tag for tag in tags if tag.tag == "Markdown"])))),
             formatted=formatted,
+            ranker=Ranker.of(control, list_name=names[0], items_field=fields[0]) if is_list else None,
         )
 
     def prompt(self, task_data: Mapping[str, Any]) -> Prompt | None:
@@ -151,10 +144,26 @@ class LabelingLayout:
             return str(error)
         return ""
 
-    def answers(self, task_data: Mapping[str, Any]) -> tuple[str | None, str | None]:
-        """The left and the right answer, as <Text> shows them; None if one is missing, blank or no text."""
-        left, right = (readable(shown_text(value_at(task_data, field))) for field in self.answer_fields)
-        return left, right
+    def answers(self, task_data: Mapping[str, Any]) -> tuple[str | None, ...]:
+        """The left and the right answer, as <Text> shows them, or all of a list; None if one is missing, blank or no text.
+
+        An empty list is one answer that is missing.
+        """
+        if self.ranker is not None:
+            return tuple(map(readable, self.ranker.texts(task_data).values())) or (None,)
+        return tuple(readable(shown_text(value_at(task_data, field))) for field in self.answer_fields)
+
+    def comparable_answers(self, task_data: Mapping[str, Any]) -> list[str]:
+        """All answers, of which there are at least two; none if one is missing."""
+        answers = self.answers(task_data)
+        texts = [text for text in answers if text is not None]
+        return texts if len(texts) == len(answers) > 1 else []
+
+    def empty_fields(self, task_data: Mapping[str, Any]) -> list[str]:
+        """The answer fields that hold nothing."""
+        if self.ranker is not None:
+            return list(self.answer_fields) if self.ranker.is_empty(task_data) else []
+        return [field for field, text in zip(self.answer_fields, self.answers(task_data), strict=True) if text is None]
 
     def has_room(self, task_data: Mapping[str, Any]) -> bool:
         """Whether answers can be put into the task without anything of it being lost."""
@@ -162,17 +171,25 @@ class LabelingLayout:
             self.with_answers(task_data, dict.fromkeys(self.answer_fields, ""))
         except ValueError:
             return False
+        if self.ranker is not None:
+            return self.ranker.is_empty(task_data)
         return all(shown_text(value_at(task_data, field)) is not None for field in self.answer_fields)
 
-    def with_answers(self, task_data: Mapping[str, Any], answers: Mapping[str, str]) -> dict[str, Any]:
-        """The task's data with these texts, by their fields; all else as it is.
+    def answered(self, texts: Sequence[str]) -> dict[str, Any]:
+        """What the answer fields hold if these are the answers: the left and the right one, or all of a list."""
+        if self.ranker is not None:
+            return {self.ranker.items_field: items_of([text for text in texts if text.strip()])}
+        return dict(zip(self.answer_fields, texts, strict=True))
+
+    def with_answers(self, task_data: Mapping[str, Any], answers: Mapping[str, Any]) -> dict[str, Any]:
+        """The task's data with these answers, by their fields; all else as it is.
 
         Raises:
             ValueError: a field lies inside a text or a number.
         """
         data = dict(task_data)
-        for field_, text in answers.items():
-            data = with_value(data, field_, text)
+        for field_, answer in answers.items():
+            data = with_value(data, field_, answer)
         return data
 
     def with_prompt(self, task_data: Mapping[str, Any], prompt: Prompt) -> dict[str, Any]:
@@ -214,6 +231,27 @@ def _first_tag(control: ConfigTag) -> str:
 def _shown_fields(tags: list[ConfigTag]) -> list[str]:
     """The fields that tags show, also amid other text."""
     return [name for tag in tags if not tag.get("toname") for name in re.findall(r"\$(\w[\w.]*)", tag.get("value", ""))]
+
+
+def _comparison(tags: list[ConfigTag]) -> tuple[ConfigTag, list[ConfigTag]]:
+    """The <Pairwise> and the tags of its two answers, or the <Ranker> and its <List>."""
+    pairwise = [tag for tag in tags if tag.tag == "Pairwise"]
+    rankers = [tag for tag in tags if tag.tag == "Ranker"]
+    if not pairwise and len(rankers) == 1:
+        return rankers[0], [list_tag(tags, rankers[0])]
+    if len(pairwise) != 1:
+        raise LayoutError(
+            f"The label config has {len(pairwise) or 'no'} <Pairwise> tags; Pairloop needs exactly one, "
+            'such as <Pairwise name="comparison" toName="answer1,answer2"/>.'
+        )
+    control = pairwise[0].get("name", "")
+    names = [name.strip() for name in pairwise[0].get("toname", "").split(",") if name.strip()]
+    if not control or len(names) != 2 or names[0] == names[1]:
+        raise LayoutError(
+            f'<Pairwise name="{control}" toName="{pairwise[0].get("toname", "")}"> must have a name and '
+            'compare exactly two tags, such as toName="answer1,answer2".'
+        )
+    return pairwise[0], [_answer_tag(tags, control, name) for name in names]
 
 
 def _answer_tag(tags: list[ConfigTag], control: str, name: str) -> ConfigTag:

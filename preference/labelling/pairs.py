@@ -1,21 +1,23 @@
 """Judgements as training pairs: every vote is a pair, and what becomes no pair is counted by reason."""
 
 import dataclasses
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal
 
 from preference.labelling.label_config import LabelingLayout
-from preference.labelling.prompts import Prompt, Turn, normalised
-from preference.labelling.results import Pairwise, ParsedResult
+from preference.labelling.prompts import Prompt, Turn, normalised, transcript
+from preference.labelling.results import Pairwise, ParsedResult, Ranking
 from preference.labelling.verdict import Side
 
-Kind = Literal["vote", "tie", "both_bad", "written"]
+Kind = Literal["vote", "ranking", "tie", "both_bad", "written"]
 Ties = Literal["half", "drop"]
 Comparison = tuple[str, frozenset[str]]
 Fields = Mapping[str, Any]  # of a task, an annotation or a prediction, as Label Studio lists them
@@ -23,18 +25,18 @@ Fields = Mapping[str, Any]  # of a task, an annotation or a prediction, as Label
 
 @dataclass(frozen=True)
 class PreferencePair:
-    """One judgement, or half of one: `chosen` was judged better than `rejected` as an answer to `prompt`."""
+    """One judgement, or a part of one: `chosen` was judged better than `rejected` as an answer to `prompt`."""
 
     prompt: Prompt
     chosen: str
     rejected: str
     kind: Kind = "vote"
-    weight: float = 1.0  # in votes, 0..1: each direction of a tie has half a vote
+    weight: float = 1.0  # in votes, 0..1: each way of a tie has half a vote, each of a ranking's n pairs the n-th part of one
     margin: float = 0.0  # by how much better, 0..1; 0 if the annotator did not say
     task_id: int | None = None
     annotation_id: int | None = None
     annotator_id: int | None = None
-    chosen_side: Side | None = None  # the side of the chosen answer; None for a written one
+    chosen_side: Side | None = None  # the chosen answer's (of a list, the one that stands first is left); None for a written one
     suggested_version: str | None = None  # the version whose suggestion the annotator saw
     suggested_side: Side | None = None  # what it suggested: the side that was lit, else the one with the higher reward
     is_lit: bool = False  # whether that side was lit
@@ -57,26 +59,38 @@ def pairs_of_task(
     one by the same annotator: Label Studio has Update and Delete for a change of mind, and gives all that is imported to the
     importer.
 
+    A ranking is all the pairs of answers that it orders, which together weigh one vote. Answers in one bucket give none; a ranking
+    that orders no two counts as `tie`, and so does a tie of a whole list. A written answer beats the best one.
+
     `dropped` counts by reason what gives no pair: `not ground truth`, `skipped`, `judged by another control` (the label config
     changed), `verdict not understood`, `unsure`, `new answers wanted`, `empty`, `missing prompt`, `missing answer`, `identical answers`,
     `tie`, `both bad`, `written answer same as shown`. An annotation of one of the last four may still give a written pair.
     """
-    prompt, (left, right) = layout.prompt(task["data"]), layout.answers(task["data"])
+    prompt, texts = layout.prompt(task["data"]), layout.comparable_answers(task["data"])
     pairs: list[PreferencePair] = []
     for annotation, judgement in _standing(task, layout, dropped, prefer_ground_truth=prefer_ground_truth):
         if prompt is None:
             dropped["missing prompt"] += 1
-        elif left is None or right is None:
+            continue
+        make = partial(PreferencePair, prompt, **_provenance(task, annotation, layout))
+        if not texts:
             dropped["missing answer"] += 1
+        elif layout.ranker is not None:
+            items = dict(zip(layout.ranker.texts(task["data"]), texts, strict=True))
+            places = Ranking.suggested(layout, _suggestion_of(task, annotation).get("result"))
+            pairs += _ordered(make, judgement, items, places, dropped=dropped)
+            best = [items[key] for grade in judgement.grades for key in grade if key in items][:1]
+            pairs += _written(make, judgement, best or texts, texts, dropped=dropped)
         else:
-            make = partial(PreferencePair, prompt, **_provenance(task, annotation, layout))
+            left, right = texts
             pairs += _votes(make, judgement, left, right, ties=ties, dropped=dropped)
-            pairs += _written(make, judgement, left, right, dropped=dropped)
+            chosen = {"left": [left], "right": [right]}.get(judgement.outcome or "", texts)
+            pairs += _written(make, judgement, chosen, texts, dropped=dropped)
     return pairs
 
 
 def majority(pairs: Iterable[PreferencePair]) -> list[PreferencePair]:
-    """One vote for each comparison (same prompt, same two answers, whichever was on the left), as most of the votes went.
+    """One vote for each comparison (same prompt, same two answers, whichever was on the left), as most of the votes and rankings went.
 
     Ties and written pairs do not count. A comparison whose votes are balanced is dropped. The vote has weight 1, the mean margin
     of the votes that agree with it, and the time of the latest of these. Of their tasks, annotations, annotators, sides, versions,
@@ -84,7 +98,7 @@ def majority(pairs: Iterable[PreferencePair]) -> list[PreferencePair]:
     """
     comparisons: dict[Comparison, list[PreferencePair]] = {}
     for pair in pairs:
-        if pair.kind == "vote":
+        if pair.kind in ("vote", "ranking"):
             comparisons.setdefault(comparison_of(pair), []).append(pair)
     merged = []
     for votes in comparisons.values():
@@ -99,8 +113,17 @@ def comparison_of(pair: PreferencePair) -> Comparison:
     return normalised(pair.prompt), frozenset((pair.chosen, pair.rejected))
 
 
+def drawn(ranking: Iterable[PreferencePair]) -> PreferencePair:
+    """One pair of a ranking, to stand for it wherever a judgement counts once: drawn by the texts, so the same for all who rank them."""
+
+    def digest(pair: PreferencePair) -> bytes:
+        return hashlib.sha256("|".join([transcript(pair.prompt), *sorted((pair.chosen, pair.rejected))]).encode()).digest()
+
+    return min(ranking, key=digest)
+
+
 def num_votes(pairs: Iterable[PreferencePair]) -> int:
-    """How many judgements these pairs are, a tie counted once."""
+    """How many judgements these pairs are, a tie or a ranking counted once."""
     return round(sum(pair.weight for pair in pairs))
 
 
@@ -144,7 +167,7 @@ def _standing(
         judgement = Pairwise.judgement(layout, annotation.get("result"))
         if annotation.get("was_cancelled"):
             dropped["skipped"] += 1
-        elif judgement.outcome is None and judgement.written is None:
+        elif judgement.outcome is None and not judgement.grades and judgement.written is None:
             dropped[_reason(judgement)] += 1
         else:
             if judgement.is_not_understood:  # beside a written answer
@@ -164,11 +187,18 @@ def _reason(judgement: ParsedResult) -> str:
     return "judged by another control" if judgement.is_of_another_config else "empty"
 
 
-def _provenance(task: Fields, annotation: Fields, layout: LabelingLayout) -> dict[str, Any]:
+def _suggestion_of(task: Fields, annotation: Fields) -> Fields:
+    """The prediction that the annotator saw; empty if there was none."""
     parent = annotation.get("parent_prediction")
-    suggestion: Fields = next((p for p in task.get("predictions") or [] if parent is not None and p.get("id") == parent), {})
+    return next((p for p in task.get("predictions") or [] if parent is not None and p.get("id") == parent), {})
+
+
+def _provenance(task: Fields, annotation: Fields, layout: LabelingLayout) -> dict[str, Any]:
+    suggestion = _suggestion_of(task, annotation)
     side, score = Pairwise.suggested(layout, suggestion.get("result")), suggestion.get("score")
-    is_lit = Pairwise.choice(layout, suggestion.get("result")) is not None
+    is_ordered = bool(Ranking.suggested(layout, suggestion.get("result")))
+    is_lit = is_ordered or Pairwise.choice(layout, suggestion.get("result")) is not None
+    is_seen = side is not None or is_ordered
     lead, made = annotation.get("lead_time"), annotation.get("created_at")
     return {
         "task_id": task.get("id"),
@@ -177,7 +207,7 @@ def _provenance(task: Fields, annotation: Fields, layout: LabelingLayout) -> dic
         "suggested_version": suggestion.get("model_version"),
         "suggested_side": side,
         "is_lit": is_lit,
-        "suggested_confidence": float(score) if side is not None and isinstance(score, int | float) else None,
+        "suggested_confidence": float(score) if is_seen and isinstance(score, int | float) else None,
         "is_blind": suggestion.get("result") == [],
         "is_ground_truth": bool(annotation.get("ground_truth")),
         "lead_seconds": float(lead) if isinstance(lead, int | float) else None,
@@ -204,18 +234,52 @@ def _votes(
     return [to_left(kind=outcome, weight=0.5), to_right(kind=outcome, weight=0.5)]
 
 
+def _ordered(
+    make: partial[PreferencePair], judgement: ParsedResult, items: Mapping[str, str], suggested: Mapping[str, int], *,
+    dropped: Counter[str],
+) -> list[PreferencePair]:  # fmt: skip
+    """The pairs of a ranking. `items`: the answers by id, as they stand in the task; `suggested`: the places that were suggested."""
+    if judgement.outcome is not None:
+        dropped["tie" if judgement.outcome == "tie" else "both bad"] += 1
+        return []
+    named = [key for grade in judgement.grades for key in grade]
+    place = {key: i for i, grade in enumerate(judgement.grades) for key in grade if key in items}
+    compared = [pair for pair in combinations(items, 2) if place.keys() >= set(pair) and place[pair[0]] != place[pair[1]]]
+    different = [pair for pair in compared if items[pair[0]].strip() != items[pair[1]].strip()]
+    if named and not different:
+        is_gone = len(place) < min(len(named), 2)
+        dropped["identical answers" if compared else "missing answer" if is_gone else "tie" if len(place) > 1 else "empty"] += 1
+    pairs = []
+    for left, right in different:
+        is_left = place[left] < place[right]
+        chosen, rejected = (left, right) if is_left else (right, left)
+        is_known = suggested.keys() >= {left, right}
+        pairs.append(
+            make(
+                items[chosen], items[rejected], kind="ranking", weight=1 / len(different),
+                chosen_side=_side(is_left),
+                suggested_side=_side(suggested[left] < suggested[right]) if is_known else None,
+            )
+        )  # fmt: skip
+    return pairs
+
+
+def _side(is_left: bool) -> Side:
+    return "left" if is_left else "right"
+
+
 def _written(
-    make: partial[PreferencePair], judgement: ParsedResult, left: str, right: str, *, dropped: Counter[str]
+    make: partial[PreferencePair], judgement: ParsedResult, beaten: Sequence[str], shown: Sequence[str], *, dropped: Counter[str]
 ) -> list[PreferencePair]:
-    written, answers = judgement.written, {left.strip(): left, right.strip(): right}
+    """The pairs of a written answer, which together weigh one vote. `beaten`: the answers that it is better than, of all `shown`."""
+    written = judgement.written
     if written is None:
         return []
-    if written.strip() in answers:
+    if written.strip() in {answer.strip() for answer in shown}:
         dropped["written answer same as shown"] += 1
         return []
-    chosen = {"left": left, "right": right}.get(judgement.outcome or "")
-    beaten = list(answers.values()) if chosen is None else [chosen]
-    return [make(written, answer, kind="written", weight=1 / len(beaten)) for answer in beaten]
+    different = list({answer.strip(): answer for answer in beaten}.values())
+    return [make(written, answer, kind="written", weight=1 / len(different)) for answer in different]
 
 
 def _merged(votes: Sequence[PreferencePair]) -> PreferencePair:

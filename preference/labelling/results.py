@@ -5,7 +5,7 @@ hold, which counts as no judgement.
 Not covered: results for single regions or items (perRegion, perItem).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -26,6 +26,7 @@ class ParsedResult:
     """What one result says of a comparison; empty if it says nothing."""
 
     outcome: Outcome | None = None
+    grades: tuple[tuple[str, ...], ...] = ()  # of a <Ranker>: the answers' ids in groups, each better than those after it
     wants_new_answers: bool = False  # instead of a comparison
     is_unsure: bool = False  # the annotator cannot say which is better
     is_not_understood: bool = False  # the verdict says something that nobody here understands, or two things at once
@@ -83,7 +84,8 @@ class Pairwise:
         """What an annotation's result says; never raises, whatever JSON it is given.
 
         The verdict goes before the side, because choosing Tie leaves a preselected side lit. So a side says nothing beside a
-        verdict that is not understood, or that the label config no longer has.
+        verdict that is not understood, or that the label config no longer has. So does an order: the editor submits the one that it
+        showed if nobody moved anything.
         """
         regions = _regions(result)
         known = layout.control_names | {layout.control}
@@ -91,8 +93,11 @@ class Pairwise:
             text for name, kind, value in regions if name == _VERDICT for text in _texts(value, kind, "choices") if text.strip()
         ]
         said, side = _said(layout.verdict, words), None if words else Pairwise.choice(layout, result)
+        if layout.ranker is not None and said in ("left", "right"):  # of more than two
+            said = None
         return ParsedResult(
             outcome=side if said is None or said == "unsure" or said == "new_answers" else said,
+            grades=() if layout.ranker is None or words else layout.ranker.grades(_ranked(layout, regions)),
             wants_new_answers=said == "new_answers",
             is_unsure=said == "unsure",
             is_not_understood=layout.verdict is not None and bool(words) and said is None,
@@ -102,7 +107,43 @@ class Pairwise:
         )
 
 
-def _region(from_name: str, to_name: str, kind: str, value: dict[str, object]) -> Region:
+class Ranking:
+    """The <Ranker> control: in which order answers are, best first."""
+
+    @staticmethod
+    def suggestion(
+        layout: LabelingLayout, task_data: Mapping[str, Any], rewards: Sequence[float], *, suggest: Suggest = "choice"
+    ) -> list[Region]:
+        """The region that puts the task's answers into the order of their rewards, one an answer; none if no choice is suggested."""
+        if layout.ranker is None or suggest != "choice":
+            return []
+        value = {"ranker": layout.ranker.ranking(task_data, rewards)}
+        return [_region(layout.control, layout.answer_tags[0], "ranker", value)]
+
+    @staticmethod
+    def suggested(layout: LabelingLayout, result: object) -> dict[str, int]:
+        """The place of each answer, by its id, in a prediction's order."""
+        ids = layout.ranker.order(_ranked(layout, _regions(result))) if layout.ranker is not None else []
+        return {key: place for place, key in enumerate(ids)}
+
+
+def suggestion(
+    layout: LabelingLayout, task_data: Mapping[str, Any], rewards: Sequence[float], *, suggest: Suggest = "choice",
+    show_rewards: bool = True,
+) -> list[Region]:  # fmt: skip
+    """The regions that show people what a model thinks of a task's answers. `rewards`: one an answer, in their order."""
+    if layout.ranker is not None:
+        return Ranking.suggestion(layout, task_data, rewards, suggest=suggest)
+    return Pairwise.suggestion(layout, rewards, suggest=suggest, show_rewards=show_rewards)
+
+
+def _ranked(layout: LabelingLayout, regions: list[_Shaped]) -> dict[str, Any]:
+    """What the <Ranker> says: ids by column."""
+    held = [value.get("ranker") for name, kind, value in regions if name == layout.control and kind == "ranker"]
+    return next((value for value in held if isinstance(value, dict)), {})
+
+
+def _region(from_name: str, to_name: str, kind: str, value: Mapping[str, object]) -> Region:
     return {"from_name": from_name, "to_name": to_name, "type": kind, "value": value}
 
 

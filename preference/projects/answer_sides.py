@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 
 def fields_of(layout: LabelingLayout) -> dict[str, str]:
-    """What a card keeps of a layout: the fields of "prompt", and of "left" and "right" for the answers."""
-    left, right = layout.answer_fields
-    return {"prompt": layout.prompt_field, "left": left, "right": right}
+    """What a card keeps of a layout: the fields of "prompt", and of "left" and "right" for the answers, or of "items" for a list."""
+    names = ("left", "right") if layout.ranker is None else ("items",)
+    return {"prompt": layout.prompt_field, **dict(zip(names, layout.answer_fields, strict=True))}
 
 
 def check_sides(layout: LabelingLayout, cards: Iterable["ReportCard"]) -> None:
@@ -30,6 +30,8 @@ def check_sides(layout: LabelingLayout, cards: Iterable["ReportCard"]) -> None:
     Raises:
         LayoutError: they did.
     """
+    if layout.ranker is not None:  # a ranking names the answers themselves
+        return
     left, right = layout.answer_fields
     card = next((card for card in cards if card.fields), None)
     if card is not None and (card.fields.get("left"), card.fields.get("right")) == (right, left):

@@ -255,6 +255,7 @@ class ReportFigures:
     suggestion_effect: Known[SuggestionEffect] = None
     control_accuracy: Known[ControlAccuracy] = None
     num_ties: Known[Count] = None
+    num_rankings: Known[Count] = None
     dropped: Items[Count] = field(default_factory=dict)
     reliability: Known[Reliability] = None
     length: Known[LengthFigures] = None

@@ -22,13 +22,14 @@ from trainer.rounds.round import run_round
 CPU = torch.device("cpu")
 HOLDOUT = 0.3  # of the prompts of most labs
 Annotation = dict[str, Any]
+LABEL_CONFIG = (REPOSITORY / "label_config.xml").read_text(encoding="utf-8")
 
 
 class JudgedProject(LabelStudioProject):
     """A project as label-studio 1.23.2 lists it with `fields=all`, without Label Studio."""
 
-    def __init__(self, tasks: list[dict[str, Any]], *, error: Exception | None = None) -> None:
-        self.id, self._tasks, self._error = 7, tasks, error
+    def __init__(self, tasks: list[dict[str, Any]], *, error: Exception | None = None, label_config: str = LABEL_CONFIG) -> None:
+        self.id, self._tasks, self._error, self._label_config = 7, tasks, error, label_config
         self._created_at = datetime.now(UTC).isoformat()  # of another project than before, so nothing kept is trusted
 
     @property
@@ -38,7 +39,7 @@ class JudgedProject(LabelStudioProject):
     def read(self) -> dict[str, Any]:
         return {
             "created_at": self._created_at,
-            "label_config": (REPOSITORY / "label_config.xml").read_text(encoding="utf-8"),
+            "label_config": self._label_config,
             "total_annotations_number": sum(len(task["annotations"]) for task in self._tasks),
         }
 
@@ -77,9 +78,10 @@ class Lab:
         self.extractors = Extractors(settings.model_dir, CPU)
 
     def round(
-        self, tasks: list[dict[str, Any]], *, error: Exception | None = None, checkpoint_seconds: float = 180
+        self, tasks: list[dict[str, Any]], *, error: Exception | None = None, checkpoint_seconds: float = 180,
+        label_config: str = LABEL_CONFIG,
     ) -> Round:  # fmt: skip
-        project = JudgedProject(tasks, error=error)
+        project = JudgedProject(tasks, error=error, label_config=label_config)
         return run_round(project, self.folder, self.settings, extractors=self.extractors, checkpoint_seconds=checkpoint_seconds)
 
     def card(self, ended: Round) -> ReportCard:

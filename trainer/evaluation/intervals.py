@@ -37,7 +37,7 @@ def middle(values: Array | Sequence[float], *, at_least: int = 1) -> Median:
 
 
 def compare(first: Array, second: Array, *, seed: int) -> Comparison:
-    """How two rows of outcomes (1 right, 0 wrong, .5 undecided) differ on the same pairs.
+    """How two rows of outcomes (1 right, 0 wrong, .5 undecided, of a ranking the mean of its pairs) differ on the same comparisons.
 
     `gain`: mean(first) - mean(second), with its 95 % paired bootstrap `gain_interval`. `p_better`: how likely it
     is, if both are equally good, that at least as many of the differing pairs speak for `first`; `p_worse`: against it. Both by
@@ -63,7 +63,7 @@ def _gain_interval(difference: Array, *, seed: int) -> tuple[float, float]:
     """The 95 % percentile bootstrap of the mean difference; of no width if all pairs differ alike."""
     if not len(difference):
         return 0.0, 0.0
-    # To draw pairs again is to draw how many there are of each difference, of which there are five at most.
+    # To draw pairs again is to draw how many there are of each difference, of which there are few.
     values, counts = np.unique(difference, return_counts=True)
     drawn = np.random.default_rng(seed).multinomial(len(difference), counts / len(difference), size=_NUM_DRAWS)
     low, high = np.quantile(drawn @ values / len(difference), [0.025, 0.975])

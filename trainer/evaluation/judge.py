@@ -2,7 +2,7 @@
 
 The rule, in this order; "beyond noise" is the exact one-sided McNemar test on the same pairs with p < .05:
 1. a reward that is no number, or one reward for all answers: kept back;
-2. fewer than MIN_HOLDOUT held-out comparisons: kept back, there is no evidence;
+2. fewer than MIN_HOLDOUT held-out comparisons: kept back, there is no evidence. All pairs of a prompt that was ranked are one;
 3. less accurate than the better of longer-wins and shorter-wins: kept back, a rule without a model does as well. The same
    for style-only if it is the best of the three, unless the challenger is below it within noise only, and above one half
    beyond noise (its 95 % interval). Which rule is best is learnt on the training pairs;
@@ -30,7 +30,7 @@ from preference.report_card.figures import JudgedFigures, RuleFigures
 from preference.reward_model.model import RewardModel
 from trainer.evaluation.baselines import baselines
 from trainer.evaluation.intervals import compare, share
-from trainer.evaluation.pair_rewards import Rewards, score_pairs
+from trainer.evaluation.pair_rewards import Rewards, once_each, score_pairs
 
 MIN_HOLDOUT = 8
 MAX_DEBT = 0.05  # of accuracy
@@ -79,7 +79,7 @@ def judge(
     rewards = score_pairs(challenger, holdout)
     before = score_pairs(champion.model, holdout) if champion is not None else None
     metrics = _measure(rewards, before, train, holdout, seed=seed)
-    refusal = _unfit(rewards) or _no_evidence(holdout) or _below_baselines(metrics)
+    refusal = _unfit(rewards) or _no_evidence(metrics.num_pairs or 0) or _below_baselines(metrics)
     if refusal:
         promoted, reason = False, refusal
     elif champion is None:
@@ -96,15 +96,17 @@ def _measure(
     rewards: Rewards, before: Rewards | None, train: Sequence[PreferencePair], holdout: Sequence[PreferencePair], *, seed: int
 ) -> JudgedFigures:
     """The accuracies, and the comparisons with the champion and with each rule, that which is best in training first."""
-    accuracy = share(rewards.right)
-    measured = JudgedFigures(num_pairs=len(holdout), accuracy=accuracy.value, interval=accuracy.interval)
+    right = once_each(rewards.right, holdout)
+    accuracy = share(right)
+    measured = JudgedFigures(num_pairs=len(right), accuracy=accuracy.value, interval=accuracy.interval)
     if not holdout:
         return measured
     rules = baselines(train, holdout)
+    outcomes = {rule.name: once_each(rule.outcomes, holdout) for rule in rules}
     figures = {
         rule.name: RuleFigures(
-            **vars(share(rule.outcomes)),
-            **vars(compare(rewards.right, rule.outcomes, seed=seed)),
+            **vars(share(outcomes[rule.name])),
+            **vars(compare(right, outcomes[rule.name], seed=seed)),
             train_accuracy=round(rule.train_accuracy, 4),
         )
         for rule in rules
@@ -119,7 +121,8 @@ def _measure(
     )
     if before is None:
         return measured
-    return replace(measured, champion=share(before.right).value, **vars(compare(rewards.right, before.right, seed=seed)))
+    right_before = once_each(before.right, holdout)
+    return replace(measured, champion=share(right_before).value, **vars(compare(right, right_before, seed=seed)))
 
 
 def _unfit(rewards: Rewards) -> str:
@@ -131,8 +134,8 @@ def _unfit(rewards: Rewards) -> str:
     return ""
 
 
-def _no_evidence(holdout: Sequence[PreferencePair]) -> str:
-    return f"only {len(holdout)} held-out pairs, {MIN_HOLDOUT} are needed" if len(holdout) < MIN_HOLDOUT else ""
+def _no_evidence(num_comparisons: int) -> str:
+    return f"only {num_comparisons} held-out pairs, {MIN_HOLDOUT} are needed" if num_comparisons < MIN_HOLDOUT else ""
 
 
 def _below_baselines(metrics: JudgedFigures) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from preference.labelling.pairs import PreferencePair
+from preference.labelling.prompts import normalised
 from preference.reward_model.model import RewardModel
 from trainer.evaluation.intervals import Array
 
@@ -26,6 +27,17 @@ class Rewards:
     def right(self) -> Array:
         """(num_pairs,) 1.0 if the chosen answer has the higher reward, else 0.0: a tie is not right, nor is a NaN."""
         return (self.chosen > self.rejected).astype(float)
+
+
+def once_each(values: Array, pairs: Sequence[PreferencePair]) -> Array:
+    """The values of pairs, with one value for each prompt that was ranked: the mean of its pairs.
+
+    The pairs of a ranking say the same things several times, so they are no independent comparisons. Order: each one's first pair.
+    """
+    groups: dict[object, list[float]] = {}
+    for i, (value, pair) in enumerate(zip(values, pairs, strict=True)):
+        groups.setdefault(normalised(pair.prompt) if pair.kind == "ranking" else i, []).append(float(value))
+    return np.array([np.mean(group) for group in groups.values()], dtype=float)
 
 
 def score_pairs(model: RewardModel, pairs: Sequence[PreferencePair]) -> Rewards:

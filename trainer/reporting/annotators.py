@@ -10,7 +10,7 @@ import krippendorff
 import numpy as np
 from scipy.stats import binomtest
 
-from preference.labelling.pairs import PreferencePair
+from preference.labelling.pairs import PreferencePair, drawn
 from preference.labelling.prompts import Prompt
 from preference.labelling.verdict import Side
 from preference.report_card.figures import AnnotatorFigures, People
@@ -25,7 +25,10 @@ Outcome = Literal["left", "right", "tie"]  # a tie, or both bad
 
 @dataclass(frozen=True)
 class Judgement:
-    """One annotation that says something of the answers, however many pairs it became."""
+    """One annotation that says something of the answers, however many pairs it became.
+
+    Of a ranking, one pair stands for all (`drawn`), which is the same for everybody who orders the same answers.
+    """
 
     outcome: Outcome | None  # None if a better answer was written and no side was chosen
     task_id: int | None
@@ -41,6 +44,12 @@ class Judgement:
     prompt: Prompt
     answers: tuple[str, str] | None  # left and right; None if no side was chosen
     guidelines: str | None = None  # as PreferencePair has it
+    is_ranking: bool = False
+
+    @property
+    def comparison(self) -> tuple[int | None, tuple[str, str] | None]:
+        """The same for all who compared the same: of a list sorted into buckets, the pair that stands for all may differ."""
+        return self.task_id, self.answers if self.is_ranking else None
 
 
 def judgements_of(pairs: Sequence[PreferencePair]) -> list[Judgement]:
@@ -89,27 +98,31 @@ def left_rate(judgements: Sequence[Judgement], *, at_least: int = 1) -> Share:
 def _judgement(group: Sequence[PreferencePair]) -> Judgement:
     judged = [pair for pair in group if pair.kind != "written"]
     outcome: Outcome | None = None
-    if any(pair.kind != "vote" for pair in judged):
+    answers: tuple[str, str] | None = None
+    is_ranking = any(pair.kind == "ranking" for pair in judged)
+    if is_ranking:
+        judged = [drawn(judged)]
+    if any(pair.kind in ("tie", "both_bad") for pair in judged):
         outcome = "tie"
     elif judged:
         outcome = judged[0].chosen_side
-    first, answers = group[0], None
+    first = (judged or group)[0]
     if judged:
         vote = judged[0]
         answers = (vote.rejected, vote.chosen) if vote.chosen_side == "right" else (vote.chosen, vote.rejected)
     return Judgement(
         outcome, first.task_id, first.annotation_id, first.annotator_id, first.suggested_version, first.suggested_side,
         first.is_lit, first.suggested_confidence, first.is_blind, first.lead_seconds, first.judged_at, first.prompt, answers,
-        first.guidelines,
+        first.guidelines, is_ranking,
     )  # fmt: skip
 
 
-def outcomes_by_task(judgements: Sequence[Judgement]) -> dict[int, dict[int, Outcome]]:
-    """For each task that several people judged, the outcome by annotator. If somebody judged it twice, the later one counts."""
-    by_task: dict[int, dict[int, Outcome]] = defaultdict(dict)
+def outcomes_by_task(judgements: Sequence[Judgement]) -> dict[object, dict[int, Outcome]]:
+    """The outcome by annotator, for each comparison that several people judged; the later one if somebody judged it twice."""
+    by_task: dict[object, dict[int, Outcome]] = defaultdict(dict)
     for judgement in sorted(judgements, key=lambda made: (made.judged_at or "", made.annotation_id or 0)):
         if judgement.task_id is not None and judgement.annotator_id is not None and judgement.outcome is not None:
-            by_task[judgement.task_id][judgement.annotator_id] = judgement.outcome
+            by_task[judgement.comparison][judgement.annotator_id] = judgement.outcome
     return {task: outcomes for task, outcomes in by_task.items() if len(outcomes) > 1}
 
 
@@ -128,7 +141,7 @@ def _alpha(counts: Sequence[Counter[Outcome]]) -> float | None:
     return round(float(krippendorff.alpha(value_counts=table, level_of_measurement="nominal")), 4)
 
 
-def _row(annotator: int | None, made: Sequence[Judgement], shared: dict[int, dict[int, Outcome]]) -> AnnotatorFigures:
+def _row(annotator: int | None, made: Sequence[Judgement], shared: dict[object, dict[int, Outcome]]) -> AnnotatorFigures:
     lead = [judgement.lead_seconds for judgement in made if judgement.lead_seconds is not None and judgement.lead_seconds > 0]
     alike = []
     for outcomes in shared.values():

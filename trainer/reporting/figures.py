@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.stats import pearsonr, spearmanr
 
 from preference.labelling.pairs import PreferencePair
@@ -15,7 +16,7 @@ from preference.report_card.figures import Bin, Followed, LaterAccuracy, LengthF
 from preference.report_card.shares import Share, wilson
 from preference.reward_model.model import RewardModel
 from trainer.evaluation.intervals import Array, share
-from trainer.evaluation.pair_rewards import Rewards, score_pairs
+from trainer.evaluation.pair_rewards import Rewards, once_each, score_pairs
 from trainer.reporting.annotators import Judgement, with_suggestion
 
 AT_LEAST = 8  # of what a figure is the mean of
@@ -76,8 +77,8 @@ def reward_and_length(pairs: Sequence[PreferencePair], rewards: Rewards) -> Leng
         spearman=_correlation(spearmanr, log_length, reward),
         pearson=_correlation(pearsonr, log_length, reward),
         spearman_within=_correlation(spearmanr, *_both_ways(np.log1p(chosen) - np.log1p(rejected), rewards.gaps)),
-        model_prefers_longer=share(0.5 + np.sign(rewards.gaps * longer)[unequal] / 2, at_least=AT_LEAST),
-        people_prefer_longer=share(0.5 + longer[unequal] / 2, at_least=AT_LEAST),
+        model_prefers_longer=_share_where(unequal, 0.5 + np.sign(rewards.gaps * longer) / 2, pairs),
+        people_prefer_longer=_share_where(unequal, 0.5 + longer / 2, pairs),
         points=points,
     )
 
@@ -85,7 +86,7 @@ def reward_and_length(pairs: Sequence[PreferencePair], rewards: Rewards) -> Leng
 def length_matched(pairs: Sequence[PreferencePair], right: Array) -> Share:
     """Accuracy on pairs whose lengths differ by at most a tenth of the longer one, so that length cannot help."""
     chosen, rejected = _lengths(pairs)
-    return share(right[np.abs(chosen - rejected) <= _MATCHED * np.maximum(chosen, rejected)], at_least=AT_LEAST)
+    return _share_where(np.abs(chosen - rejected) <= _MATCHED * np.maximum(chosen, rejected), right, pairs)
 
 
 def suggestions(judgements: Sequence[Judgement]) -> Followed | None:
@@ -112,11 +113,11 @@ def prequential(pairs: Sequence[PreferencePair], champion: RewardModel, card: Re
     Votes on prompts that had been judged before are not counted, since it may have trained on them.
     """
     known = prompts_known_to(card, pairs)
-    later = [pair for pair in pairs if pair.kind == "vote" and normalised(opening(pair.prompt)) not in known]
+    later = [pair for pair in pairs if pair.kind in ("vote", "ranking") and normalised(opening(pair.prompt)) not in known]
     if not later:
         return None
     later = sorted(later, key=lambda pair: pair.annotation_id or 0)[-_MOST_LATER:]
-    accuracy = share(score_pairs(champion, later).right, at_least=AT_LEAST)
+    accuracy = share(once_each(score_pairs(champion, later).right, later), at_least=AT_LEAST)
     return LaterAccuracy(**vars(accuracy), version=card.version)
 
 
@@ -161,6 +162,11 @@ def _is_later(pair: PreferencePair, card: ReportCard) -> bool:
 
 def _agreeing(judgements: Sequence[Judgement]) -> Share:
     return share([float(made.outcome == made.suggested_side) for made in judgements])
+
+
+def _share_where(rows: NDArray[np.bool_], values: Array, pairs: Sequence[PreferencePair]) -> Share:
+    """The mean over those pairs, each ranked prompt counted once."""
+    return share(once_each(values[rows], [pair for pair, is_in in zip(pairs, rows, strict=True) if is_in]), at_least=AT_LEAST)
 
 
 def _lengths(pairs: Sequence[PreferencePair]) -> tuple[Array, Array]:

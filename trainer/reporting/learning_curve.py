@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from preference.labelling.pairs import PreferencePair
 from preference.report_card.figures import CurvePoint, JudgedFigures
 from preference.report_card.shares import wilson
-from trainer.evaluation.pair_rewards import score_pairs
+from trainer.evaluation.pair_rewards import once_each, score_pairs
 from trainer.training.trained import TrainingResult
 
 _LEAST = 20  # pairs that a point is trained on, and held out
@@ -19,12 +19,13 @@ def learning_curve(
     `metrics`: of the verdict on all `num_pairs` pairs, which is the last point.
     """
     points: list[CurvePoint] = []
-    if len(holdout) < _LEAST:
+    if min(len(holdout), metrics.num_pairs or len(holdout)) < _LEAST:
         return ()
     for count, model in trained.smaller:
         if count >= _LEAST:
-            accuracy = float(score_pairs(model, holdout).right.mean())
-            points.append(CurvePoint(count, round(accuracy, 4), wilson(accuracy, len(holdout))))
+            right = once_each(score_pairs(model, holdout).right, holdout)
+            accuracy = float(right.mean())
+            points.append(CurvePoint(count, round(accuracy, 4), wilson(accuracy, len(right))))
     if not trained.smaller:
         return ()
     assert metrics.accuracy is not None, "measured, since there are held-out comparisons"

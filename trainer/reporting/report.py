@@ -11,6 +11,7 @@ from preference.report_card.card import ReportCard
 from preference.report_card.figures import CurvePoint, ReportFigures
 from preference.reward_model.model import RewardModel
 from trainer.evaluation.judge import LoadedChampion, Verdict
+from trainer.evaluation.pair_rewards import once_each
 from trainer.reporting.annotators import judgements_of, left_rate, people_figures
 from trainer.reporting.figures import (
     confidences,
@@ -84,8 +85,13 @@ def report_figures(
             control_percent=control_percent,
         ),
         num_ties=num_ties + pairs.dropped.get("tie", 0) + pairs.dropped.get("both bad", 0),
+        num_rankings=sum(made.is_ranking for made in judgements),
         dropped=dict(pairs.dropped),
-        reliability=reliability(confidences(challenger, rewards), rewards.right) if rewards is not None else None,
+        reliability=reliability(
+            once_each(confidences(challenger, rewards), pairs.holdout), once_each(rewards.right, pairs.holdout)
+        )
+        if rewards is not None
+        else None,
         length=reward_and_length(pairs.holdout, rewards) if rewards is not None else None,
         length_matched=length_matched(pairs.holdout, rewards.right) if rewards is not None else None,
         learning_curve=tuple(learning_curve),

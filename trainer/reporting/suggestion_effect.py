@@ -33,6 +33,7 @@ from preference.report_card.figures import ControlAccuracy, JudgementGroup, Sugg
 from preference.report_card.shares import ShareDifference
 from preference.reward_model.model import RewardModel
 from trainer.evaluation.intervals import Array, middle, share
+from trainer.evaluation.pair_rewards import once_each
 from trainer.reporting.annotators import Judgement, judgements_of, left_rate, outcomes_by_task, with_suggestion
 from trainer.reporting.figures import AT_LEAST, prompts_known_to
 from trainer.reporting.steering import Agreement, moves
@@ -96,7 +97,8 @@ def control_accuracy(
     `versions`: those of compared_versions. `this`, `champion`: whether the model is right on each of `holdout`.
     """
     rows = np.array([_is_control(pair, control_percent) and pair.suggested_version in versions for pair in holdout], bool)
-    both = [None if right is None else share(right[rows], at_least=AT_LEAST) for right in (this, champion)]
+    pairs = [pair for pair, is_in in zip(holdout, rows, strict=True) if is_in]
+    both = [None if right is None else share(once_each(right[rows], pairs), at_least=AT_LEAST) for right in (this, champion)]
     return ControlAccuracy(*both)
 
 
@@ -164,7 +166,7 @@ def _preferences(
 
 
 def _group(
-    judgements: Sequence[Judgement], sides: Sequence[Side | None], outcomes: Mapping[int, Mapping[int, str]]
+    judgements: Sequence[Judgement], sides: Sequence[Side | None], outcomes: Mapping[object, Mapping[int, str]]
 ) -> JudgementGroup:
     """`sides`: the model's, of each judgement. `outcomes`: those of outcomes_by_task."""
     known = [(made, side) for made, side in zip(judgements, sides, strict=True) if side is not None]
@@ -178,14 +180,14 @@ def _group(
     )
 
 
-def _with_majority(made: Judgement, outcomes: Mapping[int, Mapping[int, str]]) -> list[float]:
+def _with_majority(made: Judgement, outcomes: Mapping[object, Mapping[int, str]]) -> list[float]:
     """[1] if the annotator agrees with most of the others on the task, else [0]; [1 / n] if n outcomes are equally frequent.
 
     Empty if nobody else judged the task.
     """
     if made.task_id is None or made.annotator_id is None:
         return []
-    others = Counter(outcome for who, outcome in outcomes.get(made.task_id, {}).items() if who != made.annotator_id)
+    others = Counter(outcome for who, outcome in outcomes.get(made.comparison, {}).items() if who != made.annotator_id)
     most = [outcome for outcome, count in others.items() if count == max(others.values())]
     return [(made.outcome in most) / len(most)] if most else []
 

@@ -157,7 +157,7 @@ def _card(context: RoundContext, challenge: _Challenge, verdict: Verdict) -> Rep
         newest_annotation=snapshot.newest_annotation,
         newest_change=snapshot.newest_change,
         num_train_pairs=num_votes(snapshot.pairs),
-        num_holdout_pairs=len(challenge.reading.holdout),
+        num_holdout_pairs=verdict.metrics.num_pairs,
         dropped=snapshot.dropped,
         fields=challenge.reading.fields,
         metrics=verdict.metrics,

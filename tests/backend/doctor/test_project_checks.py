@@ -12,6 +12,7 @@ from preference.projects.folder import known_projects
 from preference.projects.trainer_heartbeat import mark_alive
 from preference.projects.versions import UNTRAINED, Versions
 from tests.support.clinic import PASSWORD, SECRET, Clinic
+from tests.support.ranked_lists import ORDER, TEMPLATE
 from tests.support.studio_double import StudioDouble
 from tests.support.studio_records import LABEL_CONFIG
 from tests.support.version_house import CARD, trained_in
@@ -131,6 +132,19 @@ def test_answers_that_are_shown_as_html_are_told(clinic: Clinic) -> None:
 
     assert clinic.is_well()
     note = "<HyperText> shows an answer as HTML, and what is trained on is its source; <Text> shows that"
+    assert note in clinic.run("doctor").output and f"note: {note}\n" in clinic.run("connect", "--project", clinic.id).output
+
+
+def test_a_list_that_people_order_is_taken_and_buckets_that_say_nothing_are_named(clinic: Clinic) -> None:
+    clinic.studio.projects[clinic.id]["label_config"] = ORDER
+    assert clinic.crosses() == {}
+    assert "rank orders $items of $prompt" in clinic.run("doctor").output
+    assert "note:" not in clinic.run("connect", "--project", clinic.id).output
+
+    paid = '<Bucket name="ads" title="Paid results"/></Ranker>'
+    clinic.studio.projects[clinic.id]["label_config"] = TEMPLATE.replace("</Ranker>", paid)
+    note = 'answers in these buckets are compared with no others, as their titles say neither good nor bad: "Paid results"'
+    assert clinic.is_well()
     assert note in clinic.run("doctor").output and f"note: {note}\n" in clinic.run("connect", "--project", clinic.id).output
 
 

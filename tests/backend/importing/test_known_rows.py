@@ -6,9 +6,11 @@ import pytest
 from backend.connecting.default_label_config import default_label_config
 from backend.importing.known_rows import KnownRows
 from preference.labelling.label_config import LabelingLayout
+from preference.labelling.ranker import items_of
 from tests.conftest import SettingsFactory
 from tests.support.filling_house import CHOICE, EMPTY, LAYOUT, House
 from tests.support.importing_house import COMPARISONS, PROMPTS, UnsteadyStudio, import_tasks, run_import, stored_tasks
+from tests.support.ranked_lists import ORDERED
 from tests.support.studio_double import KEY
 from tests.support.studio_records import LABEL_CONFIG
 
@@ -112,3 +114,12 @@ def test_a_known_comparison_whose_judgement_does_not_come_along_is_counted_so(ho
     assert import_tasks(house, [{"data": PAIR, "annotations": [{"result": CHOICE}]}]) == {
         "skipped, with its judgements, the project holds the comparison": 1
     }
+
+
+def test_a_list_of_answers_is_known_as_a_whole_and_as_the_empty_one_that_it_was() -> None:
+    data = {"prompt": EGG, "items": items_of([f"Answer {n}." for n in range(30)])}
+    rows = known(data, layout=ORDERED)
+
+    assert rows.holds(data) and rows.holds({"prompt": EGG, "items": ""}) and rows.holds({"prompt": EGG, "items": []})
+    assert not rows.holds({**data, "items": data["items"][:-1]})
+    assert not known({"prompt": EGG, "items": ""}, layout=ORDERED).holds(data)
