@@ -3,8 +3,8 @@
 import re
 from collections.abc import Iterable, Iterator
 
+from preference.labelling.controls.verdict import Side
 from preference.labelling.label_config import LabelingLayout
-from preference.labelling.verdict import Side
 from preference.studio.project import LabelStudioProject
 from preference.studio.task import Task
 

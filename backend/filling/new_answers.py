@@ -25,8 +25,8 @@ from typing import Any, Self
 from preference.atomic_files import write_whole
 from preference.errors import StudioError, StudioKeyError, StudioNotFound, StudioUnreachable
 from preference.labelling.label_config import LabelingLayout
-from preference.labelling.pairs import annotator_of
 from preference.labelling.results import Pairwise
+from preference.labelling.task_pairs import annotator_of
 from preference.projects.folder import ProjectFolder
 from preference.projects.problems import ProjectProblems
 from preference.studio.project import LabelStudioProject

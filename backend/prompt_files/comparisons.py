@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from backend.prompt_files.conversations import answer_text, divided
+from preference.labelling.controls.verdict import Meaning
 from preference.labelling.prompts import Prompt, Turn, as_prompt, transcript
-from preference.labelling.verdict import Meaning
 
 Row = Mapping[str, Any]
 NO_ANSWER = "an answer is empty"

@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from preference.labelling.controls.verdict import Meaning
 from preference.labelling.label_config import LabelingLayout
-from preference.labelling.verdict import Meaning
 from preference.studio.task import Annotation
 
 META_KEY = "pairloop_import"  # what the file says, of a task that is to be judged anew

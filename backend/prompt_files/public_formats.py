@@ -13,9 +13,9 @@ from backend.prompt_files.comparisons import Comparison, Row, better_of, but, co
 from backend.prompt_files.conversations import as_list, is_conversation, turns
 from backend.prompt_files.reply_trees import ALONE, compared_replies, messages_of_tree
 from preference.errors import PromptFileError
+from preference.labelling.controls.verdict import Meaning
 from preference.labelling.label_config import LabelingLayout
 from preference.labelling.prompts import Turn
-from preference.labelling.verdict import Meaning
 
 _PROMPTS = ("prompt", "question", "instruction")  # columns of a prompt beside `chosen` and `rejected`
 _WINNERS: dict[str, Meaning] = {"model_a": "left", "model_b": "right", "tie": "tie", "tie (bothbad)": "both_bad"}

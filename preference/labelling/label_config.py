@@ -7,7 +7,6 @@ Studio Enterprise.
 Not covered: tags that show something else of the task: a URL's content, a picture; <Repeater>.
 """
 
-import re
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -17,36 +16,17 @@ from typing import Any, Self
 
 from preference.errors import LayoutError
 from preference.labelling.config_tags import ConfigTag, read_tags
+from preference.labelling.controls import named
+from preference.labelling.controls.named import Strength, Tag
+from preference.labelling.controls.ranker import Ranker, items_of
+from preference.labelling.controls.verdict import VerdictControl
 from preference.labelling.conversations import MessageKeys, NoConversation, read_messages, written_messages
 from preference.labelling.markdown import formatted_fields, inert_html
 from preference.labelling.prompts import Prompt, transcript
-from preference.labelling.ranker import Ranker, items_of, list_tag
-from preference.labelling.task_data import is_path, keys_of, readable, shown_text, value_at, with_value
-from preference.labelling.verdict import VerdictControl
+from preference.labelling.shown_tags import comparison, message_keys, prompt_tag, shown_fields, text_field
+from preference.labelling.task_data import keys_of, readable, shown_text, value_at, with_value
 
-_ANSWER_TAGS = ("Text", "HyperText")
-_CONVERSATION_TAGS = ("Paragraphs", "Chat")
-_PROMPT_TAGS = (*_ANSWER_TAGS, "Header", "Markdown", *_CONVERSATION_TAGS)
-_FIELD = re.compile(r"\$([^, ]+)")  # as label-studio-sdk 2.1 knows a value that is read from the task
 _reading = threading.Lock()  # one config at a time: the four bytes of <a/> are some 400 while it is read
-_DEFAULT_RATING = 5  # label-studio's docs, tags/rating: maxRating
-
-
-@dataclass(frozen=True)
-class Tag:
-    """A control tag and the tag that it belongs to."""
-
-    name: str
-    to_name: str
-
-
-@dataclass(frozen=True)
-class Strength:
-    """A <Rating>, or a <Choices> in order of growing strength, that says by how much the chosen answer is better."""
-
-    name: str
-    num_steps: int
-    choices: tuple[frozenset[str], ...] = ()  # what results may hold for each step; () for a <Rating>
 
 
 @dataclass(frozen=True)
@@ -89,9 +69,9 @@ class LabelingLayout:
     @classmethod
     def _read(cls, label_config: str) -> Self:
         tags = read_tags(label_config)
-        control, answers = _comparison(tags)
+        control, answers = comparison(tags)
         is_list = control.tag == "Ranker"
-        fields = tuple(_text_field(tag, such_as="$items" if is_list else "$answer1") for tag in answers)
+        fields = tuple(text_field(tag, such_as="$items" if is_list else "$answer1") for tag in answers)
         if by_underscores := next((field for field in fields if "__" in field), None):
             raise LayoutError(
                 f'An answer reads "${by_underscores}", in which Label Studio\'s filters take __ for a path, so that no task would be '
@@ -102,24 +82,24 @@ class LabelingLayout:
         names = tuple(tag.get("name", "") for tag in answers)
         formatted = () if is_list else formatted_fields(tags, fields)
         laid_out = {field for _, field in formatted}
-        prompt_tag = _prompt_tag(tags, {*fields, *laid_out})
-        prompt = _text_field(prompt_tag, such_as="$prompt")
+        asked = prompt_tag(tags, {*fields, *laid_out})
+        prompt = text_field(asked, such_as="$prompt")
         return cls(
             control=control.get("name", ""),
             answer_tags=names,
             answer_fields=fields,
             prompt_field=prompt,
-            message_keys=_message_keys(prompt_tag),
-            reward_tags=(_number(tags, "reward1"), _number(tags, "reward2")),
-            verdict=_verdict(tags),
-            strength=_strength(tags),
-            better_answer="better_answer" if _named(tags, "better_answer", "TextArea") is not None else None,
+            message_keys=message_keys(asked),
+            reward_tags=(named.number(tags, "reward1"), named.number(tags, "reward2")),
+            verdict=named.verdict(tags),
+            strength=named.strength(tags),
+            better_answer=named.text_area(tags, "better_answer"),
             control_names=frozenset(tag.get("name", "") for tag in tags if tag.get("toname")),
             is_html=any(tag.tag == "HyperText" for tag in answers),
-            is_chat=prompt_tag.tag == "Chat",
+            is_chat=asked.tag == "Chat",
             controls={tag.get("name", ""): (tag.tag.lower(), _first_tag(tag)) for tag in tags if tag.get("toname")},
-            context_fields=frozenset(_shown_fields(tags)) - {prompt, *fields, *laid_out},
-            unescaped=tuple(sorted({prompt, *fields} & set(_shown_fields([tag for tag in tags if tag.tag == "Markdown"])))),
+            context_fields=frozenset(shown_fields(tags)) - {prompt, *fields, *laid_out},
+            unescaped=tuple(sorted({prompt, *fields} & set(shown_fields([tag for tag in tags if tag.tag == "Markdown"])))),
             formatted=formatted,
             ranker=Ranker.of(control, list_name=names[0], items_field=fields[0]) if is_list else None,
         )
@@ -226,134 +206,3 @@ class LabelingLayout:
 
 def _first_tag(control: ConfigTag) -> str:
     return control.get("toname", "").split(",")[0].strip()
-
-
-def _shown_fields(tags: list[ConfigTag]) -> list[str]:
-    """The fields that tags show, also amid other text."""
-    return [name for tag in tags if not tag.get("toname") for name in re.findall(r"\$(\w[\w.]*)", tag.get("value", ""))]
-
-
-def _comparison(tags: list[ConfigTag]) -> tuple[ConfigTag, list[ConfigTag]]:
-    """The <Pairwise> and the tags of its two answers, or the <Ranker> and its <List>."""
-    pairwise = [tag for tag in tags if tag.tag == "Pairwise"]
-    rankers = [tag for tag in tags if tag.tag == "Ranker"]
-    if not pairwise and len(rankers) == 1:
-        return rankers[0], [list_tag(tags, rankers[0])]
-    if len(pairwise) != 1:
-        raise LayoutError(
-            f"The label config has {len(pairwise) or 'no'} <Pairwise> tags; Pairloop needs exactly one, "
-            'such as <Pairwise name="comparison" toName="answer1,answer2"/>.'
-        )
-    control = pairwise[0].get("name", "")
-    names = [name.strip() for name in pairwise[0].get("toname", "").split(",") if name.strip()]
-    if not control or len(names) != 2 or names[0] == names[1]:
-        raise LayoutError(
-            f'<Pairwise name="{control}" toName="{pairwise[0].get("toname", "")}"> must have a name and '
-            'compare exactly two tags, such as toName="answer1,answer2".'
-        )
-    return pairwise[0], [_answer_tag(tags, control, name) for name in names]
-
-
-def _answer_tag(tags: list[ConfigTag], control: str, name: str) -> ConfigTag:
-    tag = next((tag for tag in tags if tag.get("name") == name), None)
-    if tag is None or tag.tag not in _ANSWER_TAGS:
-        instead = "is missing" if tag is None else f"is a <{tag.tag}>"
-        raise LayoutError(
-            f'<Pairwise name="{control}"> compares "{name}", which {instead}; it must be a <Text> or <HyperText> tag.'
-        )
-    return tag
-
-
-def _prompt_tag(tags: list[ConfigTag], answer_fields: set[str]) -> ConfigTag:
-    """The remaining tag that shows task data, or among several the one named `prompt`."""
-    inside_controls = {id(inner) for tag in tags if tag.get("toname") for inner in tag.iter()}
-    displayed = [(tag, field) for tag in tags if (field := _field(tag)) and field not in answer_fields]
-    # Choices that stand round the answers may stand round the prompt, too.
-    remaining = [(tag, field) for tag, field in displayed if id(tag) not in inside_controls] or [
-        (tag, field) for tag, field in displayed if tag.tag in _ANSWER_TAGS and tag.get("name")
-    ]
-    fields = {field for _, field in remaining}
-    named = [(tag, field) for tag, field in remaining if tag.get("name") == "prompt"]
-    if len(fields) == 1 or named:
-        # Of several tags on one field, one that shows its text will do.
-        tag = max(
-            (tag for tag, _ in named or remaining), key=lambda tag: tag.tag in _PROMPT_TAGS and not _shows_another_text(tag)
-        )
-        if tag.tag not in _PROMPT_TAGS:
-            raise LayoutError(
-                f"The prompt is in {_name(tag)}, a <{tag.tag}>, which shows no text: Pairloop answers a text and would fill no task; "
-                'show the prompt as one text, such as <Text name="prompt" value="$prompt"/>.'
-            )
-        return tag
-    names = ", ".join(sorted(_name(tag) for tag, _ in remaining))
-    reason = f"several tags could be it ({names}); name one of them prompt" if fields else "no tag shows it"
-    raise LayoutError(f'The label config must show the prompt, such as <Text name="prompt" value="$prompt"/>: {reason}.')
-
-
-def _message_keys(tag: ConfigTag) -> MessageKeys | None:
-    """As label-studio's docs have them, tags/paragraphs and tags/chat; None if the tag shows a text."""
-    if tag.tag == "Paragraphs":
-        return MessageKeys(tag.get("namekey", "author"), tag.get("textkey", "text"))
-    return MessageKeys() if tag.tag == "Chat" else None
-
-
-def _text_field(tag: ConfigTag, *, such_as: str) -> str:
-    """The field whose text this tag shows.
-
-    Raises:
-        LayoutError: it shows none.
-    """
-    field = _field(tag)
-    if field is None or _shows_another_text(tag):
-        raise LayoutError(
-            f'<{tag.tag} name="{tag.get("name", "")}"> must read a task field, such as value="{such_as}", and no URL.'
-        )
-    if not is_path(field):
-        raise LayoutError(
-            f'<{tag.tag} name="{tag.get("name", "")}"> reads "${field}", which Label Studio\'s editor cannot show; rename the field: '
-            "letters a to z, digits and _, and for nested data a path such as $answers.left or $answers[0]."
-        )
-    return field
-
-
-def _shows_another_text(tag: ConfigTag) -> bool:
-    """Whether the tag shows something else than its field's text: what a URL leads to, what is encoded, or what stands inside it."""
-    is_encoded = tag.get("encoding", "none") != "none" or bool(tag.get("resolver"))
-    return tag.get("valuetype") == "url" or is_encoded or bool("".join(tag.itertext()).strip())
-
-
-def _field(tag: ConfigTag) -> str | None:
-    """What a tag reads of the task; that may be no field which Label Studio can show."""
-    match = _FIELD.fullmatch(tag.get("value", ""))
-    return match.group(1) if match else None
-
-
-def _name(tag: ConfigTag) -> str:
-    return tag.get("name") or f"<{tag.tag}>"
-
-
-def _number(tags: list[ConfigTag], name: str) -> Tag | None:
-    tag = _named(tags, name, "Number")
-    return None if tag is None else Tag(name, tag.get("toname", ""))
-
-
-def _verdict(tags: list[ConfigTag]) -> VerdictControl | None:
-    tag = _named(tags, "verdict", "Choices")
-    if tag is None:
-        return None
-    return VerdictControl.of("verdict", ((choice.get("value"), choice.get("alias")) for choice in tag.iter("Choice")))
-
-
-def _strength(tags: list[ConfigTag]) -> Strength | None:
-    tag = _named(tags, "strength", "Rating", "Choices")
-    if tag is None:
-        return None
-    if tag.tag == "Rating":
-        most = tag.get("maxrating", "")
-        return Strength("strength", int(most) if re.fullmatch(r"[1-9][0-9]{0,3}", most) else _DEFAULT_RATING)
-    steps = tuple(frozenset(filter(None, (step.get("value"), step.get("alias")))) for step in tag.iter("Choice"))
-    return Strength("strength", len(steps), steps)
-
-
-def _named(tags: list[ConfigTag], name: str, *kinds: str) -> ConfigTag | None:
-    return next((tag for tag in tags if tag.tag in kinds and tag.get("name") == name and tag.get("toname")), None)

@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from preference.labelling.controls.verdict import Meaning, Side, VerdictControl
 from preference.labelling.label_config import LabelingLayout
 from preference.labelling.task_data import readable
-from preference.labelling.verdict import Meaning, Side, VerdictControl
 
 Suggest = Literal["choice", "scores", "none"]
 Outcome = Literal["left", "right", "tie", "both_bad"]

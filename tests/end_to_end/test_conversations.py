@@ -14,8 +14,8 @@ from backend.connecting.default_label_config import default_label_config
 from demo.stack import Stack
 from preference.labelling.holdout import Holdout
 from preference.labelling.label_config import LabelingLayout
-from preference.labelling.pairs import pairs_of_task
 from preference.labelling.prompts import Turn
+from preference.labelling.task_pairs import pairs_of_task
 from preference.projects.folder import ProjectFolder
 from preference.settings import Settings
 from preference.studio.account import Account

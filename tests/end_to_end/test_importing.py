@@ -11,7 +11,7 @@ import pytest
 from backend.commands.import_prompts import import_prompts
 from demo.stack import Stack
 from preference.labelling.label_config import LabelingLayout
-from preference.labelling.pairs import pairs_of_task
+from preference.labelling.task_pairs import pairs_of_task
 from preference.projects.folder import ProjectFolder
 from preference.settings import Settings
 from preference.studio.account import Account

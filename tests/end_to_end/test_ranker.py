@@ -10,10 +10,11 @@ from playwright.sync_api import Browser, Page
 from backend.connecting.connect import connect
 from demo.process import wait_until
 from demo.stack import Stack
+from preference.labelling.controls.ranker import items_of
 from preference.labelling.label_config import LabelingLayout
-from preference.labelling.pairs import PreferencePair, pairs_of_task
-from preference.labelling.ranker import items_of
+from preference.labelling.pairs import PreferencePair
 from preference.labelling.results import Ranking
+from preference.labelling.task_pairs import pairs_of_task
 from preference.projects.folder import ProjectFolder
 from preference.settings import Settings
 from preference.studio.account import Account

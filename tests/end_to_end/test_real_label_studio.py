@@ -11,7 +11,7 @@ from backend.filling.outdated_predictions import remove_outdated
 from demo.stack import PROGRAMS, Stack
 from preference.errors import StudioKeyError
 from preference.labelling.label_config import LabelingLayout
-from preference.labelling.pairs import pairs_of_task
+from preference.labelling.task_pairs import pairs_of_task
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import UNTRAINED, Versions
 from preference.settings import Settings

@@ -4,9 +4,10 @@ import json
 from dataclasses import replace
 from typing import Any
 
-from preference.labelling.label_config import LabelingLayout, Strength
+from preference.labelling.controls.named import Strength
+from preference.labelling.controls.verdict import VerdictControl
+from preference.labelling.label_config import LabelingLayout
 from preference.labelling.pairs import PreferencePair
-from preference.labelling.verdict import VerdictControl
 from tests.conftest import REPOSITORY
 
 # Seven tasks, judged by clicks in the browser on label_config.xml, as `GET /api/tasks?fields=all` listed them; of each task's

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+from preference.labelling.controls.ranker import items_of
 from preference.labelling.label_config import LabelingLayout
-from preference.labelling.ranker import items_of
 
 PROMPT = '<Text name="prompt" value="$prompt"/>'
 LIST = '<List name="answers" value="$items" title="Answers"/>'

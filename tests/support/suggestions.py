@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from preference.errors import RegistryError
+from preference.labelling.controls.verdict import Side
 from preference.labelling.pairs import PreferencePair
-from preference.labelling.verdict import Side
 from preference.report_card.figures import SuggestionEffect
 from preference.reward_model.model import RewardModel
 from preference.tolerant import read_as

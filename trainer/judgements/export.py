@@ -20,8 +20,9 @@ from preference.atomic_files import replacing
 from preference.errors import ExportError
 from preference.labelling.holdout import Holdout
 from preference.labelling.label_config import LabelingLayout
-from preference.labelling.pairs import Fields, PreferencePair, Ties, pairs_of_task
+from preference.labelling.pairs import PreferencePair
 from preference.labelling.prompts import Prompt, Turn, messages, transcript, turns_of
+from preference.labelling.task_pairs import Fields, Ties, pairs_of_task
 from preference.projects.guidelines import Guidelines
 
 Format = Literal["trl", "dpo", "sft", "csv"]

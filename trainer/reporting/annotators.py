@@ -10,9 +10,9 @@ import krippendorff
 import numpy as np
 from scipy.stats import binomtest
 
+from preference.labelling.controls.verdict import Side
 from preference.labelling.pairs import PreferencePair, drawn
 from preference.labelling.prompts import Prompt
-from preference.labelling.verdict import Side
 from preference.report_card.figures import AnnotatorFigures, People
 from preference.report_card.shares import Share
 from trainer.evaluation.intervals import share

@@ -25,9 +25,9 @@ import numpy as np
 
 from preference.errors import PairloopError
 from preference.labelling.control_group import is_control
+from preference.labelling.controls.verdict import Side
 from preference.labelling.pairs import PreferencePair
 from preference.labelling.prompts import normalised, opening
-from preference.labelling.verdict import Side
 from preference.report_card.card import ReportCard
 from preference.report_card.figures import ControlAccuracy, JudgementGroup, SuggestionEffect
 from preference.report_card.shares import ShareDifference

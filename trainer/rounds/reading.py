@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from preference.errors import RegistryError
 from preference.labelling.label_config import LabelingLayout
-from preference.labelling.pairs import PreferencePair, majority, num_votes, pairs_of_task
+from preference.labelling.pairs import PreferencePair, majority, num_votes
+from preference.labelling.task_pairs import pairs_of_task
 from preference.projects.answer_sides import check_sides, fields_of
 from preference.projects.guidelines import Guidelines, note_instruction
 from preference.studio.task import ProjectFields

@@ -6,7 +6,7 @@ from typing import Any
 
 from backend.filling.answer_rules import AnswerRules, Draft
 from backend.generators.echo import EchoGenerator
-from preference.labelling.ranker import items_of
+from preference.labelling.controls.ranker import items_of
 from preference.settings import Settings
 from preference.studio.task import Task
 from tests.conftest import SettingsFactory

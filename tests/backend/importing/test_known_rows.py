@@ -5,8 +5,8 @@ import pytest
 
 from backend.connecting.default_label_config import default_label_config
 from backend.importing.known_rows import KnownRows
+from preference.labelling.controls.ranker import items_of
 from preference.labelling.label_config import LabelingLayout
-from preference.labelling.ranker import items_of
 from tests.conftest import SettingsFactory
 from tests.support.filling_house import CHOICE, EMPTY, LAYOUT, House
 from tests.support.importing_house import COMPARISONS, PROMPTS, UnsteadyStudio, import_tasks, run_import, stored_tasks

@@ -10,8 +10,8 @@ import pytest
 from backend.prompt_files.prompt_file import PromptFile
 from preference.errors import PromptFileError
 from preference.labelling.label_config import LabelingLayout
-from preference.labelling.pairs import pairs_of_task
 from preference.labelling.prompts import transcript
+from preference.labelling.task_pairs import pairs_of_task
 from preference.studio.task import Task
 from tests.support.filling_house import LAYOUT, RENAMED
 

@@ -4,9 +4,9 @@ from collections import Counter
 from typing import Any
 
 from backend.prompt_files.rows import Rows
+from preference.labelling.controls.ranker import items_of
 from preference.labelling.label_config import LabelingLayout
-from preference.labelling.pairs import pairs_of_task
-from preference.labelling.ranker import items_of
+from preference.labelling.task_pairs import pairs_of_task
 from preference.studio.task import Task
 from tests.support.ranked_lists import ORDERED, SORTED, ranking
 

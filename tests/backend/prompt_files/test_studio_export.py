@@ -11,7 +11,7 @@ import pytest
 
 from backend.prompt_files.prompt_file import PromptFile
 from preference.errors import PromptFileError
-from preference.labelling.pairs import pairs_of_task
+from preference.labelling.task_pairs import pairs_of_task
 from preference.studio.task import Task
 from tests.support.filling_house import CHOICE, LAYOUT
 

@@ -1,8 +1,9 @@
 import pytest
 
 from preference.errors import LayoutError
-from preference.labelling.label_config import LabelingLayout, Strength, Tag
-from preference.labelling.verdict import VerdictControl
+from preference.labelling.controls.named import Strength, Tag
+from preference.labelling.controls.verdict import VerdictControl
+from preference.labelling.label_config import LabelingLayout
 from tests.conftest import REPOSITORY
 
 PAIRWISE = '<Pairwise name="comparison" toName="answer1,answer2"/>'

@@ -6,8 +6,8 @@ from preference.labelling.holdout import Holdout
 from preference.labelling.pairs import (
     PreferencePair,
     majority,
-    pairs_of_task,
 )
+from preference.labelling.task_pairs import pairs_of_task
 from tests.support.annotations import (
     DATA,
     LAYOUT,

@@ -7,17 +7,18 @@ from typing import Any
 
 import pytest
 
+from preference.labelling.controls.named import Tag
 from preference.labelling.conversations import MessageKeys
-from preference.labelling.label_config import LabelingLayout, Tag
+from preference.labelling.label_config import LabelingLayout
 from preference.labelling.pairs import (
     PreferencePair,
     majority,
-    pairs_of_task,
     read_pairs,
     write_pairs,
 )
 from preference.labelling.prompts import Turn
 from preference.labelling.results import Pairwise
+from preference.labelling.task_pairs import pairs_of_task
 from tests.conftest import REPOSITORY
 from tests.support.annotations import (
     BOTH_BAD,

@@ -3,9 +3,10 @@ from typing import Any, get_args
 
 import pytest
 
-from preference.labelling.label_config import LabelingLayout, Strength, Tag
+from preference.labelling.controls.named import Strength, Tag
+from preference.labelling.controls.verdict import VerdictControl
+from preference.labelling.label_config import LabelingLayout
 from preference.labelling.results import Pairwise, ParsedResult, Suggest
-from preference.labelling.verdict import VerdictControl
 from tests.support.annotations import FULL, JUDGED, PLAIN, tag_result
 
 REWARDED = LabelingLayout(

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from preference.labelling.label_config import LabelingLayout
-from preference.labelling.pairs import pairs_of_task
+from preference.labelling.task_pairs import pairs_of_task
 from tests.conftest import SettingsFactory
 from tests.support.judgement_house import DAY, LEFT, MINUTE, RIGHT, House, ids_of
 from tests.support.studio_double import KEY, StudioDouble

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from preference.labelling.holdout import Holdout
 from preference.labelling.label_config import LabelingLayout
-from preference.labelling.pairs import pairs_of_task
+from preference.labelling.task_pairs import pairs_of_task
 from preference.report_card.figures import SuspectLabel
 from preference.settings import Settings
 from preference.studio.task import as_task

@@ -4,8 +4,9 @@ from collections import Counter
 from typing import Any
 
 from preference.labelling.label_config import LabelingLayout
-from preference.labelling.pairs import PreferencePair, pairs_of_task
+from preference.labelling.pairs import PreferencePair
 from preference.labelling.results import Ranking
+from preference.labelling.task_pairs import pairs_of_task
 from tests.support.ranked_lists import ORDERED, SORTED, listed, ranking
 from trainer.reporting.annotators import judgements_of, left_rate, people_figures
 from trainer.reporting.figures import suggestions

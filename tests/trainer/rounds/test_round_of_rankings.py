@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from preference.labelling.controls.ranker import items_of
 from preference.labelling.holdout import Holdout
-from preference.labelling.ranker import items_of
 from tests.support.lab import HOLDOUT, Lab
 from tests.support.ranked_lists import ORDER, ranking
 from tests.support.separable_pairs import separable_pairs

@@ -1,6 +1,6 @@
 import pytest
 
-from preference.labelling.verdict import Meaning, VerdictControl
+from preference.labelling.controls.verdict import Meaning, VerdictControl
 
 
 def read(*values: str) -> VerdictControl:

@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 
 from preference.errors import LayoutError
+from preference.labelling.controls.ranker import Bucket, items_of
 from preference.labelling.holdout import Holdout
 from preference.labelling.label_config import LabelingLayout
-from preference.labelling.pairs import PreferencePair, majority, num_votes, pairs_of_task
-from preference.labelling.ranker import Bucket, items_of
+from preference.labelling.pairs import PreferencePair, majority, num_votes
 from preference.labelling.results import Pairwise, Ranking
+from preference.labelling.task_pairs import pairs_of_task
 from tests.conftest import REPOSITORY
 from tests.support.annotations import tag_result
 from tests.support.ranked_lists import LIST, ORDER, ORDERED, PROMPT, SORTED, listed, ranking
