@@ -181,7 +181,7 @@ class Demo:
     # What the stages look at
 
     def _task(self, prompt: str) -> Task:
-        return {"data": {self.layout.prompt_field: prompt, **dict.fromkeys(self.layout.answer_fields, "")}}
+        return {"data": self.layout.task_data(self.layout.with_prompt({}, prompt))}
 
     def _num_unanswered(self) -> int:
         return self.project.num_unanswered(self.layout)

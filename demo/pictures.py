@@ -76,8 +76,9 @@ def open_tasks(demo: Demo) -> None:
         lambda: Versions(demo.folder).card(Versions(demo.folder).all()[-1]).num_annotations >= num_judged,
         "the trainer's round",
     )
-    fields = demo.layout.prompt_field, *demo.layout.answer_fields
-    new: list[Task] = [{"data": demo.layout.laid_out(dict(zip(fields, texts, strict=True)))} for texts in _TASKS]
+    layout = demo.layout
+    answered = [layout.with_answers(layout.with_prompt({}, prompt), layout.answered(texts)) for prompt, *texts in _TASKS]
+    new: list[Task] = [{"data": layout.laid_out(data)} for data in answered]
     ids = demo.project.import_tasks(new)
     champion = Versions(demo.folder).champion()
     _wait(demo, lambda: {task["predictions_model_versions"] for task in demo.project.tasks(ids).values()} == {champion}, "scores")

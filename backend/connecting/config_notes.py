@@ -2,6 +2,7 @@
 
 from preference.labelling.label_config import LabelingLayout
 
+NO_PROMPT_NOTE = "the label config shows no prompt, so judgements are trained on and exported, and no task is filled"
 HTML_NOTE = "<HyperText> shows an answer as HTML, and what is trained on is its source; <Text> shows that"
 CHAT_NOTE = (
     "<Chat> is a tag of Label Studio Enterprise, and the community edition opens no task with it; "
@@ -38,6 +39,7 @@ def display_notes(layout: LabelingLayout) -> list[str]:
     """What people see, or say, otherwise than one may think."""
     fields = " and ".join(f"${field}" for field in layout.unescaped)
     notes = [
+        NO_PROMPT_NOTE if layout.prompt_field is None else "",
         HTML_NOTE if layout.is_html else "",
         CHAT_NOTE if layout.is_chat else "",
         MARKDOWN_NOTE.format(fields=fields) if fields else "",

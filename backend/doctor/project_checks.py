@@ -87,7 +87,8 @@ def _label_config(examined: Examined) -> str:
         raise CheckFailed(str(error), examined.connect if has_no_config(examined.state) else fix) from None
     does = "compares" if layout.ranker is None else "orders"
     answers = " and ".join(f"${field}" for field in layout.answer_fields)
-    return "; ".join([f"{layout.control} {does} {answers} of ${layout.prompt_field}", *display_notes(layout)])
+    question = f" of ${layout.prompt_field}" if layout.prompt_field is not None else ""
+    return "; ".join([f"{layout.control} {does} {answers}{question}", *display_notes(layout)])
 
 
 def _verdict(examined: Examined) -> str:

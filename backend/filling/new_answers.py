@@ -49,8 +49,8 @@ def ask_again(
     Raises:
         StudioError: Label Studio cannot be read or written; the next pass goes on.
     """
-    if layout.verdict is None or not layout.verdict.texts("new_answers"):
-        return 0
+    if layout.verdict is None or not layout.verdict.texts("new_answers") or layout.prompt_field is None:
+        return 0  # nobody asks, or nobody could answer
     path = folder.path / "new_answers"
     before = _Looked.read(path)
     latest = before.until

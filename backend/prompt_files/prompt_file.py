@@ -32,7 +32,6 @@ class PromptFile:
     def __init__(self, path: Path, layout: LabelingLayout, *, judged: bool = False) -> None:
         """`judged`: what the file says of two answers comes as a judgement of them."""
         self._path, self._rows = path, Rows(layout, judged=judged)
-        self._field = layout.prompt_field
         readers = {".txt": self._read_txt, ".csv": self._read_csv, ".tsv": self._read_csv, ".jsonl": self._read_jsonl}
         readers |= {".json": self._read_json, ".parquet": self._read_parquet}
         self._is_compressed = path.suffix.lower() == ".gz"
@@ -93,7 +92,8 @@ class PromptFile:
         try:
             if not self._rows.has_columns(rows.fieldnames or []):
                 columns = ", ".join(rows.fieldnames or []) or "none"
-                raise PromptFileError(f'{self._path} has no column "{self._field}"; its columns: {columns}.')
+                lacking = next(name for name in self._rows.needed if name not in (rows.fieldnames or []))
+                raise PromptFileError(f'{self._path} has no column "{lacking}"; its columns: {columns}.')
             for place, row in enumerate(rows, 1):
                 if any(row.pop(None, [])):
                     raise PromptFileError(
@@ -129,7 +129,7 @@ class PromptFile:
         if isinstance(rows, dict):
             rows = [rows]
         if not isinstance(rows, list):
-            raise PromptFileError(f'{self._path} should hold a list, such as [{{"{self._field}": "..."}}].')
+            raise PromptFileError(f'{self._path} should hold a list, such as [{{"{self._rows.needed[0]}": "..."}}].')
         yield from enumerate(rows, 1)
 
     def _is_whole(self, line: str) -> bool:

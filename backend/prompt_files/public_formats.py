@@ -30,8 +30,9 @@ def reader_of(row: Any, layout: LabelingLayout) -> Reader | None:
     if isinstance(row.get("prompt"), dict) and "replies" in row["prompt"]:
         return _tree
     reader = next((reader for columns, reader in _READERS if row.keys() >= set(columns)), None)
-    if reader is None and is_conversation(row.get(layout.prompt_field)) and layout.prompt(row) is None:
-        return lambda rows: _prompt(rows, layout.prompt_field)
+    field = layout.prompt_field
+    if reader is None and field is not None and is_conversation(row.get(field)) and layout.prompt(row) is None:
+        return lambda rows: _prompt(rows, field)
     return reader
 
 

@@ -28,11 +28,13 @@ class Rows:
     def __init__(self, layout: LabelingLayout, *, judged: bool) -> None:
         self.remarks: Counter[str] = Counter()  # what is passed over or left behind, by reason
         self._layout, self._judged = layout, judged
+        # The fields without which there is no task.
+        self.needed: Sequence[str] = layout.answer_fields if layout.prompt_field is None else (layout.prompt_field,)
 
     def has_columns(self, names: Sequence[str]) -> bool:
         """Whether rows with these columns can be read."""
         row = dict.fromkeys(names, "")
-        return self._layout.prompt_field in row or is_flat_export(row) or reader_of(row, self._layout) is not None
+        return set(self.needed) <= row.keys() or is_flat_export(row) or reader_of(row, self._layout) is not None
 
     def tasks(self, rows: Iterable[tuple[int, Any]], *, where: Callable[[int], str]) -> Iterator[Task]:
         """The tasks of rows, each of which comes with its place; `where` names a place.
@@ -75,7 +77,7 @@ class Rows:
         if is_export(row, self._layout):
             return exported_task(row, self.remarks)
         if isinstance(row, str) or is_conversation(row):
-            row = {self._layout.prompt_field: row}
+            row = {self.needed[0]: row}
         return {"data": self._with_system(self._in_form(row))}
 
     def _compared(self, comparison: Comparison) -> Task:
@@ -96,12 +98,15 @@ class Rows:
         return task
 
     def _checked(self, task: Task) -> Task:
-        """The task, if it has a prompt, with every field of an answer."""
-        data = self._in_form(task["data"])
-        if not isinstance(data, dict) or self._layout.prompt(data) is None:
-            raise PromptFileError(f'no prompt; it should be a text, or an object whose "{self._layout.prompt_field}" is a text.')
+        """The task, if it has a prompt, or without one its answers, with every field of an answer."""
+        data, layout = self._in_form(task["data"]), self._layout
+        if not isinstance(data, dict) or layout.prompt(data) is None:
+            raise PromptFileError(f'no prompt; it should be a text, or an object whose "{self.needed[0]}" is a text.')
+        if layout.prompt_field is None and not layout.comparable_answers(data):
+            fields = " and ".join(f'"{name}"' for name in layout.answer_fields)
+            raise PromptFileError(f"no two answers; the label config shows no prompt to answer, so {fields} must hold them.")
         try:
-            return {**task, "data": self._layout.task_data(data)}
+            return {**task, "data": layout.task_data(data)}
         except ValueError:
             raise PromptFileError(
                 "an answer's field lies inside a text or a number; correct the row, or the fields in the label config."
@@ -112,7 +117,7 @@ class Rows:
         layout = self._layout
         if not isinstance(data, dict) or layout.prompt(data) is not None:
             return data
-        held = as_list(value_at(data, layout.prompt_field))
+        held = as_list(value_at(data, self.needed[0]))
         is_text = layout.message_keys is not None and isinstance(held, str)
         return self._with_prompt(data, as_prompt(turns(held, role="user"))) if is_text or is_conversation(held) else data
 
@@ -134,6 +139,6 @@ class Rows:
     def _group_of(self, place: int, row: Any) -> object:
         """The same for neighbours that are read together."""
         if is_flat_export(row):
-            names = ("id", self._layout.prompt_field, *self._layout.answer_fields)
+            names = ("id", *self.needed, *self._layout.answer_fields)
             return "task", [row.get(name) for name in names] if "id" in row else place
         return belonging(row) or place

@@ -1,8 +1,8 @@
 """Which prompts are held out: no version of a project trains on them, and by them alone versions are judged.
 
 The prompt's text alone decides, so it stays held out in every later round, whoever judges it. Of a conversation, that is its first
-user's turn: what another conversation with the same beginning teaches is not asked of it. How the text is read is a rule, which each
-version's card keeps:
+user's turn: what another conversation with the same beginning teaches is not asked of it. Without a prompt, the answers that were
+compared decide. How the text is read is a rule, which each version's card keeps:
 
 1. case and white space do not count (versions without a rule on their card, and the later ones of their project);
 2. nothing that `normalised` removes counts.
@@ -11,6 +11,7 @@ A project keeps the rule of its first version. Another one would hold out prompt
 
 Covered: a larger HOLDOUT_FRACTION than an earlier version had; versions of both rules in one folder; twins that rule 1 tells apart.
 Judgements of such prompts are used neither for training nor for judging.
+Not covered, without prompts: one answer in several comparisons, of which some are held out.
 """
 
 import hashlib
@@ -51,7 +52,7 @@ class Holdout:
 
         Held-out pairs are not judged by if an earlier version did not hold them out, or if a twin of their prompt is trained on.
         """
-        train = [pair for pair in pairs if not self.has(pair.prompt)]
-        trained_on = {normalised(opening(pair.prompt)) for pair in train}
-        held_out = [pair for pair in pairs if all(holdout.has(pair.prompt) for holdout in (self, *self.earlier))]
-        return train, [pair for pair in held_out if normalised(opening(pair.prompt)) not in trained_on]
+        train = [pair for pair in pairs if not self.has(pair.question)]
+        trained_on = {normalised(opening(pair.question)) for pair in train}
+        held_out = [pair for pair in pairs if all(holdout.has(pair.question) for holdout in (self, *self.earlier))]
+        return train, [pair for pair in held_out if normalised(opening(pair.question)) not in trained_on]

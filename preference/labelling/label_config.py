@@ -1,7 +1,7 @@
 """What a project's label config says: which task fields hold the prompt and the answers, and which tags judge them.
 
 Covered: any config with one <Pairwise> over two <Text> or <HyperText> tags that read task data, or without one, with one <Ranker> over
-a <List> of answers (ranker.py). Beside it, by name, `reward1`, `reward2`, `verdict`, `strength` and `better_answer`. A field may be a
+a <List> of answers (controls/ranker.py); with or without a prompt. Beside it, by name, `reward1`, `reward2`, `verdict`, `strength` and `better_answer`. A field may be a
 path into nested data (task_data.py). The prompt may be a conversation (conversations.py), in a <Paragraphs>, or in a <Chat> of Label
 Studio Enterprise.
 Not covered: tags that show something else of the task: a URL's content, a picture; <Repeater>.
@@ -36,7 +36,7 @@ class LabelingLayout:
     control: str  # the name of the <Pairwise>, or of the <Ranker>
     answer_tags: tuple[str, ...]  # names of the left and the right answer's tag, or that of the <List>
     answer_fields: tuple[str, ...]  # where they lie in task data: a field for each of two, or one for the list
-    prompt_field: str  # where the prompt lies in task data
+    prompt_field: str | None  # where the prompt lies in task data; None if the config shows none, so that no task can be filled
     reward_tags: tuple[Tag | None, Tag | None]  # <Number> tags `reward1`, `reward2`, if the config has them
     verdict: VerdictControl | None = None  # the <Choices> named `verdict`
     strength: Strength | None = None  # the <Rating> or the <Choices> named `strength`
@@ -83,29 +83,34 @@ class LabelingLayout:
         formatted = () if is_list else formatted_fields(tags, fields)
         laid_out = {field for _, field in formatted}
         asked = prompt_tag(tags, {*fields, *laid_out})
-        prompt = text_field(asked, such_as="$prompt")
+        prompt = text_field(asked, such_as="$prompt") if asked is not None else None
         return cls(
             control=control.get("name", ""),
             answer_tags=names,
             answer_fields=fields,
             prompt_field=prompt,
-            message_keys=message_keys(asked),
+            message_keys=message_keys(asked) if asked is not None else None,
             reward_tags=(named.number(tags, "reward1"), named.number(tags, "reward2")),
             verdict=named.verdict(tags),
             strength=named.strength(tags),
             better_answer=named.text_area(tags, "better_answer"),
             control_names=frozenset(tag.get("name", "") for tag in tags if tag.get("toname")),
             is_html=any(tag.tag == "HyperText" for tag in answers),
-            is_chat=asked.tag == "Chat",
+            is_chat=asked is not None and asked.tag == "Chat",
             controls={tag.get("name", ""): (tag.tag.lower(), _first_tag(tag)) for tag in tags if tag.get("toname")},
-            context_fields=frozenset(shown_fields(tags)) - {prompt, *fields, *laid_out},
-            unescaped=tuple(sorted({prompt, *fields} & set(shown_fields([tag for tag in tags if tag.tag == "Markdown"])))),
+            context_fields=frozenset(shown_fields(tags)) - {prompt or "", *fields, *laid_out},
+            unescaped=tuple(sorted({prompt or "", *fields} & set(shown_fields([tag for tag in tags if tag.tag == "Markdown"])))),
             formatted=formatted,
             ranker=Ranker.of(control, list_name=names[0], items_field=fields[0]) if is_list else None,
         )
 
     def prompt(self, task_data: Mapping[str, Any]) -> Prompt | None:
-        """The task's prompt, as its tag shows it; None if it is missing, blank, or neither a text nor the conversation that it should be."""
+        """The task's prompt, as its tag shows it; None if it is missing, blank, or neither a text nor the conversation that it should be.
+
+        It is "" if the config shows none.
+        """
+        if self.prompt_field is None:
+            return ""
         value = value_at(task_data, self.prompt_field)
         if self.message_keys is None:
             return readable(shown_text(value))
@@ -115,7 +120,9 @@ class LabelingLayout:
             return None
 
     def prompt_problem(self, task_data: Mapping[str, Any]) -> str:
-        """Why the task has no prompt; empty if it has one."""
+        """Why the task has no prompt that could be answered; empty if it has one."""
+        if self.prompt_field is None:
+            return "the label config shows no prompt"
         if self.message_keys is None:
             return "prompt missing, empty or not text" if self.prompt(task_data) is None else ""
         try:
@@ -175,11 +182,13 @@ class LabelingLayout:
     def with_prompt(self, task_data: Mapping[str, Any], prompt: Prompt) -> dict[str, Any]:
         """The task's data with this prompt, in the form that its tag shows; all else as it is.
 
+        If the config shows none, it lies in `prompt`, where nobody is shown it.
+
         Raises:
             ValueError: its field lies inside a text or a number, or a turn is of another role than ours.
         """
         value = transcript(prompt) if self.message_keys is None else written_messages(prompt, self.message_keys)
-        return with_value(task_data, self.prompt_field, value)
+        return with_value(task_data, self.prompt_field or "prompt", value)
 
     def laid_out(self, task_data: Mapping[str, Any]) -> dict[str, Any]:
         """The data as it is stored: with its answers laid out, if the label config shows that; all else as it is."""
@@ -199,7 +208,7 @@ class LabelingLayout:
         """
         data = dict(row)
         for field_ in (self.prompt_field, *self.answer_fields):
-            if field_ in data and len(keys_of(field_)) > 1:
+            if field_ is not None and field_ in data and len(keys_of(field_)) > 1:
                 data = with_value({name: value for name, value in data.items() if name != field_}, field_, data[field_])
         return self.with_answers(data, {field_: "" for field_ in self.answer_fields if value_at(data, field_) is None})
 

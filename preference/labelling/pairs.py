@@ -38,10 +38,16 @@ class PreferencePair:
     lead_seconds: float | None = None  # how long the annotator took
     judged_at: str | None = None  # ISO 8601, when the annotation was made
     guidelines: str | None = None  # the version of the guidelines that stood then; None if there were none
+    compared: str = ""  # of a pair without a prompt: a digest of the answers that were shown together
+
+    @property
+    def question(self) -> Prompt:
+        """What decides on which side of every split it stands: its prompt; without one, which answers were compared."""
+        return self.prompt or self.compared
 
 
 def majority(pairs: Iterable[PreferencePair]) -> list[PreferencePair]:
-    """One vote for each comparison (same prompt, same two answers, whichever was on the left), as most of the votes and rankings went.
+    """One vote for each comparison (same question, same two answers, whichever was on the left), as most of the votes and rankings went.
 
     Ties and written pairs do not count. A comparison whose votes are balanced is dropped. The vote has weight 1, the mean margin
     of the votes that agree with it, and the time of the latest of these. Of their tasks, annotations, annotators, sides, versions,
@@ -60,8 +66,8 @@ def majority(pairs: Iterable[PreferencePair]) -> list[PreferencePair]:
 
 
 def comparison_of(pair: PreferencePair) -> Comparison:
-    """What all votes on one comparison have in common: its prompt, normalised, and its two answers."""
-    return normalised(pair.prompt), frozenset((pair.chosen, pair.rejected))
+    """What all votes on one comparison have in common: its question, normalised, and its two answers."""
+    return normalised(pair.question), frozenset((pair.chosen, pair.rejected))
 
 
 def drawn(ranking: Iterable[PreferencePair]) -> PreferencePair:

@@ -54,8 +54,12 @@ def _answer_tag(tags: Sequence[ConfigTag], control: str, name: str) -> ConfigTag
     return tag
 
 
-def prompt_tag(tags: Sequence[ConfigTag], answer_fields: set[str]) -> ConfigTag:
-    """The remaining tag that shows task data, or among several the one named `prompt`."""
+def prompt_tag(tags: Sequence[ConfigTag], answer_fields: set[str]) -> ConfigTag | None:
+    """The remaining tag that shows task data, or among several the one named `prompt`; None if there is no such tag.
+
+    Raises:
+        LayoutError: several could be it, or one that means to show a prompt shows no text of the task.
+    """
     inside_controls = {id(inner) for tag in tags if tag.get("toname") for inner in tag.iter()}
     displayed = [(tag, field) for tag in tags if (field := _field(tag)) and field not in answer_fields]
     # Choices that stand round the answers may stand round the prompt, too.
@@ -75,6 +79,9 @@ def prompt_tag(tags: Sequence[ConfigTag], answer_fields: set[str]) -> ConfigTag:
                 'show the prompt as one text, such as <Text name="prompt" value="$prompt"/>.'
             )
         return tag
+    others = [tag for tag in tags if not tag.get("toname") and _field(tag) not in answer_fields]
+    if not fields and not any(map(_is_meant_as_prompt, others)):
+        return None
     names = ", ".join(sorted(_name(tag) for tag, _ in remaining))
     reason = f"several tags could be it ({names}); name one of them prompt" if fields else "no tag shows it"
     raise LayoutError(f'The label config must show the prompt, such as <Text name="prompt" value="$prompt"/>: {reason}.')
@@ -104,6 +111,12 @@ def text_field(tag: ConfigTag, *, such_as: str) -> str:
             "letters a to z, digits and _, and for nested data a path such as $answers.left or $answers[0]."
         )
     return field
+
+
+def _is_meant_as_prompt(tag: ConfigTag) -> bool:
+    """Whether a tag without a field of its own looks like a prompt: by its name, or as it shows a field amid other text."""
+    shown = f"{tag.get('value', '')}{tag.text or ''}" if tag.tag in _PROMPT_TAGS else ""
+    return tag.get("name") == "prompt" or "$" in shown
 
 
 def _shows_another_text(tag: ConfigTag) -> bool:

@@ -4,12 +4,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import partial
+from hashlib import sha256
 from itertools import combinations
 from typing import Any, Literal
 
 from preference.labelling.controls.verdict import Side
 from preference.labelling.label_config import LabelingLayout
 from preference.labelling.pairs import PreferencePair
+from preference.labelling.prompts import normalised
 from preference.labelling.results import Pairwise, ParsedResult, Ranking
 
 Ties = Literal["half", "drop"]
@@ -40,7 +42,8 @@ def pairs_of_task(
         if prompt is None:
             dropped["missing prompt"] += 1
             continue
-        make = partial(PreferencePair, prompt, **_provenance(task, annotation, layout))
+        compared = "" if prompt else _digest(texts)
+        make = partial(PreferencePair, prompt, compared=compared, **_provenance(task, annotation, layout))
         if not texts:
             dropped["missing answer"] += 1
         elif layout.ranker is not None:
@@ -62,6 +65,11 @@ def annotator_of(annotation: Fields) -> int | None:
     who = annotation.get("completed_by")
     number = who.get("id") if isinstance(who, dict) else who
     return number if isinstance(number, int) else None
+
+
+def _digest(answers: Sequence[str]) -> str:
+    """The same for answers and their twins, in whichever order they stand."""
+    return sha256("\0".join(sorted(map(normalised, answers))).encode()).hexdigest()
 
 
 def _standing(

@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 
 
 def fields_of(layout: LabelingLayout) -> dict[str, str]:
-    """What a card keeps of a layout: the fields of "prompt", and of "left" and "right" for the answers, or of "items" for a list."""
+    """What a card keeps of a layout: the fields of "prompt", if there is one, and of "left" and "right" for the answers, or of "items" for a list."""
     names = ("left", "right") if layout.ranker is None else ("items",)
-    return {"prompt": layout.prompt_field, **dict(zip(names, layout.answer_fields, strict=True))}
+    prompt = {"prompt": layout.prompt_field} if layout.prompt_field is not None else {}
+    return {**prompt, **dict(zip(names, layout.answer_fields, strict=True))}
 
 
 def check_sides(layout: LabelingLayout, cards: Iterable["ReportCard"]) -> None:

@@ -37,7 +37,7 @@ def baselines(train: Sequence[PreferencePair], holdout: Sequence[PreferencePair]
     accuracy, outcomes = _mean(_outcomes(_length_gaps(judged)), weights), _outcomes(_length_gaps(holdout))
     rules = [Baseline("longer", accuracy, outcomes), Baseline("shorter", 1 - accuracy, 1 - outcomes)]
     sample = train if len(train) <= _MOST_PAIRS else [train[i] for i in np.linspace(0, len(train) - 1, _MOST_PAIRS, dtype=int)]
-    prompts = [normalised(opening(pair.prompt)) for pair in sample]
+    prompts = [normalised(opening(pair.question)) for pair in sample]
     if len(set(prompts)) > 1:
         difference, train_weights = _difference(sample), np.array([pair.weight for pair in sample])
         crossed = np.zeros(len(sample))

@@ -45,6 +45,7 @@ class Judgement:
     answers: tuple[str, str] | None  # left and right; None if no side was chosen
     guidelines: str | None = None  # as PreferencePair has it
     is_ranking: bool = False
+    question: Prompt = ""  # as PreferencePair has it
 
     @property
     def comparison(self) -> tuple[int | None, tuple[str, str] | None]:
@@ -113,7 +114,7 @@ def _judgement(group: Sequence[PreferencePair]) -> Judgement:
     return Judgement(
         outcome, first.task_id, first.annotation_id, first.annotator_id, first.suggested_version, first.suggested_side,
         first.is_lit, first.suggested_confidence, first.is_blind, first.lead_seconds, first.judged_at, first.prompt, answers,
-        first.guidelines, is_ranking,
+        first.guidelines, is_ranking, first.question,
     )  # fmt: skip
 
 

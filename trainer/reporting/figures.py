@@ -113,7 +113,7 @@ def prequential(pairs: Sequence[PreferencePair], champion: RewardModel, card: Re
     Votes on prompts that had been judged before are not counted, since it may have trained on them.
     """
     known = prompts_known_to(card, pairs)
-    later = [pair for pair in pairs if pair.kind in ("vote", "ranking") and normalised(opening(pair.prompt)) not in known]
+    later = [pair for pair in pairs if pair.kind in ("vote", "ranking") and normalised(opening(pair.question)) not in known]
     if not later:
         return None
     later = sorted(later, key=lambda pair: pair.annotation_id or 0)[-_MOST_LATER:]
@@ -127,7 +127,7 @@ def prompts_known_to(card: ReportCard, pairs: Sequence[PreferencePair]) -> set[s
     The card names the newest annotation that was read, since no two machines' clocks agree. A card of build e08322f does not, and
     what was judged after it was published counts as later; without that time, all prompts count as known.
     """
-    return {normalised(opening(pair.prompt)) for pair in pairs if not _is_later(pair, card)}
+    return {normalised(opening(pair.question)) for pair in pairs if not _is_later(pair, card)}
 
 
 def history(earlier: Sequence[ReportCard], newest: LaterAccuracy | None) -> tuple[VersionRow, ...]:

@@ -128,7 +128,7 @@ def _comparable(
             left_out["its version suggested to all, or to none"] += 1
         elif made.suggested_version not in known:
             left_out["its version is gone"] += 1
-        elif normalised(opening(made.prompt)) in known[made.suggested_version]:
+        elif normalised(opening(made.question)) in known[made.suggested_version]:
             left_out["its version may have trained on the prompt"] += 1
         else:
             comparable.append(made)

@@ -44,7 +44,7 @@ def train_head(
     Nothing in it is random: the same pairs in the same order give the same weights, but for rounding.
     `shares`: for these shares of the pairs, whose prompts have the lowest hashes so that each holds the one before it, a head too.
     """
-    order = sorted(range(len(pairs)), key=lambda i: hashlib.sha256(normalised(opening(pairs[i].prompt)).encode()).digest())
+    order = sorted(range(len(pairs)), key=lambda i: hashlib.sha256(normalised(opening(pairs[i].question)).encode()).digest())
     ordered = [pairs[i] for i in order]
     prompts, num_cut = [pair.prompt for pair in ordered], extractor.num_cut
     features = extractor.features(
@@ -175,7 +175,7 @@ def _basis(examples: _Examples, spread: torch.Tensor, extractor: FeatureExtracto
 
 def _folds(pairs: Sequence[PreferencePair]) -> NDArray[np.int64] | None:
     """(num_pairs,) each pair's fold, that of its prompt; None if there are fewer prompts than folds."""
-    prompts = [normalised(opening(pair.prompt)) for pair in pairs]
+    prompts = [normalised(opening(pair.question)) for pair in pairs]
     if len(set(prompts)) < _NUM_FOLDS:
         return None
     shuffled = sorted(set(prompts), key=lambda prompt: hashlib.sha256(prompt.encode()).digest())

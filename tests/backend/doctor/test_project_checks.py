@@ -148,6 +148,16 @@ def test_a_list_that_people_order_is_taken_and_buckets_that_say_nothing_are_name
     assert note in clinic.run("doctor").output and f"note: {note}\n" in clinic.run("connect", "--project", clinic.id).output
 
 
+def test_a_label_config_without_a_prompt_is_told(clinic: Clinic) -> None:
+    clinic.studio.projects[clinic.id]["label_config"] = LABEL_CONFIG.replace('value="$prompt"', 'value="Choose."').replace(
+        '"prompt"', '"comparison_of"'
+    )
+
+    assert clinic.is_well()
+    note = "the label config shows no prompt, so judgements are trained on and exported, and no task is filled"
+    assert note in clinic.run("doctor").output and f"note: {note}\n" in clinic.run("connect", "--project", clinic.id).output
+
+
 def test_a_label_config_that_is_empty_is_set_by_what_is_advised(clinic: Clinic) -> None:
     clinic.studio.projects[clinic.id]["label_config"] = "<View></View>"
 

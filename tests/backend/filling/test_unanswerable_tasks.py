@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 
 from backend.connecting.default_label_config import default_label_config
+from backend.filling.answer_rules import AnswerRules
 from backend.filling.workbench import Refusals
 from backend.generators.echo import EchoGenerator
 from backend.generators.jobs import WrittenAnswers
@@ -13,8 +14,17 @@ from preference.studio.task import Task
 from tests.conftest import SettingsFactory
 from tests.support.answer_drafts import Scripted, draft, task
 from tests.support.filling_house import House, echo
+from tests.support.templates import RECORDED
 
 # Tasks that cannot be answered
+
+
+def test_without_a_prompt_on_the_page_there_is_nothing_to_answer(settings_for: SettingsFactory) -> None:
+    layout = LabelingLayout.from_label_config(RECORDED["ranking-and-scoring/pairwise-classification"])
+
+    problem = AnswerRules(layout, settings_for(), EchoGenerator).problem({"id": 1, "data": {"prompt": "Why?"}, "meta": {}})
+
+    assert problem == "the label config shows no prompt"
 
 
 @pytest.mark.parametrize("field", ["answer1", "answer2"])

@@ -14,6 +14,7 @@ from preference.errors import PromptFileError
 from preference.labelling.label_config import LabelingLayout
 from preference.studio.task import Task
 from tests.support.filling_house import LAYOUT
+from tests.support.templates import RECORDED
 
 COLUMNS = [
     "prompt", "answer1", "answer2", "chosen", "rejected", "messages", "completion", "history", "human_ref_A", "human_ref_B", "labels",
@@ -189,3 +190,35 @@ def test_rows_of_any_shape_are_conversations_or_one_sentence(rows: list[Any], ju
     for task in tasks:
         assert CONVERSATION.prompt(task["data"]) and isinstance(task["data"]["prompt"], list)
         json.dumps(task)
+
+
+# Into a project whose label config shows no prompt
+
+WITHOUT_PROMPT = LabelingLayout.from_label_config(RECORDED["ranking-and-scoring/pairwise-classification"])
+
+
+def read_texts(*rows: Any, judged: bool = False) -> list[Task]:
+    return list(Rows(WITHOUT_PROMPT, judged=judged).tasks(enumerate(rows, 1), where=lambda place: f"row {place}"))
+
+
+def test_two_texts_are_a_task_without_a_prompt() -> None:
+    row = {"pairText1": "a", "pairText2": 2, "source": "x"}
+    assert read_texts(row) == [{"data": row}]
+    assert Rows(WITHOUT_PROMPT, judged=False).has_columns(["pairText2", "pairText1"])
+    assert not Rows(WITHOUT_PROMPT, judged=False).has_columns(["pairText1", "prompt"])
+
+
+def test_public_data_keeps_its_prompt_where_nobody_is_shown_it() -> None:
+    (task,) = read_texts({"prompt": "Why?", "chosen": "a", "rejected": "b"}, judged=True)
+    data = task["data"]
+    assert data["prompt"] == "Why?" and {data["pairText1"], data["pairText2"]} == {"a", "b"}
+    assert task["annotations"][0]["result"][0]["from_name"] == "pw"
+
+
+@pytest.mark.parametrize("row", ["A prompt.", {"pairText1": "a"}, {"pairText1": "a", "pairText2": " "}, {"prompt": "Why?"}])
+def test_a_row_without_both_texts_is_refused(row: Any) -> None:
+    with pytest.raises(PromptFileError) as refused:
+        read_texts(row)
+    assert str(refused.value) == (
+        'row 1: no two answers; the label config shows no prompt to answer, so "pairText1" and "pairText2" must hold them.'
+    )

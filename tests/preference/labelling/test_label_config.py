@@ -378,12 +378,6 @@ def test_two_answers_from_one_field_are_refused() -> None:
     assert refusal_of(PROMPT, tags, PAIRWISE) == "Both answers read $answer; give each answer a task field of its own."
 
 
-def test_a_config_that_shows_no_prompt_is_refused() -> None:
-    assert refusal_of('<Header value="Choose"/>', ANSWERS, PAIRWISE) == (
-        'The label config must show the prompt, such as <Text name="prompt" value="$prompt"/>: no tag shows it.'
-    )
-
-
 def test_several_possible_prompts_are_named_and_none_is_guessed() -> None:
     advice = 'The label config must show the prompt, such as <Text name="prompt" value="$prompt"/>: several tags could be it'
     tags = '<Text name="title" value="$title"/><Header value="$question"/>'
