@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, SecretStr
 from pydantic_settings import NoDecode
 
+from preference.labelling.controls.criteria import conditions
+
 
 def _web_address(value: str) -> str:
     if not re.match(r"https?://[^/]", value):
@@ -35,9 +37,15 @@ def _stop_texts(value: Any) -> Any:
     return value
 
 
+def _where(value: str) -> str:
+    conditions(value)
+    return value
+
+
 WebAddress = Annotated[str, AfterValidator(_web_address)]
 StopTexts = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_stop_texts)]
 Schedule = Annotated[str, AfterValidator(_schedule)]
+Where = Annotated[str, AfterValidator(_where)]
 
 
 def advanced(default: Any, **limits: Any) -> Any:
@@ -258,6 +266,10 @@ class TrainingSettings(Group, title="Training"):
     )
     prefer_ground_truth: bool = Field(
         False, description="If a task has annotations that are marked as ground truth, only those count."
+    )
+    judgements_where: Where = Field(
+        "",
+        description="Only judgements of which this is so: conditions on what annotators say beside the comparison, such as `clarity=Clear; relevance>=3`.",
     )
     report_to: str = advanced(
         "none",

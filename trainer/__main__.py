@@ -125,8 +125,15 @@ def report(project_id: int, version: str | None, as_json: bool, mark_suspects: b
     "--out", "path", type=click.Path(path_type=Path), required=True, help="The file: .jsonl, .parquet, or .csv for csv."
 )
 @click.option("--conversational", is_flag=True, help="Texts as lists of messages, for models with a chat template.")
-def export(project_id: int, format_name: Literal["trl", "dpo", "sft", "csv"], path: Path, conversational: bool) -> None:
+@click.option(
+    "--where", "conditions", multiple=True, metavar="CONDITION",
+    help="Only judgements of which it is so: clarity=Clear, relevance>=3 (=, !=, >=, <=, >, <). May be repeated.",
+)  # fmt: skip
+def export(
+    project_id: int, format_name: Literal["trl", "dpo", "sft", "csv"], path: Path, conversational: bool, conditions: tuple[str, ...]
+) -> None:  # fmt: skip
     """Write the judgements to a file that other trainers take."""
+    from preference.labelling.controls.criteria import Condition, applying
     from preference.labelling.holdout import Holdout
     from preference.labelling.label_config import LabelingLayout
     from preference.projects.answer_sides import check_sides
@@ -134,6 +141,10 @@ def export(project_id: int, format_name: Literal["trl", "dpo", "sft", "csv"], pa
     from preference.studio.project import LabelStudioProject
     from trainer.judgements.export import check_path, export_judgements
 
+    try:
+        where = [Condition.parse(text) for text in conditions]
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--where") from None
     settings = begin()
     project = LabelStudioProject.for_command(settings.studio, project_id)
     folder = ProjectFolder(settings.model_dir, project_id)
@@ -151,6 +162,7 @@ def export(project_id: int, format_name: Literal["trl", "dpo", "sft", "csv"], pa
             holdout=Holdout.after((card.holdout for card in cards), settings.training.holdout_fraction),
             guidelines=Guidelines.read(folder),
             prefer_ground_truth=settings.training.prefer_ground_truth,
+            where=where or applying(settings.training.judgements_where, layout.criteria),
         )
     except PairloopError as error:
         raise click.ClickException(str(error)) from None

@@ -104,6 +104,12 @@ class LabelingLayout:
             ranker=Ranker.of(control, list_name=names[0], items_field=fields[0]) if is_list else None,
         )
 
+    @property
+    def criteria(self) -> frozenset[str]:
+        """The controls that say nothing of which answer is better, by how much, and what would be better."""
+        comparing = {tag.name for tag in (self.verdict, self.strength, *self.reward_tags) if tag is not None}
+        return self.control_names - comparing - {self.control, self.better_answer}
+
     def prompt(self, task_data: Mapping[str, Any]) -> Prompt | None:
         """The task's prompt, as its tag shows it; None if it is missing, blank, or neither a text nor the conversation that it should be.
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from preference.labelling.controls.criteria import NONE
 from preference.labelling.controls.verdict import Side
 from preference.labelling.prompts import Prompt, Turn, normalised, transcript
 
@@ -38,6 +39,7 @@ class PreferencePair:
     lead_seconds: float | None = None  # how long the annotator took
     judged_at: str | None = None  # ISO 8601, when the annotation was made
     guidelines: str | None = None  # the version of the guidelines that stood then; None if there were none
+    criteria: str = NONE  # what else the annotator said: a JSON object, by the names of the controls
     compared: str = ""  # of a pair without a prompt: a digest of the answers that were shown together
 
     @property
@@ -51,7 +53,7 @@ def majority(pairs: Iterable[PreferencePair]) -> list[PreferencePair]:
 
     Ties and written pairs do not count. A comparison whose votes are balanced is dropped. The vote has weight 1, the mean margin
     of the votes that agree with it, and the time of the latest of these. Of their tasks, annotations, annotators, sides, versions,
-    lead times and guidelines it keeps what all of them share. Order: each comparison's first vote.
+    lead times, guidelines and criteria it keeps what all of them share. Order: each comparison's first vote.
     """
     comparisons: dict[Comparison, list[PreferencePair]] = {}
     for pair in pairs:
@@ -116,9 +118,10 @@ def _merged(votes: Sequence[PreferencePair]) -> PreferencePair:
         "suggested_confidence",
         "lead_seconds",
         "guidelines",
+        "criteria",
     ):
         values = {getattr(vote, name) for vote in votes}
-        shared[name] = values.pop() if len(values) == 1 else None
+        shared[name] = values.pop() if len(values) == 1 else NONE if name == "criteria" else None
     return dataclasses.replace(
         votes[0],
         **shared,

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from preference.labelling.controls.criteria import NONE, criteria_text
 from preference.labelling.controls.verdict import Meaning, Side, VerdictControl
 from preference.labelling.label_config import LabelingLayout
 from preference.labelling.task_data import readable
@@ -33,6 +34,7 @@ class ParsedResult:
     strength: float | None = None  # by how much the chosen answer is better, 0..1
     written: str | None = None  # a better answer than those that were shown
     is_of_another_config: bool = False  # a control judged that the label config no longer has
+    criteria: str = NONE  # what else was filled, as criteria_text has it
 
 
 class Pairwise:
@@ -104,6 +106,7 @@ class Pairwise:
             strength=_strength(layout, regions, words),
             written=_written(layout, regions),
             is_of_another_config=any(kind in _JUDGING and name not in known for name, kind, _ in regions),
+            criteria=criteria_text(region for region in regions if region[0] in layout.criteria),
         )
 
 

@@ -8,6 +8,7 @@ from hashlib import sha256
 from itertools import combinations
 from typing import Any, Literal
 
+from preference.labelling.controls.criteria import Condition, criteria_of
 from preference.labelling.controls.verdict import Side
 from preference.labelling.label_config import LabelingLayout
 from preference.labelling.pairs import PreferencePair
@@ -19,8 +20,9 @@ Fields = Mapping[str, Any]  # of a task, an annotation or a prediction, as Label
 
 
 def pairs_of_task(
-    task: Fields, layout: LabelingLayout, *, dropped: Counter[str], ties: Ties = "half", prefer_ground_truth: bool = False
-) -> list[PreferencePair]:
+    task: Fields, layout: LabelingLayout, *, dropped: Counter[str], ties: Ties = "half", prefer_ground_truth: bool = False,
+    where: Sequence[Condition] = (),
+) -> list[PreferencePair]:  # fmt: skip
     """The pairs of a task as Label Studio lists it with `fields=all`, oldest annotation first.
 
     A vote is one pair; contradicting votes of several annotators stay apart, which is the maximum-likelihood form of a soft
@@ -32,18 +34,21 @@ def pairs_of_task(
     A ranking is all the pairs of answers that it orders, which together weigh one vote. Answers in one bucket give none; a ranking
     that orders no two counts as `tie`, and so does a tie of a whole list. A written answer beats the best one.
 
+    `where`: only judgements whose criteria are so.
+
     `dropped` counts by reason what gives no pair: `not ground truth`, `skipped`, `judged by another control` (the label config
-    changed), `verdict not understood`, `unsure`, `new answers wanted`, `empty`, `missing prompt`, `missing answer`, `identical answers`,
+    changed), `filtered out` (by `where`), `verdict not understood`, `unsure`, `new answers wanted`, `empty`, `missing prompt`, `missing answer`, `identical answers`,
     `tie`, `both bad`, `written answer same as shown`. An annotation of one of the last four may still give a written pair.
     """
     prompt, texts = layout.prompt(task["data"]), layout.comparable_answers(task["data"])
     pairs: list[PreferencePair] = []
-    for annotation, judgement in _standing(task, layout, dropped, prefer_ground_truth=prefer_ground_truth):
+    for annotation, judgement in _standing(task, layout, dropped, prefer_ground_truth=prefer_ground_truth, where=where):
         if prompt is None:
             dropped["missing prompt"] += 1
             continue
         compared = "" if prompt else _digest(texts)
-        make = partial(PreferencePair, prompt, compared=compared, **_provenance(task, annotation, layout))
+        known = _provenance(task, annotation, layout)
+        make = partial(PreferencePair, prompt, compared=compared, criteria=judgement.criteria, **known)
         if not texts:
             dropped["missing answer"] += 1
         elif layout.ranker is not None:
@@ -73,7 +78,7 @@ def _digest(answers: Sequence[str]) -> str:
 
 
 def _standing(
-    task: Fields, layout: LabelingLayout, dropped: Counter[str], *, prefer_ground_truth: bool
+    task: Fields, layout: LabelingLayout, dropped: Counter[str], *, prefer_ground_truth: bool, where: Sequence[Condition]
 ) -> list[tuple[Fields, ParsedResult]]:
     """The annotations that count, oldest first, each with what it says."""
     annotations = sorted(task.get("annotations") or [], key=lambda annotation: annotation.get("id") or 0)
@@ -88,6 +93,8 @@ def _standing(
             dropped["skipped"] += 1
         elif judgement.outcome is None and not judgement.grades and judgement.written is None:
             dropped[_reason(judgement)] += 1
+        elif not all(condition.holds(criteria_of(judgement.criteria)) for condition in where):
+            dropped["filtered out"] += 1
         else:
             if judgement.is_not_understood:  # beside a written answer
                 dropped[_reason(judgement)] += 1

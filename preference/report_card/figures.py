@@ -245,6 +245,17 @@ class ControlAccuracy:
 
 
 @dataclass(frozen=True)
+class CriterionFigures:
+    """What annotators said of one thing beside the comparison."""
+
+    name: Text
+    num_judgements: Known[Count] = None
+    agreement: Known[Share] = None  # how often two annotators of one comparison said the same
+    accuracy: Known[Share] = None  # how often the version prefers the side that was named; None if no sides are named
+    by_value: Items[Share] = field(default_factory=dict)  # how often it prefers the chosen answer, by what was said
+
+
+@dataclass(frozen=True)
 class ReportFigures:
     """All that a report card holds beyond what the judge measured."""
 
@@ -264,3 +275,4 @@ class ReportFigures:
     prequential: Known[LaterAccuracy] = None
     versions: Rows[VersionRow] = ()
     suspects: Rows[SuspectLabel] = ()
+    criteria: Rows[CriterionFigures] = ()

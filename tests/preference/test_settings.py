@@ -87,6 +87,7 @@ def test_every_field_is_read_from_the_variable_of_its_name_in_capitals() -> None
         "reward_base": "/base",
         "ties": "drop",
         "prefer_ground_truth": "True",
+        "judgements_where": "clarity=Clear; relevance>=3",
         "features_mb": "12",
         "report_to": "tensorboard",
         "train_schedule": "30m",

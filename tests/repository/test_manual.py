@@ -97,6 +97,9 @@ def test_label_configs_in_the_manual_fit_and_quote_ours() -> None:
             assert any(line in known for known in ours), f"label_config.xml has no {line}"
             quoted += 1
     assert quoted > 8
+    for block in page("docs/more-than-pairs.md").named("xml"):
+        assert LabelingLayout.from_label_config(block).criteria
+        LabelInterface(block).validate()
 
 
 def test_messages_in_the_manual_are_in_the_code() -> None:

@@ -11,13 +11,14 @@ import io
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from preference.atomic_files import replacing
 from preference.errors import ExportError
+from preference.labelling.controls.criteria import Condition
 from preference.labelling.holdout import Holdout
 from preference.labelling.label_config import LabelingLayout
 from preference.labelling.pairs import PreferencePair
@@ -51,23 +52,25 @@ def export_judgements(
     guidelines: Guidelines | None = None,
     conversational: bool = False,
     prefer_ground_truth: bool = False,
+    where: Sequence[Condition] = (),
 ) -> Exported:
     """Writes a row for each pair (`sft`: for each written answer), and replaces `path` only when the new file is whole.
 
     `trl` and `dpo` exclude ties; `csv` has everything, ties as two rows of weight .5. `margin` is 0..1. Nothing is null: ids
     that are not known are 0, texts "". `split` is that of `holdout`: "train", "holdout", or "unused" if the next round would neither
-    train on the row nor judge by it. `guidelines` is the version of them that stood when the judgement was made.
+    train on the row nor judge by it. `criteria` is a JSON object. `guidelines` is the version of them that stood when the judgement was made.
 
     Raises:
         ExportError: the path does not fit the format or cannot be written, or there is nothing to write.
     """
     check_path(path, format_name=format_name, conversational=conversational)
+    check_where(where, layout.criteria)
     excluded: Counter[str] = Counter()
     pairs = [
         pair
         for task in tasks
         for pair in pairs_of_task(
-            task, layout, dropped=excluded, ties=_TIES[format_name], prefer_ground_truth=prefer_ground_truth
+            task, layout, dropped=excluded, ties=_TIES[format_name], prefer_ground_truth=prefer_ground_truth, where=where
         )
     ]
     pairs = (guidelines or Guidelines()).of(pairs)
@@ -93,6 +96,16 @@ def check_path(path: Path, *, format_name: Format, conversational: bool) -> None
         raise ExportError(f"{path} should end with {' or '.join(suffixes)} for --format {format_name}.")
     if not path.parent.is_dir() or path.is_dir() or not os.access(path.parent, os.W_OK):
         raise ExportError(f"{path} cannot be written; name a file in a folder that exists and that you may write to.")
+
+
+def check_where(where: Sequence[Condition], criteria: Collection[str]) -> None:
+    """Raises ExportError if a condition is on something that the label config has no control for."""
+    for condition in where:
+        if condition.name not in criteria:
+            names = ", ".join(sorted(criteria)) or "none"
+            raise ExportError(
+                f"--where {condition}: the label config has no such control beside the comparison; it has: {names}."
+            )
 
 
 def _demonstrations(pairs: Iterable[PreferencePair], excluded: Counter[str]) -> list[PreferencePair]:
@@ -132,6 +145,7 @@ def _row(pair: PreferencePair, texts: tuple[str, ...], *, split: str, conversati
         "task_id": pair.task_id or 0,
         "annotation_id": pair.annotation_id or 0,
         "annotator_id": pair.annotator_id or 0,
+        "criteria": pair.criteria,
         "suggested_version": pair.suggested_version or "",
         "judged_at": pair.judged_at or "",
         "guidelines": pair.guidelines or "",

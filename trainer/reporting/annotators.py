@@ -10,6 +10,7 @@ import krippendorff
 import numpy as np
 from scipy.stats import binomtest
 
+from preference.labelling.controls.criteria import NONE
 from preference.labelling.controls.verdict import Side
 from preference.labelling.pairs import PreferencePair, drawn
 from preference.labelling.prompts import Prompt
@@ -45,7 +46,8 @@ class Judgement:
     answers: tuple[str, str] | None  # left and right; None if no side was chosen
     guidelines: str | None = None  # as PreferencePair has it
     is_ranking: bool = False
-    question: Prompt = ""  # as PreferencePair has it
+    question: Prompt = ""  # this and what follows as PreferencePair has it
+    criteria: str = NONE
 
     @property
     def comparison(self) -> tuple[int | None, tuple[str, str] | None]:
@@ -114,7 +116,7 @@ def _judgement(group: Sequence[PreferencePair]) -> Judgement:
     return Judgement(
         outcome, first.task_id, first.annotation_id, first.annotator_id, first.suggested_version, first.suggested_side,
         first.is_lit, first.suggested_confidence, first.is_blind, first.lead_seconds, first.judged_at, first.prompt, answers,
-        first.guidelines, is_ranking, first.question,
+        first.guidelines, is_ranking, first.question, first.criteria,
     )  # fmt: skip
 
 

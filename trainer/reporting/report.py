@@ -13,6 +13,7 @@ from preference.reward_model.model import RewardModel
 from trainer.evaluation.judge import LoadedChampion, Verdict
 from trainer.evaluation.pair_rewards import once_each
 from trainer.reporting.annotators import judgements_of, left_rate, people_figures
+from trainer.reporting.criteria import criteria_figures
 from trainer.reporting.figures import (
     confidences,
     history,
@@ -97,5 +98,6 @@ def report_figures(
         learning_curve=tuple(learning_curve),
         prequential=later,
         versions=history(earlier.cards, later),
+        criteria=criteria_figures(judgements, pairs.votes, pairs.holdout, rewards),
         suspects=most_suspect(pairs.train, pairs.gaps, temperature=challenger.description.temperature, project_url=project_url),
     )

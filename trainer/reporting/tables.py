@@ -43,6 +43,7 @@ def sections(card: ReportCard) -> list[Section]:
         _versions(card),
         _annotators(card.report),
         _guidelines(card.report),
+        _criteria(card.report),
         _suspects(card.report),
     ]
     return [_without_empty_columns(section) for section in tables if section.rows]
@@ -173,6 +174,18 @@ def _guidelines(report: ReportFigures) -> Section:
         "agree with this version, held out",
     )  # fmt: skip
     return Section("By version of the guidelines", header, rows)
+
+
+def _criteria(report: ReportFigures) -> Section:
+    rows = []
+    for row in report.criteria:
+        agreement, accuracy = row.agreement or Share(), row.accuracy or Share()
+        rows.append((row.name, _number(row.num_judgements, "d"), _counted(agreement), _counted(accuracy)))
+        rows += [
+            (f"{row.name}: {said}", _number(by.count, "d"), "", _counted(by)) for said, by in row.by_value.items() if by.count
+        ]
+    header = ("what else people say", "judgements", "two annotators agree", "accuracy of this version")
+    return Section("Criteria and reasons", header, rows)
 
 
 def _suspects(report: ReportFigures) -> Section:

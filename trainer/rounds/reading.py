@@ -5,6 +5,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from preference.errors import RegistryError
+from preference.labelling.controls.criteria import applying
 from preference.labelling.label_config import LabelingLayout
 from preference.labelling.pairs import PreferencePair, majority, num_votes
 from preference.labelling.task_pairs import pairs_of_task
@@ -45,6 +46,7 @@ def read_pairs(context: RoundContext) -> Reading:
     state, tasks = _read_together(context)
     layout = LabelingLayout.from_label_config(state["label_config"])
     check_sides(layout, context.cards)
+    where = applying(training.judgements_where, layout.criteria)
     dropped: Counter[str] = Counter()
     pairs = [
         pair
@@ -55,6 +57,7 @@ def read_pairs(context: RoundContext) -> Reading:
             dropped=dropped,
             ties=training.ties,
             prefer_ground_truth=training.prefer_ground_truth,
+            where=where,
         )
     ]
     pairs = _guidelines(context, state).of(pairs)

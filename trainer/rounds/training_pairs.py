@@ -78,6 +78,9 @@ def _key(context: RoundContext, champion: Path | None) -> dict[str, Any]:
         "warm_start": champion.name if champion else None,
         "ties": settings.training.ties,
         "prefer_ground_truth": settings.training.prefer_ground_truth,
+        **(
+            {"where": settings.training.judgements_where} if settings.training.judgements_where else {}
+        ),  # not in the keys of earlier builds
         "libraries": {name: importlib.metadata.version(name) for name in ("torch", "transformers", "trl", "peft")},
     }
 

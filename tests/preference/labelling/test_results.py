@@ -3,6 +3,7 @@ from typing import Any, get_args
 
 import pytest
 
+from preference.labelling.controls.criteria import NONE
 from preference.labelling.controls.named import Strength, Tag
 from preference.labelling.controls.verdict import VerdictControl
 from preference.labelling.label_config import LabelingLayout
@@ -240,7 +241,8 @@ def test_a_written_answer_is_its_text_and_several_pieces_are_its_lines(text: obj
 def test_a_control_that_the_config_no_longer_has_is_noticed(kind: str) -> None:
     layout = replace(FULL, control_names=frozenset({"comparison", "tone"}))
     assert Pairwise.judgement(layout, [tag_result("pw", kind, {"selected": "left"})]) == ParsedResult(is_of_another_config=True)
-    assert Pairwise.judgement(layout, [tag_result("tone", kind, {"selected": "left"})]) == ParsedResult()
+    of_tone = Pairwise.judgement(layout, [tag_result("tone", kind, {"selected": "left"})])
+    assert replace(of_tone, criteria=NONE) == ParsedResult()
 
 
 def test_a_reward_that_was_shown_by_an_earlier_config_is_no_judgement() -> None:

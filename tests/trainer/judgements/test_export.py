@@ -3,6 +3,7 @@
 import resource
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
 from preference.errors import ExportError
+from preference.labelling.controls.criteria import conditions
 from preference.labelling.conversations import MessageKeys
 from preference.labelling.holdout import Holdout
 from preference.labelling.label_config import LabelingLayout
@@ -40,7 +42,7 @@ from tests.support.annotations import (
 from trainer.judgements.export import Exported, Format, export_judgements
 
 ODD = 'line one\nline two,\rline three "quoted"; \u2028 שלום 👩‍👩‍👧 a/b \\n \ud83d'
-ORIGIN = {"task_id", "annotation_id", "annotator_id", "suggested_version", "judged_at", "guidelines", "split"}
+ORIGIN = {"task_id", "annotation_id", "annotator_id", "criteria", "suggested_version", "judged_at", "guidelines", "split"}
 PREFERENCE = {"prompt", "chosen", "rejected", "margin", "weight", "kind", *ORIGIN}
 
 
@@ -201,6 +203,20 @@ def test_ground_truth_is_preferred_if_asked_for(tmp_path: Path) -> None:
     done = export([judged], tmp_path / "pairs.jsonl", prefer_ground_truth=True)
     assert load(tmp_path / "pairs.jsonl", tmp_path / "cache")["annotation_id"][:] == [2]
     assert done.excluded == {"not ground truth": 1}
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet", ".csv"])
+def test_criteria_are_a_column_and_filter_rows(tmp_path: Path, suffix: str) -> None:
+    layout = replace(FULL, control_names=FULL.control_names | {"clarity"})
+    clear, unclear = (vote_with(tag_result("clarity", "rating", {"rating": n}), side="left", id=n) for n in (4, 1))
+    path, format_name = tmp_path / f"pairs{suffix}", "csv" if suffix == ".csv" else "trl"
+
+    export([task(vote("left"), clear, unclear)], path, format_name, layout=layout)
+    assert load(path, tmp_path / "all")["criteria"][:] == ["{}", '{"clarity": 1}', '{"clarity": 4}']
+
+    done = export([task(vote("left"), clear, unclear)], path, format_name, layout=layout, where=conditions("clarity>2"))
+    assert load(path, tmp_path / "clear")["criteria"][:] == ['{"clarity": 4}']
+    assert done.excluded == {"filtered out": 2}
 
 
 # TRL takes it

@@ -89,6 +89,37 @@ def test_the_command_asks_label_studio_nothing_for_a_path_that_does_not_fit(
     assert studio.requests == []
 
 
+def test_the_command_names_the_criteria_if_a_condition_is_on_another(
+    studio: StudioDouble, project_id: int, tmp_path: Path
+) -> None:
+    options = ["--project", str(project_id), "--out", str(tmp_path / "pairs.jsonl")]
+    other = invoke(studio, tmp_path, *options, "--where", "tone=kind")
+    assert (other.exit_code, other.output) == (
+        1, "Error: --where tone=kind: the label config has no such control beside the comparison; it has: none.\n"
+    )  # fmt: skip
+    unread = invoke(studio, tmp_path, *options, "--where", "kind")
+    assert unread.exit_code == 2 and "'kind' should be a condition such as clarity=Clear or relevance>=3" in unread.output
+
+
+def test_the_command_filters_by_what_annotators_say_beside_the_comparison(
+    studio: StudioDouble, project_id: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = studio.projects[project_id]["label_config"]
+    studio.projects[project_id]["label_config"] = config.replace("<Pairwise", '<Rating name="clarity" toName="prompt"/><Pairwise')
+    for stars in (1, 2, 5):
+        (task_id,) = studio.add_tasks(project_id, {"prompt": f"Why {stars}?", "answer1": "Left.", "answer2": "Right."})
+        region = {"from_name": "clarity", "to_name": "prompt", "type": "rating", "value": {"rating": stars}}
+        studio.annotate(task_id, [*vote("left")["result"], region])
+    path = tmp_path / "pairs.jsonl"
+    options = ["--project", str(project_id), "--out", str(path)]
+
+    assert "4 filtered out" in invoke(studio, tmp_path, *options, "--where", "clarity>1", "--where", "clarity<5").output
+    assert [json.loads(line)["prompt"] for line in path.read_text(encoding="utf-8").splitlines()] == ["Why 2?"]
+    monkeypatch.setenv("JUDGEMENTS_WHERE", "clarity=5; tone=kind")
+    assert "filtered out" in invoke(studio, tmp_path, *options).output
+    assert [json.loads(line)["prompt"] for line in path.read_text(encoding="utf-8").splitlines()] == ["Why 5?"]
+
+
 def test_the_command_fails_without_judgements_and_for_an_unknown_project(studio: StudioDouble, tmp_path: Path) -> None:
     empty = invoke(studio, tmp_path, "--project", str(studio.add_project()), "--out", str(tmp_path / "pairs.jsonl"))
     assert (empty.exit_code, empty.output) == (1, "Error: There is nothing to export (no judgements); judge some tasks first.\n")

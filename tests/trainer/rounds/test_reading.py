@@ -104,6 +104,19 @@ def test_the_newest_annotation_is_known_whatever_it_says(house: House) -> None:
     assert house.read([])[0].newest_annotation is None
 
 
+def test_judgements_of_which_the_condition_does_not_hold_are_counted(settings_for: SettingsFactory, tmp_path: Path) -> None:
+    house = House(Lab(settings_for(holdout_fraction=HOLDOUT, judgements_where="clarity>=3; tone=kind")), trained_in(tmp_path))
+    tasks = judged_tasks(10)
+    for number, task in enumerate(tasks):
+        stars = {"from_name": "clarity", "to_name": "prompt", "type": "rating", "value": {"rating": number % 5 + 1}}
+        task["annotations"][0]["result"].append(stars)
+    graded = CONFIG.replace("<Pairwise", '<Rating name="clarity" toName="prompt"/><Pairwise')
+
+    reading, _ = house.read_project(JudgedProject(tasks, label_config=graded))
+
+    assert (len(reading.pairs), reading.dropped) == (6, {"filtered out": 4}), "the project has no tone"
+
+
 CONFIG = (REPOSITORY / "label_config.xml").read_text(encoding="utf-8")
 
 
