@@ -86,7 +86,8 @@ def connect(
     from backend.connecting.connect import connect as connect_project
     from backend.connecting.default_label_config import has_no_config
     from backend.connecting.guidelines import instruction_of, set_guidelines
-    from preference.labelling.label_config import LabelingLayout
+    from preference.labelling.demonstrations import DemonstrationLayout
+    from preference.labelling.layouts import layout_of
     from preference.projects.folder import ProjectFolder
     from preference.studio.project import LabelStudioProject
 
@@ -119,14 +120,14 @@ def connect(
         for sentence in chain(connect_project(project, folder, settings, state=state), guiding):
             click.echo(sentence)
             has_done = True
-        notes = [] if has_no_config(state) else config_notes(LabelingLayout.from_label_config(state["label_config"]))
+        layout = None if has_no_config(state) else layout_of(state["label_config"])
         champion = Versions(folder).champion()
     if not has_done:
         click.echo("there was nothing to do")
     click.echo(f"project {project.id} is connected: {settings.studio.page}/projects/{project.id}")
-    for note in notes:
+    for note in config_notes(layout) if layout is not None else []:
         click.echo(f"note: {note}", err=True)
-    if champion is None:
+    if champion is None and not isinstance(layout, DemonstrationLayout):
         num_needed = max(settings.training.min_new_pairs, settings.training.min_pairs)
         click.echo(f"nothing is suggested yet: pairloop-trainer trains its first reward model after {num_needed} judgements")
     if prompts is not None:

@@ -3,6 +3,7 @@
 PairloopError
 ├── SettingsError          a setting is missing or wrong (all of them in one message)
 ├── LayoutError            a label config that Pairloop cannot serve
+│   └── NoComparison       one that collects answers that people write, and compares none
 ├── PromptFileError        a file of prompts that cannot be read as one
 ├── StudioError            Label Studio refused or failed
 │   ├── StudioUnreachable  it did not answer; the same call may work later
@@ -28,6 +29,10 @@ class SettingsError(PairloopError):
 
 class LayoutError(PairloopError):
     """A label config that Pairloop cannot serve."""
+
+
+class NoComparison(LayoutError):
+    """A label config that collects answers that people write, and compares none."""
 
 
 class PromptFileError(PairloopError):

@@ -6,7 +6,7 @@ import sys
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -134,11 +134,13 @@ def export(
 ) -> None:  # fmt: skip
     """Write the judgements to a file that other trainers take."""
     from preference.labelling.controls.criteria import Condition, applying
+    from preference.labelling.demonstrations import DemonstrationLayout
     from preference.labelling.holdout import Holdout
-    from preference.labelling.label_config import LabelingLayout
+    from preference.labelling.layouts import layout_of
     from preference.projects.answer_sides import check_sides
     from preference.projects.guidelines import Guidelines
     from preference.studio.project import LabelStudioProject
+    from trainer.judgements.demonstrations import export_demonstrations
     from trainer.judgements.export import check_path, export_judgements
 
     try:
@@ -151,19 +153,20 @@ def export(
     cards = list(Versions(folder).cards())
     try:
         check_path(path, format_name=format_name, conversational=conversational)
-        layout = LabelingLayout.from_label_config(project.read()["label_config"])
-        check_sides(layout, cards)
-        written = export_judgements(
-            project.annotated_tasks(),
-            path,
-            format_name=format_name,
-            conversational=conversational,
-            layout=layout,
-            holdout=Holdout.after((card.holdout for card in cards), settings.training.holdout_fraction),
-            guidelines=Guidelines.read(folder),
-            prefer_ground_truth=settings.training.prefer_ground_truth,
-            where=where or applying(settings.training.judgements_where, layout.criteria),
-        )
+        layout = layout_of(project.read()["label_config"])
+        asked: dict[str, Any] = {
+            "format_name": format_name,
+            "conversational": conversational,
+            "holdout": Holdout.after((card.holdout for card in cards), settings.training.holdout_fraction),
+            "guidelines": Guidelines.read(folder),
+            "prefer_ground_truth": settings.training.prefer_ground_truth,
+            "where": where or applying(settings.training.judgements_where, layout.criteria),
+        }
+        if isinstance(layout, DemonstrationLayout):
+            written = export_demonstrations(project.annotated_tasks(), path, layout=layout, **asked)
+        else:
+            check_sides(layout, cards)
+            written = export_judgements(project.annotated_tasks(), path, layout=layout, **asked)
     except PairloopError as error:
         raise click.ClickException(str(error)) from None
     rows = f"{written.num_train} rows to train on and {written.num_holdout} held out"

@@ -12,10 +12,12 @@ from backend.commands.progress_bar import Show, bar
 from backend.filling.progress import ended_pass
 from preference.errors import ModelError, RegistryError
 from preference.heavy_imports import heavy_imports
-from preference.labelling.label_config import LabelingLayout
+from preference.labelling.demonstrations import DemonstrationLayout
+from preference.labelling.layouts import Layout, layout_of
 from preference.projects.folder import ProjectFolder, known_projects
 from preference.projects.problems import read_problems
 from preference.projects.status_files import Filling
+from preference.projects.versions import UNTRAINED, Versions
 from preference.settings import Settings
 from preference.studio.project import LabelStudioProject
 
@@ -39,8 +41,8 @@ def fill(
     """
     folder = ProjectFolder(settings.model_dir, project.id)
     folder.create()
-    layout = LabelingLayout.from_label_config(project.read()["label_config"])
-    num_open = num_lacking = project.num_unanswered(layout)
+    layout = layout_of(project.read()["label_config"])
+    num_open = num_lacking = _num_unanswered(project, folder, layout)
     console.print(f"project {project.id}: {num_open} tasks lack an answer")
     has_asked = False
     with bar("tasks answered", console) as show:
@@ -67,7 +69,7 @@ def fill(
             progress = watched.progress()
             # A filler that finds tasks answered by hand writes nothing; a pass that ends may have begun before tasks were added.
             if has_ended or progress is None:
-                num_open = project.num_unanswered(layout)
+                num_open = _num_unanswered(project, folder, layout)
             if has_ended:
                 if progress is not None and num_open <= sum(progress.tasks_failed.values()):
                     break
@@ -79,6 +81,12 @@ def fill(
     if num_open and failed:
         reasons = ", ".join(f"{count} ({reason})" for reason, count in sorted(failed.items()))
         console.print(f"tasks without answers: {reasons}")
+
+
+def _num_unanswered(project: LabelStudioProject, folder: ProjectFolder, layout: Layout) -> int:
+    if isinstance(layout, DemonstrationLayout):
+        return project.num_open(unscored_by=Versions(folder).champion() or UNTRAINED)
+    return project.num_unanswered(layout)
 
 
 @dataclass(frozen=True)
@@ -109,7 +117,7 @@ def _fill_here(watched: _Watched, settings: Settings) -> None:
     # Only here: torch, which takes seconds, is of no use to those who follow a backend.
     with heavy_imports():
         from backend.commands.local_generator import local_generator
-        from backend.filling.project_pass import ProjectPass
+        from backend.filling.project_pass import open_pass
         from backend.filling.shown_version import ShownVersion
 
     project_id = watched.folder.project_id
@@ -119,7 +127,7 @@ def _fill_here(watched: _Watched, settings: Settings) -> None:
         def fill_all() -> None:
             is_done, shown = False, ShownVersion(is_sure=True)
             while not is_done and not bench.scheduler.is_stopped:
-                opened = ProjectPass.open(project, watched.folder, shown, bench)
+                opened = open_pass(project, watched.folder, shown, bench)
                 is_done = opened.run(lambda: bench.scheduler.is_stopped, has_new_version=False).is_done
 
         filling = pool.submit(fill_all)

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import click
 
+from backend.connecting.config_notes import IMPORT_INSTEAD
 from backend.connecting.default_label_config import default_label_config
 from backend.prompt_files.prompt_file import PromptFile
 from preference.errors import PairloopError, StudioError
-from preference.labelling.label_config import LabelingLayout
+from preference.labelling.layouts import judged_layout_of, layout_of
 from preference.projects.folder import ProjectFolder
 from preference.settings import Settings
 from preference.studio.account import Account
@@ -32,9 +33,9 @@ def new_project(
         raise StudioError(f"The title {title!r} is not UTF-8 text; choose another, or set the terminal to UTF-8.")
     show_rewards = settings.suggesting.show_rewards
     label_config = label_config or default_label_config(show_rewards=show_rewards, conversations=conversations)
-    layout = LabelingLayout.from_label_config(label_config)
+    layout_of(label_config)
     if prompts is not None:
-        len(PromptFile(prompts, layout))
+        len(PromptFile(prompts, judged_layout_of(label_config, instead=IMPORT_INSTEAD)))
     if namesakes := Account(settings.studio).projects_titled(title):
         raise StudioError(
             f'Project {namesakes[0]} is called "{title}" already; connect it with --project {namesakes[0]}, or choose another title.'

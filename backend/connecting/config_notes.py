@@ -1,6 +1,8 @@
 """What people should know of a label config that is taken as it is."""
 
+from preference.labelling.demonstrations import DemonstrationLayout
 from preference.labelling.label_config import LabelingLayout
+from preference.labelling.layouts import Layout
 
 NO_PROMPT_NOTE = "the label config shows no prompt, so judgements are trained on and exported, and no task is filled"
 HTML_NOTE = "<HyperText> shows an answer as HTML, and what is trained on is its source; <Text> shows that"
@@ -11,6 +13,7 @@ CHAT_NOTE = (
 MARKDOWN_NOTE = (
     "<Markdown> hands HTML in {fields} to the annotators' browsers, where it may act in their name; <Text> shows it as it is"
 )
+IMPORT_INSTEAD = "import its prompts on its page in Label Studio, and they get drafts"  # into a project of demonstrations
 ALIAS_ADVICE = (
     'give each an alias that says what it means, such as <Choice value="..." alias="right"/> '
     "(left, right, tie, both_bad, unsure or new_answers)"
@@ -35,6 +38,11 @@ def unread_buckets(layout: LabelingLayout) -> str:
     )
 
 
+def demonstrations_note(layout: DemonstrationLayout) -> str:
+    """What becomes of a project that collects demonstrations."""
+    return f"people write answers ({layout.control}): each task gets a draft, nothing is trained, and export --format sft writes them"
+
+
 def display_notes(layout: LabelingLayout) -> list[str]:
     """What people see, or say, otherwise than one may think."""
     fields = " and ".join(f"${field}" for field in layout.unescaped)
@@ -48,7 +56,9 @@ def display_notes(layout: LabelingLayout) -> list[str]:
     return [note for note in notes if note]
 
 
-def config_notes(layout: LabelingLayout) -> list[str]:
+def config_notes(layout: Layout) -> list[str]:
     """A sentence for each thing that the label config does otherwise than its author may think."""
+    if isinstance(layout, DemonstrationLayout):
+        return [demonstrations_note(layout)]
     unread = not_understood(layout)
     return [*([f"{unread}; {ALIAS_ADVICE}"] if unread else []), *display_notes(layout)]

@@ -17,7 +17,7 @@ from backend.connecting.links import (
 )
 from backend.connecting.shown_version import show_version
 from preference.errors import StudioError, StudioNotFound
-from preference.labelling.label_config import LabelingLayout
+from preference.labelling.layouts import layout_of
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import UNTRAINED, Versions
 from preference.setting_groups import ServerSettings
@@ -53,7 +53,7 @@ def connect(
         project.update(label_config=default_label_config(show_rewards=settings.suggesting.show_rewards))
         yield "set the label config"
     else:
-        LabelingLayout.from_label_config(state["label_config"])
+        layout_of(state["label_config"])
     folder.create()
     version = Versions(folder).champion() or UNTRAINED
     server = settings.server

@@ -14,13 +14,14 @@ from typing import Any
 
 import httpx
 
-from backend.connecting.config_notes import ALIAS_ADVICE, display_notes, not_understood
+from backend.connecting.config_notes import ALIAS_ADVICE, demonstrations_note, display_notes, not_understood
 from backend.connecting.default_label_config import has_no_config
 from backend.connecting.links import Links, hook_address, hook_faults, lacks_auth, reach_problem, read_links
 from backend.doctor.check import Check, CheckFailed
 from backend.doctor.installation import Installation
 from preference.errors import LayoutError, StudioError, StudioNotFound
-from preference.labelling.label_config import LabelingLayout
+from preference.labelling.demonstrations import DemonstrationLayout
+from preference.labelling.layouts import Layout, layout_of
 from preference.projects.answer_sides import check_sides
 from preference.projects.folder import ProjectFolder
 from preference.projects.guidelines import Guidelines, version_of
@@ -55,9 +56,9 @@ class Examined:
         return self.project.read()
 
     @cached_property
-    def layout(self) -> LabelingLayout:
+    def layout(self) -> Layout:
         """What its label config says."""
-        return LabelingLayout.from_label_config(self.state["label_config"])
+        return layout_of(self.state["label_config"])
 
 
 def _rights(examined: Examined) -> str:
@@ -81,6 +82,8 @@ def _rights(examined: Examined) -> str:
 def _label_config(examined: Examined) -> str:
     try:
         layout = examined.layout
+        if isinstance(layout, DemonstrationLayout):
+            return f"{layout.control} takes answers to ${layout.prompt_field}; {demonstrations_note(layout)}"
         check_sides(layout, Versions(examined.folder).cards())
     except LayoutError as error:
         fix = "correct it under Settings > Labeling Interface"
@@ -92,9 +95,12 @@ def _label_config(examined: Examined) -> str:
 
 
 def _verdict(examined: Examined) -> str:
-    if unread := not_understood(examined.layout):
+    layout = examined.layout
+    if isinstance(layout, DemonstrationLayout):
+        return "there is none"
+    if unread := not_understood(layout):
         raise CheckFailed(unread, ALIAS_ADVICE)
-    return "every choice is understood" if examined.layout.verdict is not None else "there is none"
+    return "every choice is understood" if layout.verdict is not None else "there is none"
 
 
 def _guidelines(examined: Examined) -> str:

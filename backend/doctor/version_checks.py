@@ -5,6 +5,7 @@ from backend.doctor.check import Check, CheckFailed
 from backend.doctor.project_checks import Examined
 from preference.errors import PairloopError
 from preference.heavy_imports import heavy_imports
+from preference.labelling.demonstrations import DemonstrationLayout
 from preference.labelling.results import suggestion
 from preference.models.device import pick_device
 from preference.models.files import check_weights
@@ -74,7 +75,8 @@ def _predictions(examined: Examined) -> str:
     num_open = project.num_open()
     if version is None:
         return f"none yet, {num_open} open tasks"
-    num_unscored, num_unanswered = project.num_open(unscored_by=version), project.num_unanswered(examined.layout)
+    num_unscored, layout = project.num_open(unscored_by=version), examined.layout
+    num_unanswered = num_unscored if isinstance(layout, DemonstrationLayout) else project.num_unanswered(layout)
     if num_unscored == num_open > num_unanswered and num_open >= _SOME:
         raise CheckFailed(
             f"none of {num_open} open tasks has a prediction by {version}", f"pairloop-backend fill --project {project.id}"
@@ -83,12 +85,12 @@ def _predictions(examined: Examined) -> str:
 
 
 def _format(examined: Examined) -> str:
-    settings = examined.installation.settings
-    layout = examined.layout
-    task_data = layout.with_answers({}, layout.answered(["an answer", "another"]))
-    result = suggestion(
-        layout, task_data, (0.5, -0.5), suggest=settings.suggesting.suggest, show_rewards=settings.suggesting.show_rewards
-    )
+    suggesting, layout = examined.installation.settings.suggesting, examined.layout
+    if isinstance(layout, DemonstrationLayout):
+        result = layout.draft("A draft.")
+    else:
+        task_data = layout.with_answers({}, layout.answered(["an answer", "another"]))
+        result = suggestion(layout, task_data, (0.5, -0.5), suggest=suggesting.suggest, show_rewards=suggesting.show_rewards)
     problems = prediction_problems(examined.state["label_config"], {"result": result, "score": 0.73, "model_version": UNTRAINED})
     if problems:
         raise CheckFailed(

@@ -15,6 +15,7 @@ from backend.generators.jobs import CUT, Answer, Generator, WrittenAnswers
 from backend.scoring.candidate_scores import Score
 from preference.labelling.controls.ranker import MOST_WRITTEN, items_of
 from preference.labelling.label_config import LabelingLayout
+from preference.labelling.layouts import Layout
 from preference.labelling.prompts import Prompt, transcript, turns_of
 from preference.settings import Settings
 from preference.studio.storable import storable
@@ -87,10 +88,8 @@ class AnswerRules:
     def problem(self, task: Task, *, remembered: Mapping[str, Any] | None = None) -> str:
         """Why this task cannot be answered; empty if it can. `remembered`: the record of its refusal, if its meta holds none."""
         data = task["data"]
-        if problem := self._layout.prompt_problem(data):
+        if problem := unanswerable(data, self._layout):
             return problem
-        if turns_of(self.prompt(task))[-1].role != "user":
-            return "conversation that does not end with the user's turn"
         if not self._layout.has_room(data):
             return "an answer field holds no text"  # and must not be replaced
         record = entry_of(task, META_KEY) or remembered or {}
@@ -114,7 +113,7 @@ class AnswerRules:
 
     def seed(self, attempt: Attempt) -> int:
         """The generator's seed, 0..2**48 - 1."""
-        return _digest("answer", self._settings.seed, attempt.key, attempt.number) % 2**48
+        return answer_seed(self._settings.seed, attempt.key, attempt.number)
 
     def next_step(self, attempt: Attempt, written: WrittenAnswers, *, score: Score | None) -> Draft | Attempt:
         """What to store; or the next attempt, if no two answers may stand beside each other. There are at most MAX_RESAMPLES of these.
@@ -233,6 +232,19 @@ class AnswerRules:
 
     def _digest(self, task: Task) -> str:
         return hashlib.sha256(transcript(self.prompt(task)).encode()).hexdigest()[:16]
+
+
+def unanswerable(task_data: Mapping[str, Any], layout: Layout) -> str:
+    """Why the task's prompt cannot be answered; empty if it can."""
+    if problem := layout.prompt_problem(task_data):
+        return problem
+    is_ours = turns_of(layout.prompt(task_data) or "")[-1].role == "user"
+    return "" if is_ours else "conversation that does not end with the user's turn"
+
+
+def answer_seed(seed: int, key: object, number: int) -> int:
+    """The generator's seed for one request, 0..2**48 - 1: the task's key and the number of the request decide it."""
+    return _digest("answer", seed, key, number) % 2**48
 
 
 def left_sample(seed: int, key: object) -> int:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from filelock import FileLock, Timeout
 
 from backend.filling.outdated_predictions import remove_outdated
-from backend.filling.project_pass import ProjectPass
+from backend.filling.project_pass import open_pass
 from backend.filling.shown_version import ShownVersion
 from backend.filling.workbench import Workbench
 from preference.errors import PairloopError, RegistryError, StudioError
@@ -127,7 +127,7 @@ class Filler:
             )
         project = turns.project
         try:
-            opened = ProjectPass.open(project, folder, turns.shown, self._bench)
+            opened = open_pass(project, folder, turns.shown, self._bench)
             result = opened.run(should_stop, has_new_version=has_new_version)
             if result.is_done:
                 self._bench.metrics.unfillable(project_id, result.dropped)

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from backend.monitoring.metrics import Metrics
 from preference.errors import RegistryError
@@ -9,6 +10,14 @@ from preference.projects.folder import ProjectFolder
 from preference.projects.status_files import Filling, write_filling
 
 _EVERY_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class PassResult:
+    """What a pass did."""
+
+    is_done: bool  # whether it finished; if not, it was stopped, or the version or the label config changed meanwhile
+    dropped: Mapping[str, int]  # tasks that stay as they are, by reason
 
 
 class Progress:

@@ -7,19 +7,21 @@ Not covered: a prompt or an answer that is edited after it was scored keeps its 
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Self
+from collections.abc import Callable, Iterator, Sequence
 
 from backend.filling.answer_rules import UNSTORED
 from backend.filling.answer_stream import AnswerStream
+from backend.filling.drafts import DraftPass
 from backend.filling.new_answers import ask_again
-from backend.filling.progress import Progress
+from backend.filling.prediction_store import PredictionStore
+from backend.filling.progress import PassResult, Progress
 from backend.filling.shown_version import ShownVersion
 from backend.filling.workbench import Workbench
-from backend.scoring.predictions import LEAST_OTHERS, Prediction, predict_tasks, still_wanted
+from backend.scoring.predictions import LEAST_OTHERS, predict_tasks
 from preference.errors import StudioError
+from preference.labelling.demonstrations import DemonstrationLayout
 from preference.labelling.label_config import LabelingLayout
+from preference.labelling.layouts import layout_of
 from preference.projects.answer_sides import check_sides, latest_with_fields
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import UNTRAINED, Versions
@@ -29,47 +31,43 @@ from preference.studio.task import ProjectFields, Task
 logger = logging.getLogger("pairloop.filling")
 _SCORED_TOGETHER = 100
 _LONGEST_REST_SECONDS = 0.5
-_MOST_REFUSED = 3  # predictions one after another: it is not about any of them
 
 
-@dataclass(frozen=True)
-class PassResult:
-    """What a pass did."""
+def open_pass(
+    project: LabelStudioProject, folder: ProjectFolder, shown: ShownVersion, bench: Workbench
+) -> "ProjectPass | DraftPass":  # fmt: skip
+    """The pass that a project's label config asks for, after it was read.
 
-    is_done: bool  # whether it finished; if not, it was stopped, or the version or the label config changed meanwhile
-    dropped: Mapping[str, int]  # tasks that stay as they are, by reason
+    Raises:
+        StudioError, LayoutError: the project cannot be read, or its label config does not fit.
+    """
+    state = project.read()
+    layout = layout_of(state["label_config"])
+    if isinstance(layout, DemonstrationLayout):
+        return DraftPass(project, folder, shown, bench, layout=layout)
+    return ProjectPass(project, state, folder, shown, bench, layout=layout)
 
 
 class ProjectPass:
     """A project as it was when the pass began. Used once."""
 
     def __init__(
-        self, project: LabelStudioProject, state: ProjectFields, folder: ProjectFolder, shown: ShownVersion, bench: Workbench
-    ) -> None:
-        """`state`: what `project.read()` gave.
+        self, project: LabelStudioProject, state: ProjectFields, folder: ProjectFolder, shown: ShownVersion, bench: Workbench, *,
+        layout: LabelingLayout,
+    ) -> None:  # fmt: skip
+        """`state`: what `project.read()` gave; `layout`: what its label config says.
 
         Raises:
-            LayoutError: the label config does not fit, or its answers changed places.
+            LayoutError: the answers changed places.
         """
         self._project, self._state, self._folder, self._shown, self._bench = project, state, folder, shown, bench
         self._champion = bench.champions.of(project.id)
-        self._layout = LabelingLayout.from_label_config(state["label_config"])
+        self._layout = layout
         check_sides(self._layout, latest_with_fields(Versions(folder)))
         self._stream = AnswerStream(project, self._layout, bench)
         self._progress = Progress(folder, bench.metrics)
-        self._num_scored = 0
-        self._num_refused = 0  # predictions one after another that Label Studio refused, each alone
-        self._unstored = ""  # why predictions were not kept, the last time
+        self._predictions = PredictionStore(project, self._layout, bench.metrics)
         self._was_set = False  # whether this pass had to correct what the project shows
-
-    @classmethod
-    def open(cls, project: LabelStudioProject, folder: ProjectFolder, shown: ShownVersion, bench: Workbench) -> Self:
-        """The pass over a project, after it was read.
-
-        Raises:
-            StudioError, LayoutError: the project cannot be read, or its label config does not fit.
-        """
-        return cls(project, project.read(), folder, shown, bench)
 
     def run(self, should_stop: Callable[[], bool], *, has_new_version: bool) -> PassResult:
         """Answers unanswered tasks, scores open ones, and corrects the version that is shown.
@@ -101,7 +99,7 @@ class ProjectPass:
         finally:
             self._shown.is_sure = not self._was_set and (is_done or self._shown.is_sure)
             self._write_progress(is_last=True)
-            self._bench.problems.note(self._project.id, "predictions", self._unstored)
+            self._bench.problems.note(self._project.id, "predictions", self._predictions.problem)
             if is_done and UNSTORED not in stream.dropped:
                 self._bench.problems.note(self._project.id, "answers")
             if stream.num_cut:
@@ -110,8 +108,8 @@ class ProjectPass:
                 most = self._bench.settings.generator.max_new_tokens
                 num_cut = stream.num_answers_cut
                 logger.info("project %d: %d answers were cut off, at MAX_NEW_TOKENS=%d", self._project.id, num_cut, most)
-            if stream.num_answered or self._num_scored:
-                seconds, counts = time.monotonic() - started, (stream.num_answered, self._num_scored)
+            if stream.num_answered or self._predictions.num_stored:
+                seconds, counts = time.monotonic() - started, (stream.num_answered, self._predictions.num_stored)
                 logger.info("project %d: %d tasks answered, %d scored in %.1f s", self._project.id, *counts, seconds)
         return PassResult(is_done, stream.dropped)
 
@@ -153,38 +151,8 @@ class ProjectPass:
         serving, suggesting = self._champion.serving, self._bench.settings.suggesting
         if serving is not None and suggesting.control_percent and len(serving.scores) < LEAST_OTHERS:
             serving.scores.extend(self._project.open_scores())  # this process has just started
-        return self._store(tasks, predict_tasks(tasks, self._layout, serving, suggesting=suggesting, least_others=0))
-
-    def _store(self, tasks: Sequence[Task], predictions: Sequence[Prediction | list[Any]]) -> bool:
-        """Stores these tasks' predictions. Returns whether all that are wanted were kept, but for single ones that are refused.
-
-        What Label Studio refuses, or fails at, is sent again in halves, so that one task holds up no other. The next pass sends
-        what is refused again.
-        """
-        wanted = still_wanted(tasks, predictions, self._project, layout=self._layout)
-        try:
-            num_stored = self._project.store_predictions(wanted)
-        except StudioError as error:
-            if not error.is_of_one_call:
-                raise
-            return self._store_halves(tasks, predictions, error)
-        if num_stored < len(wanted):
-            self._unstored = f"Label Studio kept {num_stored} of {len(wanted)} predictions"
-        if num_stored:
-            self._num_refused = 0
-        self._num_scored += num_stored
-        self._bench.metrics.predictions_stored.inc(num_stored)
-        return num_stored == len(wanted)
-
-    def _store_halves(self, tasks: Sequence[Task], predictions: Sequence[Prediction | list[Any]], error: StudioError) -> bool:
-        middle = len(tasks) // 2
-        if middle and self._num_refused < _MOST_REFUSED:
-            is_first_kept = self._store(tasks[:middle], predictions[:middle])
-            return self._store(tasks[middle:], predictions[middle:]) and is_first_kept
-        self._num_refused += 1
-        number = f"task {tasks[0]['id']}: its prediction" if len(tasks) == 1 else f"{len(tasks)} predictions"
-        self._unstored = self._unstored or f"{number} cannot be stored: {error}"
-        return self._num_refused < _MOST_REFUSED
+        predictions = predict_tasks(tasks, self._layout, serving, suggesting=suggesting, least_others=0)
+        return self._predictions.store(tasks, predictions)
 
     def _ask_again(self) -> int:
         """The number of tasks made for annotators who want new answers; they are to be answered now."""

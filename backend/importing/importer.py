@@ -20,6 +20,7 @@ from typing import Self
 
 from filelock import FileLock, Timeout
 
+from backend.connecting.config_notes import IMPORT_INSTEAD
 from backend.filling.answer_rules import META_KEY, AnswerRules, Attempt, Draft
 from backend.filling.workbench import Workbench
 from backend.generators.jobs import WrittenAnswers
@@ -31,6 +32,7 @@ from backend.scoring.candidate_scores import candidate_scores
 from backend.scoring.predictions import predict_tasks, still_wanted
 from preference.errors import RegistryError, StudioError
 from preference.labelling.label_config import LabelingLayout
+from preference.labelling.layouts import judged_layout_of
 from preference.labelling.prompts import transcript
 from preference.projects.folder import ProjectFolder
 from preference.studio.account import Account
@@ -87,7 +89,7 @@ class Import:
         Raises:
             StudioError, LayoutError: the project cannot be read, or its label config does not fit.
         """
-        layout = LabelingLayout.from_label_config(project.read()["label_config"])
+        layout = judged_layout_of(project.read()["label_config"], instead=IMPORT_INSTEAD)
         return cls(project, layout, folder, bench, settle_seconds=settle_seconds, most_seconds=most_seconds)
 
     def run(self, tasks: Iterable[Task], *, on_progress: Callable[[], None] = lambda: None) -> None:

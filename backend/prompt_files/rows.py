@@ -11,7 +11,7 @@ from backend.prompt_files.judgements import META_KEY, judgement
 from backend.prompt_files.public_formats import belonging, reader_of
 from backend.prompt_files.studio_export import exported_task, is_export, is_flat_export, joined_task
 from preference.errors import PromptFileError
-from preference.labelling.conversations import NoConversation
+from preference.labelling.conversations import NoPrompt
 from preference.labelling.label_config import LabelingLayout
 from preference.labelling.prompts import Prompt, as_prompt, turns_of
 from preference.labelling.task_data import value_at
@@ -133,7 +133,7 @@ class Rows:
     def _with_prompt(self, data: dict[str, Any], prompt: Prompt) -> dict[str, Any]:
         try:
             return self._layout.with_prompt(data, prompt)
-        except NoConversation as error:
+        except NoPrompt as error:
             raise PromptFileError(f"{error}.") from error
 
     def _group_of(self, place: int, row: Any) -> object:

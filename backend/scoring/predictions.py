@@ -14,6 +14,7 @@ from typing import Any
 from backend.scoring.champion import ServedVersion
 from preference.labelling.control_group import is_control, priority
 from preference.labelling.label_config import LabelingLayout
+from preference.labelling.layouts import Layout
 from preference.labelling.prompts import Prompt
 from preference.labelling.results import suggestion
 from preference.setting_groups import SuggestingSettings
@@ -91,9 +92,9 @@ def prediction_bytes(
 
 
 def still_wanted(
-    tasks: Sequence[Task], results: Sequence[Prediction | list[Any]], project: LabelStudioProject, *, layout: LabelingLayout
+    tasks: Sequence[Task], results: Sequence[Prediction | list[Any]], project: LabelStudioProject, *, layout: Layout
 ) -> list[Prediction]:
-    """The predictions to store, as Label Studio imports them. `results`: of predict_tasks, one a task.
+    """The predictions to store, as Label Studio imports them. `results`: one a task, as predict_tasks has them.
 
     A prediction is dropped if its task was judged, edited or deleted meanwhile, or holds one of the version already. So the
     tasks are read again: scoring takes seconds, and one deleted task makes Label Studio refuse all predictions.

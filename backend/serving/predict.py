@@ -15,7 +15,9 @@ from backend.filling.workbench import Workbench
 from backend.scoring.predictions import Prediction, predict_tasks, prediction_bytes
 from backend.serving.seats import MOST_TASKS, Seats
 from preference.errors import ModelError, PairloopError, RegistryError
+from preference.labelling.demonstrations import DemonstrationLayout
 from preference.labelling.label_config import LabelingLayout
+from preference.labelling.layouts import layout_of
 from preference.log_once import LogOnce
 from preference.projects.folder import ProjectFolder
 from preference.studio.project import LabelStudioProject
@@ -58,7 +60,9 @@ class Predictor:
             LayoutError: the label config does not fit.
         """
         settings, champion = self._bench.settings, self._bench.champions.of(project_id)
-        layout = LabelingLayout.from_label_config(label_config)
+        layout = layout_of(label_config)
+        if isinstance(layout, DemonstrationLayout):  # a draft is written by the filler, and stored
+            return [[] for _ in tasks]
         request = _Request(project_id, layout, tasks, time.monotonic() + settings.server.predict_seconds)
         num_unanswered = sum(None in layout.answers(task["data"]) for task in tasks)
         if champion.serving is not None:

@@ -14,7 +14,7 @@ from backend.filling.workbench import Workbench
 from backend.monitoring.metrics import Metrics
 from backend.serving.predict import Predictor, Results
 from preference.errors import RegistryError
-from preference.labelling.label_config import LabelingLayout
+from preference.labelling.layouts import layout_of
 from preference.projects.folder import ProjectFolder
 from preference.settings import Settings
 
@@ -64,7 +64,7 @@ class Backend:
             LayoutError: the label config does not fit.
             RegistryError: the project is new, and MODEL_DIR cannot be written.
         """
-        LabelingLayout.from_label_config(label_config)
+        layout_of(label_config)
         folder = ProjectFolder(self.settings.model_dir, project_id)
         champion = self.champions.of(project_id)
         is_known = folder.path.is_dir()

@@ -5,6 +5,7 @@ Covered: a config that declares a document type, and so any entity, is refused b
 """
 
 import re
+import threading
 from collections.abc import Sequence
 from xml.etree.ElementTree import Element, ParseError
 
@@ -14,6 +15,7 @@ from defusedxml.ElementTree import fromstring
 from preference.errors import LayoutError
 
 ConfigTag = Element
+reading = threading.Lock()  # one config at a time: the four bytes of <a/> are some 400 while its tags are held
 _MARKUP = re.compile(
     r"""<!--.*?-->|<!\[CDATA\[.*?\]\]>|<\?.*?\?>|<(?P<end>/?)[^\s/>!?]+(?:[^<>"']|"[^"]*"|'[^']*')*>""", re.DOTALL
 )

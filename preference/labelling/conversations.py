@@ -1,4 +1,4 @@
-"""A conversation in a task's data: a list of messages, as Label Studio's <Paragraphs> and <Chat> show it.
+"""A prompt in a task's data: a text, or a conversation, which is a list of messages, as Label Studio's <Paragraphs> and <Chat> show it.
 
     [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Name a tree."}]
 
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from preference.labelling.prompts import Prompt, Turn, as_prompt, turns_of
-from preference.labelling.task_data import readable
+from preference.labelling.task_data import readable, shown_text
 
 _ROLES = {
     "user": "user", "human": "user", "prompter": "user", "assistant": "assistant", "gpt": "assistant", "model": "assistant",
@@ -23,8 +23,8 @@ _ROLES = {
 }  # fmt: skip
 
 
-class NoConversation(ValueError):
-    """Why what lies there is no conversation."""
+class NoPrompt(ValueError):
+    """Why what lies there is no prompt."""
 
 
 @dataclass(frozen=True)
@@ -40,18 +40,31 @@ def role_of(name: str) -> str:
     return _ROLES.get(name.lower(), name.lower())
 
 
+def read_prompt(value: Any, keys: MessageKeys | None) -> Prompt:
+    """The prompt that lies in a field: the text that is shown, or with `keys` the conversation.
+
+    Raises:
+        NoPrompt: there is none; the reason names neither texts nor names.
+    """
+    if keys is not None:
+        return read_messages(value, keys)
+    if (text := readable(shown_text(value))) is None:
+        raise NoPrompt("prompt missing, empty or not text")
+    return text
+
+
 def read_messages(value: Any, keys: MessageKeys) -> Prompt:
     """The conversation in a list of messages.
 
     Raises:
-        NoConversation: it is none; the reason names neither texts nor names.
+        NoPrompt: it is none; the reason names neither texts nor names.
     """
     if not isinstance(value, list):
-        raise NoConversation("conversation missing, or no list of messages")
+        raise NoPrompt("conversation missing, or no list of messages")
     turns = [_turn(message, keys) for message in value]
     kept = [turn for turn in turns if turn is not None]
     if not kept:
-        raise NoConversation("conversation empty")
+        raise NoPrompt("conversation empty")
     return as_prompt(kept)
 
 
@@ -59,11 +72,11 @@ def written_messages(prompt: Prompt, keys: MessageKeys) -> list[dict[str, str]]:
     """The list of messages that says this.
 
     Raises:
-        NoConversation: a turn is of another role than ours.
+        NoPrompt: a turn is of another role than ours.
     """
     turns = turns_of(prompt)
     if any(role not in _ROLES.values() for role, _ in turns):
-        raise NoConversation(_STRANGER)
+        raise NoPrompt(_STRANGER)
     return [{keys.role: role, keys.text: text} for role, text in turns]
 
 
@@ -76,8 +89,8 @@ def _turn(message: Any, keys: MessageKeys) -> Turn | None:
     if held is None and keys.text in fields:
         return None  # of an assistant that only called a tool
     if not isinstance(name, str) or not isinstance(held, str):
-        raise NoConversation("conversation with a message that lacks its role or its text")
+        raise NoPrompt("conversation with a message that lacks its role or its text")
     if role_of(name) not in _ROLES.values():
-        raise NoConversation(_STRANGER)
+        raise NoPrompt(_STRANGER)
     text = readable(held)
     return None if text is None else Turn(role_of(name), text)

@@ -7,7 +7,6 @@ Studio Enterprise.
 Not covered: tags that show something else of the task: a URL's content, a picture; <Repeater>.
 """
 
-import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -15,18 +14,16 @@ from functools import lru_cache
 from typing import Any, Self
 
 from preference.errors import LayoutError
-from preference.labelling.config_tags import ConfigTag, read_tags
+from preference.labelling.config_tags import ConfigTag, read_tags, reading
 from preference.labelling.controls import named
 from preference.labelling.controls.named import Strength, Tag
 from preference.labelling.controls.ranker import Ranker, items_of
 from preference.labelling.controls.verdict import VerdictControl
-from preference.labelling.conversations import MessageKeys, NoConversation, read_messages, written_messages
+from preference.labelling.conversations import MessageKeys, NoPrompt, read_prompt, written_messages
 from preference.labelling.markdown import formatted_fields, inert_html
 from preference.labelling.prompts import Prompt, transcript
 from preference.labelling.shown_tags import comparison, message_keys, prompt_tag, shown_fields, text_field
 from preference.labelling.task_data import keys_of, readable, shown_text, value_at, with_value
-
-_reading = threading.Lock()  # one config at a time: the four bytes of <a/> are some 400 while it is read
 
 
 @dataclass(frozen=True)
@@ -63,7 +60,7 @@ class LabelingLayout:
         Raises:
             LayoutError: one sentence that says what is missing.
         """
-        with _reading:
+        with reading:
             return cls._read(label_config)
 
     @classmethod
@@ -117,23 +114,17 @@ class LabelingLayout:
         """
         if self.prompt_field is None:
             return ""
-        value = value_at(task_data, self.prompt_field)
-        if self.message_keys is None:
-            return readable(shown_text(value))
-        try:
-            return read_messages(value, self.message_keys)
-        except NoConversation:
-            return None
+        with suppress(NoPrompt):
+            return read_prompt(value_at(task_data, self.prompt_field), self.message_keys)
+        return None
 
     def prompt_problem(self, task_data: Mapping[str, Any]) -> str:
         """Why the task has no prompt that could be answered; empty if it has one."""
         if self.prompt_field is None:
             return "the label config shows no prompt"
-        if self.message_keys is None:
-            return "prompt missing, empty or not text" if self.prompt(task_data) is None else ""
         try:
-            read_messages(value_at(task_data, self.prompt_field), self.message_keys)
-        except NoConversation as error:
+            read_prompt(value_at(task_data, self.prompt_field), self.message_keys)
+        except NoPrompt as error:
             return str(error)
         return ""
 

@@ -17,7 +17,7 @@ from preference.labelling.task_data import readable
 Suggest = Literal["choice", "scores", "none"]
 Outcome = Literal["left", "right", "tie", "both_bad"]
 Region = dict[str, Any]
-_Shaped = tuple[str, str, dict[str, Any]]  # from_name, type, value
+ShapedRegion = tuple[str, str, dict[str, Any]]  # from_name, type, value
 _JUDGING = ("pairwise", "ranker", "choices", "rating")
 _VERDICT = "verdict"
 
@@ -64,7 +64,7 @@ class Pairwise:
 
         `to_name` is not looked at: by hand it is the control's name, from a prediction the first answer's.
         """
-        for name, kind, value in _regions(result):
+        for name, kind, value in shaped_regions(result):
             selected = value.get("selected")
             if name == layout.control and kind == "pairwise" and selected in ("left", "right"):
                 return "left" if selected == "left" else "right"
@@ -75,7 +75,7 @@ class Pairwise:
         """The side that a prediction speaks for: the one it preselects, else the one with the higher of the rewards it shows."""
         if (side := Pairwise.choice(layout, result)) is not None:
             return side
-        rewards = {name: value.get("number") for name, kind, value in _regions(result) if kind == "number"}
+        rewards = {name: value.get("number") for name, kind, value in shaped_regions(result) if kind == "number"}
         left, right = (rewards.get(tag.name) if tag is not None else None for tag in layout.reward_tags)
         if not isinstance(left, int | float) or not isinstance(right, int | float) or left == right:
             return None
@@ -89,7 +89,7 @@ class Pairwise:
         verdict that is not understood, or that the label config no longer has. So does an order: the editor submits the one that it
         showed if nobody moved anything.
         """
-        regions = _regions(result)
+        regions = shaped_regions(result)
         known = layout.control_names | {layout.control}
         words = [
             text for name, kind, value in regions if name == _VERDICT for text in _texts(value, kind, "choices") if text.strip()
@@ -104,7 +104,7 @@ class Pairwise:
             is_unsure=said == "unsure",
             is_not_understood=layout.verdict is not None and bool(words) and said is None,
             strength=_strength(layout, regions, words),
-            written=_written(layout, regions),
+            written=written_text(result, layout.better_answer),
             is_of_another_config=any(kind in _JUDGING and name not in known for name, kind, _ in regions),
             criteria=criteria_text(region for region in regions if region[0] in layout.criteria),
         )
@@ -126,7 +126,7 @@ class Ranking:
     @staticmethod
     def suggested(layout: LabelingLayout, result: object) -> dict[str, int]:
         """The place of each answer, by its id, in a prediction's order."""
-        ids = layout.ranker.order(_ranked(layout, _regions(result))) if layout.ranker is not None else []
+        ids = layout.ranker.order(_ranked(layout, shaped_regions(result))) if layout.ranker is not None else []
         return {key: place for place, key in enumerate(ids)}
 
 
@@ -140,7 +140,7 @@ def suggestion(
     return Pairwise.suggestion(layout, rewards, suggest=suggest, show_rewards=show_rewards)
 
 
-def _ranked(layout: LabelingLayout, regions: list[_Shaped]) -> dict[str, Any]:
+def _ranked(layout: LabelingLayout, regions: list[ShapedRegion]) -> dict[str, Any]:
     """What the <Ranker> says: ids by column."""
     held = [value.get("ranker") for name, kind, value in regions if name == layout.control and kind == "ranker"]
     return next((value for value in held if isinstance(value, dict)), {})
@@ -150,7 +150,7 @@ def _region(from_name: str, to_name: str, kind: str, value: Mapping[str, object]
     return {"from_name": from_name, "to_name": to_name, "type": kind, "value": value}
 
 
-def _regions(result: object) -> list[_Shaped]:
+def shaped_regions(result: object) -> list[ShapedRegion]:
     """Each region that has the shape of one."""
     regions = [region for region in result if isinstance(region, dict)] if isinstance(result, list) else []
     shaped = [(region.get("from_name"), region.get("type"), region.get("value")) for region in regions]
@@ -163,7 +163,7 @@ def _said(verdict: VerdictControl | None, words: list[str]) -> Meaning | None:
     return meanings.pop() if len(meanings) == 1 else None
 
 
-def _strength(layout: LabelingLayout, regions: list[_Shaped], words: list[str]) -> float | None:
+def _strength(layout: LabelingLayout, regions: list[ShapedRegion], words: list[str]) -> float | None:
     """By how much the chosen answer is better, 0..1: what the strength says, else what the words of the verdict say."""
     step = _step(layout, regions)
     if layout.verdict is None or step is not None:
@@ -171,7 +171,7 @@ def _strength(layout: LabelingLayout, regions: list[_Shaped], words: list[str]) 
     return next((share for text in words if (share := layout.verdict.share(text)) is not None), None)
 
 
-def _step(layout: LabelingLayout, regions: list[_Shaped]) -> float | None:
+def _step(layout: LabelingLayout, regions: list[ShapedRegion]) -> float | None:
     """Step i of n as (i - 1) / (n - 1): Llama 2 (arXiv 2307.09288), appendix A.3.3, "Margin Small"."""
     strength = layout.strength
     if strength is None or strength.num_steps < 2:
@@ -187,10 +187,10 @@ def _step(layout: LabelingLayout, regions: list[_Shaped]) -> float | None:
     return None
 
 
-def _written(layout: LabelingLayout, regions: list[_Shaped]) -> str | None:
-    """The text area's content; if it was submitted piece by piece, the pieces are its lines."""
-    texts = [text for name, kind, value in regions if name == layout.better_answer for text in _texts(value, kind, "textarea")]
-    return readable("\n".join(texts))
+def written_text(result: object, text_area: str | None) -> str | None:
+    """What a <TextArea> holds; if it was submitted piece by piece, the pieces are its lines. None without any."""
+    regions = [(kind, value) for name, kind, value in shaped_regions(result) if name == text_area]
+    return readable("\n".join(text for kind, value in regions for text in _texts(value, kind, "textarea")))
 
 
 def _texts(value: dict[str, Any], kind: str, wanted: Literal["choices", "textarea"]) -> list[str]:

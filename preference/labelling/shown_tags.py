@@ -12,9 +12,8 @@ from preference.labelling.controls.ranker import list_tag
 from preference.labelling.conversations import MessageKeys
 from preference.labelling.task_data import is_path
 
+PROMPT_TAGS = ("Text", "HyperText", "Header", "Markdown", "Paragraphs", "Chat")
 _ANSWER_TAGS = ("Text", "HyperText")
-_CONVERSATION_TAGS = ("Paragraphs", "Chat")
-_PROMPT_TAGS = (*_ANSWER_TAGS, "Header", "Markdown", *_CONVERSATION_TAGS)
 _FIELD = re.compile(r"\$([^, ]+)")  # as label-studio-sdk 2.1 knows a value that is read from the task
 
 
@@ -70,10 +69,8 @@ def prompt_tag(tags: Sequence[ConfigTag], answer_fields: set[str]) -> ConfigTag 
     named = [(tag, field) for tag, field in remaining if tag.get("name") == "prompt"]
     if len(fields) == 1 or named:
         # Of several tags on one field, one that shows its text will do.
-        tag = max(
-            (tag for tag, _ in named or remaining), key=lambda tag: tag.tag in _PROMPT_TAGS and not _shows_another_text(tag)
-        )
-        if tag.tag not in _PROMPT_TAGS:
+        tag = max((tag for tag, _ in named or remaining), key=lambda tag: tag.tag in PROMPT_TAGS and not _shows_another_text(tag))
+        if tag.tag not in PROMPT_TAGS:
             raise LayoutError(
                 f"The prompt is in {_name(tag)}, a <{tag.tag}>, which shows no text: Pairloop answers a text and would fill no task; "
                 'show the prompt as one text, such as <Text name="prompt" value="$prompt"/>.'
@@ -115,7 +112,7 @@ def text_field(tag: ConfigTag, *, such_as: str) -> str:
 
 def _is_meant_as_prompt(tag: ConfigTag) -> bool:
     """Whether a tag without a field of its own looks like a prompt: by its name, or as it shows a field amid other text."""
-    shown = f"{tag.get('value', '')}{tag.text or ''}" if tag.tag in _PROMPT_TAGS else ""
+    shown = f"{tag.get('value', '')}{tag.text or ''}" if tag.tag in PROMPT_TAGS else ""
     return tag.get("name") == "prompt" or "$" in shown
 
 

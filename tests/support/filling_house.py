@@ -14,7 +14,7 @@ from filelock import FileLock
 from backend.filling.answer_rules import META_KEY
 from backend.filling.answer_stream import AnswerStream
 from backend.filling.filler import Filler
-from backend.filling.project_pass import ProjectPass
+from backend.filling.project_pass import ProjectPass, open_pass
 from backend.filling.shown_version import ShownVersion
 from backend.filling.workbench import Workbench
 from backend.generators.echo import EchoGenerator
@@ -144,7 +144,9 @@ class House:
     def open_pass(self, *, champion: Champion | None = None) -> ProjectPass:
         """A pass of a new process."""
         champions = None if champion is None else _Serving(champion, self.settings.model_dir)
-        return ProjectPass.open(self.project(), self.folder, ShownVersion(is_sure=True), self.bench(champions=champions))
+        opened = open_pass(self.project(), self.folder, ShownVersion(is_sure=True), self.bench(champions=champions))
+        assert isinstance(opened, ProjectPass)
+        return opened
 
     def run_pass(
         self, should_stop: Callable[[], bool] = lambda: False, *, champion: Champion | None = None, has_new_version: bool = False

@@ -82,7 +82,12 @@ def export_judgements(
         raise ExportError(_nothing(format_name, excluded))
     texts = ("completion",) if format_name == "sft" else ("chosen", "rejected")
     rows = [_row(pair, texts, split=splits.get(pair, "unused"), conversational=conversational) for pair in pairs]
-    _write(rows, path)
+    write_rows(rows, path)
+    return counted(rows, excluded)
+
+
+def counted(rows: Iterable[dict[str, Any]], excluded: Counter[str]) -> Exported:
+    """How many of these rows are of which split."""
     counts = Counter(row["split"] for row in rows)
     return Exported(counts["train"], counts["holdout"], counts["unused"], excluded)
 
@@ -108,6 +113,16 @@ def check_where(where: Sequence[Condition], criteria: Collection[str]) -> None:
             )
 
 
+def prompt_cell(prompt: Prompt, *, conversational: bool) -> Any:
+    """A prompt as a row holds it: its messages, or one text."""
+    return messages(turns_of(prompt)) if conversational else transcript(prompt)
+
+
+def answer_cell(text: str, *, conversational: bool) -> Any:
+    """An answer as a row holds it: a list of its one message, or the text."""
+    return messages((Turn("assistant", text),)) if conversational else text
+
+
 def _demonstrations(pairs: Iterable[PreferencePair], excluded: Counter[str]) -> list[PreferencePair]:
     """One pair for each written answer, whichever answers it beat."""
     written: dict[tuple[Prompt, str], PreferencePair] = {}
@@ -131,14 +146,11 @@ def _nothing(format_name: Format, excluded: Counter[str]) -> str:
 
 
 def _row(pair: PreferencePair, texts: tuple[str, ...], *, split: str, conversational: bool) -> dict[str, Any]:
-    def answer_of(text: str) -> Any:
-        return messages((Turn("assistant", text),)) if conversational else text
-
     answers = (pair.chosen, pair.rejected)[: len(texts)]
     strength = {"margin": pair.margin, "weight": pair.weight, "kind": pair.kind} if len(texts) == 2 else {}
     return {
-        "prompt": messages(turns_of(pair.prompt)) if conversational else transcript(pair.prompt),
-        **{name: answer_of(answer) for name, answer in zip(texts, answers, strict=True)},
+        "prompt": prompt_cell(pair.prompt, conversational=conversational),
+        **{name: answer_cell(answer, conversational=conversational) for name, answer in zip(texts, answers, strict=True)},
         **strength,
         # If the first 10 MB of a JSON-lines file hold only null in a column, load_dataset (datasets 5.2) refuses what
         # follows, so nothing is null.
@@ -153,7 +165,12 @@ def _row(pair: PreferencePair, texts: tuple[str, ...], *, split: str, conversati
     }
 
 
-def _write(rows: list[dict[str, Any]], path: Path) -> None:
+def write_rows(rows: list[dict[str, Any]], path: Path) -> None:
+    """Writes rows that all have the same columns, whole or not at all.
+
+    Raises:
+        ExportError: it cannot be written.
+    """
     try:
         with replacing(path) as temporary:
             temporary.write_bytes(_parquet(rows) if path.suffix == ".parquet" else _text(rows, path.suffix).encode())

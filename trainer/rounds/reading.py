@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from preference.errors import RegistryError
 from preference.labelling.controls.criteria import applying
-from preference.labelling.label_config import LabelingLayout
+from preference.labelling.layouts import judged_layout_of
 from preference.labelling.pairs import PreferencePair, majority, num_votes
 from preference.labelling.task_pairs import pairs_of_task
 from preference.projects.answer_sides import check_sides, fields_of
@@ -18,6 +18,7 @@ from trainer.judgements.reader import read_judgements
 from trainer.rounds.context import RoundContext
 
 logger = logging.getLogger("pairloop.rounds")
+_WRITTEN = "nothing is trained; pairloop-trainer export --format sft writes them"
 
 
 @dataclass(frozen=True)
@@ -40,11 +41,12 @@ def read_pairs(context: RoundContext) -> Reading:
 
     Raises:
         StudioError: Label Studio does not answer, or refuses.
+        NoComparison: the project collects demonstrations.
         LayoutError: no pairs can be made under the project's label config, or it turns earlier judgements round.
     """
     training = context.settings.training
     state, tasks = _read_together(context)
-    layout = LabelingLayout.from_label_config(state["label_config"])
+    layout = judged_layout_of(state["label_config"], instead=_WRITTEN)
     check_sides(layout, context.cards)
     where = applying(training.judgements_where, layout.criteria)
     dropped: Counter[str] = Counter()

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from preference.atomic_files import DISK_FULL
-from preference.errors import ChampionChanged, PairloopError, StudioUnreachable
+from preference.errors import ChampionChanged, NoComparison, PairloopError, StudioUnreachable
 from preference.labelling.pairs import num_votes
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import Versions
@@ -84,7 +84,10 @@ class _Challenge:
 
 def _round(context: RoundContext) -> Round:
     started = time.monotonic()
-    reading = read_pairs(context)
+    try:
+        reading = read_pairs(context)
+    except NoComparison as error:
+        return Round("skipped", str(error))
     read = time.monotonic()
     if reason := reason_to_skip(reading, min_pairs=context.settings.training.min_pairs):
         return Round("skipped", reason)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from backend.filling.project_pass import ProjectPass
+from backend.filling.project_pass import ProjectPass, open_pass
 from backend.filling.shown_version import ShownVersion
 from backend.generators.jobs import Job, WrittenAnswers
 from preference.errors import StudioError, StudioUnreachable
@@ -27,7 +27,8 @@ class Impatient(threading.Event):
 
 def run_pass(house: House) -> ProjectPass:
     """A pass that calls Label Studio once for each thing."""
-    opened = ProjectPass.open(impatient(house), house.folder, ShownVersion(is_sure=True), house.bench())
+    opened = open_pass(impatient(house), house.folder, ShownVersion(is_sure=True), house.bench())
+    assert isinstance(opened, ProjectPass)
     opened.run(lambda: False, has_new_version=False)
     return opened
 

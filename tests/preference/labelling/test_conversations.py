@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from preference.labelling.conversations import MessageKeys, NoConversation, read_messages, written_messages
+from preference.labelling.conversations import MessageKeys, NoPrompt, read_messages, written_messages
 from preference.labelling.label_config import LabelingLayout
 from preference.labelling.prompts import Turn
 
@@ -77,13 +77,13 @@ def test_half_an_emoji_becomes_a_replacement_character() -> None:
     ],
 )
 def test_what_is_no_conversation_says_why_without_quoting_it(value: Any, why: str) -> None:
-    with pytest.raises(NoConversation) as refused:
+    with pytest.raises(NoPrompt) as refused:
         read_messages(value, KEYS)
     assert str(refused.value) == why
 
 
 def test_a_turn_of_another_role_is_not_written() -> None:
-    with pytest.raises(NoConversation, match="none of user, assistant and system"):
+    with pytest.raises(NoPrompt, match="none of user, assistant and system"):
         written_messages((ASKED, Turn("tool", "42")), KEYS)
 
 

@@ -10,6 +10,7 @@ from preference.projects.folder import ProjectFolder
 from preference.projects.versions import Versions
 from tests.support.annotations import JUDGED, PROMPTS, vote
 from tests.support.studio_double import KEY, StudioDouble
+from tests.support.templates import RECORDED
 from tests.support.version_house import CARD, trained_in
 from trainer.__main__ import main
 
@@ -118,6 +119,21 @@ def test_the_command_filters_by_what_annotators_say_beside_the_comparison(
     monkeypatch.setenv("JUDGEMENTS_WHERE", "clarity=5; tone=kind")
     assert "filtered out" in invoke(studio, tmp_path, *options).output
     assert [json.loads(line)["prompt"] for line in path.read_text(encoding="utf-8").splitlines()] == ["Why 5?"]
+
+
+def test_the_command_writes_what_people_wrote(studio: StudioDouble, tmp_path: Path) -> None:
+    project_id = studio.add_project(RECORDED["generative-ai/supervised-llm"])
+    (task_id,) = studio.add_tasks(project_id, {"prompt": "Why?"})
+    region = {"from_name": "instruction", "to_name": "prompt", "type": "textarea", "value": {"text": ["Because."]}}
+    studio.annotate(task_id, [region])
+    options = ["--project", str(project_id), "--out", str(tmp_path / "w.csv")]
+
+    result = invoke(studio, tmp_path, *options, "--format", "csv")
+
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "w.csv").read_text(encoding="utf-8").startswith('"prompt","instruction","task_id",')
+    pairs = invoke(studio, tmp_path, "--project", str(project_id), "--out", str(tmp_path / "w.jsonl"))
+    assert pairs.exit_code == 1 and "no pairs for --format trl; export --format sft, or csv." in pairs.output
 
 
 def test_the_command_fails_without_judgements_and_for_an_unknown_project(studio: StudioDouble, tmp_path: Path) -> None:
