@@ -210,6 +210,11 @@ class FillingSettings(Group, title="Filling projects"):
         True, description="Whether an answer that was cut off is shown beside a whole one only if no other could be sampled."
     )
     keep_thinking: bool = advanced(False, description="Whether the task's meta keeps what the model thought before each answer.")
+    new_prompts_a_person: int = advanced(
+        100,
+        ge=0,
+        description="How many tasks the prompts of one annotator make at most, if the label config has a box `new_prompt`.",
+    )
     storing_connections: int = advanced(
         4,
         ge=1,

@@ -13,6 +13,7 @@ from backend.filling.answer_rules import UNSTORED
 from backend.filling.answer_stream import AnswerStream
 from backend.filling.drafts import DraftPass
 from backend.filling.new_answers import ask_again
+from backend.filling.new_prompts import take_new_prompts
 from backend.filling.prediction_store import PredictionStore
 from backend.filling.progress import PassResult, Progress
 from backend.filling.shown_version import ShownVersion
@@ -95,6 +96,7 @@ class ProjectPass:
                 and self._progress.is_all_read
                 and self._score_open(should_end)
                 and not self._ask_again()
+                and not self._take_new_prompts()
             )
         finally:
             self._shown.is_sure = not self._was_set and (is_done or self._shown.is_sure)
@@ -165,6 +167,20 @@ class ProjectPass:
             return 0
         if num_made:
             logger.info("project %d: new answers were asked for in %d tasks", self._project.id, num_made)
+        return num_made
+
+    def _take_new_prompts(self) -> int:
+        """The number of tasks made of prompts that annotators wrote; they are to be answered now."""
+        most = self._bench.settings.filling.new_prompts_a_person
+        try:
+            num_made = take_new_prompts(self._project, self._folder, self._layout, most_a_person=most)
+        except StudioError as error:  # all else can be done without it
+            if not error.is_of_one_call:
+                raise
+            logger.warning("project %d: prompts that annotators wrote wait: %s", self._project.id, error)
+            return 0
+        if num_made:
+            logger.info("project %d: annotators wrote %d prompts, which are tasks now", self._project.id, num_made)
         return num_made
 
     def _write_progress(self, *, is_last: bool = False) -> None:

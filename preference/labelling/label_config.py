@@ -1,9 +1,9 @@
 """What a project's label config says: which task fields hold the prompt and the answers, and which tags judge them.
 
 Covered: any config with one <Pairwise> over two <Text> or <HyperText> tags that read task data, or without one, with one <Ranker> over
-a <List> of answers (controls/ranker.py); with or without a prompt. Beside it, by name, `reward1`, `reward2`, `verdict`, `strength` and `better_answer`. A field may be a
-path into nested data (task_data.py). The prompt may be a conversation (conversations.py), in a <Paragraphs>, or in a <Chat> of Label
-Studio Enterprise.
+a <List> of answers (controls/ranker.py); with or without a prompt. Beside it, by name, `reward1`, `reward2`, `verdict`, `strength`,
+`better_answer` and `new_prompt`. A field may be a path into nested data (task_data.py). The prompt may be a conversation
+(conversations.py), in a <Paragraphs>, or in a <Chat> of Label Studio Enterprise.
 Not covered: tags that show something else of the task: a URL's content, a picture; <Repeater>.
 """
 
@@ -39,6 +39,7 @@ class LabelingLayout:
     strength: Strength | None = None  # the <Rating> or the <Choices> named `strength`
     better_answer: str | None = None  # the name of the <TextArea> `better_answer`
     message_keys: MessageKeys | None = None  # of each message, if the prompt is a conversation
+    new_prompt: str | None = None  # the name of the <TextArea> `new_prompt`
     control_names: frozenset[str] = field(default=frozenset(), compare=False)  # every tag that results can come from
     is_html: bool = field(default=False, compare=False)  # whether a <HyperText> shows an answer, as HTML
     is_chat: bool = field(default=False, compare=False)  # whether a <Chat> shows the prompt
@@ -91,6 +92,7 @@ class LabelingLayout:
             verdict=named.verdict(tags),
             strength=named.strength(tags),
             better_answer=named.text_area(tags, "better_answer"),
+            new_prompt=named.text_area(tags, "new_prompt"),
             control_names=frozenset(tag.get("name", "") for tag in tags if tag.get("toname")),
             is_html=any(tag.tag == "HyperText" for tag in answers),
             is_chat=asked is not None and asked.tag == "Chat",
@@ -105,7 +107,7 @@ class LabelingLayout:
     def criteria(self) -> frozenset[str]:
         """The controls that say nothing of which answer is better, by how much, and what would be better."""
         comparing = {tag.name for tag in (self.verdict, self.strength, *self.reward_tags) if tag is not None}
-        return self.control_names - comparing - {self.control, self.better_answer}
+        return self.control_names - comparing - {self.control, self.better_answer, self.new_prompt}
 
     def prompt(self, task_data: Mapping[str, Any]) -> Prompt | None:
         """The task's prompt, as its tag shows it; None if it is missing, blank, or neither a text nor the conversation that it should be.

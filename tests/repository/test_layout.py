@@ -24,7 +24,7 @@ MOST_LINES_OF_TESTS = 400
 
 # Test files that hold a promise which several modules of their room keep together.
 SUBJECTS = {
-    "backend/commands": {"connect_command", "demonstrations", "interruptions", "light_commands", "output"},
+    "backend/commands": {"connect_command", "interruptions", "light_commands", "other_label_configs", "output"},
     "backend/connecting": {"disconnect"},
     "backend/contract": {"fuzz"},
     "backend/dashboard": {"damaged_cards", "damaged_files", "files_read"},

@@ -1,4 +1,4 @@
-"""Controls that are known by their names: `reward1`, `reward2`, `verdict`, `strength` and `better_answer`."""
+"""Controls that are known by their names: `reward1`, `reward2`, `verdict`, `strength`, `better_answer` and `new_prompt`."""
 
 import re
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""The commands on a project that collects demonstrations: it is connected, looked after and filled like any other."""
+"""The commands on projects that collect demonstrations or order lists: they are connected, looked after and filled like any other."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +11,7 @@ from tests.support.studio_double import StudioDouble
 from tests.support.templates import RECORDED
 
 LABEL_CONFIG = RECORDED["generative-ai/supervised-llm"]
+ORDERING = RECORDED["generative-ai/llm-ranker"]
 NOTE = "people write answers (instruction): each task gets a draft, nothing is trained, and export --format sft writes them"
 
 
@@ -52,6 +53,20 @@ def test_its_pages_are_not_held_up(clinic: Clinic) -> None:
     body = {"tasks": [{"id": 1, "data": {"prompt": "Why?"}}], "project": f"{clinic.id}.1", "label_config": LABEL_CONFIG}
     answer = httpx.post(f"{clinic.address}/predict", json=body, auth=("ls", PASSWORD))
     assert (answer.status_code, answer.json()) == (200, {"results": [[]]})
+
+
+def test_a_project_whose_people_order_lists_is_connected_well_and_filled(clinic: Clinic) -> None:
+    clinic.studio.projects[clinic.id]["label_config"] = ORDERING
+    (task_id,) = clinic.studio.add_tasks(clinic.id, {"prompt": "Why?", "task": "Rank.", "items": []})
+
+    connected, rows = clinic.run("connect", "--project", clinic.id), clinic.doctor()
+    filled = clinic.run("fill", "--project", clinic.id)
+
+    assert connected.exit_code == 0 and "note:" not in connected.output and "reward model" in connected.output
+    assert [row for row in rows.values() if row["ok"] is False] == []
+    assert rows["label config"]["found"] == "rank orders $items of $prompt"
+    assert "1 tasks lack an answer" in filled.output
+    assert len(clinic.studio.tasks[task_id]["data"]["items"]) == 2
 
 
 @pytest.mark.parametrize("command", ["import", "connect"])
