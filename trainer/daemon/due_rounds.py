@@ -2,8 +2,9 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Set
 from contextlib import suppress
+from typing import Any
 
 from preference.errors import PairloopError, RegistryError
 from preference.projects.folder import ProjectFolder, known_projects
@@ -62,9 +63,11 @@ class DueRounds:
 
     def _each(self, num_needed: int, *, is_due_at_once: Callable[[ProjectFolder], bool] = lambda folder: False) -> None:
         """`num_needed`: new judgements of a project that start a round of it."""
+        looked_at = set()
         for folder in known_projects(self._settings.model_dir):
             if self.is_stopping:
                 return
+            looked_at.add(folder.project_id)
             try:
                 self._consider(folder, 0 if is_due_at_once(folder) else num_needed)
                 self._problems.note(folder.project_id, "look")
@@ -72,6 +75,14 @@ class DueRounds:
                 self._problems.note(folder.project_id, "look", str(error))
             except Exception:  # the outermost call: what fails one project must not stop the others
                 self._problems.note(folder.project_id, "look", "the trainer failed to look at it", has_trace=True)
+        self._forget_all_but(looked_at)
+
+    def _forget_all_but(self, project_ids: Set[int]) -> None:
+        """A project whose folder was deleted begins anew if it comes back, without the waits of the one before."""
+        known: Iterable[dict[int, Any]] = (self._new, self._failures, self._written)
+        for by_project in known:
+            for project_id in by_project.keys() - project_ids:
+                del by_project[project_id]
 
     def _consider(self, folder: ProjectFolder, num_needed: int) -> None:
         self._end_killed_round(folder)

@@ -1,6 +1,7 @@
 """A round that failed is tried again: when the next one is due, and after a wait that grows."""
 
 import logging
+import shutil
 from itertools import pairwise
 
 import pytest
@@ -147,6 +148,18 @@ def test_other_processes_learn_until_when_a_project_waits(lab: Lab) -> None:
     lab.now += 10 * MINUTE
     lab.watch.look()
     assert status_of(lab.folders[1]).counts.not_before is None
+
+
+def test_a_project_whose_folder_was_deleted_begins_without_the_waits_of_before(lab: Lab) -> None:
+    lab.watch.look()
+    shutil.rmtree(lab.folders[1].path)
+    lab.watch.look()
+    assert lab.rounds == [1]
+
+    lab.folders[1].create()
+    lab.watch.look()
+
+    assert lab.rounds == [1, 1]
 
 
 def test_one_project_that_fails_holds_up_no_other(lab: Lab) -> None:
