@@ -15,8 +15,12 @@ LONGEST_FIRST = (
 )  # fmt: skip
 # One worker takes all of them, as they share one Label Studio.
 TOGETHER = tuple(
-    f"tests/end_to_end/test_{name}.py" for name in ("label_page", "label_studio_database", "loop", "real_label_studio")
-)
+    f"tests/end_to_end/test_{name}.py"
+    for name in (
+        "label_page", "label_studio_database", "loop", "conversations", "guidelines", "importing", "ranker", "real_label_studio",
+        "suggestions", "what_is_shown",
+    )
+)  # fmt: skip
 _SECONDS = pytest.StashKey[float]()
 
 
