@@ -11,7 +11,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 from typing import Any, cast
@@ -64,7 +64,7 @@ class Expected:
 
     project_id: int
     champion: str | None = None  # as decided last
-    is_dirty: bool = False  # whether anything was judged or edited since a round read
+    unread: set[int] = field(default_factory=set)  # ids of what was judged or edited since a round read
 
 
 class Week(RuleBasedStateMachine):
@@ -120,6 +120,13 @@ class Week(RuleBasedStateMachine):
         self.delete(place, which, number)
         self.go_on(then)
 
+    @rule(place=PROJECTS, which=WHICH, then=THEN)
+    def people_begin_anew(self, place: int, which: int, then: str) -> None:
+        """They delete nearly everything, and judge too little for a round."""
+        self.delete(place, which, max(0, len(self.standing(place)) - 3))
+        self.judge(place, 2)
+        self.go_on(then)
+
     def judge(self, place: int, number: int) -> None:
         """New tasks, each with one judgement."""
         for pair in separable_pairs(number, start=self.num_pairs):
@@ -128,15 +135,16 @@ class Week(RuleBasedStateMachine):
             project_id = self.expected[place].project_id
             (task,) = self.studio.add_tasks(project_id, {"prompt": pair.prompt, "answer1": left, "answer2": right})
             self.tick()
-            self.studio.annotate(task, vote("left" if is_left else "right"))
+            made = self.studio.annotate(task, vote("left" if is_left else "right"))
+            self.expected[place].unread.add(made["id"])
             self.num_pairs += 1
-        self.expected[place].is_dirty = True
 
     def edit(self, place: int, which: int, side: str) -> None:
         if standing := self.standing(place):
             self.tick()
-            self.studio.edit(sorted(standing)[which % len(standing)], result=vote(side))
-            self.expected[place].is_dirty = True
+            annotation_id = sorted(standing)[which % len(standing)]
+            self.studio.edit(annotation_id, result=vote(side))
+            self.expected[place].unread.add(annotation_id)
 
     def delete(self, place: int, which: int, number: int) -> None:
         """Judgements, or whole tasks."""
@@ -234,14 +242,14 @@ class Week(RuleBasedStateMachine):
             assert Versions(project).champion() == expected.champion
 
     def check_is_up_to_date(self, place: int, expected: Expected) -> None:
-        """Everything that was judged or edited has been read by a round, unless there is too little of it."""
+        """Everything that was judged or edited, and still stands, has been read by a round, unless there is too little of it."""
         standing = self.standing(place)
-        assert not expected.is_dirty or len(standing) < MIN_PAIRS, "judgements wait"
+        assert not expected.unread & standing.keys() or len(standing) < MIN_PAIRS, "judgements wait"
 
     def run_round(self, project: LabelStudioProject, folder: ProjectFolder) -> Round:
         place = next(i for i, expected in enumerate(self.expected) if expected.project_id == project.id)
         expected, before = self.expected[place], self.standing(place)
-        expected.is_dirty = False  # unless somebody judges in its middle
+        expected.unread = set()  # but for what somebody judges in its middle
         chosen = expected.champion
         ended = run_round(project, folder, self.settings, extractors=self.extractors, clock=lambda: self.now)
         self.happened[ended.outcome] += 1
