@@ -48,7 +48,7 @@ for most in (1, 2):
     project = call("POST", "/api/projects/", {"title": "Order", "label_config": config, "maximum_annotations": most})["id"]
     tasks = [{"data": {"text": str(s)}, "predictions": [{"model_version": "v1", "score": s, "result": result}]} for s in scores]
     for task in tasks[:2]:
-        task["annotations"] = [{"result": result, "completed_by": {"id": other}}]
+        task["annotations"] = [{"result": result, "completed_by": other}]
     ids = call("POST", f"/api/projects/{project}/import?return_task_ids=true", tasks)["task_ids"]
     call("PATCH", f"/api/projects/{project}/", {"model_version": "v1", "sampling": "Uncertainty sampling"})
     task = call("POST", f"/api/dm/actions?id=next_task&project={project}", {"project": str(project)})
