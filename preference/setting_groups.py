@@ -216,10 +216,10 @@ class FillingSettings(Group, title="Filling projects"):
         description="How many tasks the prompts of one annotator make at most, if the label config has a box `new_prompt`.",
     )
     storing_connections: int = advanced(
-        4,
+        2,
         ge=1,
         le=64,
-        description="Connections to Label Studio that store answers at the same time; on SQLite, more than 4 is no faster.",
+        description="Connections to Label Studio that store answers at the same time; on SQLite, more is no faster, and annotators wait longer.",
     )
     fill_every_seconds: float = advanced(
         30,

@@ -288,6 +288,7 @@ def test_what_was_written_waits_for_label_studio_and_is_stored_when_it_is_back(
 
 
 def test_an_outage_longer_than_a_stores_patience_loses_nothing_and_is_waited_for_once(house: House) -> None:
+    house.settings = house.settings.replace(storing_connections=4)
     tasks = house.add_prompts(12)
     scheduler, refused = house.scheduler(), list[str]()
     waits = scheduler.stopping = Waits()
