@@ -5,7 +5,7 @@
 Label Studio takes .65 ms of CPU time to list a task, whatever is asked of it: more than everything else that becomes of a known row.
 Covered: tasks that were made, edited or deleted since, by whomever; an import that was killed, after which the next one lists from the
 same moment; another label config, an earlier form of the file, a damaged one, after which all tasks are listed.
-Not covered: the data of a task that somebody changes while the import that made it is still running.
+Not covered: the data of a task that somebody changes while the import that made it is still running, or in the moment when it ends.
 """
 
 from array import array
@@ -26,6 +26,7 @@ from preference.studio.project import LabelStudioProject
 from preference.studio.task import Task
 
 _LATER_COMMITS = timedelta(seconds=60)  # a task may be stored after one whose time is later
+_SAME_MOMENT = timedelta(seconds=1)  # of tasks that the last import made: their number tells if one is missing
 _WIDTH = 4  # rows that a task can be
 
 
@@ -36,6 +37,7 @@ class HeldRows:
         self._path, self._known = folder / "held_rows.safetensors", known
         self._rows = np.empty((0, 1 + _WIDTH), dtype=np.uint64)  # (num_tasks, id and rows), by id
         self._until: datetime | None = None
+        self._settled = 0  # the last id before those that the last import made
         self._made = array("Q")
 
     @property
@@ -50,10 +52,14 @@ class HeldRows:
             StudioError: Label Studio does not answer, or refuses.
         """
         self._load()
-        self._list(project.all_tasks(since=self._since()))
-        if len(self._rows) != project.num_tasks():  # some were deleted, or the clock was set back
+        if self._until is not None:
+            settled, made = self._until - _LATER_COMMITS, self._until - _SAME_MOMENT
+            self._list(project.all_tasks(since=settled, up_to=self._settled))
+            self._list(project.all_tasks(since=made, above=self._settled))
+        if self._until is None or len(self._rows) != project.num_tasks():  # some were deleted, or the clock was set back
             self._rows, self._until = self._rows[:0], None
             self._list(project.all_tasks())
+            self._settled = self.last_id
         self._known.add_identities(self._rows[:, 1:].ravel())
 
     def made(self, tasks: Iterable[Task]) -> None:
@@ -65,18 +71,17 @@ class HeldRows:
         """Writes the file. It saves the next import time and does nothing else, so that no failure of it is an error."""
         with suppress(StudioError, OSError):
             if self._made:
-                if last_id := self.last_id:
-                    self._list(project.all_tasks(since=self._since(), up_to=last_id))  # edited meanwhile
+                self._settled = self.last_id
+                if self._until is not None:
+                    since = self._until - _LATER_COMMITS
+                    self._list(project.all_tasks(since=since, up_to=self._settled))  # edited meanwhile
                 self._merge(self._made)
                 self._made = array("Q")
                 self._list(project.all_tasks(above=self.last_id - 1))  # for its time
             if self._until is not None:
-                metadata = {"until": self._until.isoformat(), "of": self._known.signature}
+                metadata = {"until": self._until.isoformat(), "settled": str(self._settled), "of": self._known.signature}
                 content = save({"rows": np.ascontiguousarray(self._rows)}, metadata=metadata)
                 write_whole(self._path, content, is_durable=False)
-
-    def _since(self) -> datetime | None:
-        return self._until and self._until - _LATER_COMMITS
 
     def _list(self, tasks: Iterable[Task]) -> None:
         listed = array("Q")
@@ -100,4 +105,4 @@ class HeldRows:
         with suppress(OSError, ValueError, KeyError, SafetensorError), safe_open(self._path, framework="np") as held:
             rows, metadata = held.get_tensor("rows"), held.metadata() or {}
             if metadata["of"] == self._known.signature and rows.dtype == np.uint64 and rows.shape[1:] == (1 + _WIDTH,):
-                self._rows, self._until = rows, datetime.fromisoformat(metadata["until"])
+                self._rows, self._until, self._settled = rows, datetime.fromisoformat(metadata["until"]), int(metadata["settled"])

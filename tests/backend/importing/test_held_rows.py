@@ -1,6 +1,7 @@
 """What a second import asks Label Studio for, and what it makes of it."""
 
 from collections.abc import Iterator
+from itertools import count
 
 import pytest
 
@@ -72,6 +73,17 @@ def test_after_an_import_only_what_changed_is_listed(house: House) -> None:
     new = house.studio.add_tasks(house.project_id, {"prompt": "By somebody else?", "answer1": "", "answer2": ""})
     assert [*listed(house), *new] == [first, ids_of(house)[5], *new]
     assert run_import(house, [*rows(6), {"prompt": "by somebody else"}]) == {"imported": 1, PROMPTS: 6}
+
+
+def test_what_the_last_import_made_is_not_listed_even_at_once(house: House) -> None:
+    moments = count(int(house.studio.clock()), 2)
+    house.studio.clock = lambda: float(next(moments))
+    assert run_import(house, rows(9)) == {"imported": 9}
+    assert listed(house) == []
+
+    task = stored_tasks(house)[3]
+    house.project().store_answers(task["id"], data={**task["data"], "prompt": "Another?"}, meta={})
+    assert listed(house) == [task["id"]]
 
 
 def test_the_rows_of_a_deleted_task_can_be_imported_again(house: House) -> None:
