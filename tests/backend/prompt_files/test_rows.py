@@ -12,6 +12,7 @@ from backend.connecting.default_label_config import default_label_config
 from backend.prompt_files.rows import Rows
 from preference.errors import PromptFileError
 from preference.labelling.label_config import LabelingLayout
+from preference.labelling.task_data import value_at
 from preference.studio.task import Task
 from tests.support.filling_house import LAYOUT
 from tests.support.templates import RECORDED
@@ -102,7 +103,7 @@ HH = "\n\nHuman: Name a tree.\n\nAssistant: Oak.\n\nHuman: Another one."
 
 
 def prompts(*rows: Any, layout: LabelingLayout = CONVERSATION) -> list[Any]:
-    return [task["data"][layout.prompt_field] for task in read(*rows, layout=layout)]
+    return [value_at(task["data"], layout.prompt_field or "") for task in read(*rows, layout=layout)]
 
 
 @pytest.mark.parametrize(

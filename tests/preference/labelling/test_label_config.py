@@ -75,7 +75,7 @@ SIDES = '<Choice value="A is better" alias="left"/><Choice value="B is better"/>
 
 
 def test_choices_may_stand_round_answers_and_prompt() -> None:
-    def prompt_field(*tags: str) -> str:
+    def prompt_field(*tags: str) -> str | None:
         return layout(PAIRWISE, f'<Choices name="verdict" toName="a">{SIDES}<View>{"".join(tags)}</View></Choices>').prompt_field
 
     assert prompt_field('<Text name="question" value="$question"/>', ANSWERS) == "question"

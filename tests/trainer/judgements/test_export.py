@@ -209,7 +209,8 @@ def test_ground_truth_is_preferred_if_asked_for(tmp_path: Path) -> None:
 def test_criteria_are_a_column_and_filter_rows(tmp_path: Path, suffix: str) -> None:
     layout = replace(FULL, control_names=FULL.control_names | {"clarity"})
     clear, unclear = (vote_with(tag_result("clarity", "rating", {"rating": n}), side="left", id=n) for n in (4, 1))
-    path, format_name = tmp_path / f"pairs{suffix}", "csv" if suffix == ".csv" else "trl"
+    path = tmp_path / f"pairs{suffix}"
+    format_name: Format = "csv" if suffix == ".csv" else "trl"
 
     export([task(vote("left"), clear, unclear)], path, format_name, layout=layout)
     assert load(path, tmp_path / "all")["criteria"][:] == ["{}", '{"clarity": 1}', '{"clarity": 4}']
