@@ -83,13 +83,12 @@ def test_imports_are_a_v(package: str, others: set[str]) -> None:
     [
         ({"preference/studio/calls.py", "preference/studio/prediction_validation.py"}, ["label_studio_sdk"]),
         ({"preference/labelling/config_tags.py"}, ["xml", "defusedxml", "lxml"]),
-        ({"preference/labelling/markdown.py"}, ["markdown_it"]),
         ({"trainer/daemon/schedule.py"}, ["apscheduler"]),
         ({"trainer/training/trl_trainer.py"}, ["trl", "peft"]),
         ({"trainer/training/trl_trainer.py"}, ["datasets"]),
         ({"trainer/judgements/export.py", "backend/prompt_files/prompt_file.py"}, ["pyarrow"]),
         ({"trainer/evaluation/baselines.py"}, ["sklearn"]),
-        ({"backend/connecting/guidelines.py"}, ["markdown_it"]),
+        ({"backend/connecting/guidelines.py", "preference/labelling/markdown.py"}, ["markdown_it"]),
     ],
 )
 def test_a_library_has_its_owners(owners: set[str], modules: list[str]) -> None:
