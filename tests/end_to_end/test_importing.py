@@ -125,7 +125,7 @@ def test_a_short_export_brings_the_judgements_that_it_has(
     expected = [(*held[:7], False, held[8]) if len(held) > 2 else held for held in judgements(source) if held[0] != "skipped"]
     assert judgements(project) == expected
     held = {task["data"]["prompt"]: task["data"] for task in project.all_tasks()}
-    assert held["Name a tree."] == {"prompt": "Name a tree.", "answer1": "Oak.", "answer2": "No."}
+    assert held["Name a tree."] == LAYOUT.laid_out({"prompt": "Name a tree.", "answer1": "Oak.", "answer2": "No."})
 
 
 def test_comparisons_of_one_prompt_come_in_their_order_and_once(settings: Settings, tmp_path: Path) -> None:

@@ -114,7 +114,7 @@ def test_the_command_filters_by_what_annotators_say_beside_the_comparison(
     path = tmp_path / "pairs.jsonl"
     options = ["--project", str(project_id), "--out", str(path)]
 
-    assert "4 filtered out" in invoke(studio, tmp_path, *options, "--where", "clarity>1", "--where", "clarity<5").output
+    assert "5 filtered out" in invoke(studio, tmp_path, *options, "--where", "clarity>1", "--where", "clarity<5").output
     assert [json.loads(line)["prompt"] for line in path.read_text(encoding="utf-8").splitlines()] == ["Why 2?"]
     monkeypatch.setenv("JUDGEMENTS_WHERE", "clarity=5; tone=kind")
     assert "filtered out" in invoke(studio, tmp_path, *options).output
