@@ -17,7 +17,7 @@ _STYLE = """<Style>
   .pairloop-answer:has(input:checked) { box-shadow: inset 0 0 0 2px #617ada; background: rgba(97, 122, 218, 0.16); }
   .lsf-choices:has(input:checked) .pairloop-answer .cursor-pointer { background: none !important; box-shadow: none !important; }
   .pairloop-answer .lsf-choice, .pairloop-answer .lsf-choice__item, .pairloop-answer label { position: static !important; }
-  .pairloop-answer .lsf-choice label span, .pairloop-answer .lsf-choice label sup { color: inherit; }
+  .pairloop-answer .lsf-choice, .pairloop-answer .lsf-choice * { color: inherit !important; }
   .pairloop-answer .lsf-choice label::after { content: ""; position: absolute; inset: 0; width: auto; cursor: pointer; }
   .pairloop-verdict { display: flex; flex-wrap: wrap; align-items: center; gap: 8px 24px; margin-top: 12px; }
 </Style>"""
