@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from backend.filling.answer_rules import AnswerRules, Draft
+from backend.filling.answer_rules import AnswerRules, Attempt, Draft
 from backend.generators.echo import EchoGenerator
 from preference.labelling.controls.ranker import items_of
 from preference.settings import Settings
@@ -39,8 +39,9 @@ def test_as_many_answers_as_are_set_are_the_items_of_the_list(settings_for: Sett
 
 
 def test_people_order_five_at_most(settings_for: SettingsFactory) -> None:
-    assert AnswerRules(ORDERED, settings_for(num_candidates=64), EchoGenerator).num_answers == 5
-    assert AnswerRules(ORDERED, settings_for(num_candidates=3), EchoGenerator).num_answers == 3
+    attempt = Attempt(unanswered())
+    assert AnswerRules(ORDERED, settings_for(num_candidates=64), EchoGenerator).num_answers(attempt) == 5
+    assert AnswerRules(ORDERED, settings_for(num_candidates=3), EchoGenerator).num_answers(attempt) == 3
 
 
 def test_every_answer_is_as_often_in_every_place(settings_for: SettingsFactory) -> None:

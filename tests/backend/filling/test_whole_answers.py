@@ -6,9 +6,11 @@ import pytest
 
 from backend.filling.answer_rules import AnswerRules, Draft
 from backend.generators.jobs import Answer, Job, Jobs, WrittenAnswers
+from preference.studio.task import Task
 from tests.conftest import SettingsFactory
 from tests.support.answer_drafts import LAYOUT, Scripted, draft, task
 from tests.support.filling_house import EMPTY, House, RecordingGenerator
+from tests.support.ranked_lists import ORDERED
 
 WHOLE = [Answer(f"{word} is the whole of it.", "stop") for word in ("Rain", "Nothing", "The moon", "Bread")]
 CUT = [Answer(f"{word}, and so it goes on", "length") for word in ("Bees", "A clock", "Four rivers", "Soup")]
@@ -170,6 +172,16 @@ def test_answers_that_were_cut_off_are_counted(house: House) -> None:
     assert [house.record(task)["finish_reasons"]["answer1"] for task in tasks] == [
         "length" if n in (1, 4) else "stop" for n in range(6)
     ]
+
+
+def test_a_list_holds_none_that_were_cut_off_if_two_whole_ones_differ(settings_for: SettingsFactory) -> None:
+    unanswered: Task = {"id": 1, "data": {"prompt": "Why?", "items": []}, "meta": {}}
+    generator = Ending(lambda *_: [WHOLE[0], CUT[0], WHOLE[1], CUT[1], WHOLE[2]])
+
+    (made,), _ = draft([unanswered], generator, settings_for(num_candidates=5), layout=ORDERED)
+
+    assert sorted(made.record["samples"]) == [0, 2, 4] and made.num_cut == 0
+    assert made.record["finish_reasons"] == {"a": "stop", "b": "stop", "c": "stop"}
 
 
 def test_how_many_were_cut_off_stands_beside_how_many_tasks_were_answered(house: House) -> None:
