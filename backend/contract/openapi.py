@@ -21,7 +21,13 @@ _REFUSED = {
 _TEXT: dict[str, Any] = {"type": "string"}
 _REGION = {
     "type": "object",
-    "properties": {"from_name": _TEXT, "to_name": _TEXT, "type": _TEXT, "value": {"type": "object"}},
+    "properties": {
+        "from_name": _TEXT,
+        "to_name": _TEXT,
+        "type": _TEXT,
+        "value": {"type": "object"},
+        "readonly": {"const": True},  # of a reward
+    },
     "required": ["from_name", "to_name", "type", "value"],
     "additionalProperties": False,
 }
