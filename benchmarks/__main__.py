@@ -11,7 +11,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import accuracy, commands, filling, generation, importing, light, load, reload, rounds, stages
+from benchmarks import accuracy, commands, filling, generation, importing, light, load, reload, rounds, score, stages
 
 BENCHMARKS = {
     "generation": generation.run,
@@ -20,6 +20,7 @@ BENCHMARKS = {
     "load": load.run,
     "accuracy": accuracy.run,
     "reload": reload.run,
+    "score": score.run,
     "rounds": rounds.run,
     "light": light.run,
     "commands": commands.run,

@@ -106,9 +106,14 @@ class ServerSettings(Group, title="The backend's server"):
         description="A secret that `connect` puts into Label Studio's webhook, which cannot send basic auth.",
     )
     workers: int = advanced(1, ge=1, le=64, description="Worker processes of gunicorn.")
-    threads: int = advanced(8, ge=1, le=256, description="Request threads of each worker.")
+    threads: int = advanced(
+        8, ge=1, le=256, description="Request threads of each worker; two more are for rewards that other programs ask for."
+    )
     predict_seconds: float = advanced(
-        60, gt=0, le=95, description="After this time, /predict answers with what is ready; Label Studio gives up after 100 s."
+        60,
+        gt=0,
+        le=95,
+        description="After this time, /predict answers with what is ready, and a request for rewards is refused; Label Studio gives up after 100 s.",
     )
 
     @property

@@ -7,16 +7,19 @@ from pydantic import TypeAdapter
 from pydantic.json_schema import models_json_schema
 
 from backend.contract.request_bodies import Body, ButtonBody, EventBody, PredictBody, ProjectId, SetupBody
+from backend.contract.reward_bodies import GetRewardBody, PoolingBody, ScoreBody
+from preference.projects.version_name import PROJECT_NAME
 
 _REFUSED = {
     400: "The body or a parameter is not what it should be.",
     401: "Basic auth, or on /webhook the webhook's secret, is missing or wrong.",
     403: "Without a password, the request names a host that is not known to be the backend's; or a button's page is another site's, or old.",
+    404: "There is no such project, or no such version of it.",
     413: "The body is too large, or would take too much memory.",
     415: "The body is not declared as JSON.",
     429: "Training was asked for too often; Retry-After says for how many seconds not to.",
     500: "An error of Pairloop's own; its log says where.",
-    503: "MODEL_DIR cannot be read or written, or other requests take the memory that there is for them.",
+    503: "MODEL_DIR cannot be read or written, or other requests take the memory or the time that there is for them; or the version is not loaded.",
 }
 _TEXT: dict[str, Any] = {"type": "string"}
 _REGION = {
@@ -64,6 +67,20 @@ class _Route:
 
 _HEALTH = {"type": "object", "properties": {"status": {"const": "UP"}}, "required": ["status"]}
 _BODY_REFUSALS = (400, 401, 403, 413, 415, 500, 503)
+_REWARD_REFUSALS = (400, 401, 403, 404, 413, 415, 500, 503)
+_NUMBERS = {"type": "array", "items": {"type": "number"}}
+_ONE_NUMBER = {**_NUMBERS, "minItems": 1, "maxItems": 1}
+_OF_PROJECT: tuple[dict[str, Any], ...] = (
+    {"name": "project", "in": "path", "required": True, "schema": {"type": "string", "pattern": f"^{PROJECT_NAME}$"},
+     "description": "A project whose served version scores, or one version of it: 12, 12@v3, 12@v3-20261121-062026."},
+)  # fmt: skip
+
+
+def _as_vllm(**entry: Any) -> dict[str, Any]:
+    entries = {"type": "array", "items": _answer(index={"type": "integer"}, **entry)}
+    return _answer(id=_TEXT, object={"const": "list"}, created={"type": "integer"}, model=_TEXT, data=entries)
+
+
 _ROUTES = {
     "/": _Route(
         "get", "That the backend is up; for a browser, the dashboard of a project.",
@@ -102,6 +119,25 @@ _ROUTES = {
             {"name": "project", "in": "query", "description": "This one's alone.", "schema": TypeAdapter(ProjectId).json_schema()},
         ),
     ),
+    "/score": _Route(
+        "post", "The rewards of answers to one prompt, and for each two how probable it is that people prefer the first.",
+        {200: _answer(project={"type": "integer"}, version=_TEXT, rewards=_NUMBERS, preferences={"type": "array", "items": _NUMBERS})},
+        refusals=_REWARD_REFUSALS, body=ScoreBody,
+    ),
+    "/projects/{project}/get_reward": _Route(
+        "post", "The rewards of texts that hold a prompt and its answer each, in OpenRLHF's form, and in LLaMA-Factory's (`messages`).",
+        {200: _answer(rewards=_NUMBERS, scores=_NUMBERS, extra_logs={"type": "object"}, version=_TEXT)},
+        refusals=_REWARD_REFUSALS, body=GetRewardBody, parameters=_OF_PROJECT,
+    ),
+    "/projects/{project}/classify": _Route(
+        "post", "The same in vLLM's form: between 0 and 1, or the rewards as they are with `use_activation` false.",
+        {200: _as_vllm(label=_TEXT, probs=_ONE_NUMBER, num_classes={"const": 1})},
+        refusals=_REWARD_REFUSALS, body=PoolingBody, parameters=_OF_PROJECT,
+    ),
+    "/projects/{project}/pooling": _Route(
+        "post", "The same in vLLM's other form.", {200: _as_vllm(object={"const": "pooling"}, data=_ONE_NUMBER)},
+        refusals=_REWARD_REFUSALS, body=PoolingBody, parameters=_OF_PROJECT,
+    ),
     "/metrics": _Route("get", "Figures in Prometheus' text format.", {200: _TEXT}, media_type="text/plain"),
     "/openapi.json": _Route("get", "This description.", {200: {"type": "object"}}),
 }  # fmt: skip
@@ -109,7 +145,7 @@ _ROUTES = {
 
 def describe(version: str) -> dict[str, Any]:
     """The description, as JSON can hold it. `version` is Pairloop's."""
-    bodies = [(route.body, "validation") for route in _ROUTES.values() if route.body is not None]
+    bodies = list(dict.fromkeys((route.body, "validation") for route in _ROUTES.values() if route.body is not None))
     _, models = models_json_schema(bodies, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type]
     return {
         "openapi": "3.1.0",

@@ -53,4 +53,5 @@ def too_often(wait_seconds: int) -> TooManyRequests:
 
 def retry_header(error: Exception) -> dict[str, str]:
     """When to ask again, as a header; empty if that is not known."""
-    return {"Retry-After": str(error.retry_after)} if isinstance(error, TooManyRequests) else {}
+    wait = getattr(error, "retry_after", None)  # of TooManyRequests and ServiceUnavailable
+    return {} if wait is None else {"Retry-After": str(wait)}

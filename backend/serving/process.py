@@ -57,6 +57,11 @@ class Backend:
         for thread in self.threads:
             thread.join(max(0.0, deadline - time.monotonic()))
 
+    @property
+    def is_stopping(self) -> bool:
+        """Whether nothing more is to be computed."""
+        return self._stop.is_set()
+
     def setup(self, project_id: int, label_config: str, *, host: str | None) -> str:
         """The version to name to Label Studio. Makes the project known, and asks the filler for a pass over it soon.
 

@@ -20,6 +20,7 @@ class Seats:
         # A long request may compute for PREDICT_SECONDS. Computing is serial: a second one would gain nothing, and keep others out.
         self._long_seat = threading.BoundedSemaphore(1)
         self._reading_seat = threading.BoundedSemaphore(1)  # a long request without a seat reads files for seconds
+        self._reward_seat = threading.BoundedSemaphore(1)  # of other programs, for which a worker has threads of their own
 
     @contextmanager
     def take(self, num_tasks: int) -> Iterator[Turn | None]:
@@ -39,3 +40,14 @@ class Seats:
                 self._reading_seat.release()
         else:
             yield None
+
+    @contextmanager
+    def wait_for_rewards(self, timeout_seconds: float) -> Iterator[bool]:
+        """Whether a request for rewards may compute for the time of the `with`: its turn came within `timeout_seconds`."""
+        if not self._reward_seat.acquire(timeout=max(0.0, timeout_seconds)):
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            self._reward_seat.release()

@@ -1,6 +1,7 @@
-"""The HTTP contract of a Label Studio ML backend, as label-studio 1.23.2 calls it.
+"""The HTTP contract of a Label Studio ML backend, as label-studio 1.23.2 calls it, and the routes of rewards for other programs.
 
-No route waits for a model to load or for Label Studio. Errors are one line of JSON without a trace.
+No route waits for Label Studio, or for a model to load, except for one that a request for rewards names. Errors are one line of
+JSON without a trace.
 Covered: who may ask (authorization.py), bodies (request_bodies.py), their memory (request_memory.py), training requests an
 hour (training_limit.py).
 Not covered: TLS, and rate limits for other routes; a proxy before this adds both.
@@ -21,10 +22,11 @@ from backend.contract.request_bodies import PredictBody, SetupBody, VersionsQuer
 from backend.contract.request_memory import RequestMemory
 from backend.contract.training_limit import ask_for_round, retry_header, too_often
 from backend.dashboard.page import Dashboard, wants_page
+from backend.rewards_api.routes import RewardRoutes
 from backend.serving.process import Backend
 from backend.web.authorization import host_of, refusal
 from backend.web.health import Health
-from preference.errors import LayoutError, RegistryError
+from preference.errors import LayoutError, ModelError, RegistryError
 from preference.log_once import LogOnce
 from preference.projects.folder import ProjectFolder, known_projects
 from preference.projects.versions import Versions
@@ -38,7 +40,8 @@ def create_app(backend: Backend, *, health: Health | None = None, memory: Reques
     """The WSGI application over a backend. `memory`: what all its requests may take."""
     app = Flask("pairloop", static_folder=None)  # else it serves a folder `static` of wherever it was started
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False  # it answers without a body
-    routes = _Routes(backend, health or Health(backend), memory or RequestMemory())
+    memory = memory or RequestMemory()
+    routes = _Routes(backend, health or Health(backend), memory)
     for path, answer in (
         ("/", routes.home), ("/health", routes.health), ("/versions", routes.versions), ("/metrics", routes.metrics),
         ("/openapi.json", routes.openapi),
@@ -48,11 +51,13 @@ def create_app(backend: Backend, *, health: Health | None = None, memory: Reques
         ("/setup", routes.setup), ("/predict", routes.predict), ("/webhook", routes.webhook), ("/buttons", routes.buttons),
     ):  # fmt: skip
         app.add_url_rule(path, view_func=take, methods=["POST"])
+    RewardRoutes(backend, memory).add_to(app)
     app.before_request(routes.check_access)
     app.after_request(routes.finish)
     app.register_error_handler(ValidationError, _invalid)
     app.register_error_handler(LayoutError, lambda error: _refusal(str(error), 400))
     app.register_error_handler(RegistryError, lambda error: _refusal(str(error), 503))
+    app.register_error_handler(ModelError, lambda error: _refusal(str(error), 503))
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, _unexpected)
     return app

@@ -26,6 +26,7 @@ from gunicorn.arbiter import Arbiter
 from gunicorn.glogging import Logger
 from gunicorn.util import import_app
 
+from backend.rewards_api.arrival import NUM_THREADS
 from preference.errors import PairloopError
 from preference.heavy_imports import heavy_imports
 from preference.settings import Settings
@@ -61,7 +62,7 @@ class Server(BaseApplication):  # type: ignore[misc]
         options: dict[str, Any] = {
             "bind": f"{self._settings.server.host}:{self._settings.server.port}",
             "workers": self._settings.server.workers,
-            "threads": self._settings.server.threads,
+            "threads": self._settings.server.threads + NUM_THREADS,
             "worker_class": "backend.web.gunicorn_worker.Worker",
             "timeout": 120,
             "graceful_timeout": DRAIN_SECONDS,

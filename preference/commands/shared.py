@@ -5,6 +5,7 @@ Importing and running them loads nothing heavy: `status --check` is a container'
 
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
@@ -26,7 +27,7 @@ def add_shared_commands(main: click.Group) -> None:
     names: dict[str, Any] = {"help_option_names": ["-h", "--help"]}
     main.context_settings.update(names)
     click.version_option(package_name="pairloop", message="%(package)s %(version)s")(main)
-    for command in (status, train, versions, promote, rollback):
+    for command in (status, train, versions, promote, rollback, score):
         command.context_settings.update(names)  # click keeps the names that a command was first called with, as by itself
         main.add_command(command)
     for name, (program, help_text) in _ELSEWHERE.items():
@@ -86,6 +87,39 @@ def rollback(project_id: int, reason: str) -> None:
     with refusals():
         version = Versions(ProjectFolder(settings.model_dir, project_id)).rollback(reason=reason)
     click.echo(f"project {project_id}: {version} is the champion again; backends load it within a second")
+
+
+@click.command()
+@PROJECT
+@click.argument("path", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True), default="-")
+@click.option("--prompt", help="A prompt, whose answers are given with --answer, instead of FILE.")
+@click.option("--answer", "answers", multiple=True, help="With --prompt: an answer; may be given several times.")
+@click.option("--best", is_flag=True, help="Keep the best answer of each row only.")
+@click.option("--version", metavar="VERSION", help="This version, such as v3, instead of the champion.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
+    default="-",
+    help="A file to write, instead of the output.",
+)
+def score(
+    project_id: int, path: Path, prompt: str | None, answers: tuple[str, ...], best: bool, version: str | None, out: Path
+) -> None:  # fmt: skip
+    """Give each answer in FILE its reward.
+
+    FILE holds a prompt and its answers in each line, as JSON; without FILE, they come from a pipe.
+    """
+    from preference.commands.scored_answers import rows_of, score_rows
+
+    if (prompt is None) != (not answers):
+        raise click.UsageError("--prompt and --answer go together.")
+    if prompt is None and str(path) == "-" and sys.stdin.isatty():
+        raise click.UsageError("name a FILE of rows, pipe them in, or give --prompt and --answer.")
+    settings = begin()
+    rows = rows_of(path) if prompt is None else [("--prompt", {"prompt": prompt, "answers": list(answers)})]
+    with refusals():
+        named = f"{project_id}@{version}" if version else str(project_id)
+        score_rows(rows, named, device=settings.device, model_dir=settings.model_dir, best=best, out=out)
 
 
 class _Elsewhere(click.Command):

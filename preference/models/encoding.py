@@ -96,6 +96,11 @@ def encode_prompt(
     return kept, num_dropped + num_cut
 
 
+def marked_prompt(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> str:
+    """What the chat template makes of a prompt, up to where an answer begins; without a template, the text itself."""
+    return _text_of(tokenizer, _read_as(tokenizer, turns_of(prompt))).replace(_CUT, "")
+
+
 def encode_answer(tokenizer: PreTrainedTokenizerBase, prompt: Prompt, answer: str, *, max_tokens: int) -> EncodedAnswer:
     """At most `max_tokens` tokens; the answer is kept before the prompt, of which at least a quarter stays."""
     prompt_ids, num_cut = encode_prompt(tokenizer, prompt, max_tokens=max_tokens)

@@ -58,6 +58,16 @@ class Versions:
             return []
         return sorted((name for name in names if (self._path / name / "card.json").is_file()), key=_number)
 
+    def find(self, name: str) -> str:
+        """The version that a name means: its own, or "v3" for the one of that number.
+
+        Raises:
+            RegistryError: there is no such version.
+        """
+        version = next((known for known in self.all() if known.split("-")[0] == name), name)
+        self.path(version)
+        return version
+
     def path(self, version: str) -> Path:
         """The folder of a version.
 

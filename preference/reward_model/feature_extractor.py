@@ -108,7 +108,7 @@ class FeatureExtractor:
         return self._cache.has(*self._read_as(prompt, answer))
 
     def features(self, prompts: Sequence[Prompt], answers: Sequence[str], *, is_afresh: bool = False) -> torch.Tensor:
-        """(num_answers, size) float32 on the CPU, in order. `is_afresh`: all are computed, also those that were kept."""
+        """(num_answers, size) float32 on the CPU, in order. `is_afresh`: all are computed, also those that were kept, and none is kept."""
         features = torch.zeros(len(prompts), self.size)
         rows = features.numpy()
         places: dict[tuple[Prompt, str], list[int]] = {}  # of each (prompt, answer): every vote on a task asks anew
@@ -121,7 +121,8 @@ class FeatureExtractor:
         for place, hidden in self._compute(encoded):
             i = missing[place]
             rows[i] = np.concatenate([hidden, style(prompts[i], answers[i])])
-            self._cache.keep(*texts[i], rows[i])
+            if not is_afresh:
+                self._cache.keep(*texts[i], rows[i])
         for first, *again in places.values():
             rows[again] = rows[first]
         return features

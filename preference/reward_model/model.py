@@ -71,7 +71,7 @@ class RewardModel(ABC):
         """(num_answers,) float32 rewards on the CPU, unbounded, in order: one for each (prompt, answer)."""
 
     def score_afresh(self, prompts: Sequence[Prompt], answers: Sequence[str]) -> torch.Tensor:
-        """As `score`, from nothing that was kept: what the loaded weights say."""
+        """As `score`, from nothing that was kept, and keeping nothing: what the loaded weights say."""
         return self.score(prompts, answers)
 
     def knows(self, prompt: Prompt, answer: str) -> bool:
@@ -140,7 +140,7 @@ class FrozenRewardModel(RewardModel):
 
     @torch.inference_mode()
     def score_afresh(self, prompts: Sequence[Prompt], answers: Sequence[str]) -> torch.Tensor:
-        """As `score`, with features that are computed now."""
+        """As `score`, with features that are computed now and not kept."""
         return self.head.rewards(self._extractor.features(prompts, answers, is_afresh=True))
 
     def knows(self, prompt: Prompt, answer: str) -> bool:
@@ -198,7 +198,7 @@ class SequenceRewardModel(RewardModel):
         self.network.save_pretrained(folder)
 
 
-def load_reward_model(folder: Path, *, extractor: FindsExtractor, device: torch.device) -> RewardModel:
+def load_saved(folder: Path, *, extractor: FindsExtractor, device: torch.device) -> RewardModel:
     """The reward model that `save` wrote into `folder`.
 
     Raises:

@@ -3,6 +3,7 @@
 The reward is computed from the text: features that were kept would say nothing of the base that is loaded.
 """
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from preference.errors import VersionRefused
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import Versions
 from preference.report_card.card import ReportCard
-from preference.reward_model.model import FindsExtractor, RewardModel, load_reward_model
+from preference.reward_model.model import FindsExtractor, RewardModel, load_saved
 
 _PROMPT = "Which is larger, a lake or an ocean?"
 _ANSWER = "An ocean is larger: the biggest lakes would be small bays of one."
@@ -32,8 +33,16 @@ def load_version(
         PairloopError: it is not there, cannot be loaded, or its probe's reward is not what its card says.
     """
     published = Versions(folder).path(version)
-    card = card or Versions(folder).card(version)
-    model = load_reward_model(published, extractor=extractor, device=device)
+    return load_checked(published, card or Versions(folder).card(version), extractor=extractor, device=device)
+
+
+def load_checked(folder: Path, card: ReportCard, *, extractor: FindsExtractor, device: torch.device) -> RewardModel:
+    """The version in a folder, wherever that lies, once it proved to be what its card says.
+
+    Raises:
+        PairloopError: it cannot be loaded, or its probe's reward is another.
+    """
+    model = load_saved(folder, extractor=extractor, device=device)
     try:
         prompt, answer, expected = card.probe["prompt"], card.probe["answer"], float(card.probe["reward"])
     except (KeyError, TypeError, ValueError):

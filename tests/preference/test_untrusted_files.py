@@ -14,7 +14,7 @@ from preference.errors import ModelError
 from preference.models.pretrained import load_tokenizer, load_weights
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import Versions
-from preference.reward_model.model import load_reward_model
+from preference.reward_model.model import load_saved
 from tests.conftest import REPOSITORY
 from tests.support.tiny_bases import save_tiny_base
 from tests.support.versions import publish_version
@@ -80,7 +80,7 @@ def test_a_version_whose_weights_are_no_safetensors_is_refused_unread(
             shutil.copy(path, published)
 
     with pytest.raises(ModelError, match="safetensors"):
-        load_reward_model(published, extractor=lambda recipe: Sized(), device=torch.device("cpu"))  # type: ignore[arg-type]
+        load_saved(published, extractor=lambda recipe: Sized(), device=torch.device("cpu"))  # type: ignore[arg-type]
 
     assert not (unsafe_base / "mark").exists()
 

@@ -35,7 +35,17 @@ NAMES = [each.name for each in pages() if each.name.startswith("docs/")]
 def test_a_page_of_the_manual_is_short_and_says_what_its_blocks_are(name: str) -> None:
     written, _, _generated = page(name).text.partition("\n## All of them\n")
     assert written.count("\n") <= 150
-    assert {block.language for block in page(name).blocks} <= {"", "sh", "console", "text", "xml", "ini", "yaml", "json"}
+    assert {block.language for block in page(name).blocks} <= {
+        "",
+        "sh",
+        "console",
+        "text",
+        "xml",
+        "ini",
+        "yaml",
+        "json",
+        "python",
+    }
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if page(name).named("console")])

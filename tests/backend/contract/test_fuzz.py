@@ -22,6 +22,7 @@ from backend.web.app import create_app
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import Versions
 from preference.settings import Settings
+from tests.support.reward_calls import REWARD_CALLS
 from tests.support.studio_double import CALLS
 from tests.support.studio_records import LABEL_CONFIG
 from tests.support.versions import publish_version
@@ -145,7 +146,13 @@ class Sent:
     environ: dict[str, Any] = field(default_factory=dict)
 
 
-BODIES = {"/setup": ["setup"], "/predict": ["predict"], "/webhook": EVENTS}
+BODIES = {
+    "/setup": [CALLS["setup"]],
+    "/predict": [CALLS["predict"]],
+    "/webhook": [CALLS[name] for name in EVENTS],
+    **REWARD_CALLS,
+    "/projects/10@v1/classify": REWARD_CALLS["/projects/10/classify"],
+}
 PATHS = [
     "/health",
     "/versions",
@@ -157,6 +164,8 @@ PATHS = [
     "//setup",
     "/setup/",
     "/static/../x",
+    "/projects/../score",
+    "/projects/10@v9/pooling",
     "/versions/../x",
 ]
 HEADERS = st.fixed_dictionaries(
@@ -184,7 +193,7 @@ def requests(draw: st.DrawFn) -> Sent:
     """Any request, mostly to a route that takes a body."""
     path = draw(st.sampled_from([*BODIES] * 15 + PATHS)) if draw(st.integers(0, 19)) else "/" + draw(st.text(max_size=12))
     if path in BODIES:
-        call = CALLS[draw(st.sampled_from(BODIES[path]))]
+        call = draw(st.sampled_from(BODIES[path]))
         body = draw(encoded(draw(misshaped(call) | VALUES))) if draw(st.integers(0, 9)) else draw(st.binary(max_size=50))
         method = draw(st.sampled_from(["POST"] * 8 + ["GET", "PUT"]))
     else:
@@ -294,3 +303,5 @@ def test_the_cases_reach_what_a_good_body_reaches(target: Target) -> None:
 
     assert [answer.status_code for answer in answers.values()] == [200, 200]
     assert answers["/predict"].get_json()["results"][0]["score"] >= 0.5
+    for route, calls in REWARD_CALLS.items():
+        assert [client.post(route, json=call).status_code for call in calls] == [200] * len(calls)

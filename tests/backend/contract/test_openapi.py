@@ -2,6 +2,7 @@
 
 import base64
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from backend.web.app import create_app
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import Versions
 from preference.settings import Settings
+from tests.support.reward_calls import REWARD_CALLS
 from tests.support.studio_double import CALLS
 from tests.support.versions import publish_version
 
@@ -46,7 +48,11 @@ def schema(app: Flask) -> BaseSchema:
 
 
 def test_it_holds_every_route_of_the_app_and_no_other(app: Flask) -> None:
-    routes = {(method, rule.rule) for rule in app.url_map.iter_rules() for method in (rule.methods or set()) - {"HEAD"}}
+    routes = {
+        (method, re.sub("<(.*?)>", r"{\1}", rule.rule))
+        for rule in app.url_map.iter_rules()
+        for method in (rule.methods or set()) - {"HEAD"}
+    }
 
     assert routes == set(OPERATIONS)
 
@@ -93,3 +99,12 @@ def test_a_recorded_call_fits_and_is_answered_as_described(app: Flask, schema: B
     case: Any = schema[path]["POST"].Case(body=CALLS[name], media_type="application/json")
 
     assert case.call_and_validate(headers=LOGIN).status_code in (200, 201)
+
+
+@pytest.mark.parametrize(("path", "body"), [(path, body) for path, bodies in REWARD_CALLS.items() for body in bodies])
+def test_a_call_for_rewards_is_answered_as_described(schema: BaseSchema, path: str, body: Any) -> None:
+    described = re.sub("/projects/10/", "/projects/{project}/", path)
+    parameters = {"project": "10"} if described != path else {}
+    case: Any = schema[described]["POST"].Case(body=body, path_parameters=parameters, media_type="application/json")
+
+    assert case.call_and_validate(headers=LOGIN).status_code == 200

@@ -1,4 +1,4 @@
-"""Real gunicorn with two threads, and connections that say nothing or stop in the middle."""
+"""Real gunicorn with three threads, and connections that say nothing, stop in the middle, or ask for rewards."""
 
 import os
 import socket
@@ -12,15 +12,22 @@ import pytest
 from demo.process import Process
 from demo.stack import REPOSITORY, free_port
 
-THREADS = 2
+THREADS = 3
 QUICK = """
+import threading
 from backend.web.gunicorn_worker import Worker
 
 class Quick(Worker):
     arrival_seconds = 2
 
+released = threading.Event()
+
 def app(environ, start_response):
     given = environ["wsgi.input"].read()
+    if environ["PATH_INFO"] == "/score":
+        released.wait(60)
+    elif environ["PATH_INFO"] == "/release":
+        released.set()
     if environ["PATH_INFO"] == "/slow":
         environ["gunicorn.socket"].recv(1)  # returns when arrival_seconds are over, since the client says no more
     start_response("200 OK", [("Content-Length", str(len(given)))])
@@ -83,3 +90,17 @@ def test_an_answer_that_takes_longer_than_a_request_may_is_given_whole(port: int
 def test_a_connection_that_is_kept_alive_serves_again(port: int) -> None:
     with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20) as client:
         assert [client.post("/", content=b"again").content for _ in range(5)] == [b"again"] * 5
+
+
+def test_requests_for_rewards_wait_in_a_line_and_leave_a_thread_to_others(port: int) -> None:
+    with ExitStack() as stack:
+        waiting = [stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=60)) for _ in range(12)]
+        for connection in waiting:
+            connection.sendall(b"POST /score HTTP/1.1\r\nHost: pairloop\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}")
+
+        assert is_answered(port, seconds=30)  # twelve of them with three threads would keep all others waiting
+
+        assert httpx.post(f"http://127.0.0.1:{port}/release", timeout=30).status_code == 200
+        for connection in waiting:
+            with connection, connection.makefile("rb") as answer:  # closed at once: gunicorn waits for that, one after another
+                assert answer.read().startswith(b"HTTP/1.1 200 OK\r\n")

@@ -115,7 +115,7 @@ def test_without_a_known_project_there_is_one_thing_to_do(invoke: Invoke, tmp_pa
 
 @pytest.mark.parametrize("name", SHARED)
 def test_wrong_settings_end_every_command_with_all_of_them(invoke: Invoke, name: str) -> None:
-    needed = {"promote": ["--project", "3", "v1"], "rollback": ["--project", "3"]}
+    needed = {"promote": ["--project", "3", "v1"], "rollback": ["--project", "3"], "score": ["--project", "3"]}
 
     result = invoke(name, *needed.get(name, []), MIN_PAIRS="2", TRAIN_SCHEDULE="whenever")
 

@@ -18,7 +18,7 @@ from preference.reward_model.model import (
     FrozenRewardModel,
     RewardHead,
     RewardModel,
-    load_reward_model,
+    load_saved,
 )
 from tests.support.reward_models import MAX_TOKENS, make_sequence
 from tests.support.tiny_bases import save_tiny_base
@@ -74,7 +74,7 @@ Saved = Callable[[str], Path]
 
 def refusal(folder: Path, extractors: Extractors) -> str:
     with pytest.raises(ModelError) as caught:
-        load_reward_model(folder, extractor=extractors, device=CPU)
+        load_saved(folder, extractor=extractors, device=CPU)
     return str(caught.value)
 
 
@@ -178,7 +178,7 @@ def test_a_higher_temperature_makes_a_model_less_sure(make: Make) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_saved_model_loads_and_scores_as_before(make: Make, saved: Saved, kind: str, tmp_path: Path) -> None:
-    loaded = load_reward_model(saved(kind), extractor=Extractors(tmp_path / "elsewhere", CPU), device=CPU)
+    loaded = load_saved(saved(kind), extractor=Extractors(tmp_path / "elsewhere", CPU), device=CPU)
     model = make(kind)
     assert type(loaded) is type(model)
     assert loaded.description == model.description
@@ -191,7 +191,7 @@ def test_a_saved_model_keeps_its_layers_center_scale_and_temperature(make: Make,
         model.description = dataclasses.replace(model.description, center=0.5, scale=3.0, temperature=0.7)
         (tmp_path / kind).mkdir()
         model.save(tmp_path / kind)
-        loaded = load_reward_model(tmp_path / kind, extractor=extractors, device=CPU)
+        loaded = load_saved(tmp_path / kind, extractor=extractors, device=CPU)
         assert loaded.description == model.description
         assert loaded.description.layers == (LAYERS if kind == "frozen" else ())
         assert_close(loaded.score(PROMPTS, ANSWERS), model.score(PROMPTS, ANSWERS), within=REWARDS)
@@ -201,7 +201,7 @@ def test_a_saved_model_keeps_its_layers_center_scale_and_temperature(make: Make,
 def test_a_loaded_model_saves_again_with_equal_weights(saved: Saved, extractors: Extractors, kind: str, tmp_path: Path) -> None:
     folder = saved(kind)
     (tmp_path / "again").mkdir()
-    load_reward_model(folder, extractor=extractors, device=CPU).save(tmp_path / "again")
+    load_saved(folder, extractor=extractors, device=CPU).save(tmp_path / "again")
     before, after = load_file(folder / "model.safetensors"), load_file(tmp_path / "again" / "model.safetensors")
     assert before.keys() == after.keys()
     assert all(torch.equal(before[name], after[name]) for name in before)
@@ -222,7 +222,7 @@ def test_another_project_or_process_can_load_the_same_sequence_model_without_its
     folder = saved("sequence")
     description = folder / "reward_model.json"
     description.write_text(json.dumps({**json.loads(description.read_text()), "base": "/gone"}))
-    assert load_reward_model(folder, extractor=extractors, device=CPU).score(["Why?"], ["So."]).shape == (1,)
+    assert load_saved(folder, extractor=extractors, device=CPU).score(["Why?"], ["So."]).shape == (1,)
 
 
 @pytest.mark.parametrize("kind", KINDS)

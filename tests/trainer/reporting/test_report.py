@@ -282,7 +282,6 @@ def test_the_readme_of_the_pictures_card_renders() -> None:
 
 
 def test_the_readme_names_the_function_that_loads_the_version() -> None:
-    (name,) = re.findall(r"Load it with `([\w.]+)`", model_card(full_card()))
-    module, _, function = name.rpartition(".")
+    ((module, function),) = re.findall(r"^from ([\w.]+) import (\w+)$", model_card(full_card()), re.MULTILINE)
 
     assert callable(getattr(importlib.import_module(module), function))

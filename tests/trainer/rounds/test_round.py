@@ -19,7 +19,7 @@ from preference.projects.versions import Versions
 from preference.report_card.figures import JudgedFigures
 from preference.report_card.shares import Share
 from preference.reward_model.extractors import Extractors
-from preference.reward_model.model import load_reward_model
+from preference.reward_model.model import load_saved
 from tests.conftest import SettingsFactory
 from tests.support.lab import CPU, HOLDOUT, Annotation, JudgedProject, Lab, judged_tasks
 from tests.support.opened_files import opened_files
@@ -210,7 +210,7 @@ def test_the_probe_of_the_card_is_what_the_published_version_answers(first_round
     lab, ended = first_round
     probe = lab.card(ended).probe
 
-    loaded = load_reward_model(
+    loaded = load_saved(
         Versions(lab.folder).path(ended.version or ""), extractor=Extractors(lab.settings.model_dir, CPU), device=CPU
     )
 

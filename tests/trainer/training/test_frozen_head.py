@@ -17,7 +17,7 @@ from preference.labelling.pairs import PreferencePair
 from preference.labelling.prompts import Prompt, Turn
 from preference.reward_model.extractors import Extractors
 from preference.reward_model.feature_extractor import FeatureExtractor, FeatureRecipe
-from preference.reward_model.model import FrozenRewardModel, RewardModel, load_reward_model
+from preference.reward_model.model import FrozenRewardModel, RewardModel, load_saved
 from preference.reward_model.style_features import NUM_STYLE
 from tests.support.hub_cache import hub_cache
 from tests.support.tolerance import FEATURES, REWARDS, TRAINED_REWARDS, assert_close
@@ -120,7 +120,7 @@ def test_the_same_pairs_give_the_same_rewards_and_a_saved_head_too(tiny_base: Pa
         extractors = Extractors(tmp_path / name, CPU)
         models.append(train_head(pairs, recipe(), extractors(FeatureRecipe(str(tiny_base), (1, 3), 256))).model)
         models[-1].save(tmp_path / name)
-        loaded = load_reward_model(tmp_path / name, extractor=Extractors(tmp_path / "elsewhere", CPU), device=CPU)
+        loaded = load_saved(tmp_path / name, extractor=Extractors(tmp_path / "elsewhere", CPU), device=CPU)
         assert loaded.description == models[-1].description
         assert_close(rewards_of(loaded, pairs), rewards_of(models[-1], pairs), within=REWARDS)
     assert_close(rewards_of(models[0], pairs), rewards_of(models[1], pairs), within=TRAINED_REWARDS)

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from preference.labelling.pairs import PreferencePair
 from preference.labelling.prompts import transcript
 from preference.reward_model.extractors import Extractors
-from preference.reward_model.model import RewardModel, SequenceRewardModel, load_reward_model
+from preference.reward_model.model import RewardModel, SequenceRewardModel, load_saved
 from tests.support.separable_pairs import separable_pairs
 from tests.support.tiny_bases import save_tiny_base
 from tests.support.tolerance import REWARDS, TRAINED_REWARDS, assert_close, assert_same_weights
@@ -73,7 +73,7 @@ def through_training_path(model: RewardModel, steps: Sequence[Inputs]) -> tuple[
 def test_what_is_saved_scores_as_what_was_trained(version: Version, tmp_path: Path) -> None:
     holdout = separable_pairs(12, start=100)
 
-    loaded = load_reward_model(version.folder, extractor=Extractors(tmp_path / "other", CPU), device=CPU)
+    loaded = load_saved(version.folder, extractor=Extractors(tmp_path / "other", CPU), device=CPU)
 
     assert loaded.description == version.model.description
     chosen, rejected = score(version.model, holdout)
@@ -130,7 +130,7 @@ def test_training_and_serving_read_a_text_the_same_way(
 
     with recorded_training() as steps:
         trained = train(pairs, recipe, "version", base=request.getfixturevalue(base))
-    served = load_reward_model(tmp_path / "version", extractor=Extractors(tmp_path / "other", CPU), device=CPU)
+    served = load_saved(tmp_path / "version", extractor=Extractors(tmp_path / "other", CPU), device=CPU)
 
     in_training = through_training_path(trained, steps)
     assert in_training[0].std() > 1e-4, "a constant would pass"
@@ -145,7 +145,7 @@ def test_a_base_whose_pad_token_is_its_end_token_is_read_the_same_way_too(name: 
 
     with recorded_training() as steps:
         trained = train(pairs, with_little_padding(name, learning_rate=0.01), "version", base=base)
-    served = load_reward_model(tmp_path / "version", extractor=Extractors(tmp_path / "other", CPU), device=CPU)
+    served = load_saved(tmp_path / "version", extractor=Extractors(tmp_path / "other", CPU), device=CPU)
 
     assert trained.tokenizer.pad_token_id == trained.tokenizer.eos_token_id
     for before, after in zip(through_training_path(trained, steps), score(served, pairs), strict=True):

@@ -12,7 +12,7 @@ from transformers import AutoModelForSequenceClassification
 
 from preference.errors import TrainingError
 from preference.reward_model.extractors import Extractors
-from preference.reward_model.model import SequenceRewardModel, load_reward_model
+from preference.reward_model.model import SequenceRewardModel, load_saved
 from tests.support.separable_pairs import separable_pairs
 from tests.support.tiny_bases import save_tiny_base
 from tests.support.tolerance import REWARDS, assert_close, assert_same_weights
@@ -141,7 +141,7 @@ def test_training_in_bfloat16_leaves_a_network_that_computes_in_float32(
     trained = bench.fit(pairs, quick())
 
     trained.save(tmp_path)
-    loaded = load_reward_model(tmp_path, extractor=Extractors(tmp_path, CPU), device=CPU)
+    loaded = load_saved(tmp_path, extractor=Extractors(tmp_path, CPU), device=CPU)
     for before, after in zip(score(trained, pairs), score(loaded, pairs), strict=True):
         assert_close(after, before, within=REWARDS)
 

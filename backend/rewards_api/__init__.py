@@ -1,0 +1,1 @@
+"""Rewards for other programs: routes that speak our own form, OpenRLHF's and vLLM's."""
