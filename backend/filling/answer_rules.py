@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from backend.filling.pair_strategies import STRATEGIES, WITH_REWARDS, Candidates, all_different, different_pairs, similarity
-from backend.generators.jobs import CUT, Answer, Generator, WrittenAnswers
 from backend.scoring.candidate_scores import Score
+from preference.generation.jobs import CUT, Answer, Generator, WrittenAnswers
 from preference.labelling.controls.ranker import MOST_WRITTEN, items_of
 from preference.labelling.label_config import LabelingLayout
 from preference.labelling.prompts import Prompt, transcript, turns_of

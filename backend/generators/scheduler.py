@@ -7,13 +7,13 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 
-from backend.generators.jobs import Generator, Job, WrittenAnswers
 from backend.monitoring.metrics import Metrics
 from preference.errors import ModelError
+from preference.generation.jobs import Generator, Job, WrittenAnswers
 from preference.labelling.prompts import Prompt
 
 logger = logging.getLogger("pairloop.generators")
@@ -148,17 +148,3 @@ class Scheduler:
             else:
                 with suppress(InvalidStateError):  # cancelled meanwhile
                     job.written.set_exception(ModelError(message))
-
-
-def write_all(
-    generator: Generator, prompts: Sequence[Prompt], *, seeds: Sequence[int], num_answers: int = 2
-) -> list[WrittenAnswers]:
-    """The answers to each prompt, in order, written in this thread: for those who have all their prompts at hand.
-
-    Raises:
-        ModelError: the model failed.
-    """
-    scheduler = Scheduler(lambda: generator, Metrics())
-    written = [scheduler.submit(prompt, seed=seed, num_answers=num_answers) for prompt, seed in zip(prompts, seeds, strict=True)]
-    generator.run(scheduler)
-    return [answers.result(timeout=0) for answers in written]

@@ -22,7 +22,6 @@ from filelock import FileLock, Timeout
 
 from backend.filling.answer_rules import META_KEY, AnswerRules, Attempt, Draft
 from backend.filling.workbench import Workbench
-from backend.generators.jobs import WrittenAnswers
 from backend.importing.annotators import Annotators
 from backend.importing.delivery import Delivery
 from backend.importing.held_rows import HeldRows
@@ -30,6 +29,7 @@ from backend.importing.known_rows import KnownRows
 from backend.scoring.candidate_scores import candidate_scores
 from backend.scoring.predictions import predict_tasks, still_wanted
 from preference.errors import RegistryError, StudioError
+from preference.generation.jobs import WrittenAnswers
 from preference.labelling.label_config import LabelingLayout
 from preference.labelling.prompts import transcript
 from preference.projects.folder import ProjectFolder

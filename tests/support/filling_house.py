@@ -18,10 +18,10 @@ from backend.filling.project_pass import ProjectPass
 from backend.filling.shown_version import ShownVersion
 from backend.filling.workbench import Workbench
 from backend.generators.echo import EchoGenerator
-from backend.generators.jobs import Job, Jobs, WrittenAnswers
-from backend.generators.scheduler import Scheduler, write_all
+from backend.generators.scheduler import Scheduler
 from backend.monitoring.metrics import Metrics
 from backend.scoring.champion import Champion, Champions
+from preference.generation.jobs import Job, Jobs, WrittenAnswers, write_all
 from preference.labelling.label_config import LabelingLayout
 from preference.labelling.prompts import transcript
 from preference.projects.folder import ProjectFolder

@@ -12,9 +12,9 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.cache_utils import Cache, DynamicCache
 
-from backend.generators.jobs import Answer, Job, WrittenAnswers
-from backend.generators.kv_cache import RowCache
-from backend.generators.sampling import SamplingOptions, draw, uniforms
+from preference.generation.jobs import Answer, Job, WrittenAnswers
+from preference.generation.kv_cache import RowCache
+from preference.generation.sampling import SamplingOptions, draw, uniforms
 from preference.models.encoding import ThinkingTokens
 from preference.models.thoughts import OPENING, split_thought
 

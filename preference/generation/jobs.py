@@ -1,5 +1,6 @@
-"""What an engine gets and gives back. To add an engine: one class that is a Generator, one line in engines.ENGINES."""
+"""What an engine gets and gives back. To add an engine: one class that is a Generator, one line in backend/generators/engines.py."""
 
+from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
@@ -69,7 +70,7 @@ class Job:
 
 
 class Jobs(Protocol):
-    """Where a Generator gets its work: a scheduler.Scheduler."""
+    """Where a Generator gets its work: the backend's Scheduler, or GivenJobs."""
 
     def take(self, count: int) -> list[Job]:
         """All urgent jobs that wait, and at most `count` of the others, in order. Never blocks."""
@@ -101,3 +102,32 @@ class Generator(Protocol):
             ModelError: the model failed. Jobs that were taken and not written are the caller's to fail.
         """
         ...
+
+
+class GivenJobs:
+    """Jobs that are all there from the beginning, for whoever runs a generator in a thread of its own."""
+
+    is_stopped = False
+
+    def __init__(self, jobs: Sequence[Job]) -> None:
+        self._queue = deque(jobs)
+
+    def take(self, count: int) -> list[Job]:
+        """The next ones."""
+        return [self._queue.popleft() for _ in range(min(max(count, 0), len(self._queue)))]
+
+    def report(self, *, num_tokens: int, batch_size: int) -> None:
+        """Nothing: nobody counts them."""
+
+
+def write_all(
+    generator: Generator, prompts: Sequence[Prompt], *, seeds: Sequence[int], num_answers: int = 2
+) -> list[WrittenAnswers]:
+    """The answers to each prompt, in order, written in this thread: for those who have all their prompts at hand.
+
+    Raises:
+        ModelError: the model failed.
+    """
+    jobs = [Job(prompt, seed, num_answers) for prompt, seed in zip(prompts, seeds, strict=True)]
+    generator.run(GivenJobs(jobs))
+    return [job.written.result(timeout=0) for job in jobs]

@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM
 
-from backend.generators.batch import Batch, Prompt
-from backend.generators.hardware import num_tokens_that_fit, pick_dtype
-from backend.generators.jobs import Job, Jobs, WrittenAnswers
-from backend.generators.kv_cache import can_hold
-from backend.generators.sampling import SamplingOptions
 from preference.errors import ModelError
+from preference.generation.batch import Batch, Prompt
+from preference.generation.hardware import num_tokens_that_fit, pick_dtype
+from preference.generation.jobs import Job, Jobs, WrittenAnswers
+from preference.generation.kv_cache import can_hold
+from preference.generation.sampling import SamplingOptions
 from preference.models.device import pick_device
 from preference.models.encoding import encode_prompt, thinking_tokens
 from preference.models.files import title
