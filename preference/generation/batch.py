@@ -39,7 +39,9 @@ class Prompt:
         """Keeps the k-th answer; the last one finishes the job."""
         self.answers[k] = answer
         if len(self.answers) == self.job.num_answers:
-            self.job.finish(WrittenAnswers.of([answer for _, answer in sorted(self.answers.items())], num_cut=self.num_cut))
+            version = self.job.adapter.version if self.job.adapter else ""
+            answers = [answer for _, answer in sorted(self.answers.items())]
+            self.job.finish(WrittenAnswers.of(answers, num_cut=self.num_cut, version=version))
 
 
 class Batch:

@@ -1,26 +1,37 @@
 """Answers from any Hugging Face causal language model that keeps keys and values, many prompts at a time.
 
 Each prompt is read once for all of its answers; an answer that ends leaves the batch, and a queued prompt takes its
-place. The free memory decides how many are written together; if that was too many, half as many from then on.
+place. The free memory decides how many are written together; if that was too many, half as many from then on. A job names the
+generator version that is to write it; all share the base in memory (adapters.py).
 """
 
 import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM
 
-from preference.errors import ModelError
+from preference.errors import ModelError, PairloopError
+from preference.generation.adapters import Adapters
 from preference.generation.batch import Batch, Prompt
 from preference.generation.hardware import num_tokens_that_fit, pick_dtype
-from preference.generation.jobs import Job, Jobs, WrittenAnswers
+from preference.generation.jobs import Adapter, Job, Jobs, WrittenAnswers
 from preference.generation.kv_cache import can_hold
+from preference.generation.log_probs import log_probs
 from preference.generation.sampling import SamplingOptions
+from preference.labelling.prompts import Prompt as Text
+from preference.log_once import LogOnce
 from preference.models.device import pick_device
-from preference.models.encoding import encode_prompt, thinking_tokens
+from preference.models.encoding import answer_tokens, encode_prompt, thinking_tokens
 from preference.models.files import title
+from preference.models.fingerprint import fingerprint
 from preference.models.out_of_memory import is_out_of_memory, release_memory
 from preference.models.pretrained import load_tokenizer, load_weights, locate
+from preference.report_card.generator_card import GeneratorCard
 from preference.settings import Settings
 
 logger = logging.getLogger("pairloop.generators")
@@ -28,10 +39,25 @@ logger = logging.getLogger("pairloop.generators")
 _MAX_ROWS = {"cpu": 128, "cuda": 512, "mps": 128}
 
 
+_PROMPT = "Which is larger, a lake or an ocean?"  # of the probe
+_ANSWER = "An ocean is larger: the biggest lakes would be small bays of one."
+_SAME, _SAME_IN_HALF = 0.02, 0.1  # of a probe's log-probability; an adapter that learnt moves it by more, rounding by less
+_RETRY_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """What is written together."""
+
+    is_urgent: bool
+    adapter: Adapter | None
+
+
 class HuggingFaceGenerator:
     """A causal language model in memory; loads in the constructor."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, clock: Callable[[], float] = time.monotonic) -> None:
+        """`clock` gives seconds."""
         generation = settings.generator
         path = locate(generation.model, settings.model_dir)
         device = pick_device(settings.device)
@@ -43,6 +69,10 @@ class HuggingFaceGenerator:
                 f"{path} is a {self._model.config.model_type} model: it keeps more than keys and values, or has no position ids, "
                 "and this engine cannot write with it; run a server that speaks OpenAI's API, and set GENERATOR_ENGINE=openai."
             )
+        self._model_setting, self._model_dir, self._clock = generation.model, settings.model_dir, clock
+        self._adapters, self._log_once = Adapters(self._model), LogOnce()
+        self._proven: set[Adapter] = set()
+        self._next_try: dict[Adapter, float] = {}  # of those that were refused
         self._system = generation.system_prompt
         self._template_options = generation.template_options
         self._sampling_options = SamplingOptions(
@@ -52,7 +82,7 @@ class HuggingFaceGenerator:
             max_thinking_tokens=generation.max_thinking_tokens,
         )  # fmt: skip
         is_thinker = self._sampling_options.thinking is not None
-        window = _window(self._model.config.get_text_config())
+        window = window_of(self._model.config.get_text_config())
         self._max_prompt_tokens = min(generation.max_prompt_tokens, window - self._sampling_options.most_tokens)
         if self._max_prompt_tokens < 16:
             thoughts = f" and MAX_THINKING_TOKENS={generation.max_thinking_tokens} leave" if is_thinker else " leaves"
@@ -77,18 +107,22 @@ class HuggingFaceGenerator:
         )  # fmt: skip
 
     def run(self, jobs: Jobs) -> None:
-        """Writes all jobs; see Generator. While an urgent one is written, the others pause."""
-        urgent, others = self._batch(), self._batch()
+        """Writes all jobs; see Generator. While an urgent one is written, the others pause.
+
+        Jobs of one generator version are written together, those of another after them.
+        """
+        batches: dict[_Kind, Batch] = {}
         while not jobs.is_stopped:
-            room = self.capacity
-            taken = jobs.take(0 if others.num_queued_prompts > room // 4 else max(1, room - others.num_queued_prompts))
-            urgent.add([self._encode(job) for job in taken if job.is_urgent])
-            others.add([self._encode(job) for job in taken if not job.is_urgent])
-            batch = urgent if urgent.prompts else others
-            if not batch.prompts:
+            num_queued = sum(batch.num_queued_prompts for kind, batch in batches.items() if not kind.is_urgent)
+            taken = jobs.take(0 if num_queued > self.capacity // 4 else max(1, self.capacity - num_queued))
+            self._queue(batches, [self._encode(self._with_usable_adapter(job)) for job in taken])
+            if not batches:
                 return
+            kind = min(batches, key=lambda kind: (not kind.is_urgent, not batches[kind].num_rows))
+            batch = batches[kind]
             is_too_much = False
             try:
+                self._adapters.use(kind.adapter)
                 num_tokens = batch.advance()
                 jobs.report(num_tokens=num_tokens, batch_size=batch.num_rows)
             except RuntimeError as error:
@@ -99,24 +133,106 @@ class HuggingFaceGenerator:
             except MemoryError:
                 is_too_much = True
             if is_too_much:  # not inside `except`: while the error is held, so is all that its frames hold
-                self._give_way(urgent, others)
-                unfinished = [[p.again() for p in b.prompts if not p.job.written.done()] for b in (urgent, others)]
-                del batch, urgent, others
+                self._give_way(*batches.values())
+                unfinished = [p.again() for b in batches.values() for p in b.prompts if not p.job.written.done()]
+                batches.clear()
+                del batch
                 release_memory(self._model.device)
-                urgent, others = self._batch(), self._batch()
-                urgent.add(unfinished[0])
-                others.add(unfinished[1])
+                self._queue(batches, unfinished)
+            elif not batch.prompts:
+                del batches[kind]
+
+    def log_probs(self, prompt: Text, answer: str, *, adapter: Adapter | None = None) -> torch.Tensor:
+        """(number of the answer's tokens,) float32 on the CPU: the log-probability of each of them after this prompt.
+
+        For those who own the generator: not while `run` is in another thread.
+
+        Raises:
+            ModelError: the adapter cannot be used.
+        """
+        self._adapters.use(adapter)
+        ids, _ = self._prompt_ids(prompt)
+        answer_ids = answer_tokens(self._tokenizer, answer)
+        if not answer_ids:
+            return torch.zeros(0)
+        with torch.inference_mode():
+            return log_probs(self._model, [*ids, *answer_ids], start=len(ids)).cpu()
+
+    def take_probe(self, adapter: Adapter | None) -> dict[str, Any]:
+        """The `probe` of a generator's card: a fixed prompt and answer, and how likely a token of it is, as a logarithm."""
+        return {"prompt": _PROMPT, "answer": _ANSWER, "log_prob": float(self.log_probs(_PROMPT, _ANSWER, adapter=adapter).mean())}
+
+    def check(self, adapter: Adapter) -> None:
+        """Looks whether a version computes here what its card says.
+
+        Raises:
+            PairloopError: it cannot be read, is of another base, or computes something else.
+        """
+        card = GeneratorCard.read(adapter.folder / "card.json")
+        if card.fingerprint != self.fingerprint:
+            raise ModelError(
+                f"The generator version {adapter.version} learnt on {card.base!r}, and GENERATOR_MODEL={self._model_setting} is another "
+                "base, or other files of that name; set it to that one, or let a generator learn on this one."
+            )
+        try:
+            prompt, answer, expected = card.probe["prompt"], card.probe["answer"], float(card.probe["log_prob"])
+        except (KeyError, TypeError, ValueError):
+            raise ModelError(f"The card of generator version {adapter.version} has no probe; promote another one.") from None
+        found = float(self.log_probs(prompt, answer, adapter=adapter).mean())
+        if not abs(found - expected) <= (_SAME if self._model.dtype == torch.float32 else _SAME_IN_HALF):
+            raise ModelError(
+                f"The generator version {adapter.version} gives its probe {found:.3f}, its card says {expected:.3f}; "
+                "restore its files, or install the libraries that its card names."
+            )
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Of the base, as cards name it."""
+        return fingerprint(self._model_setting, model_dir=self._model_dir)
+
+    def _with_usable_adapter(self, job: Job) -> Job:
+        """The job; without its adapter if that is refused: then the base answers, and the answers say so."""
+        if job.adapter is None or self._is_usable(job.adapter):
+            return job
+        return replace(job, adapter=None)
+
+    def _is_usable(self, adapter: Adapter) -> bool:
+        if adapter in self._proven:
+            return True
+        if self._clock() < self._next_try.get(adapter, 0.0):
+            return False
+        try:
+            self.check(adapter)
+        except PairloopError as error:
+            self._adapters.forget(adapter)
+            if self._log_once.is_news(adapter, str(error)):
+                logger.error("%s The base answers meanwhile.", error)
+            self._next_try[adapter] = self._clock() + _RETRY_SECONDS  # storage may be away for a moment
+            return False
+        self._proven.add(adapter)
+        logger.info("%s writes as %s now", self.name, adapter.version)
+        return True
+
+    def _queue(self, batches: "dict[_Kind, Batch]", prompts: Sequence[Prompt]) -> None:
+        """Adds prompts to the batch of their kind."""
+        by_kind: dict[_Kind, list[Prompt]] = {}
+        for prompt in prompts:
+            by_kind.setdefault(_Kind(prompt.job.is_urgent, prompt.job.adapter), []).append(prompt)
+        for kind, of_kind in by_kind.items():
+            batches.setdefault(kind, self._batch()).add(of_kind)
 
     def _batch(self) -> Batch:
         return Batch(self._model, self._tokenizer, self._sampling_options, max_rows=self._max_rows, max_tokens=self._max_tokens)
 
     def _encode(self, job: Job) -> Prompt:
+        return Prompt(job, *self._prompt_ids(job.prompt))
+
+    def _prompt_ids(self, prompt: Text) -> tuple[list[int], int]:
+        """(the prompt's tokens, how many were cut)."""
         ids, num_cut = encode_prompt(
-            self._tokenizer, job.prompt, max_tokens=self._max_prompt_tokens, system=self._system, options=self._template_options
+            self._tokenizer, prompt, max_tokens=self._max_prompt_tokens, system=self._system, options=self._template_options
         )
-        return Prompt(
-            job, ids or [self._tokenizer.eos_token_id], num_cut
-        )  # without tokens: as at the start of a text in training
+        return ids or [self._tokenizer.eos_token_id], num_cut  # without tokens: as at the start of a text in training
 
     def _give_way(self, *batches: Batch) -> None:
         """After the memory ran out: allows half as many tokens from now on, or refuses the prompt that was too much alone."""
@@ -131,7 +247,7 @@ class HuggingFaceGenerator:
         )
 
 
-def _window(config: Any) -> int:
+def window_of(config: Any) -> int:
     """Tokens that a prompt and its answer may have together."""
     rope = getattr(config, "rope_parameters", None) or {}
     if rope.get("rope_type") == "longrope":  # beyond the original length transformers turns all rows otherwise, at any time
