@@ -259,6 +259,12 @@ class TrainingSettings(Group, title="Training"):
     prefer_ground_truth: bool = Field(
         False, description="If a task has annotations that are marked as ground truth, only those count."
     )
+    align_minutes: float = Field(
+        30,
+        gt=0,
+        le=10080,
+        description="How long `pairloop-trainer align` may take for the steps in which the generator learns, in minutes.",
+    )
     report_to: str = advanced(
         "none",
         pattern=r"^[a-z_]+(,[a-z_]+)*$",
