@@ -15,6 +15,7 @@ from backend.filling.answer_rules import UNSTORED
 from backend.filling.answer_stream import AnswerStream
 from backend.filling.new_answers import ask_again
 from backend.filling.progress import Progress
+from backend.filling.served_generator import served_generator
 from backend.filling.shown_version import ShownVersion
 from backend.filling.workbench import Workbench
 from backend.scoring.predictions import LEAST_OTHERS, Prediction, predict_tasks, still_wanted
@@ -102,6 +103,9 @@ class ProjectPass:
             self._shown.is_sure = not self._was_set and (is_done or self._shown.is_sure)
             self._write_progress(is_last=True)
             self._bench.problems.note(self._project.id, "predictions", self._unstored)
+            self._bench.problems.note(
+                self._project.id, "generator", served_generator(self._bench.settings, self._project.id).problem
+            )
             if is_done and UNSTORED not in stream.dropped:
                 self._bench.problems.note(self._project.id, "answers")
             if stream.num_cut:

@@ -13,7 +13,7 @@ from contextlib import suppress
 
 from backend.monitoring.metrics import Metrics
 from preference.errors import ModelError
-from preference.generation.jobs import Generator, Job, WrittenAnswers
+from preference.generation.jobs import Adapter, Generator, Job, WrittenAnswers
 from preference.labelling.prompts import Prompt
 
 logger = logging.getLogger("pairloop.generators")
@@ -39,9 +39,11 @@ class Scheduler:
 
     # For those who need answers
 
-    def submit(self, prompt: Prompt, *, seed: int, num_answers: int = 2, is_urgent: bool = False) -> "Future[WrittenAnswers]":
+    def submit(
+        self, prompt: Prompt, *, seed: int, num_answers: int = 2, is_urgent: bool = False, adapter: Adapter | None = None
+    ) -> "Future[WrittenAnswers]":
         """The future answers: a ModelError if the model cannot be loaded or fails, cancelled if the process ends."""
-        job = Job(prompt, seed, num_answers, is_urgent)
+        job = Job(prompt, seed, num_answers, is_urgent, adapter)
         with self._changed:
             if self.is_stopped:
                 job.written.cancel()

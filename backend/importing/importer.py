@@ -20,7 +20,8 @@ from typing import Self
 
 from filelock import FileLock, Timeout
 
-from backend.filling.answer_rules import META_KEY, AnswerRules, Attempt, Draft
+from backend.filling.answer_rules import AnswerRules, Attempt, Draft
+from backend.filling.served_generator import served_generator
 from backend.filling.workbench import Workbench
 from backend.importing.annotators import Annotators
 from backend.importing.delivery import Delivery
@@ -35,7 +36,7 @@ from preference.labelling.prompts import transcript
 from preference.projects.folder import ProjectFolder
 from preference.studio.account import Account
 from preference.studio.project import LabelStudioProject
-from preference.studio.task import Task, with_entry
+from preference.studio.task import META_KEY, Task, with_entry
 
 logger = logging.getLogger("pairloop.importing")
 _TOGETHER = 100  # tasks in one import
@@ -63,7 +64,7 @@ class Import:
         """
         self.counts: Counter[str] = Counter()
         self.layout, self.annotators = layout, Annotators(Account(bench.settings.studio))
-        self._project, self._folder, self._suggesting = project, folder, bench.settings.suggesting
+        self._project, self._folder, self._settings = project, folder, bench.settings
         self._champion, self._scheduler = bench.champions.of(project.id), bench.scheduler
         self._rules = AnswerRules(layout, bench.settings, bench.scheduler.generator)
         self._known = KnownRows(layout)
@@ -148,7 +149,10 @@ class Import:
 
     def _ask(self, attempt: Attempt, place: _Place) -> None:
         written = self._scheduler.submit(
-            self._rules.prompt(attempt.task), seed=self._rules.seed(attempt), num_answers=self._rules.num_answers(attempt)
+            self._rules.prompt(attempt.task),
+            seed=self._rules.seed(attempt),
+            num_answers=self._rules.num_answers(attempt),
+            adapter=served_generator(self._settings, self._project.id).adapter,
         )
         self._writing[written] = attempt, place
 
@@ -208,7 +212,7 @@ class Import:
         """Stores the predictions of tasks that were just imported, unless somebody scored or judged them meanwhile."""
         if not tasks:
             return
-        predictions = predict_tasks(tasks, self.layout, self._champion.serving, suggesting=self._suggesting)
+        predictions = predict_tasks(tasks, self.layout, self._champion.serving, suggesting=self._settings.suggesting)
         try:
             self._project.store_predictions(still_wanted(tasks, predictions, self._project, layout=self.layout))
         except StudioError as error:

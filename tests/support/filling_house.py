@@ -11,7 +11,6 @@ import pytest
 import torch
 from filelock import FileLock
 
-from backend.filling.answer_rules import META_KEY
 from backend.filling.answer_stream import AnswerStream
 from backend.filling.filler import Filler
 from backend.filling.project_pass import ProjectPass
@@ -30,7 +29,7 @@ from preference.projects.status import read_overview
 from preference.projects.versions import Versions
 from preference.settings import Settings
 from preference.studio.project import LabelStudioProject
-from preference.studio.task import Task
+from preference.studio.task import META_KEY, Task
 from tests.support.studio_double import StudioDouble
 from tests.support.studio_records import LABEL_CONFIG, Fields
 from tests.support.versions import publish_version
