@@ -20,11 +20,11 @@ from rich.console import Console
 
 from backend.connecting.connect import connect
 from backend.generators.echo import EchoGenerator
-from backend.generators.scheduler import write_all
 from benchmarks.generation import mixed_prompts
 from benchmarks.row import Row
 from demo.process import wait_until
 from demo.stack import PROGRAMS, REPOSITORY, Stack, free_port
+from preference.generation.jobs import write_all
 from preference.labelling.label_config import LabelingLayout
 from preference.projects.folder import ProjectFolder
 from preference.settings import Settings

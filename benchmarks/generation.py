@@ -18,11 +18,11 @@ import torch
 from rich.console import Console
 from transformers import AutoModelForCausalLM, pipeline
 
-from backend.generators.hardware import pick_dtype
-from backend.generators.huggingface import HuggingFaceGenerator
-from backend.generators.scheduler import write_all
 from benchmarks.row import Row
 from demo.stack import REPOSITORY
+from preference.generation.hardware import pick_dtype
+from preference.generation.huggingface import HuggingFaceGenerator
+from preference.generation.jobs import write_all
 from preference.models.device import pick_device
 from preference.models.encoding import encode_prompt
 from preference.models.pretrained import load_tokenizer, load_weights, locate, quiet_transformers

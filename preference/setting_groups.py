@@ -281,6 +281,12 @@ class TrainingSettings(Group, title="Training"):
         "",
         description="Only judgements of which this is so: conditions on what annotators say beside the comparison, such as `clarity=Clear; relevance>=3`.",
     )
+    align_minutes: float = Field(
+        30,
+        gt=0,
+        le=10080,
+        description="How long `pairloop-trainer align` may take for the steps in which the generator learns, in minutes.",
+    )
     report_to: str = advanced(
         "none",
         pattern=r"^[a-z_]+(,[a-z_]+)*$",

@@ -21,6 +21,7 @@ from preference.settings import Settings
 
 if TYPE_CHECKING:
     from preference.report_card.card import ReportCard
+    from preference.reward_model.extractors import Extractors
 
 
 @click.group()
@@ -82,6 +83,30 @@ def once(project_id: int | None, as_json: bool) -> None:
         failed = failed or (ended.outcome == "failed" if isinstance(ended, Round) else isinstance(ended, StudioUnreachable))
         click.echo(write_outcome(ended) if as_json else f"project {folder.project_id}: {ended}")
     sys.exit(1 if failed else 0)
+
+
+@main.command()
+@PROJECT
+@click.option("--method", type=click.Choice(["dpo"]), default="dpo", show_default=True, help="How it learns.")
+@click.option(
+    "--minutes", type=click.FloatRange(min=0, min_open=True), help="For the steps in which it learns, in place of ALIGN_MINUTES."
+)
+def align(project_id: int, method: str, minutes: float | None) -> None:
+    """Let the model that writes answers learn from the judgements."""
+    from preference.studio.project import LabelStudioProject
+
+    settings = begin()
+    extractors = _extractors(settings)
+    from trainer.aligning.align import align as run_alignment
+    from trainer.aligning.recipe import METHODS
+
+    project, folder = LabelStudioProject.for_command(settings.studio, project_id), ProjectFolder(settings.model_dir, project_id)
+    with refusals():
+        ended = run_alignment(
+            project, folder, settings, METHODS[method], extractors=extractors, minutes=minutes,
+            say=lambda line: click.echo(f"project {project_id}: {line}"),
+        )  # fmt: skip
+    click.echo(f"project {project_id}: {ended}")
 
 
 @main.command()
@@ -194,12 +219,20 @@ def _mark_suspects(studio: StudioSettings, folder: ProjectFolder, card: "ReportC
 
 def _round_runner(settings: Settings):  # type: ignore[no-untyped-def]
     with heavy_imports():
+        from trainer.rounds.round import run_round
+
+    extractors = _extractors(settings)
+    return lambda project, folder: run_round(project, folder, settings, extractors=extractors)
+
+
+def _extractors(settings: Settings) -> "Extractors":
+    """What a process that trains works with, after torch was set up."""
+    with heavy_imports():
         import torch
 
         from preference.models.device import pick_device
         from preference.models.pretrained import quiet_transformers
         from preference.reward_model.extractors import Extractors
-        from trainer.rounds.round import run_round
 
     quiet_transformers()
     torch.set_num_threads(settings.num_torch_threads)
@@ -207,8 +240,7 @@ def _round_runner(settings: Settings):  # type: ignore[no-untyped-def]
         device = pick_device(settings.device)
     except PairloopError as error:
         raise click.ClickException(str(error)) from None
-    extractors = Extractors(settings.model_dir, device)
-    return lambda project, folder: run_round(project, folder, settings, extractors=extractors)
+    return Extractors(settings.model_dir, device)
 
 
 add_shared_commands(main)

@@ -11,22 +11,27 @@ from dataclasses import dataclass
 from typing import Any
 
 from backend.filling.pair_strategies import STRATEGIES, WITH_REWARDS, Candidates, all_different, different_pairs, similarity
-from backend.generators.jobs import CUT, Answer, Generator, WrittenAnswers
 from backend.scoring.candidate_scores import Score
+from preference.generation.jobs import CUT, Answer, Generator, WrittenAnswers
 from preference.labelling.controls.ranker import MOST_WRITTEN, items_of
 from preference.labelling.label_config import LabelingLayout
 from preference.labelling.layouts import Layout
 from preference.labelling.prompts import Prompt, transcript, turns_of
+from preference.projects.generators import BASE
 from preference.settings import Settings
 from preference.studio.storable import storable
-from preference.studio.task import Task, entry_of
+from preference.studio.task import META_KEY, Task, entry_of
 
-META_KEY = "pairloop"
 UNSTORED = "Label Studio refused the answers"
 _REFUSED_SECONDS = 86400.0  # then a prompt that could not be answered is asked again
 _UNSTORED_SECONDS = 3600.0  # then answers that could not be stored are written again: perhaps Label Studio was out of order
 _SAMPLES = ("left_sample", "right_sample")  # in the record: which of the samples each field holds
-_BY_FIELD = ("seeds", "finish_reasons", "thoughts")  # in the record: what it says of each field that was filled, or of each item
+_BY_FIELD = (
+    "seeds",
+    "generator_versions",
+    "finish_reasons",
+    "thoughts",
+)  # in the record: what it says of each field that was filled, or of each item
 _Pair = tuple[int, int]  # places among samples, the smaller first
 _Chosen = tuple[Sequence[int], dict[str, Any]]  # places among samples, and what the record says of the choice
 
@@ -198,6 +203,11 @@ class AnswerRules:
         record: dict[str, Any] = {"generator": generator.name, "sampling": generator.sampling, "seed": next(iter(seeds.values()))}
         if len(set(seeds.values())) > 1:
             record["seeds"] = seeds
+        versions = {field: sample.answer.version or BASE for field, sample in filled.items()}
+        if set(versions.values()) != {BASE}:
+            record["generator_version"] = next(iter(versions.values()))
+        if len(set(versions.values())) > 1:
+            record["generator_versions"] = versions
         if written.num_cut:
             record["prompt_tokens_cut"] = written.num_cut
         if written.num_changed:

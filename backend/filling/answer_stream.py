@@ -18,14 +18,15 @@ from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from backend.filling.answer_rules import META_KEY, UNSTORED, AnswerRules, Attempt, Draft
+from backend.filling.answer_rules import UNSTORED, AnswerRules, Attempt, Draft
+from backend.filling.served_generator import served_generator
 from backend.filling.store_tries import StoreTries
 from backend.filling.workbench import Workbench
 from backend.scoring.candidate_scores import candidate_scores
 from preference.errors import ModelError, StudioError, StudioFailing, StudioKeyError, StudioNotFound, StudioUnreachable
 from preference.labelling.label_config import LabelingLayout
 from preference.studio.project import LabelStudioProject
-from preference.studio.task import Task, is_annotated, with_entry
+from preference.studio.task import META_KEY, Task, is_annotated, with_entry
 
 logger = logging.getLogger("pairloop.filling")
 _BATCHES_UNDER_WAY = 2.5  # of the generator: what it writes, what follows, and what is being stored
@@ -130,6 +131,7 @@ class AnswerStream:
             seed=self._rules.seed(attempt),
             num_answers=self._rules.num_answers(attempt),
             is_urgent=self._is_urgent,
+            adapter=served_generator(self._bench.settings, self._project.id).adapter,
         )
         self._when_done(written, self._on_written, attempt)
 

@@ -16,11 +16,12 @@ from concurrent.futures import CancelledError
 from backend.filling.answer_rules import answer_seed, unanswerable
 from backend.filling.prediction_store import PredictionStore
 from backend.filling.progress import PassResult, Progress
+from backend.filling.served_generator import served_generator
 from backend.filling.shown_version import ShownVersion
 from backend.filling.workbench import Workbench
-from backend.generators.jobs import CUT, WrittenAnswers
 from backend.scoring.predictions import Prediction
 from preference.errors import ModelError
+from preference.generation.jobs import CUT, WrittenAnswers
 from preference.labelling.demonstrations import DemonstrationLayout
 from preference.labelling.layouts import layout_of
 from preference.projects.folder import ProjectFolder
@@ -86,7 +87,8 @@ class DraftPass:
             prompt = self._layout.prompt(task["data"]) or ""
             seed = answer_seed(self._bench.settings.seed, task["id"], 0)
             asked.append(task)
-            writing.append(self._bench.scheduler.submit(prompt, seed=seed, num_answers=1))
+            adapter = served_generator(self._bench.settings, self._project.id).adapter
+            writing.append(self._bench.scheduler.submit(prompt, seed=seed, num_answers=1, adapter=adapter))
         try:
             predictions = [self._prediction(written.result()) for written in writing]
         except CancelledError:

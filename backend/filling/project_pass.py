@@ -16,6 +16,7 @@ from backend.filling.new_answers import ask_again
 from backend.filling.new_prompts import take_new_prompts
 from backend.filling.prediction_store import PredictionStore
 from backend.filling.progress import PassResult, Progress
+from backend.filling.served_generator import served_generator
 from backend.filling.shown_version import ShownVersion
 from backend.filling.workbench import Workbench
 from backend.scoring.predictions import LEAST_OTHERS, predict_tasks
@@ -101,7 +102,9 @@ class ProjectPass:
         finally:
             self._shown.is_sure = not self._was_set and (is_done or self._shown.is_sure)
             self._write_progress(is_last=True)
-            self._bench.problems.note(self._project.id, "predictions", self._predictions.problem)
+            problems, of = self._bench.problems, self._project.id
+            problems.note(of, "predictions", self._predictions.problem)
+            problems.note(of, "generator", served_generator(self._bench.settings, of).problem)
             if is_done and UNSTORED not in stream.dropped:
                 self._bench.problems.note(self._project.id, "answers")
             if stream.num_cut:

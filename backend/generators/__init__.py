@@ -1,1 +1,1 @@
-"""Engines that write answers: the local model, an OpenAI-compatible server, an echo; and the scheduler that feeds them."""
+"""Engines that write answers: the local model (preference/generation), an OpenAI-compatible server, an echo; and the scheduler."""

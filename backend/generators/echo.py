@@ -3,7 +3,7 @@
 import hashlib
 from typing import Any
 
-from backend.generators.jobs import Answer, Jobs, WrittenAnswers
+from preference.generation.jobs import Answer, Jobs, WrittenAnswers
 from preference.labelling.prompts import turns_of
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from backend.generators.jobs import Generator
+from preference.generation.jobs import Generator
 from preference.settings import Settings
 
 
@@ -13,7 +13,7 @@ def _echo(settings: Settings) -> Generator:
 
 
 def _huggingface(settings: Settings) -> Generator:
-    from backend.generators.huggingface import HuggingFaceGenerator
+    from preference.generation.huggingface import HuggingFaceGenerator
 
     return HuggingFaceGenerator(settings)
 

@@ -25,9 +25,9 @@ from openai import (
     UnprocessableEntityError,
 )
 
-from backend.generators.jobs import CUT, Answer, Job, Jobs, WrittenAnswers
 from preference.certificates import certificates
 from preference.errors import ModelError
+from preference.generation.jobs import CUT, Answer, Job, Jobs, WrittenAnswers
 from preference.labelling.prompts import Prompt, messages, to_be_continued, turns_of
 from preference.models.thoughts import split_thought
 from preference.redaction import unquoted

@@ -7,13 +7,13 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 
-from backend.generators.jobs import Generator, Job, WrittenAnswers
 from backend.monitoring.metrics import Metrics
 from preference.errors import ModelError
+from preference.generation.jobs import Adapter, Generator, Job, WrittenAnswers
 from preference.labelling.prompts import Prompt
 
 logger = logging.getLogger("pairloop.generators")
@@ -39,9 +39,11 @@ class Scheduler:
 
     # For those who need answers
 
-    def submit(self, prompt: Prompt, *, seed: int, num_answers: int = 2, is_urgent: bool = False) -> "Future[WrittenAnswers]":
+    def submit(
+        self, prompt: Prompt, *, seed: int, num_answers: int = 2, is_urgent: bool = False, adapter: Adapter | None = None
+    ) -> "Future[WrittenAnswers]":
         """The future answers: a ModelError if the model cannot be loaded or fails, cancelled if the process ends."""
-        job = Job(prompt, seed, num_answers, is_urgent)
+        job = Job(prompt, seed, num_answers, is_urgent, adapter)
         with self._changed:
             if self.is_stopped:
                 job.written.cancel()
@@ -148,17 +150,3 @@ class Scheduler:
             else:
                 with suppress(InvalidStateError):  # cancelled meanwhile
                     job.written.set_exception(ModelError(message))
-
-
-def write_all(
-    generator: Generator, prompts: Sequence[Prompt], *, seeds: Sequence[int], num_answers: int = 2
-) -> list[WrittenAnswers]:
-    """The answers to each prompt, in order, written in this thread: for those who have all their prompts at hand.
-
-    Raises:
-        ModelError: the model failed.
-    """
-    scheduler = Scheduler(lambda: generator, Metrics())
-    written = [scheduler.submit(prompt, seed=seed, num_answers=num_answers) for prompt, seed in zip(prompts, seeds, strict=True)]
-    generator.run(scheduler)
-    return [answers.result(timeout=0) for answers in written]

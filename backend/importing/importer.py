@@ -21,9 +21,9 @@ from typing import Self
 from filelock import FileLock, Timeout
 
 from backend.connecting.config_notes import IMPORT_INSTEAD
-from backend.filling.answer_rules import META_KEY, AnswerRules, Attempt, Draft
+from backend.filling.answer_rules import AnswerRules, Attempt, Draft
+from backend.filling.served_generator import served_generator
 from backend.filling.workbench import Workbench
-from backend.generators.jobs import WrittenAnswers
 from backend.importing.annotators import Annotators
 from backend.importing.delivery import Delivery
 from backend.importing.held_rows import HeldRows
@@ -31,13 +31,14 @@ from backend.importing.known_rows import KnownRows
 from backend.scoring.candidate_scores import candidate_scores
 from backend.scoring.predictions import predict_tasks, still_wanted
 from preference.errors import RegistryError, StudioError
+from preference.generation.jobs import WrittenAnswers
 from preference.labelling.label_config import LabelingLayout
 from preference.labelling.layouts import judged_layout_of
 from preference.labelling.prompts import transcript
 from preference.projects.folder import ProjectFolder
 from preference.studio.account import Account
 from preference.studio.project import LabelStudioProject
-from preference.studio.task import Task, with_entry
+from preference.studio.task import META_KEY, Task, with_entry
 
 logger = logging.getLogger("pairloop.importing")
 _TOGETHER = 100  # tasks in one import
@@ -65,7 +66,7 @@ class Import:
         """
         self.counts: Counter[str] = Counter()
         self.layout, self.annotators = layout, Annotators(Account(bench.settings.studio))
-        self._project, self._folder, self._suggesting = project, folder, bench.settings.suggesting
+        self._project, self._folder, self._settings = project, folder, bench.settings
         self._champion, self._scheduler = bench.champions.of(project.id), bench.scheduler
         self._rules = AnswerRules(layout, bench.settings, bench.scheduler.generator)
         self._known = KnownRows(layout)
@@ -150,7 +151,10 @@ class Import:
 
     def _ask(self, attempt: Attempt, place: _Place) -> None:
         written = self._scheduler.submit(
-            self._rules.prompt(attempt.task), seed=self._rules.seed(attempt), num_answers=self._rules.num_answers(attempt)
+            self._rules.prompt(attempt.task),
+            seed=self._rules.seed(attempt),
+            num_answers=self._rules.num_answers(attempt),
+            adapter=served_generator(self._settings, self._project.id).adapter,
         )
         self._writing[written] = attempt, place
 
@@ -210,7 +214,7 @@ class Import:
         """Stores the predictions of tasks that were just imported, unless somebody scored or judged them meanwhile."""
         if not tasks:
             return
-        predictions = predict_tasks(tasks, self.layout, self._champion.serving, suggesting=self._suggesting)
+        predictions = predict_tasks(tasks, self.layout, self._champion.serving, suggesting=self._settings.suggesting)
         try:
             self._project.store_predictions(still_wanted(tasks, predictions, self._project, layout=self.layout))
         except StudioError as error:

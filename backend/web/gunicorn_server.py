@@ -39,7 +39,7 @@ _STARTING_SECONDS = 60.0
 _SHARED = (
     "backend.web.app",
     "backend.serving.process",
-    "backend.generators.huggingface",
+    "preference.generation.huggingface",
     "transformers.masking_utils",
     "transformers.modeling_utils",
 )

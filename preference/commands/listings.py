@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from preference.commands.command_line import refusals
+from preference.commands.generator_rows import GENERATOR_HEADER, GeneratorSummary, generator_row, read_generator_summaries
 from preference.commands.status_rows import PROJECT_HEADER, VERSION_HEADER, forecast, project_row, project_values, version_row
 from preference.commands.version_summary import VersionSummary, read_version_summaries
 from preference.errors import RegistryError
@@ -55,6 +56,25 @@ def list_versions(settings: Settings, project_id: int | None, *, as_json: bool) 
         _print_json([asdict(version) for version in summaries])
     elif summaries or not problems:
         _print_table(VERSION_HEADER, [version_row(version) for version in summaries], num_notes=2)
+    if problems:
+        raise click.ClickException("\n".join(problems))
+
+
+def list_generators(settings: Settings, project_id: int | None, *, as_json: bool) -> None:
+    """Prints each generator version; one that cannot be read is an error at the end."""
+    with refusals():
+        folders = _some(_folders(settings, project_id), settings)
+    summaries: list[GeneratorSummary] = []
+    problems: list[str] = []
+    for folder in folders:
+        with _gathered(problems):
+            summaries += list(read_generator_summaries(folder))
+    if as_json:
+        _print_json([asdict(version) for version in summaries])
+    elif summaries:
+        _print_table(GENERATOR_HEADER, [generator_row(version) for version in summaries], num_notes=2)
+    elif not problems:
+        click.echo("no generator has learnt yet; `pairloop-trainer align --project ID` lets one learn from the judgements")
     if problems:
         raise click.ClickException("\n".join(problems))
 

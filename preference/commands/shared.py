@@ -12,6 +12,8 @@ import click
 
 from preference.commands.command_line import ONLY_PROJECT, PROJECT, begin, program_command, refusals
 from preference.projects.folder import ProjectFolder
+from preference.projects.generators import Generators, of_name
+from preference.projects.published import Published
 from preference.projects.versions import Versions
 
 _REASON = click.option("--reason", default="", help="Why, for the log on its card.")
@@ -27,7 +29,7 @@ def add_shared_commands(main: click.Group) -> None:
     names: dict[str, Any] = {"help_option_names": ["-h", "--help"]}
     main.context_settings.update(names)
     click.version_option(package_name="pairloop", message="%(package)s %(version)s")(main)
-    for command in (status, train, versions, promote, rollback, score):
+    for command in (status, train, versions, generators, promote, rollback, score):
         command.context_settings.update(names)  # click keeps the names that a command was first called with, as by itself
         main.add_command(command)
     for name, (program, help_text) in _ELSEWHERE.items():
@@ -58,6 +60,16 @@ def versions(project_id: int | None, as_json: bool) -> None:
 
 @click.command()
 @ONLY_PROJECT
+@_JSON
+def generators(project_id: int | None, as_json: bool) -> None:
+    """Show each version of a generator that learnt."""
+    from preference.commands.listings import list_generators
+
+    list_generators(begin(), project_id, as_json=as_json)
+
+
+@click.command()
+@ONLY_PROJECT
 @click.option("--now", is_flag=True, help="Ask the trainer for a round now; the exit status is 1 if none is running.")
 def train(project_id: int | None, now: bool) -> None:
     """Say when the next round begins; with --now, ask for one."""
@@ -71,22 +83,33 @@ def train(project_id: int | None, now: bool) -> None:
 @click.argument("version")
 @_REASON
 def promote(project_id: int, version: str, reason: str) -> None:
-    """Serve VERSION, whatever its verdict."""
+    """Serve VERSION, whatever its verdict.
+
+    A reward model (v3-...), a generator that learnt (g1-...), or the base that it learnt from (base).
+    """
     settings = begin()
     with refusals():
-        Versions(ProjectFolder(settings.model_dir, project_id)).promote(version, by="hand", reason=reason)
-    click.echo(f"project {project_id}: {version} is the champion; backends load it within a second")
+        versions = of_name(ProjectFolder(settings.model_dir, project_id), version)
+        versions.promote(version, by="hand", reason=reason)
+    click.echo(f"project {project_id}: {version} is the {versions.title}; {_taken_up(versions)}")
 
 
 @click.command()
 @PROJECT
+@click.option("--generator", "is_generator", is_flag=True, help="The generator's versions, not the reward model's.")
 @_REASON
-def rollback(project_id: int, reason: str) -> None:
-    """Serve the version that was champion before. Once more goes further back."""
+def rollback(project_id: int, is_generator: bool, reason: str) -> None:
+    """Serve the version that was served before. Once more goes further back."""
     settings = begin()
+    folder = ProjectFolder(settings.model_dir, project_id)
+    versions: Published[Any] = Generators(folder) if is_generator else Versions(folder)
     with refusals():
-        version = Versions(ProjectFolder(settings.model_dir, project_id)).rollback(reason=reason)
-    click.echo(f"project {project_id}: {version} is the champion again; backends load it within a second")
+        version = versions.rollback(reason=reason)
+    click.echo(f"project {project_id}: {version} is the {versions.title} again; {_taken_up(versions)}")
+
+
+def _taken_up(versions: Published[Any]) -> str:
+    return "new answers are its" if isinstance(versions, Generators) else "backends load it within a second"
 
 
 @click.command()

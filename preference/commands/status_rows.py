@@ -63,7 +63,7 @@ def version_row(version: VersionSummary) -> list[str]:
         "" if version.num_pairs is None else str(version.num_pairs),
         accuracy,
         f"{version.verdict}: {version.reason}",
-        "; ".join(_promoted(entry) for entry in version.promotions),
+        "; ".join(promoted_in_words(entry) for entry in version.promotions),
     ]
 
 
@@ -90,7 +90,8 @@ def _ended(last: LastRound) -> str:
     return f"{what}{at}: {last.reason}"
 
 
-def _promoted(promotion: "Promotion") -> str:
+def promoted_in_words(promotion: "Promotion") -> str:
+    """When a version became the served one, by whom, after which, and why."""
     after = f" after {promotion.before}" if promotion.before else ""
     why = f": {promotion.reason}" if promotion.reason else ""
     at = (promotion.at or "")[:16].replace("T", " ")

@@ -104,7 +104,7 @@ def marked_prompt(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> str:
 def encode_answer(tokenizer: PreTrainedTokenizerBase, prompt: Prompt, answer: str, *, max_tokens: int) -> EncodedAnswer:
     """At most `max_tokens` tokens; the answer is kept before the prompt, of which at least a quarter stays."""
     prompt_ids, num_cut = encode_prompt(tokenizer, prompt, max_tokens=max_tokens)
-    answer_ids = _ids(tokenizer, as_text(tokenizer, answer.strip()), is_start=False)
+    answer_ids = answer_tokens(tokenizer, answer)
     room = max_tokens - 1 - min(len(prompt_ids), max_tokens // 4)
     num_answer_cut = max(0, len(answer_ids) - room)
     answer_ids = answer_ids[:room]
@@ -115,6 +115,11 @@ def encode_answer(tokenizer: PreTrainedTokenizerBase, prompt: Prompt, answer: st
     else:
         kept, num_cut = encode_prompt(tokenizer, prompt, max_tokens=room)
     return EncodedAnswer([*kept, *answer_ids, tokenizer.eos_token_id], len(kept), num_cut + num_answer_cut)
+
+
+def answer_tokens(tokenizer: PreTrainedTokenizerBase, answer: str) -> list[int]:
+    """The answer's own tokens, all of them, behind a prompt."""
+    return _ids(tokenizer, as_text(tokenizer, answer.strip()), is_start=False)
 
 
 def thinking_tokens(tokenizer: PreTrainedTokenizerBase, *, options: Options = _NO_OPTIONS) -> ThinkingTokens | None:

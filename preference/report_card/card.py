@@ -109,6 +109,10 @@ class ReportCard:
         values = {name: value for name, value in self.to_values().items() if name not in _ELSEWHERE}
         return json.dumps(values, indent=1, ensure_ascii=False)
 
+    def published(self, *, version: str, created_at: str) -> Self:
+        """A copy that names these."""
+        return dataclasses.replace(self, version=version, created_at=created_at)
+
     @property
     def damage(self) -> str:
         """A sentence that names what could not be read; empty if all could."""

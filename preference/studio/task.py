@@ -40,6 +40,7 @@ class Task(TypedDict, total=False):
     key: str  # in place of the id, of a task that is not in Label Studio yet: its prompt
 
 
+META_KEY = "pairloop"  # under which a task's meta holds how its answers came about
 _MOST = 2**63  # of a database's numbers
 _KINDS: dict[str, tuple[type, ...]] = {  # of an annotation's and a prediction's fields, beside results of any JSON
     "was_cancelled": (bool,), "ground_truth": (bool,), "completed_by": (int, dict), "created_at": (str,), "updated_at": (str,),

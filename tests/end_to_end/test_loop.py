@@ -9,7 +9,6 @@ import httpx
 import pytest
 from playwright.sync_api import Browser
 
-from backend.filling.answer_rules import META_KEY
 from backend.filling.new_answers import META_KEY as NEW_ANSWERS
 from demo.process import wait_until
 from demo.stack import REPOSITORY, Stack
@@ -17,7 +16,7 @@ from preference.labelling.label_config import LabelingLayout
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import Versions
 from preference.studio.project import LabelStudioProject
-from preference.studio.task import Task
+from preference.studio.task import META_KEY, Task
 from tests.support.browser import LIT, SUBMIT, logged_in
 from tests.support.forked import run_forked
 from tests.support.loop_stack import LABEL_CONFIG, are_answered, call, eventually

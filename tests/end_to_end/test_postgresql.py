@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from backend.commands.import_prompts import import_prompts
-from backend.generators.jobs import Job, WrittenAnswers
 from backend.prompt_files.rows import CHANGED
 from demo.stack import Stack, free_port
 from preference.errors import StudioFailing
+from preference.generation.jobs import Job, WrittenAnswers
 from preference.labelling.prompts import Prompt
 from preference.projects.versions import UNTRAINED, Versions
 from preference.report_card.figures import SuspectLabel

@@ -17,13 +17,13 @@ import pytest
 import torch
 
 from backend.contract.request_bodies import EventBody, PredictBody, SetupBody
-from backend.generators.jobs import Jobs
 from backend.generators.scheduler import Scheduler
 from backend.monitoring.metrics import Metrics
 from backend.scoring.champion import ServedVersion
 from backend.serving.process import Backend
 from backend.web.app import create_app
 from preference.errors import ModelError, StudioError
+from preference.generation.jobs import Jobs
 from preference.labelling.prompts import Prompt
 from preference.logs import log_line
 from preference.projects.folder import ProjectFolder

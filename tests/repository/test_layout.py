@@ -35,7 +35,7 @@ SUBJECTS = {
     "backend/serving": {"predict", "seats"},
     "backend/web": {"refusals"},
     "preference": {"damaged_files", "full_disk", "untrusted_files"},
-    "preference/commands": {"damaged_files", "status", "train", "versions"},
+    "preference/commands": {"damaged_files", "generators", "status", "train", "versions"},
     "preference/labelling": {"holdout", "majority"},
     "preference/models": {"architectures", "control_tokens"},
     "trainer/judgements": {"changes_meanwhile"},
@@ -46,7 +46,7 @@ SUBJECTS = {
 LOGGERS = {
     f"pairloop.{name}"
     for name in (
-        "backend", "daemon", "doctor", "filling", "generators", "importing", "judgements", "logs", "models", "monitoring",
+        "aligning", "backend", "daemon", "doctor", "filling", "generators", "importing", "judgements", "logs", "models", "monitoring",
         "projects", "reporting", "reward_model", "rounds", "scoring", "serving", "studio", "training", "web",
     )
 }  # fmt: skip

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from backend.generators.jobs import WrittenAnswers
+from preference.generation.jobs import WrittenAnswers
 
 
 def are_alike(first: Sequence[WrittenAnswers], second: Sequence[WrittenAnswers]) -> bool:

@@ -5,9 +5,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from backend.filling.answer_rules import AnswerRules, Attempt, Draft
-from backend.generators.jobs import Jobs, WrittenAnswers
-from backend.generators.scheduler import write_all
 from backend.scoring.candidate_scores import Score
+from preference.generation.jobs import Jobs, WrittenAnswers, write_all
 from preference.labelling.label_config import LabelingLayout
 from preference.labelling.prompts import transcript
 from preference.settings import Settings

@@ -11,7 +11,7 @@ from preference.projects.folder import ProjectFolder
 from preference.projects.versions import Versions
 
 PROGRAMS: dict[str, click.Group] = {"pairloop-backend": backend.__main__.main, "pairloop-trainer": trainer.__main__.main}
-SHARED = ("status", "train", "versions", "promote", "rollback", "score")
+SHARED = ("status", "train", "versions", "generators", "promote", "rollback", "score")
 Invoke = Callable[..., Result]
 
 

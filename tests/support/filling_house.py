@@ -11,17 +11,16 @@ import pytest
 import torch
 from filelock import FileLock
 
-from backend.filling.answer_rules import META_KEY
 from backend.filling.answer_stream import AnswerStream
 from backend.filling.filler import Filler
 from backend.filling.project_pass import ProjectPass, open_pass
 from backend.filling.shown_version import ShownVersion
 from backend.filling.workbench import Workbench
 from backend.generators.echo import EchoGenerator
-from backend.generators.jobs import Job, Jobs, WrittenAnswers
-from backend.generators.scheduler import Scheduler, write_all
+from backend.generators.scheduler import Scheduler
 from backend.monitoring.metrics import Metrics
 from backend.scoring.champion import Champion, Champions
+from preference.generation.jobs import Job, Jobs, WrittenAnswers, write_all
 from preference.labelling.label_config import LabelingLayout
 from preference.labelling.prompts import transcript
 from preference.projects.folder import ProjectFolder
@@ -30,7 +29,7 @@ from preference.projects.status import read_overview
 from preference.projects.versions import Versions
 from preference.settings import Settings
 from preference.studio.project import LabelStudioProject
-from preference.studio.task import Task
+from preference.studio.task import META_KEY, Task
 from tests.support.studio_double import StudioDouble
 from tests.support.studio_records import LABEL_CONFIG, Fields
 from tests.support.versions import publish_version

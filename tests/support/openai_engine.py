@@ -4,10 +4,10 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from backend.generators.jobs import Generator, WrittenAnswers
 from backend.generators.openai_api import OpenAIGenerator
 from backend.generators.scheduler import Scheduler
 from backend.monitoring.metrics import Metrics
+from preference.generation.jobs import Generator, WrittenAnswers
 from preference.labelling.prompts import Prompt
 
 MakeGenerator = Callable[..., OpenAIGenerator]

@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from backend.generators.jobs import Generator, Job, Jobs, WrittenAnswers
 from backend.generators.scheduler import Scheduler
 from backend.monitoring.metrics import Metrics
+from preference.generation.jobs import Generator, Job, Jobs, WrittenAnswers
 from preference.labelling.prompts import transcript
 
 SECONDS = 60  # for whatever is waited for

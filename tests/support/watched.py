@@ -4,9 +4,9 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
 
-from backend.generators.jobs import Generator, WrittenAnswers
 from backend.generators.scheduler import Scheduler
 from backend.monitoring.metrics import Metrics
+from preference.generation.jobs import Generator, WrittenAnswers
 
 PROMPTS = ["Why is the sky blue?", "Hi", "def add(a, b):\n    return a + b\n" * 8, "شرح لي القمر بالعربية", "🌙🦊 zażółć?"]
 SEEDS = [11, 2**48 - 1, 13, 0, 15]

@@ -16,7 +16,7 @@ from transformers import (
 )
 
 from backend.generators.engines import ENGINES
-from backend.generators.jobs import Generator
+from preference.generation.jobs import Generator
 from tests.conftest import SettingsFactory
 from tests.support.watched import Watched
 

@@ -208,3 +208,19 @@ def test_a_wrong_cron_field_ends_run_with_its_reason(invoke: Invoke) -> None:
 
     assert result.exit_code == 1
     assert result.output.startswith("Error: TRAIN_SCHEDULE='61 3 * * *' is wrong: ")
+
+
+# align
+
+
+def test_an_alignment_that_cannot_be_ends_with_one_sentence(invoke: Invoke) -> None:
+    result = invoke("align", "--project", "3", GENERATOR_ENGINE="echo")
+
+    assert result.exit_code == 1
+    assert result.output.startswith("Error: GENERATOR_ENGINE=echo writes with a model that cannot be trained here; set")
+    assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize("arguments", [["--minutes", "0"], ["--method", "ppo"], []])
+def test_wrong_options_of_an_alignment_are_refused(invoke: Invoke, arguments: list[str]) -> None:
+    assert invoke("align", *(["--project", "3", *arguments] if arguments else [])).exit_code == 2

@@ -3,7 +3,7 @@ import pytest
 from backend.filling.answer_rules import AnswerRules, Attempt, left_sample
 from backend.filling.pair_strategies import similarity
 from backend.generators.echo import EchoGenerator
-from backend.generators.scheduler import write_all
+from preference.generation.jobs import write_all
 from preference.settings import Settings
 from preference.studio.task import Task
 from tests.conftest import SettingsFactory

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from backend.generators.jobs import Job, WrittenAnswers
+from preference.generation.jobs import Job, WrittenAnswers
 from preference.labelling.markdown import inert_html
 from preference.labelling.prompts import transcript
 from tests.support.filling_house import CHOICE, EMPTY, House, echo, warnings_of

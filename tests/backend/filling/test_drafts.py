@@ -6,7 +6,7 @@ import pytest
 
 from backend.filling.project_pass import open_pass
 from backend.filling.shown_version import ShownVersion
-from backend.generators.jobs import Job, WrittenAnswers
+from preference.generation.jobs import Job, WrittenAnswers
 from preference.errors import ModelError
 from preference.projects.versions import UNTRAINED
 from tests.support.filling_house import House, RecordingGenerator, echo

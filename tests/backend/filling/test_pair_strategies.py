@@ -6,7 +6,7 @@ from typing import Any, get_args
 import pytest
 
 from backend.filling.pair_strategies import STRATEGIES, WITH_REWARDS, Candidates, different_pairs, similarity
-from backend.generators.jobs import WrittenAnswers
+from preference.generation.jobs import WrittenAnswers
 from preference.setting_groups import FillingSettings
 from tests.support.filling_house import House
 

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from backend.filling.progress import Progress
-from backend.generators.jobs import Job, WrittenAnswers
 from backend.monitoring.metrics import Metrics
 from preference.errors import ModelError
+from preference.generation.jobs import Job, WrittenAnswers
 from preference.projects.folder import ProjectFolder
 from tests.conftest import SettingsFactory
 from tests.support.filling_house import EMPTY, House, echo

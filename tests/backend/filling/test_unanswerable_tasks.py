@@ -7,7 +7,7 @@ from backend.connecting.default_label_config import default_label_config
 from backend.filling.answer_rules import AnswerRules
 from backend.filling.workbench import Refusals
 from backend.generators.echo import EchoGenerator
-from backend.generators.jobs import WrittenAnswers
+from preference.generation.jobs import WrittenAnswers
 from preference.labelling.label_config import LabelingLayout
 from preference.settings import Settings
 from preference.studio.task import Task

@@ -9,8 +9,8 @@ import pytest
 
 from backend.filling.project_pass import ProjectPass, open_pass
 from backend.filling.shown_version import ShownVersion
-from backend.generators.jobs import Job, WrittenAnswers
 from preference.errors import StudioError, StudioUnreachable
+from preference.generation.jobs import Job, WrittenAnswers
 from preference.projects.versions import UNTRAINED
 from tests.support.filling_house import ANSWERED, EMPTY, House, echo, impatient, warnings_of
 from tests.support.studio_double import KEY

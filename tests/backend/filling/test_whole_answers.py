@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from backend.filling.answer_rules import AnswerRules, Draft
-from backend.generators.jobs import Answer, Job, Jobs, WrittenAnswers
+from preference.generation.jobs import Answer, Job, Jobs, WrittenAnswers
 from preference.studio.task import Task
 from tests.conftest import SettingsFactory
 from tests.support.answer_drafts import LAYOUT, Scripted, draft, task

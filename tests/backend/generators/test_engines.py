@@ -6,8 +6,7 @@ from contextlib import ExitStack
 import pytest
 
 from backend.generators.engines import ENGINES
-from backend.generators.jobs import Generator, WrittenAnswers
-from backend.generators.scheduler import write_all
+from preference.generation.jobs import Generator, WrittenAnswers, write_all
 from preference.labelling.prompts import Turn
 from tests.conftest import SettingsFactory
 from tests.support.alike_answers import are_alike

@@ -3,9 +3,9 @@ from typing import Any
 
 import pytest
 
-from backend.generators.jobs import WrittenAnswers
 from backend.monitoring.metrics import Metrics
 from demo.process import wait_until
+from preference.generation.jobs import WrittenAnswers
 from preference.labelling.prompts import Turn
 from tests.support.openai_double import KEY, OpenAIDouble
 from tests.support.openai_engine import SECONDS, MakeGenerator, scheduling, write

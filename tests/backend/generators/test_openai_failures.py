@@ -3,8 +3,8 @@ import re
 
 import pytest
 
-from backend.generators.jobs import Generator, WrittenAnswers
 from preference.errors import ModelError
+from preference.generation.jobs import Generator, WrittenAnswers
 from tests.support.openai_double import KEY, OpenAIDouble
 from tests.support.openai_engine import SECONDS, MakeGenerator, scheduling, write
 

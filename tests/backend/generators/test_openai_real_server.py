@@ -7,10 +7,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from backend.generators.jobs import WrittenAnswers
 from backend.generators.openai_api import OpenAIGenerator
 from demo.process import Process
 from demo.stack import PROGRAMS, free_port
+from preference.generation.jobs import WrittenAnswers
 from tests.conftest import SettingsFactory
 from tests.support.alike_answers import are_alike
 from tests.support.openai_engine import write

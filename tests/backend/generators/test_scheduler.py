@@ -4,10 +4,9 @@ from concurrent.futures import ThreadPoolExecutor, wait
 import pytest
 
 from backend.generators.echo import EchoGenerator
-from backend.generators.jobs import Job, WrittenAnswers
-from backend.generators.scheduler import Scheduler, write_all
+from backend.generators.scheduler import Scheduler
 from backend.monitoring.metrics import Metrics
-from preference.errors import ModelError
+from preference.generation.jobs import Job, WrittenAnswers
 from preference.labelling.prompts import transcript
 from tests.support.scheduled_jobs import SECONDS, Writer, running
 
@@ -135,26 +134,3 @@ def test_the_rate_is_counted_over_two_seconds_and_is_zero_while_nothing_is_writt
     assert [rate for rate, _ in rates] == pytest.approx([0, 0, 0, 40 / 2.4, 40 / 2.4, 40 / 2.4, 30 / 2.4, 30 / 2.4])
     assert all(figure_then == rate for rate, figure_then in rates)
     assert scheduler.tokens_per_second == figure(metrics, "tokens_per_second") == 0
-
-
-# For those who have all their prompts at hand
-
-
-def test_all_are_written_in_order_with_their_seeds() -> None:
-    prompts = [f"Prompt {k}" for k in range(40)]
-
-    writings = write_all(EchoGenerator(), prompts, seeds=range(40), num_answers=3)
-
-    assert [writing.answers[2].partition(" of: ")[2] for writing in writings] == prompts
-    assert writings[5:6] == write_all(EchoGenerator(), prompts[5:6], seeds=[5], num_answers=3)
-    assert write_all(EchoGenerator(), [], seeds=[]) == []
-    with pytest.raises(ValueError, match="zip"):
-        write_all(EchoGenerator(), prompts, seeds=[1])
-
-
-def test_a_failure_is_raised_if_all_are_written() -> None:
-    def work(job: Job) -> None:
-        raise ModelError("The model failed.")
-
-    with pytest.raises(ModelError, match="The model failed"):
-        write_all(Writer(work), ["a"], seeds=[0])

@@ -5,10 +5,10 @@ from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 import pytest
 
 from backend.generators.echo import EchoGenerator
-from backend.generators.jobs import Job, WrittenAnswers
 from backend.generators.scheduler import Scheduler
 from backend.monitoring.metrics import Metrics
 from preference.errors import ModelError
+from preference.generation.jobs import Job, WrittenAnswers
 from preference.labelling.prompts import transcript
 from tests.support.scheduled_jobs import SECONDS, Writer, running
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from transformers import AutoTokenizer, LlamaConfig
 
-from backend.generators.scheduler import write_all
 from preference.errors import ModelError
+from preference.generation.jobs import write_all
 from preference.models.encoding import ThinkingTokens, thinking_tokens
 from preference.models.pretrained import load_tokenizer
 from tests.conftest import SettingsFactory

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from backend.generators.jobs import Job, WrittenAnswers
 from backend.importing.importer import Import
+from preference.generation.jobs import Job, WrittenAnswers
 from preference.labelling.prompts import transcript
 from preference.projects.versions import Versions
 from tests.conftest import SettingsFactory

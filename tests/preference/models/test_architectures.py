@@ -32,8 +32,8 @@ from transformers import (
 )
 
 from backend.generators.engines import ENGINES
-from backend.generators.scheduler import write_all
 from preference.errors import ModelError
+from preference.generation.jobs import write_all
 from preference.models.encoding import encode_prompt
 from preference.models.pretrained import load_tokenizer, load_weights, locate
 from tests.conftest import SettingsFactory

@@ -18,9 +18,8 @@ from transformers import (
     LlamaForCausalLM,
 )
 
-from backend.generators.jobs import Generator, WrittenAnswers
-from backend.generators.scheduler import write_all
 from preference.errors import ModelError
+from preference.generation.jobs import Generator, WrittenAnswers, write_all
 from tests.conftest import SettingsFactory
 from tests.support.alike_answers import are_alike
 from tests.support.forked import run_forked
@@ -187,7 +186,7 @@ from pathlib import Path
 
 import torch
 from backend.generators.engines import ENGINES
-from backend.generators.scheduler import write_all
+from preference.generation.jobs import write_all
 from preference.settings import Settings
 
 torch.set_num_threads(1)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import GPT2Config, LlamaConfig
 
-from backend.generators.hardware import num_tokens_that_fit, pick_dtype
+from preference.generation.hardware import num_tokens_that_fit, pick_dtype
 from preference.models.out_of_memory import is_out_of_memory, release_memory
 
 CPU = torch.device("cpu")

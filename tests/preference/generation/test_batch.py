@@ -8,9 +8,9 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
-from backend.generators.batch import Batch, Prompt
-from backend.generators.jobs import Job, WrittenAnswers
-from backend.generators.sampling import SamplingOptions
+from preference.generation.batch import Batch, Prompt
+from preference.generation.jobs import Job, WrittenAnswers
+from preference.generation.sampling import SamplingOptions
 from preference.models.pretrained import load_tokenizer
 from tests.support.alike_answers import are_alike
 

@@ -23,7 +23,7 @@ from transformers import (
 )
 from transformers.cache_utils import DynamicCache
 
-from backend.generators.kv_cache import RowCache, can_hold
+from preference.generation.kv_cache import RowCache, can_hold
 
 LAYERS, HEADS, SIZES = 2, 2, (3, 4)  # keys and values may differ in size, as DeepSeek's do
 KINDS = [(layer, kind) for layer in range(LAYERS) for kind in (0, 1)]

@@ -17,9 +17,8 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from backend.generators.jobs import WrittenAnswers
-from backend.generators.scheduler import write_all
 from preference.errors import ModelError
+from preference.generation.jobs import WrittenAnswers, write_all
 from preference.models.encoding import encode_prompt
 from preference.models.pretrained import load_tokenizer, load_weights
 from tests.conftest import SettingsFactory

@@ -12,9 +12,9 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.cache_utils import Cache, DynamicCache
 
-from backend.generators.jobs import Answer, Job, WrittenAnswers
-from backend.generators.kv_cache import RowCache
-from backend.generators.sampling import SamplingOptions, draw, uniforms
+from preference.generation.jobs import Answer, Job, WrittenAnswers
+from preference.generation.kv_cache import RowCache
+from preference.generation.sampling import SamplingOptions, draw, uniforms
 from preference.models.encoding import ThinkingTokens
 from preference.models.thoughts import OPENING, split_thought
 
@@ -39,7 +39,9 @@ class Prompt:
         """Keeps the k-th answer; the last one finishes the job."""
         self.answers[k] = answer
         if len(self.answers) == self.job.num_answers:
-            self.job.finish(WrittenAnswers.of([answer for _, answer in sorted(self.answers.items())], num_cut=self.num_cut))
+            version = self.job.adapter.version if self.job.adapter else ""
+            answers = [answer for _, answer in sorted(self.answers.items())]
+            self.job.finish(WrittenAnswers.of(answers, num_cut=self.num_cut, version=version))
 
 
 class Batch:

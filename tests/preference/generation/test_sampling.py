@@ -13,7 +13,7 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from backend.generators.sampling import draw, uniforms
+from preference.generation.sampling import draw, uniforms
 from preference.models.pretrained import load_tokenizer, load_weights, locate
 
 PROMPTS = ["My favourite thing in the world is", "She opened the door and saw"]  # many tokens may follow

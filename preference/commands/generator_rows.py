@@ -1,0 +1,75 @@
+"""What `generators` shows of each generator version: a row of its table, or an object of its JSON, whatever its card holds."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from preference.commands.status_rows import promoted_in_words
+from preference.errors import RegistryError
+from preference.projects.folder import ProjectFolder
+from preference.projects.generators import Generators
+
+if TYPE_CHECKING:
+    from preference.report_card.generator_card import GeneratorCard
+
+# The last two are texts of any length.
+GENERATOR_HEADER = (
+    "project", "version", "served", "method", "pairs", "wins", "at equal length", "KL", "repeats", "verdict", "made served",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class GeneratorSummary:
+    """One generator version; `card` is None if it cannot be read, and `problem` says why."""
+
+    project: int
+    version: str
+    is_served: bool
+    card: "GeneratorCard | None"
+    problem: str = ""
+
+
+def read_generator_summaries(folder: ProjectFolder) -> Iterator[GeneratorSummary]:
+    """Each generator version of a project, oldest first.
+
+    Raises:
+        OSError: the project's folder may not be read.
+    """
+    generators = Generators(folder)
+    served = generators.champion()
+    for version in generators.all():
+        try:
+            yield GeneratorSummary(folder.project_id, version, version == served, generators.card(version))
+        except RegistryError as error:
+            yield GeneratorSummary(folder.project_id, version, version == served, None, str(error))
+
+
+def generator_row(summary: GeneratorSummary) -> list[str]:
+    """The cells of a version, by GENERATOR_HEADER; win rates with their 95 % intervals."""
+    begin = [str(summary.project), summary.version, "*" if summary.is_served else ""]
+    card = summary.card
+    if card is None:
+        return [*begin, "", "", "", "", "", "", f"broken: {summary.problem}", ""]
+    metrics = card.metrics
+    repeats = [_per_cent(figures.repeats) for figures in (metrics.answers, metrics.other)]
+    return [
+        *begin,
+        card.method,
+        "" if card.num_pairs is None else str(card.num_pairs),
+        _share(metrics.wins.value, metrics.wins.interval),
+        _share(metrics.length_controlled.value, metrics.length_controlled.interval),
+        "" if metrics.kl is None else f"{metrics.kl:.3f}",
+        f"{repeats[0]} ({repeats[1]} before)" if all(repeats) else "",
+        f"{'promoted' if card.promoted else 'kept back'}: {card.reason}",
+        "; ".join(promoted_in_words(promotion) for promotion in card.promotions),
+    ]
+
+
+def _share(value: float | None, interval: tuple[float, float] | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:.3f}" + (f" ({interval[0]:.3f} to {interval[1]:.3f})" if interval is not None else "")
+
+
+def _per_cent(value: float | None) -> str:
+    return "" if value is None else f"{100 * value:.0f} %"

@@ -1,0 +1,70 @@
+import json
+from pathlib import Path
+
+from preference.projects.folder import ProjectFolder
+from preference.projects.generators import BASE, Generators
+from preference.projects.versions import Versions
+from tests.support.commands import Invoke, rows
+from tests.support.generator_versions import publish
+
+
+def test_generators_show_what_each_reached(invoke: Invoke, folder: ProjectFolder) -> None:
+    first, second = publish(folder, promote=True), publish(folder)
+
+    older, newer = rows(invoke("generators", "--project", "3"))
+
+    assert {**older, "made served": ""} == {
+        "project": "3", "version": first, "served": "*", "method": "dpo", "pairs": "45", "wins": "0.750 (0.660 to 0.820)",
+        "at equal length": "0.700 (0.600 to 0.800)", "KL": "0.056", "repeats": "8 % (2 % before)",
+        "verdict": "promoted: it wins .70 at equal length — “more”", "made served": "",
+    }  # fmt: skip
+    assert " UTC by judge after base: it wins" in older["made served"]
+    assert (newer["version"], newer["served"], newer["made served"]) == (second, "-", "-")
+
+
+def test_generators_as_json_hold_the_cards(invoke: Invoke, folder: ProjectFolder) -> None:
+    version = publish(folder)
+
+    (shown,) = json.loads(invoke("generators", "--json").output)
+
+    assert (shown["version"], shown["is_served"], shown["card"]["metrics"]["kl"]) == (version, False, 0.056)
+
+
+def test_without_one_there_is_one_thing_to_do(invoke: Invoke, folder: ProjectFolder) -> None:
+    result = invoke("generators")
+
+    assert (result.exit_code, result.output) == (
+        0, "no generator has learnt yet; `pairloop-trainer align --project ID` lets one learn from the judgements\n",
+    )  # fmt: skip
+    assert json.loads(invoke("generators", "--json").output) == []
+
+
+def test_a_broken_card_is_a_row_that_says_so(invoke: Invoke, folder: ProjectFolder) -> None:
+    version = publish(folder)
+    (Generators(folder).path(version) / "card.json").write_text("{", encoding="utf-8")
+
+    (broken,) = rows(invoke("generators"))
+
+    assert broken["verdict"].startswith("broken: ") and "is not a generator's card (JSONDecodeError)" in broken["verdict"]
+
+
+def test_a_generator_is_promoted_by_its_name_and_rolled_back_apart(invoke: Invoke, folder: ProjectFolder, tmp_path: Path) -> None:
+    champion, version = Versions(folder).champion(), publish(folder)
+
+    promoted = invoke("promote", "--project", "3", version, "--reason", "people like it")
+    assert promoted.output == f"project 3: {version} is the served generator; new answers are its\n"
+    assert Generators(folder).champion() == version
+
+    back = invoke("rollback", "--project", "3", "--generator")
+    assert back.output == "project 3: base is the served generator again; new answers are its\n"
+    invoke("promote", "--project", "3", version)
+    assert invoke("promote", "--project", "3", BASE).exit_code == 0
+    assert Generators(folder).champion() == BASE
+    assert Versions(folder).champion() == champion
+
+
+def test_a_rollback_beyond_the_base_is_refused(invoke: Invoke, folder: ProjectFolder) -> None:
+    result = invoke("rollback", "--project", "3", "--generator")
+
+    assert result.exit_code == 1
+    assert result.output.startswith("Error: Project 3 has no served generator before base in its log")

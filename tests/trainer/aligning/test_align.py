@@ -1,0 +1,141 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+from preference.errors import StudioError, TrainingError
+from preference.generation.huggingface import HuggingFaceGenerator
+from preference.projects.generators import BASE, Generators
+from tests.support.adapters import publish_generator
+from tests.support.aligned_house import SHORT, AlignedHouse
+from tests.support.generator_versions import publish
+
+
+def test_a_generator_that_learnt_what_people_like_is_published_and_promoted(house: AlignedHouse) -> None:
+    house.judge(120)
+
+    ended = house.align()
+
+    card = house.card(ended)
+    assert ended.promoted, ended.reason
+    assert Generators(house.folder).champion() == ended.version == card.version
+    assert [promotion.before for promotion in card.promotions] == [BASE]
+    assert (card.method, card.base, card.compared_with) == ("dpo", house.settings.generator.model, BASE)
+    assert card.num_pairs is not None and card.num_held_back is not None and 60 < card.num_pairs + card.num_held_back < 110
+    assert card.num_steps == card.num_wanted_steps == -(-4 * card.num_pairs // 4)
+    assert card.metrics.wins.value is not None and card.metrics.wins.value > 0.6
+    assert card.metrics.kl is not None and card.metrics.kl > 0
+    assert card.metrics.judge_accuracy.value is not None and card.metrics.judge_accuracy.value > 0.8
+    assert set(card.seconds) == {"read", "train", "judge"}
+    served = Generators(house.folder).served()
+    assert served is not None
+    HuggingFaceGenerator(house.settings).check(served)
+    names = {path.name for path in served.folder.iterdir()}
+    assert names == {"adapter_config.json", "adapter_model.safetensors", "card.json", "promotions.jsonl"}
+    assert not (house.folder.path / "aligning").exists()
+    budget, judging = house.said
+    assert budget.startswith("learning from ") and " pairs each, " in budget and " s a step (measured): about " in budget
+    assert judging.startswith(f"judging it beside {BASE}: answers to ") and judging.endswith(" held-out prompts")
+
+
+def test_one_that_did_not_learn_is_kept_back_and_published_all_the_same(house: AlignedHouse) -> None:
+    house.judge(90)
+
+    ended = house.align(replace(SHORT, learning_rate=1e-9))
+
+    assert not ended.promoted
+    assert "may be no more than one half" in ended.reason
+    assert Generators(house.folder).champion() == BASE
+    assert Generators(house.folder).all() == [ended.version]
+    assert house.card(ended).reason == ended.reason
+
+
+def test_too_few_held_out_prompts_are_no_evidence(house: AlignedHouse) -> None:
+    house.settings = house.settings.replace(holdout_fraction=0.05)
+    house.judge(90)
+
+    ended = house.align(SHORT)
+
+    assert ended.reason.startswith("only ") and ended.reason.endswith(" held-out prompts, 12 are needed")
+
+
+def test_if_a_person_promotes_another_meanwhile_it_is_judged_anew_beside_that_one(
+    house: AlignedHouse, tiny_chat_base: Path
+) -> None:
+    house.judge(90)
+    house.folder.create()
+    other = publish_generator(house.folder, house.settings, tiny_chat_base, promote=False)
+
+    def promote(line: str) -> None:
+        if line.startswith(f"judging it beside {BASE}"):
+            Generators(house.folder).promote(other, by="hand")
+
+    house.when_said = promote
+    ended = house.align(SHORT)
+
+    assert [line.partition(":")[0] for line in house.said[1:]] == [f"judging it beside {BASE}", f"judging it beside {other}"]
+    assert house.card(ended).compared_with == other
+    assert Generators(house.folder).champion() == (ended.version if ended.promoted else other)
+
+
+def test_a_served_version_that_does_not_fit_the_base_is_judged_as_the_base(house: AlignedHouse) -> None:
+    house.judge(90)
+    odd = publish(house.folder, promote=True)
+
+    ended = house.align(SHORT)
+
+    assert house.card(ended).compared_with == BASE
+    assert Generators(house.folder).champion() == (ended.version if ended.promoted else odd)
+
+
+# What cannot be
+
+
+def refused(house: AlignedHouse, *, minutes: float | None = None) -> str:
+    with pytest.raises(TrainingError) as caught:
+        house.align(minutes=minutes)
+    assert Generators(house.folder).all() == []
+    assert not (house.folder.path / "aligning").exists()
+    return str(caught.value)
+
+
+def test_an_engine_that_cannot_be_trained_is_named(house: AlignedHouse) -> None:
+    house.settings = house.settings.replace(generator_engine="openai")
+
+    assert refused(house).startswith(
+        "GENERATOR_ENGINE=openai writes with a model that cannot be trained here; set GENERATOR_ENGINE="
+    )
+
+
+def test_a_base_without_a_chat_template_is_named(house: AlignedHouse, tiny_base: Path) -> None:
+    house.settings = house.settings.replace(generator_model=str(tiny_base))
+
+    assert refused(house).startswith(f"GENERATOR_MODEL={tiny_base} has no chat template")
+
+
+def test_too_few_judgements_are_counted(house: AlignedHouse) -> None:
+    house.judge(10)
+
+    assert "16 of each are needed" in refused(house)
+
+
+def test_too_little_time_is_said_before_the_first_step(house: AlignedHouse) -> None:
+    house.judge(90)
+
+    assert "raise ALIGN_MINUTES, or name a smaller GENERATOR_MODEL" in refused(house, minutes=1e-6)
+
+
+def test_one_process_at_a_time(house: AlignedHouse) -> None:
+    house.folder.create()
+    with FileLock(house.folder.path / "align.lock"):
+        assert "Another process lets the generator of project 1 learn; wait for its end." in refused(house)
+
+
+def test_a_label_studio_that_is_away_costs_nothing(house: AlignedHouse) -> None:
+    house.studio.go_down()
+
+    with pytest.raises(StudioError):
+        house.align()
+
+    assert Generators(house.folder).all() == []

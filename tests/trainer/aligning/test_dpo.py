@@ -1,0 +1,128 @@
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import count
+
+import pytest
+import torch
+from transformers import LlamaConfig
+
+from preference.errors import TrainingError
+from preference.generation.log_probs import log_probs
+from tests.support.small_generators import random_model, read_pairs, token_pairs
+from tests.support.tolerance import FEATURES, assert_close, assert_same_weights
+from tests.support.word_models import NUM_WORDS, SIZES
+from trainer.aligning.dpo import Budget, ReadPair, learning_rate, mean_margin, plan, train
+from trainer.aligning.recipe import DPO
+from trainer.aligning.top_layers import TopLayers
+
+QUICK = replace(DPO, learning_rate=5e-3, warm_up_steps=2)
+
+
+def lesson(*, num_pairs: int = 12) -> tuple[TopLayers, list[ReadPair]]:
+    layers = TopLayers(random_model(LlamaConfig(**SIZES)), QUICK, seed=0)
+    return layers, read_pairs(layers, token_pairs(num_pairs, vocabulary=NUM_WORDS))
+
+
+def ticks(seconds: float) -> Callable[[], float]:
+    """A clock that is so much later each time."""
+    numbers = count()
+    return lambda: seconds * next(numbers)
+
+
+def test_it_learns_which_answer_is_preferred() -> None:
+    layers, pairs = lesson(num_pairs=40)
+    unseen = read_pairs(layers, token_pairs(60, vocabulary=NUM_WORDS)[40:])
+    assert_close(mean_margin(layers, pairs), 0, within=FEATURES)
+
+    assert train(layers, pairs, QUICK, num_steps=40, seed=0) == 40
+
+    assert mean_margin(layers, pairs) > 2
+    assert mean_margin(layers, unseen) > 0.5
+
+
+def test_a_pair_pulls_as_the_formula_says() -> None:
+    """Equation 7 of the paper, over the whole model, one step of plain descent on one pair."""
+    layers, (pair, *_) = lesson()
+    model = random_model(LlamaConfig(**SIZES))
+    whole = TopLayers(model, QUICK, seed=0)
+    torch.manual_seed(2)
+    for ours, theirs in zip(layers.weights, whole.weights, strict=True):
+        torch.nn.init.normal_(ours, std=0.1)
+        theirs.data.copy_(ours.data)
+
+    gained = [
+        log_probs(model, text.tokens.ids, start=text.tokens.start).sum() - text.reference for text in (pair.chosen, pair.rejected)
+    ]
+    loss = -torch.nn.functional.logsigmoid(QUICK.beta * (gained[0] - gained[1]))
+    wanted = torch.autograd.grad(loss, whole.weights)
+
+    margin = [layers.log_prob(text) - text.reference for text in (pair.chosen, pair.rejected)]
+    found = torch.autograd.grad(-torch.nn.functional.logsigmoid(QUICK.beta * (margin[0] - margin[1])), layers.weights)
+    for got, expected in zip(found, wanted, strict=True):
+        assert_close(got, expected, within=FEATURES)
+
+
+def test_the_same_pairs_and_seed_give_the_same_weights() -> None:
+    weights = []
+    for _ in range(2):
+        layers, pairs = lesson()
+        train(layers, pairs, QUICK, num_steps=6, seed=3)
+        weights.append({str(i): weight.detach() for i, weight in enumerate(layers.weights)})
+
+    assert_same_weights(*weights)
+
+
+def test_the_rate_rises_then_falls_to_a_tenth() -> None:
+    rates = [learning_rate(step, 45, DPO) for step in range(45)]
+
+    assert rates[0] == pytest.approx(6e-4 / 5)
+    assert max(rates) == rates[4] == pytest.approx(6e-4)
+    assert rates[5:] == sorted(rates[5:], reverse=True)
+    assert rates[-1] == pytest.approx(6e-5)
+    assert learning_rate(0, 1, DPO) == pytest.approx(6e-4)
+
+
+def test_the_budget_is_measured_and_kept_to() -> None:
+    layers, pairs = lesson()
+
+    enough = plan(layers, pairs, QUICK, most_seconds=1000, clock=ticks(0.5))
+    short = plan(layers, pairs, replace(QUICK, epochs=10), most_seconds=41, clock=ticks(0.5))
+
+    assert (enough.num_steps, enough.num_wanted, enough.seconds_a_step) == (6, 6, 2.0)
+    assert (short.num_steps, short.num_wanted, short.seconds) == (20, 30, 40.0)
+    assert all(weight.grad is None for weight in layers.weights)
+    assert_close(mean_margin(layers, pairs), 0, within=FEATURES)  # what was measured was taken back
+    num_bytes = sum(4 * 32 * (len(text.tokens.ids) - 1) for pair in pairs for text in (pair.chosen, pair.rejected))
+    assert short.num_bytes == num_bytes
+
+
+def test_the_budget_reads_as_a_sentence() -> None:
+    assert str(Budget(46, 46, 2.4, 4, 60 * 2**20)) == (
+        "46 steps, 4 pairs each, 2.4 s a step (measured): about 2 min; what was read takes 60 MB"
+    )
+    assert str(Budget(30, 46, 2.0, 4, 0)).startswith("30 steps of 46, which would take longer than ALIGN_MINUTES, 4 pairs each,")
+
+
+def test_a_budget_for_a_few_steps_is_refused() -> None:
+    layers, pairs = lesson()
+
+    with pytest.raises(
+        TrainingError, match=r"A step takes 20\.0 s, so 60 s have room for 3 of 30 steps; raise ALIGN_MINUTES, or"
+    ):
+        plan(layers, pairs, replace(QUICK, epochs=10), most_seconds=60, clock=ticks(5))
+
+
+def test_it_ends_when_the_time_is_up_after_all() -> None:
+    layers, pairs = lesson()
+
+    assert train(layers, pairs, QUICK, num_steps=20, seed=0, most_seconds=10, clock=ticks(2)) < 20
+
+
+def test_a_loss_that_is_no_number_says_what_to_do() -> None:
+    layers, pairs = lesson()
+    with torch.no_grad():
+        layers.weights[0].fill_(math.nan)
+
+    with pytest.raises(TrainingError, match=r"The loss became nan at step 1 of 5; lower the learning rate of 'dpo' \(0\.005\)"):
+        train(layers, pairs, QUICK, num_steps=5, seed=0)

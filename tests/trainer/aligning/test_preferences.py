@@ -1,0 +1,125 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from preference.errors import TrainingError
+from preference.labelling.holdout import NEWEST_RULE
+from preference.labelling.label_config import LabelingLayout
+from preference.labelling.pairs import PreferencePair
+from preference.labelling.prompts import Turn
+from preference.models.encoding import encode_prompt
+from preference.models.pretrained import load_tokenizer
+from preference.setting_groups import GeneratorSettings
+from preference.studio.project import LabelStudioProject
+from preference.studio.task import META_KEY
+from tests.support.lab import LABEL_CONFIG
+from tests.support.separable_pairs import separable_pairs
+from tests.support.studio_double import StudioDouble
+from tests.support.tiny_bases import CHAT_TEMPLATE, save_tiny_base
+from trainer.aligning.preferences import check_base, cut_answers, encode_pairs, halves
+
+GENERATION = GeneratorSettings(max_new_tokens=40, max_prompt_tokens=100)
+
+
+def encoded(base: Path, pair: PreferencePair, generation: GeneratorSettings = GENERATION, **options: Any) -> list[list[int]]:
+    """The tokens of its answers, chosen and rejected."""
+    ((chosen, rejected),) = encode_pairs([pair], load_tokenizer(str(base)), generation, window=2048, **options)
+    return [text.ids[text.start :] for text in (chosen, rejected)]
+
+
+def test_generator_and_judge_share_no_prompt() -> None:
+    pairs = separable_pairs(80)
+    twins = [PreferencePair(f"{str(pair.prompt).upper()}!", "a", "b") for pair in pairs]
+
+    learnt, held_back = halves([*pairs, *twins], rule=NEWEST_RULE)
+
+    prompts = [{str(pair.prompt).lower().strip(".!") for pair in half} for half in (learnt, held_back)]
+    assert not prompts[0] & prompts[1]
+    assert len(prompts[0] | prompts[1]) == 80
+    assert 50 < len(learnt) < 110
+
+
+def test_most_votes_decide_and_ties_and_written_answers_teach_nothing() -> None:
+    pairs = separable_pairs(80)
+    contrary = [PreferencePair(pair.prompt, pair.rejected, pair.chosen) for pair in pairs]
+    ties = [PreferencePair(f"{pair.prompt} Or?", "a", "b", kind="tie", weight=0.5) for pair in pairs]
+    written = [PreferencePair(pair.prompt, "written", pair.chosen, kind="written") for pair in pairs]
+
+    learnt, held_back = halves([*pairs, *contrary, *pairs, *ties, *written], rule=NEWEST_RULE)
+
+    wanted = {(pair.prompt, pair.chosen, pair.rejected) for pair in pairs}
+    assert {(pair.prompt, pair.chosen, pair.rejected) for pair in learnt} <= wanted
+    assert {pair.kind for pair in held_back} == {"vote", "tie", "written"}  # the judge learns as any reward model does
+
+
+def test_too_few_judgements_are_counted() -> None:
+    with pytest.raises(TrainingError, match=r"^\d+ judged comparisons to learn from and \d+ to judge by, 16 of each are needed"):
+        halves(separable_pairs(20), rule=NEWEST_RULE)
+
+
+def test_an_answer_ends_with_the_end_token_unless_it_was_cut_off(tiny_chat_base: Path) -> None:
+    tokenizer = load_tokenizer(str(tiny_chat_base))
+    pair = PreferencePair("Why?", "Because it is kind.", "It is not", task_id=3)
+
+    whole, cut = encoded(tiny_chat_base, pair, cut={(3, "It is not")})
+
+    assert (tokenizer.decode(whole[:-1]), whole[-1]) == ("Because it is kind.", tokenizer.eos_token_id)
+    assert tokenizer.decode(cut) == "It is not"
+    long = PreferencePair("Why?", "kind " * 60, "It is not", task_id=4)
+    answers = encoded(tiny_chat_base, long, cut={(3, "It is not")})
+    assert len(answers[0]) == 40 and tokenizer.eos_token_id not in answers[0]
+    assert answers[1][-1] == tokenizer.eos_token_id  # it was another task's that was cut off
+
+
+def test_the_prompt_is_what_the_generator_reads(tiny_chat_base: Path) -> None:
+    tokenizer = load_tokenizer(str(tiny_chat_base))
+    prompt = (Turn("user", "A question"), Turn("assistant", "An answer"), Turn("user", "And then?"))
+    generation = GENERATION.model_copy(update={"system_prompt": "Be kind."})
+
+    ((chosen, rejected),) = encode_pairs([PreferencePair(prompt, "So.", "No.")], tokenizer, generation, window=2048)
+
+    read, _ = encode_prompt(tokenizer, prompt, max_tokens=100, system="Be kind.")
+    assert chosen.ids[: chosen.start] == rejected.ids[: rejected.start] == read
+    assert tokenizer.decode(read).count("<|im_start|>") == 5
+
+
+def test_a_prompt_leaves_room_for_the_longest_answer(tiny_chat_base: Path) -> None:
+    tokenizer = load_tokenizer(str(tiny_chat_base))
+
+    ((chosen, _),) = encode_pairs([PreferencePair("why " * 200, "So.", "No.")], tokenizer, GENERATION, window=100)
+
+    assert chosen.start == 60
+
+
+def test_a_record_says_which_answers_were_cut_off(studio: StudioDouble, project: LabelStudioProject) -> None:
+    layout = LabelingLayout.from_label_config(LABEL_CONFIG)
+    left, right = layout.answer_fields
+    record = {META_KEY: {"finish_reasons": {left: "stop", right: "length"}}}
+    data = {"prompt": "Why?", "answer1": "Because.", "answer2": "It is"}
+    cut, unknown, odd = studio.add_tasks(project.id, data, data, data)
+    studio.tasks[cut]["meta"], studio.tasks[odd]["meta"] = record, {META_KEY: {"finish_reasons": "length"}}
+    pairs = [PreferencePair("Why?", "Because.", "It is", task_id=task) for task in (cut, unknown, odd, None)]
+
+    assert cut_answers(project, layout, pairs) == {(cut, "It is")}
+    assert cut_answers(project, layout, []) == set()
+
+
+def test_a_base_without_a_chat_template_is_refused(tiny_base: Path, tiny_chat_base: Path) -> None:
+    generation = GeneratorSettings(model="my/base")
+    with pytest.raises(
+        TrainingError, match=r"^GENERATOR_MODEL=my/base has no chat template, so it does not know a question from"
+    ):
+        check_base(load_tokenizer(str(tiny_base)), generation)
+    check_base(load_tokenizer(str(tiny_chat_base)), generation)
+
+
+def test_a_base_that_thinks_is_refused(tmp_path: Path) -> None:
+    base = save_tiny_base(tmp_path / "thinker", chat_template=f"{CHAT_TEMPLATE}<think>")
+    tokenizer = load_tokenizer(str(base))
+    tokenizer.add_tokens(["<think>", "</think>"])
+
+    with pytest.raises(
+        TrainingError, match="thinks before it answers, and what it thought is not kept; set ENABLE_THINKING=false"
+    ):
+        check_base(tokenizer, GENERATION)

@@ -1,0 +1,164 @@
+"""The steps of Direct Preference Optimisation over texts that were read once, and how many there is time for."""
+
+import logging
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from preference.errors import TrainingError
+from preference.formatting import duration
+from trainer.aligning.recipe import AlignRecipe
+from trainer.aligning.top_layers import ReadText, TopLayers
+
+logger = logging.getLogger("pairloop.aligning")
+_LEAST_STEPS = 8  # with fewer, little more than the warm-up is done
+_LINE_SECONDS = 30.0
+
+
+@dataclass(frozen=True, eq=False)
+class ReadPair:
+    """Two answers to one prompt, of which people preferred the first."""
+
+    chosen: ReadText
+    rejected: ReadText
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a training will take."""
+
+    num_steps: int
+    num_wanted: int  # steps for all passes over the pairs
+    seconds_a_step: float
+    pairs_a_step: int
+    num_bytes: int  # of memory for what was read
+
+    @property
+    def seconds(self) -> float:
+        """The time of all steps."""
+        return self.num_steps * self.seconds_a_step
+
+    def __str__(self) -> str:
+        cut = "" if self.num_steps == self.num_wanted else f" of {self.num_wanted}, which would take longer than ALIGN_MINUTES"
+        return (
+            f"{self.num_steps} steps{cut}, {self.pairs_a_step} pairs each, {self.seconds_a_step:.1f} s a step (measured): "
+            f"about {duration(self.seconds)}; what was read takes {self.num_bytes / 2**20:.0f} MB"
+        )
+
+
+def plan(
+    layers: TopLayers, pairs: Sequence[ReadPair], recipe: AlignRecipe, *, most_seconds: float,
+    clock: Callable[[], float] = time.monotonic,
+) -> Budget:  # fmt: skip
+    """How many steps there is time for, from one that is done twice and taken back.
+
+    Raises:
+        TrainingError: there is no time for even a few.
+    """
+    by_length = sorted(pairs, key=lambda pair: len(pair.chosen.tokens.ids) + len(pair.rejected.tokens.ids))
+    middle = by_length[len(by_length) // 2]
+    for _ in range(2):  # the first one also chooses kernels and takes memory
+        began = clock()
+        _loss(layers, middle, recipe).backward()
+        seconds = (clock() - began) * recipe.pairs_a_step
+    _forget(layers)
+    num_wanted = max(1, math.ceil(recipe.epochs * len(pairs) / recipe.pairs_a_step))
+    num_steps = min(num_wanted, int(most_seconds / seconds)) if seconds > 0 else num_wanted
+    if num_steps < min(num_wanted, _LEAST_STEPS):
+        raise TrainingError(
+            f"A step takes {seconds:.1f} s, so {duration(most_seconds)} have room for {num_steps} of {num_wanted} steps; "
+            "raise ALIGN_MINUTES, or name a smaller GENERATOR_MODEL."
+        )
+    num_bytes = sum(text.num_bytes for pair in pairs for text in (pair.chosen, pair.rejected))
+    return Budget(num_steps, num_wanted, seconds, recipe.pairs_a_step, num_bytes)
+
+
+def train(
+    layers: TopLayers, pairs: Sequence[ReadPair], recipe: AlignRecipe, *, num_steps: int, seed: int, most_seconds: float = math.inf,
+    clock: Callable[[], float] = time.monotonic,
+) -> int:  # fmt: skip
+    """The number of steps done: `num_steps`, or those that `most_seconds` had room for after all.
+
+    Raises:
+        TrainingError: the loss became no number.
+    """
+    optimizer = torch.optim.AdamW(layers.weights, lr=recipe.learning_rate, betas=(0.9, 0.99), weight_decay=0.0)
+    began = last_line = clock()
+    losses: list[float] = []
+    for step, batch in enumerate(_batches(pairs, recipe.pairs_a_step, num_steps, seed=seed)):
+        if clock() - began > most_seconds:
+            logger.warning("the time is up after %d of %d steps", step, num_steps)
+            return step
+        losses.append(_step(layers, batch, recipe, optimizer, rate=learning_rate(step, num_steps, recipe)))
+        if not math.isfinite(losses[-1]):
+            raise TrainingError(
+                f"The loss became {losses[-1]} at step {step + 1} of {num_steps}; lower the learning rate of {recipe.method!r} "
+                f"({recipe.learning_rate:g}) in trainer/aligning/recipe.py, or look for damaged weights in GENERATOR_MODEL."
+            )
+        if clock() - last_line >= _LINE_SECONDS:
+            remaining = (clock() - began) / (step + 1) * (num_steps - step - 1)
+            mean = sum(losses) / len(losses)
+            logger.info("aligning: step %d of %d, loss %.2f, about %s to go", step + 1, num_steps, mean, duration(remaining))
+            last_line, losses = clock(), []
+    return num_steps
+
+
+@torch.no_grad()
+def mean_margin(layers: TopLayers, pairs: Sequence[ReadPair]) -> float:
+    """By how much more the chosen answer of a pair gained than the rejected one, as a log-probability; 0 before the first step."""
+    return sum(float(_margin(layers, pair)) for pair in pairs) / max(1, len(pairs))
+
+
+def learning_rate(step: int, num_steps: int, recipe: AlignRecipe) -> float:
+    """The rate of a step, counted from 0: it rises in a line, then falls to a tenth."""
+    warm_up = min(recipe.warm_up_steps, num_steps)
+    if step < warm_up:
+        return recipe.learning_rate * (step + 1) / warm_up
+    done = (step - warm_up + 1) / max(1, num_steps - warm_up)
+    return recipe.learning_rate * (1 - 0.9 * done)
+
+
+def _step(
+    layers: TopLayers, batch: Sequence[ReadPair], recipe: AlignRecipe, optimizer: torch.optim.Optimizer, *, rate: float
+) -> float:
+    """The mean loss of the batch before the step."""
+    total = 0.0
+    for pair in batch:  # one at a time: nothing is padded, and one pair's activations are all that memory holds
+        loss = _loss(layers, pair, recipe)
+        (loss / len(batch)).backward()
+        total += float(loss.detach())
+    torch.nn.utils.clip_grad_norm_(layers.weights, recipe.most_norm)
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    optimizer.step()
+    _forget(layers)
+    return total / len(batch)
+
+
+def _loss(layers: TopLayers, pair: ReadPair, recipe: AlignRecipe) -> torch.Tensor:
+    """() of the pair (arXiv 2305.18290, equation 7)."""
+    return -torch.nn.functional.logsigmoid(recipe.beta * _margin(layers, pair))
+
+
+def _margin(layers: TopLayers, pair: ReadPair) -> torch.Tensor:
+    gained = [layers.log_prob(text) - text.reference for text in (pair.chosen, pair.rejected)]
+    return gained[0] - gained[1]
+
+
+def _forget(layers: TopLayers) -> None:
+    for weight in layers.weights:
+        weight.grad = None
+
+
+def _batches(pairs: Sequence[ReadPair], size: int, num_steps: int, *, seed: int) -> Iterator[list[ReadPair]]:
+    """So many batches; each pass over the pairs has an order of its own, and the next begins where one ends."""
+    generator = torch.Generator().manual_seed(seed)
+    order: list[int] = []
+    for _ in range(num_steps):
+        while len(order) < size:
+            order += torch.randperm(len(pairs), generator=generator).tolist()
+        chosen, order = order[:size], order[size:]
+        yield [pairs[i] for i in chosen]

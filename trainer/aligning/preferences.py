@@ -1,0 +1,112 @@
+"""What a generator learns from: judged pairs, each text as the generator itself reads and writes it.
+
+Covered: no prompt that is held out; one vote for each comparison, as most of them went; ties, both bad and written answers are left
+out. Every turn of a conversation, in the chat template. The end token follows an answer that ended, and none that a limit cut off: else
+the model would learn to stop in the middle of a sentence.
+Not covered: what a model thought before an answer, which nobody keeps; a base whose template opens a thought is refused.
+"""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+from preference.errors import TrainingError
+from preference.generation.jobs import CUT
+from preference.labelling.holdout import Holdout
+from preference.labelling.label_config import LabelingLayout
+from preference.labelling.pairs import PreferencePair, majority
+from preference.models.encoding import answer_tokens, encode_prompt, thinking_tokens
+from preference.setting_groups import GeneratorSettings
+from preference.studio.project import LabelStudioProject
+from preference.studio.task import META_KEY, entry_of
+from trainer.aligning.top_layers import Tokens
+
+LEAST_PAIRS = 16  # to learn from, and as many for the reward model that judges what was learnt
+_SHARE_HELD_BACK = 0.5  # of the prompts that are not held out
+CutAnswers = Collection[tuple[int, str]]  # (task's id, text)
+
+
+def halves(train: Sequence[PreferencePair], *, rule: int) -> tuple[list[PreferencePair], list[PreferencePair]]:
+    """(the pairs that the generator learns from, those that its judge is trained on), by a hash of their prompts.
+
+    `train`: pairs whose prompts are not held out. No prompt is in both, nor a twin of one. The first are one vote a comparison.
+
+    Raises:
+        TrainingError: either are too few.
+    """
+    learnt, held_back = Holdout(_SHARE_HELD_BACK, rule, salt="held back: ").split(train)
+    votes = majority(learnt)
+    if min(len(votes), len(held_back)) < LEAST_PAIRS:
+        raise TrainingError(
+            f"{len(votes)} judged comparisons to learn from and {len(held_back)} to judge by, {LEAST_PAIRS} of each are needed, "
+            "beside the held-out ones and without ties; judge more."
+        )
+    return votes, held_back
+
+
+def cut_answers(project: LabelStudioProject, layout: LabelingLayout, pairs: Iterable[PreferencePair]) -> set[tuple[int, str]]:
+    """The answers that a limit cut off in the middle, as their tasks' records say; an imported one counts as whole.
+
+    Raises:
+        StudioError: Label Studio does not answer, or refuses.
+    """
+    task_ids = sorted({pair.task_id for pair in pairs if pair.task_id is not None})
+    cut = set()
+    for task_id, task in project.tasks(task_ids).items():
+        reasons = entry_of(task, META_KEY).get("finish_reasons")
+        for field, text in _answers_by_field(layout, task["data"]):
+            if isinstance(reasons, dict) and reasons.get(field) in CUT and text is not None:
+                cut.add((task_id, text))
+    return cut
+
+
+def check_base(tokenizer: PreTrainedTokenizerBase, generation: GeneratorSettings) -> None:
+    """Looks whether answers alone can teach this base.
+
+    Raises:
+        TrainingError: it has no chat template, or thinks before it answers.
+    """
+    if not tokenizer.chat_template:
+        raise TrainingError(
+            f"GENERATOR_MODEL={generation.model} has no chat template, so it does not know a question from an answer; "
+            "name a model that was trained to follow instructions."
+        )
+    thinking = thinking_tokens(tokenizer, options=generation.template_options)
+    if thinking is not None and thinking.is_begun:
+        raise TrainingError(
+            f"GENERATOR_MODEL={generation.model} thinks before it answers, and what it thought is not kept; set ENABLE_THINKING=false."
+        )
+
+
+def encode_pairs(
+    pairs: Sequence[PreferencePair], tokenizer: PreTrainedTokenizerBase, generation: GeneratorSettings, *, window: int,
+    cut: CutAnswers = (),
+) -> list[tuple[Tokens, Tokens]]:  # fmt: skip
+    """(chosen, rejected) of each pair, read as the huggingface engine reads its prompts. `window`: the tokens that the base reads."""
+    most = min(generation.max_prompt_tokens, window - generation.max_new_tokens)
+    encoded = []
+    for pair in pairs:
+        prompt, _ = encode_prompt(
+            tokenizer, pair.prompt, max_tokens=most, system=generation.system_prompt, options=generation.template_options
+        )
+        encoded.append((
+            _with_answer(tokenizer, prompt, pair, pair.chosen, most=generation.max_new_tokens, cut=cut),
+            _with_answer(tokenizer, prompt, pair, pair.rejected, most=generation.max_new_tokens, cut=cut),
+        ))  # fmt: skip
+    return encoded
+
+
+def _with_answer(
+    tokenizer: PreTrainedTokenizerBase, prompt: list[int], pair: PreferencePair, answer: str, *, most: int, cut: CutAnswers
+) -> Tokens:
+    ids = answer_tokens(tokenizer, answer)
+    has_ended = len(ids) < most and (pair.task_id, answer) not in cut
+    end = [int(tokenizer.eos_token_id)] if has_ended else []
+    return Tokens([*prompt, *ids[:most], *end], len(prompt))
+
+
+def _answers_by_field(layout: LabelingLayout, data: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:
+    """The answers by what their task's record calls them: by their fields, or by their ids in a list."""
+    names = layout.answer_fields if layout.ranker is None else layout.ranker.texts(data)
+    return zip(names, layout.answers(data), strict=False)

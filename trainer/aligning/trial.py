@@ -1,0 +1,106 @@
+"""A new generator before its judge: what is needed for that, put together once, and asked again if another one is served meanwhile."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+
+from preference.errors import PairloopError, RegistryError
+from preference.generation.huggingface import HuggingFaceGenerator
+from preference.generation.jobs import Adapter, WrittenAnswers
+from preference.labelling.label_config import LabelingLayout
+from preference.labelling.pairs import PreferencePair
+from preference.models.pretrained import locate
+from preference.projects.generators import BASE
+from preference.report_card.generator_card import GeneratorCard
+from preference.reward_model.model import RewardModel
+from trainer.aligning.context import AlignContext
+from trainer.aligning.judge import AnsweredPrompts, decide, measure
+from trainer.aligning.writing import distance_to_base, held_out_prompts, write
+from trainer.evaluation.intervals import share
+from trainer.evaluation.pair_rewards import once_each, score_pairs
+from trainer.rounds.reading import Reading
+from trainer.training.frozen_head import feature_recipe, train_head
+from trainer.training.recipes import FROZEN
+
+logger = logging.getLogger("pairloop.aligning")
+
+
+class Trial:
+    """One new generator's. `pointed` is what the project's pointer named when it was last judged."""
+
+    def __init__(
+        self, context: AlignContext, reading: Reading, layout: LabelingLayout, draft: Path, *,
+        learnt: Sequence[PreferencePair], held_back: Sequence[PreferencePair],
+    ) -> None:  # fmt: skip
+        """`draft`: the folder with the adapters. `held_back`: what its judge is trained on."""
+        self.pointed: str | None = None
+        self._context, self._reading, self._layout, self._held_back = context, reading, layout, held_back
+        self._new = Adapter("of this training", draft)
+        self._engine = HuggingFaceGenerator(context.settings)
+        self._prompts = held_out_prompts(
+            context.round.project,
+            layout,
+            context.round.holdout,
+            judged=[pair.prompt for pair in reading.pairs],
+            learnt=[pair.prompt for pair in learnt],
+        )
+
+    def judged(self, card: GeneratorCard) -> GeneratorCard:
+        """The card with its probe, its figures and the verdict, beside what is served now.
+
+        Raises:
+            PairloopError: an answer cannot be written or scored.
+        """
+        context, engine = self._context, self._engine
+        self.pointed = context.generators.champion()
+        card = replace(card, fingerprint=engine.fingerprint, probe=engine.take_probe(self._new))
+        (self._new.folder / "card.json").write_text(card.to_json(), encoding="utf-8")  # by which the engine knows it
+        served = self._served()
+        name = served.version if served else BASE
+        context.say(f"judging it beside {name}: answers to {len(self._prompts)} held-out prompts")
+        answered = AnsweredPrompts(self._prompts, self._new_answers, write(engine, self._prompts, served))
+        right = score_pairs(self._judge, self._reading.holdout).right
+        metrics = measure(
+            answered,
+            self._judge,
+            champion=self._champion,
+            judge_accuracy=share(once_each(right, self._reading.holdout)),
+            kl=distance_to_base(engine, self._prompts, self._new_answers, self._new),
+            seed=context.settings.seed,
+        )
+        verdict = decide(metrics, compared_with=name)
+        return replace(card, metrics=metrics, compared_with=name, promoted=verdict.promoted, reason=verdict.reason)
+
+    @cached_property
+    def _new_answers(self) -> list[WrittenAnswers]:
+        return write(self._engine, self._prompts, self._new)
+
+    @cached_property
+    def _judge(self) -> RewardModel:
+        """Trained on judgements that this generator did not learn from; `frozen`, which takes seconds, whatever RECIPE is."""
+        settings, extractors = self._context.settings, self._context.round.extractors
+        base = settings.training.reward_base
+        features = feature_recipe(FROZEN, base=base, path=locate(base, settings.model_dir))
+        return train_head(self._held_back, FROZEN, extractors(features)).model
+
+    @cached_property
+    def _champion(self) -> RewardModel | None:
+        champion = self._context.round.champion
+        try:
+            return None if champion is None else self._context.round.load(champion)
+        except PairloopError as error:
+            logger.warning("the champion %s cannot be loaded, so the card lacks its word: %s", champion, error)
+            return None
+
+    def _served(self) -> Adapter | None:
+        """What answers now; the base if the promoted version does not fit it, as it then does in the backend."""
+        try:
+            served = self._context.generators.served()
+            if served is not None:
+                self._engine.check(served)
+        except (PairloopError, RegistryError) as error:
+            logger.warning("%s It is judged beside the base.", error)
+            return None
+        return served

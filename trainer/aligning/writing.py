@@ -1,0 +1,72 @@
+"""What two generators write for their judge: the prompts, and the answers with the same seeds."""
+
+import hashlib
+from collections.abc import Collection, Iterable, Iterator
+
+from preference.generation.huggingface import HuggingFaceGenerator
+from preference.generation.jobs import Adapter, WrittenAnswers, write_all
+from preference.labelling.holdout import Holdout
+from preference.labelling.label_config import LabelingLayout
+from preference.labelling.prompts import Prompt, normalised, opening, transcript, turns_of
+from preference.studio.project import LabelStudioProject
+
+MOST_PROMPTS = 60  # 95 % of win rates are known to 12 points then
+NUM_ANSWERS = 2  # to each prompt: two of one generator tell what length alone does
+
+
+def held_out_prompts(
+    project: LabelStudioProject, layout: LabelingLayout, holdout: Holdout, *, judged: Iterable[Prompt], learnt: Iterable[Prompt]
+) -> list[Prompt]:
+    """At most MOST_PROMPTS prompts that no version may train on, twins once, those that people judged first.
+
+    `learnt`: the prompts that the generator learnt from.
+
+    Raises:
+        StudioError: Label Studio does not answer, or refuses.
+    """
+    known = {normalised(opening(prompt)) for prompt in learnt}
+    prompts: list[Prompt] = []
+    for prompt in _candidates(project, layout, judged):
+        twin = normalised(opening(prompt))
+        is_held_out = all(each.has(prompt) for each in (holdout, *holdout.earlier))
+        if is_held_out and twin not in known and turns_of(prompt)[-1].role == "user":
+            known.add(twin)
+            prompts.append(prompt)
+            if len(prompts) == MOST_PROMPTS:
+                break
+    return prompts
+
+
+def write(generator: HuggingFaceGenerator, prompts: Collection[Prompt], adapter: Adapter | None) -> list[WrittenAnswers]:
+    """Two answers to each prompt, in order; a prompt alone decides its seed.
+
+    Raises:
+        ModelError: the model failed, or cannot use the adapter.
+    """
+    if adapter is not None:
+        generator.check(adapter)  # else the base would answer in its place
+    return write_all(
+        generator, list(prompts), seeds=[_seed(prompt) for prompt in prompts], num_answers=NUM_ANSWERS, adapter=adapter
+    )
+
+
+def distance_to_base(
+    generator: HuggingFaceGenerator, prompts: Collection[Prompt], written: Collection[WrittenAnswers], adapter: Adapter
+) -> float:
+    """How far a generator is from its base, in nats a token of its own answers: an estimate of the Kullback-Leibler divergence."""
+    texts = [(prompt, answers.answers[0]) for prompt, answers in zip(prompts, written, strict=True) if answers.answers]
+    own, base = ([generator.log_probs(*text, adapter=used) for text in texts] for used in (adapter, None))
+    differences = [float((ours - theirs).sum()) for ours, theirs in zip(own, base, strict=True)]
+    return sum(differences) / max(1, sum(map(len, own)))
+
+
+def _candidates(project: LabelStudioProject, layout: LabelingLayout, judged: Iterable[Prompt]) -> Iterator[Prompt]:
+    yield from judged
+    for task in project.all_tasks(page_size=200):
+        prompt = layout.prompt(task["data"])
+        if prompt is not None:
+            yield prompt
+
+
+def _seed(prompt: Prompt) -> int:
+    return int.from_bytes(hashlib.sha256(f"judge|{transcript(prompt)}".encode()).digest()[:6], "big")
