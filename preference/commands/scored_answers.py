@@ -100,7 +100,7 @@ def rows_of(path: Path) -> Iterator[tuple[str, Row]]:
 
 
 def _read(row: Row, where: str) -> _Answers:
-    from preference.labelling.conversations import NoConversation
+    from preference.labelling.conversations import NoPrompt
     from preference.reward_model.exchanges import answer_of, prompt_of
 
     given: Any = row.get("prompt", row.get("messages"))
@@ -112,7 +112,7 @@ def _read(row: Row, where: str) -> _Answers:
         )
     try:
         prompt = prompt_of(given)
-    except NoConversation as error:
+    except NoPrompt as error:
         raise PromptFileError(f"{where}: {error}.") from None
     return _Answers(row, [(prompt, answer_of(answer)) for answer in answers])
 

@@ -7,7 +7,7 @@ Not covered: pictures, and calls of tools.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from preference.labelling.conversations import MessageKeys, NoConversation, read_messages, role_of
+from preference.labelling.conversations import MessageKeys, NoPrompt, read_messages, role_of
 from preference.labelling.prompts import Prompt
 from preference.labelling.task_data import readable
 from preference.models.thoughts import split_thought
@@ -20,12 +20,12 @@ def prompt_of(given: str | Messages) -> Prompt:
     """The prompt, a text or a conversation.
 
     Raises:
-        NoConversation: it is empty, or a message is none; the reason quotes no text.
+        NoPrompt: it is empty, or a message is none; the reason quotes no text.
     """
     if isinstance(given, str):
         text = readable(given)
         if text is None:
-            raise NoConversation("a prompt is empty")
+            raise NoPrompt("a prompt is empty")
         return text
     return read_messages([{**message, _KEYS.text: _text_in(message)} for message in given], _KEYS)
 
@@ -34,11 +34,11 @@ def answer_of(given: str | Messages) -> str:
     """The answer that is compared and scored: what a model wrote, without its thought. It may be empty.
 
     Raises:
-        NoConversation: it is not a text, nor one message of the assistant's.
+        NoPrompt: it is not a text, nor one message of the assistant's.
     """
     if not isinstance(given, str):
         if len(given) != 1:
-            raise NoConversation("an answer is a list of messages, and not of one")
+            raise NoPrompt("an answer is a list of messages, and not of one")
         return _said(given[0])
     return readable(split_thought(given, is_begun=None)[1]) or ""
 
@@ -47,17 +47,17 @@ def exchange_of(messages: Messages) -> tuple[Prompt, str]:
     """(the prompt, the answer) of a conversation that ends with the answer.
 
     Raises:
-        NoConversation: it does not, or there is nothing before it.
+        NoPrompt: it does not, or there is nothing before it.
     """
     if not messages:
-        raise NoConversation("conversation empty")
+        raise NoPrompt("conversation empty")
     answer = _said(messages[-1])
     return prompt_of(messages[:-1]), answer
 
 
 def _said(message: Mapping[str, Any]) -> str:
     if role_of(str(message.get(_KEYS.role))) != "assistant":
-        raise NoConversation("the last message is not the assistant's, and that is what is scored")
+        raise NoPrompt("the last message is not the assistant's, and that is what is scored")
     text = _text_in(message)
     return answer_of(text if isinstance(text, str) else "")
 

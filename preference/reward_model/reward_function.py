@@ -8,7 +8,7 @@ from typing import Any
 from transformers.utils import logging as transformers_logging
 
 from preference.errors import RegistryError
-from preference.labelling.conversations import NoConversation
+from preference.labelling.conversations import NoPrompt
 from preference.labelling.prompts import Prompt
 from preference.models.device import pick_device
 from preference.projects.folder import ProjectFolder
@@ -37,7 +37,7 @@ class RewardFunction:
         """One reward for each answer, in order: unbounded, higher for what people would prefer.
 
         Raises:
-            NoConversation: the prompt is empty, or no list of messages.
+            NoPrompt: the prompt is empty, or no list of messages.
             ModelError: there is too little memory.
         """
         one = prompt_of(prompt)
@@ -81,7 +81,7 @@ def _exchange(prompt: str | Messages, completion: str | Messages) -> tuple[Promp
     if isinstance(prompt, str) and isinstance(completion, str):
         return prompt_of(prompt), answer_of(completion)
     if isinstance(prompt, str) or isinstance(completion, str):
-        raise NoConversation("a prompt is a text and its completion a list of messages, or the other way round")
+        raise NoPrompt("a prompt is a text and its completion a list of messages, or the other way round")
     return exchange_of([*prompt, *completion])
 
 

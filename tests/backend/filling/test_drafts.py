@@ -6,8 +6,8 @@ import pytest
 
 from backend.filling.project_pass import open_pass
 from backend.filling.shown_version import ShownVersion
-from preference.generation.jobs import Job, WrittenAnswers
 from preference.errors import ModelError
+from preference.generation.jobs import Job, WrittenAnswers
 from preference.projects.versions import UNTRAINED
 from tests.support.filling_house import House, RecordingGenerator, echo
 from tests.support.templates import RECORDED

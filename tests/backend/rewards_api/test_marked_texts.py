@@ -3,7 +3,7 @@
 import pytest
 
 from backend.rewards_api.marked_texts import Unreadable, exchange_behind, exchange_in, turns_added
-from preference.labelling.conversations import NoConversation
+from preference.labelling.conversations import NoPrompt
 from preference.labelling.prompts import Turn
 from tests.support.reward_calls import ANSWER, MARKED, OPENED, PROMPT
 
@@ -81,9 +81,9 @@ def test_a_text_whose_prompt_has_no_known_end_is_refused(text: str) -> None:
 def test_other_texts_that_hold_no_answer_are_refused_and_not_quoted() -> None:
     with pytest.raises(Unreadable, match="last turn is not the assistant's"):
         exchange_in("<|im_start|>user\nsecret<|im_end|>\n")
-    with pytest.raises(NoConversation, match="conversation empty"):
+    with pytest.raises(NoPrompt, match="conversation empty"):
         exchange_in("<|im_start|>assistant\nsecret<|im_end|>\n")
-    with pytest.raises(NoConversation, match="a role that is none of user, assistant and system"):
+    with pytest.raises(NoPrompt, match="a role that is none of user, assistant and system"):
         exchange_in(f"<|im_start|>tool\nsecret<|im_end|>\n{MARKED}")
     with pytest.raises(Unreadable, match="does not begin with its prompt"):
         exchange_behind("secret", MARKED)

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from preference.labelling.conversations import NoConversation
+from preference.labelling.conversations import NoPrompt
 from preference.labelling.prompts import Turn
 from preference.reward_model.exchanges import answer_of, exchange_of, prompt_of
 
@@ -52,5 +52,5 @@ def test_half_an_emoji_is_made_readable() -> None:
     ],
 )
 def test_what_is_none_is_refused(call: Any, given: Any, reason: str) -> None:
-    with pytest.raises(NoConversation, match=reason):
+    with pytest.raises(NoPrompt, match=reason):
         call(given)

@@ -18,7 +18,7 @@ from trl.trainer.rloo_trainer import RLOOTrainer
 
 from preference import load_reward_model
 from preference.errors import PairloopError, VersionRefused
-from preference.labelling.conversations import NoConversation
+from preference.labelling.conversations import NoPrompt
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import Versions
 from preference.reward_model.extractors import Extractors
@@ -93,7 +93,7 @@ def test_a_script_scores_texts_and_conversations_and_keeps_nothing(folder: Proje
     assert_close(as_messages, [shorter, longer], within=REWARDS)
     assert model.score("Why?", []) == []
     assert sorted(folder.path.parent.parent.rglob("*")) == before
-    with pytest.raises(NoConversation, match="a prompt is empty"):
+    with pytest.raises(NoPrompt, match="a prompt is empty"):
         model.score(" ", ANSWERS)
 
 
@@ -136,7 +136,7 @@ def test_a_batch_of_prompts_and_completions_has_its_rewards_in_order(folder: Pro
     expected = [model.score(prompt, [text])[0] for prompt, text in zip(prompts, ["Because.", "The cat.", ""], strict=True)]
     assert_close(rewards, expected, within=REWARDS)
     assert_close(model(prompts=as_messages, completions=said), expected, within=REWARDS)
-    with pytest.raises(NoConversation, match="the other way round"):
+    with pytest.raises(NoPrompt, match="the other way round"):
         model(prompts=prompts, completions=said)
 
 
