@@ -16,24 +16,33 @@ from PIL import Image
 from playwright.sync_api import sync_playwright
 from rich.console import Console
 
+from backend.connecting.default_label_config import default_label_config
+from backend.connecting.guidelines import instruction_of
 from demo.__main__ import DEMO_SETTINGS, Demo
 from demo.annotator import judge
 from demo.process import StackError, wait_until
 from demo.stack import PASSWORD, REPOSITORY, USER, Stack, free_port
 from preference.errors import PairloopError
+from preference.labelling.label_config import LabelingLayout
 from preference.projects.versions import Versions
+from preference.studio.account import Account
+from preference.studio.project import LabelStudioProject
 from preference.studio.task import Task
 
 FOLDER = REPOSITORY / "docs" / "pictures"
 _WIDTH = 1300
 _ALIKE = 30  # squared distance of two colours
+_SUBMIT = "[data-testid=bottombar-submit-button]"
+_INSTRUCTIONS = "text=A right answer beats a nice one."
 _FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 # Written by hand, so that the picture shows whole answers; (prompt, left, right).
 _TASKS = [
     (
         "How do I keep bread fresh for longer?",
-        "Keep it in a linen bag or a wooden box at room temperature, cut side down.\n\n"
-        "What you will not eat within three days, slice and freeze. The slices go straight into the toaster.",
+        "Keep it in a linen bag or a wooden box at room temperature, **cut side down**.\n\n"
+        "- What you will not eat within three days, slice and freeze.\n"
+        "- The slices go straight into the toaster.\n\n"
+        "| kept in | days |\n|---|---:|\n| a linen bag | 3 |\n| the freezer | 90 |",
         "Bread is best when it is fresh. I always buy mine at the bakery on my way home, and I think you should do the same, "
         "because then you never have to keep it.",
     ),
@@ -49,6 +58,37 @@ _TASKS = [
         "Cats are agile animals. I believe that my cat simply knows what it does, as we all do.",
     ),
 ]
+
+_CONVERSATION = [
+    {"role": "system", "content": "Answer in one sentence."},
+    {"role": "user", "content": "Name two trees: a tall one and a small one."},
+    {"role": "assistant", "content": "A redwood, and a dwarf willow."},
+    {"role": "user", "content": "Where does the small one grow?"},
+]
+_NEXT = (
+    "It grows on mountains and in the Arctic, a few centimetres above the ground.",
+    "Trees grow in many places of the world.",
+)
+_LIST = """<View>
+  <Style>
+    .htx-ranker-item { background: var(--color-neutral-surface); color: var(--color-neutral-content); }
+    .htx-ranker-item p { white-space: pre-wrap; } .htx-ranker-item p:last-child { display: none; }
+  </Style>
+  <Text name="prompt" value="$prompt"/>
+  <List name="answers" value="$items" title="Best first"/>
+  <Ranker name="rank" toName="answers"/>
+</View>"""
+_GUIDELINES = """# Which answer is better?
+
+1. A **right** answer beats a nice one.
+2. Of two right ones, the shorter is better.
+
+| if | choose |
+|---|---|
+| both are right and alike | *Tie* |
+| both are wrong | *Both bad* |
+| the question has no answer | *Skip* |
+"""
 
 
 def main() -> None:
@@ -96,9 +136,14 @@ def take_pictures(demo: Demo, folder: Path) -> None:
         page.click("button[type=submit]")
         page.wait_for_url(re.compile(r"/(projects)?/?$"))
         page.goto(f"{demo.stack.url}/projects/{demo.project.id}/data?labeling=1")
-        page.wait_for_selector("[data-testid=bottombar-submit-button]", timeout=60_000)
+        page.wait_for_selector(_SUBMIT, timeout=60_000)
         page.wait_for_timeout(1500)  # until the suggested answer is lit
         _save(page.screenshot(), folder / "label-stream.png")
+        for name, project in _other_pages(demo).items():
+            page.goto(f"{demo.stack.url}/projects/{project.id}/data?labeling=1")
+            page.wait_for_selector(_INSTRUCTIONS if name == "guidelines" else _SUBMIT, timeout=60_000)
+            page.wait_for_timeout(1500)
+            _save(page.screenshot(), folder / f"{name}.png")
         page.goto(f"{demo.stack.backend_url}/?project={demo.project.id}")
         box = page.locator("figure.card").nth(1).bounding_box()  # down to the first two charts
         assert box is not None
@@ -106,6 +151,24 @@ def take_pictures(demo: Demo, folder: Path) -> None:
         top = page.screenshot(full_page=True, clip={"x": 0, "y": 0, "width": _WIDTH, "height": height})
         _save(top, folder / "dashboard.png")
         browser.close()
+
+
+def _other_pages(demo: Demo) -> dict[str, LabelStudioProject]:
+    """Projects by the name of their picture, each with one task and without a reward model."""
+    account = Account(demo.settings.studio)
+    made = {}
+    for name, title, label_config, prompt, texts in (
+        ("conversation", "Conversations", default_label_config(conversations=True), _CONVERSATION, _NEXT),
+        ("ranking", "Lists", _LIST, _TASKS[1][0], (*_TASKS[1][1:], "Ask them for a card, and read it aloud.")),
+        ("guidelines", "Guidelines", default_label_config(), _TASKS[0][0], _TASKS[0][1:]),
+    ):
+        layout = LabelingLayout.from_label_config(label_config)
+        project = account.create_project(title=title, label_config=label_config)
+        data = layout.with_answers({"prompt": prompt}, layout.answered(texts))
+        project.import_tasks([{"data": layout.laid_out(data)}])
+        made[name] = project
+    made["guidelines"].update(expert_instruction=instruction_of(_GUIDELINES), show_instruction=True)
+    return made
 
 
 def _wait(demo: Demo, condition: Callable[[], bool], what: str) -> None:

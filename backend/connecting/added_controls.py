@@ -22,11 +22,17 @@ _STYLE = """<Style>
   .pairloop-verdict { display: flex; flex-wrap: wrap; align-items: center; gap: 8px 24px; margin-top: 12px; }
 </Style>"""
 _OTHERS = (("Tie", "tie", "t"), ("Both bad", "both_bad", "b"), ("New answers", "new_answers", "n"))
-_BETTER_ANSWER = """<Collapse>
-  <Panel value="Write a better answer">
-    <TextArea name="better_answer" toName="{tag}" rows="4" maxSubmissions="1" editable="true" showSubmitButton="false"/>
-  </Panel>
-</Collapse>"""
+# Label Studio 1.23.2 leaves a <Collapse> white in its dark mode.
+_BETTER_ANSWER = """<Style>
+  .pairloop-better [class*="ant-collapse"] {{ background: transparent !important; color: inherit !important; }}
+</Style>
+<View className="pairloop-better">
+  <Collapse>
+    <Panel value="Write a better answer">
+      <TextArea name="better_answer" toName="{tag}" rows="4" maxSubmissions="1" editable="true" showSubmitButton="false"/>
+    </Panel>
+  </Collapse>
+</View>"""
 
 
 def with_controls(label_config: str) -> str:

@@ -19,9 +19,9 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from backend.filling.answer_rules import UNSTORED, AnswerRules, Attempt, Draft
-from backend.filling.served_generator import served_generator
 from backend.filling.store_tries import StoreTries
 from backend.filling.workbench import Workbench
+from backend.generators.served_generator import served_generator
 from backend.scoring.candidate_scores import candidate_scores
 from preference.errors import ModelError, StudioError, StudioFailing, StudioKeyError, StudioNotFound, StudioUnreachable
 from preference.labelling.label_config import LabelingLayout

@@ -16,9 +16,9 @@ from concurrent.futures import CancelledError
 from backend.filling.answer_rules import answer_seed, unanswerable
 from backend.filling.prediction_store import PredictionStore
 from backend.filling.progress import PassResult, Progress
-from backend.filling.served_generator import served_generator
 from backend.filling.shown_version import ShownVersion
 from backend.filling.workbench import Workbench
+from backend.generators.served_generator import served_generator
 from backend.scoring.predictions import Prediction
 from preference.errors import ModelError
 from preference.generation.jobs import CUT, WrittenAnswers

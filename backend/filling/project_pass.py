@@ -16,9 +16,9 @@ from backend.filling.new_answers import ask_again
 from backend.filling.new_prompts import take_new_prompts
 from backend.filling.prediction_store import PredictionStore
 from backend.filling.progress import PassResult, Progress
-from backend.filling.served_generator import served_generator
 from backend.filling.shown_version import ShownVersion
 from backend.filling.workbench import Workbench
+from backend.generators.served_generator import served_generator
 from backend.scoring.predictions import LEAST_OTHERS, predict_tasks
 from preference.errors import StudioError
 from preference.labelling.demonstrations import DemonstrationLayout

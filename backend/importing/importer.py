@@ -22,8 +22,8 @@ from filelock import FileLock, Timeout
 
 from backend.connecting.config_notes import IMPORT_INSTEAD
 from backend.filling.answer_rules import AnswerRules, Attempt, Draft
-from backend.filling.served_generator import served_generator
 from backend.filling.workbench import Workbench
+from backend.generators.served_generator import served_generator
 from backend.importing.annotators import Annotators
 from backend.importing.delivery import Delivery
 from backend.importing.held_rows import HeldRows

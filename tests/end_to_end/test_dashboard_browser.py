@@ -17,6 +17,7 @@ from werkzeug.serving import make_server
 
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import Versions
+from tests.support.contrast import contrast
 from tests.support.dashboard_house import PROJECT, shared_model_dir
 from tests.support.dashboard_page import HOSTILE, IS_NIGHTLY, app_on, change_card, hostile, page, press
 from tests.support.server import Server
@@ -110,20 +111,6 @@ def test_letters_and_lines_stand_out_in_both_schemes(browser: Browser, server: S
         assert contrast(colours["soft"], colours["card"]) >= 4.5
         for name in ("blue", "green", "amber", "red", "rule"):
             assert contrast(colours[name], colours["card"]) >= 3, (scheme, name)
-
-
-def contrast(first: str, second: str) -> float:
-    """WCAG's contrast ratio of two colours such as #abc or #aabbcc."""
-
-    def luminance(colour: str) -> float:
-        digits = colour.lstrip("#")
-        digits = digits if len(digits) == 6 else "".join(2 * digit for digit in digits)
-        parts = [int(digits[place : place + 2], 16) / 255 for place in (0, 2, 4)]
-        red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
-        return 0.2126 * red + 0.7152 * green + 0.0722 * blue
-
-    dark, light = sorted([luminance(first), luminance(second)])
-    return (light + 0.05) / (dark + 0.05)
 
 
 def test_a_screen_reader_gets_headings_landmarks_and_names(browser: Browser, server: Server) -> None:

@@ -277,6 +277,8 @@ def test_controls_that_connect_adds_to_a_config_work_there(label_studio: Stack, 
     config = with_controls(OWN)
     tasks = Tasks(label_studio, page, count=2, config=config)
     tasks.open("labeling=1", lit=NONE)  # by our style; by its own, the suggestion is
+    behind = page.evaluate("getComputedStyle(document.querySelector('.pairloop-better .ant-collapse')).backgroundColor")
+    assert behind == "rgba(0, 0, 0, 0)", "Label Studio's own is white, in dark mode too"
     page.keyboard.press("2")
     tasks.wait_for(RIGHT)
     tasks.click(0, selector=".pairloop-answer")

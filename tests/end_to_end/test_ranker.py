@@ -1,6 +1,7 @@
 """Lists that people order, in a real Label Studio and a real browser: Label Studio's own template as it is, and a <Ranker> without buckets."""
 
 import json
+import re
 from collections import Counter
 from typing import Any
 
@@ -9,7 +10,7 @@ from playwright.sync_api import Browser, Page
 
 from backend.connecting.connect import connect
 from demo.process import wait_until
-from demo.stack import Stack
+from demo.stack import REPOSITORY, Stack
 from preference.labelling.controls.ranker import items_of
 from preference.labelling.label_config import LabelingLayout
 from preference.labelling.pairs import PreferencePair
@@ -20,12 +21,15 @@ from preference.settings import Settings
 from preference.studio.account import Account
 from preference.studio.project import LabelStudioProject
 from tests.support.browser import SUBMIT, logged_in
+from tests.support.contrast import contrast
 from tests.support.loop_stack import are_answered, call, eventually
 from tests.support.ranked_lists import ORDER
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 SHOWN = """() => [...document.querySelectorAll(".htx-ranker-column")].map(
     column => [...column.querySelectorAll("[data-ranker-id]")].map(item => item.dataset.rankerId))"""
+COLOURS = """() => [...document.querySelectorAll(".htx-ranker-item")].flatMap(item => [...item.querySelectorAll("p")].map(
+    text => [getComputedStyle(text).color, getComputedStyle(item).backgroundColor]))"""
 TEXTS = ["It purrs,\n\nand sleeps.", "<b>Nobody</b> knows.", "Ask the cat."]
 
 
@@ -127,6 +131,22 @@ def test_label_studios_template_becomes_pairs_as_it_is(label_studio: Stack, page
     assert sorted_ == {"_": ["b"], "relevant_results": ["c"], "biased_results": ["a"]}
     assert untouched["_"] == ["c", "a", "b"] and not untouched.get("relevant_results")
     assert compared(pairs, of=0) == {("c", "a")} and len(pairs) == 1
+
+
+@pytest.mark.parametrize("scheme", ["Light", "Dark"])
+def test_a_list_as_the_manual_has_it_can_be_read(label_studio: Stack, page: Page, scheme: str) -> None:
+    """Label Studio 1.23.2 gives an item without a style white letters on white in its dark mode."""
+    manual = (REPOSITORY / "docs" / "rankings.md").read_text(encoding="utf-8")
+    config = re.findall(r"```xml\n(.*?)```", manual, re.DOTALL)[0]
+    page.evaluate(f"localStorage.setItem('preferred-color-scheme', '{scheme}')")
+    try:
+        Lists(label_studio, page, config, count=1).open([["c", "a", "b"]])
+        assert page.evaluate("document.documentElement.dataset.colorScheme").lower() == scheme.lower()
+        colours = page.evaluate(f"({COLOURS})()")
+    finally:
+        page.evaluate("localStorage.removeItem('preferred-color-scheme')")
+
+    assert colours and all(contrast(text, behind) >= 4.5 for text, behind in colours), colours
 
 
 def test_the_list_of_a_connected_template_is_filled(stack: Stack, settings: Settings) -> None:

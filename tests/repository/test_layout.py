@@ -28,7 +28,7 @@ SUBJECTS = {
     "backend/connecting": {"disconnect"},
     "backend/contract": {"fuzz"},
     "backend/dashboard": {"damaged_cards", "damaged_files", "files_read"},
-    "backend/filling": {"more_candidates", "several_projects", "unanswerable_tasks", "unstorable_answers", "whole_answers"},
+    "backend/filling": {"generator_versions", "more_candidates", "several_projects", "unanswerable_tasks", "unstorable_answers", "whole_answers"},
     "backend/generators": {"openai_failures", "openai_real_server", "thinking"},
     "backend/importing": {"faults_importing"},
     "backend/scoring": {"new_version"},

@@ -1,8 +1,8 @@
 import shutil
 
 from backend.filling.answer_rules import AnswerRules, Attempt
-from backend.filling.served_generator import served_generator
 from backend.generators.echo import EchoGenerator
+from backend.generators.served_generator import served_generator
 from preference.generation.jobs import Answer, WrittenAnswers
 from preference.projects.generators import BASE, Generators
 from tests.conftest import SettingsFactory
