@@ -129,7 +129,7 @@ def take_pictures(demo: Demo, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=_chromium(), args=_FLAGS)
-        page = browser.new_page(viewport={"width": _WIDTH, "height": 620}, color_scheme="light")
+        page = browser.new_page(viewport={"width": _WIDTH, "height": 780}, color_scheme="light")
         page.goto(f"{demo.stack.url}/user/login/")
         page.fill("input[name=email]", USER)
         page.fill("input[name=password]", PASSWORD)
