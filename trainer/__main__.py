@@ -5,8 +5,7 @@ import signal
 import sys
 from contextlib import suppress
 from functools import cache
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
 import click
 
@@ -18,6 +17,7 @@ from preference.projects.folder import ProjectFolder, known_projects
 from preference.projects.versions import Versions
 from preference.setting_groups import StudioSettings
 from preference.settings import Settings
+from trainer.judgements.export_command import export
 
 if TYPE_CHECKING:
     from preference.report_card.card import ReportCard
@@ -136,70 +136,6 @@ def report(project_id: int, version: str | None, as_json: bool, mark_suspects: b
         _mark_suspects(settings.studio, folder, card)
 
 
-@main.command()
-@PROJECT
-@click.option(
-    "--format",
-    "format_name",
-    type=click.Choice(["trl", "dpo", "sft", "csv"]),
-    default="trl",
-    show_default=True,
-    help="Pairs for TRL's RewardTrainer (trl) or DPOTrainer (dpo), written answers for its SFTTrainer (sft), or everything (csv).",
-)
-@click.option(
-    "--out", "path", type=click.Path(path_type=Path), required=True, help="The file: .jsonl, .parquet, or .csv for csv."
-)
-@click.option("--conversational", is_flag=True, help="Texts as lists of messages, for models with a chat template.")
-@click.option(
-    "--where", "conditions", multiple=True, metavar="CONDITION",
-    help="Only judgements of which it is so: clarity=Clear, relevance>=3 (=, !=, >=, <=, >, <). May be repeated.",
-)  # fmt: skip
-def export(
-    project_id: int, format_name: Literal["trl", "dpo", "sft", "csv"], path: Path, conversational: bool, conditions: tuple[str, ...]
-) -> None:  # fmt: skip
-    """Write the judgements to a file that other trainers take."""
-    from preference.labelling.controls.criteria import Condition, applying
-    from preference.labelling.demonstrations import DemonstrationLayout
-    from preference.labelling.holdout import Holdout
-    from preference.labelling.layouts import layout_of
-    from preference.projects.answer_sides import check_sides
-    from preference.projects.guidelines import Guidelines
-    from preference.studio.project import LabelStudioProject
-    from trainer.judgements.demonstrations import export_demonstrations
-    from trainer.judgements.export import check_path, export_judgements
-
-    try:
-        where = [Condition.parse(text) for text in conditions]
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="--where") from None
-    settings = begin()
-    project = LabelStudioProject.for_command(settings.studio, project_id)
-    folder = ProjectFolder(settings.model_dir, project_id)
-    cards = list(Versions(folder).cards())
-    try:
-        check_path(path, format_name=format_name, conversational=conversational)
-        layout = layout_of(project.read()["label_config"])
-        asked: dict[str, Any] = {
-            "format_name": format_name,
-            "conversational": conversational,
-            "holdout": Holdout.after((card.holdout for card in cards), settings.training.holdout_fraction),
-            "guidelines": Guidelines.read(folder),
-            "prefer_ground_truth": settings.training.prefer_ground_truth,
-            "where": where or applying(settings.training.judgements_where, layout.criteria),
-        }
-        if isinstance(layout, DemonstrationLayout):
-            written = export_demonstrations(project.annotated_tasks(), path, layout=layout, **asked)
-        else:
-            check_sides(layout, cards)
-            written = export_judgements(project.annotated_tasks(), path, layout=layout, **asked)
-    except PairloopError as error:
-        raise click.ClickException(str(error)) from None
-    rows = f"{written.num_train} rows to train on and {written.num_holdout} held out"
-    rows += f", {written.num_unused} for neither," if written.num_unused else ""
-    excluded = ", ".join(f"{count} {reason}" for reason, count in written.excluded.most_common()) or "nothing"
-    click.echo(f"project {project_id}: {rows} are in {path}; excluded: {excluded}")
-
-
 def _mark_suspects(studio: StudioSettings, folder: ProjectFolder, card: "ReportCard") -> None:
     from preference.studio.project import LabelStudioProject
     from trainer.reporting.suspect_labels import REFUSED, mark_suspects
@@ -243,6 +179,7 @@ def _extractors(settings: Settings) -> "Extractors":
     return Extractors(settings.model_dir, device)
 
 
+main.add_command(export)
 add_shared_commands(main)
 
 if __name__ == "__main__":

@@ -76,7 +76,7 @@ def test_the_annotator_sees_the_turns_and_two_next_ones_and_the_judgement_keeps_
     assert judged["data"]["prompt"] == SAID
     assert (pair.prompt, pair.chosen, pair.rejected) == (tuple(Turn(m["role"], m["content"]) for m in SAID), left, right)
     path = tmp_path / "pairs.jsonl"
-    export_judgements([judged], path, format_name="dpo", layout=LAYOUT, holdout=Holdout(0.2), conversational=True)
+    export_judgements([judged], path, format_name="trl", layout=LAYOUT, holdout=Holdout(0.2), conversational=True)
     row = json.loads(path.read_text(encoding="utf-8"))
     assert (row["prompt"], row["chosen"]) == (SAID, [{"role": "assistant", "content": left}])
 

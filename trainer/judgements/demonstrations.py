@@ -16,7 +16,9 @@ from preference.labelling.holdout import Holdout
 from preference.labelling.prompts import Prompt
 from preference.labelling.task_pairs import Fields, annotator_of
 from preference.projects.guidelines import Guidelines
-from trainer.judgements.export import Exported, Format, answer_cell, check_path, check_where, counted, prompt_cell, write_rows
+from trainer.judgements.export import Exported, check_path, check_where, counted
+from trainer.judgements.export_rows import Format, answer_cell, prompt_cell
+from trainer.judgements.row_files import write_rows
 
 
 def export_demonstrations(

@@ -1,35 +1,28 @@
 """Judgements as a file for other trainers, in the shapes of TRL's documentation ("Dataset formats and types").
 
-Covered: what TRL's RewardTrainer, DPOTrainer (`trl`, `dpo`) and SFTTrainer (`sft`) take as it is, through
-`datasets.load_dataset`; all three ignore further columns.
+Covered: what TRL's RewardTrainer and DPOTrainer (`trl`), KTOTrainer (`kto`), SFTTrainer (`sft`, `hindsight`), GRPOTrainer and RLOOTrainer
+(`prompts`) take as it is, through `datasets.load_dataset`; all ignore further columns.
 Not covered: texts such as "None" and "NA" in CSV, which pandas reads as missing without `keep_default_na=False`; train from
 JSON lines or Parquet. TRL reads no `weight`.
 """
 
-import csv
-import io
-import json
 import os
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from preference.atomic_files import replacing
 from preference.errors import ExportError
 from preference.labelling.controls.criteria import Condition
+from preference.labelling.demonstrations import DemonstrationLayout
 from preference.labelling.holdout import Holdout
 from preference.labelling.label_config import LabelingLayout
-from preference.labelling.pairs import PreferencePair
-from preference.labelling.prompts import Prompt, Turn, messages, transcript, turns_of
-from preference.labelling.task_pairs import Fields, Ties, pairs_of_task
+from preference.labelling.prompts import normalised
+from preference.labelling.task_pairs import Fields, pairs_of_task
 from preference.projects.guidelines import Guidelines
-
-Format = Literal["trl", "dpo", "sft", "csv"]
-
-# A tie is the same pair in both directions: without a weight, which TRL does not read, it teaches nothing and costs two rows.
-_TIES: dict[Format, Ties] = {"trl": "drop", "dpo": "drop", "sft": "half", "csv": "half"}
+from trainer.judgements.export_rows import TIES, Format, Row, agreed, one_each, prompt_cell, rows_of
+from trainer.judgements.row_files import write_rows
 
 
 @dataclass(frozen=True)
@@ -53,11 +46,15 @@ def export_judgements(
     conversational: bool = False,
     prefer_ground_truth: bool = False,
     where: Sequence[Condition] = (),
+    chosen: bool = False,
+    aggregate: bool = False,
+    min_agreement: float = 0.0,
 ) -> Exported:
-    """Writes a row for each pair (`sft`: for each written answer), and replaces `path` only when the new file is whole.
+    """Writes the rows of a format (export_rows.py), and replaces `path` only when the new file is whole.
 
-    `trl` and `dpo` exclude ties; `csv` has everything, ties as two rows of weight .5. `margin` is 0..1. Nothing is null: ids
-    that are not known are 0, texts "". `split` is that of `holdout`: "train", "holdout", or "unused" if the next round would neither
+    `trl` excludes ties; `csv` has everything, ties as two rows of weight .5. `chosen`: `sft` has the answers that people chose, too.
+    `aggregate`: one vote for each comparison, as most went. `min_agreement`, 0..1: only comparisons of which this share of the votes went
+    one way. `margin` is 0..1. Nothing is null: ids that are not known are 0, texts "". `split` is that of `holdout`: "train", "holdout", or "unused" if the next round would neither
     train on the row nor judge by it. `criteria` is a JSON object. `guidelines` is the version of them that stood when the judgement was made.
 
     Raises:
@@ -70,20 +67,53 @@ def export_judgements(
         pair
         for task in tasks
         for pair in pairs_of_task(
-            task, layout, dropped=excluded, ties=_TIES[format_name], prefer_ground_truth=prefer_ground_truth, where=where
+            task, layout, dropped=excluded, ties=TIES[format_name], prefer_ground_truth=prefer_ground_truth, where=where
         )
     ]
     pairs = (guidelines or Guidelines()).of(pairs)
+    if min_agreement:
+        pairs = agreed(pairs, least=min_agreement, excluded=excluded)
+    if aggregate:
+        pairs = one_each(pairs, excluded=excluded)
     train, held_out = holdout.split(pairs)
-    splits = {**dict.fromkeys(train, "train"), **dict.fromkeys(held_out, "holdout")}
-    if format_name == "sft":
-        pairs = _demonstrations(pairs, excluded)
-    if not pairs:
+    splits = {**{pair.question: "train" for pair in train}, **{pair.question: "holdout" for pair in held_out}}
+    rows = rows_of(
+        pairs, format_name, split_of=lambda pair: splits.get(pair.question, "unused"), excluded=excluded,
+        conversational=conversational, chosen=chosen,
+    )  # fmt: skip
+    if not rows:
         raise ExportError(_nothing(format_name, excluded))
-    texts = ("completion",) if format_name == "sft" else ("chosen", "rejected")
-    rows = [_row(pair, texts, split=splits.get(pair, "unused"), conversational=conversational) for pair in pairs]
     write_rows(rows, path)
     return counted(rows, excluded)
+
+
+def export_prompts(
+    tasks: Iterable[Fields], path: Path, *, layout: LabelingLayout | DemonstrationLayout, holdout: Holdout, conversational: bool = False
+) -> Exported:  # fmt: skip
+    """Writes each prompt once, twins as one, judged or not: what TRL's GRPOTrainer and RLOOTrainer take.
+
+    Raises:
+        ExportError: the path cannot be written, or there is no prompt.
+    """
+    check_path(path, format_name="prompts", conversational=conversational)
+    excluded: Counter[str] = Counter()
+    rows: dict[str, Row] = {}
+    for task in tasks:
+        prompt = layout.prompt(task["data"])
+        if not prompt:
+            excluded["missing prompt"] += 1
+        elif (twin := normalised(prompt)) in rows:
+            excluded["the same as another"] += 1
+        else:
+            held_out = {each.has(prompt) for each in (holdout, *holdout.earlier)}
+            split = "unused" if len(held_out) > 1 else "holdout" if held_out.pop() else "train"
+            rows[twin] = {
+                "prompt": prompt_cell(prompt, conversational=conversational), "task_id": task.get("id") or 0, "split": split
+            }  # fmt: skip
+    if not rows:
+        raise ExportError("There is no prompt to export; import some prompts first.")
+    write_rows(list(rows.values()), path)
+    return counted(rows.values(), excluded)
 
 
 def counted(rows: Iterable[dict[str, Any]], excluded: Counter[str]) -> Exported:
@@ -113,28 +143,6 @@ def check_where(where: Sequence[Condition], criteria: Collection[str]) -> None:
             )
 
 
-def prompt_cell(prompt: Prompt, *, conversational: bool) -> Any:
-    """A prompt as a row holds it: its messages, or one text."""
-    return messages(turns_of(prompt)) if conversational else transcript(prompt)
-
-
-def answer_cell(text: str, *, conversational: bool) -> Any:
-    """An answer as a row holds it: a list of its one message, or the text."""
-    return messages((Turn("assistant", text),)) if conversational else text
-
-
-def _demonstrations(pairs: Iterable[PreferencePair], excluded: Counter[str]) -> list[PreferencePair]:
-    """One pair for each written answer, whichever answers it beat."""
-    written: dict[tuple[Prompt, str], PreferencePair] = {}
-    for pair in pairs:
-        if pair.kind == "written":
-            written.setdefault((pair.prompt, pair.chosen), pair)
-    judged = {(pair.task_id, pair.annotation_id) for pair in pairs} - {(p.task_id, p.annotation_id) for p in written.values()}
-    if judged:
-        excluded["without a written answer"] += len(judged)
-    return list(written.values())
-
-
 def _nothing(format_name: Format, excluded: Counter[str]) -> str:
     counts = ", ".join(f"{count} {reason}" for reason, count in excluded.most_common()) or "no judgements"
     if format_name == "sft":
@@ -143,59 +151,3 @@ def _nothing(format_name: Format, excluded: Counter[str]) -> str:
             'give the label config a <TextArea name="better_answer"> as in label_config.xml, or export --format trl.'
         )
     return f"There is nothing to export ({counts}); judge some tasks first."
-
-
-def _row(pair: PreferencePair, texts: tuple[str, ...], *, split: str, conversational: bool) -> dict[str, Any]:
-    answers = (pair.chosen, pair.rejected)[: len(texts)]
-    strength = {"margin": pair.margin, "weight": pair.weight, "kind": pair.kind} if len(texts) == 2 else {}
-    return {
-        "prompt": prompt_cell(pair.prompt, conversational=conversational),
-        **{name: answer_cell(answer, conversational=conversational) for name, answer in zip(texts, answers, strict=True)},
-        **strength,
-        # If the first 10 MB of a JSON-lines file hold only null in a column, load_dataset (datasets 5.2) refuses what
-        # follows, so nothing is null.
-        "task_id": pair.task_id or 0,
-        "annotation_id": pair.annotation_id or 0,
-        "annotator_id": pair.annotator_id or 0,
-        "criteria": pair.criteria,
-        "suggested_version": pair.suggested_version or "",
-        "judged_at": pair.judged_at or "",
-        "guidelines": pair.guidelines or "",
-        "split": split,
-    }
-
-
-def write_rows(rows: list[dict[str, Any]], path: Path) -> None:
-    """Writes rows that all have the same columns, whole or not at all.
-
-    Raises:
-        ExportError: it cannot be written.
-    """
-    try:
-        with replacing(path) as temporary:
-            temporary.write_bytes(_parquet(rows) if path.suffix == ".parquet" else _text(rows, path.suffix).encode())
-    except OSError as error:
-        raise ExportError(
-            f"{path} cannot be written ({error.strerror or error}); free some space, or name another file."
-        ) from error
-
-
-def _text(rows: list[dict[str, Any]], suffix: str) -> str:
-    if suffix == ".jsonl":
-        return "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows)
-    text = io.StringIO()
-    # All texts in quotes: before Python 3.13, one with a lone carriage return would get none.
-    writer = csv.DictWriter(text, rows[0], lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
-
-
-def _parquet(rows: list[dict[str, Any]]) -> memoryview:
-    """In memory first: pyarrow 26 aborts the process if a file cannot take what it writes at its end."""
-    import pyarrow  # with numpy, which takes longer than all else that an export does
-    from pyarrow import parquet
-
-    whole = io.BytesIO()
-    parquet.write_table(pyarrow.Table.from_pylist(rows), whole)
-    return whole.getbuffer()

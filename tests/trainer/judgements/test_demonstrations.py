@@ -14,7 +14,8 @@ from preference.labelling.holdout import Holdout
 from tests.support.annotations import PROMPTS, tag_result
 from tests.support.templates import RECORDED
 from trainer.judgements.demonstrations import export_demonstrations
-from trainer.judgements.export import Exported, Format
+from trainer.judgements.export import Exported
+from trainer.judgements.export_rows import Format
 
 LABEL_CONFIG = RECORDED["generative-ai/supervised-llm"].replace("</View>", '<Rating name="clarity" toName="prompt"/></View>')
 
@@ -91,7 +92,7 @@ def test_ground_truth_is_preferred_if_asked_for(tmp_path: Path) -> None:
     assert done.excluded == {"not ground truth": 1}
 
 
-@pytest.mark.parametrize("format_name", ["trl", "dpo"])
+@pytest.mark.parametrize("format_name", ["trl", "kto", "hindsight"])
 def test_there_are_no_pairs_to_export(tmp_path: Path, format_name: Format) -> None:
     with pytest.raises(ExportError, match=rf"no pairs for --format {format_name}; export --format sft, or csv\."):
         export([task(written("Mine."))], tmp_path / "w.jsonl", format_name)

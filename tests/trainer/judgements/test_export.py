@@ -39,7 +39,8 @@ from tests.support.annotations import (
     vote,
     vote_with,
 )
-from trainer.judgements.export import Exported, Format, export_judgements
+from trainer.judgements.export import Exported, export_judgements
+from trainer.judgements.export_rows import Format
 
 ODD = 'line one\nline two,\rline three "quoted"; \u2028 שלום 👩‍👩‍👧 a/b \\n \ud83d'
 ORIGIN = {"task_id", "annotation_id", "annotator_id", "criteria", "suggested_version", "judged_at", "guidelines", "split"}
@@ -85,11 +86,10 @@ def load(path: Path, cache: Path) -> Dataset:
 # What is written
 
 
-@pytest.mark.parametrize("format_name", ["trl", "dpo"])
 @pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
-def test_votes_and_written_answers_are_rows_and_ties_are_counted(tmp_path: Path, format_name: Format, suffix: str) -> None:
+def test_votes_and_written_answers_are_rows_and_ties_are_counted(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"pairs{suffix}"
-    done = export(judged_tasks(), path, format_name)
+    done = export(judged_tasks(), path)
     rows = load(path, tmp_path / "cache")
     assert set(rows.column_names) == PREFERENCE
     assert Counter(rows["kind"]) == {"vote": 15, "written": 15}
@@ -238,7 +238,6 @@ FILES_FOR_TRL = [
 ]
 
 
-FILES_FOR_DPO = [(suffix, name.replace("trl", "dpo"), conversational) for suffix, name, conversational in FILES_FOR_TRL]
 TINY_STEPS: dict[str, Any] = {
     "max_steps": 2,
     "activation_checkpointing": False,
@@ -282,7 +281,7 @@ def test_the_reward_trainer_takes_it(
 
 # trl 1.16 asks transformers 5.23 under a name of old.
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated")
-@pytest.mark.parametrize(("suffix", "format_name", "conversational"), FILES_FOR_DPO)
+@pytest.mark.parametrize(("suffix", "format_name", "conversational"), FILES_FOR_TRL)
 def test_the_dpo_trainer_takes_it(
     tmp_path: Path, tiny_chat_base: Path, suffix: str, format_name: Format, conversational: bool
 ) -> None:
@@ -332,7 +331,7 @@ def test_the_reward_trainer_asks_for_a_larger_gap_if_the_vote_was_strong(tmp_pat
     [
         ("pairs.json", "trl", "{path} should end with .jsonl or .parquet for --format trl."),
         ("pairs", "sft", "{path} should end with .jsonl or .parquet for --format sft."),
-        ("pairs.csv", "dpo", "{path} should end with .jsonl or .parquet for --format dpo."),
+        ("pairs.csv", "kto", "{path} should end with .jsonl or .parquet for --format kto."),
         ("pairs.jsonl", "csv", "{path} should end with .csv for --format csv."),
         (
             "nowhere/pairs.jsonl",

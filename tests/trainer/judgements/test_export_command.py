@@ -1,6 +1,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -145,4 +146,67 @@ def test_the_command_fails_without_judgements_and_for_an_unknown_project(studio:
 
 def test_an_unknown_format_is_refused_with_those_that_there_are(studio: StudioDouble, tmp_path: Path) -> None:
     result = invoke(studio, tmp_path, "--project", "1", "--format", "xml", "--out", str(tmp_path / "pairs.jsonl"))
-    assert result.exit_code == 2 and "'xml' is not one of 'trl', 'dpo', 'sft', 'csv'" in result.output
+    assert (
+        result.exit_code == 2 and "'xml' is not one of 'trl', 'dpo', 'kto', 'sft', 'hindsight', 'prompts', 'csv'" in result.output
+    )
+
+
+def test_dpo_is_another_name_of_trl(studio: StudioDouble, project_id: int, tmp_path: Path) -> None:
+    paths = {name: tmp_path / f"{name}.jsonl" for name in ("trl", "dpo")}
+    for name, path in paths.items():
+        assert invoke(studio, tmp_path, "--project", str(project_id), "--format", name, "--out", str(path)).exit_code == 0
+    assert paths["trl"].read_bytes() == paths["dpo"].read_bytes()
+
+
+def test_votes_are_taken_together_and_all_prompts_are_written(studio: StudioDouble, tmp_path: Path) -> None:
+    project_id = studio.add_project()
+    (task_id, _) = studio.add_tasks(project_id, {"prompt": "Why?", "answer1": "Left.", "answer2": "Right."}, {"prompt": "Who?"})
+    for side in ("left", "left", "right"):
+        studio.annotate(task_id, vote(side)["result"])
+
+    def rows(*arguments: str) -> list[dict[str, Any]]:
+        path = tmp_path / "rows.jsonl"
+        result = invoke(studio, tmp_path, "--project", str(project_id), "--out", str(path), *arguments)
+        assert result.exit_code == 0, result.output
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+    assert len(rows()) == 3 and [row["chosen"] for row in rows("--aggregate", "majority")] == ["Left."]
+    assert [row["completion"] for row in rows("--format", "sft", "--chosen")] == ["Left."]
+    assert [row["prompt"] for row in rows("--format", "prompts")] == ["Why?", "Who?"]
+    result = invoke(
+        studio, tmp_path, "--project", str(project_id), "--out", str(tmp_path / "few.jsonl"), "--min-agreement", "0.7"
+    )
+    assert result.exit_code == 1 and "nothing to export (3 too little agreement)" in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--chosen"], "--chosen goes with --format sft."),
+        (["--format", "prompts", "--where", "a=b"], "are about judgements; --format prompts writes all prompts."),
+        (["--format", "prompts", "--aggregate", "majority"], "are about judgements; --format prompts writes all prompts."),
+        (["--min-agreement", "80"], "80.0 is not in the range 0<=x<=1"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(
+    studio: StudioDouble, project_id: int, tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    path = tmp_path / "rows.jsonl"
+    result = invoke(studio, tmp_path, "--project", str(project_id), "--out", str(path), *arguments)
+    assert result.exit_code == 2 and message in " ".join(result.output.split()) and not path.exists()
+
+
+def test_a_project_of_demonstrations_has_no_votes_to_take_together(studio: StudioDouble, tmp_path: Path) -> None:
+    project_id = studio.add_project(RECORDED["generative-ai/supervised-llm"])
+    arguments = [
+        "--project",
+        str(project_id),
+        "--format",
+        "sft",
+        "--out",
+        str(tmp_path / "rows.jsonl"),
+        "--aggregate",
+        "majority",
+    ]
+    result = invoke(studio, tmp_path, *arguments)
+    assert result.exit_code == 2 and "are about comparisons; this project has none." in " ".join(result.output.split())

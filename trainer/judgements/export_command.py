@@ -1,0 +1,103 @@
+"""`pairloop-trainer export`."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from preference.commands.command_line import PROJECT, begin
+from preference.errors import PairloopError
+from preference.projects.folder import ProjectFolder
+from preference.projects.versions import Versions
+
+
+@click.command()
+@PROJECT
+@click.option(
+    "--format",
+    "format_name",
+    type=click.Choice(["trl", "dpo", "kto", "sft", "hindsight", "prompts", "csv"]),
+    default="trl",
+    show_default=True,
+    help="Pairs for TRL's RewardTrainer and DPOTrainer (trl; dpo is another name of it), answers that are good or bad (kto), written "
+    "answers (sft), both answers in one text (hindsight), prompts alone (prompts), or everything (csv).",
+)
+@click.option(
+    "--out", "path", type=click.Path(path_type=Path), required=True, help="The file: .jsonl, .parquet, or .csv for csv."
+)
+@click.option("--conversational", is_flag=True, help="Texts as lists of messages, for models with a chat template.")
+@click.option("--chosen", is_flag=True, help="With --format sft: also answers that people chose, not only written ones.")
+@click.option(
+    "--aggregate", type=click.Choice(["majority"]), help="One vote for each comparison, as most people went; otherwise each vote."
+)
+@click.option(
+    "--min-agreement",
+    type=click.FloatRange(0, 1),
+    metavar="SHARE",
+    default=0.0,
+    help="Only comparisons of which at least this share of the votes went one way, such as 0.8.",
+)
+@click.option(
+    "--where", "conditions", multiple=True, metavar="CONDITION",
+    help="Only judgements of which it is so: clarity=Clear, relevance>=3 (=, !=, >=, <=, >, <). May be repeated.",
+)  # fmt: skip
+def export(
+    project_id: int, format_name: str, path: Path, conversational: bool, chosen: bool, aggregate: str | None, min_agreement: float,
+    conditions: tuple[str, ...],
+) -> None:  # fmt: skip
+    """Write the judgements to a file that other trainers take."""
+    from preference.labelling.controls.criteria import Condition, applying
+    from preference.labelling.demonstrations import DemonstrationLayout
+    from preference.labelling.holdout import Holdout
+    from preference.labelling.layouts import layout_of
+    from preference.projects.answer_sides import check_sides
+    from preference.projects.guidelines import Guidelines
+    from preference.studio.project import LabelStudioProject
+    from trainer.judgements.demonstrations import export_demonstrations
+    from trainer.judgements.export import check_path, export_judgements, export_prompts
+
+    if chosen and format_name != "sft":
+        raise click.UsageError("--chosen goes with --format sft.")
+    if format_name == "prompts" and (aggregate or min_agreement or conditions):
+        raise click.UsageError(
+            "--aggregate, --min-agreement and --where are about judgements; --format prompts writes all prompts."
+        )
+    try:
+        where = [Condition.parse(text) for text in conditions]
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--where") from None
+    settings = begin()
+    project = LabelStudioProject.for_command(settings.studio, project_id)
+    folder = ProjectFolder(settings.model_dir, project_id)
+    cards = list(Versions(folder).cards())
+    try:
+        kind: Any = "trl" if format_name == "dpo" else format_name
+        check_path(path, format_name=kind, conversational=conversational)
+        layout = layout_of(project.read()["label_config"])
+        rows: dict[str, Any] = {
+            "conversational": conversational,
+            "holdout": Holdout.after((card.holdout for card in cards), settings.training.holdout_fraction),
+        }
+        asked: dict[str, Any] = {
+            **rows,
+            "format_name": kind,
+            "guidelines": Guidelines.read(folder),
+            "prefer_ground_truth": settings.training.prefer_ground_truth,
+            "where": where or applying(settings.training.judgements_where, layout.criteria),
+        }
+        if kind == "prompts":
+            written = export_prompts(project.all_tasks(), path, layout=layout, **rows)
+        elif isinstance(layout, DemonstrationLayout):
+            if chosen or aggregate or min_agreement:
+                raise click.UsageError("--chosen, --aggregate and --min-agreement are about comparisons; this project has none.")
+            written = export_demonstrations(project.annotated_tasks(), path, layout=layout, **asked)
+        else:
+            check_sides(layout, cards)
+            votes: dict[str, Any] = {"chosen": chosen, "aggregate": aggregate is not None, "min_agreement": min_agreement}
+            written = export_judgements(project.annotated_tasks(), path, layout=layout, **asked, **votes)
+    except PairloopError as error:
+        raise click.ClickException(str(error)) from None
+    counts = f"{written.num_train} rows to train on and {written.num_holdout} held out"
+    counts += f", {written.num_unused} for neither," if written.num_unused else ""
+    excluded = ", ".join(f"{count} {reason}" for reason, count in written.excluded.most_common()) or "nothing"
+    click.echo(f"project {project_id}: {counts} are in {path}; excluded: {excluded}")
