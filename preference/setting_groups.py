@@ -1,65 +1,12 @@
 """The settings of each subject: variable, default, limits and what it is for. preference/settings.py reads them."""
 
-import json
 import re
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, SecretStr
-from pydantic_settings import NoDecode
+from pydantic import Field, SecretStr
 
-from preference.labelling.controls.criteria import conditions
-
-
-def _web_address(value: str) -> str:
-    if not re.match(r"https?://[^/]", value):
-        raise ValueError("should start with http:// or https://, and name a host")
-    return value.rstrip("/")
-
-
-def _schedule(value: str) -> str:
-    """Checks the shape only; trainer/daemon/schedule.py, which owns APScheduler, checks each cron field at start."""
-    if not re.fullmatch(r"[1-9]\d*[smhd]|\S+( \S+){4}", value):
-        raise ValueError("should be a cron line such as `0 3 * * *` or an interval such as `30m` (s, m, h, d)")
-    return value
-
-
-def _stop_texts(value: Any) -> Any:
-    """Reads the JSON list that a variable holds."""
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except ValueError:
-            value = None
-        if not isinstance(value, list) or not all(isinstance(text, str) and text for text in value):
-            raise ValueError('should be a JSON list of texts such as ["\\n\\nHuman:"]')
-    return value
-
-
-def _where(value: str) -> str:
-    conditions(value)
-    return value
-
-
-WebAddress = Annotated[str, AfterValidator(_web_address)]
-StopTexts = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_stop_texts)]
-Schedule = Annotated[str, AfterValidator(_schedule)]
-Where = Annotated[str, AfterValidator(_where)]
-
-
-def advanced(default: Any, **limits: Any) -> Any:
-    """A field that nobody needs to turn: docs/settings.md has it under *Advanced*."""
-    return Field(default, json_schema_extra={"advanced": True}, **limits)
-
-
-def after(prefix: str) -> Callable[[str], str]:
-    """Names the variable of each field of a group whose variables all begin with `prefix`."""
-    return lambda name: prefix + name.upper()
-
-
-class Group(BaseModel, frozen=True, extra="forbid", validate_by_name=True, validate_by_alias=True, alias_generator=after("")):
-    """Settings of one subject, which is the class's title. Each field names its variable: by its own name in capitals if nothing else."""
+from preference.setting_fields import Group, Schedule, StopTexts, WebAddress, Where, advanced, after
 
 
 class StudioSettings(Group, title="Label Studio", alias_generator=after("LABEL_STUDIO_")):

@@ -10,16 +10,15 @@ from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, EnvSettingsSource
 
 from preference.errors import SettingsError
+from preference.setting_fields import Group, advanced
 from preference.setting_groups import (
     FillingSettings,
     GeneratorSettings,
-    Group,
     OpenAISettings,
     ServerSettings,
     StudioSettings,
     SuggestingSettings,
     TrainingSettings,
-    advanced,
 )
 
 _OLDER_NAMES = {"LABEL_STUDIO_HOST": "LABEL_STUDIO_URL"}  # which Label Studio's own examples use

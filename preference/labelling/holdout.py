@@ -47,6 +47,10 @@ class Holdout:
         digest = hashlib.sha256(f"{self.salt}{text}".encode()).digest()
         return int.from_bytes(digest[:8], "big") / 2**64 < self.fraction
 
+    def judges_by(self, prompt: Prompt) -> bool:
+        """Whether versions may be judged by this prompt: the round and all versions before it hold it out."""
+        return all(holdout.has(prompt) for holdout in (self, *self.earlier))
+
     def split(self, pairs: Sequence[PreferencePair]) -> tuple[list[PreferencePair], list[PreferencePair]]:
         """(what to train on, what to judge by), each in its order.
 
@@ -54,5 +58,5 @@ class Holdout:
         """
         train = [pair for pair in pairs if not self.has(pair.question)]
         trained_on = {normalised(opening(pair.question)) for pair in train}
-        held_out = [pair for pair in pairs if all(holdout.has(pair.question) for holdout in (self, *self.earlier))]
+        held_out = [pair for pair in pairs if self.judges_by(pair.question)]
         return train, [pair for pair in held_out if normalised(opening(pair.question)) not in trained_on]

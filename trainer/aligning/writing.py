@@ -28,8 +28,7 @@ def held_out_prompts(
     prompts: list[Prompt] = []
     for prompt in _candidates(project, layout, judged):
         twin = normalised(opening(prompt))
-        is_held_out = all(each.has(prompt) for each in (holdout, *holdout.earlier))
-        if is_held_out and twin not in known and turns_of(prompt)[-1].role == "user":
+        if holdout.judges_by(prompt) and twin not in known and turns_of(prompt)[-1].role == "user":
             known.add(twin)
             prompts.append(prompt)
             if len(prompts) == MOST_PROMPTS:

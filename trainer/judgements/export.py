@@ -54,8 +54,9 @@ def export_judgements(
 
     `trl` excludes ties; `csv` has everything, ties as two rows of weight .5. `chosen`: `sft` has the answers that people chose, too.
     `aggregate`: one vote for each comparison, as most went. `min_agreement`, 0..1: only comparisons of which this share of the votes went
-    one way. `margin` is 0..1. Nothing is null: ids that are not known are 0, texts "". `split` is that of `holdout`: "train", "holdout", or "unused" if the next round would neither
-    train on the row nor judge by it. `criteria` is a JSON object. `guidelines` is the version of them that stood when the judgement was made.
+    one way. `margin` is 0..1. Nothing is null: ids that are not known are 0, texts "". `split` is that of `holdout`: "train",
+    "holdout", or "unused" if the next round would neither train on the row nor judge by it. `criteria` is a JSON object. `guidelines` is
+    the version of them that stood when the judgement was made.
 
     Raises:
         ExportError: the path does not fit the format or cannot be written, or there is nothing to write.
@@ -105,8 +106,7 @@ def export_prompts(
         elif (twin := normalised(prompt)) in rows:
             excluded["the same as another"] += 1
         else:
-            held_out = {each.has(prompt) for each in (holdout, *holdout.earlier)}
-            split = "unused" if len(held_out) > 1 else "holdout" if held_out.pop() else "train"
+            split = "train" if not holdout.has(prompt) else "holdout" if holdout.judges_by(prompt) else "unused"
             rows[twin] = {
                 "prompt": prompt_cell(prompt, conversational=conversational), "task_id": task.get("id") or 0, "split": split
             }  # fmt: skip

@@ -10,7 +10,6 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
-    LlamaConfig,
     LogitsProcessorList,
     TemperatureLogitsWarper,
     TopKLogitsWarper,
@@ -21,21 +20,9 @@ from preference.errors import ModelError
 from preference.generation.jobs import WrittenAnswers, write_all
 from preference.models.encoding import encode_prompt
 from preference.models.pretrained import load_tokenizer, load_weights
-from tests.conftest import SettingsFactory
 from tests.support.alike_answers import are_alike
 from tests.support.watched import PROMPTS, SEEDS, Watched
-from tests.support.word_models import NUM_WORDS, SIZES, MakeGenerator, has_refilled, maker, save_words, words_of
-
-
-@pytest.fixture
-def make(settings_for: SettingsFactory) -> MakeGenerator:
-    return maker(settings_for)
-
-
-@pytest.fixture(scope="module")
-def words_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_words(tmp_path_factory.mktemp("words") / "words", LlamaConfig(**SIZES), ends=range(8, NUM_WORDS, 12))
-
+from tests.support.word_models import NUM_WORDS, MakeGenerator, has_refilled, words_of
 
 # What is drawn
 

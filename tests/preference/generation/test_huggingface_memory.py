@@ -20,21 +20,10 @@ from transformers import (
 
 from preference.errors import ModelError
 from preference.generation.jobs import Generator, WrittenAnswers, write_all
-from tests.conftest import SettingsFactory
 from tests.support.alike_answers import are_alike
 from tests.support.forked import run_forked
 from tests.support.watched import Watched
-from tests.support.word_models import NUM_WORDS, SIZES, MakeGenerator, maker, save_words, words_of
-
-
-@pytest.fixture
-def make(settings_for: SettingsFactory) -> MakeGenerator:
-    return maker(settings_for)
-
-
-@pytest.fixture(scope="module")
-def words_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_words(tmp_path_factory.mktemp("words") / "words", LlamaConfig(**SIZES), ends=range(8, NUM_WORDS, 12))
+from tests.support.word_models import SIZES, MakeGenerator, save_words, words_of
 
 
 class HungryConfig(LlamaConfig):

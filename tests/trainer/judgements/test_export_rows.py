@@ -14,7 +14,7 @@ from preference.errors import ExportError
 from preference.labelling.holdout import Holdout
 from preference.labelling.label_config import LabelingLayout
 from tests.conftest import REPOSITORY
-from tests.support.annotations import BOTH_BAD, FULL, PLAIN, PROMPTS, TIE, WRITTEN, task, vote, vote_with
+from tests.support.annotations import BOTH_BAD, DATA, FULL, PLAIN, PROMPTS, TIE, WRITTEN, task, vote, vote_with
 from tests.support.ranked_lists import ORDERED, listed, ranking
 from trainer.judgements.export import Exported, export_judgements, export_prompts
 from trainer.judgements.export_rows import GOOD, WORSE, Format
@@ -145,15 +145,15 @@ def test_each_prompt_is_exported_once_judged_or_not(tmp_path: Path) -> None:
     assert done.excluded == {"missing prompt": 2, "the same as another": 1} and done.num_train == 2
 
 
-def test_a_prompt_that_only_some_rounds_held_out_is_for_neither(tmp_path: Path) -> None:
-    tasks = [{"id": n + 1, "data": {"prompt": prompt}} for n, prompt in enumerate(PROMPTS[:200])]
-    holdout = Holdout.after([Holdout(0.2)], 0.5)
-    done = export_prompts(tasks, tmp_path / "prompts.jsonl", layout=PLAIN, holdout=holdout)
-    splits = {row["prompt"]: row["split"] for row in read(tmp_path / "prompts.jsonl")}
-    for prompt, split in splits.items():
-        held_out = {Holdout(0.2).has(prompt), Holdout(0.5).has(prompt)}
-        assert split == ("unused" if len(held_out) == 2 else "holdout" if held_out == {True} else "train")
-    assert min(done.num_train, done.num_holdout, done.num_unused) > 20
+@pytest.mark.parametrize(("before", "now"), [(0.2, 0.5), (0.5, 0.2)])
+def test_a_prompt_is_in_the_split_of_its_judgements(tmp_path: Path, before: float, now: float) -> None:
+    holdout = Holdout.after([Holdout(before)], now)
+    tasks = [{**task(vote("left"), data={**DATA, "prompt": prompt}), "id": n + 1} for n, prompt in enumerate(PROMPTS[:200])]
+    export_prompts(tasks, tmp_path / "prompts.jsonl", layout=FULL, holdout=holdout)
+    export_judgements(tasks, tmp_path / "pairs.jsonl", format_name="trl", layout=FULL, holdout=holdout)
+    splits = [{row["prompt"]: row["split"] for row in read(tmp_path / f"{name}.jsonl")} for name in ("prompts", "pairs")]
+    assert splits[0] == splits[1]
+    assert set(splits[0].values()) == ({"train", "holdout", "unused"} if now > before else {"train", "holdout"})
 
 
 def test_a_project_without_prompts_has_none_to_export(tmp_path: Path) -> None:
