@@ -17,7 +17,7 @@ from preference.projects.folder import ProjectFolder, known_projects
 from preference.projects.versions import Versions
 from preference.setting_groups import StudioSettings
 from preference.settings import Settings
-from trainer.judgements.export_command import export
+from trainer.exporting.export_command import export
 
 if TYPE_CHECKING:
     from preference.report_card.card import ReportCard

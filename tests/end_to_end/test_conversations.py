@@ -22,7 +22,7 @@ from preference.studio.account import Account
 from preference.studio.project import LabelStudioProject
 from tests.support.browser import SUBMIT, logged_in
 from tests.support.loop_stack import are_answered, eventually
-from trainer.judgements.export import export_judgements
+from trainer.exporting.export import export_judgements
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 CONFIG = default_label_config(conversations=True)

@@ -1,1 +1,1 @@
-"""Judgements read from Label Studio, kept between rounds, and exported."""
+"""Judgements read from Label Studio, and kept between rounds."""

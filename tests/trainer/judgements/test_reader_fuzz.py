@@ -18,7 +18,7 @@ from tests.support.json_values import DATA, FUZZED, JSON, META, RESULT
 from tests.support.judgement_house import LEFT, House
 from tests.support.studio_double import StudioDouble
 from tests.support.studio_records import LABEL_CONFIG
-from trainer.judgements.export import export_judgements
+from trainer.exporting.export import export_judgements
 from trainer.judgements.new_judgements import reach_of
 from trainer.judgements.reader import read_judgements
 from trainer.reporting.suspect_labels import META_KEY, mark_suspects

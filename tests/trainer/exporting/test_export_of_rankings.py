@@ -11,8 +11,8 @@ import pytest
 from preference.errors import ExportError
 from preference.labelling.holdout import Holdout
 from tests.support.ranked_lists import ORDERED, listed, ranking
-from trainer.judgements.export import Exported, export_judgements
-from trainer.judgements.export_rows import Format
+from trainer.exporting.export import Exported, export_judgements
+from trainer.exporting.export_rows import Format
 
 
 def export(path: Path, format_name: Format, tasks: list[dict[str, Any]]) -> Exported:

@@ -39,8 +39,8 @@ from tests.support.annotations import (
     vote,
     vote_with,
 )
-from trainer.judgements.export import Exported, export_judgements
-from trainer.judgements.export_rows import Format
+from trainer.exporting.export import Exported, export_judgements
+from trainer.exporting.export_rows import Format
 
 ODD = 'line one\nline two,\rline three "quoted"; \u2028 שלום 👩‍👩‍👧 a/b \\n \ud83d'
 ORIGIN = {"task_id", "annotation_id", "annotator_id", "criteria", "suggested_version", "judged_at", "guidelines", "split"}

@@ -13,9 +13,9 @@ from preference.labelling.demonstrations import DemonstrationLayout
 from preference.labelling.holdout import Holdout
 from tests.support.annotations import PROMPTS, tag_result
 from tests.support.templates import RECORDED
-from trainer.judgements.demonstrations import export_demonstrations
-from trainer.judgements.export import Exported
-from trainer.judgements.export_rows import Format
+from trainer.exporting.demonstrations import export_demonstrations
+from trainer.exporting.export import Exported
+from trainer.exporting.export_rows import Format
 
 LABEL_CONFIG = RECORDED["generative-ai/supervised-llm"].replace("</View>", '<Rating name="clarity" toName="prompt"/></View>')
 

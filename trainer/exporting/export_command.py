@@ -53,8 +53,8 @@ def export(
     from preference.projects.answer_sides import check_sides
     from preference.projects.guidelines import Guidelines
     from preference.studio.project import LabelStudioProject
-    from trainer.judgements.demonstrations import export_demonstrations
-    from trainer.judgements.export import check_path, export_judgements, export_prompts
+    from trainer.exporting.demonstrations import export_demonstrations
+    from trainer.exporting.export import check_path, export_judgements, export_prompts
 
     if chosen and format_name != "sft":
         raise click.UsageError("--chosen goes with --format sft.")

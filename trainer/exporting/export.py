@@ -21,8 +21,8 @@ from preference.labelling.label_config import LabelingLayout
 from preference.labelling.prompts import normalised
 from preference.labelling.task_pairs import Fields, pairs_of_task
 from preference.projects.guidelines import Guidelines
-from trainer.judgements.export_rows import TIES, Format, Row, agreed, one_each, prompt_cell, rows_of
-from trainer.judgements.row_files import write_rows
+from trainer.exporting.export_rows import TIES, Format, Row, agreed, one_each, prompt_cell, rows_of
+from trainer.exporting.row_files import write_rows
 
 
 @dataclass(frozen=True)

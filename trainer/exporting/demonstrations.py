@@ -16,9 +16,9 @@ from preference.labelling.holdout import Holdout
 from preference.labelling.prompts import Prompt
 from preference.labelling.task_pairs import Fields, annotator_of
 from preference.projects.guidelines import Guidelines
-from trainer.judgements.export import Exported, check_path, check_where, counted
-from trainer.judgements.export_rows import Format, answer_cell, prompt_cell
-from trainer.judgements.row_files import write_rows
+from trainer.exporting.export import Exported, check_path, check_where, counted
+from trainer.exporting.export_rows import Format, answer_cell, prompt_cell
+from trainer.exporting.row_files import write_rows
 
 
 def export_demonstrations(
