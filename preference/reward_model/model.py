@@ -165,11 +165,15 @@ class SequenceRewardModel(RewardModel):
     @torch.inference_mode()
     def score(self, prompts: Sequence[Prompt], answers: Sequence[str]) -> torch.Tensor:
         """(num_answers,) float32 rewards on the CPU, in order."""
-        rewards = torch.zeros(len(prompts))
-        encoded = [
+        return self.score_tokens([
             encode_answer(self.tokenizer, prompt, answer, max_tokens=self.description.max_tokens).input_ids
             for prompt, answer in zip(prompts, answers, strict=True)
-        ]
+        ])  # fmt: skip
+
+    @torch.inference_mode()
+    def score_tokens(self, encoded: Sequence[list[int]]) -> torch.Tensor:
+        """The same for prompts with their answers that are tokens already."""
+        rewards = torch.zeros(len(encoded))
         by_length = sorted(range(len(encoded)), key=lambda i: len(encoded[i]))
         while by_length:
             longest = len(encoded[by_length[-1]])
