@@ -23,7 +23,8 @@ from transformers import AutoModel
 
 from preference.errors import ModelError
 from preference.labelling.prompts import Prompt, Turn, as_prompt, turns_of
-from preference.models.encoding import ENCODING_VERSION, EncodedAnswer, as_text, encode_answer
+from preference.models.chat_template import as_text
+from preference.models.encoding import ENCODING_VERSION, EncodedAnswer, encode_answer
 from preference.models.fingerprint import fingerprint, revision_of
 from preference.models.out_of_memory import is_out_of_memory, release_memory
 from preference.models.pretrained import load_tokenizer, load_weights, locate

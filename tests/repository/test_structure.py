@@ -120,7 +120,7 @@ def test_texts_become_tokens_in_one_file() -> None:
         for name, tree in TREES.items()
     }
     tokenizing = {"tokenizer", "_tokenizer", "tokenize", "encode_plus", "batch_encode_plus", "apply_chat_template"}
-    assert {name for name, called in callees.items() if called & tokenizing} == {"preference/models/encoding.py"}
+    assert {name for name, called in callees.items() if called & tokenizing} == {"preference/models/chat_template.py"}
 
 
 def test_importing_every_module_touches_no_file_and_sets_up_no_logging(tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from preference.labelling.prompts import Prompt, Turn
-from preference.models.encoding import as_text, encode_answer, encode_prompt
+from preference.models.chat_template import as_text
+from preference.models.encoding import encode_answer, encode_prompt
 from tests.support.tokenizer_families import FAMILIES, Family, added_but_not_special, byte_level, found_in_normalized_text
 
 HARMLESS = [
