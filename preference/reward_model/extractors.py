@@ -1,26 +1,39 @@
-"""The feature extractors of a process: one backbone in memory for all versions whose features are the same."""
+"""What a process loads once for all versions that share it: the feature extractors of `frozen` ones, the bases of adapters."""
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol, TypeVar, cast
 from weakref import WeakValueDictionary
 
 import torch
 
 from preference.errors import ModelError
 from preference.reward_model.feature_extractor import FeatureExtractor, FeatureRecipe
+from preference.reward_model.shared_base import BaseRecipe, SharedBase
+
+
+class _Loaded(Protocol):
+    """What was loaded."""
+
+    key: str
+
+
+_L = TypeVar("_L", bound=_Loaded)
 
 
 class Extractors:
-    """Gives the extractor of a recipe; versions with the same features share a backbone in memory, until none of them is used.
+    """Gives the extractor or the base of a recipe; versions with the same share it in memory, until none of them uses it.
 
     The same are those of two commits of an id that differ in its README, say. Those of a folder whose files were replaced are not.
+    An extractor and a base of one name are two: the first has fewer layers, and no head.
     """
 
     def __init__(self, model_dir: Path, device: torch.device) -> None:
         self.model_dir, self.device = model_dir, device
-        self._used: WeakValueDictionary[tuple[str, str], FeatureExtractor] = WeakValueDictionary()  # by base and key
-        self._latest: FeatureExtractor | None = None  # also if none uses it: of one that is loaded twice, say
-        self._keys: dict[FeatureRecipe, str] = {}  # when they were last asked for
+        self._used: WeakValueDictionary[tuple[type, str, str], _Loaded] = WeakValueDictionary()  # by kind, base and key
+        self._latest: _Loaded | None = None  # also if none uses it: of one that is loaded twice, say
+        self._keys: dict[FeatureRecipe | BaseRecipe, str] = {}  # when they were last asked for
         self._loading = threading.Lock()
 
     def __call__(self, recipe: FeatureRecipe) -> FeatureExtractor:
@@ -29,18 +42,31 @@ class Extractors:
         Raises:
             ModelError: the base cannot be loaded.
         """
+        return self._find(
+            recipe, FeatureExtractor, lambda: FeatureExtractor(recipe, model_dir=self.model_dir, device=self.device)
+        )
+
+    def shared_base(self, recipe: BaseRecipe) -> SharedBase:
+        """The base, loaded likewise.
+
+        Raises:
+            ModelError: it cannot be loaded.
+        """
+        return self._find(recipe, SharedBase, lambda: SharedBase(recipe, model_dir=self.model_dir, device=self.device))
+
+    def _find(self, recipe: FeatureRecipe | BaseRecipe, kind: type[_L], load: Callable[[], _L]) -> _L:
         with self._loading:
             try:
                 key = recipe.key(self.model_dir)
             except ModelError:
                 key = self._keys.get(recipe, "")
-                if (recipe.base, key) not in self._used:
+                if (kind, recipe.base, key) not in self._used:
                     raise
                 # Its files are away, and it is whole in memory.
-            extractor = self._used.get((recipe.base, key))
-            if extractor is None:
+            loaded = cast("_L | None", self._used.get((kind, recipe.base, key)))
+            if loaded is None:
                 self._latest = None  # before another takes its memory
-                extractor = FeatureExtractor(recipe, model_dir=self.model_dir, device=self.device)
-                self._used[recipe.base, extractor.key] = extractor
-            self._latest, self._keys[recipe] = extractor, extractor.key
-            return extractor
+                loaded = load()
+                self._used[kind, recipe.base, loaded.key] = loaded
+            self._latest, self._keys[recipe] = loaded, loaded.key
+            return loaded

@@ -1,7 +1,8 @@
 """A reward model: a number for each answer to a prompt, higher for the answer that people would prefer.
 
-Two kinds stand behind one class: `frozen` (a small head over the features of feature_extractor.py) and `sequence` (any Hugging
-Face AutoModelForSequenceClassification with one label). Weights are safetensors; both read text through encoding.py.
+Three kinds stand behind one class: `frozen` (a small head over the features of feature_extractor.py), `sequence` (any Hugging Face
+AutoModelForSequenceClassification with one label) and `adapter` (one on a base that versions share, shared_base.py). Weights are
+safetensors; all read text through encoding.py.
 """
 
 import json
@@ -9,26 +10,26 @@ import logging
 import math
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal, Protocol, Self
+from typing import Literal, Protocol
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
 
 from preference.errors import ModelError
 from preference.labelling.prompts import Prompt
 from preference.models.encoding import encode_answer
-from preference.models.files import cannot_be_loaded
+from preference.models.low_rank import LowRankAdapter, read_low_rank
 from preference.models.out_of_memory import is_out_of_memory, release_memory
 from preference.models.pretrained import load_tokenizer, load_weights
 from preference.reward_model.feature_extractor import FeatureExtractor, FeatureRecipe
+from preference.reward_model.reward_head import RewardHead
+from preference.reward_model.shared_base import BaseRecipe, SharedBase
 
 logger = logging.getLogger("pairloop.reward_model")
-_DESCRIPTION, _WEIGHTS = "reward_model.json", "model.safetensors"
+DESCRIPTION = "reward_model.json"
 _BATCH_TOKENS = 4096
 
 
@@ -36,26 +37,36 @@ _BATCH_TOKENS = 4096
 class Description:
     """What a version's weights are, so that they can be loaded again; one JSON file in its folder."""
 
-    kind: Literal["frozen", "sequence"]
+    kind: Literal["frozen", "sequence", "adapter"]
     base: str
     max_tokens: int
     layers: tuple[int, ...] = ()  # `frozen` only
-    center: float = 0.0  # `sequence`: reward = (the network's output - center) / scale, so that versions compare
+    center: float = 0.0  # not `frozen`: reward = (the network's output - center) / scale, so that versions compare
     scale: float = 1.0  # a frozen head folds both into its weights
     temperature: float = 1.0  # confidence = sigmoid(|r1 - r2| / temperature)
-    revision: str = ""  # `frozen` only: the commit of the base, if that is a Hugging Face id
+    revision: str = ""  # not `sequence`, which needs no base: the commit of the base, if that is a Hugging Face id
+    dtype: Literal["float32", "bfloat16"] = "float32"  # `adapter`: the number format of the base, by which it was judged
 
     @property
     def feature_recipe(self) -> FeatureRecipe:
         """What a `frozen` model's head is over."""
         return FeatureRecipe(self.base, self.layers, self.max_tokens, self.revision)
 
+    @property
+    def base_recipe(self) -> BaseRecipe:
+        """What an `adapter` is on."""
+        return BaseRecipe(self.base, self.revision, self.dtype)
+
 
 class FindsExtractor(Protocol):
-    """Gives the extractor of a recipe, loaded once for all versions that share it."""
+    """Gives the extractor or the base of a recipe, loaded once for all versions that share it."""
 
     def __call__(self, recipe: FeatureRecipe, /) -> FeatureExtractor:
         """The extractor of that recipe."""
+        ...
+
+    def shared_base(self, recipe: BaseRecipe, /) -> SharedBase:
+        """The base of that recipe."""
         ...
 
 
@@ -89,40 +100,7 @@ class RewardModel(ABC):
         """Writes weights, tokenizer and description into an existing folder."""
         self._save_weights(folder)
         self.tokenizer.save_pretrained(folder)
-        (folder / _DESCRIPTION).write_text(json.dumps(asdict(self.description), indent=1), encoding="utf-8")
-
-
-@dataclass(frozen=True)
-class RewardHead:
-    """A linear reward over features. The mean answer of the training set has reward 0."""
-
-    weight: torch.Tensor  # (feature_size,)
-    mean: torch.Tensor  # (feature_size,) of the training set
-
-    def rewards(self, features: torch.Tensor) -> torch.Tensor:
-        """(num_answers,) of features (num_answers, feature_size)."""
-        rewards: torch.Tensor = (features - self.mean) @ self.weight
-        return rewards
-
-    def save(self, folder: Path) -> None:
-        """Writes the weights into an existing folder."""
-        save_file({"weight": self.weight, "mean": self.mean}, folder / _WEIGHTS, metadata={"format": "pt"})
-
-    @classmethod
-    def load(cls, folder: Path) -> Self:
-        """What `save` wrote.
-
-        Raises:
-            ModelError: the file is missing, truncated, or holds something else.
-        """
-        try:
-            tensors = load_file(folder / _WEIGHTS)
-            head = cls(tensors["weight"], tensors["mean"])
-            if head.weight.dim() != 1 or head.weight.shape != head.mean.shape:
-                raise ValueError("no vectors of one size")
-        except (OSError, SafetensorError, KeyError, ValueError) as error:
-            raise cannot_be_loaded(str(folder), error) from error
-        return head
+        (folder / DESCRIPTION).write_text(json.dumps(asdict(self.description), indent=1), encoding="utf-8")
 
 
 class FrozenRewardModel(RewardModel):
@@ -182,8 +160,7 @@ class SequenceRewardModel(RewardModel):
             inputs = self.tokenizer.pad({"input_ids": [encoded[i] for i in batch]}, padding_side="right", return_tensors="pt")
             logits = None  # (num_answers, 1)
             try:
-                with self._computing:
-                    logits = self.network(**inputs.to(self.network.device), use_cache=False).logits
+                logits = self.logits(inputs.to(self.network.device))
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
@@ -198,8 +175,31 @@ class SequenceRewardModel(RewardModel):
             rewards[batch] = logits.squeeze(-1).float().cpu()
         return (rewards - self.description.center) / self.description.scale
 
+    def logits(self, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """(num_answers, 1) the network's output for a batch; callers take turns."""
+        with self._computing:
+            logits: torch.Tensor = self.network(**inputs, use_cache=False).logits
+            return logits
+
     def _save_weights(self, folder: Path) -> None:
         self.network.save_pretrained(folder)
+
+
+class AdapterRewardModel(SequenceRewardModel):
+    """An adapter and a score head on a base that other versions compute with, too."""
+
+    def __init__(self, description: Description, adapter: LowRankAdapter, base: SharedBase) -> None:
+        """Raises ModelError if the adapter is one of another base."""
+        super().__init__(description, base.network, base.tokenizer)
+        self.adapter, self.base = adapter, base
+        self._placed = base.place(adapter)
+
+    def logits(self, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """(num_answers, 1) the base's output with this adapter; all adapters on it take turns."""
+        return self.base.logits(self._placed, inputs)
+
+    def _save_weights(self, folder: Path) -> None:
+        self.adapter.save(folder)
 
 
 def load_saved(folder: Path, *, extractor: FindsExtractor, device: torch.device) -> RewardModel:
@@ -209,17 +209,19 @@ def load_saved(folder: Path, *, extractor: FindsExtractor, device: torch.device)
         ModelError: a file is missing, truncated or of the wrong shape.
     """
     try:
-        values = json.loads((folder / _DESCRIPTION).read_text(encoding="utf-8"))
+        values = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
         description = Description(**{**values, "layers": tuple(values["layers"])})
-        if bool(description.layers) != (description.kind == "frozen"):
-            raise ValueError("layers")
+        if bool(description.layers) != (description.kind == "frozen") or description.dtype not in ("float32", "bfloat16"):
+            raise ValueError("layers or dtype")
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise ModelError(f"{folder / _DESCRIPTION} is missing or damaged ({type(error).__name__}).") from error
+        raise ModelError(f"{folder / DESCRIPTION} is missing or damaged ({type(error).__name__}).") from error
     if description.kind == "frozen":
         of_recipe = extractor(description.feature_recipe)
         head = RewardHead.load(folder)
         if len(head.weight) != of_recipe.size:
             raise ModelError(f"{folder} holds a head for another backbone than {description.base!r}.")
         return FrozenRewardModel(description, head, of_recipe)
+    if description.kind == "adapter":
+        return AdapterRewardModel(description, read_low_rank(folder), extractor.shared_base(description.base_recipe))
     network = load_weights(AutoModelForSequenceClassification, str(folder), dtype=torch.float32, device=device)
     return SequenceRewardModel(description, network, load_tokenizer(str(folder)))

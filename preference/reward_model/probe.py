@@ -16,7 +16,8 @@ from preference.reward_model.model import FindsExtractor, RewardModel, load_save
 
 _PROMPT = "Which is larger, a lake or an ocean?"
 _ANSWER = "An ocean is larger: the biggest lakes would be small bays of one."
-_TOLERANCE = 0.01  # rewards are of order 1; devices and library versions differ by about 1e-5
+# Rewards are of order 1; devices and library versions differ by about 1e-5. In bfloat16, so may the rounding of every layer.
+_TOLERANCE = {"float32": 0.01, "bfloat16": 0.1}
 
 
 def take_probe(model: RewardModel) -> dict[str, Any]:
@@ -48,7 +49,7 @@ def load_checked(folder: Path, card: ReportCard, *, extractor: FindsExtractor, d
     except (KeyError, TypeError, ValueError):
         raise VersionRefused("its card has no probe") from None
     reward = float(model.score_afresh([prompt], [answer])[0])
-    if not abs(reward - expected) <= _TOLERANCE * max(1.0, abs(expected)):
+    if not abs(reward - expected) <= _TOLERANCE[model.description.dtype] * max(1.0, abs(expected)):
         raise VersionRefused(f"its probe scores {reward:.4f}, its card says {expected:.4f}; {_advice(model)}")
     return model
 

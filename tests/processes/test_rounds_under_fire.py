@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from preference.errors import StudioUnreachable
+from preference.models.low_rank import WEIGHTS
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import Versions
 from tests.support.daemon import Daemon, eventually
@@ -50,7 +51,7 @@ def undisturbed(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> tu
 
 
 def weights(lab: Lab, ended: Round) -> dict[str, torch.Tensor]:
-    return load_file(Versions(lab.folder).path(ended.version or "") / "model.safetensors")
+    return load_file(Versions(lab.folder).path(ended.version or "") / WEIGHTS)
 
 
 def test_a_killed_round_is_taken_up_with_what_it_trained_on(

@@ -22,7 +22,7 @@ def fit(name: str, base: str, folder: Path, *, checkpoint_seconds: float = 180) 
 
     workspace = Workspace(folder, folder / "curves", checkpoint_seconds=checkpoint_seconds)
     context = TrainingContext(base, Extractors(folder / "models", CPU), seed=3)
-    return fit_sequence(separable_pairs(24), quick(name), context, workspace)
+    return fit_sequence(separable_pairs(24), quick(name), context, workspace).model(context.extractors)
 
 
 def fit_and_be_killed(base: str, folder: Path) -> None:

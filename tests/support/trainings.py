@@ -12,7 +12,7 @@ from transformers import LlamaForSequenceClassification
 
 from preference.labelling.pairs import PreferencePair
 from preference.reward_model.extractors import Extractors
-from preference.reward_model.model import RewardModel, SequenceRewardModel
+from preference.reward_model.model import AdapterRewardModel, RewardModel, SequenceRewardModel
 from trainer.training.recipes import RECIPES, Recipe
 from trainer.training.train import train_challenger
 from trainer.training.trained import TrainingContext, Workspace
@@ -62,7 +62,14 @@ class Bench:
         self.workspace = Workspace(folder / "work", folder / "curves" / "run")
 
     def fit(self, pairs: list[PreferencePair], recipe: Recipe, **changes: Any) -> SequenceRewardModel:
-        return fit_sequence(pairs, recipe, self.context, dataclasses.replace(self.workspace, **changes))
+        fitted = fit_sequence(pairs, recipe, self.context, dataclasses.replace(self.workspace, **changes))
+        return fitted.model(self.context.extractors)
+
+
+def weights_of(model: RewardModel) -> dict[str, torch.Tensor]:
+    """What a training of a sequence recipe made."""
+    assert isinstance(model, SequenceRewardModel)
+    return dict(model.adapter.tensors if isinstance(model, AdapterRewardModel) else model.network.state_dict())
 
 
 def quick(name: str = "full", **changes: Any) -> Recipe:

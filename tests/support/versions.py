@@ -14,7 +14,8 @@ from preference.projects.versions import Versions
 from preference.report_card.card import ReportCard
 from preference.report_card.figures import JudgedFigures
 from preference.reward_model.feature_extractor import FeatureExtractor, FeatureRecipe
-from preference.reward_model.model import Description, FrozenRewardModel, RewardHead
+from preference.reward_model.model import Description, FrozenRewardModel
+from preference.reward_model.reward_head import RewardHead
 from preference.reward_model.style_features import NUM_STYLE
 
 GOOD = JudgedFigures(interval=(0.6, 0.9))  # beyond chance, so that sides are suggested

@@ -20,7 +20,8 @@ from preference.labelling.prompts import normalised, opening
 from preference.models.files import cannot_be_loaded
 from preference.models.fingerprint import revision_of
 from preference.reward_model.feature_extractor import FeatureExtractor, FeatureRecipe
-from preference.reward_model.model import Description, FrozenRewardModel, RewardHead
+from preference.reward_model.model import Description, FrozenRewardModel
+from preference.reward_model.reward_head import RewardHead
 from preference.reward_model.style_features import NUM_STYLE
 from trainer.training.bradley_terry import least_loss
 from trainer.training.calibration import fit_temperature

@@ -11,12 +11,13 @@ import torch
 from preference.errors import ModelError, TrainingError
 from preference.labelling.holdout import NEWEST_RULE, Holdout
 from preference.labelling.pairs import PreferencePair
-from preference.reward_model.model import SequenceRewardModel
+from preference.reward_model.model import AdapterRewardModel, SequenceRewardModel
 from trainer.evaluation.pair_rewards import score_pairs
 from trainer.training.calibration import fit_temperature
+from trainer.training.lora import can_be_continued
 from trainer.training.recipes import LEAST_TO_SET_ASIDE, Recipe
 from trainer.training.trained import Start, TrainingContext, TrainingResult, Workspace
-from trainer.training.trl_trainer import advice, check_reporters, fit_sequence
+from trainer.training.trl_trainer import Fitted, advice, check_reporters, fit_sequence
 
 logger = logging.getLogger("pairloop.training")
 _SHARE_SET_ASIDE = 0.1  # of the prompts
@@ -31,21 +32,23 @@ def train_sequence(
     A tenth of the prompts is set aside: it decides between the two by its Bradley-Terry loss, and gives the temperature.
     Without it the base is taken, and the temperature is that of the training loss. Rewards have mean 0 and standard
     deviation 1 over the training answers, so that those of different versions compare.
+
+    An adapter goes on from a champion that is one, of the same rank: so it ends as an adapter on the plain base. From any other
+    champion it does not start; every round trains on all pairs, so little is lost.
     """
     check_reporters(workspace.report_to)
     device = context.extractors.device
     fitted, aside = set_aside(pairs, rule=context.holdout_rule)
-    starts: list[Start] = ["base"]
+    made: dict[Start, Fitted] = {"base": fit_sequence(fitted, recipe, context, workspace)}
     if workspace.champion is not None and recipe.warm_start and aside:
-        starts.append("champion")
-    trained: dict[Start, SequenceRewardModel] = {}
-    for start in starts:
         try:
-            trained[start] = fit_sequence(fitted, recipe, context, workspace, start)
+            if not recipe.lora_rank or can_be_continued(workspace.champion, recipe):
+                made["champion"] = fit_sequence(fitted, recipe, context, workspace, "champion")
         except ModelError as error:
-            if start == "base":
-                raise
             logger.warning("no warm start, the champion cannot be loaded: %s", error)
+    trained = {
+        start: one.model(context.extractors) for start, one in made.items()
+    }  # after the last training: a base takes memory
     best: Start = "base"
     if len(trained) > 1:
         losses = {start: _loss(model, aside, device) for start, model in trained.items()}
@@ -69,7 +72,8 @@ def _loss(model: SequenceRewardModel, pairs: Sequence[PreferencePair], device: t
     network: Any = model.network
     network.to(device)
     losses = np.logaddexp(0, -score_pairs(model, pairs).gaps)
-    network.to("cpu")
+    if not isinstance(model, AdapterRewardModel):  # whose network is everybody's
+        network.to("cpu")
     return float(np.average(losses, weights=[pair.weight for pair in pairs]))
 
 
@@ -90,5 +94,5 @@ def _calibrated(
     aside = [pair for pair in aside if pair.kind != "written"] or aside  # annotators' own answers are easier to tell apart
     if aside:
         temperature = fit_temperature(score_pairs(model, aside).gaps / scale, [pair.weight for pair in aside])
-    description = replace(model.description, center=float(answers.mean()), scale=scale, temperature=temperature)
-    return SequenceRewardModel(description, model.network, model.tokenizer)
+    model.description = replace(model.description, center=float(answers.mean()), scale=scale, temperature=temperature)
+    return model

@@ -33,6 +33,7 @@ class TrainingContext:
     extractors: Extractors
     seed: int = 0
     holdout_rule: int = NEWEST_RULE  # by which prompts are set aside, too
+    dtype: Literal["float32", "bfloat16"] = "float32"  # of a base under adapters
 
 
 @dataclass(frozen=True)

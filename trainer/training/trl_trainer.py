@@ -1,4 +1,4 @@
-"""Fits one sequence classifier through TRL's RewardTrainer (Bradley-Terry loss). The only file with TRL, PEFT and datasets.
+"""Fits one sequence classifier through TRL's RewardTrainer (Bradley-Terry loss). The only file with TRL and datasets.
 
 Covered: a kill at any step (the next call with the same workspace goes on after the last checkpoint and ends with the same
 weights, but for rounding), a loss that is not a number, a full disk, a package of REPORT_TO that is not installed.
@@ -13,15 +13,22 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from datasets import Dataset
 from datasets.utils.logging import disable_progress_bar
-from peft import LoraConfig
 from safetensors import SafetensorError
 from torch.utils.data import Sampler
-from transformers import AutoModelForSequenceClassification, PrinterCallback, ProgressCallback
+from transformers import (
+    AutoModelForSequenceClassification,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    PrinterCallback,
+    ProgressCallback,
+)
 from transformers.integrations.integration_utils import TensorBoardCallback, get_reporting_integration_callbacks
 from transformers.trainer_pt_utils import LengthGroupedSampler
 from trl.trainer.reward_config import RewardConfig
@@ -30,9 +37,14 @@ from trl.trainer.reward_trainer import DataCollatorForPreference, RewardTrainer
 from preference.errors import TrainingError
 from preference.labelling.pairs import PreferencePair
 from preference.models.encoding import encode_answer
+from preference.models.fingerprint import revision_of
+from preference.models.low_rank import CONFIG, LowRankAdapter
 from preference.models.pretrained import load_tokenizer, load_weights, locate
-from preference.reward_model.model import Description, SequenceRewardModel
+from preference.reward_model.extractors import Extractors
+from preference.reward_model.model import AdapterRewardModel, Description, SequenceRewardModel
+from preference.reward_model.shared_base import load_classifier
 from trainer.training.checkpoints import Checkpoints, newest_checkpoint
+from trainer.training.lora import begun, continued, merged, taken_off
 from trainer.training.progress import Bar, Lines
 from trainer.training.recipes import Recipe
 from trainer.training.trained import Start, TrainingContext, Workspace
@@ -54,41 +66,53 @@ def _quick_collections() -> Iterator[None]:
             gc.unfreeze()
 
 
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """What a training made: an adapter, or a network of its own, on the CPU."""
+
+    description: Description
+    tokenizer: PreTrainedTokenizerBase
+    weights: LowRankAdapter | PreTrainedModel
+
+    def model(self, extractors: Extractors) -> SequenceRewardModel:
+        """The reward model; an adapter on the base that all share.
+
+        Raises:
+            ModelError: the base cannot be loaded.
+        """
+        if isinstance(self.weights, LowRankAdapter):
+            return AdapterRewardModel(self.description, self.weights, extractors.shared_base(self.description.base_recipe))
+        return SequenceRewardModel(self.description, self.weights, self.tokenizer)
+
+
 @_quick_collections()
 def fit_sequence(
     pairs: Sequence[PreferencePair], recipe: Recipe, context: TrainingContext, workspace: Workspace, start: Start = "base"
-) -> SequenceRewardModel:
-    """The weights of the base or of the champion, trained on the pairs, on the CPU; it goes on from a checkpoint of the same training."""
+) -> Fitted:
+    """The weights of the base or of the champion, trained on the pairs; it goes on from a checkpoint of the same training.
+
+    A `lora` recipe gives an adapter on the base itself, also if it started from a champion. Nothing of it stays on a GPU.
+    """
     disable_progress_bar()
-    path = locate(context.base, context.extractors.model_dir) if start == "base" else str(workspace.champion)
-    tokenizer = load_tokenizer(path)
-    torch.manual_seed(context.seed)  # the score head of a base is new, and random
-    network = load_weights(AutoModelForSequenceClassification, path, num_labels=1, dtype=torch.float32)
-    network.requires_grad_(True)
+    path, revision = locate(context.base, context.extractors.model_dir), revision_of(context.base)
+    tokenizer = load_tokenizer(path, revision=revision)
     rows, num_cut = _rows(pairs, recipe, tokenizer)
     if num_cut and start == "base":
         logger.info("%d of %d answers were cut to %d tokens, prompts first", num_cut, 2 * len(pairs), recipe.max_tokens)
-    with warnings.catch_warnings():  # peft 0.21 asks transformers 5.23 by a name that it is about to drop
+    arguments = _arguments(recipe, context, workspace, start)
+    torch.manual_seed(context.seed)  # the score head of a base is new, and random
+    with warnings.catch_warnings():  # as in lora.py
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
         trainer = _Trainer(
             recipe,
-            model=network,
-            args=_arguments(recipe, context, workspace, start),
+            model=_network(recipe, context, path, revision, workspace.champion if start == "champion" else None),
+            args=arguments,
             data_collator=_Collator(tokenizer.pad_token_id, pad_to_multiple_of=recipe.pad_to or None),
             train_dataset=Dataset.from_list(rows),
             processing_class=tokenizer,
-            peft_config=_adapters(recipe),
         )
-    folder = workspace.folder / start
-    trainer.remove_callback(PrinterCallback)  # it prints dictionaries into the daemon's log
-    trainer.remove_callback(ProgressCallback)
-    name = recipe.name if start == "base" else f"{recipe.name} from the champion"
-    trainer.add_callback(Bar() if sys.stderr.isatty() else Lines(name))
-    trainer.add_callback(Checkpoints(folder, every_seconds=workspace.checkpoint_seconds))
-    for callback in trainer.callback_handler.callbacks:
-        if isinstance(callback, TensorBoardCallback):
-            callback.logging_dir = str(workspace.curves / start)
-    checkpoint = newest_checkpoint(folder)
+    _follow(trainer, recipe, workspace, start)
+    checkpoint = newest_checkpoint(workspace.folder / start)
     try:
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     except torch.OutOfMemoryError as error:
@@ -98,10 +122,42 @@ def fit_sequence(
         ) from error
     # Without accelerate's wrapper, which would go on to compute in bfloat16 what is served in float32.
     model: Any = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
-    merged: Any = (model.merge_and_unload() if recipe.lora_rank else model).to("cpu").requires_grad_(False)
+    if recipe.lora_rank:
+        description = Description("adapter", context.base, recipe.max_tokens, revision=revision, dtype=context.dtype)
+        fitted = Fitted(description, tokenizer, taken_off(model, base=path, revision=revision))
+    else:
+        fitted = Fitted(
+            Description("sequence", context.base, recipe.max_tokens), tokenizer, model.to("cpu").requires_grad_(False)
+        )
     del trainer, model
     gc.collect()  # the optimizer's state, twice the weights, hangs in cycles
-    return SequenceRewardModel(Description("sequence", context.base, recipe.max_tokens), merged, tokenizer)
+    return fitted
+
+
+def _network(recipe: Recipe, context: TrainingContext, path: str, revision: str, champion: Path | None) -> Any:
+    """What is trained: in float32, but for a base under adapters."""
+    is_adapted = champion is not None and (champion / CONFIG).is_file()
+    if champion is not None and not is_adapted:
+        network = load_weights(AutoModelForSequenceClassification, str(champion), num_labels=1, dtype=torch.float32)
+    else:
+        network = load_classifier(path, revision=revision, dtype=getattr(torch, context.dtype if recipe.lora_rank else "float32"))
+    if recipe.lora_rank:
+        return begun(network, recipe) if champion is None else continued(network, champion)
+    if champion is not None and is_adapted:
+        network = merged(network, champion)
+    return network.requires_grad_(True)
+
+
+def _follow(trainer: "_Trainer", recipe: Recipe, workspace: Workspace, start: Start) -> None:
+    """Our bar or lines, our checkpoints, and curves where the workspace wants them, in place of the libraries' own."""
+    trainer.remove_callback(PrinterCallback)  # it prints dictionaries into the daemon's log
+    trainer.remove_callback(ProgressCallback)
+    name = recipe.name if start == "base" else f"{recipe.name} from the champion"
+    trainer.add_callback(Bar() if sys.stderr.isatty() else Lines(name))
+    trainer.add_callback(Checkpoints(workspace.folder / start, every_seconds=workspace.checkpoint_seconds))
+    for callback in trainer.callback_handler.callbacks:
+        if isinstance(callback, TensorBoardCallback):
+            callback.logging_dir = str(workspace.curves / start)
 
 
 def check_reporters(report_to: str) -> None:
@@ -178,19 +234,6 @@ def _arguments(recipe: Recipe, context: TrainingContext, workspace: Workspace, s
     )
     arguments._n_gpu = min(arguments.n_gpu, 1)  # if several are visible, TRL 1.16 refuses to train on one
     return arguments
-
-
-def _adapters(recipe: Recipe) -> LoraConfig | None:
-    if not recipe.lora_rank:
-        return None
-    return LoraConfig(
-        task_type="SEQ_CLS",
-        r=recipe.lora_rank,
-        lora_alpha=2 * recipe.lora_rank,
-        target_modules="all-linear",
-        exclude_modules=["score"],
-        modules_to_save=["score"],
-    )
 
 
 class _Trainer(RewardTrainer):

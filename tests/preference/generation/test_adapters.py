@@ -10,8 +10,9 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from preference.errors import ModelError
-from preference.generation.adapters import CONFIG, WEIGHTS, Adapters
+from preference.generation.adapters import Adapters
 from preference.generation.jobs import Adapter
+from preference.models.low_rank import CONFIG, WEIGHTS
 from preference.models.pretrained import load_weights
 from tests.support.adapters import by_peft, save_adapter
 from tests.support.tolerance import FEATURES, assert_close
@@ -123,7 +124,7 @@ def test_a_damaged_adapter_is_refused_and_what_is_used_stays(
     adapters.use(adapters_of[0])
     before = logits(model)
 
-    with pytest.raises(ModelError, match=rf"The generator version g9-20261121-062026 cannot be read \({kind}.*; restore "):
+    with pytest.raises(ModelError, match=rf"The adapter in {tmp_path / 'broken'} cannot be read \({kind}.*; restore "):
         adapters.use(broken(tmp_path / "broken", adapters_of[0], change))
 
     assert_close(logits(model), before, within=FEATURES)

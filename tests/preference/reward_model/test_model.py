@@ -16,11 +16,11 @@ from preference.reward_model.feature_extractor import FeatureRecipe
 from preference.reward_model.model import (
     Description,
     FrozenRewardModel,
-    RewardHead,
     RewardModel,
     load_saved,
 )
-from tests.support.reward_models import MAX_TOKENS, make_sequence
+from preference.reward_model.reward_head import RewardHead
+from tests.support.reward_models import MAX_TOKENS, make_adapter, make_sequence
 from tests.support.tiny_bases import save_tiny_base
 from tests.support.tolerance import REWARDS, assert_close
 
@@ -28,7 +28,8 @@ CPU = torch.device("cpu")
 LAYERS = (1, 3)
 PROMPTS = ["Why?", "Tell me about cats and the moon.", "שלום 👩‍👩‍👧", "0123456789 " * 30, "Why?", "x"]
 ANSWERS = ["Because.", "The cat sat on the mat. " * 10, "שלום", "No.", "So.", ""]
-KINDS = ["frozen", "sequence"]
+WEIGHTS = {"frozen": "model.safetensors", "sequence": "model.safetensors", "adapter": "adapter_model.safetensors"}
+KINDS = list(WEIGHTS)
 
 
 def make_head(feature_size: int) -> RewardHead:
@@ -46,6 +47,8 @@ def make(tiny_base: Path, extractors: Extractors) -> Callable[[str], RewardModel
     def make(kind: str) -> RewardModel:
         if kind == "sequence":
             return make_sequence(tiny_base)
+        if kind == "adapter":
+            return make_adapter(tiny_base, extractors)
         extractor = extractors(FeatureRecipe(str(tiny_base), LAYERS, MAX_TOKENS))
         description = Description("frozen", str(tiny_base), MAX_TOKENS, layers=LAYERS)
         return FrozenRewardModel(description, make_head(extractor.size), extractor)
@@ -202,7 +205,7 @@ def test_a_loaded_model_saves_again_with_equal_weights(saved: Saved, extractors:
     folder = saved(kind)
     (tmp_path / "again").mkdir()
     load_saved(folder, extractor=extractors, device=CPU).save(tmp_path / "again")
-    before, after = load_file(folder / "model.safetensors"), load_file(tmp_path / "again" / "model.safetensors")
+    before, after = (load_file(path / WEIGHTS[kind]) for path in (folder, tmp_path / "again"))
     assert before.keys() == after.keys()
     assert all(torch.equal(before[name], after[name]) for name in before)
 
@@ -211,7 +214,7 @@ def test_a_loaded_model_saves_again_with_equal_weights(saved: Saved, extractors:
 def test_a_saved_model_is_safetensors_with_a_tokenizer_and_a_description(saved: Saved, kind: str) -> None:
     folder = saved(kind)
     names = {path.name for path in folder.iterdir()}
-    assert {"model.safetensors", "tokenizer.json", "reward_model.json"} <= names
+    assert {WEIGHTS[kind], "tokenizer.json", "reward_model.json"} <= names
     assert not [name for name in names if name.endswith((".bin", ".pt", ".pkl"))]
     assert json.loads((folder / "reward_model.json").read_text())["kind"] == kind
 
@@ -229,17 +232,18 @@ def test_another_project_or_process_can_load_the_same_sequence_model_without_its
 @pytest.mark.parametrize("share", [0.0, 0.5, 0.99])
 def test_truncated_weights_are_refused(saved: Saved, extractors: Extractors, kind: str, share: float) -> None:
     folder = saved(kind)
-    weights = folder / "model.safetensors"
+    weights = folder / WEIGHTS[kind]
     content = weights.read_bytes()
     weights.write_bytes(content[: int(len(content) * share)])
-    assert f"The model {str(folder)!r} cannot be loaded (" in refusal(folder, extractors)
+    what = f"The adapter in {folder} cannot be read (" if kind == "adapter" else f"The model {str(folder)!r} cannot be loaded ("
+    assert what in refusal(folder, extractors)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_missing_weights_are_refused(saved: Saved, extractors: Extractors, kind: str) -> None:
     folder = saved(kind)
-    (folder / "model.safetensors").unlink()
-    assert "model.safetensors" in refusal(folder, extractors)
+    (folder / WEIGHTS[kind]).unlink()
+    assert WEIGHTS[kind] in refusal(folder, extractors)
 
 
 def test_a_head_of_another_size_is_refused(saved: Saved, extractors: Extractors, tiny_base: Path) -> None:
@@ -258,8 +262,9 @@ def test_a_head_that_is_not_two_vectors_of_one_size_is_refused(
     assert f"The model {str(folder)!r} cannot be loaded (" in refusal(folder, extractors)
 
 
-def test_a_frozen_model_without_its_base_is_refused(saved: Saved, extractors: Extractors) -> None:
-    folder = saved("frozen")
+@pytest.mark.parametrize("kind", ["frozen", "adapter"])
+def test_a_model_without_its_base_is_refused(saved: Saved, extractors: Extractors, kind: str) -> None:
+    folder = saved(kind)
     description = folder / "reward_model.json"
     description.write_text(json.dumps({**json.loads(description.read_text()), "base": "/gone"}))
     assert "The model '/gone' cannot be loaded (" in refusal(folder, extractors)
@@ -276,6 +281,7 @@ def test_a_frozen_model_without_its_base_is_refused(saved: Saved, extractors: Ex
         ('{"kind": "frozen", "base": "b", "max_tokens": 8, "layers": 18}', "TypeError"),
         ('{"kind": "frozen", "base": "b", "max_tokens": 8, "layers": []}', "ValueError"),
         ('{"kind": "sequence", "base": "b", "max_tokens": 8, "layers": [18]}', "ValueError"),
+        ('{"kind": "adapter", "base": "b", "max_tokens": 8, "layers": [], "dtype": "int4"}', "ValueError"),
         ('{"kind": "frozen", "base": "b", "max_tokens": 8, "layers": [1], "colour": 1}', "TypeError"),
     ],
 )

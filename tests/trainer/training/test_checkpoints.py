@@ -11,7 +11,7 @@ from transformers import TrainerControl, TrainerState, TrainingArguments
 from tests.support.forked import run_forked
 from tests.support.killed_trainings import fit, steps_kept
 from tests.support.tolerance import assert_same_weights
-from tests.support.trainings import SEQUENCE
+from tests.support.trainings import SEQUENCE, weights_of
 from trainer.training.checkpoints import Checkpoints, newest_checkpoint
 
 
@@ -39,14 +39,14 @@ def killed(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def uninterrupted(request: pytest.FixtureRequest, tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Training:
     """A training that nobody killed, and that was over before it was time for a checkpoint; only to be read."""
     folder = tmp_path_factory.mktemp("uninterrupted")
-    return Training(request.param, folder, fit(request.param, str(tiny_base), folder).network.state_dict())
+    return Training(request.param, folder, weights_of(fit(request.param, str(tiny_base), folder)))
 
 
 @pytest.fixture(scope="module")
 def with_checkpoints(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Training:
     """A training that wrote a checkpoint after each step; only to be read."""
     folder = tmp_path_factory.mktemp("checkpoints")
-    return Training("full", folder, fit("full", str(tiny_base), folder, checkpoint_seconds=0).network.state_dict())
+    return Training("full", folder, weights_of(fit("full", str(tiny_base), folder, checkpoint_seconds=0)))
 
 
 def test_a_killed_training_goes_on_and_ends_with_the_weights_of_one_that_was_not(
@@ -58,7 +58,7 @@ def test_a_killed_training_goes_on_and_ends_with_the_weights_of_one_that_was_not
     assert 8 <= step < 18
     caplog.set_level(logging.INFO, logger="pairloop.training")
 
-    resumed = fit(name, str(tiny_base), tmp_path / "work").network.state_dict()
+    resumed = weights_of(fit(name, str(tiny_base), tmp_path / "work"))
 
     assert f"training {name}: 18 steps of 4 pairs, goes on after step {step}" in caplog.messages
     assert_same_weights(resumed, uninterrupted.weights)
@@ -72,7 +72,7 @@ def test_a_training_that_was_killed_after_its_last_step_is_not_trained_again(
     assert checkpoint is not None
     assert checkpoint.name == "checkpoint-18"
 
-    again = fit("full", str(tiny_base), tmp_path / "work").network.state_dict()
+    again = weights_of(fit("full", str(tiny_base), tmp_path / "work"))
 
     assert all(torch.equal(weight, again[key]) for key, weight in with_checkpoints.weights.items()), "read back"
 

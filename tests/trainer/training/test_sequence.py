@@ -16,7 +16,7 @@ from preference.reward_model.extractors import Extractors
 from preference.reward_model.model import Description
 from tests.support.separable_pairs import separable_pairs
 from tests.support.tolerance import TRAINED_REWARDS, assert_close, assert_same_weights
-from tests.support.trainings import CPU, quick, with_little_padding
+from tests.support.trainings import CPU, quick, weights_of, with_little_padding
 from trainer.evaluation.pair_rewards import score_pairs
 from trainer.training.recipes import Recipe
 from trainer.training.sequence import set_aside, train_sequence
@@ -59,12 +59,36 @@ def logged(caplog: pytest.LogCaptureFixture) -> list[str]:
 # Warm start
 
 
-def test_training_starts_from_a_champion_that_knows_more(house: House, champion: Path, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.fixture(scope="module")
+def adapter_champion(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As `champion`, made by `lora`."""
+    folder = tmp_path_factory.mktemp("champion")
+    House(tiny_base, folder).train(separable_pairs(24), quick("lora", learning_rate=0.02, epochs=3), "champion").model.save(
+        folder
+    )
+    return folder
+
+
+@pytest.mark.parametrize("name", ["lora", "full"])
+def test_training_starts_from_an_adapter_that_knows_more(
+    name: str, house: House, adapter_champion: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.INFO, logger="pairloop.training")
 
-    trained = house.train(separable_pairs(40, start=100), quick("lora", epochs=1), "challenger", champion=champion)
+    trained = house.train(separable_pairs(40, start=100), quick(name, epochs=1), "challenger", champion=adapter_champion)
 
-    check_started_from_the_champion("lora", trained, caplog)
+    check_started_from_the_champion(name, trained, caplog)
+    assert trained.model.description.kind == ("adapter" if name == "lora" else "sequence")
+
+
+def test_an_adapter_does_not_start_from_weights_that_are_not_the_bases(house: House, champion: Path) -> None:
+    assert house.train(separable_pairs(40), quick("lora", epochs=1), "challenger", champion=champion).start == "base"
+
+
+def test_an_adapter_does_not_start_from_one_of_another_rank(house: House, adapter_champion: Path) -> None:
+    recipe = quick("lora", epochs=1, lora_rank=4)
+
+    assert house.train(separable_pairs(40), recipe, "challenger", champion=adapter_champion).start == "base"
 
 
 def test_the_same_champion_gives_the_same_weights(house: House, champion: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -105,8 +129,7 @@ def test_training_does_not_start_from_a_champion_that_learnt_the_opposite(
 
 
 def network(trained: TrainingResult) -> dict[str, Any]:
-    model: Any = trained.model
-    return dict(model.network.state_dict())
+    return weights_of(trained.model)
 
 
 def test_with_nothing_set_aside_training_starts_from_the_base(house: House, champion: Path) -> None:

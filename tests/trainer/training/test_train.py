@@ -79,7 +79,7 @@ def test_cut_answers_are_counted_in_one_line(name: str, train: Train, caplog: py
     assert lines == ["1 of 8 answers were cut to 32 tokens, prompts first"]
 
 
-def test_a_lora_version_holds_merged_weights_that_load_without_peft_and_score_without_dropout_and_gradients(
+def test_a_lora_version_is_an_adapter_with_its_head_that_scores_without_dropout_and_gradients(
     train: Train, tmp_path: Path
 ) -> None:
     pairs = separable_pairs(4)
@@ -88,8 +88,8 @@ def test_a_lora_version_holds_merged_weights_that_load_without_peft_and_score_wi
     files = {path.name for path in (tmp_path / "version").iterdir()}
     first, second = score(model, pairs), score(model, pairs)
 
-    assert "model.safetensors" in files
-    assert not [name for name in files if "adapter" in name]
+    assert {"adapter_model.safetensors", "adapter_config.json", "reward_model.json", "tokenizer.json"} <= files
+    assert "model.safetensors" not in files
     assert_close(torch.cat(first), torch.cat(second), within=REWARDS)
     assert not first[0].requires_grad
 

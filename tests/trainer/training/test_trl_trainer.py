@@ -16,7 +16,7 @@ from preference.reward_model.model import SequenceRewardModel, load_saved
 from tests.support.separable_pairs import separable_pairs
 from tests.support.tiny_bases import save_tiny_base
 from tests.support.tolerance import REWARDS, assert_close, assert_same_weights
-from tests.support.trainings import CPU, Bench, quick, recorded_training, score
+from tests.support.trainings import CPU, Bench, quick, recorded_training, score, weights_of
 from trainer.training.checkpoints import newest_checkpoint
 from trainer.training.trl_trainer import check_reporters, fit_sequence
 
@@ -27,7 +27,7 @@ def bench(tiny_base: Path, tmp_path: Path) -> Bench:
 
 
 def weights(model: SequenceRewardModel) -> dict[str, torch.Tensor]:
-    return {name: weight.clone() for name, weight in model.network.state_dict().items()}
+    return {name: weight.clone() for name, weight in weights_of(model).items()}
 
 
 def test_a_training_tells_nobody_of_itself(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
