@@ -214,6 +214,10 @@ class TrainingSettings(Group, title="Training"):
     reward_base: str = Field(
         "embedded", description="The model that the reward model builds on: `embedded`, a folder, or a Hugging Face id."
     )
+    reward_model: str = Field(
+        "",
+        description="A reward model that others trained, which scores a project until one of its own is better: a folder or a Hugging Face id of a sequence classifier with one label; docs/recipes.md explains it.",
+    )
     train_schedule: Schedule = Field("0 3 * * *", description="When to retrain: a cron line, or an interval such as `30m`.")
     min_new_pairs: int = Field(50, ge=1, description="A round starts by itself after this many new or edited judgements.")
     min_pairs: int = Field(30, ge=4, description="A round with fewer pairs than this is skipped.")

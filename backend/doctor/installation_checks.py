@@ -1,4 +1,4 @@
-"""What doctor looks at of the installation: Label Studio, the key, the backend's process, MODEL_DIR, the trainer, the models."""
+"""What doctor looks at of the installation: Label Studio, the key, the backend's process, MODEL_DIR, the trainer, the device."""
 
 import shlex
 import tempfile
@@ -6,11 +6,10 @@ import tempfile
 from backend.doctor.backend_checks import BACKEND_CHECKS
 from backend.doctor.check import Check, CheckFailed
 from backend.doctor.installation import Installation
-from backend.generators.engines import ENGINES
-from preference.errors import ModelError, StudioKeyError, StudioUnreachable
+from backend.doctor.model_checks import MODEL_CHECKS
+from preference.errors import StudioKeyError, StudioUnreachable
 from preference.formatting import duration
 from preference.models.device import may_have_gpu, pick_device
-from preference.models.files import check_model_files, title
 from preference.projects.trainer_heartbeat import is_alive, seconds_since_alive
 from preference.studio.account import Account, kind_of_key
 from preference.studio.key import key_advice, name_of_key
@@ -96,27 +95,6 @@ def _device(installation: Installation) -> str:
     return f"{device} ({'a GPU is visible' if torch.cuda.is_available() else 'no GPU is visible'})"
 
 
-def _generator(installation: Installation) -> str:
-    engine, model = installation.settings.generator.engine, installation.settings.generator.model
-    if engine == "huggingface":
-        return f"huggingface: {_model('GENERATOR_MODEL', model)}"
-    return f"{engine}: {ENGINES[engine](installation.settings).name}"  # which asks the server for its models
-
-
-def _reward_base(installation: Installation) -> str:
-    return _model("REWARD_BASE", installation.settings.training.reward_base)
-
-
-def _model(variable: str, model: str) -> str:
-    """Nothing heavy: only the model's files are looked at."""
-    try:
-        check_model_files(model)
-    except ModelError as error:
-        problem, _, fix = str(error).rpartition("; ")
-        raise CheckFailed(f"{variable}={model}: {problem}", fix) from None
-    return title(model)
-
-
 INSTALLATION_CHECKS: tuple[Check[Installation], ...] = (
     Check("Label Studio", _studio),
     Check("clock", _clock, needs=["Label Studio"]),
@@ -125,6 +103,5 @@ INSTALLATION_CHECKS: tuple[Check[Installation], ...] = (
     Check("MODEL_DIR", _model_dir),
     Check("trainer", _trainer, needs=["MODEL_DIR"]),
     Check("device", _device),
-    Check("generator", _generator),
-    Check("reward base", _reward_base),
+    *MODEL_CHECKS,
 )

@@ -8,9 +8,9 @@ from preference.heavy_imports import heavy_imports
 from preference.labelling.demonstrations import DemonstrationLayout
 from preference.labelling.results import suggestion
 from preference.models.device import pick_device
-from preference.models.files import check_weights
+from preference.models.files import check_model_files, check_weights
 from preference.projects.folder import ProjectFolder
-from preference.projects.versions import UNTRAINED, Versions
+from preference.projects.versions import SHELF, UNTRAINED, Versions
 from preference.settings import Settings
 from preference.studio.prediction_validation import prediction_problems
 
@@ -31,7 +31,7 @@ def _champion(examined: Examined) -> str:
     is_served = installation.health.get("versions", {}).get(str(folder.project_id)) == version
     try:
         if is_served:  # the backend had it score its probe when it loaded it, which takes torch and seconds
-            check_weights(Versions(folder).path(version))
+            _check_files(Versions(folder), version)
         else:
             _load(folder, version, installation.settings)
     except PairloopError as error:
@@ -41,6 +41,14 @@ def _champion(examined: Examined) -> str:
         command = f"promote --project {folder.project_id} {other}" if other else f"once --project {folder.project_id}"
         raise CheckFailed(f"{version} cannot be served: {error}", f"pairloop-trainer {command}") from None
     return f"{version} is whole: it scores its probe as its card says"
+
+
+def _check_files(versions: Versions, version: str) -> None:
+    card = versions.card(version)
+    if card.recipe == SHELF:  # which keeps no weights
+        check_model_files(card.base)
+    else:
+        check_weights(versions.path(version))
 
 
 def _load(folder: ProjectFolder, version: str, settings: Settings) -> None:

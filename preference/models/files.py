@@ -6,10 +6,12 @@ Not covered: what only loading shows, such as a kind of model that transformers 
 """
 
 import json
+from collections.abc import Mapping
 from contextlib import suppress
 from fnmatch import fnmatch
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from preference.errors import ModelError
 
@@ -27,6 +29,7 @@ _OF_AN_ID = (
     "special_tokens_map.json",
     "chat_template*",
 )
+_CLASSIFIER = "ForSequenceClassification"
 _LENGTH_BYTES = 8  # a safetensors file begins with the length of its header; https://huggingface.co/docs/safetensors
 
 
@@ -61,12 +64,45 @@ def check_model_files(model: str) -> None:
         check_weights(folder)
         if not any(path for pattern in _TOKENIZER_FILES for path in folder.glob(pattern)):
             raise ModelError(f"{folder} has no tokenizer; name a folder that has, or a model's id.")
-    config = folder / "config.json" if folder.is_dir() else fetched(model, "config.json")
+    read_config(model)
+
+
+def read_config(model: str, *, revision: str = "") -> dict[str, Any]:
+    """The config.json of a folder or of a Hugging Face id, at a commit or as the id has it now.
+
+    Raises:
+        ModelError: it is not there, or is no model's.
+    """
+    folder = Path(model)
+    path = folder / "config.json" if folder.is_dir() else fetched(model, "config.json", revision=revision)
     try:
-        if "model_type" not in json.loads(config.read_text(encoding="utf-8")):
+        config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if "model_type" not in config:
             raise ValueError("config.json names no model_type")
     except (OSError, ValueError, TypeError) as error:
         raise cannot_be_loaded(model, error) from error
+    return config
+
+
+def check_score_head(model: str, config: Mapping[str, Any]) -> None:
+    """Looks whether a model gives an answer one number, by its config.
+
+    Raises:
+        ModelError: it does not.
+    """
+    names = config.get("architectures") or ["model of no kind"]
+    if not str(names[0]).endswith(_CLASSIFIER):
+        raise ModelError(
+            f"The model {model!r} has no score head: it is a {names[0]}; "
+            "name a sequence classifier with one label, or train one on this as REWARD_BASE."
+        )
+    labels = config.get("id2label")
+    num_labels = len(labels) if isinstance(labels, dict) else config.get("num_labels", 2)  # 2 is what transformers writes nowhere
+    if num_labels != 1:
+        raise ModelError(
+            f"The model {model!r} gives an answer {num_labels} numbers, and a reward model gives one; "
+            "name a sequence classifier with one label."
+        )
 
 
 def check_weights(folder: Path) -> None:
@@ -85,6 +121,11 @@ def check_weights(folder: Path) -> None:
 
 def cannot_be_loaded(model: str, error: Exception) -> ModelError:
     """The sentence for a model whose files cannot be read."""
+    if _is_gated(error):
+        return ModelError(
+            f"The model {model!r} is gated, and this machine's token may not read it; "
+            f"accept its terms at https://huggingface.co/{model} and set HF_TOKEN to a token of that account."
+        )
     reason = " ".join(str(error).split("\n", 1)[0].split())[:200]
     return ModelError(
         f"The model {model!r} cannot be loaded ({type(error).__name__}: {reason}); "
@@ -117,13 +158,13 @@ def files_of_id(model: str, revision: str) -> list[Path]:
     from huggingface_hub import snapshot_download
 
     folder = fetched(model, "config.json", revision=revision).parent
-    if not _has_weights(folder):
+    if not has_weights(folder):
         with suppress(Exception):  # whatever the hub, its cache or the network lead to
             snapshot_download(model, revision=revision, allow_patterns=[*_OF_AN_ID], ignore_patterns=["*/*"])
     return [path for path in folder.iterdir() if any(fnmatch(path.name, pattern) for pattern in _OF_AN_ID)]
 
 
-def _has_weights(folder: Path) -> bool:
+def has_weights(folder: Path) -> bool:
     """Whether the weights of an id are in the cache: one file, or all of the parts that a list names."""
     if (folder / "model.safetensors").is_file():
         return True
@@ -134,14 +175,29 @@ def _has_weights(folder: Path) -> bool:
     return all((folder / str(part)).is_file() for part in parts)
 
 
+def read_header(path: Path) -> tuple[dict[str, Any], int]:
+    """(what a safetensors file says of each tensor, the bytes that follow its header)."""
+    with path.open("rb") as file:
+        header_bytes = int.from_bytes(file.read(_LENGTH_BYTES), "little")
+        size = path.stat().st_size - _LENGTH_BYTES - header_bytes
+        tensors = json.loads(file.read(header_bytes)) if size >= 0 else {}
+    return {name: tensor for name, tensor in tensors.items() if name != "__metadata__"}, size
+
+
+def _is_gated(error: BaseException | None) -> bool:
+    """Whether the hub refused for that, by itself or through transformers, which raises another error from it."""
+    while error is not None:
+        if any(kind.__name__ == "GatedRepoError" for kind in type(error).__mro__):  # not imported: half a second
+            return True
+        error = error.__cause__
+    return False
+
+
 def _is_whole(path: Path) -> bool:
     """Whether a safetensors file is as long as its header says."""
     try:
-        with path.open("rb") as file:
-            header_bytes = int.from_bytes(file.read(_LENGTH_BYTES), "little")
-            size = path.stat().st_size - _LENGTH_BYTES - header_bytes
-            tensors = json.loads(file.read(header_bytes)) if size >= 0 else {}
-        ends = [tensor["data_offsets"][1] for name, tensor in tensors.items() if name != "__metadata__"]
+        tensors, size = read_header(path)
+        ends = [tensor["data_offsets"][1] for tensor in tensors.values()]
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return False
     return bool(ends) and max(ends) == size

@@ -127,13 +127,13 @@ class Published(ABC, Generic[_Card]):
                     logger.warning("project %d: %s", self.folder.project_id, error)
 
     def publish(
-        self, draft: Path, card: _Card, *, judged_against: str | EllipsisType | None = ..., promote: bool = False
+        self, draft: Path, card: _Card, *, judged_against: str | EllipsisType | None = ..., promote: bool = False, first: int = 1
     ) -> str:  # fmt: skip
         """The new version's name, after a copy of `draft` with the completed card is there whole, and is the champion if it is to be.
 
         `judged_against`: the champion at that time, None if there was none, `...` if any will do. `promote`: in the same step, so
         that nobody decides in between, and that no version stays that was to be promoted and could not. The copy keeps nobody
-        waiting but another publisher.
+        waiting but another publisher. `first`: its number, if no version was ever published here.
 
         Raises:
             ChampionChanged: the champion is another than `judged_against`; nothing of the version remains.
@@ -153,7 +153,7 @@ class Published(ABC, Generic[_Card]):
                 sync_all(temporary)
                 with self.folder.locked():
                     self._check_champion(judged_against)
-                    version = self._take_number(temporary, card)
+                    version = self._take_number(temporary, card, first=first)
                     if promote:
                         self._point_or_remove(version, reason=card.reason)
                     return version
@@ -165,11 +165,12 @@ class Published(ABC, Generic[_Card]):
                     f"The {self.title} stays."
                 ) from error
 
-    def _take_number(self, copied: Path, card: _Card) -> str:
+    def _take_number(self, copied: Path, card: _Card, *, first: int) -> str:
         """The name under which a copied folder is now a version."""
         now = datetime.now(UTC)
         # The champion may have been deleted while it is served: the next one must not have its name.
-        number = max(_number(name) for name in (self.champion() or "", *(path.name for path in self._path.iterdir()))) + 1
+        names = (self.champion() or "", *(path.name for path in self._path.iterdir()))
+        number = max((_number(name) for name in names if self._is_name(name)), default=first - 1) + 1
         version = f"{self.letter}{number}-{now:%Y%m%d-%H%M%S}"
         card = card.published(version=version, created_at=now.isoformat(timespec="seconds"))
         write_whole(copied / "card.json", card.to_json())

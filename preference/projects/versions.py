@@ -13,6 +13,7 @@ if TYPE_CHECKING:  # a card has many parts, which take longer to import than a c
     from preference.report_card.card import ReportCard
 
 UNTRAINED = "pairloop-untrained"  # what every place shows as the version while there is none
+SHELF = "shelf"  # the recipe on the card of a version that is a reward model of others (preference/reward_model/version_zero.py)
 
 
 class Versions(Published["ReportCard"]):

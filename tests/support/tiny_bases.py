@@ -4,7 +4,13 @@ from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+)
 
 from preference.models.pretrained import load_weights
 
@@ -55,6 +61,21 @@ def save_tiny_base(
     )
     LlamaForCausalLM(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    return folder
+
+
+def save_tiny_reward_model(
+    folder: Path, *, num_labels: int = 1, chat_template: str | None = CHAT_TEMPLATE, scale: float = 50
+) -> Path:
+    """Saves the same as a sequence classifier with a head of its own, as the reward models of the field are.
+
+    `scale`: how far its rewards are apart; a head of random weights gives nearly the same to all answers.
+    """
+    save_tiny_base(folder, chat_template=chat_template)
+    torch.manual_seed(5)
+    network = load_weights(AutoModelForSequenceClassification, str(folder), num_labels=num_labels, dtype=torch.float32)
+    network.get_submodule("score").weight.mul_(scale)  # type: ignore[operator]
+    network.save_pretrained(folder)
     return folder
 
 

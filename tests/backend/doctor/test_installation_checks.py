@@ -3,9 +3,8 @@
 import itertools
 import os
 import re
-import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,6 @@ import torch
 
 from backend.doctor.examine import examine
 from tests.support.clinic import Clinic
-from tests.support.openai_double import OpenAIDouble
 from tests.support.studio_double import KEY, StudioDouble
 
 
@@ -256,51 +254,3 @@ def test_a_device_that_is_not_here(clinic: Clinic) -> None:
     assert row["check"] == "device" and row["found"].startswith("DEVICE=cuda, but torch")
     assert row["fix"].startswith("set DEVICE=cpu")
     assert clinic.is_well()
-
-
-@pytest.mark.parametrize("variable", ["GENERATOR_MODEL", "REWARD_BASE"])
-@pytest.mark.parametrize(
-    ("damage", "sentence"),
-    [
-        (lambda folder: shutil.rmtree(folder), "cannot be loaded"),  # no folder, so the id of a model that nobody has
-        (lambda folder: (folder / "model.safetensors").unlink(), "has no safetensors weights"),
-        (lambda folder: (folder / "model.safetensors").write_text("version https://git-lfs"), "is cut, or no safetensors file"),
-        (lambda folder: (folder / "config.json").unlink(), "FileNotFoundError"),
-        (lambda folder: (folder / "config.json").write_text('{"model_type": '), "JSONDecodeError"),
-        (lambda folder: [path.unlink() for path in folder.glob("tokenizer*")], "has no tokenizer"),
-    ],
-    ids=["no folder", "no weights", "weights that were not fetched", "no config", "a damaged config", "no tokenizer"],
-)
-def test_a_model_that_cannot_be_loaded_from_its_folder(
-    clinic: Clinic, tmp_path: Path, tiny_base: Path, variable: str, damage: Callable[[Path], object], sentence: str
-) -> None:
-    folder = tmp_path / "base"
-    shutil.copytree(tiny_base, folder)
-    damage(folder)
-
-    row = clinic.cross(**{"GENERATOR_ENGINE": "huggingface", variable: str(folder)})
-
-    assert row["check"] == ("generator" if variable == "GENERATOR_MODEL" else "reward base")
-    assert row["found"].startswith(f"{variable}={folder}: ") and sentence in row["found"]
-    assert clinic.is_well()
-
-
-def test_a_reward_base_in_a_folder(clinic: Clinic, tiny_base: Path) -> None:
-    assert clinic.doctor(REWARD_BASE=str(tiny_base))["reward base"]["found"] == "tiny-base"
-
-
-def test_a_generators_server_that_wants_a_name(clinic: Clinic) -> None:
-    with OpenAIDouble() as server:
-        server.models = ["one", "two"]
-        changes = {"GENERATOR_ENGINE": "openai", "OPENAI_BASE_URL": server.url}
-
-        row = clinic.cross(**changes)
-
-        assert (row["check"], row["fix"]) == ("generator", "set GENERATOR_MODEL to the one that shall write.")
-        assert clinic.is_well(**changes, GENERATOR_MODEL="two")
-
-
-def test_a_generator_from_a_folder_is_looked_at_without_loading_its_weights(clinic: Clinic, tiny_base: Path) -> None:
-    rows = clinic.doctor(GENERATOR_ENGINE="huggingface", GENERATOR_MODEL=str(tiny_base))
-
-    assert rows["generator"]["found"] == "huggingface: tiny-base"

@@ -1,0 +1,86 @@
+"""What doctor looks at of the models: whether they are there, may be read, are what they are named as, and fit into the memory.
+
+Nothing heavy: only files are looked at.
+"""
+
+from collections.abc import Callable
+
+from backend.doctor.check import Check, CheckFailed
+from backend.doctor.installation import Installation
+from backend.generators.engines import ENGINES
+from preference.errors import ModelError
+from preference.models.files import EMBEDDED, check_model_files, check_score_head, read_config, title
+from preference.models.sizes import memory_for, num_weights
+
+FROZEN_SHARE = 8 / 15  # of the base's layers, which RECIPE=frozen reads (trainer/training/recipes.py)
+_GB = 1e9
+
+
+def _generator(installation: Installation) -> str:
+    engine, model = installation.settings.generator.engine, installation.settings.generator.model
+    if engine == "huggingface":
+        return f"huggingface: {_looked_at('GENERATOR_MODEL', model, check_model_files)}"
+    return f"{engine}: {ENGINES[engine](installation.settings).name}"  # which asks the server for its models
+
+
+def _reward_base(installation: Installation) -> str:
+    base, recipe = installation.settings.training.reward_base, installation.settings.training.recipe
+    name = _looked_at("REWARD_BASE", base, check_model_files)
+    layers, num_bytes = None, 4  # of each number, in float32
+    if recipe == "frozen" and base != EMBEDDED:
+        layers = round(FROZEN_SHARE * int(read_config(base).get("num_hidden_layers") or 0)) or None
+    elif recipe == "lora":
+        num_bytes = _num_bytes(installation)
+    elif recipe in ("full", "tutorial"):
+        num_bytes = 16  # with its gradient and what Adam keeps of it
+    return (
+        f"{name}{_fits(installation, 'REWARD_BASE', base, num_weights(base, layers=layers), num_bytes, f' with RECIPE={recipe}')}"
+    )
+
+
+def _reward_model(installation: Installation) -> str:
+    model = installation.settings.training.reward_model
+    if not model:
+        return "none is set"
+    name = _looked_at("REWARD_MODEL", model, _check_reward_model)
+    return f"{name}{_fits(installation, 'REWARD_MODEL', model, num_weights(model), _num_bytes(installation), '')}"
+
+
+def _check_reward_model(model: str) -> None:
+    check_model_files(model)
+    check_score_head(model, read_config(model))
+
+
+def _looked_at(variable: str, model: str, check: Callable[[str], None]) -> str:
+    """The model's name for people, if all is well with its files."""
+    try:
+        check(model)
+    except ModelError as error:
+        problem, _, fix = str(error).rpartition("; ")
+        raise CheckFailed(f"{variable}={model}: {problem}", fix) from None
+    return title(model)
+
+
+def _fits(installation: Installation, variable: str, model: str, count: int | None, num_bytes: int, use: str) -> str:
+    """What the weights take, in words; nothing if their number is not known."""
+    if count is None:
+        return ""
+    taken, (memory, whose) = count * num_bytes, memory_for(installation.settings.device)
+    if taken >= memory:
+        raise CheckFailed(
+            f"{variable}={model}: its weights take {taken / _GB:.1f} GB{use}, and {whose} has {memory / _GB:.1f} GB",
+            "take a smaller model, a RECIPE that takes less (docs/recipes.md), or more memory",
+        )
+    return f": its weights take {taken / _GB:.1f} of {memory / _GB:.1f} GB of {whose}{use}"
+
+
+def _num_bytes(installation: Installation) -> int:
+    """Of each number of a model that is only read: half as many on a GPU."""
+    return 2 if memory_for(installation.settings.device)[1] == "the GPU" else 4
+
+
+MODEL_CHECKS: tuple[Check[Installation], ...] = (
+    Check("generator", _generator),
+    Check("reward base", _reward_base, needs=["device"]),
+    Check("reward model", _reward_model, needs=["device"]),
+)
