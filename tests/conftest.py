@@ -69,6 +69,14 @@ def tiny_chat_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_tiny_base(tmp_path_factory.mktemp("tiny") / "tiny-chat-base", chat_template=CHAT_TEMPLATE)
 
 
+@pytest.fixture(scope="session")
+def tiny_reward_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a reward model such as the field has: a sequence classifier with one label, with a head and a template of its own."""
+    from tests.support.tiny_bases import save_tiny_reward_model
+
+    return save_tiny_reward_model(tmp_path_factory.mktemp("tiny") / "tiny-reward-model")
+
+
 @pytest.fixture
 def settings_for(tmp_path: Path) -> SettingsFactory:
     """Makes settings whose MODEL_DIR is in this test's folder, without a control group; keyword arguments replace the defaults."""

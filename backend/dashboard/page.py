@@ -78,8 +78,7 @@ class Dashboard:
         model_dir = self._settings.model_dir
         overview = read_overview(model_dir)
         projects, problems = overview.projects, list(overview.problems)
-        champions = self._backend.champions.all().items()
-        problems += [f"Project {project_id}: {champion.problem}" for project_id, champion in champions if champion.problem]
+        problems += self._backend.champions.problems
         signer = tried(problems, lambda: Signer(model_dir), None)
         wanted = _project_id(project)
         chosen = next((status for status in projects if status.project_id == wanted), projects[-1] if projects else None)

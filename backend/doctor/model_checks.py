@@ -47,6 +47,8 @@ def _reward_model(installation: Installation) -> str:
 
 
 def _check_reward_model(model: str) -> None:
+    if model == EMBEDDED:
+        raise ModelError("that model writes text; name a reward model")
     check_model_files(model)
     check_score_head(model, read_config(model))
 

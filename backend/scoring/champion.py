@@ -16,12 +16,14 @@ from pathlib import Path
 import torch
 
 from backend.monitoring.metrics import Metrics
+from backend.scoring.first_version import FirstVersion
 from preference.log_once import LogOnce
 from preference.projects.folder import ProjectFolder, known_projects
 from preference.projects.versions import UNTRAINED, Versions
 from preference.reward_model.extractors import Extractors
 from preference.reward_model.model import RewardModel
 from preference.reward_model.probe import load_version
+from preference.reward_model.version_zero import publish_version_zero
 
 logger = logging.getLogger("pairloop.scoring")
 _FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 30.0, 900.0  # from a refusal to the next try
@@ -112,9 +114,13 @@ class Champion:
 class Champions:
     """The champion of every project on one MODEL_DIR, refreshed in the background."""
 
-    def __init__(self, model_dir: Path, *, device: torch.device, metrics: Metrics | None = None) -> None:
+    def __init__(self, model_dir: Path, *, device: torch.device, metrics: Metrics | None = None, reward_model: str = "") -> None:
+        """`reward_model`: as the setting REWARD_MODEL has it."""
         self._model_dir, self._device, self._metrics = model_dir, device, metrics or Metrics()
         self._extractors = Extractors(model_dir, device)
+        self.first = (
+            FirstVersion(lambda folder: publish_version_zero(folder, reward_model, self._extractors)) if reward_model else None
+        )
         self._champions: dict[int, Champion] = {}
         self._adding = threading.Lock()
 
@@ -129,6 +135,12 @@ class Champions:
         """Every champion that this process knows of, by project id."""
         with self._adding:
             return dict(self._champions)
+
+    @property
+    def problems(self) -> list[str]:
+        """A sentence for each version that is not served."""
+        of_projects = [f"Project {number}: {champion.problem}" for number, champion in self.all().items() if champion.problem]
+        return [self.first.problem, *of_projects] if self.first and self.first.problem else of_projects
 
     def keep_fresh(self, stop: threading.Event, *, every_seconds: float = 0.5) -> None:
         """Follows the pointers of all projects until `stop`."""
@@ -154,6 +166,8 @@ class Champions:
     def _follow(self, folder: ProjectFolder, log_once: LogOnce) -> None:
         """Follows one project's pointer. If it cannot be read, what is served stays, and the other projects are followed on."""
         try:
+            if self.first is not None and not folder.is_disconnected:
+                self.first.provide(folder)
             self.of(folder.project_id).refresh()
             log_once.forget(folder.project_id)
         except (OSError, ValueError) as error:

@@ -4,7 +4,7 @@ Covered: it never waits for a model or for Label Studio, and answers whatever li
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from backend.scoring.champion import Champion
@@ -33,26 +33,21 @@ class Health:
 def _read(backend: Backend) -> dict[str, Any]:
     """Ready: nothing that this process serves, or writes with, is still being loaded."""
     overview = read_overview(backend.settings.model_dir)
-    champions = backend.champions.all()
+    champions, first = backend.champions.all(), backend.champions.first
     is_loading = any(_is_loading(champions.get(status.project_id)) for status in overview.projects if status.champion)
     return {
         "status": "UP",
         "model_class": "PreferenceModel",  # not imported: label_studio_ml sets multiprocessing's start method and warns
-        "ready": backend.scheduler.is_ready and not is_loading,
+        "ready": backend.scheduler.is_ready and not is_loading and not (first and first.is_loading),
         "versions": {str(project_id): champion.version for project_id, champion in champions.items()},
         "queue": backend.metrics.num_queued_prompts,
-        "problems": [*overview.problems, *_refused(champions)],
+        "problems": [*overview.problems, *backend.champions.problems],
         "filling": {
             str(status.project_id): filling
             for status in overview.projects
             if (filling := status.filling.model_dump(by_alias=True, exclude_unset=True))
         },
     }
-
-
-def _refused(champions: Mapping[int, Champion]) -> list[str]:
-    """A sentence for each version that is not served."""
-    return [f"Project {project_id}: {champion.problem}" for project_id, champion in champions.items() if champion.problem]
 
 
 def _is_loading(champion: Champion | None) -> bool:

@@ -10,6 +10,7 @@ never a system's turn before them; then its last turn, or a text, its head.
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from transformers import PreTrainedTokenizerBase
 
@@ -17,6 +18,8 @@ from preference.labelling.prompts import Conversation, Prompt, Turn, turns_of
 from preference.models.chat_template import CUT, NO_OPTIONS, Options, as_text, ids_of, text_of
 from preference.models.thoughts import CLOSING, OPENING
 
+# What closes an answer: the tokenizer's end-of-sequence token, or the chat template, which then writes the whole conversation.
+Closing = Literal["eos", "template"]
 ENCODING_VERSION = 2  # part of every feature's key: count up when the tokens of the same text change
 
 
@@ -80,6 +83,16 @@ def encode_answer(tokenizer: PreTrainedTokenizerBase, prompt: Prompt, answer: st
     else:
         kept, num_cut = encode_prompt(tokenizer, prompt, max_tokens=room)
     return EncodedAnswer([*kept, *answer_ids, tokenizer.eos_token_id], len(kept), num_cut + num_answer_cut)
+
+
+def encode_closed(
+    tokenizer: PreTrainedTokenizerBase, prompt: Prompt, answer: str, *, max_tokens: int, closing: Closing
+) -> tuple[list[int], int]:
+    """(the tokens of a prompt and its answer, how many were cut)."""
+    if closing == "template":
+        return encode_exchange(tokenizer, prompt, answer, max_tokens=max_tokens)
+    encoded = encode_answer(tokenizer, prompt, answer, max_tokens=max_tokens)
+    return encoded.input_ids, encoded.num_cut
 
 
 def encode_exchange(tokenizer: PreTrainedTokenizerBase, prompt: Prompt, answer: str, *, max_tokens: int) -> tuple[list[int], int]:

@@ -16,6 +16,7 @@ from preference.atomic_files import new_folder
 from preference.errors import ModelError
 from preference.models.files import EMBEDDED, EMBEDDED_TITLE, cannot_be_loaded, embedded_package
 from preference.models.fingerprint import fingerprint
+from preference.models.reward_bases import pad_as_trained
 
 logger = logging.getLogger("pairloop.models")
 # transformers 5.23 replaces functions of torch while it loads and puts back what was there: two loads at once leave a process in
@@ -41,7 +42,7 @@ def locate(model: str, model_dir: Path) -> str:
 
 
 def load_tokenizer(path: str, *, revision: str = "") -> PreTrainedTokenizerBase:
-    """The tokenizer, with a pad token that is not its end-of-sequence token if it has another candidate.
+    """The tokenizer, with a pad token that is not its end-of-sequence token if it has another candidate; that of a reward model's own.
 
     `revision`: the commit of a Hugging Face id; "" is the one that it has now.
 
@@ -54,6 +55,7 @@ def load_tokenizer(path: str, *, revision: str = "") -> PreTrainedTokenizerBase:
     if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
         spare = [token for token in ("<|endoftext|>", "<pad>", "[PAD]") if token in tokenizer.get_vocab()]
         tokenizer.pad_token = spare[0] if spare else tokenizer.eos_token
+    pad_as_trained(path, tokenizer, revision=revision)
     return tokenizer
 
 

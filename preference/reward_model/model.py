@@ -1,8 +1,8 @@
 """A reward model: a number for each answer to a prompt, higher for the answer that people would prefer.
 
-Three kinds stand behind one class: `frozen` (a small head over the features of feature_extractor.py), `sequence` (any Hugging Face
-AutoModelForSequenceClassification with one label) and `adapter` (one on a base that versions share, shared_base.py). Weights are
-safetensors; all read text through encoding.py.
+Four kinds stand behind one class: `frozen` (a small head over the features of feature_extractor.py), `sequence` (any Hugging Face
+AutoModelForSequenceClassification with one label), `adapter` (one on a base that versions share, shared_base.py) and `shelf` (such a
+base itself, which others trained). Weights are safetensors; all read text through encoding.py.
 """
 
 import json
@@ -20,7 +20,7 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel, Pr
 
 from preference.errors import ModelError
 from preference.labelling.prompts import Prompt
-from preference.models.encoding import encode_answer
+from preference.models.encoding import Closing, encode_closed
 from preference.models.low_rank import LowRankAdapter, read_low_rank
 from preference.models.out_of_memory import is_out_of_memory, release_memory
 from preference.models.pretrained import load_tokenizer, load_weights
@@ -37,7 +37,7 @@ _BATCH_TOKENS = 4096
 class Description:
     """What a version's weights are, so that they can be loaded again; one JSON file in its folder."""
 
-    kind: Literal["frozen", "sequence", "adapter"]
+    kind: Literal["frozen", "sequence", "adapter", "shelf"]
     base: str
     max_tokens: int
     layers: tuple[int, ...] = ()  # `frozen` only
@@ -45,7 +45,8 @@ class Description:
     scale: float = 1.0  # a frozen head folds both into its weights
     temperature: float = 1.0  # confidence = sigmoid(|r1 - r2| / temperature)
     revision: str = ""  # not `sequence`, which needs no base: the commit of the base, if that is a Hugging Face id
-    dtype: Literal["float32", "bfloat16"] = "float32"  # `adapter`: the number format of the base, by which it was judged
+    dtype: Literal["float32", "bfloat16"] = "float32"  # `adapter`, `shelf`: the number format of the base, by which it was judged
+    closing: Closing = "eos"  # not `frozen`: what closes an answer
 
     @property
     def feature_recipe(self) -> FeatureRecipe:
@@ -54,7 +55,7 @@ class Description:
 
     @property
     def base_recipe(self) -> BaseRecipe:
-        """What an `adapter` is on."""
+        """What an `adapter` is on, or a `shelf` model is."""
         return BaseRecipe(self.base, self.revision, self.dtype)
 
 
@@ -100,6 +101,9 @@ class RewardModel(ABC):
         """Writes weights, tokenizer and description into an existing folder."""
         self._save_weights(folder)
         self.tokenizer.save_pretrained(folder)
+        self._save_description(folder)
+
+    def _save_description(self, folder: Path) -> None:
         (folder / DESCRIPTION).write_text(json.dumps(asdict(self.description), indent=1), encoding="utf-8")
 
 
@@ -144,7 +148,9 @@ class SequenceRewardModel(RewardModel):
     def score(self, prompts: Sequence[Prompt], answers: Sequence[str]) -> torch.Tensor:
         """(num_answers,) float32 rewards on the CPU, in order."""
         return self.score_tokens([
-            encode_answer(self.tokenizer, prompt, answer, max_tokens=self.description.max_tokens).input_ids
+            encode_closed(
+                self.tokenizer, prompt, answer, max_tokens=self.description.max_tokens, closing=self.description.closing
+            )[0]
             for prompt, answer in zip(prompts, answers, strict=True)
         ])  # fmt: skip
 
@@ -202,6 +208,24 @@ class AdapterRewardModel(SequenceRewardModel):
         self.adapter.save(folder)
 
 
+class ShelfRewardModel(SequenceRewardModel):
+    """A base that others trained as a reward model, with the head that it came with."""
+
+    def __init__(self, description: Description, base: SharedBase) -> None:
+        super().__init__(description, base.network, base.tokenizer)
+        self.base = base
+
+    def logits(self, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """(num_answers, 1) the base's output without an adapter; all that compute with it take turns."""
+        return self.base.logits(None, inputs)
+
+    def save(self, folder: Path) -> None:
+        """Writes the description, which names the model, into an existing folder."""
+        self._save_description(folder)
+
+    def _save_weights(self, folder: Path) -> None: ...
+
+
 def load_saved(folder: Path, *, extractor: FindsExtractor, device: torch.device) -> RewardModel:
     """The reward model that `save` wrote into `folder`.
 
@@ -213,6 +237,8 @@ def load_saved(folder: Path, *, extractor: FindsExtractor, device: torch.device)
         description = Description(**{**values, "layers": tuple(values["layers"])})
         if bool(description.layers) != (description.kind == "frozen") or description.dtype not in ("float32", "bfloat16"):
             raise ValueError("layers or dtype")
+        if description.closing not in ("eos", "template"):
+            raise ValueError("closing")
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ModelError(f"{folder / DESCRIPTION} is missing or damaged ({type(error).__name__}).") from error
     if description.kind == "frozen":
@@ -223,5 +249,7 @@ def load_saved(folder: Path, *, extractor: FindsExtractor, device: torch.device)
         return FrozenRewardModel(description, head, of_recipe)
     if description.kind == "adapter":
         return AdapterRewardModel(description, read_low_rank(folder), extractor.shared_base(description.base_recipe))
+    if description.kind == "shelf":
+        return ShelfRewardModel(description, extractor.shared_base(description.base_recipe))
     network = load_weights(AutoModelForSequenceClassification, str(folder), dtype=torch.float32, device=device)
     return SequenceRewardModel(description, network, load_tokenizer(str(folder)))

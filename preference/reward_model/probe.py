@@ -10,7 +10,7 @@ import torch
 
 from preference.errors import VersionRefused
 from preference.projects.folder import ProjectFolder
-from preference.projects.versions import Versions
+from preference.projects.versions import SHELF, Versions
 from preference.report_card.card import ReportCard
 from preference.reward_model.model import FindsExtractor, RewardModel, load_saved
 
@@ -57,6 +57,8 @@ def load_checked(folder: Path, card: ReportCard, *, extractor: FindsExtractor, d
 def _advice(model: RewardModel) -> str:
     if model.description.kind == "sequence":
         return "restore its files from a backup, or install the libraries that its card names"
+    if model.description.kind == SHELF:
+        return f"put back the model {model.description.base!r} as it was, and install the libraries that its card names"
     return (
         f"put back the base {model.description.base!r} that it was trained on, or have a version trained on the one that is there, "
         "and install the libraries that its card names"

@@ -109,13 +109,14 @@ class SharedBase:
             raise ModelError(f"An adapter on {self.recipe.base!r} brings no score head, so it is no reward model.")
         return PlacedAdapter(adapter, (*hooks, *(self._instead(name, adapter.whole) for name in heads)))
 
-    def logits(self, adapter: PlacedAdapter, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """(num_texts, 1) what the base gives with this adapter; callers take turns."""
+    def logits(self, adapter: PlacedAdapter | None, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """(num_texts, 1) what the base gives with this adapter, or by itself; callers take turns."""
         with self._computing:
             if adapter is not self._used:
                 for handle in self._handles:
                     handle.remove()
-                self._handles = [module.register_forward_hook(hook) for module, hook in adapter.hooks]
+                hooks = adapter.hooks if adapter is not None else ()
+                self._handles = [module.register_forward_hook(hook) for module, hook in hooks]
                 self._used = adapter
             output: torch.Tensor = self.network(**inputs, use_cache=False).logits
             return output

@@ -22,6 +22,7 @@ from preference.report_card.figures import ReportFigures
 from preference.reward_model.extractors import Extractors
 from preference.reward_model.feature_cache import prune_features
 from preference.reward_model.probe import take_probe
+from preference.reward_model.version_zero import publish_version_zero
 from preference.settings import Settings
 from preference.studio.project import LabelStudioProject
 from trainer.evaluation.judge import LoadedChampion, Verdict, judge
@@ -91,6 +92,7 @@ def _round(context: RoundContext) -> Round:
     read = time.monotonic()
     if reason := reason_to_skip(reading, min_pairs=context.settings.training.min_pairs):
         return Round("skipped", reason)
+    context = _with_version_zero(context)
     start = warm_start(context)
     snapshot = pairs_to_train_on(context, reading, start)
     draft = context.unfinished.version_folder()
@@ -111,6 +113,17 @@ def _round(context: RoundContext) -> Round:
         except ChampionChanged as error:  # by hand, meanwhile
             logger.info("project %d: the challenger is judged anew: %s", context.project.id, error)
             context = replace(context)  # which reads the champion again
+
+
+def _with_version_zero(context: RoundContext) -> RoundContext:
+    """The context of a project that has REWARD_MODEL as its version 0, if it is to have that and no backend gave it one."""
+    name = context.settings.training.reward_model
+    try:
+        version = publish_version_zero(context.folder, name, context.extractors) if name else None
+    except PairloopError as error:
+        logger.warning("REWARD_MODEL is not there to be judged beside the challenger: %s", error)
+        return context
+    return replace(context) if version is not None else context  # which reads champion and cards again
 
 
 def _train(context: RoundContext, snapshot: Snapshot, draft: Path, start: Path | None) -> TrainingResult:

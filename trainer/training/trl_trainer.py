@@ -36,10 +36,11 @@ from trl.trainer.reward_trainer import DataCollatorForPreference, RewardTrainer
 
 from preference.errors import TrainingError
 from preference.labelling.pairs import PreferencePair
-from preference.models.encoding import encode_answer
+from preference.models.encoding import Closing, encode_closed
 from preference.models.fingerprint import revision_of
 from preference.models.low_rank import CONFIG, LowRankAdapter
 from preference.models.pretrained import load_tokenizer, load_weights, locate
+from preference.models.reward_bases import closing_of
 from preference.reward_model.extractors import Extractors
 from preference.reward_model.model import AdapterRewardModel, Description, SequenceRewardModel
 from preference.reward_model.shared_base import load_classifier
@@ -96,7 +97,8 @@ def fit_sequence(
     disable_progress_bar()
     path, revision = locate(context.base, context.extractors.model_dir), revision_of(context.base)
     tokenizer = load_tokenizer(path, revision=revision)
-    rows, num_cut = _rows(pairs, recipe, tokenizer)
+    closing = closing_of(path, tokenizer, revision=revision)
+    rows, num_cut = _rows(pairs, recipe, tokenizer, closing)
     if num_cut and start == "base":
         logger.info("%d of %d answers were cut to %d tokens, prompts first", num_cut, 2 * len(pairs), recipe.max_tokens)
     arguments = _arguments(recipe, context, workspace, start)
@@ -123,11 +125,15 @@ def fit_sequence(
     # Without accelerate's wrapper, which would go on to compute in bfloat16 what is served in float32.
     model: Any = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
     if recipe.lora_rank:
-        description = Description("adapter", context.base, recipe.max_tokens, revision=revision, dtype=context.dtype)
+        description = Description(
+            "adapter", context.base, recipe.max_tokens, revision=revision, dtype=context.dtype, closing=closing
+        )
         fitted = Fitted(description, tokenizer, taken_off(model, base=path, revision=revision))
     else:
         fitted = Fitted(
-            Description("sequence", context.base, recipe.max_tokens), tokenizer, model.to("cpu").requires_grad_(False)
+            Description("sequence", context.base, recipe.max_tokens, closing=closing),
+            tokenizer,
+            model.to("cpu").requires_grad_(False),
         )
     del trainer, model
     gc.collect()  # the optimizer's state, twice the weights, hangs in cycles
@@ -179,7 +185,7 @@ def advice(recipe: Recipe) -> str:
     return f"lower the learning rate of recipe {recipe.name!r} ({recipe.learning_rate:g}) in trainer/training/recipes.py"
 
 
-def _rows(pairs: Sequence[PreferencePair], recipe: Recipe, tokenizer: Any) -> tuple[list[dict[str, Any]], int]:
+def _rows(pairs: Sequence[PreferencePair], recipe: Recipe, tokenizer: Any, closing: Closing) -> tuple[list[dict[str, Any]], int]:
     """(what TRL trains on, how many answers were cut); weights have mean 1, and a column with one value in all rows is omitted."""
     mean_weight = sum(pair.weight for pair in pairs) / len(pairs)
     is_weighted = len({pair.weight for pair in pairs}) > 1
@@ -188,9 +194,8 @@ def _rows(pairs: Sequence[PreferencePair], recipe: Recipe, tokenizer: Any) -> tu
     for pair in pairs:
         row: dict[str, Any] = {}
         for column, answer in (("chosen_ids", pair.chosen), ("rejected_ids", pair.rejected)):
-            encoded = encode_answer(tokenizer, pair.prompt, answer, max_tokens=recipe.max_tokens)
-            row[column] = encoded.input_ids
-            num_cut += encoded.num_cut > 0
+            row[column], cut = encode_closed(tokenizer, pair.prompt, answer, max_tokens=recipe.max_tokens, closing=closing)
+            num_cut += cut > 0
         if is_weighted:
             row["weight"] = pair.weight / mean_weight
         if has_margins:
@@ -220,7 +225,7 @@ def _arguments(recipe: Recipe, context: TrainingContext, workspace: Workspace, s
         per_device_train_batch_size=at_once,
         gradient_accumulation_steps=recipe.batch_pairs // at_once,
         center_rewards_coefficient=recipe.center_coefficient or None,
-        max_length=None,  # TRL would drop longer pairs silently; encode_answer has cut them
+        max_length=None,  # TRL would drop longer pairs silently; encode_closed has cut them
         remove_unused_columns=False,  # it would remove the weights
         disable_dropout=True,
         seed=context.seed,

@@ -1,0 +1,57 @@
+"""Rounds of a project that begins with a reward model of others: it is judged beside what is trained, and trained on."""
+
+from pathlib import Path
+
+import pytest
+
+from preference.commands.version_summary import read_version_summaries
+from preference.projects.versions import Versions
+from tests.conftest import SettingsFactory
+from tests.support.lab import HOLDOUT, Lab, judged_tasks
+
+
+@pytest.fixture
+def lab(settings_for: SettingsFactory, tiny_base: Path, tiny_reward_model: Path) -> Lab:
+    return Lab(
+        settings_for(
+            reward_base=str(tiny_base), reward_model=str(tiny_reward_model), min_pairs=20, holdout_fraction=HOLDOUT, seed=5
+        )
+    )
+
+
+def test_the_first_challenger_is_measured_beside_it(lab: Lab) -> None:
+    ended = lab.round(judged_tasks(60))
+
+    versions = Versions(lab.folder)
+    zero, trained = versions.all()
+    assert zero.startswith("v0-") and trained.startswith("v1-") and ended.version == trained
+    card = lab.card(ended)
+    assert card.compared_with == zero
+    assert card.metrics.champion is not None and card.metrics.p_worse is not None
+    assert "the champion has" in ended.reason
+    assert ended.outcome == "promoted" and versions.champion() == trained
+    # Version 0 has read no judgement, so all of them are newer than it.
+    (row,) = card.report.versions
+    assert row.version == zero and row.prequential is not None and row.prequential.count == 60
+    summaries = list(read_version_summaries(lab.folder))
+    assert [(summary.recipe, summary.num_pairs, summary.verdict) for summary in summaries] == [
+        ("shelf", 0, "promoted"),
+        ("frozen", card.num_train_pairs, "promoted"),
+    ]
+    assert versions.rollback() == zero
+
+
+def test_one_that_cannot_be_loaded_costs_no_round(
+    lab: Lab, settings_for: SettingsFactory, caplog: pytest.LogCaptureFixture
+) -> None:
+    lab.settings = lab.settings.model_copy(
+        update={"training": lab.settings.training.model_copy(update={"reward_model": "/nowhere/judge"})}
+    )
+    ended = lab.round(judged_tasks(60))
+    assert (ended.outcome, lab.card(ended).compared_with) == ("promoted", None)
+    assert any("REWARD_MODEL is not there to be judged beside the challenger: " in line for line in caplog.messages)
+
+
+def test_a_round_without_enough_pairs_loads_nothing(lab: Lab) -> None:
+    assert lab.round(judged_tasks(4)).outcome == "skipped"
+    assert Versions(lab.folder).all() == []
