@@ -4,10 +4,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from preference.projects.versions import UNTRAINED, Versions
+from preference.reward_model.extractors import Extractors
+from preference.reward_model.version_zero import publish_version_zero
 from tests.support.clinic import Clinic
 from tests.support.studio_double import StudioDouble
+from tests.support.tiny_bases import save_tiny_reward_model
 
 
 @pytest.fixture
@@ -34,6 +38,26 @@ def test_a_champion_is_loaded_and_named_everywhere(clinic: Clinic, tiny_base: Pa
     assert rows["versions"]["found"] == f"{version} everywhere"
     assert rows["predictions"]["found"] == f"8 of 8 open tasks have one by {version}"
     assert [clinic.studio.versions_of(task) for task in tasks] == [[version]] * 8
+
+
+def test_a_reward_model_of_others_is_loaded_named_everywhere_and_missed_when_it_is_gone(clinic: Clinic, tmp_path: Path) -> None:
+    shelf = save_tiny_reward_model(tmp_path / "judge")
+    version = publish_version_zero(clinic.folder, str(shelf), Extractors(clinic.model_dir, torch.device("cpu")))
+    assert version is not None
+    clinic.serve_again()
+    (task,) = clinic.studio.add_tasks(clinic.id, {"prompt": "Why?", "answer1": "Because.", "answer2": "So."})
+    clinic.run("connect", "--project", clinic.id)
+    clinic.run("fill", "--project", clinic.id)
+
+    rows = clinic.doctor()
+    assert all(row["ok"] for row in rows.values())
+    assert rows["champion"]["found"] == f"{version} is whole: it scores its probe as its card says"
+    assert rows["versions"]["found"] == f"{version} everywhere"
+    assert clinic.studio.versions_of(task) == [version]
+
+    (shelf / "model.safetensors").unlink()
+    row = clinic.cross()
+    assert row["check"] == "champion" and f"{shelf} has no safetensors weights" in row["found"]
 
 
 @pytest.mark.parametrize("where", ["title", "model_version"])
