@@ -238,6 +238,11 @@ class TrainingSettings(Group, title="Training"):
         le=10080,
         description="How long `pairloop-trainer align` may take for the steps in which the generator learns, in minutes.",
     )
+    keep_versions: int | None = Field(
+        None,
+        ge=1,
+        description="How many of a project's latest versions keep their weights, of the reward model and of the generator each; those that are served or that a rollback leads to keep them, too. If unset, all do.",
+    )
     report_to: str = advanced(
         "none",
         pattern=r"^[a-z_]+(,[a-z_]+)*$",

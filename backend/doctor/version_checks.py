@@ -35,7 +35,7 @@ def _champion(examined: Examined) -> str:
         else:
             _load(folder, version, installation.settings)
     except PairloopError as error:
-        others = [other for other in Versions(folder).all() if other != version]
+        others = [other for other in Versions(folder).promotable() if other != version]
         before = Versions(folder).champion_before()
         other = before if before in others else next(reversed(others), None)
         command = f"promote --project {folder.project_id} {other}" if other else f"once --project {folder.project_id}"

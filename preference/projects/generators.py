@@ -28,10 +28,10 @@ class Generators(Published["GeneratorCard"]):
         """The version that is to answer; None is the base.
 
         Raises:
-            RegistryError: the pointer names a version that is not there.
+            RegistryError: the pointer names a version that is not there, or whose weights are not.
         """
         version = self.champion()
-        return None if version in (None, BASE) else Adapter(str(version), self.path(str(version)))
+        return None if version in (None, BASE) else Adapter(str(version), self.weights(str(version)))
 
     def _read_card(self, path: Path, *, version: str, promotions: Promotions) -> "GeneratorCard":
         from preference.report_card.generator_card import GeneratorCard

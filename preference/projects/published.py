@@ -1,7 +1,7 @@
 """What is published in a project's folder, version after version, and which of them is served: reward models and generators alike.
 
     <room>/<version>/   immutable: weights, and card.json, whose presence makes it a version; beside them promotions.jsonl, which
-                        grows (promotions.py)
+                        grows (promotions.py). Of an old version the weights may be removed (pruning.py)
     <pointer>           one line: the served version (os.replace, always last)
 
 Covered: a reader never sees half a version or half a pointer; two publishers never share a version name; a person who promotes or
@@ -33,6 +33,7 @@ from preference.projects.promotions import (
     next_moment,
     read_promotions,
 )
+from preference.projects.pruning import holds_weights, is_pruned, prune
 
 logger = logging.getLogger("pairloop.projects")
 _LOCK_SECONDS = 600.0  # a copy of gigabytes, to a disk that is far away
@@ -85,6 +86,10 @@ class Published(ABC, Generic[_Card]):
             return []
         return sorted((name for name in names if (self._path / name / "card.json").is_file()), key=_number)
 
+    def promotable(self) -> list[str]:
+        """Those whose weights are there, oldest first."""
+        return [version for version in self.all() if not is_pruned(self._path / version)]
+
     def find(self, name: str) -> str:
         """The version that a name means: its own, or "v3" for the one of that number.
 
@@ -107,6 +112,20 @@ class Published(ABC, Generic[_Card]):
             )
         return self._path / version
 
+    def weights(self, version: str) -> Path:
+        """The folder of a version whose weights are there.
+
+        Raises:
+            RegistryError: there is no such version, or KEEP_VERSIONS kept its card alone.
+        """
+        path = self.path(version)
+        if is_pruned(path):
+            raise RegistryError(
+                f"The weights of {version} of project {self.folder.project_id} were removed under KEEP_VERSIONS; "
+                f"promote one of: {', '.join(self.promotable()) or 'none'}."
+            )
+        return path
+
     def card(self, version: str, *, promotions: Promotions | None = None) -> _Card:
         """The card of a version, with its promotions so far, which are read unless they are given."""
         published = self.path(version)
@@ -127,13 +146,15 @@ class Published(ABC, Generic[_Card]):
                     logger.warning("project %d: %s", self.folder.project_id, error)
 
     def publish(
-        self, draft: Path, card: _Card, *, judged_against: str | EllipsisType | None = ..., promote: bool = False, first: int = 1
+        self, draft: Path, card: _Card, *, judged_against: str | EllipsisType | None = ..., promote: bool = False, first: int = 1,
+        keep: int | None = None,
     ) -> str:  # fmt: skip
         """The new version's name, after a copy of `draft` with the completed card is there whole, and is the champion if it is to be.
 
         `judged_against`: the champion at that time, None if there was none, `...` if any will do. `promote`: in the same step, so
         that nobody decides in between, and that no version stays that was to be promoted and could not. The copy keeps nobody
-        waiting but another publisher. `first`: its number, if no version was ever published here.
+        waiting but another publisher. `first`: its number, if no version was ever published here. `keep`: how many of the latest
+        versions keep their weights, None is all; those that are served, or that rollbacks lead to, keep them, too.
 
         Raises:
             ChampionChanged: the champion is another than `judged_against`; nothing of the version remains.
@@ -156,6 +177,8 @@ class Published(ABC, Generic[_Card]):
                     version = self._take_number(temporary, card, first=first)
                     if promote:
                         self._point_or_remove(version, reason=card.reason)
+                    if keep is not None:
+                        self._prune(keep)
                     return version
             except OSError as error:
                 # copytree gathers what went wrong into one error: (source, target, why) of each file.
@@ -185,6 +208,26 @@ class Published(ABC, Generic[_Card]):
             shutil.rmtree(self._path / version, ignore_errors=True)
             raise
 
+    def _prune(self, keep: int) -> None:
+        """Under the project's lock: so nobody promotes meanwhile what is removed."""
+        served, promotions, versions = self.champion(), self.promotions(), self.all()
+        # Without a pointer, which somebody deleted, nobody knows where a rollback leads.
+        reachable = [name for name, log in promotions.items() if log] if served is None else champions_before(served, promotions)
+        old = [
+            version for version in versions[:-keep] if version not in (served, *reachable) and holds_weights(self._path / version)
+        ]
+        new = [version for version in old if not is_pruned(self._path / version)]
+        try:
+            for version in old:  # one that was begun, too
+                prune(self._path / version)
+        except OSError as error:  # what was published stands
+            logger.warning("project %d: old weights cannot be removed (%s)", self.folder.project_id, error)
+            return
+        if new:
+            logger.info(
+                "project %d: the weights of %s were removed (KEEP_VERSIONS=%d)", self.folder.project_id, ", ".join(new), keep
+            )
+
     # The served one
 
     def champion(self) -> str | None:
@@ -207,10 +250,12 @@ class Published(ABC, Generic[_Card]):
         """Makes `version` the served one, and logs that in its folder.
 
         Raises:
-            RegistryError: there is no such version, or MODEL_DIR is full or not writable; the served one stays.
+            RegistryError: there is no such version, its weights were removed, or MODEL_DIR is full or not writable; the served one
+                stays.
         """
         self._check_is_there(version)
         with self.folder.locked():
+            self._check_is_there(version)  # still
             self._point(version, by=by, reason=reason)
 
     def rollback(self, *, reason: str = "", seen: str | EllipsisType | None = ...) -> str:
@@ -228,9 +273,9 @@ class Published(ABC, Generic[_Card]):
             self._check_champion(seen)
             before = self.champion_before()
             if before is None:
-                known = ", ".join(self.all()) or "none"
                 raise RegistryError(
-                    f"Project {self.folder.project_id} has no {self.title} before {self.champion()} in its log; promote one of: {known}."
+                    f"Project {self.folder.project_id} has no {self.title} before {self.champion()} in its log; "
+                    f"promote one of: {', '.join(self.promotable()) or 'none'}."
                 )
             self._check_is_there(before)
             self._point(before, by="rollback", reason=reason)
@@ -259,7 +304,7 @@ class Published(ABC, Generic[_Card]):
 
     def _check_is_there(self, version: str) -> None:
         if version != self.origin:
-            self.path(version)
+            self.weights(version)
 
     def _is_name(self, text: str) -> bool:
         return text.startswith(self.letter) and _VERSION.fullmatch(text) is not None

@@ -33,7 +33,7 @@ def load_version(
     Raises:
         PairloopError: it is not there, cannot be loaded, or its probe's reward is not what its card says.
     """
-    published = Versions(folder).path(version)
+    published = Versions(folder).weights(version)
     return load_checked(published, card or Versions(folder).card(version), extractor=extractor, device=device)
 
 

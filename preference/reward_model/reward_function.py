@@ -95,7 +95,7 @@ def _folder_of(text: str, model_dir: Path) -> Path:
         raise RegistryError(
             f"Project {name.project} has no version in MODEL_DIR={model_dir} yet; `pairloop-trainer once` trains one."
         )
-    return versions.path(versions.find(wanted))
+    return versions.weights(versions.find(wanted))
 
 
 def _model_dir_around(folder: Path) -> Path:

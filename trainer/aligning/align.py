@@ -106,7 +106,9 @@ def _align(context: AlignContext, draft: Path) -> Alignment:
 
 def _publish(context: AlignContext, draft: Path, card: GeneratorCard, *, judged_against: str | None) -> Alignment:
     promoted = card.promoted is True
-    version = context.generators.publish(draft, card, judged_against=judged_against, promote=promoted)
+    version = context.generators.publish(
+        draft, card, judged_against=judged_against, promote=promoted, keep=context.settings.training.keep_versions
+    )
     ended = Alignment(version, promoted, card.reason)
     logger.info("project %d: %s", context.round.project.id, ended)
     return ended

@@ -206,5 +206,7 @@ def _figures(context: RoundContext, challenge: _Challenge, verdict: Verdict) -> 
 
 def _publish(context: RoundContext, draft: Path, card: ReportCard) -> Round:
     (draft / "README.md").write_text(model_card(card, draw_pictures(card, draft)), encoding="utf-8")
-    version = Versions(context.folder).publish(draft, card, judged_against=context.champion, promote=card.promoted is True)
+    version = Versions(context.folder).publish(
+        draft, card, judged_against=context.champion, promote=card.promoted is True, keep=context.settings.training.keep_versions
+    )
     return Round("promoted" if card.promoted else "rejected", card.reason, version)

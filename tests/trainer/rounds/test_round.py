@@ -310,6 +310,18 @@ def test_a_round_compares_judgements_with_and_without_a_suggestion(
     assert effect.left_out == {"no prediction was seen": 60}
 
 
+def test_a_round_removes_old_weights_under_keep_versions(lab_with_champion: Lab) -> None:
+    lab, versions = lab_with_champion, Versions(lab_with_champion.folder)
+    lab.settings = lab.settings.replace(keep_versions=1)
+    champion = versions.champion() or ""
+    kept_back = versions.publish(versions.path(champion), versions.card(champion))
+
+    newest = lab.round(judged_tasks(60, flipped=in_holdout)).version
+
+    assert versions.promotable() == [champion, newest]
+    assert versions.all() == [champion, kept_back, newest]
+
+
 def test_features_are_kept_within_features_mb(settings_for: SettingsFactory, tiny_base: Path) -> None:
     lab = Lab(settings_for(reward_base=str(tiny_base), min_pairs=20, holdout_fraction=HOLDOUT, features_mb=2))
     many = lab.settings.model_dir / "features" / "of another recipe" / "00"
