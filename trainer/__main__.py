@@ -18,10 +18,10 @@ from preference.projects.versions import Versions
 from preference.setting_groups import StudioSettings
 from preference.settings import Settings
 from trainer.exporting.export_command import export
+from trainer.torch_setup import extractors_of
 
 if TYPE_CHECKING:
     from preference.report_card.card import ReportCard
-    from preference.reward_model.extractors import Extractors
 
 
 @click.group()
@@ -96,7 +96,7 @@ def align(project_id: int, method: str, minutes: float | None) -> None:
     from preference.studio.project import LabelStudioProject
 
     settings = begin()
-    extractors = _extractors(settings)
+    extractors = extractors_of(settings)
     from trainer.aligning.align import align as run_alignment
     from trainer.aligning.recipe import METHODS
 
@@ -157,26 +157,8 @@ def _round_runner(settings: Settings):  # type: ignore[no-untyped-def]
     with heavy_imports():
         from trainer.rounds.round import run_round
 
-    extractors = _extractors(settings)
+    extractors = extractors_of(settings)
     return lambda project, folder: run_round(project, folder, settings, extractors=extractors)
-
-
-def _extractors(settings: Settings) -> "Extractors":
-    """What a process that trains works with, after torch was set up."""
-    with heavy_imports():
-        import torch
-
-        from preference.models.device import pick_device
-        from preference.models.pretrained import quiet_transformers
-        from preference.reward_model.extractors import Extractors
-
-    quiet_transformers()
-    torch.set_num_threads(settings.num_torch_threads)
-    try:
-        device = pick_device(settings.device)
-    except PairloopError as error:
-        raise click.ClickException(str(error)) from None
-    return Extractors(settings.model_dir, device)
 
 
 main.add_command(export)

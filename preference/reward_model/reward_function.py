@@ -21,6 +21,8 @@ from preference.reward_model.model import RewardModel
 from preference.reward_model.probe import load_checked
 from preference.settings import Settings
 
+EXPORTED = "version"  # the folder of an exported model that holds the version itself, if the classifier beside it only comes near
+
 
 class RewardFunction:
     """A reward model of people's judgements. Prompts are texts or lists of messages, answers texts.
@@ -61,7 +63,7 @@ class RewardFunction:
 
 
 def load(version: str | Path, *, device: str = "auto", model_dir: Path | None = None) -> RewardFunction:
-    """The version in a folder, or the one that a name means ("12", "12@v3") in `model_dir`, which is MODEL_DIR if it is not given.
+    """The version in a folder, which may be that of an exported model, or the one that a name means ("12", "12@v3") in `model_dir`, which is MODEL_DIR if it is not given.
 
     Raises:
         RegistryError: there is no such version.
@@ -70,6 +72,8 @@ def load(version: str | Path, *, device: str = "auto", model_dir: Path | None = 
     folder = Path(version)
     if not folder.is_dir():
         folder = _folder_of(str(version), model_dir or Settings.from_environ().model_dir)
+    if (folder / EXPORTED / "card.json").is_file():
+        folder = folder / EXPORTED
     card = ReportCard.read(folder / "card.json", promotions=())
     here = pick_device(device)
     with _quiet_transformers():

@@ -5,10 +5,11 @@ from typing import Any
 
 import click
 
-from preference.commands.command_line import PROJECT, begin
+from preference.commands.command_line import PROJECT, begin, refusals
 from preference.errors import PairloopError
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import Versions
+from trainer.torch_setup import extractors_of
 
 
 @click.command()
@@ -16,14 +17,18 @@ from preference.projects.versions import Versions
 @click.option(
     "--format",
     "format_name",
-    type=click.Choice(["trl", "dpo", "kto", "sft", "hindsight", "prompts", "csv"]),
+    type=click.Choice(["trl", "dpo", "kto", "sft", "hindsight", "prompts", "csv", "model"]),
     default="trl",
     show_default=True,
     help="Pairs for TRL's RewardTrainer and DPOTrainer (trl; dpo is another name of it), answers that are good or bad (kto), written "
-    "answers (sft), both answers in one text (hindsight), prompts alone (prompts), or everything (csv).",
+    "answers (sft), both answers in one text (hindsight), prompts alone (prompts), everything (csv), or the reward model itself (model).",
 )
 @click.option(
-    "--out", "path", type=click.Path(path_type=Path), required=True, help="The file: .jsonl, .parquet, or .csv for csv."
+    "--out",
+    "path",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="The file: .jsonl, .parquet, or .csv for csv; a new folder for model.",
 )
 @click.option("--conversational", is_flag=True, help="Texts as lists of messages, for models with a chat template.")
 @click.option("--chosen", is_flag=True, help="With --format sft: also answers that people chose, not only written ones.")
@@ -41,11 +46,20 @@ from preference.projects.versions import Versions
     "--where", "conditions", multiple=True, metavar="CONDITION",
     help="Only judgements of which it is so: clarity=Clear, relevance>=3 (=, !=, >=, <=, >, <). May be repeated.",
 )  # fmt: skip
+@click.option("--version", metavar="VERSION", help="With --format model: this version, such as v3, instead of the champion.")
 def export(
     project_id: int, format_name: str, path: Path, conversational: bool, chosen: bool, aggregate: str | None, min_agreement: float,
-    conditions: tuple[str, ...],
+    conditions: tuple[str, ...], version: str | None,
 ) -> None:  # fmt: skip
-    """Write the judgements to a file that other trainers take."""
+    """Write the judgements, or the reward model, for other programs."""
+    of_judgements = conversational or chosen or aggregate or min_agreement or conditions
+    if format_name == "model":
+        if of_judgements:
+            raise click.UsageError("--format model writes the reward model; only --version goes with it.")
+        _export_model(project_id, path, version)
+        return
+    if version:
+        raise click.UsageError("--version goes with --format model.")
     from preference.labelling.controls.criteria import Condition, applying
     from preference.labelling.demonstrations import DemonstrationLayout
     from preference.labelling.holdout import Holdout
@@ -101,3 +115,15 @@ def export(
     counts += f", {written.num_unused} for neither," if written.num_unused else ""
     excluded = ", ".join(f"{count} {reason}" for reason, count in written.excluded.most_common()) or "nothing"
     click.echo(f"project {project_id}: {counts} are in {path}; excluded: {excluded}")
+
+
+def _export_model(project_id: int, path: Path, version: str | None) -> None:
+    settings = begin()
+    extractors = extractors_of(settings)
+    from preference.studio.project import LabelStudioProject
+    from trainer.exporting.project_model import export_version
+
+    project, folder = LabelStudioProject.for_command(settings.studio, project_id), ProjectFolder(settings.model_dir, project_id)
+    with refusals():
+        exported = export_version(project, folder, settings, path, extractors=extractors, version=version)
+    click.echo(f"project {project_id}: {exported} is in {path}")

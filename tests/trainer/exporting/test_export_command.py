@@ -1,4 +1,5 @@
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from tests.support.annotations import JUDGED, PROMPTS, vote
 from tests.support.studio_double import KEY, StudioDouble
 from tests.support.templates import RECORDED
 from tests.support.version_house import CARD, trained_in
+from tests.support.versions import publish_version
 from trainer.__main__ import main
 
 
@@ -147,7 +149,8 @@ def test_the_command_fails_without_judgements_and_for_an_unknown_project(studio:
 def test_an_unknown_format_is_refused_with_those_that_there_are(studio: StudioDouble, tmp_path: Path) -> None:
     result = invoke(studio, tmp_path, "--project", "1", "--format", "xml", "--out", str(tmp_path / "pairs.jsonl"))
     assert (
-        result.exit_code == 2 and "'xml' is not one of 'trl', 'dpo', 'kto', 'sft', 'hindsight', 'prompts', 'csv'" in result.output
+        result.exit_code == 2
+        and "'xml' is not one of 'trl', 'dpo', 'kto', 'sft', 'hindsight', 'prompts', 'csv', 'model'" in result.output
     )
 
 
@@ -186,6 +189,8 @@ def test_votes_are_taken_together_and_all_prompts_are_written(studio: StudioDoub
         (["--format", "prompts", "--where", "a=b"], "are about judgements; --format prompts writes all prompts."),
         (["--format", "prompts", "--aggregate", "majority"], "are about judgements; --format prompts writes all prompts."),
         (["--min-agreement", "80"], "80.0 is not in the range 0<=x<=1"),
+        (["--format", "model", "--where", "a=b"], "--format model writes the reward model; only --version goes with it."),
+        (["--version", "v3"], "--version goes with --format model."),
     ],
 )
 def test_options_that_do_not_go_together_are_refused(
@@ -210,3 +215,48 @@ def test_a_project_of_demonstrations_has_no_votes_to_take_together(studio: Studi
     ]
     result = invoke(studio, tmp_path, *arguments)
     assert result.exit_code == 2 and "are about comparisons; this project has none." in " ".join(result.output.split())
+
+
+# The reward model itself
+
+
+def test_the_model_is_written_into_a_new_folder_with_what_it_costs(
+    studio: StudioDouble, tiny_chat_base: Path, tmp_path: Path
+) -> None:
+    project_id = studio.add_project()
+    for prompt in PROMPTS[:20]:
+        (task_id,) = studio.add_tasks(project_id, {"prompt": prompt, "answer1": "Left.", "answer2": "Right, it is."})
+        studio.annotate(task_id, vote("right")["result"])
+    folder = ProjectFolder(tmp_path, project_id)
+    versions = [publish_version(folder, tiny_chat_base, weight=weight) for weight in (1, -1)]
+    Versions(folder).promote(versions[0])
+    asked = ["--project", str(project_id), "--format", "model"]
+
+    served = invoke(studio, tmp_path, *asked, "--out", str(tmp_path / "served"))
+    other = invoke(studio, tmp_path, *asked, "--out", str(tmp_path / "other"), "--version", "v2")
+
+    assert served.exit_code == 0, served.output
+    says = rf"project {project_id}: {versions[0]}, as a classifier that comes near it \(held-out accuracy of the version in Pairloop: 1.000"
+    assert re.search(says, served.stdout) and served.stdout.endswith(f"is in {tmp_path / 'served'}\n")
+    assert f"{versions[1]}, as a classifier" in other.stdout and "version in Pairloop: 0.000" in other.stdout
+    again = invoke(studio, tmp_path, *asked, "--out", str(tmp_path / "served"))
+    assert (again.exit_code, again.stderr.splitlines()[-1]) == (
+        1, f"Error: {tmp_path / 'served'} exists; name a folder that does not, since nothing is overwritten."
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("version", "why"),
+    [
+        ([], "serves no version yet; `pairloop-trainer once` trains one, or name one with --version."),
+        (["--version", "v9"], "has no version 'v9'; it has: none."),
+    ],
+)
+def test_without_a_version_there_is_nothing_to_write(
+    studio: StudioDouble, project_id: int, tmp_path: Path, version: list[str], why: str
+) -> None:
+    result = invoke(
+        studio, tmp_path, "--project", str(project_id), "--format", "model", "--out", str(tmp_path / "model"), *version
+    )
+    assert result.exit_code == 1 and f"Error: Project {project_id} {why}" in result.output
+    assert not (tmp_path / "model").exists()

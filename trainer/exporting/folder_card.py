@@ -1,0 +1,44 @@
+"""README.md of an exported model, in the form of a Hugging Face model card."""
+
+from pathlib import Path
+
+from huggingface_hub import EvalResult, ModelCardData
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from preference.models.files import EMBEDDED, title
+from preference.report_card.card import ReportCard
+from trainer.exporting.side_by_side import SideBySide, figure_rows
+
+
+def folder_card(card: ReportCard, figures: SideBySide, *, is_the_version: bool, name: str) -> str:
+    """The text. `name`: what its scripts load: "." for the folder itself, or the id that it has on the Hub."""
+    results = [
+        EvalResult(
+            task_type="text-classification",
+            task_name="Preference between two answers",
+            dataset_type="label-studio",
+            dataset_name=f"Held-out comparisons of Label Studio project {card.project_id}",
+            dataset_split="holdout",
+            metric_type="accuracy",
+            metric_name="Pairwise accuracy",
+            metric_value=figures.exported.value,
+        )
+    ]
+    metadata = ModelCardData(
+        library_name="transformers",
+        tags=["reward-model", "preference", "label-studio", "pairloop"],
+        pipeline_tag="text-classification",
+        model_name=f"pairloop-project-{card.project_id}",
+        eval_results=results if figures.exported.value is not None else None,
+    ).to_yaml()
+    return rendered(
+        "model.md.jinja", card=card, base=title(card.base), figures=figures, is_the_version=is_the_version, name=name,
+        metadata=metadata, rows=figure_rows(figures), is_embedded=card.base == EMBEDDED,
+    )  # fmt: skip
+
+
+def rendered(template: str, **values: object) -> str:
+    """A README.md made of a template of this room's."""
+    folder = FileSystemLoader(Path(__file__).parent / "templates")
+    environment = Environment(loader=folder, undefined=StrictUndefined, autoescape=False, trim_blocks=True)  # noqa: S701 - Markdown, not HTML
+    return environment.get_template(template).render(**values).rstrip() + "\n"
