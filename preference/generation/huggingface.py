@@ -63,7 +63,7 @@ class HuggingFaceGenerator:
         device = pick_device(settings.device)
         dtype = pick_dtype(generation.dtype, device)
         self._tokenizer = load_tokenizer(path)
-        self._model = load_weights(AutoModelForCausalLM, path, dtype=dtype, device=device)
+        self._model = load_weights(AutoModelForCausalLM, path, dtype=dtype, device=device, is_shared=True)
         if not can_hold(self._model):
             raise ModelError(
                 f"{path} is a {self._model.config.model_type} model: it keeps more than keys and values, or has no position ids, "

@@ -17,6 +17,7 @@ from preference.errors import ModelError
 from preference.models.files import EMBEDDED, EMBEDDED_TITLE, cannot_be_loaded, embedded_package
 from preference.models.fingerprint import fingerprint
 from preference.models.reward_bases import pad_as_trained
+from preference.models.shared_weights import files_in, share_weights
 
 logger = logging.getLogger("pairloop.models")
 # transformers 5.23 replaces functions of torch while it loads and puts back what was there: two loads at once leave a process in
@@ -60,15 +61,22 @@ def load_tokenizer(path: str, *, revision: str = "") -> PreTrainedTokenizerBase:
 
 
 def load_weights(
-    auto_class: Any, path: str, *, revision: str = "", device: torch.device | None = None, **options: Any
+    auto_class: Any, path: str, *, revision: str = "", device: torch.device | None = None, is_shared: bool = False, **options: Any
 ) -> PreTrainedModel:
     """The model on `device` (default: the CPU) in evaluation mode, without gradients, through `auto_class.from_pretrained`.
 
-    `revision`: as with `load_tokenizer`.
+    `revision`: as with `load_tokenizer`. `is_shared`: nobody will change its weights in place, so it has them together with the other
+    models of this process that were loaded so (shared_weights.py).
+
+    Raises:
+        ModelError: it cannot be loaded.
     """
+    files = files_in(path)
     model: PreTrainedModel = _from_pretrained(auto_class, path, use_safetensors=True, revision=revision or "main", **options)
     network: torch.nn.Module = model
-    if device is not None:
+    if is_shared and files == files_in(path):  # else they were replaced meanwhile
+        share_weights(model, path, files, device=device or torch.device("cpu"))
+    elif device is not None:
         network.to(device)
     model.requires_grad_(False)
     model.eval()

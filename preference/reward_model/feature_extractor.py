@@ -81,8 +81,9 @@ class FeatureExtractor:
         key = recipe.key(model_dir)
         self.tokenizer = load_tokenizer(path, revision=recipe.revision)
         self._backbone = load_weights(
-            AutoModel, path, revision=recipe.revision, dtype=torch.float32, num_hidden_layers=recipe.layers[-1], device=device
-        )
+            AutoModel, path, revision=recipe.revision, dtype=torch.float32, num_hidden_layers=recipe.layers[-1], device=device,
+            is_shared=True,
+        )  # fmt: skip
         self.key = recipe.key(model_dir)
         if self.key != key and not recipe.revision:
             raise ModelError(f"The model {recipe.base!r} was replaced while it was loaded; try again.")

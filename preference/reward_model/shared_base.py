@@ -4,8 +4,8 @@ An adapter is computed beside the base's weights, in float32, and a switch costs
 (preference/generation/adapters.py), each version would hold a copy of nearly the whole base, since it changes every layer. With a base of 135M on
 a CPU a pass took 1 % longer (17.1 against 16.9 s); by arithmetic the share falls as a base grows wider.
 
-A generator on the same base has a copy of its own: it writes from another thread, with another adapter merged into the weights, in the
-number format of DTYPE.
+A generator on the same base in the same number format has the same weights in memory, too (preference/models/shared_weights.py); where its own
+adapter changes a layer, it puts a merged copy in the place of its own reference, so that none of the others sees it.
 
 Covered: several threads; any number of versions; an adapter of another base, which is refused.
 Not covered: adapters of other kinds than LoRA on linear layers.
@@ -57,13 +57,19 @@ class ScoreHead(torch.nn.Linear):
             return super().forward(input.float())
 
 
-def load_classifier(path: str, *, revision: str = "", dtype: torch.dtype, device: torch.device | None = None) -> PreTrainedModel:
+def load_classifier(
+    path: str, *, revision: str = "", dtype: torch.dtype, device: torch.device | None = None, is_shared: bool = False
+) -> PreTrainedModel:
     """A base as a sequence classifier with one label; its head is random if it has none, and computes in float32.
+
+    `is_shared`: as with `load_weights`.
 
     Raises:
         ModelError: it cannot be loaded.
     """
-    network = load_weights(AutoModelForSequenceClassification, path, revision=revision, num_labels=1, dtype=dtype, device=device)
+    network = load_weights(
+        AutoModelForSequenceClassification, path, revision=revision, num_labels=1, dtype=dtype, device=device, is_shared=is_shared
+    )
     head = getattr(network, _HEAD, None)
     if dtype != torch.float32 and isinstance(head, torch.nn.Linear):
         in_float = ScoreHead(head.in_features, head.out_features, head.bias is not None, device=head.weight.device)
@@ -89,7 +95,9 @@ class SharedBase:
         self.recipe = recipe = replace(recipe, revision=recipe.revision or revision_of(recipe.base))
         key = recipe.key(model_dir)
         self.tokenizer = load_tokenizer(path, revision=recipe.revision)
-        self.network = load_classifier(path, revision=recipe.revision, dtype=getattr(torch, recipe.dtype), device=device)
+        self.network = load_classifier(
+            path, revision=recipe.revision, dtype=getattr(torch, recipe.dtype), device=device, is_shared=True
+        )
         self.key = recipe.key(model_dir)
         if self.key != key and not recipe.revision:
             raise ModelError(f"The model {recipe.base!r} was replaced while it was loaded; try again.")
