@@ -12,56 +12,41 @@ less than MAX_THINKING_TOKENS may use the rest of them for its answer, since a s
 import asyncio
 import logging
 from typing import Any
-from urllib.parse import urlsplit
 
-from openai import (
-    APIError,
-    APIStatusError,
-    AsyncOpenAI,
-    BadRequestError,
-    DefaultAsyncHttpxClient,
-    DefaultHttpxClient,
-    OpenAI,
-    UnprocessableEntityError,
-)
+from openai import APIError, APIStatusError, AsyncOpenAI, BadRequestError, UnprocessableEntityError
 
-from preference.certificates import certificates
 from preference.errors import ModelError
 from preference.generation.jobs import CUT, Answer, Job, Jobs, WrittenAnswers
+from preference.generation.openai_server import MAX_RETRIES, REFUSALS, OpenAIServer, reason_of, wants_other_limit
 from preference.labelling.prompts import Prompt, messages, to_be_continued, turns_of
 from preference.models.thoughts import split_thought
-from preference.redaction import unquoted
 from preference.settings import Settings
 
 logger = logging.getLogger("pairloop.generators")
 _THE_ONLY_ONE = "embedded"  # GENERATOR_MODEL's default, which no server knows
-_MAX_RETRIES = 15  # openai waits 0.5, 1, 2, 4, 8, 8, ... s or Retry-After: 85 s in all, as long as a small model's restart
 _PATIENCE_SECONDS = 900  # for a server that hangs: openai's own 600 s for an answer, and half of another try
 _LOOK_SECONDS = 0.05  # how soon it notices an urgent job, or the end of the process
 _MAX_STOPS = 4  # https://platform.openai.com/docs/api-reference/chat/create#chat-create-stop
-_NO_LIST = {403, 404, 405}  # a server without /models, or a key that may only write
-_REFUSALS = {400, 413, 422}  # about the prompt; any other status is about the server, the key or an address
 
 
 class OpenAIGenerator:
     """Has a server write; each job is one request at a time, and OPENAI_CONCURRENCY jobs are under way together."""
 
     def __init__(
-        self, settings: Settings, *, max_retries: int = _MAX_RETRIES, patience_seconds: float = _PATIENCE_SECONDS
+        self, settings: Settings, *, max_retries: int = MAX_RETRIES, patience_seconds: float = _PATIENCE_SECONDS
     ) -> None:
         """Asks the server which models it serves. `patience_seconds`: for one call with all its retries.
 
         Raises:
             ModelError: it cannot be reached, does not accept the key, or does not serve exactly one while none is named.
         """
-        self._settings, self._max_retries, self._patience_seconds = settings, max_retries, patience_seconds
-        address = urlsplit(settings.openai.base_url)
-        self._server = f"{address.scheme}://{address.netloc.rpartition('@')[2]}{address.path}"  # without a password
+        self._settings, self._patience_seconds = settings, patience_seconds
+        self._server = OpenAIServer(settings.openai, max_retries=max_retries)
         self._serves_n, self._limit = True, "max_tokens"
         self._num_thinking_tokens = 0  # beside those of the answer
         self._num_writing = 0
         self.capacity = settings.openai.concurrency
-        served, named = self._served(), settings.generator.model
+        served, named = self._server.models(), settings.generator.model
         if named == _THE_ONLY_ONE and len(served) != 1:
             models = f"{len(served)} models ({', '.join(served[:20])})" if served else "no model"
             raise ModelError(f"{self._server} lists {models}; set GENERATOR_MODEL to the one that shall write.")
@@ -78,27 +63,10 @@ class OpenAIGenerator:
         """Writes all jobs; see Generator."""
         asyncio.run(self._run(jobs))
 
-    def _served(self) -> list[str]:
-        """The names of the server's models; none if it has no list."""
-        try:
-            http = DefaultHttpxClient(verify=certificates())
-            with OpenAI(**self._access(), http_client=http, max_retries=min(2, self._max_retries), timeout=10) as client:
-                listed: Any = client.get("/models", cast_to=object)
-            return [model["id"] for model in listed["data"]]
-        except (APIError, ValueError, TypeError, KeyError) as error:
-            if isinstance(error, APIStatusError) and error.status_code in _NO_LIST:
-                return []
-            raise self._failure(error) from error
-
-    def _access(self) -> dict[str, Any]:
-        key = self._settings.openai.api_key.get_secret_value()
-        return {"base_url": self._settings.openai.base_url, "api_key": key or "none"}  # openai insists on one
-
     async def _run(self, jobs: Jobs) -> None:
         waiting: list[Job] = []  # for a seat: urgent jobs are taken beyond the count
         running: set[asyncio.Task[None]] = set()
-        http = DefaultAsyncHttpxClient(verify=certificates())
-        async with AsyncOpenAI(**self._access(), http_client=http, max_retries=self._max_retries) as client:
+        async with self._server.client() as client:
             try:
                 while not jobs.is_stopped:
                     waiting += jobs.take(max(0, self.capacity - len(running) - len(waiting)))
@@ -118,10 +86,10 @@ class OpenAIGenerator:
         try:
             answers = self._answers(await self._choices(client, job, jobs))
         except (APIError, TimeoutError, ValueError) as error:
-            if not isinstance(error, APIStatusError) or error.status_code not in _REFUSALS:
+            if not isinstance(error, APIStatusError) or error.status_code not in REFUSALS:
                 raise self._failure(error, job.prompt) from error
             answers = WrittenAnswers(
-                [], refused=f"the server refused the prompt ({error.status_code}): {_reason(error, job.prompt)}"
+                [], refused=f"the server refused the prompt ({error.status_code}): {reason_of(error, _texts(job.prompt))}"
             )
         job.finish(answers)
 
@@ -165,8 +133,7 @@ class OpenAIGenerator:
                     continue
                 return choices
             except BadRequestError as error:
-                # OpenAI's newer models. vLLM names both if the limit is too large, but does not call one unsupported.
-                if limit != "max_tokens" or not all(word in error.message for word in ("max_completion_tokens", "support")):
+                if limit != "max_tokens" or not wants_other_limit(error):
                     raise
                 self._limit = "max_completion_tokens"
             finally:
@@ -210,31 +177,9 @@ class OpenAIGenerator:
         whole = min((text.split(stop, 1)[0] for stop in self._settings.generator.stop), key=len, default=text)
         return Answer(whole.strip(), "stop" if len(whole) < len(text) else reason, thought)
 
-    def _failure(self, error: Exception, prompt: Prompt = "") -> ModelError:
-        match getattr(error, "status_code", None):
-            case 401 | 403 as status:
-                return ModelError(f"{self._server} refused the key ({status}); set OPENAI_API_KEY to one that it accepts.")
-            case 404:
-                return ModelError(
-                    f"{self._server} has no model {self.name!r} or no {self._settings.openai.endpoint} endpoint (404); "
-                    "set GENERATOR_MODEL, OPENAI_ENDPOINT or OPENAI_BASE_URL."
-                )
-            case int(status):
-                return ModelError(f"{self._server} failed ({status}: {_reason(error, prompt)}); its own log may say why.")
-        if isinstance(error, APIError | TimeoutError):
-            why = str(error.__cause__ or "") or type(error).__name__
-            return ModelError(f"{self._server} does not answer ({why}); start it, or set OPENAI_BASE_URL.")
-        return ModelError(f"{self._server} does not speak OpenAI's API; set OPENAI_BASE_URL, up to and with its /v1.")
+    def _failure(self, error: Exception, prompt: Prompt) -> ModelError:
+        return self._server.failure(error, model=self.name, texts=_texts(prompt))
 
 
-def _reason(error: Any, prompt: Prompt) -> str:
-    """The server's own words, in one short line that does not quote the prompt: it is kept in the task, and logged."""
-    body = error.body
-    if isinstance(body, dict):
-        body = body.get("message") or body.get("detail")
-    # FastAPI's list of what is wrong quotes the prompt.
-    return (
-        unquoted(body, [turn.text for turn in turns_of(prompt)])[:200]
-        if isinstance(body, str) and body
-        else error.response.reason_phrase
-    )
+def _texts(prompt: Prompt) -> list[str]:
+    return [turn.text for turn in turns_of(prompt)]
