@@ -18,6 +18,7 @@ from preference.projects.versions import Versions
 from preference.setting_groups import StudioSettings
 from preference.settings import Settings
 from trainer.exporting.export_command import export
+from trainer.rating.judge_command import judge
 from trainer.torch_setup import extractors_of
 
 if TYPE_CHECKING:
@@ -118,7 +119,8 @@ def report(project_id: int, version: str | None, as_json: bool, mark_suspects: b
     """Show a version's report card. Without VERSION, the champion's, or the latest's if there is none."""
     import json
 
-    from trainer.reporting.tables import print_card
+    from preference.report_card.raters import rater_values, read_raters
+    from trainer.reporting.tables import print_card, print_sections, raters
 
     settings = begin()
     folder = ProjectFolder(settings.model_dir, project_id)
@@ -126,12 +128,14 @@ def report(project_id: int, version: str | None, as_json: bool, mark_suspects: b
         version = version or Versions(folder).champion() or next(reversed(Versions(folder).all()), None)
         if version is None:
             raise click.ClickException(f"Project {project_id} has no version yet; `pairloop-trainer once` trains one.")
-        card = Versions(folder).card(version)
+        card, others = Versions(folder).card(version), read_raters(folder.path)
     if as_json:
-        text = json.dumps(card.to_values(), indent=1, ensure_ascii=False)
+        values = {**card.to_values(), "raters": [rater_values(rater) for rater in others]}
+        text = json.dumps(values, indent=1, ensure_ascii=False)
         click.echo(text.encode("utf-8", "replace").decode())  # half an emoji in a damaged file is no UTF-8
     else:
         print_card(card)
+        print_sections(raters(others))
     if mark_suspects:
         _mark_suspects(settings.studio, folder, card)
 
@@ -162,6 +166,7 @@ def _round_runner(settings: Settings):  # type: ignore[no-untyped-def]
 
 
 main.add_command(export)
+main.add_command(judge)
 add_shared_commands(main)
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from preference.projects.versions import Versions
 from preference.report_card.card import ReportCard
 from preference.report_card.charts import Chart, charts_of
 from preference.report_card.figures import RuleFigures, SuggestionEffect
+from preference.report_card.raters import RaterFigures, read_raters
 from preference.report_card.shares import Share
 from preference.setting_groups import StudioSettings
 
@@ -43,11 +44,14 @@ class ProjectView:
     card: ReportCard | None  # of the champion, or of the latest version if there is none
     rounds: list[ReportCard]  # latest first
     charts: list[Chart]
+    raters: list[RaterFigures]  # that are no people
 
     @property
     def bars(self) -> list[ComparedShare]:
         """The card's accuracy beside what it is to be compared with."""
-        return _comparison(self.card) if self.card else []
+        raters = [ComparedShare(f"{rater.name}, as a judge", rater.agreement, "other ring") for rater in self.raters]
+        bars = [*(_comparison(self.card) if self.card else []), *raters]
+        return [bar for bar in bars if bar.share.value is not None]
 
     @property
     def latest(self) -> ReportCard | None:
@@ -92,6 +96,7 @@ def read_project_view(status: ProjectStatus, studio: StudioSettings, problems: l
         champion = _card(read, status.champion or "", promotions, problems)
     card = champion or (None if status.champion else next(iter(rounds), None))
     nothing: list[str] = []
+    no_raters: list[RaterFigures] = []
     before = tried(problems, lambda: champions_before(status.champion, promotions)[-1:], nothing)
     return ProjectView(
         status,
@@ -100,6 +105,7 @@ def read_project_view(status: ProjectStatus, studio: StudioSettings, problems: l
         card,
         rounds,
         tried(problems, lambda: charts_of(card, newest=next(iter(rounds), None)) if card else no_charts, no_charts),
+        tried(problems, lambda: read_raters(status.folder.path), no_raters),
     )
 
 
@@ -141,4 +147,4 @@ def _comparison(card: ReportCard) -> list[ComparedShare]:
         bars.append(
             ComparedShare(sentence, metrics.baselines.get(name) or RuleFigures(value=getattr(metrics, figure)), "rule dot")
         )
-    return [bar for bar in bars if bar.share.value is not None]
+    return bars

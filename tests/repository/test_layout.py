@@ -47,7 +47,7 @@ LOGGERS = {
     f"pairloop.{name}"
     for name in (
         "aligning", "backend", "daemon", "doctor", "filling", "generators", "importing", "judgements", "logs", "models", "monitoring",
-        "projects", "reporting", "reward_model", "rounds", "scoring", "serving", "studio", "training", "web",
+        "projects", "rating", "reporting", "reward_model", "rounds", "scoring", "serving", "studio", "training", "web",
     )
 }  # fmt: skip
 

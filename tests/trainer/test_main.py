@@ -13,6 +13,8 @@ from preference.errors import TrainingError
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import Versions
 from preference.report_card.figures import ReportFigures, SuspectLabel
+from preference.report_card.raters import RaterFigures, write_rater
+from preference.report_card.shares import Share
 from tests.conftest import REPOSITORY
 from tests.support.cards import EMPTY_CARD
 from tests.support.studio_double import KEY, StudioDouble
@@ -64,6 +66,20 @@ def test_the_report_is_to_be_had_as_json(invoke: Invoke, folder: ProjectFolder) 
     card = json.loads(invoke("report", "--project", "3", "--json").output)
 
     assert (card["version"], card["num_train_pairs"], card["promotions"][0]["by"]) == (first, 40, "judge")
+
+
+def test_a_report_has_the_raters_that_are_no_people(invoke: Invoke, folder: ProjectFolder) -> None:
+    assert "Raters that are no people" not in invoke("report", "--project", "3").output
+    agreement = Share(0.75, (0.6, 0.9), 40)
+    write_rater(
+        folder.path, RaterFigures(rater="org/judge-7b", judged_at="2026-11-30T10:00:00+00:00", agreement=agreement, num_ties=3)
+    )
+
+    shown = invoke("report", "--project", "3").output
+    assert "Raters that are no people" in shown
+    assert "org/judge-7b\t0.750 (95 % interval 0.600 to 0.900, of 40)\t3\t" in shown.replace("  ", "\t")
+    (rater,) = json.loads(invoke("report", "--project", "3", "--json").output)["raters"]
+    assert (rater["rater"], rater["agreement"]["value"]) == ("org/judge-7b", 0.75)
 
 
 def test_a_report_marks_its_suspect_labels_and_removes_the_marks_of_earlier_versions(invoke: Invoke, tmp_path: Path) -> None:

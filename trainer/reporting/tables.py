@@ -17,6 +17,7 @@ from preference.report_card.figures import (
     ReportFigures,
     RuleFigures,
 )
+from preference.report_card.raters import RaterFigures
 from preference.report_card.shares import Median, Share, ShareDifference
 
 _RULES = {"longer": "the longer answer wins", "shorter": "the shorter answer wins", "style": "style only"}
@@ -56,9 +57,37 @@ def print_card(card: ReportCard, console: Console | None = None) -> None:
     print_sentence(f"{card.version} of project {card.project_id}, {verdict}: {card.reason}", console)
     if card.damage:
         print_sentence(card.damage, console)
-    for section in sections(card):
+    print_sections(sections(card), console)
+
+
+def print_sections(tables: Sequence[Section], console: Console | None = None) -> None:
+    """Prints these tables, each below a blank line."""
+    console = console or Console(highlight=False)
+    for section in tables:
         console.print()
         print_table(section.header, section.rows, title=section.title, console=console)
+
+
+def raters(figures: Sequence[RaterFigures]) -> list[Section]:
+    """The table of raters that are no people; none without one."""
+    rows = [
+        (
+            row.rater,
+            _counted(row.agreement),
+            f"{_counted(row.champion_accuracy)} {row.champion or ''}".strip(),
+            _counted(row.people),
+            _number(row.num_ties, "d"),
+            _number((row.num_unreadable or 0) + (row.num_refused or 0), "d"),
+            _number(row.first_rate.value, ".2f"),
+            row.judged_at[:10],
+        )
+        for row in figures
+    ]
+    header = (
+        "rater", "agrees with people", "the champion, on the same comparisons", "two annotators agree", "ties", "without an opinion",
+        "picks the first answer", "judged",
+    )  # fmt: skip
+    return [_without_empty_columns(Section("Raters that are no people", header, rows))] if rows else []
 
 
 def _accuracy(card: ReportCard) -> Section:

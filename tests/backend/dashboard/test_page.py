@@ -12,6 +12,8 @@ import pytest
 from preference.formatting import per_cent
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import Versions
+from preference.report_card.raters import RaterFigures, write_rater
+from preference.report_card.shares import Share
 from tests.support.dashboard_house import PROJECT, write_status
 from tests.support.dashboard_page import (
     BROWSER,
@@ -297,3 +299,14 @@ def test_figures_of_people_are_those_of_the_newest_round_promoted_or_not(models:
     assert f"Version {Versions(folder).all()[0]}" in rendered.words
     assert "Warning They follow v1." in rendered.words
     assert "nearly always picks left" in rendered.words  # of an annotator, whom the first version's card does not know
+
+
+def test_an_llm_as_judge_stands_beside_the_champion_and_people(models: Path) -> None:
+    folder = ProjectFolder(models, PROJECT)
+    write_rater(folder.path, RaterFigures(rater="org/judge-7b", judged_at="2026-11-30", agreement=Share(0.75, (0.6, 0.9), 40)))
+    write_rater(folder.path, RaterFigures(rater="<b>x", judged_at="2026-11-29"))  # of which nothing is known
+
+    shown = page(client_on(models))
+
+    assert "judge-7b, as a judge 75.0 % 60.0 to 90.0 %" in shown.words
+    assert "<b>x" not in shown.html
