@@ -232,6 +232,12 @@ class TrainingSettings(Group, title="Training"):
         "",
         description="Only judgements of which this is so: conditions on what annotators say beside the comparison, such as `clarity=Clear; relevance>=3`.",
     )
+    judge_weight: float = Field(
+        0,
+        ge=0,
+        le=1,
+        description="The weight in training of what an LLM says of a comparison (`pairloop-trainer judge`), beside 1 for a person's vote; 0 leaves it out.",
+    )
     align_minutes: float = Field(
         30,
         gt=0,

@@ -18,7 +18,7 @@ from preference.projects.versions import Versions
 from preference.setting_groups import StudioSettings
 from preference.settings import Settings
 from trainer.exporting.export_command import export
-from trainer.rating.judge_command import judge
+from trainer.llm_judge.judge_command import judge
 from trainer.torch_setup import extractors_of
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from preference.labelling.controls.criteria import NONE
 from preference.labelling.controls.verdict import Side
 from preference.labelling.prompts import Prompt, Turn, normalised, transcript
 
-Kind = Literal["vote", "ranking", "tie", "both_bad", "written"]
+Kind = Literal["vote", "ranking", "tie", "both_bad", "written", "rated"]  # "rated": by an LLM, and no person's
 Comparison = tuple[str, frozenset[str]]
 
 
@@ -46,6 +46,11 @@ class PreferencePair:
     def question(self) -> Prompt:
         """What decides on which side of every split it stands: its prompt; without one, which answers were compared."""
         return self.prompt or self.compared
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether a person compared the two answers, and did not write one of them."""
+        return self.kind not in ("written", "rated")
 
 
 def majority(pairs: Iterable[PreferencePair]) -> list[PreferencePair]:

@@ -90,6 +90,7 @@ def test_every_field_is_read_from_the_variable_of_its_name_in_capitals() -> None
         "ties": "drop",
         "prefer_ground_truth": "True",
         "judgements_where": "clarity=Clear; relevance>=3",
+        "judge_weight": "0.25",
         "align_minutes": "45.0",
         "features_mb": "12",
         "keep_versions": "5",

@@ -1,1 +1,1 @@
-"""An LLM that judges the held-out comparisons: a rater that is no person."""
+"""What an LLM is asked of two answers, what it replied, and what of that is trained on."""

@@ -126,6 +126,7 @@ def _more(card: ReportCard) -> Section:
         ("mean confidence", _number(calibrated.confidence)),
         ("suggests a side, unless SUGGEST_FROM is set", suggest_from),
         ("rankings among the judgements", str(report.num_rankings or "")),
+        (f"opinions of {card.rater} that it also trained on", str(card.num_rated_pairs or "")),
         ("accuracy if lengths differ by a tenth at most", _counted(report.length_matched)),
         ("correlation of reward and length (Spearman)", _number(length.spearman, "+.2f")),
         ("the same within pairs", _number(length.spearman_within, "+.2f")),

@@ -12,9 +12,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from preference.atomic_files import DISK_FULL
 from preference.errors import ChampionChanged, NoComparison, PairloopError, StudioUnreachable
-from preference.labelling.pairs import num_votes
+from preference.labelling.pairs import PreferencePair, num_votes
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import Versions
 from preference.report_card.card import ReportCard
@@ -26,6 +28,7 @@ from preference.reward_model.version_zero import publish_version_zero
 from preference.settings import Settings
 from preference.studio.project import LabelStudioProject
 from trainer.evaluation.judge import LoadedChampion, Verdict, judge
+from trainer.rating.rated_pairs import rated_pairs, training_rater
 from trainer.reporting.learning_curve import learning_curve
 from trainer.reporting.model_card import model_card
 from trainer.reporting.picture_files import draw_pictures
@@ -74,12 +77,21 @@ def run_round(
 
 
 @dataclass(frozen=True)
+class Rated:
+    """What it also trains on, if JUDGE_WEIGHT says so: the opinions of an LLM."""
+
+    pairs: list[PreferencePair]
+    rater: str = ""
+
+
+@dataclass(frozen=True)
 class _Challenge:
     """A challenger, what it trained on, and the champion if that can be loaded."""
 
     reading: Reading
     snapshot: Snapshot
     trained: TrainingResult
+    rated: Rated
     champion: LoadedChampion | None
 
 
@@ -96,10 +108,11 @@ def _round(context: RoundContext) -> Round:
     start = warm_start(context)
     snapshot = pairs_to_train_on(context, reading, start)
     draft = context.unfinished.version_folder()
-    trained = _train(context, snapshot, draft, start)
+    rated = _rated(context, snapshot)
+    trained = _train(context, snapshot, rated, draft, start)
     trained_at = time.monotonic()
     while True:
-        challenge = _Challenge(reading, snapshot, trained, _load_champion(context))
+        challenge = _Challenge(reading, snapshot, trained, rated, _load_champion(context))
         verdict = _judge(context, challenge)
         card = _card(context, challenge, verdict)
         seconds = {"read": read - started, "train": trained_at - read, "judge": time.monotonic() - trained_at}
@@ -126,7 +139,17 @@ def _with_version_zero(context: RoundContext) -> RoundContext:
     return replace(context) if version is not None else context  # which reads champion and cards again
 
 
-def _train(context: RoundContext, snapshot: Snapshot, draft: Path, start: Path | None) -> TrainingResult:
+def _rated(context: RoundContext, snapshot: Snapshot) -> Rated:
+    rater = training_rater(context.folder.path, context.settings.training.judge_weight)
+    if rater is None:
+        return Rated([])
+    pairs = rated_pairs(snapshot.pairs, rater)
+    logger.info("project %d: also training on %d opinions of %s", context.project.id, len(pairs), rater.name)
+    return Rated(pairs, rater.name if pairs else "")
+
+
+def _train(context: RoundContext, snapshot: Snapshot, rated: Rated, draft: Path, start: Path | None) -> TrainingResult:
+    """What is known of single pairs is of people's alone."""
     settings, unfinished = context.settings, context.unfinished
     workspace = Workspace(
         unfinished.folder, context.folder.path / "curves" / f"{unfinished.began_at:%Y%m%d-%H%M%S}",
@@ -135,7 +158,11 @@ def _train(context: RoundContext, snapshot: Snapshot, draft: Path, start: Path |
     training = TrainingContext(
         settings.training.reward_base, context.extractors, settings.seed, holdout_rule=context.holdout.rule
     )
-    return train_challenger(snapshot.pairs, RECIPES[settings.training.recipe], draft, training, workspace)
+    pairs, count = [*snapshot.pairs, *rated.pairs], len(snapshot.pairs)
+    trained = train_challenger(pairs, RECIPES[settings.training.recipe], draft, training, workspace)
+    gaps = np.asarray(trained.gaps)[:count] if trained.gaps is not None else None
+    smaller = tuple((round(size * count / len(pairs)), model) for size, model in trained.smaller)
+    return replace(trained, gaps=gaps, smaller=smaller)
 
 
 def _load_champion(context: RoundContext) -> LoadedChampion | None:
@@ -173,6 +200,8 @@ def _card(context: RoundContext, challenge: _Challenge, verdict: Verdict) -> Rep
         newest_annotation=snapshot.newest_annotation,
         newest_change=snapshot.newest_change,
         num_train_pairs=num_votes(snapshot.pairs),
+        num_rated_pairs=len(challenge.rated.pairs) or None,
+        rater=challenge.rated.rater,
         num_holdout_pairs=verdict.metrics.num_pairs,
         dropped=snapshot.dropped,
         fields=challenge.reading.fields,

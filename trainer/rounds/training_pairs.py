@@ -10,6 +10,7 @@ from typing import Any
 from preference.models.fingerprint import fingerprint, fingerprint_by_commit, fingerprint_of_e08322f
 from preference.models.pretrained import locate
 from preference.projects.versions import Versions
+from trainer.rating.rated_pairs import training_rater
 from trainer.rounds.context import RoundContext
 from trainer.rounds.reading import Reading
 from trainer.rounds.unfinished import Snapshot
@@ -81,6 +82,7 @@ def _key(context: RoundContext, champion: Path | None) -> dict[str, Any]:
         **(
             {"where": settings.training.judgements_where} if settings.training.judgements_where else {}
         ),  # not in the keys of earlier builds
+        **({"rated": rater.key} if (rater := training_rater(context.folder.path, settings.training.judge_weight)) else {}),
         "libraries": {name: importlib.metadata.version(name) for name in ("torch", "transformers", "trl", "peft")},
     }
 

@@ -101,7 +101,7 @@ def _train(
         by_fold = (columns @ torch.from_numpy(weights[1:].T).float()).double().numpy()  # (num_pairs, num_folds)
         gaps = by_fold[np.arange(len(pairs)), folds] / unit
         # What annotators write themselves is easier to tell apart than generated answers, and nobody asks for its confidence.
-        generated = np.array([pair.kind != "written" for pair in pairs])
+        generated = np.array([pair.is_judged for pair in pairs])
         generated = generated if generated.any() else ~generated
         temperature = fit_temperature(gaps[generated], votes.numpy()[generated])
     recipe_of_features = extractor.recipe

@@ -39,6 +39,7 @@ def train_sequence(
     check_reporters(workspace.report_to)
     device = context.extractors.device
     fitted, aside = set_aside(pairs, rule=context.holdout_rule)
+    aside = [pair for pair in aside if pair.kind != "rated"]
     made: dict[Start, Fitted] = {"base": fit_sequence(fitted, recipe, context, workspace)}
     if workspace.champion is not None and recipe.warm_start and aside:
         try:
@@ -91,7 +92,7 @@ def _calibrated(
     scale = float(answers.std())
     scale = scale if scale > 1e-6 else 1.0  # a model that gives every answer the same reward
     temperature = 1 / scale  # sigmoid of the unscaled gap, which is what the training loss takes for the probability
-    aside = [pair for pair in aside if pair.kind != "written"] or aside  # annotators' own answers are easier to tell apart
+    aside = [pair for pair in aside if pair.is_judged] or aside  # annotators' own answers are easier to tell apart
     if aside:
         temperature = fit_temperature(score_pairs(model, aside).gaps / scale, [pair.weight for pair in aside])
     model.description = replace(model.description, center=float(answers.mean()), scale=scale, temperature=temperature)

@@ -18,8 +18,8 @@ from preference.settings import Settings
 from tests.support.lab import HOLDOUT, JudgedProject, Lab, judged_tasks
 from tests.support.openai_double import KEY, OpenAIDouble
 from tests.support.separable_pairs import separable_pairs
-from trainer.rating.rate import rate
-from trainer.rating.rater import Rater
+from trainer.llm_judge.rate import rate
+from trainer.llm_judge.rater import Rater
 from trainer.rounds.context import RoundContext
 
 TASKS = judged_tasks(60)
@@ -180,3 +180,23 @@ def test_a_damaged_file_of_a_rater_costs_itself_alone(lab: Lab, server: OpenAIDo
     known = {found.rater: found for found in read_raters(lab.folder.path)}
     assert known["tiny"] == figures
     assert known["c"] == dataclasses.replace(RaterFigures(), rater="c")
+
+
+def test_with_a_weight_it_is_asked_about_all_and_trained_on_and_counted_as_nobody(lab: Lab, server: OpenAIDouble) -> None:
+    training = lab.settings.training
+    without = lab.card(lab.round(TASKS))
+    lab.settings = lab.settings.model_copy(update={"training": training.model_copy(update={"judge_weight": 0.25})})
+    server.write = lambda question, seed: {"[[A]]": "[[B]]", "[[B]]": "[[A]]"}[by_people(question, seed)]
+
+    figures = rated(lab, server)
+    assert len(server.requests) == 2 * len(TASKS)
+    assert (figures.agreement.value, figures.agreement.count) == (0.0, NUM_HELD_OUT)
+    ended = lab.round(TASKS)
+
+    card = lab.card(ended)
+    assert (card.rater, card.num_rated_pairs) == ("tiny", len(TASKS) - NUM_HELD_OUT)
+    assert (without.rater, without.num_rated_pairs) == ("", None)
+    assert (card.num_train_pairs, card.num_holdout_pairs) == (without.num_train_pairs, without.num_holdout_pairs)
+    assert card.report.people == without.report.people
+    assert card.probe["reward"] != pytest.approx(without.probe["reward"], abs=1e-4), "it learnt from the contrary opinions, too"
+    assert {point.num_pairs for point in card.report.learning_curve} <= set(range(len(TASKS)))

@@ -54,8 +54,8 @@ def _rated(settings: Settings, project_id: int, model: str, url: str | None) -> 
     with heavy_imports():
         from preference.generation.openai_server import OpenAIServer
         from preference.studio.project import LabelStudioProject
-        from trainer.rating.rate import rate
-        from trainer.rating.rater import Rater
+        from trainer.llm_judge.rate import rate
+        from trainer.llm_judge.rater import Rater
         from trainer.rounds.context import RoundContext
 
     openai = settings.openai.model_copy(update={"base_url": url.rstrip("/")} if url else {})

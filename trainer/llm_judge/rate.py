@@ -1,12 +1,11 @@
 """Has a rater judge what people judged, and says how far it agrees with them, beside people and beside the champion.
 
 The comparisons are the held-out ones of a round, as most people decided them. The rater sees each in both orders; if it does not say
-the same both times, that is a tie.
+the same both times, that is a tie. With JUDGE_WEIGHT, it is also asked about the comparisons that are trained on (rated_pairs.py).
 """
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import numpy as np
@@ -17,22 +16,15 @@ from preference.report_card.raters import RaterFigures, rater_path, write_rater
 from preference.report_card.shares import Share
 from trainer.evaluation.intervals import share
 from trainer.evaluation.pair_rewards import once_each, score_pairs
-from trainer.rating.rater import Comparison, Rater
+from trainer.llm_judge.rater import Comparison, Rater
+from trainer.rating.opinions import opinion_of
+from trainer.rating.rated_pairs import compared
 from trainer.rating.replies import Replies
 from trainer.reporting.annotators import judgements_of, people_figures
 from trainer.rounds.context import RoundContext
 from trainer.rounds.reading import read_pairs
 
 logger = logging.getLogger("pairloop.rating")
-
-
-@dataclass(frozen=True)
-class Opinion:
-    """What a rater says of one pair: 1 that the chosen answer is better, 0 that the rejected one is, .5 a tie."""
-
-    value: float | None  # None if it says nothing
-    is_refused: bool = False
-    first_wins: tuple[float, ...] = ()  # for each order in which it took a side, whether that was the answer that came first
 
 
 def rate(context: RoundContext, rater: Rater) -> RaterFigures:
@@ -51,7 +43,8 @@ def rate(context: RoundContext, rater: Rater) -> RaterFigures:
             f"Project {context.project.id} has no held-out comparison that people agree on yet; judge more tasks."
         )
     replies = Replies(rater_path(context.folder.path, rater.model, ".replies.jsonl"))
-    num_asked = rater.ask((Comparison(pair.prompt, pair.chosen, pair.rejected) for pair in reading.holdout), replies)
+    others = compared(reading.train) if context.settings.training.judge_weight else []
+    num_asked = rater.ask((Comparison(pair.prompt, pair.chosen, pair.rejected) for pair in (*reading.holdout, *others)), replies)
     logger.info("project %d: %s was asked %d times", context.project.id, rater.model, num_asked)
     opinions = [opinion_of(pair, replies) for pair in reading.holdout]
     known = [(pair, opinion.value) for pair, opinion in zip(reading.holdout, opinions, strict=True) if opinion.value is not None]
@@ -71,19 +64,6 @@ def rate(context: RoundContext, rater: Rater) -> RaterFigures:
     )
     write_rater(context.folder.path, figures)
     return figures
-
-
-def opinion_of(pair: PreferencePair, replies: Replies) -> Opinion:
-    """What the replies say of a pair, which may be nothing."""
-    chosen_first = replies.find(pair.prompt, pair.chosen, pair.rejected)
-    rejected_first = replies.find(pair.prompt, pair.rejected, pair.chosen)
-    said = (chosen_first, rejected_first)
-    first_wins = tuple(float(one == "first") for one in said if one in ("first", "second"))
-    if any(one in (None, "unreadable", "refused") for one in said):
-        return Opinion(None, "refused" in said, first_wins)
-    if said == ("first", "second"):
-        return Opinion(1.0, first_wins=first_wins)
-    return Opinion(0.0 if said == ("second", "first") else 0.5, first_wins=first_wins)
 
 
 def _champion_accuracy(context: RoundContext, pairs: Sequence[PreferencePair]) -> Share:

@@ -15,7 +15,7 @@ from tests.support.openai_double import KEY as SERVER_KEY
 from tests.support.openai_double import OpenAIDouble
 from tests.support.studio_double import KEY, StudioDouble
 from trainer.__main__ import main
-from trainer.rating.judge_command import sentences
+from trainer.llm_judge.judge_command import sentences
 
 
 @pytest.fixture

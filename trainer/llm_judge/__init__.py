@@ -1,0 +1,1 @@
+"""An LLM as judge of what people judged, beside them and beside the champion."""
