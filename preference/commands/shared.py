@@ -19,7 +19,7 @@ from preference.projects.versions import Versions
 _REASON = click.option("--reason", default="", help="Why, for the log on its card.")
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print it as JSON, for programs.")
 _ELSEWHERE = {
-    "export": ("trainer", "Write the judgements to a file that other trainers take."),
+    "export": ("trainer", "Write the judgements, or the reward model, for other programs."),
     "fill": ("backend", "Answer and score a project's open tasks now, and watch."),
 }
 
