@@ -25,7 +25,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, embedded_dir: Path) -> FirstRu
     locate(EMBEDDED, embedded_dir)
     models = tmp_path_factory.mktemp("models")
     (models / "embedded").symlink_to(embedded_dir / "embedded")
-    return first_run(folder, settings={"MODEL_DIR": str(models), "MAX_NEW_TOKENS": "24"})
+    return first_run(folder, settings={"MODEL_DIR": str(models), "MAX_NEW_TOKENS": "8"})
 
 
 @FORKS
@@ -64,7 +64,7 @@ def test_the_terminal_names_the_new_project_its_address_and_the_next_step(run: F
     assert f" {len(PROMPTS)}/{len(PROMPTS)} " in answered[6]
     assert answered[7] == f"{len(PROMPTS)} imported, {len(PROMPTS)} of them answered"
     assert [line.partition(" ")[2] for line in answered[8:]] == ["with an answer that was cut off (MAX_NEW_TOKENS)"], (
-        "after 24 tokens"
+        "after 8 tokens"
     )
 
 

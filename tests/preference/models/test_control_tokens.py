@@ -1,5 +1,6 @@
 """No text becomes a control token, whichever family its tokenizer is of; and a text without their names is read as ever."""
 
+import os
 from collections.abc import Iterator
 from functools import cache
 from typing import Any, cast
@@ -39,7 +40,8 @@ def answer_ids(family: Family, answer: str) -> list[int]:
 
 def control(family: Family, ids: list[int]) -> list[int]:
     """The control tokens among them, in order."""
-    return [token for token in ids if token in family.control_ids]
+    known = family.control_ids  # computed anew each time
+    return [token for token in ids if token in known]
 
 
 def turns(family: Family, *contents: str) -> str:
@@ -76,7 +78,7 @@ def test_every_special_token_is_text_in_prompts_answers_and_the_system_prompt(fa
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=200 if os.environ.get("PAIRLOOP_NIGHTLY") == "1" else 25, deadline=None)
 @given(data=st.data())
 def test_no_text_at_all_becomes_a_control_token(name: str, data: st.DataObject) -> None:
     family = made(name)
