@@ -17,7 +17,7 @@ from trainer.torch_setup import extractors_of
 @click.option("--model", required=True, help="Its name on the server.")
 @click.option("--url", help="The server's address, with its /v1, in place of OPENAI_BASE_URL.")
 def judge(project_id: int, model: str, url: str | None) -> None:
-    """Have an LLM judge the held-out comparisons, and show how far it agrees with people."""
+    """Have an LLM judge the held-out comparisons, beside people."""
     settings = begin()
     with refusals():
         figures = _rated(settings, project_id, model, url)
