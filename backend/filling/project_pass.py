@@ -64,6 +64,7 @@ class ProjectPass:
         """
         self._project, self._state, self._folder, self._shown, self._bench = project, state, folder, shown, bench
         self._champion = bench.champions.of(project.id)
+        bench.champions.compares(project.id)
         self._layout = layout
         check_sides(self._layout, latest_with_fields(Versions(folder)))
         self._stream = AnswerStream(project, self._layout, bench)

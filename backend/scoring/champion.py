@@ -122,6 +122,7 @@ class Champions:
             FirstVersion(lambda folder: publish_version_zero(folder, reward_model, self._extractors)) if reward_model else None
         )
         self._champions: dict[int, Champion] = {}
+        self._comparing = set[int]()
         self._adding = threading.Lock()
 
     def of(self, project_id: int) -> Champion:
@@ -135,6 +136,10 @@ class Champions:
         """Every champion that this process knows of, by project id."""
         with self._adding:
             return dict(self._champions)
+
+    def compares(self, project_id: int) -> None:
+        """Notes that a project compares answers, and is no collection of demonstrations, which REWARD_MODEL would only name anew."""
+        self._comparing.add(project_id)
 
     @property
     def problems(self) -> list[str]:
@@ -166,7 +171,7 @@ class Champions:
     def _follow(self, folder: ProjectFolder, log_once: LogOnce) -> None:
         """Follows one project's pointer. If it cannot be read, what is served stays, and the other projects are followed on."""
         try:
-            if self.first is not None and not folder.is_disconnected:
+            if self.first is not None and folder.project_id in self._comparing and not folder.is_disconnected:
                 self.first.provide(folder)
             self.of(folder.project_id).refresh()
             log_once.forget(folder.project_id)

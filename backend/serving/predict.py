@@ -63,6 +63,7 @@ class Predictor:
         layout = layout_of(label_config)
         if isinstance(layout, DemonstrationLayout):  # a draft is written by the filler, and stored
             return [[] for _ in tasks]
+        self._bench.champions.compares(project_id)
         request = _Request(project_id, layout, tasks, time.monotonic() + settings.server.predict_seconds)
         num_unanswered = sum(None in layout.answers(task["data"]) for task in tasks)
         if champion.serving is not None:

@@ -14,6 +14,7 @@ from backend.filling.workbench import Workbench
 from backend.monitoring.metrics import Metrics
 from backend.serving.predict import Predictor, Results
 from preference.errors import RegistryError
+from preference.labelling.demonstrations import DemonstrationLayout
 from preference.labelling.layouts import layout_of
 from preference.projects.folder import ProjectFolder
 from preference.settings import Settings
@@ -69,7 +70,8 @@ class Backend:
             LayoutError: the label config does not fit.
             RegistryError: the project is new, and MODEL_DIR cannot be written.
         """
-        layout_of(label_config)
+        if not isinstance(layout_of(label_config), DemonstrationLayout):
+            self.champions.compares(project_id)
         folder = ProjectFolder(self.settings.model_dir, project_id)
         champion = self.champions.of(project_id)
         is_known = folder.path.is_dir()

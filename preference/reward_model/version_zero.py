@@ -3,7 +3,7 @@
 It is published as any version is, so that it is served, judged beside challengers, promoted and rolled back to like one. It keeps
 no weights: its reward_model.json names the model and its commit, and all projects that have it share one copy in memory.
 Covered: several processes at once; a pointer that was deleted; REWARD_MODEL that names another model later; a rollback to another version.
-Not covered: a project whose champion was trained here before REWARD_MODEL was set; it stays, and nothing is published.
+Not covered: a project without comparisons, which no caller has take it up; a project whose champion was trained here before REWARD_MODEL was set; it stays, and nothing is published.
 """
 
 import importlib.metadata

@@ -34,7 +34,9 @@ class Once(threading.Event):
 
 
 def champions_of(folder: ProjectFolder, reward_model: Path) -> Champions:
-    return Champions(folder.path.parent.parent, device=torch.device("cpu"), reward_model=str(reward_model))
+    champions = Champions(folder.path.parent.parent, device=torch.device("cpu"), reward_model=str(reward_model))
+    champions.compares(folder.project_id)
+    return champions
 
 
 def test_it_scores_tasks_before_any_round_and_other_programs_may_name_it(folder: ProjectFolder, tiny_reward_model: Path) -> None:
@@ -130,4 +132,9 @@ def test_waits_grow(folder: ProjectFolder) -> None:
 def test_a_project_that_is_disconnected_gets_none(folder: ProjectFolder, tiny_reward_model: Path) -> None:
     folder.disconnect()
     champions_of(folder, tiny_reward_model).keep_fresh(Once())
+    assert Versions(folder).all() == []
+
+
+def test_a_collection_of_demonstrations_gets_none(folder: ProjectFolder, tiny_reward_model: Path) -> None:
+    Champions(folder.path.parent.parent, device=torch.device("cpu"), reward_model=str(tiny_reward_model)).keep_fresh(Once())
     assert Versions(folder).all() == []

@@ -1,9 +1,13 @@
 """One backend process put together; what its routes do is in test_app.py."""
 
 import threading
+from pathlib import Path
 
 from backend.serving.process import Backend
+from preference.projects.versions import UNTRAINED
 from tests.conftest import SettingsFactory
+from tests.support.studio_double import KEY, StudioDouble, wait_until
+from tests.support.studio_records import LABEL_CONFIG
 
 
 class Endless(threading.Thread):
@@ -32,3 +36,25 @@ def test_a_backend_waits_for_all_its_threads_together_no_longer_than_it_is_given
     first, *others = [wait for thread in threads for wait in thread.waits]
     assert 0 < first <= 0.1
     assert len(others) == 2 and max(others) < 0.05
+
+
+def test_a_backend_scores_with_a_reward_model_of_others_from_the_first_task_on(
+    studio: StudioDouble, settings_for: SettingsFactory, tiny_reward_model: Path
+) -> None:
+    backend = Backend(
+        settings_for(
+            generator_engine="echo", label_studio_url=studio.url, label_studio_api_key=KEY, reward_model=str(tiny_reward_model)
+        )
+    )
+    project_id = studio.add_project()
+    (task,) = studio.add_tasks(project_id, {"prompt": "Why?"})
+    assert backend.setup(project_id, LABEL_CONFIG, host=None) == UNTRAINED
+    backend.start()
+    try:
+        wait_until(lambda: studio.projects[project_id]["model_version"].startswith("v0-"))
+    finally:
+        backend.stop()
+
+    version = backend.champions.of(project_id).version
+    (stored,) = [made for made in studio.tasks[task]["predictions"] if made["model_version"] == version]
+    assert 0.5 <= stored["score"] <= 1 and {region["type"] for region in stored["result"]} == {"number"}

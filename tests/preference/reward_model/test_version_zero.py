@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
 from preference.errors import ModelError, VersionRefused
 from preference.labelling.prompts import Prompt, Turn, messages, turns_of
@@ -77,6 +77,27 @@ def test_rewards_are_those_of_its_model_card(tmp_path: Path, extractors: Extract
     expected = [as_its_card_says(str(shelf), *exchange) for exchange in EXCHANGES]
     assert_close(rewards, expected, within=REWARDS)
     assert float(rewards.std()) > 0.1
+
+
+@pytest.mark.parametrize(("kind", "head"), [("qwen3", "score"), ("gemma2", "score"), ("modernbert", "classifier")])
+def test_rewards_are_those_of_its_model_card_whatever_its_architecture(
+    tmp_path: Path, tiny_reward_model: Path, extractors: Extractors, kind: str, head: str
+) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(tiny_reward_model)
+    config = AutoConfig.for_model(
+        kind, vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, head_dim=8, num_labels=1, pad_token_id=tokenizer.pad_token_id, max_position_embeddings=512,
+        cls_token_id=0, sep_token_id=1, bos_token_id=0, eos_token_id=1, sliding_window=64,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    network = AutoModelForSequenceClassification.from_config(config)
+    torch.nn.init.normal_(network.get_submodule(head).weight, std=2)
+    network.save_pretrained(tmp_path / kind)
+    tokenizer.save_pretrained(tmp_path / kind)
+
+    rewards = scored(load_from_shelf(str(tmp_path / kind), extractors))
+
+    assert_close(rewards, [as_its_card_says(str(tmp_path / kind), *each) for each in EXCHANGES], within=REWARDS)
 
 
 def test_a_text_that_is_longer_than_the_model_reads_is_cut(
