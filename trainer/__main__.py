@@ -18,6 +18,7 @@ from preference.projects.versions import Versions
 from preference.setting_groups import StudioSettings
 from preference.settings import Settings
 from trainer.exporting.export_command import export
+from trainer.exporting.push_command import push
 from trainer.llm_judge.judge_command import judge
 from trainer.torch_setup import extractors_of
 
@@ -167,6 +168,7 @@ def _round_runner(settings: Settings):  # type: ignore[no-untyped-def]
 
 main.add_command(export)
 main.add_command(judge)
+main.add_command(push)
 add_shared_commands(main)
 
 if __name__ == "__main__":

@@ -86,7 +86,7 @@ def test_imports_are_a_v(package: str, others: set[str]) -> None:
         ({"trainer/training/trl_trainer.py"}, ["trl", "datasets"]),
         ({"trainer/training/lora.py", "trainer/aligning/top_layers.py"}, ["peft"]),
         ({"trainer/exporting/row_files.py", "backend/prompt_files/prompt_file.py"}, ["pyarrow"]),
-        ({"trainer/evaluation/baselines.py", "trainer/exporting/nearest_head.py"}, ["sklearn"]),
+        ({"trainer/evaluation/baselines.py", "trainer/classifiers/nearest_head.py"}, ["sklearn"]),
         ({"backend/connecting/guidelines.py", "preference/labelling/markdown.py"}, ["markdown_it"]),
     ],
 )
@@ -121,7 +121,7 @@ def test_texts_become_tokens_in_one_file() -> None:
     tokenizing = {"tokenizer", "_tokenizer", "tokenize", "encode_plus", "batch_encode_plus", "apply_chat_template"}
     assert {name for name, called in callees.items() if called & tokenizing} == {
         "preference/models/chat_template.py",
-        "trainer/exporting/elsewhere.py",
+        "trainer/classifiers/elsewhere.py",
     }
 
 

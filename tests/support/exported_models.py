@@ -17,8 +17,8 @@ from preference.settings import Settings
 from tests.support.lab import HOLDOUT, JudgedProject, judged_tasks
 from tests.support.reward_models import make_adapter, make_sequence
 from tests.support.versions import publish_version
-from trainer.exporting.model_folder import ExportedModel
-from trainer.exporting.project_model import export_version
+from trainer.classifiers.model_folder import ExportedModel
+from trainer.classifiers.project_model import export_version
 
 CPU = torch.device("cpu")
 CENTER, SCALE = 0.3, 0.01  # of the network's output; tiny ones give answers nearly the same

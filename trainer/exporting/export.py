@@ -41,6 +41,25 @@ def export_judgements(
     *,
     format_name: Format,
     layout: LabelingLayout,
+    conversational: bool = False,
+    **asked: Any,
+) -> Exported:
+    """Writes the rows of `judgement_rows`, and replaces `path` only when the new file is whole.
+
+    Raises:
+        ExportError: the path does not fit the format or cannot be written, or there is nothing to write.
+    """
+    check_path(path, format_name=format_name, conversational=conversational)
+    rows, excluded = judgement_rows(tasks, format_name=format_name, layout=layout, conversational=conversational, **asked)
+    write_rows(rows, path)
+    return counted(rows, excluded)
+
+
+def judgement_rows(
+    tasks: Iterable[Fields],
+    *,
+    format_name: Format,
+    layout: LabelingLayout,
     holdout: Holdout,
     guidelines: Guidelines | None = None,
     conversational: bool = False,
@@ -49,8 +68,8 @@ def export_judgements(
     chosen: bool = False,
     aggregate: bool = False,
     min_agreement: float = 0.0,
-) -> Exported:
-    """Writes the rows of a format (export_rows.py), and replaces `path` only when the new file is whole.
+) -> tuple[list[Row], Counter[str]]:
+    """(the rows of a format (export_rows.py), how many judgements give none, by reason).
 
     `trl` excludes ties; `csv` has everything, ties as two rows of weight .5. `chosen`: `sft` has the answers that people chose, too.
     `aggregate`: one vote for each comparison, as most went. `min_agreement`, 0..1: only comparisons of which this share of the votes went
@@ -59,9 +78,8 @@ def export_judgements(
     the version of them that stood when the judgement was made.
 
     Raises:
-        ExportError: the path does not fit the format or cannot be written, or there is nothing to write.
+        ExportError: there are none.
     """
-    check_path(path, format_name=format_name, conversational=conversational)
     check_where(where, layout.criteria)
     excluded: Counter[str] = Counter()
     pairs = [
@@ -84,8 +102,7 @@ def export_judgements(
     )  # fmt: skip
     if not rows:
         raise ExportError(_nothing(format_name, excluded))
-    write_rows(rows, path)
-    return counted(rows, excluded)
+    return rows, excluded
 
 
 def export_prompts(

@@ -121,7 +121,7 @@ def _export_model(project_id: int, path: Path, version: str | None) -> None:
     settings = begin()
     extractors = extractors_of(settings)
     from preference.studio.project import LabelStudioProject
-    from trainer.exporting.project_model import export_version
+    from trainer.classifiers.project_model import export_version
 
     project, folder = LabelStudioProject.for_command(settings.studio, project_id), ProjectFolder(settings.model_dir, project_id)
     with refusals():

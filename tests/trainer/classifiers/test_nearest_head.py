@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from trainer.exporting.nearest_head import nearest_head
+from trainer.classifiers.nearest_head import nearest_head
 
 SIZE = 12
 

@@ -10,8 +10,8 @@ from preference.models.encoding import encode_answer
 from preference.models.pretrained import load_tokenizer
 from tests.support.tiny_bases import CHAT_TEMPLATE
 from tests.support.tokenizer_families import FAMILIES
-from trainer.exporting.elsewhere import tokens_elsewhere
-from trainer.exporting.exchange_template import exchange_template
+from trainer.classifiers.elsewhere import tokens_elsewhere
+from trainer.classifiers.exchange_template import exchange_template
 
 CONVERSATION = (Turn("system", " Be kind. "), Turn("user", "Hi "), Turn("assistant", "Yes."), Turn("user", "Why? "))
 EXCHANGES: list[tuple[Prompt, str]] = [

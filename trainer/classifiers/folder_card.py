@@ -7,7 +7,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from preference.models.files import EMBEDDED, title
 from preference.report_card.card import ReportCard
-from trainer.exporting.side_by_side import SideBySide, figure_rows
+from trainer.classifiers.side_by_side import SideBySide, figure_rows
+
+_TEMPLATE = Path(__file__).parent / "templates" / "model.md.jinja"
 
 
 def folder_card(card: ReportCard, figures: SideBySide, *, is_the_version: bool, name: str) -> str:
@@ -32,13 +34,13 @@ def folder_card(card: ReportCard, figures: SideBySide, *, is_the_version: bool, 
         eval_results=results if figures.exported.value is not None else None,
     ).to_yaml()
     return rendered(
-        "model.md.jinja", card=card, base=title(card.base), figures=figures, is_the_version=is_the_version, name=name,
+        _TEMPLATE, card=card, base=title(card.base), figures=figures, is_the_version=is_the_version, name=name,
         metadata=metadata, rows=figure_rows(figures), is_embedded=card.base == EMBEDDED,
     )  # fmt: skip
 
 
-def rendered(template: str, **values: object) -> str:
-    """A README.md made of a template of this room's."""
-    folder = FileSystemLoader(Path(__file__).parent / "templates")
+def rendered(template: Path, **values: object) -> str:
+    """A README.md made of a template."""
+    folder = FileSystemLoader(template.parent)
     environment = Environment(loader=folder, undefined=StrictUndefined, autoescape=False, trim_blocks=True)  # noqa: S701 - Markdown, not HTML
-    return environment.get_template(template).render(**values).rstrip() + "\n"
+    return environment.get_template(template.name).render(**values).rstrip() + "\n"

@@ -8,7 +8,7 @@ from preference.projects.versions import Versions
 from preference.reward_model.extractors import Extractors
 from preference.settings import Settings
 from preference.studio.project import LabelStudioProject
-from trainer.exporting.model_folder import ExportedModel, check_new_folder, export_model
+from trainer.classifiers.model_folder import ExportedModel, check_new_folder, export_model
 from trainer.rounds.context import RoundContext
 from trainer.rounds.reading import read_pairs
 

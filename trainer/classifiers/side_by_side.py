@@ -8,9 +8,9 @@ import numpy as np
 from preference.labelling.pairs import PreferencePair
 from preference.models.encoding import encode_closed
 from preference.report_card.shares import Share
+from trainer.classifiers.elsewhere import ReadElsewhere, tokens_elsewhere
 from trainer.evaluation.intervals import share
 from trainer.evaluation.pair_rewards import Rewards, once_each
-from trainer.exporting.elsewhere import ReadElsewhere, tokens_elsewhere
 
 
 @dataclass(frozen=True)

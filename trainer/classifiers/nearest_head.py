@@ -17,8 +17,8 @@ from sklearn.linear_model import RidgeCV
 from sklearn.model_selection import GroupKFold
 
 from preference.labelling.prompts import Prompt, normalised, opening
+from trainer.classifiers.elsewhere import ReadElsewhere
 from trainer.evaluation.intervals import Array
-from trainer.exporting.elsewhere import ReadElsewhere
 
 _FOLDS = 5
 _PENALTIES = np.logspace(1, 5, 9)  # of states with spread 1; the best one by cross-validation over prompts

@@ -30,9 +30,9 @@ from preference.reward_model.model import (
     ShelfRewardModel,
 )
 from preference.reward_model.shared_base import load_classifier
-from trainer.exporting.elsewhere import ReadElsewhere
-from trainer.exporting.exchange_template import exchange_template
-from trainer.exporting.nearest_head import last_states, nearest_head
+from trainer.classifiers.elsewhere import ReadElsewhere
+from trainer.classifiers.exchange_template import exchange_template
+from trainer.classifiers.nearest_head import last_states, nearest_head
 from trainer.training.lora import merged
 
 

@@ -7,9 +7,9 @@ import pytest
 
 from preference.labelling.pairs import PreferencePair
 from tests.support.reward_models import make_sequence
+from trainer.classifiers.elsewhere import ReadElsewhere
+from trainer.classifiers.side_by_side import figure_rows, side_by_side
 from trainer.evaluation.pair_rewards import Rewards
-from trainer.exporting.elsewhere import ReadElsewhere
-from trainer.exporting.side_by_side import figure_rows, side_by_side
 
 
 @pytest.fixture

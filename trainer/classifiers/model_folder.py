@@ -29,11 +29,11 @@ from preference.report_card.card import ReportCard
 from preference.report_card.figures import ReportFigures
 from preference.reward_model.model import DESCRIPTION, FrozenRewardModel, RewardModel
 from preference.reward_model.reward_function import EXPORTED
+from trainer.classifiers.classifier import Classifier, classifier_of
+from trainer.classifiers.elsewhere import ReadElsewhere
+from trainer.classifiers.folder_card import folder_card
+from trainer.classifiers.side_by_side import SideBySide, figure_rows, side_by_side
 from trainer.evaluation.pair_rewards import score_pairs
-from trainer.exporting.classifier import Classifier, classifier_of
-from trainer.exporting.elsewhere import ReadElsewhere
-from trainer.exporting.folder_card import folder_card
-from trainer.exporting.side_by_side import SideBySide, figure_rows, side_by_side
 
 _CARD = "card.json"
 
