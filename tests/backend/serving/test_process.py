@@ -51,7 +51,7 @@ def test_a_backend_scores_with_a_reward_model_of_others_from_the_first_task_on(
     assert backend.setup(project_id, LABEL_CONFIG, host=None) == UNTRAINED
     backend.start()
     try:
-        wait_until(lambda: studio.projects[project_id]["model_version"].startswith("v0-"))
+        wait_until(lambda: any(version.startswith("v0-") for version in studio.versions_of(task)))
     finally:
         backend.stop()
 
