@@ -4,11 +4,11 @@ import logging
 from pathlib import Path
 from typing import Any
 
-import psutil
 import torch
 
+from preference.models.hardware import CGROUP, free_bytes
+
 logger = logging.getLogger("pairloop.generators")
-_CGROUP = Path("/sys/fs/cgroup")  # of a container: its limits
 # Of what is free, the share for keys and values; growing buffers exist twice for a moment, and the rest is the others'.
 _SHARE = 0.25
 
@@ -33,7 +33,7 @@ def pick_dtype(asked: str, device: torch.device) -> torch.dtype:
     return dtype
 
 
-def num_tokens_that_fit(config: Any, *, dtype: torch.dtype, device: torch.device, cgroup: Path = _CGROUP) -> int:
+def num_tokens_that_fit(config: Any, *, dtype: torch.dtype, device: torch.device, cgroup: Path = CGROUP) -> int:
     """Tokens whose keys and values fit beside everything else in the memory that is free now.
 
     `cgroup`: the folder in which Linux says what a container may use.
@@ -43,17 +43,4 @@ def num_tokens_that_fit(config: Any, *, dtype: torch.dtype, device: torch.device
         num_heads = int(getattr(layer, "num_attention_heads", 0) or 1)
         key_heads = int(getattr(layer, "num_key_value_heads", 0) or num_heads)
         width += key_heads * int(getattr(layer, "head_dim", 0) or layer.hidden_size // num_heads)
-    return int(_SHARE * _free_bytes(device, cgroup)) // (2 * width * dtype.itemsize)
-
-
-def _free_bytes(device: torch.device, cgroup: Path) -> int:
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    free = int(psutil.virtual_memory().available)
-    try:  # a container's limit, which psutil does not know
-        limit, used = (int((cgroup / name).read_text()) for name in ("memory.max", "memory.current"))
-        counts = dict(line.split() for line in (cgroup / "memory.stat").read_text().splitlines())
-    except (OSError, ValueError):  # no cgroup of version 2, or "max"
-        return free
-    # Files that were read, the weights among them, stay in memory until it is needed; docker and Kubernetes do not count them either.
-    return max(0, min(free, limit - used + int(counts["inactive_file"])))
+    return int(_SHARE * free_bytes(device, cgroup)) // (2 * width * dtype.itemsize)

@@ -9,7 +9,14 @@ from typing import Any
 
 import torch
 from filelock import FileLock
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 from transformers.utils import logging as transformers_logging
 
 from preference.atomic_files import new_folder
@@ -58,6 +65,16 @@ def load_tokenizer(path: str, *, revision: str = "") -> PreTrainedTokenizerBase:
         tokenizer.pad_token = spare[0] if spare else tokenizer.eos_token
     pad_as_trained(path, tokenizer, revision=revision)
     return tokenizer
+
+
+def load_config(path: str, *, revision: str = "") -> PreTrainedConfig:
+    """The config of a model, without its weights. `revision`: as with `load_tokenizer`.
+
+    Raises:
+        ModelError: it cannot be loaded.
+    """
+    config: PreTrainedConfig = _from_pretrained(AutoConfig, path, revision=revision or "main")
+    return config
 
 
 def load_weights(

@@ -94,6 +94,7 @@ def test_every_field_is_read_from_the_variable_of_its_name_in_capitals() -> None
         "align_minutes": "45.0",
         "features_mb": "12",
         "keep_versions": "5",
+        "reward_dtype": "bfloat16",
         "report_to": "tensorboard",
         "train_schedule": "30m",
         "look_every_seconds": "0.25",

@@ -17,6 +17,7 @@ import numpy as np
 from preference.atomic_files import DISK_FULL
 from preference.errors import ChampionChanged, NoComparison, PairloopError, StudioUnreachable
 from preference.labelling.pairs import PreferencePair, num_votes
+from preference.models.hardware import reward_dtype
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import Versions
 from preference.report_card.card import ReportCard
@@ -156,8 +157,9 @@ def _train(context: RoundContext, snapshot: Snapshot, rated: Rated, draft: Path,
         champion=start, report_to=settings.training.report_to, checkpoint_seconds=context.checkpoint_seconds,
     )  # fmt: skip
     training = TrainingContext(
-        settings.training.reward_base, context.extractors, settings.seed, holdout_rule=context.holdout.rule
-    )
+        settings.training.reward_base, context.extractors, settings.seed, holdout_rule=context.holdout.rule,
+        dtype=reward_dtype(settings.training.reward_dtype, context.extractors.device),
+    )  # fmt: skip
     pairs, count = [*snapshot.pairs, *rated.pairs], len(snapshot.pairs)
     trained = train_challenger(pairs, RECIPES[settings.training.recipe], draft, training, workspace)
     gaps = np.asarray(trained.gaps)[:count] if trained.gaps is not None else None

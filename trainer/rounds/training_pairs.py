@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from preference.models.fingerprint import fingerprint, fingerprint_by_commit, fingerprint_of_e08322f
+from preference.models.hardware import reward_dtype
 from preference.models.pretrained import locate
 from preference.projects.versions import Versions
 from trainer.rating.rated_pairs import training_rater
@@ -70,6 +71,7 @@ def pairs_to_train_on(context: RoundContext, reading: Reading, champion: Path | 
 def _key(context: RoundContext, champion: Path | None) -> dict[str, Any]:
     """Everything beside the pairs that decides the weights, or what the pairs were made of."""
     settings = context.settings
+    dtype = reward_dtype(settings.training.reward_dtype, context.extractors.device)
     locate(settings.training.reward_base, settings.model_dir)  # says what to do if the embedded model is not installed
     return {
         "recipe": json.loads(json.dumps(asdict(RECIPES[settings.training.recipe]))),  # as it is read back: lists, no tuples
@@ -79,6 +81,7 @@ def _key(context: RoundContext, champion: Path | None) -> dict[str, Any]:
         "warm_start": champion.name if champion else None,
         "ties": settings.training.ties,
         "prefer_ground_truth": settings.training.prefer_ground_truth,
+        **({"dtype": dtype} if dtype != "float32" else {}),  # not in the keys of earlier builds
         **(
             {"where": settings.training.judgements_where} if settings.training.judgements_where else {}
         ),  # not in the keys of earlier builds
@@ -90,7 +93,8 @@ def _key(context: RoundContext, champion: Path | None) -> dict[str, Any]:
 def _earlier_keys(key: dict[str, Any], context: RoundContext) -> list[dict[str, Any]]:
     """What earlier builds would have kept in place of this key: an id was its commit, and to build e08322f its name."""
     base = context.settings.training.reward_base
-    keys = [{**key, "base": fingerprint_by_commit(base)}]
+    key = {name: value for name, value in key.items() if name != "dtype"}
+    keys = [key, {**key, "base": fingerprint_by_commit(base)}]
     if key["holdout_rule"] == 1:  # that build had no other, and did not keep it
         kept = {name: value for name, value in key.items() if name != "holdout_rule"}
         keys.append({**kept, "base": fingerprint_of_e08322f(base)})

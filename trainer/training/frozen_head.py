@@ -13,12 +13,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
-from transformers import AutoConfig
 
 from preference.labelling.pairs import PreferencePair
 from preference.labelling.prompts import normalised, opening
-from preference.models.files import cannot_be_loaded
 from preference.models.fingerprint import revision_of
+from preference.models.pretrained import load_config
 from preference.reward_model.feature_extractor import FeatureExtractor, FeatureRecipe
 from preference.reward_model.model import Description, FrozenRewardModel
 from preference.reward_model.reward_head import RewardHead
@@ -132,10 +131,7 @@ def feature_recipe(recipe: Recipe, *, base: str, path: str) -> FeatureRecipe:
     Raises:
         ModelError: the base is not there, or is no model.
     """
-    try:
-        depth = int(AutoConfig.from_pretrained(path, trust_remote_code=False).get_text_config().num_hidden_layers)
-    except (OSError, ValueError) as error:
-        raise cannot_be_loaded(path, error) from error
+    depth = int(load_config(path).get_text_config().num_hidden_layers)
     layers = sorted({max(1, round(share * depth)) for share in recipe.layer_shares})
     return FeatureRecipe(base, tuple(layers), recipe.max_tokens, revision_of(path))
 

@@ -33,7 +33,8 @@ class TrainingContext:
     extractors: Extractors
     seed: int = 0
     holdout_rule: int = NEWEST_RULE  # by which prompts are set aside, too
-    dtype: Literal["float32", "bfloat16"] = "float32"  # of a base under adapters
+    dtype: Literal["float32", "bfloat16"] = "float32"  # that sequence recipes compute in; what learns is float32
+    free_bytes: int | None = None  # that a sequence recipe may take; None is what is free
 
 
 @dataclass(frozen=True)

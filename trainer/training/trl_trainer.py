@@ -24,6 +24,7 @@ from safetensors import SafetensorError
 from torch.utils.data import Sampler
 from transformers import (
     AutoModelForSequenceClassification,
+    PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     PrinterCallback,
@@ -38,14 +39,17 @@ from preference.errors import TrainingError
 from preference.labelling.pairs import PreferencePair
 from preference.models.encoding import Closing, encode_closed
 from preference.models.fingerprint import revision_of
+from preference.models.hardware import free_bytes
 from preference.models.low_rank import CONFIG, LowRankAdapter
-from preference.models.pretrained import load_tokenizer, load_weights, locate
+from preference.models.out_of_memory import release_memory
+from preference.models.pretrained import load_config, load_tokenizer, load_weights, locate
 from preference.models.reward_bases import closing_of
 from preference.reward_model.extractors import Extractors
 from preference.reward_model.model import AdapterRewardModel, Description, SequenceRewardModel
 from preference.reward_model.shared_base import load_classifier
 from trainer.training.checkpoints import Checkpoints, newest_checkpoint
 from trainer.training.lora import begun, continued, merged, taken_off
+from trainer.training.memory_plan import MemoryPlan, plan_memory
 from trainer.training.progress import Bar, Lines
 from trainer.training.recipes import Recipe
 from trainer.training.trained import Start, TrainingContext, Workspace
@@ -95,13 +99,17 @@ def fit_sequence(
     A `lora` recipe gives an adapter on the base itself, also if it started from a champion. Nothing of it stays on a GPU.
     """
     disable_progress_bar()
+    _check_device(recipe, context.extractors.device)
     path, revision = locate(context.base, context.extractors.model_dir), revision_of(context.base)
     tokenizer = load_tokenizer(path, revision=revision)
     closing = closing_of(path, tokenizer, revision=revision)
     rows, num_cut = _rows(pairs, recipe, tokenizer, closing)
     if num_cut and start == "base":
         logger.info("%d of %d answers were cut to %d tokens, prompts first", num_cut, 2 * len(pairs), recipe.max_tokens)
-    arguments = _arguments(recipe, context, workspace, start)
+    plan = _plan(recipe, context, rows, load_config(path, revision=revision))
+    if start == "base":
+        logger.info("training %s takes %s", recipe.name, plan)
+    arguments = _arguments(recipe, context, workspace, start, plan)
     torch.manual_seed(context.seed)  # the score head of a base is new, and random
     with warnings.catch_warnings():  # as in lora.py
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
@@ -204,26 +212,48 @@ def _rows(pairs: Sequence[PreferencePair], recipe: Recipe, tokenizer: Any, closi
     return rows, num_cut
 
 
-def _arguments(recipe: Recipe, context: TrainingContext, workspace: Workspace, start: Start) -> RewardConfig:
-    device = context.extractors.device
-    on_cpu = device.type == "cpu"
+def _check_device(recipe: Recipe, device: torch.device) -> None:
     if device.type == "cuda" and device.index:
         raise TrainingError(
             f"Recipe {recipe.name!r} trains on the first GPU that it sees, and DEVICE={device} is another; "
             f"set CUDA_VISIBLE_DEVICES={device.index} and DEVICE=cuda."
         )
-    # On a CPU more pairs at once are no faster, and their activations fill the memory: 16 GB for eight of 1024 tokens.
-    at_once = math.gcd(recipe.batch_pairs, _PAIRS_AT_ONCE_ON_CPU) if on_cpu else recipe.batch_pairs
+
+
+def _plan(recipe: Recipe, context: TrainingContext, rows: Sequence[dict[str, Any]], config: PreTrainedConfig) -> MemoryPlan:
+    """How a step is done in the memory that is free.
+
+    Raises:
+        TrainingError: it does not fit.
+    """
+    device = context.extractors.device
+    release_memory(device)
+    longest = max(len(row[column]) for row in rows for column in ("chosen_ids", "rejected_ids"))
+    return plan_memory(
+        config,
+        recipe,
+        dtype=getattr(torch, context.dtype),
+        tokens=math.ceil(longest / recipe.pad_to) * recipe.pad_to if recipe.pad_to else longest,
+        # On a CPU more pairs at once are no faster.
+        most_at_once=math.gcd(recipe.batch_pairs, _PAIRS_AT_ONCE_ON_CPU) if device.type == "cpu" else recipe.batch_pairs,
+        free=free_bytes(device) if context.free_bytes is None else context.free_bytes,
+    )
+
+
+def _arguments(
+    recipe: Recipe, context: TrainingContext, workspace: Workspace, start: Start, plan: MemoryPlan
+) -> RewardConfig:  # fmt: skip
+    on_cpu = context.extractors.device.type == "cpu"
     arguments = RewardConfig(
         output_dir=str(workspace.folder / start),
         run_name=f"{workspace.curves.name}-{start}",
         use_cpu=on_cpu,
-        bf16=not on_cpu and torch.cuda.is_bf16_supported(),
-        activation_checkpointing=not on_cpu,
+        bf16=context.dtype == "bfloat16",
+        activation_checkpointing=plan.is_checkpointed,
         learning_rate=recipe.learning_rate,
         num_train_epochs=recipe.epochs,
-        per_device_train_batch_size=at_once,
-        gradient_accumulation_steps=recipe.batch_pairs // at_once,
+        per_device_train_batch_size=plan.pairs_at_once,
+        gradient_accumulation_steps=recipe.batch_pairs // plan.pairs_at_once,
         center_rewards_coefficient=recipe.center_coefficient or None,
         max_length=None,  # TRL would drop longer pairs silently; encode_closed has cut them
         remove_unused_columns=False,  # it would remove the weights
