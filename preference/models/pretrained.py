@@ -22,7 +22,7 @@ from transformers.utils import logging as transformers_logging
 from preference.atomic_files import new_folder
 from preference.errors import ModelError
 from preference.models.files import EMBEDDED, EMBEDDED_TITLE, cannot_be_loaded, embedded_package
-from preference.models.fingerprint import fingerprint
+from preference.models.fingerprint import fingerprint, revision_of
 from preference.models.reward_bases import pad_as_trained
 from preference.models.shared_weights import files_in, share_weights
 
@@ -88,11 +88,13 @@ def load_weights(
     Raises:
         ModelError: it cannot be loaded.
     """
+    if is_shared:
+        revision = revision or revision_of(path)  # by which the weights of an id are told apart
     files = files_in(path)
     model: PreTrainedModel = _from_pretrained(auto_class, path, use_safetensors=True, revision=revision or "main", **options)
     network: torch.nn.Module = model
     if is_shared and files == files_in(path):  # else they were replaced meanwhile
-        share_weights(model, path, files, device=device or torch.device("cpu"))
+        share_weights(model, (path, revision, *files), device=device or torch.device("cpu"))
     elif device is not None:
         network.to(device)
     model.requires_grad_(False)

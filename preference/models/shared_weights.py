@@ -30,10 +30,12 @@ def files_in(path: str) -> Source:
     return tuple((name, state.st_dev, state.st_ino, state.st_size, state.st_ctime_ns) for name, state in states)
 
 
-def share_weights(model: PreTrainedModel, path: str, files: Source, *, device: torch.device) -> None:
-    """Moves a model to the device, where it takes the weights that another model has there from the same files."""
+def share_weights(model: PreTrainedModel, source: Source, *, device: torch.device) -> None:
+    """Moves a model to the device, where it takes the weights that another model has there from the same `source`.
+
+    `source`: the name, the commit and the files of what was loaded, equal only for the same weights. transformers 5.23 keeps no commit.
+    """
     device = torch.empty(0, device=device).device  # with its number
-    source: Source = (path, getattr(model.config, "_commit_hash", None), *files)
     with _SHARING:
         known: _Tensors = {}
         for other, tensors in _IN_MEMORY.values():

@@ -4,6 +4,7 @@ import weakref
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModel, AutoModelForCausalLM, AutoModelForSequenceClassification, PreTrainedModel
@@ -18,6 +19,8 @@ from preference.reward_model.feature_extractor import FeatureRecipe
 from preference.reward_model.shared_base import BaseRecipe
 from tests.conftest import SettingsFactory
 from tests.support.adapters import publish_generator
+from tests.support.hub_cache import hub_cache
+from tests.support.tiny_bases import retrain
 from tests.support.tolerance import REWARDS, assert_close
 
 CPU = torch.device("cpu")
@@ -69,6 +72,18 @@ def test_a_folder_whose_files_were_replaced_is_not_taken_for_what_it_was(tiny_ba
 
     assert not set(places(replaced).values()) & set(places(writer).values())
     assert not torch.equal(next(replaced.base_model.parameters()), next(writer.base_model.parameters()))
+
+
+def test_two_commits_of_an_id_have_weights_of_their_own(tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hub = hub_cache(tmp_path / "hub", monkeypatch)
+    first = hub.move_on(tiny_base)
+    writer = shared(AutoModelForCausalLM, Path(hub.name))
+    assert places(shared(AutoModel, Path(hub.name), revision=first)) == places(writer)
+
+    hub.move_on(tiny_base, change=retrain)
+
+    newer = shared(AutoModel, Path(hub.name))
+    assert not set(places(newer).values()) & set(places(writer).values())
 
 
 def test_a_generators_adapter_changes_no_reward(tiny_chat_base: Path, settings_for: SettingsFactory) -> None:
