@@ -57,10 +57,17 @@ class HubDouble:
             return self._create(json.loads(body))
         if path.endswith("/info/lfs/objects/batch"):
             return 200, {"transfer": "basic", "objects": [self._place(each) for each in json.loads(body)["objects"]]}
+        if len(parts) > 4 and parts[2] == "resolve":
+            return self._file(f"models/{parts[0]}/{parts[1]}", "/".join(parts[4:]))
         name = "/".join(parts[1:4])
         repository = self.repositories.get(name)
         if repository is None:
             return 404, {"error": "Repository not found"}
+        if parts[4:5] == ["tree"]:
+            listed = [
+                {"type": "file", "path": path, "size": len(content), "oid": _COMMIT} for path, content in repository.files.items()
+            ]
+            return (404, {"error": "EntryNotFound"}) if parts[6:] else (200, listed)
         if method == "GET":
             siblings = [{"rfilename": file} for file in repository.files]
             return 200, {"id": "/".join(parts[2:4]), "private": repository.is_private, "sha": _COMMIT, "siblings": siblings}
@@ -80,6 +87,10 @@ class HubDouble:
             return 409, {**url, "error": "You already created this repository"}
         self.repositories[name] = Repository(is_private=asked.get("visibility") == "private")
         return 200, url
+
+    def _file(self, name: str, path: str) -> tuple[int, Any]:
+        files = self.repositories[name].files
+        return (200, files[path]) if path in files else (404, {"error": "EntryNotFound"})
 
     def _place(self, asked: dict[str, Any]) -> dict[str, Any]:
         return {**asked, "actions": {"upload": {"href": f"{self.url}/upload/{asked['oid']}", "header": {}}}}
@@ -120,22 +131,28 @@ def hub_double(monkeypatch: pytest.MonkeyPatch) -> Iterator[HubDouble]:
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             token = (self.headers.get("Authorization") or "").removeprefix("Bearer ") or None
             status, answer = double.answer(self.command, self.path.partition("?")[0], body, token)
-            content = json.dumps(answer).encode()
+            content = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
             self.send_response(status)
-            self.send_header("Content-Type", "application/json")
+            if isinstance(answer, dict) and "error" in answer:
+                self.send_header("X-Error-Code", str(answer["error"]))
+            self.send_header("X-Repo-Commit", _COMMIT)
+            self.send_header("ETag", f'"{hashlib.sha256(content).hexdigest()}"')
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
-            self.wfile.write(content)
+            if self.command != "HEAD":
+                self.wfile.write(content)
 
         def _chunk(self) -> bytes:
             content = self.rfile.read(int(self.rfile.readline(), 16))
             self.rfile.readline()
             return content
 
-        do_GET = do_POST = do_PUT = _answer  # noqa: N815 - the library's names
+        do_GET = do_HEAD = do_POST = do_PUT = _answer  # noqa: N815 - the library's names
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     double.url = f"http://127.0.0.1:{server.server_address[1]}"
+    of_file = constants.HUGGINGFACE_CO_URL_TEMPLATE.replace(constants.ENDPOINT, double.url)  # made when it is imported
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", of_file)
     monkeypatch.setattr(constants, "ENDPOINT", double.url)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)

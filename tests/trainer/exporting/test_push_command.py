@@ -5,6 +5,7 @@ import logging
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -14,7 +15,7 @@ from pyarrow import parquet
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import Versions
 from tests.support.annotations import PROMPTS, vote
-from tests.support.hub_double import TOKEN, HubDouble, Repository, hub_double
+from tests.support.hub_double import TOKEN, HubDouble, hub_double
 from tests.support.studio_double import KEY, StudioDouble
 from tests.support.versions import publish_version
 from trainer.__main__ import main
@@ -66,6 +67,25 @@ def test_the_model_and_the_pairs_are_sent_with_their_cards(
     assert not any(TOKEN.encode() in content for repository in (model, pairs) for content in repository.files.values())
 
 
+def test_what_was_sent_is_loaded_from_the_hub_by_the_scripts_of_its_card(
+    studio: StudioDouble, hub: HubDouble, project_id: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert push(studio, tmp_path, project_id, "--to", "org/model").exit_code == 0
+    assert hub.repositories.keys() == {"models/org/model"} and not hub.repositories["models/org/model"].is_private
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    card = hub.repositories["models/org/model"].files["README.md"].decode()
+    elsewhere, here = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
+
+    values: list[dict[str, Any]] = [{}, {}]
+    for script, names in zip((elsewhere, here), values, strict=True):
+        exec(compile(script, "README.md", "exec"), names)
+
+    assert isinstance(values[0]["reward"], float)
+    assert values[1]["rewards"][0] > values[1]["rewards"][1]  # of the longer answer
+    assert (tmp_path / "cache" / "models--org--model").is_dir()
+
+
 def test_the_pairs_have_a_file_for_each_split_and_nobody_in_them(
     studio: StudioDouble, hub: HubDouble, project_id: int, tmp_path: Path
 ) -> None:
@@ -79,16 +99,6 @@ def test_the_pairs_have_a_file_for_each_split_and_nobody_in_them(
     card = files["README.md"].decode()
     assert "- split: train\n    path: train.parquet\n" in card and f"| train | {len(rows['train'])} |" in card
     assert 'load_dataset("org/pairs", split="train")' in card and "unused" not in card
-
-
-def test_without_pairs_none_are_sent_and_a_second_push_adds_a_commit(
-    studio: StudioDouble, hub: HubDouble, project_id: int, tmp_path: Path
-) -> None:
-    for _ in range(2):
-        assert push(studio, tmp_path, project_id, "--to", "org/model").exit_code == 0
-    assert hub.repositories.keys() == {"models/org/model"}
-    assert len(hub.repositories["models/org/model"].messages) == 2
-    assert not hub.repositories["models/org/model"].is_private
 
 
 # Refusals: one sentence each, before anything is sent
@@ -113,30 +123,6 @@ def test_what_the_hub_answers_is_said_before_anything_is_computed(
     hub.refuse_with = status
     assert refusal(push(studio, tmp_path, 1, "--to", "org/model")) == sentence
     assert studio.requests == []
-
-
-def test_a_token_that_may_not_write_is_refused(studio: StudioDouble, hub: HubDouble, project_id: int, tmp_path: Path) -> None:
-    said = refusal(push(studio, tmp_path, project_id, "--to", "others/model"))
-    assert said == "Your token may not write to others/model; take one with write access, or name a repository of your own."
-    assert hub.repositories == {}
-
-
-def test_a_file_that_cannot_be_sent_leaves_no_commit(
-    studio: StudioDouble, hub: HubDouble, project_id: int, tmp_path: Path
-) -> None:
-    hub.upload_status = 403
-    said = refusal(push(studio, tmp_path, project_id, "--to", "org/model"))
-    assert said == "A file could not be sent to org/model, so nothing is there that was not before; try again."
-    assert hub.repositories["models/org/model"].files == {}
-
-
-def test_a_public_repository_is_not_taken_for_a_private_one(
-    studio: StudioDouble, hub: HubDouble, project_id: int, tmp_path: Path
-) -> None:
-    hub.repositories["models/org/model"] = Repository()
-    said = refusal(push(studio, tmp_path, project_id, "--to", "org/model", "--private"))
-    assert said == "org/model is there and public, so nothing is sent; make it private on the Hub, or omit --private."
-    assert hub.repositories["models/org/model"].files == {}
 
 
 def test_without_a_token_or_a_network_or_a_name_nothing_is_asked(
