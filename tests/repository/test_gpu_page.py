@@ -1,0 +1,42 @@
+"""The figures of docs/gpu.md are those that the code computes for the model that it names."""
+
+import torch
+from transformers import Qwen2Config
+
+from tests.support.documents import read
+from trainer.training.memory_plan import MemoryPlan, plan_memory
+from trainer.training.recipes import RECIPES
+
+# Qwen2.5-7B-Instruct, as its config.json has it.
+SEVEN = Qwen2Config(
+    hidden_size=3584, num_hidden_layers=28, num_attention_heads=28, num_key_value_heads=4, intermediate_size=18944,
+    vocab_size=152064, max_position_embeddings=32768, tie_word_embeddings=False,
+)  # fmt: skip
+WIDTH, LAYERS, WORDS = SEVEN.hidden_size, SEVEN.num_hidden_layers, SEVEN.vocab_size
+KEYS = SEVEN.num_key_value_heads * WIDTH // SEVEN.num_attention_heads
+OF_A_LAYER = 2 * WIDTH * WIDTH + 2 * WIDTH * KEYS + 3 * WIDTH * SEVEN.intermediate_size  # weights, but for biases and norms
+
+
+def plan(recipe: str, free: float) -> MemoryPlan:
+    return plan_memory(SEVEN, RECIPES[recipe], dtype=torch.bfloat16, tokens=1024, most_at_once=8, free=int(free * 1e9))
+
+
+def test_what_a_training_takes_is_what_is_planned() -> None:
+    text = read("docs/gpu.md")
+    for free in (80, 46, 23):
+        assert f"| {free} GB | {plan('lora', free)} |" in text
+    assert f"`full` takes {plan('full', 140)}." in text
+
+
+def test_what_the_parts_take_follows_from_the_shape() -> None:
+    text = read("docs/gpu.md")
+    whole, without_head = LAYERS * OF_A_LAYER + 2 * WIDTH * WORDS, LAYERS * OF_A_LAYER + WIDTH * WORDS
+    of_a_token = 2 * LAYERS * KEYS * 2  # keys and values in bfloat16
+    lower = round(LAYERS * RECIPES["frozen"].layer_shares[-1])
+
+    assert f"{whole / 1e9:.1f} billion weights in {LAYERS} layers" in text
+    assert f"in bfloat16 | {2 * whole / 1e9:.1f} |" in text
+    assert f"({of_a_token / 1e3:.0f} kB a token) | {64 * 1024 * of_a_token / 1e9:.1f} |" in text
+    assert f"together | {2 * without_head / 1e9:.1f} |" in text
+    assert f"the lower {lower} layers in float32 | {4 * (lower * OF_A_LAYER + WIDTH * WORDS) / 1e9:.1f} |" in text
+    assert f"take {2 * whole / 1e9:.1f} GB, not twice as much" in text
