@@ -27,7 +27,8 @@ from preference.labelling.pairs import PreferencePair
 from preference.models.pretrained import load_tokenizer, load_weights
 from preference.report_card.card import ReportCard
 from preference.report_card.figures import ReportFigures
-from preference.reward_model.model import DESCRIPTION, FrozenRewardModel, RewardModel
+from preference.reward_model.model import DESCRIPTION, FrozenRewardModel, RewardModel, SequenceRewardModel
+from preference.reward_model.probe import take_probe
 from preference.reward_model.reward_function import EXPORTED
 from trainer.classifiers.classifier import Classifier, classifier_of
 from trainer.classifiers.elsewhere import ReadElsewhere
@@ -75,13 +76,15 @@ def export_model(
             model.save(draft / EXPORTED)
         classifier = classifier_of(model, train, model_dir=model_dir, device=device)
         classifier.model.save(draft)
+        _make_readable_by_transformers_4(draft)
+        read = _as_others_load(draft, classifier, device)
         if classifier.is_the_version:
+            # An adapter in bfloat16 weights is rounded: what is loaded from here proves to be what lies here.
+            card = replace(card, probe=take_probe(SequenceRewardModel(read.description, read.network, read.tokenizer)))
             (draft / _CARD).write_text(card.to_json(), encoding="utf-8")
         else:
             (draft / DESCRIPTION).unlink()  # Pairloop loads what it comes near to
             (draft / EXPORTED / _CARD).write_text(card.to_json(), encoding="utf-8")
-        _make_readable_by_transformers_4(draft)
-        read = _as_others_load(draft, classifier, device)
         figures = side_by_side(version_rewards, score_pairs(read, holdout), holdout, read)
         exported = ExportedModel(card, classifier.is_the_version, figures)
         (draft / "README.md").write_text(

@@ -48,5 +48,5 @@ def last_states(model: ReadElsewhere, head: torch.nn.Module, exchanges: Sequence
             model.score_tokens([ids])
             # transformers (5.23) reads the last token that is no padding; a tokenizer without one pads with the end of a sequence.
             last = max(place for place, token in enumerate(ids) if token != pad)
-            states.append(seen.pop()[0, last].float().cpu())  # of (1, num_tokens, hidden_size)
+            states.append(seen.pop()[0, last].float().cpu().clone())  # of (1, num_tokens, hidden_size), which a view would keep
     return torch.stack(states).double().numpy()

@@ -1,5 +1,6 @@
 """A frozen version as a classifier, whatever the architecture of its base."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,14 @@ from transformers import (
     Qwen3Config,
 )
 
+from preference import load_reward_model
 from preference.errors import ExportError
 from preference.models.pretrained import load_tokenizer
 from preference.projects.folder import ProjectFolder
 from preference.reward_model.extractors import Extractors
 from preference.reward_model.version_zero import publish_version_zero
 from tests.support.exported_models import CPU, export, export_into, settings_in
+from tests.support.tolerance import assert_close
 from tests.support.word_models import SIZES, save_words
 
 _OLD: dict[str, Any] = {"vocab_size": SIZES["vocab_size"], "eos_token_id": 1, "pad_token_id": 0, "bos_token_id": None}
@@ -65,3 +68,12 @@ def test_a_base_that_is_a_reward_model_keeps_its_template(tiny_reward_model: Pat
     ours, theirs = (load_tokenizer(str(path)).chat_template for path in (tiny_reward_model, exported.path))
     assert theirs == ours
     assert exported.said.figures.agreement.value == 1 and exported.said.figures.num_read_otherwise == 0
+
+
+def test_an_adapter_on_a_base_in_bfloat16_is_merged_into_such_weights_and_loads(tiny_chat_base: Path, tmp_path: Path) -> None:
+    exported = export("adapter", tiny_chat_base, tmp_path, dtype="bfloat16")
+
+    assert json.loads((exported.path / "config.json").read_text(encoding="utf-8"))["dtype"] == "bfloat16"
+    rewards = load_reward_model(exported.path).score("Why?", ["Because.", "No."])
+    ours = exported.load().score(["Why?"] * 2, ["Because.", "No."])
+    assert_close(rewards, ours, within=0.1)  # of rewards with standard deviation 1
