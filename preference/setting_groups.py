@@ -220,7 +220,7 @@ class TrainingSettings(Group, title="Training"):
     )
     reward_dtype: Literal["auto", "float32", "bfloat16"] = advanced(
         "auto",
-        description="The number format that `lora`, `full` and `tutorial` compute in; `auto` takes bfloat16 on a GPU that has it. What learns is float32, the score head always.",
+        description="The number format that `lora`, `full`, `tutorial` and `REWARD_MODEL` compute in; `auto` takes bfloat16 on a GPU that has it. What learns is float32, the score head always.",
     )
     train_schedule: Schedule = Field("0 3 * * *", description="When to retrain: a cron line, or an interval such as `30m`.")
     min_new_pairs: int = Field(50, ge=1, description="A round starts by itself after this many new or edited judgements.")

@@ -77,8 +77,10 @@ def _fits(installation: Installation, variable: str, model: str, count: int | No
 
 
 def _num_bytes(installation: Installation) -> int:
-    """Of each number of a model that is only read: half as many on a GPU."""
-    return 2 if memory_for(installation.settings.device)[1] == "the GPU" else 4
+    """Of each number of a sequence classifier that is only read."""
+    asked = installation.settings.training.reward_dtype
+    is_half = memory_for(installation.settings.device)[1] == "the GPU" if asked == "auto" else asked == "bfloat16"
+    return 2 if is_half else 4
 
 
 MODEL_CHECKS: tuple[Check[Installation], ...] = (

@@ -41,7 +41,7 @@ class Workbench:
     @classmethod
     def from_settings(cls, settings: Settings, metrics: Metrics) -> Self:
         """Loads no model."""
-        device, reward_model = pick_device(settings.device), settings.training.reward_model
-        champions = Champions(settings.model_dir, device=device, metrics=metrics, reward_model=reward_model)
+        device = pick_device(settings.device)
+        champions = Champions(settings.model_dir, device=device, metrics=metrics, training=settings.training)
         scheduler = Scheduler(lambda: ENGINES[settings.generator.engine](settings), metrics)
         return cls(settings, champions, scheduler, metrics, ProjectProblems(settings.model_dir, "filler", logger))

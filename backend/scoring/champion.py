@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -24,6 +25,7 @@ from preference.reward_model.extractors import Extractors
 from preference.reward_model.model import RewardModel
 from preference.reward_model.probe import load_version
 from preference.reward_model.version_zero import publish_version_zero
+from preference.setting_groups import TrainingSettings
 
 logger = logging.getLogger("pairloop.scoring")
 _FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 30.0, 900.0  # from a refusal to the next try
@@ -114,13 +116,20 @@ class Champion:
 class Champions:
     """The champion of every project on one MODEL_DIR, refreshed in the background."""
 
-    def __init__(self, model_dir: Path, *, device: torch.device, metrics: Metrics | None = None, reward_model: str = "") -> None:
-        """`reward_model`: as the setting REWARD_MODEL has it."""
+    def __init__(
+        self,
+        model_dir: Path,
+        *,
+        device: torch.device,
+        metrics: Metrics | None = None,
+        training: TrainingSettings | None = None,
+    ) -> None:
+        """`training`: says which REWARD_MODEL there is, and in which number format; None is none."""
         self._model_dir, self._device, self._metrics = model_dir, device, metrics or Metrics()
         self._extractors = Extractors(model_dir, device)
-        self.first = (
-            FirstVersion(lambda folder: publish_version_zero(folder, reward_model, self._extractors)) if reward_model else None
-        )
+        self.first: FirstVersion | None = None
+        if training is not None and training.reward_model:
+            self.first = FirstVersion(partial(publish_version_zero, training=training, extractors=self._extractors))
         self._champions: dict[int, Champion] = {}
         self._comparing = set[int]()
         self._adding = threading.Lock()

@@ -11,11 +11,10 @@ import tempfile
 from pathlib import Path
 from typing import Literal
 
-import torch
-
 from preference.errors import ChampionChanged, ModelError
 from preference.labelling.holdout import NEWEST_RULE
 from preference.models.files import EMBEDDED, check_score_head, read_config, title
+from preference.models.hardware import reward_dtype
 from preference.models.reward_bases import most_tokens
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import SHELF, Versions
@@ -24,6 +23,7 @@ from preference.reward_model.extractors import Extractors
 from preference.reward_model.model import Description, ShelfRewardModel
 from preference.reward_model.probe import take_probe
 from preference.reward_model.shared_base import BaseRecipe
+from preference.setting_groups import TrainingSettings
 
 _NOBODY_JUDGED = "1970-01-01T00:00:00.000000Z"  # before any judgement, so that all of them are new to it
 _README = """# {title}
@@ -33,8 +33,8 @@ is trained here is better. Its weights are not in this folder.
 """
 
 
-def publish_version_zero(folder: ProjectFolder, name: str, extractors: Extractors) -> str | None:
-    """The version of REWARD_MODEL=`name`, which is the champion from now on; None if the project keeps the one that it has.
+def publish_version_zero(folder: ProjectFolder, training: TrainingSettings, extractors: Extractors) -> str | None:
+    """The version of REWARD_MODEL, which is the champion from now on; None if the project keeps the one that it has.
 
     A project takes it up if it has no champion, or one of another REWARD_MODEL; and each name once, so that a rollback stays.
 
@@ -42,7 +42,7 @@ def publish_version_zero(folder: ProjectFolder, name: str, extractors: Extractor
         ModelError: there is no such reward model, or too little memory.
         RegistryError: MODEL_DIR is full or not writable.
     """
-    versions = Versions(folder)
+    name, versions = training.reward_model, Versions(folder)
     champion, known = versions.champion(), list(versions.cards(logs_damaged=False))
     has_none = champion is None and versions.has_no_pointer and folder.path.is_dir()
     if not has_none and not any(card.version == champion and card.recipe == SHELF for card in known):
@@ -52,7 +52,7 @@ def publish_version_zero(folder: ProjectFolder, name: str, extractors: Extractor
         if has_none:
             versions.promote(before, reason=reason)
         return before if has_none else None
-    model = load_from_shelf(name, extractors)
+    model = load_from_shelf(name, extractors, dtype=training.reward_dtype)
     with tempfile.TemporaryDirectory() as draft:
         model.save(Path(draft))
         revision = model.description.revision
@@ -65,8 +65,10 @@ def publish_version_zero(folder: ProjectFolder, name: str, extractors: Extractor
             return None
 
 
-def load_from_shelf(name: str, extractors: Extractors) -> ShelfRewardModel:
-    """A reward model of the field, with its own head, chat template and padding.
+def load_from_shelf(
+    name: str, extractors: Extractors, *, dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+) -> ShelfRewardModel:
+    """A reward model of the field, with its own head, chat template and padding. `dtype`: as the setting REWARD_DTYPE has it.
 
     Raises:
         ModelError: it is not there, is none, or has no chat template.
@@ -74,21 +76,18 @@ def load_from_shelf(name: str, extractors: Extractors) -> ShelfRewardModel:
     if name == EMBEDDED:
         raise ModelError(f"REWARD_MODEL={EMBEDDED} writes text; name a reward model.")
     check_score_head(name, read_config(name))
-    base = extractors.shared_base(BaseRecipe(name, dtype=_dtype(extractors.device)))
+    chosen = reward_dtype(dtype, extractors.device)
+    base = extractors.shared_base(BaseRecipe(name, dtype=chosen))
     if not base.tokenizer.chat_template:
         raise ModelError(
             f"The reward model {name!r} has no chat template, so nobody can say which text it reads; name one that has."
         )
     positions = getattr(base.network.config.get_text_config(), "max_position_embeddings", None)
     description = Description(
-        "shelf", name, most_tokens(base.tokenizer, positions), revision=base.recipe.revision, dtype=_dtype(extractors.device),
+        "shelf", name, most_tokens(base.tokenizer, positions), revision=base.recipe.revision, dtype=chosen,
         closing="template",
     )  # fmt: skip
     return ShelfRewardModel(description, base)
-
-
-def _dtype(device: torch.device) -> Literal["float32", "bfloat16"]:
-    return "bfloat16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "float32"
 
 
 def _card(folder: ProjectFolder, model: ShelfRewardModel, reason: str) -> ReportCard:

@@ -9,6 +9,7 @@ import torch
 from preference.projects.versions import UNTRAINED, Versions
 from preference.reward_model.extractors import Extractors
 from preference.reward_model.version_zero import publish_version_zero
+from preference.setting_groups import TrainingSettings
 from tests.support.clinic import Clinic
 from tests.support.studio_double import StudioDouble
 from tests.support.tiny_bases import save_tiny_reward_model
@@ -42,7 +43,9 @@ def test_a_champion_is_loaded_and_named_everywhere(clinic: Clinic, tiny_base: Pa
 
 def test_a_reward_model_of_others_is_loaded_named_everywhere_and_missed_when_it_is_gone(clinic: Clinic, tmp_path: Path) -> None:
     shelf = save_tiny_reward_model(tmp_path / "judge")
-    version = publish_version_zero(clinic.folder, str(shelf), Extractors(clinic.model_dir, torch.device("cpu")))
+    version = publish_version_zero(
+        clinic.folder, TrainingSettings(reward_model=str(shelf)), Extractors(clinic.model_dir, torch.device("cpu"))
+    )
     assert version is not None
     clinic.serve_again()
     (task,) = clinic.studio.add_tasks(clinic.id, {"prompt": "Why?", "answer1": "Because.", "answer2": "So."})

@@ -18,7 +18,7 @@ from preference.projects.version_name import VersionName
 from preference.projects.versions import Versions
 from preference.reward_model.extractors import Extractors
 from preference.reward_model.version_zero import publish_version_zero
-from preference.setting_groups import SuggestingSettings
+from preference.setting_groups import SuggestingSettings, TrainingSettings
 from tests.support.studio_records import LABEL_CONFIG
 
 LAYOUT = LabelingLayout.from_label_config(LABEL_CONFIG)
@@ -34,7 +34,9 @@ class Once(threading.Event):
 
 
 def champions_of(folder: ProjectFolder, reward_model: Path) -> Champions:
-    champions = Champions(folder.path.parent.parent, device=torch.device("cpu"), reward_model=str(reward_model))
+    champions = Champions(
+        folder.path.parent.parent, device=torch.device("cpu"), training=TrainingSettings(reward_model=str(reward_model))
+    )
     champions.compares(folder.project_id)
     return champions
 
@@ -89,7 +91,8 @@ def test_one_that_cannot_be_loaded_is_tried_again_and_serves_once_it_can(
     champions, now = champions_of(folder, tmp_path / "judge"), [0.0]
     extractors = Extractors(folder.path.parent.parent, torch.device("cpu"))
     champions.first = FirstVersion(
-        lambda folder: publish_version_zero(folder, str(tmp_path / "judge"), extractors), clock=lambda: now[0]
+        lambda folder: publish_version_zero(folder, TrainingSettings(reward_model=str(tmp_path / "judge")), extractors),
+        clock=lambda: now[0],
     )
 
     for _ in range(2):
@@ -136,5 +139,7 @@ def test_a_project_that_is_disconnected_gets_none(folder: ProjectFolder, tiny_re
 
 
 def test_a_collection_of_demonstrations_gets_none(folder: ProjectFolder, tiny_reward_model: Path) -> None:
-    Champions(folder.path.parent.parent, device=torch.device("cpu"), reward_model=str(tiny_reward_model)).keep_fresh(Once())
+    Champions(
+        folder.path.parent.parent, device=torch.device("cpu"), training=TrainingSettings(reward_model=str(tiny_reward_model))
+    ).keep_fresh(Once())
     assert Versions(folder).all() == []

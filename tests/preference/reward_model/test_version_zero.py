@@ -18,6 +18,7 @@ from preference.reward_model.extractors import Extractors
 from preference.reward_model.model import RewardModel, ShelfRewardModel
 from preference.reward_model.probe import load_version
 from preference.reward_model.version_zero import load_from_shelf, publish_version_zero
+from preference.setting_groups import TrainingSettings
 from tests.support.hub_cache import hub_cache
 from tests.support.tiny_bases import CHAT_TEMPLATE, save_tiny_reward_model
 from tests.support.tolerance import REWARDS, assert_close
@@ -100,6 +101,16 @@ def test_rewards_are_those_of_its_model_card_whatever_its_architecture(
     assert_close(rewards, [as_its_card_says(str(tmp_path / kind), *each) for each in EXCHANGES], within=REWARDS)
 
 
+def test_in_bfloat16_it_takes_half_the_memory_and_says_nearly_the_same(tiny_reward_model: Path, extractors: Extractors) -> None:
+    halved = load_from_shelf(str(tiny_reward_model), extractors, dtype="bfloat16")
+    whole = load_from_shelf(str(tiny_reward_model), extractors)
+
+    assert (halved.description.dtype, whole.description.dtype) == ("bfloat16", "float32")
+    assert next(halved.network.base_model.parameters()).dtype == torch.bfloat16
+    rewards = scored(whole)
+    assert_close(scored(halved), rewards, within=0.1 * float(rewards.std()))
+
+
 def test_a_text_that_is_longer_than_the_model_reads_is_cut(
     tmp_path: Path, tiny_reward_model: Path, extractors: Extractors
 ) -> None:
@@ -114,7 +125,7 @@ def test_a_text_that_is_longer_than_the_model_reads_is_cut(
 def test_a_project_without_a_champion_gets_it_as_version_0(
     folder: ProjectFolder, tiny_reward_model: Path, extractors: Extractors
 ) -> None:
-    version = publish_version_zero(folder, str(tiny_reward_model), extractors)
+    version = publish_version_zero(folder, TrainingSettings(reward_model=str(tiny_reward_model)), extractors)
 
     versions = Versions(folder)
     assert version is not None and version.startswith("v0-")
@@ -128,19 +139,22 @@ def test_a_project_without_a_champion_gets_it_as_version_0(
     assert_close(scored(loaded), [as_its_card_says(str(tiny_reward_model), *each) for each in EXCHANGES], within=REWARDS)
     assert loaded.confidence(1.0, 0.0) == pytest.approx(torch.tensor(1.0).sigmoid().item())  # temperature 1
 
-    assert publish_version_zero(folder, str(tiny_reward_model), extractors) is None
+    assert publish_version_zero(folder, TrainingSettings(reward_model=str(tiny_reward_model)), extractors) is None
     assert versions.all() == [version]
 
 
 def test_what_is_trained_here_is_version_1_and_is_rolled_back_to_version_0(
     folder: ProjectFolder, tiny_base: Path, tiny_reward_model: Path, extractors: Extractors
 ) -> None:
-    first, versions = publish_version_zero(folder, str(tiny_reward_model), extractors), Versions(folder)
+    first, versions = (
+        publish_version_zero(folder, TrainingSettings(reward_model=str(tiny_reward_model)), extractors),
+        Versions(folder),
+    )
     trained = publish_version(folder, tiny_base, weight=1)
     versions.promote(trained)
 
     assert trained.startswith("v1-")
-    assert publish_version_zero(folder, str(tiny_reward_model), extractors) is None
+    assert publish_version_zero(folder, TrainingSettings(reward_model=str(tiny_reward_model)), extractors) is None
     assert versions.rollback() == versions.champion() == first
 
 
@@ -150,31 +164,31 @@ def test_a_champion_that_was_trained_here_stays(
     trained = publish_version(folder, tiny_base, weight=1)
     Versions(folder).promote(trained)
 
-    assert publish_version_zero(folder, str(tiny_reward_model), extractors) is None
+    assert publish_version_zero(folder, TrainingSettings(reward_model=str(tiny_reward_model)), extractors) is None
     assert Versions(folder).all() == [trained]
 
 
 def test_another_reward_model_takes_its_place_once_and_a_rollback_stays(
     folder: ProjectFolder, tmp_path: Path, tiny_reward_model: Path, extractors: Extractors
 ) -> None:
-    first = publish_version_zero(folder, str(tiny_reward_model), extractors)
+    first = publish_version_zero(folder, TrainingSettings(reward_model=str(tiny_reward_model)), extractors)
     other = str(save_tiny_reward_model(tmp_path / "other", scale=20))
 
-    second = publish_version_zero(folder, other, extractors)
+    second = publish_version_zero(folder, TrainingSettings(reward_model=other), extractors)
 
     assert second is not None and second.startswith("v1-") and Versions(folder).champion() == second
     assert Versions(folder).rollback() == first
-    assert publish_version_zero(folder, other, extractors) is None
+    assert publish_version_zero(folder, TrainingSettings(reward_model=other), extractors) is None
     assert Versions(folder).champion() == first
 
 
 def test_it_is_there_again_after_the_pointer_was_deleted(
     folder: ProjectFolder, tiny_reward_model: Path, extractors: Extractors
 ) -> None:
-    version = publish_version_zero(folder, str(tiny_reward_model), extractors)
+    version = publish_version_zero(folder, TrainingSettings(reward_model=str(tiny_reward_model)), extractors)
     (folder.path / "champion").unlink()
 
-    assert publish_version_zero(folder, str(tiny_reward_model), extractors) == version
+    assert publish_version_zero(folder, TrainingSettings(reward_model=str(tiny_reward_model)), extractors) == version
     assert (Versions(folder).champion(), Versions(folder).all()) == (version, [version])
 
 
@@ -184,7 +198,7 @@ def test_nothing_is_written_while_model_dir_is_away(
     away = folder.path.parent.parent
     shutil.move(away, away.with_name("elsewhere"))
 
-    assert publish_version_zero(folder, str(tiny_reward_model), extractors) is None
+    assert publish_version_zero(folder, TrainingSettings(reward_model=str(tiny_reward_model)), extractors) is None
     assert not away.exists()
 
 
@@ -193,7 +207,7 @@ def test_two_projects_share_one_copy(tmp_path: Path, tiny_reward_model: Path, ex
     for number in (1, 2):
         folder = ProjectFolder(tmp_path / "models", number)
         folder.create()
-        version = publish_version_zero(folder, str(tiny_reward_model), extractors)
+        version = publish_version_zero(folder, TrainingSettings(reward_model=str(tiny_reward_model)), extractors)
         model = load_version(folder, version or "", extractor=extractors, device=CPU)
         assert isinstance(model, ShelfRewardModel)
         models.append(model)
@@ -205,7 +219,7 @@ def test_an_id_keeps_its_commit_when_it_moves_on(
 ) -> None:
     hub = hub_cache(tmp_path / "hub", monkeypatch)
     commit = hub.move_on(tiny_reward_model)
-    version = publish_version_zero(folder, hub.name, extractors)
+    version = publish_version_zero(folder, TrainingSettings(reward_model=hub.name), extractors)
     hub.move_on(save_tiny_reward_model(tmp_path / "newer", scale=20))
 
     loaded = load_version(folder, version or "", extractor=Extractors(tmp_path / "models", CPU), device=CPU)
@@ -219,7 +233,7 @@ def test_an_id_keeps_its_commit_when_it_moves_on(
 
 def test_files_that_were_replaced_are_refused(folder: ProjectFolder, tmp_path: Path, extractors: Extractors) -> None:
     shelf = save_tiny_reward_model(tmp_path / "shelf")
-    version = publish_version_zero(folder, str(shelf), extractors)
+    version = publish_version_zero(folder, TrainingSettings(reward_model=str(shelf)), extractors)
     save_tiny_reward_model(shelf, scale=20)
 
     with pytest.raises(VersionRefused, match=r"its card says .*; put back the model '.*shelf' as it was"):
@@ -248,14 +262,14 @@ def test_what_is_no_reward_model_is_said_in_a_sentence(
     folder: ProjectFolder, extractors: Extractors, tmp_path: Path, make: Callable[[Path], str], sentence: str
 ) -> None:
     with pytest.raises(ModelError) as raised:
-        publish_version_zero(folder, make(tmp_path / "shelf"), extractors)
+        publish_version_zero(folder, TrainingSettings(reward_model=make(tmp_path / "shelf")), extractors)
     assert sentence in str(raised.value)
     assert Versions(folder).champion() is None
 
 
 def test_a_model_that_writes_text_has_no_score_head(folder: ProjectFolder, extractors: Extractors, tiny_chat_base: Path) -> None:
     with pytest.raises(ModelError) as raised:
-        publish_version_zero(folder, str(tiny_chat_base), extractors)
+        publish_version_zero(folder, TrainingSettings(reward_model=str(tiny_chat_base)), extractors)
     assert str(raised.value) == (
         f"The model '{tiny_chat_base}' has no score head: it is a LlamaForCausalLM; "
         "name a sequence classifier with one label, or train one on this as REWARD_BASE."

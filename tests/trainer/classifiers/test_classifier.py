@@ -20,6 +20,7 @@ from preference.models.pretrained import load_tokenizer
 from preference.projects.folder import ProjectFolder
 from preference.reward_model.extractors import Extractors
 from preference.reward_model.version_zero import publish_version_zero
+from preference.setting_groups import TrainingSettings
 from tests.support.exported_models import CPU, export, export_into, settings_in
 from tests.support.tolerance import assert_close
 from tests.support.word_models import SIZES, save_words
@@ -56,7 +57,7 @@ def test_a_reward_model_of_others_is_nothing_to_export(tiny_reward_model: Path, 
     extractors = Extractors(tmp_path / "models", CPU)
     folder = ProjectFolder(tmp_path / "models", 7)
     folder.create()
-    publish_version_zero(folder, str(tiny_reward_model), extractors)
+    publish_version_zero(folder, TrainingSettings(reward_model=str(tiny_reward_model)), extractors)
 
     with pytest.raises(ExportError, match=r"This version is .* as others trained it, with nothing to export; load that"):
         export_into(tmp_path / "model", folder, settings_in(tmp_path, tiny_reward_model))
