@@ -1,6 +1,7 @@
 """A version as scripts use it: it scores answers, and TRL's trainers take it as a reward function."""
 
-from collections.abc import Iterator, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,16 @@ class RewardFunction:
     def __call__(self, prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> list[float]:
         """The rewards of a batch, as TRL's GRPOTrainer and RLOOTrainer ask for them; further columns of the data set are not read."""
         return self.score_all([_exchange(prompt, done) for prompt, done in zip(prompts, completions, strict=True)])
+
+    @property
+    def concurrent(self) -> Callable[..., Awaitable[list[float]]]:
+        """The same as a coroutine function: TRL's trainers wait for all of those together, an LLM's as judge among them, say."""
+
+        async def rewards(prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> list[float]:
+            return await asyncio.to_thread(self, prompts, completions, **columns)
+
+        rewards.__name__ = self.__name__
+        return rewards
 
 
 def load(version: str | Path, *, device: str = "auto", model_dir: Path | None = None) -> RewardFunction:

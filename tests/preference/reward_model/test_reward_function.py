@@ -141,10 +141,17 @@ def test_a_batch_of_prompts_and_completions_has_its_rewards_in_order(folder: Pro
 
 
 @pytest.mark.filterwarnings("ignore")  # TRL's and accelerate's own
-@pytest.mark.parametrize("conversational", [False, True])
-@pytest.mark.parametrize(("trainer_of", "config_of"), [(GRPOTrainer, GRPOConfig), (RLOOTrainer, RLOOConfig)])
+@pytest.mark.parametrize(
+    ("trainer_of", "config_of", "conversational", "concurrent"),
+    [
+        (GRPOTrainer, GRPOConfig, False, False),
+        (GRPOTrainer, GRPOConfig, True, True),
+        (RLOOTrainer, RLOOConfig, True, False),
+        (RLOOTrainer, RLOOConfig, False, True),
+    ],
+)
 def test_a_step_of_trls_trainers_is_rewarded_by_it(
-    model_dir: Path, tmp_path: Path, tiny_chat_base: Path, trainer_of: Any, config_of: Any, conversational: bool
+    model_dir: Path, tmp_path: Path, tiny_chat_base: Path, trainer_of: Any, config_of: Any, conversational: bool, concurrent: bool
 ) -> None:
     model = load_reward_model("12@v3")
     asked: list[tuple[list[Any], list[float]]] = []
@@ -154,7 +161,7 @@ def test_a_step_of_trls_trainers_is_rewarded_by_it(
 
     trainer = trainer_of(
         model=AutoModelForCausalLM.from_pretrained(tiny_chat_base),
-        reward_funcs=[watched(model, asked)],
+        reward_funcs=[watched(model, asked, concurrent=concurrent)],
         args=config_of(output_dir=str(tmp_path / "out"), **QUICK),
         train_dataset=Dataset.from_dict({"prompt": prompts}),
         processing_class=AutoTokenizer.from_pretrained(tiny_chat_base),
@@ -167,8 +174,17 @@ def test_a_step_of_trls_trainers_is_rewarded_by_it(
     assert_close(logged[f"rewards/pairloop-{model.version}/mean"], sum(rewards) / 4, within=REWARDS)
 
 
-def watched(model: Any, asked: list[tuple[list[Any], list[float]]]) -> Callable[..., list[float]]:
+def watched(model: Any, asked: list[tuple[list[Any], list[float]]], *, concurrent: bool) -> Callable[..., Any]:
     """The reward function, and what it is asked."""
+    if concurrent:
+
+        async def watch_concurrently(prompts: list[Any], completions: list[Any], **columns: Any) -> list[float]:
+            rewards: list[float] = await model.concurrent(prompts, completions, **columns)
+            asked.append((completions, rewards))
+            return rewards
+
+        watch_concurrently.__name__ = model.concurrent.__name__
+        return watch_concurrently
 
     def watch(prompts: list[Any], completions: list[Any], **columns: Any) -> list[float]:
         rewards: list[float] = model(prompts, completions, **columns)
