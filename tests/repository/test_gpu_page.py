@@ -13,7 +13,7 @@ SEVEN = Qwen2Config(
     vocab_size=152064, max_position_embeddings=32768, tie_word_embeddings=False,
 )  # fmt: skip
 WIDTH, LAYERS, WORDS = SEVEN.hidden_size, SEVEN.num_hidden_layers, SEVEN.vocab_size
-KEYS = SEVEN.num_key_value_heads * WIDTH // SEVEN.num_attention_heads
+KEYS = WIDTH // 28 * 4  # numbers of a key: 4 of 28 heads have one of their own
 OF_A_LAYER = 2 * WIDTH * WIDTH + 2 * WIDTH * KEYS + 3 * WIDTH * SEVEN.intermediate_size  # weights, but for biases and norms
 
 
