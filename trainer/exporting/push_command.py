@@ -21,7 +21,7 @@ from trainer.torch_setup import extractors_of
 @click.option("--pairs", "dataset", metavar="ORG/NAME", help="Also send the judgements, as pairs, into this data set.")
 @click.option("--version", metavar="VERSION", help="This version, such as v3, instead of the champion.")
 def push(project_id: int, repository: str, is_private: bool, dataset: str | None, version: str | None) -> None:
-    """Send a reward model, and if you say so its judgements, to the Hugging Face Hub.
+    """Send a reward model to the Hugging Face Hub.
 
     What is sent is the folder that `export --format model` writes. The token is HF_TOKEN, or the one of `hf auth login`.
     """
