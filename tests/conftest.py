@@ -19,8 +19,10 @@ import pytest
 
 from preference.settings import Settings
 from preference.studio.project import LabelStudioProject
+from tests.support.memory_disk import write_in_memory
 from tests.support.studio_double import KEY, StudioDouble
 
+write_in_memory()
 pytest_plugins = ["tests.support.slowest_files"]
 
 REPOSITORY = Path(__file__).parent.parent

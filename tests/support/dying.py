@@ -120,8 +120,7 @@ def dies_at(step: int, action: Action, folder: Path) -> bool:
 
 
 def main(name: str, template: Path) -> None:
-    in_memory = Path("/dev/shm")  # in which a sync costs nothing
-    with TemporaryDirectory(dir=in_memory if in_memory.is_dir() else None) as scratch:
+    with TemporaryDirectory() as scratch:
         step, is_over = 1, False
         while not is_over:
             folder = Path(scratch) / str(step)
