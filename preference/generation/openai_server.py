@@ -85,6 +85,11 @@ def wants_other_limit(error: APIStatusError) -> bool:
     return all(word in error.message for word in ("max_completion_tokens", "support"))
 
 
+def wants_own_temperature(error: APIStatusError) -> bool:
+    """Whether a refusal says that a model takes no temperature but its own, as OpenAI's models that think."""
+    return all(word in error.message for word in ("temperature", "support"))
+
+
 def reason_of(error: Any, texts: Sequence[str]) -> str:
     """The server's own words, in one short line that does not quote these texts: it is kept in the task, and logged."""
     body = error.body

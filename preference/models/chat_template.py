@@ -106,17 +106,17 @@ def _control_tokens(tokenizer: PreTrainedTokenizerBase) -> _ControlTokens:
     """Found once for each tokenizer."""
     turns = tuple(Turn(role, "x") for role in ("system", "user", "assistant", "user"))
     template = text_of(tokenizer, turns) if tokenizer.chat_template else ""
-    found = [
+    added = [
         token
         for token in tokenizer.added_tokens_decoder.values()
         if token.special or (token.content in template and not token.content.isspace())  # Gemma's has line breaks among them
     ]
-    strings = {token.content for token in found} | set(tokenizer.all_special_tokens)
+    strings = {token.content for token in added} | set(tokenizer.all_special_tokens)
     backend: Any = getattr(tokenizer, "backend_tokenizer", None)
     normalized = None
-    if any(token.normalized for token in found) and backend is not None and backend.normalizer is not None:
+    if any(token.normalized for token in added) and backend is not None and backend.normalizer is not None:
         normalized = backend.normalizer.normalize_str
-        strings |= {normalized(token.content) for token in found if token.normalized}
+        strings |= {normalized(token.content) for token in added if token.normalized}
     control = _ControlTokens(tuple(sorted(string for string in strings if len(string) > 1)), normalized)
     _CONTROL_TOKENS[tokenizer] = control
     return control

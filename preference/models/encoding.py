@@ -101,16 +101,16 @@ def encode_exchange(tokenizer: PreTrainedTokenizerBase, prompt: Prompt, answer: 
     So the reward models of the field are trained and asked: `tokenizer.apply_chat_template(conversation)`, to which nothing is
     added (https://huggingface.co/Skywork/Skywork-Reward-V2-Llama-3.1-8B). The tokenizer must have a chat template.
     """
-    turns, said = _read_as(tokenizer, turns_of(prompt)), _read_as(tokenizer, (Turn("assistant", answer),))
-    ids = _exchange_ids(tokenizer, turns + said)
+    turns, reply = _read_as(tokenizer, turns_of(prompt)), _read_as(tokenizer, (Turn("assistant", answer),))
+    ids = _exchange_ids(tokenizer, turns + reply)
     if len(ids) <= max_tokens:
         return ids, 0
     later = _without_oldest(turns)
-    place = bisect_left(later, True, key=lambda kept: len(_exchange_ids(tokenizer, kept + said)) <= max_tokens)
+    place = bisect_left(later, True, key=lambda kept: len(_exchange_ids(tokenizer, kept + reply)) <= max_tokens)
     kept = later[place] if place < len(later) else (later or [turns])[-1]
-    fitting = _exchange_ids(tokenizer, kept + said)
+    fitting = _exchange_ids(tokenizer, kept + reply)
     if len(fitting) > max_tokens:
-        fitting = _exchange_cut(tokenizer, kept + said, max_tokens)
+        fitting = _exchange_cut(tokenizer, kept + reply, max_tokens)
     return fitting, max(0, len(ids) - len(fitting))
 
 
@@ -157,12 +157,12 @@ def _without_head(
 def _exchange_cut(tokenizer: PreTrainedTokenizerBase, turns: Conversation, max_tokens: int) -> list[int]:
     """The tokens without the answer's tail and the prompt's head, of which at least a quarter of the room stays."""
     before, answer, after = _parted(text_of(tokenizer, turns, is_open=False), turns[-1].text)
-    head, body, between, said, tail = _ids_apart(tokenizer, (*_parted(before, turns[-2].text), answer, after))
+    head, body, between, reply, tail = _ids_apart(tokenizer, (*_parted(before, turns[-2].text), answer, after))
     room = max_tokens - len(head) - len(between) - len(tail)
     if room < max_tokens // 4:  # the frame alone nearly fills it
         return _exchange_ids(tokenizer, turns)[-max_tokens:]
-    said = said[: room - min(len(body), room // 4)]
-    return [*head, *body[len(body) - min(len(body), room - len(said)) :], *between, *said, *tail]
+    reply = reply[: room - min(len(body), room // 4)]
+    return [*head, *body[len(body) - min(len(body), room - len(reply)) :], *between, *reply, *tail]
 
 
 def _parted(text: str, body: str) -> tuple[str, str, str]:

@@ -69,5 +69,5 @@ def _sizes(model: str) -> dict[str, int]:
 
 def _layer_of(name: str) -> int:
     """The place of the layer that a tensor belongs to, from 0; -1 if it belongs to none."""
-    found = _LAYER.search(name)
-    return int(found[1]) if found else -1
+    match = _LAYER.search(name)
+    return int(match[1]) if match else -1

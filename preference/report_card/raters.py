@@ -62,15 +62,15 @@ def read_raters(folder: Path) -> list[RaterFigures]:
     Raises:
         OSError: a file may not be read.
     """
-    found = []
+    every = []
     for path in sorted((folder / "raters").glob("*.json")):
         try:
             values = json.loads(path.read_text(encoding="utf-8", errors="replace"))
         except (ValueError, RecursionError):
             continue
         if isinstance(values, dict):
-            found.append(read_as(RaterFigures, values))
-    return sorted((figures for figures in found if figures.rater), key=lambda figures: figures.judged_at, reverse=True)[:_MOST]
+            every.append(read_as(RaterFigures, values))
+    return sorted((figures for figures in every if figures.rater), key=lambda figures: figures.judged_at, reverse=True)[:_MOST]
 
 
 def rater_values(figures: RaterFigures) -> dict[str, Any]:

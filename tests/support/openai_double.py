@@ -22,6 +22,7 @@ class OpenAIDouble:
         self.write: Callable[[str, int], str | None] = lambda prompt, seed: f"{prompt}/{seed}"
         self.finish_reason: str | Callable[[Fields], str] = "stop"
         self.message: Fields = {}  # what a message holds beside role and content
+        self.takes_temperature = True
         self.refusals: dict[str, tuple[int, Any]] = {}  # prompt: status and body
         self.page: str | None = None  # what it sends with 200 instead
         self.usage: Fields | None = {"prompt_tokens": 1, "completion_tokens": 10, "total_tokens": 11}
@@ -109,6 +110,9 @@ class OpenAIDouble:
             if name in body:
                 text = f"Unsupported parameter: '{name}' is not supported with this model. Use '{self.limit}' instead."
                 return 400, _error(text, param=name, code="unsupported_parameter")
+        if not self.takes_temperature and "temperature" in body:
+            text = "Unsupported value: 'temperature' does not support 0 with this model. Only the default (1) value is supported."
+            return 400, _error(text, param="temperature", code="unsupported_value")
         if self.n == "refused" and "n" in body:
             return 422, {"detail": [{"loc": ["body", "n"], "msg": "Extra inputs are not permitted", "input": body}]}
         return self.refusals.get(_prompt(body))

@@ -39,14 +39,14 @@ def nearest_head(states: Array, rewards: Array, prompts: Sequence[Prompt]) -> to
 
 def last_states(model: ReadElsewhere, head: torch.nn.Module, exchanges: Sequence[tuple[Prompt, str]]) -> Array:
     """(num_answers, hidden_size) what `head` gets of each answer, at the token where a classifier's output is read."""
-    seen: list[torch.Tensor] = []
+    given: list[torch.Tensor] = []
     states: list[torch.Tensor] = []
     pad = model.tokenizer.pad_token_id
-    with head.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0])):
+    with head.register_forward_pre_hook(lambda module, inputs: given.append(inputs[0])):
         for prompt, answer in exchanges:  # one by one: nothing is padded
             ids = model.tokens(prompt, answer)
             model.score_tokens([ids])
             # transformers (5.23) reads the last token that is no padding; a tokenizer without one pads with the end of a sequence.
             last = max(place for place, token in enumerate(ids) if token != pad)
-            states.append(seen.pop()[0, last].float().cpu().clone())  # of (1, num_tokens, hidden_size), which a view would keep
+            states.append(given.pop()[0, last].float().cpu().clone())  # of (1, num_tokens, hidden_size), which a view would keep
     return torch.stack(states).double().numpy()

@@ -32,17 +32,17 @@ def sentences(figures: RaterFigures) -> list[str]:
     ]
     ties = f", {figures.num_ties} of them ties" if figures.num_ties else ""
     lines = [
-        f"{figures.rater} agrees with people on {_said(figures.agreement)} held-out comparisons{ties}"
+        f"{figures.rater} agrees with people on {_in_words(figures.agreement)} held-out comparisons{ties}"
         + (f"; without {' and '.join(silent)}" if silent else "")
     ]
     if figures.champion_accuracy.value is not None:
-        lines.append(f"the champion {figures.champion} agrees with people on {_said(figures.champion_accuracy)} of these")
+        lines.append(f"the champion {figures.champion} agrees with people on {_in_words(figures.champion_accuracy)} of these")
     if figures.people.value is not None:
-        lines.append(f"two annotators agree on {_said(figures.people)} comparisons")
+        lines.append(f"two annotators agree on {_in_words(figures.people)} comparisons")
     return lines
 
 
-def _said(share: Share) -> str:
+def _in_words(share: Share) -> str:
     if share.value is None:
         return f"none of {share.count or 0}"
     interval = f" (95 % interval {between(share.interval)})" if share.interval else ""

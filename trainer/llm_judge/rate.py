@@ -34,7 +34,7 @@ def rate(context: RoundContext, rater: Rater) -> RaterFigures:
         StudioError: Label Studio does not answer, or refuses.
         NoComparison, LayoutError: there are no comparisons to judge.
         TrainingError: nothing is held out yet.
-        ModelError: the rater does not answer; what it said is kept.
+        ModelError: the rater does not answer; its replies are kept.
         RegistryError: MODEL_DIR is full or not writable.
     """
     reading = read_pairs(context)

@@ -1,7 +1,7 @@
 """A model behind any server of OpenAI's API as a rater: it is asked of each comparison in both orders.
 
-Covered: a server that restarts (asked again after growing waits), that goes away (one sentence, and what it said is kept), one
-question that is refused, a reply that says nothing, a model that thinks first.
+Covered: a server that restarts (asked again after growing waits), that goes away (one sentence, and its replies are kept), one
+question that is refused, and all of them, a reply that says nothing, a model that thinks first.
 Not covered: OPENAI_ENDPOINT=completions. A model without a chat template is no rater.
 """
 
@@ -12,13 +12,14 @@ from typing import Any, NamedTuple
 
 from openai import APIError, APIStatusError, AsyncOpenAI, BadRequestError
 
-from preference.generation.openai_server import REFUSALS, OpenAIServer, wants_other_limit
+from preference.generation.openai_server import REFUSALS, OpenAIServer, wants_other_limit, wants_own_temperature
 from preference.labelling.prompts import Prompt
-from trainer.rating.questions import Said, question, read_reply
+from trainer.rating.questions import Reply, question, read_reply
 from trainer.rating.replies import Replies
 
 _REPLY_TOKENS = 32
 _PATIENCE_SECONDS = 900  # for one question with all its tries
+_MOST_REFUSED = 8  # before any reply: then it is not the texts that the server refuses
 
 
 class Comparison(NamedTuple):
@@ -41,6 +42,8 @@ class Rater:
         """`thinking_tokens`: the longest thought before a reply. `template_options`: what the chat template gets beside the turns."""
         self._server, self.model, self._thinking_tokens = server, model, thinking_tokens
         self._limit = "max_tokens"
+        self._sampling: dict[str, Any] = {"temperature": 0}
+        self._num_refused, self._has_replied = 0, False
         self._more: dict[str, Any] = {"extra_body": {"chat_template_kwargs": template_options}} if template_options else {}
 
     def ask(self, comparisons: Iterable[Comparison], replies: Replies) -> int:
@@ -65,21 +68,24 @@ class Rater:
 
         async def seat(client: AsyncOpenAI) -> None:
             for order in waiting:
-                replies.keep(*order, await self._said(client, *order))
+                replies.keep(*order, await self._reply(client, *order))
 
         async with self._server.client() as client, asyncio.TaskGroup() as group:
             for _ in range(min(self._server.settings.concurrency, len(orders))):
                 group.create_task(seat(client))
 
-    async def _said(self, client: AsyncOpenAI, prompt: Prompt, first: str, second: str) -> Said:
+    async def _reply(self, client: AsyncOpenAI, prompt: Prompt, first: str, second: str) -> Reply:
         messages = question(prompt, first, second)
         try:
             async with asyncio.timeout(_PATIENCE_SECONDS):
                 choice = await self._choice(client, messages)
         except (APIError, TimeoutError, ValueError) as error:
             if isinstance(error, APIStatusError) and error.status_code in REFUSALS:
-                return "refused"
+                self._num_refused += 1
+                if self._has_replied or self._num_refused < _MOST_REFUSED:
+                    return "refused"
             raise self._server.failure(error, model=self.model, texts=[message["content"] for message in messages]) from error
+        self._has_replied = True
         if choice.finish_reason == "content_filter":
             return "refused"
         return read_reply(choice.message.content or "")
@@ -87,16 +93,19 @@ class Rater:
     async def _choice(self, client: AsyncOpenAI, messages: list[dict[str, Any]]) -> Any:
         create: Any = client.chat.completions.create
         while True:
-            limit = self._limit
+            limit, sampling = self._limit, self._sampling
             try:
                 answer = await create(
-                    model=self.model, messages=messages, temperature=0, seed=0,
+                    model=self.model, messages=messages, seed=0, **sampling,
                     **{limit: _REPLY_TOKENS + self._thinking_tokens}, **self._more,
                 )  # fmt: skip
             except BadRequestError as error:
-                if limit != "max_tokens" or not wants_other_limit(error):
+                if limit == "max_tokens" and wants_other_limit(error):
+                    self._limit = "max_completion_tokens"
+                elif sampling and wants_own_temperature(error):
+                    self._sampling = {}
+                else:
                     raise
-                self._limit = "max_completion_tokens"
                 continue
             choices: list[Any] = getattr(answer, "choices", None) or []
             if not choices:

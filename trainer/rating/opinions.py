@@ -19,10 +19,10 @@ def opinion_of(pair: PreferencePair, replies: Replies) -> Opinion:
     """What the replies say of a pair, which may be nothing."""
     chosen_first = replies.find(pair.prompt, pair.chosen, pair.rejected)
     rejected_first = replies.find(pair.prompt, pair.rejected, pair.chosen)
-    said = (chosen_first, rejected_first)
-    first_wins = tuple(float(one == "first") for one in said if one in ("first", "second"))
-    if any(one in (None, "unreadable", "refused") for one in said):
-        return Opinion(None, "refused" in said, first_wins)
-    if said == ("first", "second"):
+    both = (chosen_first, rejected_first)
+    first_wins = tuple(float(one == "first") for one in both if one in ("first", "second"))
+    if any(one in (None, "unreadable", "refused") for one in both):
+        return Opinion(None, "refused" in both, first_wins)
+    if both == ("first", "second"):
         return Opinion(1.0, first_wins=first_wins)
-    return Opinion(0.0 if said == ("second", "first") else 0.5, first_wins=first_wins)
+    return Opinion(0.0 if both == ("second", "first") else 0.5, first_wins=first_wins)

@@ -12,11 +12,11 @@ from typing import get_args
 
 from preference.atomic_files import writing
 from preference.labelling.prompts import Prompt, transcript
-from trainer.rating.questions import QUESTION_VERSION, Said
+from trainer.rating.questions import QUESTION_VERSION, Reply
 
 
 class Replies:
-    """What a rater said of two answers in one order, by their texts."""
+    """What a rater replied about two answers in one order, by their texts."""
 
     def __init__(self, path: Path) -> None:
         """Reads what is kept; lines that are none are passed over.
@@ -25,37 +25,39 @@ class Replies:
             OSError: the file may not be read.
         """
         self._path = path
-        self._said: dict[str, Said] = {}
+        self._replies: dict[str, Reply] = {}
         try:
             lines = path.read_bytes().splitlines()
         except FileNotFoundError:
             lines = []
         for line in lines:
             try:
-                key, said = json.loads(line)
+                key, reply = json.loads(line)
             except (ValueError, TypeError, RecursionError):
                 continue
-            if said in get_args(Said):
-                self._said[str(key)] = said
+            if reply in get_args(Reply) and reply != "refused":
+                self._replies[str(key)] = reply
 
-    def find(self, prompt: Prompt, first: str, second: str) -> Said | None:
-        """What it said; None if it was not asked yet."""
-        return self._said.get(_key(prompt, first, second))
+    def find(self, prompt: Prompt, first: str, second: str) -> Reply | None:
+        """The reply; None if it was not asked yet."""
+        return self._replies.get(_key(prompt, first, second))
 
-    def keep(self, prompt: Prompt, first: str, second: str, said: Said) -> None:
-        """Adds what it said to the file, on the disk.
+    def keep(self, prompt: Prompt, first: str, second: str, reply: Reply) -> None:
+        """Adds a reply to the file, on the disk; one that the server refused only to what is known here, so that it is asked again.
 
         Raises:
             RegistryError: MODEL_DIR is full or not writable.
         """
         key = _key(prompt, first, second)
+        self._replies[key] = reply
+        if reply == "refused":  # by the server, whose limits or settings may be others the next time
+            return
         with writing(self._path.parent):
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with self._path.open("ab") as file:
-                file.write(b"\n" + json.dumps([key, said]).encode())  # a line break first: the line before may be torn
+                file.write(b"\n" + json.dumps([key, reply]).encode())  # a line break first: the line before may be torn
                 file.flush()
                 os.fsync(file.fileno())
-        self._said[key] = said
 
 
 def _key(prompt: Prompt, first: str, second: str) -> str:

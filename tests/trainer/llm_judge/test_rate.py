@@ -106,7 +106,24 @@ def test_replies_that_say_nothing_and_refusals_are_counted_and_left_out(lab: Lab
     assert (figures.agreement.value, figures.agreement.count) == (1.0, NUM_HELD_OUT - 2)
     num_asked = len(server.requests)
     assert rated(lab, server).agreement == figures.agreement
-    assert len(server.requests) == num_asked, "what it said is not asked again"
+    assert len(server.requests) == num_asked + 1, "what was refused is asked again, and nothing else"
+
+
+def test_a_server_that_refuses_every_question_is_one_sentence_and_nothing_is_kept(lab: Lab, server: OpenAIDouble) -> None:
+    server.limit = "another"  # neither name of the limit is known there
+    with pytest.raises(ModelError, match=r"failed \(400: .*\); its own log may say why"):
+        rated(lab, server)
+    assert read_raters(lab.folder.path) == []
+
+    server.limit = "max_tokens"
+    assert rated(lab, server).agreement.count == NUM_HELD_OUT
+
+
+def test_a_model_that_takes_no_temperature_but_its_own_is_asked_without(lab: Lab, server: OpenAIDouble) -> None:
+    server.takes_temperature = False
+
+    assert rated(lab, server).agreement.value == 1.0
+    assert len([request for request in server.requests if "temperature" in request]) <= 16  # one for each seat at most
 
 
 def test_a_server_that_goes_away_costs_what_it_had_not_said_yet(lab: Lab, server: OpenAIDouble) -> None:

@@ -1,7 +1,7 @@
 import pytest
 
 from preference.labelling.prompts import Turn
-from trainer.rating.questions import Said, question, read_reply
+from trainer.rating.questions import Reply, question, read_reply
 
 
 def test_a_question_has_the_prompt_and_both_answers_between_tags() -> None:
@@ -34,5 +34,5 @@ def test_a_conversation_is_asked_about_as_a_transcript_and_no_prompt_as_none() -
         ("A or B", "unreadable"),
     ],
 )
-def test_what_a_reply_says(text: str, said: Said) -> None:
+def test_what_a_reply_says(text: str, said: Reply) -> None:
     assert read_reply(text) == said

@@ -5,7 +5,7 @@ import pytest
 
 from preference.labelling.pairs import PreferencePair
 from preference.report_card.raters import RaterFigures, rater_path, write_rater
-from trainer.rating.questions import Said
+from trainer.rating.questions import Reply
 from trainer.rating.rated_pairs import rated_pairs, training_rater
 from trainer.rating.replies import Replies
 
@@ -19,7 +19,7 @@ def replies(tmp_path: Path) -> Replies:
     return Replies(rater_path(tmp_path, "tiny", ".replies.jsonl"))
 
 
-def keep(replies: Replies, pair: PreferencePair, *, chosen_first: Said, rejected_first: Said) -> None:
+def keep(replies: Replies, pair: PreferencePair, *, chosen_first: Reply, rejected_first: Reply) -> None:
     replies.keep(pair.prompt, pair.chosen, pair.rejected, chosen_first)
     replies.keep(pair.prompt, pair.rejected, pair.chosen, rejected_first)
 
@@ -40,7 +40,7 @@ def test_without_a_weight_or_a_rater_nobody_is_trained_on(tmp_path: Path, replie
     [("first", "second", "Because."), ("second", "first", "So."), ("first", "first", None), ("first", "unreadable", None)],
 )
 def test_a_side_in_both_orders_is_a_pair_of_little_weight_and_of_no_person(
-    tmp_path: Path, replies: Replies, chosen_first: Said, rejected_first: Said, better: str | None
+    tmp_path: Path, replies: Replies, chosen_first: Reply, rejected_first: Reply, better: str | None
 ) -> None:
     keep(replies, VOTE, chosen_first=chosen_first, rejected_first=rejected_first)
     found = rated(tmp_path, VOTE, dataclasses.replace(VOTE, annotation_id=2))  # two votes, one comparison

@@ -10,12 +10,15 @@ def test_replies_are_kept_as_they_come_by_their_texts_and_order(tmp_path: Path) 
     replies = Replies(path)
     assert replies.find("Why?", "a", "b") is None
     replies.keep("Why?", "a", "b", "first")
-    replies.keep((Turn("user", "Why?"), Turn("user", "Now?")), "a\ud83d", "b", "refused")
+    replies.keep((Turn("user", "Why?"), Turn("user", "Now?")), "a\ud83d", "b", "tie")
+    replies.keep("Who?", "a", "b", "refused")
+    assert replies.find("Who?", "a", "b") == "refused"
 
     again = Replies(path)
     assert again.find("Why?", "a", "b") == "first"
     assert again.find("Why?", "b", "a") is None
-    assert again.find((Turn("user", "Why?"), Turn("user", "Now?")), "a\ud83d", "b") == "refused"
+    assert again.find((Turn("user", "Why?"), Turn("user", "Now?")), "a\ud83d", "b") == "tie"
+    assert again.find("Who?", "a", "b") is None, "a server may refuse it no more"
     assert "Why?" not in path.read_text()
 
 
