@@ -17,7 +17,7 @@ NAMES = [each.name for each in pages()]
 # Label Studio's variables and events, pip's, ours of make, and words.
 NOT_OURS = {
     "SSRF_PROTECTION_ENABLED", "ML_BLOCK_LOCAL_IP", "LABEL_STUDIO_HOST", "TASKS_CREATED", "START_TRAINING",
-    "PIP_FIND_LINKS", "DEMO_ARGS", "PAIRLOOP_NIGHTLY", "PREFERENCE_DATA", "ONLY", "BASELINE", "HF_TOKEN", "HF_HUB_OFFLINE", "SERVE_RM",
+    "PIP_FIND_LINKS", "DEMO_ARGS", "PAIRLOOP_NIGHTLY", "PREFERENCE_DATA", "ONLY", "BASELINE", "HF_TOKEN", "HF_HUB_OFFLINE", "TMPDIR", "SERVE_RM",
     "FEATURES", "REWARDS", "TRAINED_REWARDS", "TRAINED_WEIGHTS",  # tolerances of tests/support/tolerance.py
     "ENGINES", "STRATEGIES", "RECIPES", "README", "UP", "DEBUG", "INFO", "CRITICAL", "GET", "POST", "PATCH",
 }  # fmt: skip
