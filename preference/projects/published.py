@@ -211,8 +211,9 @@ class Published(ABC, Generic[_Card]):
     def _prune(self, keep: int) -> None:
         """Under the project's lock: so nobody promotes meanwhile what is removed."""
         served, promotions, versions = self.champion(), self.promotions(), self.all()
-        # Without a pointer, which somebody deleted, nobody knows where a rollback leads.
-        reachable = [name for name, log in promotions.items() if log] if served is None else champions_before(served, promotions)
+        # Without a pointer, which somebody deleted or emptied, nobody knows where a rollback leads.
+        is_unknown = self._pointed() is None
+        reachable = [name for name, log in promotions.items() if log] if is_unknown else champions_before(served, promotions)
         old = [
             version for version in versions[:-keep] if version not in (served, *reachable) and holds_weights(self._path / version)
         ]
@@ -235,11 +236,7 @@ class Published(ABC, Generic[_Card]):
 
         A damaged pointer names no version that there is, whatever its bytes are.
         """
-        try:
-            text = (self.folder.path / self.pointer).read_text(encoding="utf-8", errors="backslashreplace")
-        except FileNotFoundError:
-            return self.origin
-        return text.strip() or self.origin
+        return self._pointed() or self.origin
 
     @property
     def has_no_pointer(self) -> bool:
@@ -284,6 +281,14 @@ class Published(ABC, Generic[_Card]):
     def champion_before(self) -> str | None:
         """The version that a rollback would serve, which may be deleted; None if the log knows of none."""
         return next(reversed(champions_before(self.champion(), self.promotions())), None)
+
+    def _pointed(self) -> str | None:
+        """What the pointer names; None if it names nothing, or is not there."""
+        try:
+            text = (self.folder.path / self.pointer).read_text(encoding="utf-8", errors="backslashreplace")
+        except FileNotFoundError:
+            return None
+        return text.strip() or None
 
     def _check_champion(self, seen: str | EllipsisType | None) -> None:
         champion = self.champion()

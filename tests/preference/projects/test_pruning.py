@@ -1,5 +1,6 @@
 """KEEP_VERSIONS: old weights go, cards and names stay, and nothing that is served or that a rollback leads to is touched."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -149,3 +150,18 @@ def test_a_generators_versions_are_pruned_alike_and_the_base_stays(folder: Proje
     assert "were removed under KEEP_VERSIONS" in refusal(lambda: Generators(folder).promote(first))
     assert Generators(folder).promotable() == [newest]
     assert Generators(folder).all() == [first, second, newest]
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda pointer: pointer.write_text("")], ids=["deleted", "emptied"])
+def test_without_a_pointer_no_generator_that_was_ever_served_is_touched(
+    folder: ProjectFolder, trained: Path, damage: Callable[[Path], object]
+) -> None:
+    served, never = (Generators(folder).publish(trained, GENERATOR_CARD) for _ in range(2))
+    Generators(folder).promote(served)
+    damage(folder.path / Generators.pointer)
+
+    newest = Generators(folder).publish(trained, GENERATOR_CARD, keep=1)
+
+    assert Generators(folder).champion() == BASE
+    assert Generators(folder).promotable() == [served, newest]
+    assert is_pruned(Generators(folder).path(never))
