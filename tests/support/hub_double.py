@@ -1,6 +1,6 @@
 """A double of the Hugging Face Hub over HTTP: what its own client asks when folders are sent and fetched.
 
-Written after the calls of huggingface_hub 2.4.0. Not covered: branches, deletion, and xet, which hf_xet speaks to a storage of its own: large files go by LFS, as without hf_xet.
+Written after the calls of huggingface_hub 2.4.0. Not covered: branches, deletion of folders, and xet, which hf_xet speaks to a storage of its own: large files go by LFS, as without hf_xet.
 """
 
 import base64
@@ -37,6 +37,7 @@ class HubDouble:
         self.requests: list[str] = []
         self.refuse_with: int | None = None
         self.upload_status = 200
+        self.is_changed_meanwhile = False
         self.blobs: dict[str, bytes] = {}
         self.url = ""
 
@@ -100,6 +101,8 @@ class HubDouble:
         return {"path": file["path"], "uploadMode": "lfs" if is_large else "regular", "shouldIgnore": False, "oid": None}
 
     def _commit(self, name: str, repository: Repository, lines: list[dict[str, Any]]) -> tuple[int, Any]:
+        if self.is_changed_meanwhile or lines[0]["value"].get("parentCommit") != _COMMIT:
+            return 412, {"error": "The expected parent commit differs from the one that is there"}
         for line in lines:
             value = line["value"]
             if line["key"] == "header":
@@ -110,6 +113,8 @@ class HubDouble:
                 content = self.blobs[value["oid"]]
                 assert hashlib.sha256(content).hexdigest() == value["oid"]
                 repository.files[value["path"]] = content
+            elif line["key"] == "deletedFile":
+                del repository.files[value["path"]]  # one that is not there is refused by the Hub, too
         return 200, {"commitUrl": f"{self.url}/{name}/commit/{_COMMIT}", "commitOid": _COMMIT, "hookOutput": ""}
 
 

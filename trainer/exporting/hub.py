@@ -9,11 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
-from huggingface_hub import CommitOperationAdd, HfApi, errors, utils
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, errors, utils
 
 from preference.errors import ExportError
 
 Kind = Literal["model", "dataset"]
+_KEPT = ".gitattributes"  # which the Hub itself puts into a repository: what of it lies in LFS
 
 
 def check_access(repository: str) -> None:
@@ -27,8 +28,8 @@ def check_access(repository: str) -> None:
         HfApi().whoami()
 
 
-def upload(folder: Path, repository: str, *, kind: Kind, is_private: bool, message: str) -> str:
-    """The address at which a folder lies now; its repository is made if there is none.
+def open_repository(repository: str, *, kind: Kind, is_private: bool) -> str:
+    """The address of a repository, which is made if there is none.
 
     Raises:
         ExportError: the Hub refuses, or cannot be reached, or the repository is public and was to be private.
@@ -40,11 +41,28 @@ def upload(folder: Path, repository: str, *, kind: Kind, is_private: bool, messa
             raise ExportError(
                 f"{repository} is there and public, so nothing is sent; make it private on the Hub, or omit --private."
             )
-        files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
-        added = [CommitOperationAdd(path.relative_to(folder).as_posix(), path) for path in files]
-        # Not upload_folder, which (huggingface_hub 2.4) makes several commits of a large folder: a kill would leave half of it.
-        api.create_commit(repository, added, commit_message=message, repo_type=kind)
     return address
+
+
+def upload(folder: Path, repository: str, *, kind: Kind, message: str) -> None:
+    """Makes a repository hold a folder's files and no others, in one commit.
+
+    A file of an earlier version would be read beside this one's: shards beside a whole file, say, or a `frozen` version's own folder.
+
+    Raises:
+        ExportError: the Hub refuses, or cannot be reached, or somebody else commits meanwhile.
+    """
+    with _in_sentences(repository):
+        api = HfApi()
+        commit = api.repo_info(repository, repo_type=kind).sha
+        there = api.list_repo_files(repository, repo_type=kind, revision=commit)
+        files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
+        changes: list[CommitOperationAdd | CommitOperationDelete] = [
+            *(CommitOperationAdd(name, path) for name, path in files.items()),
+            *(CommitOperationDelete(name) for name in there if name not in files and name != _KEPT),
+        ]
+        # Not upload_folder, which (huggingface_hub 2.4) makes several commits of a large folder: a kill would leave half of it.
+        api.create_commit(repository, changes, commit_message=message, repo_type=kind, parent_commit=commit)
 
 
 @contextmanager
@@ -74,6 +92,8 @@ def _refusal(repository: str, status: int) -> str:
         return f"The Hub does not accept your token for {repository}; set HF_TOKEN to one that may write there."
     if status == 403:
         return f"Your token may not write to {repository}; take one with write access, or name a repository of your own."
+    if status == 412:
+        return f"Somebody else changed {repository} meanwhile, so nothing is there that you sent; try again."
     if status == 404:
         return f"The Hub has no {repository}, or hides it from your token; check its name, and whose token HF_TOKEN is."
     return f"The Hub answered {status} for {repository}; try again later."

@@ -26,7 +26,7 @@ def push(project_id: int, repository: str, is_private: bool, dataset: str | None
     What is sent is the folder that `export --format model` writes. The token is HF_TOKEN, or the one of `hf auth login`.
     """
     settings = begin()
-    from trainer.exporting.hub import check_access, upload
+    from trainer.exporting.hub import check_access, open_repository, upload
 
     with refusals():
         for name in filter(None, (repository, dataset)):
@@ -44,8 +44,11 @@ def push(project_id: int, repository: str, is_private: bool, dataset: str | None
             pairs.mkdir()
             write_dataset(pairs_to_share(project, folder, settings), pairs, project_id=project_id, name=dataset)
         message = f"{exported.card.version} of Label Studio project {project_id}, by Pairloop"
-        address = upload(model, repository, kind="model", is_private=is_private, message=message)
-        click.echo(f"project {project_id}: {exported} is at {address}")
+        # Both before the first is sent: of a model and its pairs, neither goes alone because the other is refused.
+        at = open_repository(repository, kind="model", is_private=is_private)
+        pairs_at = open_repository(dataset, kind="dataset", is_private=is_private) if dataset else ""
+        upload(model, repository, kind="model", message=message)
+        click.echo(f"project {project_id}: {exported} is at {at}")
         if dataset:
-            address = upload(pairs, dataset, kind="dataset", is_private=is_private, message=message)
-            click.echo(f"project {project_id}: its pairs are at {address}")
+            upload(pairs, dataset, kind="dataset", message=message)
+            click.echo(f"project {project_id}: its pairs are at {pairs_at}")

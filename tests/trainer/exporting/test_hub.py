@@ -7,7 +7,7 @@ import pytest
 
 from preference.errors import ExportError
 from tests.support.hub_double import HubDouble, Repository, hub_double
-from trainer.exporting.hub import upload
+from trainer.exporting.hub import open_repository, upload
 
 # huggingface_hub 2.4 hands a file to httpx2 in a way that this calls old.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
@@ -28,7 +28,9 @@ def folder(tmp_path: Path) -> Path:
 
 
 def send(folder: Path, repository: str = "org/model", *, is_private: bool = False) -> str:
-    return upload(folder, repository, kind="model", is_private=is_private, message="v1")
+    address = open_repository(repository, kind="model", is_private=is_private)
+    upload(folder, repository, kind="model", message="v1")
+    return address
 
 
 def test_a_folder_is_one_commit_and_a_second_one_is_another(hub: HubDouble, folder: Path) -> None:
@@ -37,6 +39,26 @@ def test_a_folder_is_one_commit_and_a_second_one_is_another(hub: HubDouble, fold
     sent = hub.repositories["models/org/model"]
     assert sent.files == {"model.safetensors": b"weights", "version/card.json": b"{}"}
     assert sent.messages == ["v1", "v1"]
+
+
+def test_what_an_earlier_folder_left_goes_in_the_same_commit(hub: HubDouble, folder: Path) -> None:
+    send(folder)
+    hub.repositories["models/org/model"].files[".gitattributes"] = b"*.safetensors filter=lfs"
+    (folder / "version" / "card.json").unlink()
+    (folder / "model.safetensors").rename(folder / "model-00001-of-00001.safetensors")
+    send(folder)
+
+    sent = hub.repositories["models/org/model"]
+    assert sent.files.keys() == {".gitattributes", "model-00001-of-00001.safetensors"}
+    assert sent.messages == ["v1", "v1"]
+
+
+def test_a_commit_of_somebody_else_meanwhile_is_not_built_upon(hub: HubDouble, folder: Path) -> None:
+    hub.is_changed_meanwhile = True
+    with pytest.raises(ExportError) as refused:
+        send(folder)
+    assert str(refused.value) == "Somebody else changed org/model meanwhile, so nothing is there that you sent; try again."
+    assert hub.repositories["models/org/model"].files == {}
 
 
 def test_a_token_that_may_not_write_is_refused(hub: HubDouble, folder: Path) -> None:

@@ -15,7 +15,7 @@ from pyarrow import parquet
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import Versions
 from tests.support.annotations import PROMPTS, vote
-from tests.support.hub_double import TOKEN, HubDouble, hub_double
+from tests.support.hub_double import TOKEN, HubDouble, Repository, hub_double
 from tests.support.studio_double import KEY, StudioDouble
 from tests.support.versions import publish_version
 from trainer.__main__ import main
@@ -107,6 +107,14 @@ def test_the_pairs_have_a_file_for_each_split_and_nobody_in_them(
 def refusal(result: Result) -> str:
     assert result.exit_code == 1, result.output
     return result.output.splitlines()[-1].removeprefix("Error: ")
+
+
+def test_no_model_is_sent_if_its_pairs_are_refused(studio: StudioDouble, hub: HubDouble, project_id: int, tmp_path: Path) -> None:
+    hub.repositories["datasets/org/pairs"] = Repository()
+    assert refusal(push(studio, tmp_path, project_id, "--to", "org/model", "--private", "--pairs", "org/pairs")) == (
+        "org/pairs is there and public, so nothing is sent; make it private on the Hub, or omit --private."
+    )
+    assert [repository.files for repository in hub.repositories.values()] == [{}, {}]
 
 
 @pytest.mark.parametrize(
