@@ -9,7 +9,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -158,16 +158,15 @@ class Champions:
 
     def keep_fresh(self, stop: threading.Event, *, every_seconds: float = 0.5) -> None:
         """Follows the pointers of all projects until `stop`."""
-        log_once = LogOnce()
-        while not stop.is_set():
-            try:
-                for folder in self._followed():
-                    self._follow(folder, log_once)
-                log_once.forget("MODEL_DIR")
-            except OSError as error:  # MODEL_DIR is away for a moment
-                if log_once.is_news("MODEL_DIR", str(error)):
-                    logger.warning("the champions cannot be looked up (%s)", error)
-            stop.wait(every_seconds)
+        _go_on(self._followed, lambda folder: self.of(folder.project_id).refresh(), stop, every_seconds)
+
+    def keep_providing(self, stop: threading.Event, *, every_seconds: float = 0.5) -> None:
+        """Gives REWARD_MODEL to the projects that are to have it until `stop`, in a thread of its own: no pointer waits for it."""
+        _go_on(partial(known_projects, self._model_dir), self._provide, stop, every_seconds)
+
+    def _provide(self, folder: ProjectFolder) -> None:
+        if self.first is not None and folder.project_id in self._comparing and not folder.is_disconnected:
+            self.first.provide(folder)
 
     def _followed(self) -> list[ProjectFolder]:
         """Every known project, and each whose folder was deleted while a version of it is served."""
@@ -177,17 +176,6 @@ class Champions:
         others = (ProjectFolder(self._model_dir, number) for number in served)
         return [*known, *(folder for folder in others if not folder.is_disconnected)]
 
-    def _follow(self, folder: ProjectFolder, log_once: LogOnce) -> None:
-        """Follows one project's pointer. If it cannot be read, what is served stays, and the other projects are followed on."""
-        try:
-            if self.first is not None and folder.project_id in self._comparing and not folder.is_disconnected:
-                self.first.provide(folder)
-            self.of(folder.project_id).refresh()
-            log_once.forget(folder.project_id)
-        except (OSError, ValueError) as error:
-            if log_once.is_news(folder.project_id, str(error)):
-                logger.warning("project %d: its champion cannot be looked up (%s)", folder.project_id, error)
-
     def load(self, folder: ProjectFolder, version: str) -> RewardModel:
         """The model of a version.
 
@@ -195,3 +183,29 @@ class Champions:
             PairloopError: it cannot be loaded, or it does not recompute the reward of its card's probe.
         """
         return load_version(folder, version, extractor=self._extractors, device=self._device)
+
+
+def _go_on(
+    projects: Callable[[], Iterable[ProjectFolder]],
+    look: Callable[[ProjectFolder], object],
+    stop: threading.Event,
+    every_seconds: float,
+) -> None:
+    """Looks at each project until `stop`. If a pointer cannot be read, what is served stays, and the others are looked at."""
+    log_once = LogOnce()
+    while not stop.is_set():
+        try:
+            for folder in projects():
+                if stop.is_set():
+                    return
+                try:
+                    look(folder)
+                    log_once.forget(folder.project_id)
+                except (OSError, ValueError) as error:
+                    if log_once.is_news(folder.project_id, str(error)):
+                        logger.warning("project %d: its champion cannot be looked up (%s)", folder.project_id, error)
+            log_once.forget("MODEL_DIR")
+        except OSError as error:  # MODEL_DIR is away for a moment
+            if log_once.is_news("MODEL_DIR", str(error)):
+                logger.warning("the champions cannot be looked up (%s)", error)
+        stop.wait(every_seconds)

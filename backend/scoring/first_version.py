@@ -17,19 +17,26 @@ Publish = Callable[[ProjectFolder], str | None]  # as publish_version_zero gives
 
 
 class FirstVersion:
-    """Gives projects their first version. `problem` and `is_loading` may be read from any thread; one thread calls `provide`."""
+    """Gives projects their first version. `problem` and `is_loading` may be read from any thread; one thread calls `provide`.
+
+    That thread does nothing else: a model may be fetched and loaded for minutes.
+    """
 
     def __init__(self, publish: Publish, *, clock: Callable[[], float] = time.monotonic) -> None:
         """`clock` gives seconds."""
         self.problem: str | None = None  # why there is none
         self.is_loading = False
         self._publish, self._clock = publish, clock
-        self._looked_at: dict[int, str | None] = {}  # project id -> its champion, when it was last looked at
+        # Project id -> its champion when it was last looked at, "" if its pointer was there and named none.
+        self._looked_at: dict[int, str] = {}
         self._num_failures, self._next_try = 0, 0.0
 
     def provide(self, folder: ProjectFolder) -> None:
         """Publishes the version, if the project has none and it can be loaded."""
-        champion = Versions(folder).champion()
+        versions = Versions(folder)
+        champion = versions.champion()
+        if champion is None and not versions.has_no_pointer:
+            champion = ""
         if champion is not None and self._looked_at.get(folder.project_id) == champion:
             return
         if self._clock() < self._next_try:
@@ -48,7 +55,8 @@ class FirstVersion:
                 logger.info(
                     "project %d: %s is REWARD_MODEL, and the champion until a challenger is better", folder.project_id, version
                 )
-            self._looked_at[folder.project_id] = Versions(folder).champion()
+            if (seen := version or champion) is not None:
+                self._looked_at[folder.project_id] = seen
         finally:
             self.is_loading = False
 

@@ -46,6 +46,8 @@ class Backend:
             jobs |= {"filler": partial(self.filler.run, self._stop), "generator": self.scheduler.run}
         else:
             logger.warning("LABEL_STUDIO_API_KEY is not set: answered tasks are scored on request, nothing is filled")
+        if self.champions.first is not None:  # last: at the end, a model that is being fetched takes nobody else's time
+            jobs["first version"] = partial(self.champions.keep_providing, self._stop)
         self.threads = [threading.Thread(target=job, name=name, daemon=True) for name, job in jobs.items()]
         for thread in self.threads:
             thread.start()

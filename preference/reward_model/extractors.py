@@ -1,6 +1,7 @@
 """What a process loads once for all versions that share it: the feature extractors of `frozen` ones, the bases of adapters."""
 
 import threading
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol, TypeVar, cast
@@ -34,7 +35,8 @@ class Extractors:
         self._used: WeakValueDictionary[tuple[type, str, str], _Loaded] = WeakValueDictionary()  # by kind, base and key
         self._latest: _Loaded | None = None  # also if none uses it: of one that is loaded twice, say
         self._keys: dict[FeatureRecipe | BaseRecipe, str] = {}  # when they were last asked for
-        self._loading = threading.Lock()
+        self._taking_turns = threading.Lock()
+        self._loading: defaultdict[tuple[type, str], threading.Lock] = defaultdict(threading.Lock)  # by kind and base
 
     def __call__(self, recipe: FeatureRecipe) -> FeatureExtractor:
         """The extractor, loaded at the first call, and at the first after its base was replaced.
@@ -55,7 +57,9 @@ class Extractors:
         return self._find(recipe, SharedBase, lambda: SharedBase(recipe, model_dir=self.model_dir, device=self.device))
 
     def _find(self, recipe: FeatureRecipe | BaseRecipe, kind: type[_L], load: Callable[[], _L]) -> _L:
-        with self._loading:
+        with self._taking_turns:
+            loading = self._loading[kind, recipe.base]
+        with loading:  # nobody waits for another base, which may be fetched for minutes
             try:
                 key = recipe.key(self.model_dir)
             except ModelError:

@@ -17,16 +17,18 @@ from preference.projects.folder import ProjectFolder
 from preference.projects.version_name import VersionName
 from preference.projects.versions import Versions
 from preference.reward_model.extractors import Extractors
+from preference.reward_model.shared_base import BaseRecipe
 from preference.reward_model.version_zero import publish_version_zero
 from preference.setting_groups import SuggestingSettings, TrainingSettings
 from tests.support.studio_records import LABEL_CONFIG
+from tests.support.versions import publish_version
 
 LAYOUT = LabelingLayout.from_label_config(LABEL_CONFIG)
 TASK = {"data": {"prompt": "Why?", "answer1": "Because.", "answer2": "Because the moon looked at the cat on the mat."}}
 
 
 class Once(threading.Event):
-    """Lets one round of `keep_fresh` run."""
+    """Lets one round of `keep_fresh` or `keep_providing` run."""
 
     def wait(self, timeout: float | None = None) -> bool:
         self.set()
@@ -41,10 +43,16 @@ def champions_of(folder: ProjectFolder, reward_model: Path) -> Champions:
     return champions
 
 
+def look(champions: Champions) -> None:
+    """One round of both threads, one after the other."""
+    champions.keep_providing(Once())
+    champions.keep_fresh(Once())
+
+
 def test_it_scores_tasks_before_any_round_and_other_programs_may_name_it(folder: ProjectFolder, tiny_reward_model: Path) -> None:
     champions = champions_of(folder, tiny_reward_model)
 
-    champions.keep_fresh(Once())
+    look(champions)
 
     serving = champions.of(1).serving
     assert serving is not None and serving.version.startswith("v0-")
@@ -61,13 +69,13 @@ def test_it_scores_tasks_before_any_round_and_other_programs_may_name_it(folder:
 
 def test_processes_that_start_together_publish_one(folder: ProjectFolder, tiny_reward_model: Path) -> None:
     processes = [champions_of(folder, tiny_reward_model) for _ in range(2)]
-    threads = [threading.Thread(target=process.keep_fresh, args=[Once()]) for process in processes]
+    threads = [threading.Thread(target=look, args=[process]) for process in processes]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     for process in processes:  # the one that came second follows at its next look
-        process.keep_fresh(Once())
+        look(process)
 
     (version,) = Versions(folder).all()
     assert [process.of(1).version for process in processes] == [version, version]
@@ -76,10 +84,10 @@ def test_processes_that_start_together_publish_one(folder: ProjectFolder, tiny_r
 
 def test_a_deleted_pointer_costs_nothing(folder: ProjectFolder, tiny_reward_model: Path) -> None:
     champions = champions_of(folder, tiny_reward_model)
-    champions.keep_fresh(Once())
+    look(champions)
     (folder.path / "champion").unlink()
 
-    champions.keep_fresh(Once())
+    look(champions)
 
     assert champions.of(1).serving is not None
     assert Versions(folder).champion() == champions.of(1).version
@@ -96,16 +104,16 @@ def test_one_that_cannot_be_loaded_is_tried_again_and_serves_once_it_can(
     )
 
     for _ in range(2):
-        champions.keep_fresh(Once())
+        look(champions)
     assert (champions.of(1).serving, Versions(folder).all()) == (None, [])
     assert champions.first.problem is not None and str(tmp_path / "judge") in champions.first.problem
     assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == [champions.first.problem]
 
     shutil.copytree(tiny_reward_model, tmp_path / "judge")
-    champions.keep_fresh(Once())
+    look(champions)
     assert champions.of(1).serving is None, "it is tried again after a while"
     now[0] = 31
-    champions.keep_fresh(Once())
+    look(champions)
     assert champions.of(1).serving is not None and champions.first.problem is None
 
 
@@ -134,12 +142,70 @@ def test_waits_grow(folder: ProjectFolder) -> None:
 
 def test_a_project_that_is_disconnected_gets_none(folder: ProjectFolder, tiny_reward_model: Path) -> None:
     folder.disconnect()
-    champions_of(folder, tiny_reward_model).keep_fresh(Once())
+    look(champions_of(folder, tiny_reward_model))
     assert Versions(folder).all() == []
 
 
 def test_a_collection_of_demonstrations_gets_none(folder: ProjectFolder, tiny_reward_model: Path) -> None:
-    Champions(
-        folder.path.parent.parent, device=torch.device("cpu"), training=TrainingSettings(reward_model=str(tiny_reward_model))
-    ).keep_fresh(Once())
+    training = TrainingSettings(reward_model=str(tiny_reward_model))
+    look(Champions(folder.path.parent.parent, device=torch.device("cpu"), training=training))
     assert Versions(folder).all() == []
+
+
+def test_no_promotion_of_another_project_waits_while_it_is_loaded(
+    folder: ProjectFolder, tiny_base: Path, tiny_reward_model: Path
+) -> None:
+    champions, is_fetching, may_go_on = champions_of(folder, tiny_reward_model), threading.Event(), threading.Event()
+
+    def publish(folder: ProjectFolder) -> str | None:
+        is_fetching.set()
+        may_go_on.wait(30)
+        return None
+
+    champions.first = FirstVersion(publish)
+    other = ProjectFolder(folder.path.parent.parent, 2)
+    version = publish_version(other, tiny_base, weight=1)
+    Versions(other).promote(version)
+    providing = threading.Thread(target=champions.keep_providing, args=[Once()])
+    providing.start()
+    try:
+        assert is_fetching.wait(30) and champions.first.is_loading
+        champions.keep_fresh(Once())
+        assert champions.of(2).version == version and champions.of(2).serving
+    finally:
+        may_go_on.set()
+        providing.join()
+
+
+def test_no_version_waits_for_another_base(folder: ProjectFolder, tiny_base: Path, tiny_reward_model: Path) -> None:
+    extractors = Extractors(folder.path.parent.parent, torch.device("cpu"))
+    found = list[object]()
+
+    class Fetched(BaseRecipe):
+        """One whose files take until another recipe's base is there."""
+
+        def key(self, model_dir: Path | None = None) -> str:
+            other = threading.Thread(target=lambda: found.append(extractors.shared_base(BaseRecipe(str(tiny_base)))), daemon=True)
+            other.start()
+            other.join(10)
+            return super().key(model_dir)
+
+    extractors.shared_base(Fetched(str(tiny_reward_model)))
+    assert found
+
+
+def test_a_project_whose_pointer_names_nothing_is_asked_once(folder: ProjectFolder) -> None:
+    tries = list[int]()
+
+    def publish(folder: ProjectFolder) -> str | None:
+        tries.append(folder.project_id)
+        return None
+
+    (folder.path / "champion").write_text("")
+    first = FirstVersion(publish)
+    for _ in range(3):
+        first.provide(folder)
+    assert tries == [1]
+    (folder.path / "champion").unlink()
+    first.provide(folder)
+    assert tries == [1, 1]
