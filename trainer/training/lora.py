@@ -11,6 +11,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from peft.utils import get_peft_model_state_dict
 from transformers import PreTrainedModel
 
+from preference.errors import ModelError
 from preference.models.low_rank import CONFIG, LowRankAdapter, read_low_rank
 from trainer.training.recipes import Recipe
 
@@ -36,18 +37,25 @@ def continued(network: PreTrainedModel, version: Path) -> PeftModel:
     """The network with the adapters and the head of a version, to be trained on.
 
     Raises:
-        ModelError: they cannot be read.
+        ModelError: they cannot be read, or are those of another base.
     """
     read_low_rank(version)  # which says what is wrong with them in a sentence
-    with _quiet():
-        return PeftModel.from_pretrained(network, str(version), is_trainable=True, torch_device="cpu")
+    try:
+        with _quiet():
+            return PeftModel.from_pretrained(network, str(version), is_trainable=True, torch_device="cpu")
+    except (RuntimeError, ValueError, KeyError) as error:  # whatever peft meets in a network of another shape
+        reason = " ".join(str(error).split())[:200]
+        raise ModelError(
+            f"The adapter in {version} does not fit its base ({type(error).__name__}: {reason}); "
+            "put back the base that it was trained on, or promote another version."
+        ) from error
 
 
 def merged(network: PreTrainedModel, version: Path) -> PreTrainedModel:
     """The network with the adapters of a version in its weights, and with its head.
 
     Raises:
-        ModelError: they cannot be read.
+        ModelError: as `continued`.
     """
     adapted: Any = continued(network, version)
     whole: PreTrainedModel = adapted.merge_and_unload()

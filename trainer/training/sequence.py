@@ -11,6 +11,7 @@ import torch
 from preference.errors import ModelError, TrainingError
 from preference.labelling.holdout import NEWEST_RULE, Holdout
 from preference.labelling.pairs import PreferencePair
+from preference.models.out_of_memory import release_memory
 from preference.reward_model.model import AdapterRewardModel, SequenceRewardModel
 from trainer.evaluation.pair_rewards import score_pairs
 from trainer.training.calibration import fit_temperature
@@ -34,7 +35,8 @@ def train_sequence(
     deviation 1 over the training answers, so that those of different versions compare.
 
     An adapter goes on from a champion that is one, of the same rank: so it ends as an adapter on the plain base. From any other
-    champion it does not start; every round trains on all pairs, so little is lost.
+    champion it does not start; every round trains on all pairs, so little is lost. Nor does a champion that cannot be loaded,
+    or whose training fails, cost more than its start.
     """
     check_reporters(workspace.report_to)
     device = context.extractors.device
@@ -45,8 +47,9 @@ def train_sequence(
         try:
             if not recipe.lora_rank or can_be_continued(workspace.champion, recipe):
                 made["champion"] = fit_sequence(fitted, recipe, context, workspace, "champion")
-        except ModelError as error:
-            logger.warning("no warm start, the champion cannot be loaded: %s", error)
+        except (ModelError, TrainingError) as error:  # what was trained from the base stands
+            logger.warning("no warm start from the champion: %s", error)
+        release_memory(device)  # which a training that failed leaves in cycles
     trained = {
         start: one.model(context.extractors) for start, one in made.items()
     }  # after the last training: a base takes memory

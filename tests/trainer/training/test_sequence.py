@@ -3,15 +3,19 @@ import logging
 import math
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
+from transformers import LlamaForCausalLM
 
 from preference.errors import TrainingError
 from preference.labelling.holdout import NEWEST_RULE
 from preference.labelling.pairs import PreferencePair
 from preference.labelling.prompts import normalised, transcript
+from preference.models.pretrained import load_config
 from preference.reward_model.extractors import Extractors
 from preference.reward_model.model import Description
 from tests.support.separable_pairs import separable_pairs
@@ -153,7 +157,38 @@ def test_a_champion_that_cannot_be_loaded_costs_the_warm_start_alone(
     (damaged / "model.safetensors").write_bytes(b"damaged")
 
     assert house.train(separable_pairs(40), quick(epochs=1), "challenger", champion=damaged).start == "base"
-    assert logged(caplog)[0].startswith(f"no warm start, the champion cannot be loaded: The model '{damaged}' cannot be loaded")
+    assert logged(caplog)[0].startswith(f"no warm start from the champion: The model '{damaged}' cannot be loaded")
+
+
+@pytest.mark.parametrize("name", ["lora", "full"])
+def test_an_adapter_of_a_base_of_another_shape_costs_the_warm_start_alone(
+    name: str, adapter_champion: Path, tiny_base: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    base = shutil.copytree(tiny_base, tmp_path / "base")  # whose files were replaced
+    wider: Any = load_config(str(base))
+    wider.intermediate_size *= 2
+    LlamaForCausalLM(wider).save_pretrained(base)
+
+    trained = House(base, tmp_path).train(separable_pairs(40), quick(name, epochs=0.1), "challenger", champion=adapter_champion)
+
+    assert trained.start == "base"
+    line = logged(caplog)[0]
+    assert line.startswith(
+        f"no warm start from the champion: The adapter in {adapter_champion} does not fit its base (RuntimeError: "
+    )
+    assert line.endswith("; put back the base that it was trained on, or promote another version.")
+
+
+def test_memory_that_no_longer_suffices_for_a_second_training_does_not_cost_the_first(
+    house: House, champion: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    free = iter([1_000_000_000])  # another process takes the rest meanwhile
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=next(free, 1000)))
+
+    trained = house.train(separable_pairs(40), quick(epochs=0.1), "challenger", champion=champion)
+
+    assert trained.start == "base"
+    assert logged(caplog)[0].startswith("no warm start from the champion: RECIPE=full takes ")
 
 
 # Set aside, centred, calibrated
