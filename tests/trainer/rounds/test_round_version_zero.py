@@ -1,13 +1,17 @@
 """Rounds of a project that begins with a reward model of others: it is judged beside what is trained, and trained on."""
 
+import gc
 from pathlib import Path
 
 import pytest
 
 from preference.commands.version_summary import read_version_summaries
 from preference.projects.versions import Versions
+from preference.reward_model.extractors import Extractors
+from preference.reward_model.feature_extractor import FeatureExtractor, FeatureRecipe
+from preference.reward_model.shared_base import SharedBase
 from tests.conftest import SettingsFactory
-from tests.support.lab import HOLDOUT, Lab, judged_tasks
+from tests.support.lab import CPU, HOLDOUT, Lab, judged_tasks
 
 
 @pytest.fixture
@@ -39,6 +43,31 @@ def test_the_first_challenger_is_measured_beside_it(lab: Lab) -> None:
         ("frozen", card.num_train_pairs, "promoted"),
     ]
     assert versions.rollback() == zero
+
+
+class Watching(Extractors):
+    """Counts the bases in memory when a training asks for its features."""
+
+    def __init__(self, model_dir: Path) -> None:
+        super().__init__(model_dir, CPU)
+        self.others, self.num_bases = _bases(), [0]
+
+    def __call__(self, recipe: FeatureRecipe) -> FeatureExtractor:
+        self.num_bases.append(len(_bases() - self.others))
+        return super().__call__(recipe)
+
+
+def _bases() -> set[int]:
+    gc.collect()
+    return {id(each) for each in gc.get_objects() if type(each) is SharedBase}
+
+
+def test_it_takes_no_memory_from_the_training(lab: Lab) -> None:
+    lab.extractors = watching = Watching(lab.settings.model_dir)
+
+    lab.round(judged_tasks(60))
+
+    assert watching.num_bases == [0, 0]
 
 
 def test_one_that_cannot_be_loaded_costs_no_round(
