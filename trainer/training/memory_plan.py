@@ -18,7 +18,13 @@ from functools import lru_cache
 from typing import Any
 
 import torch
-from transformers import AttentionInterface, AutoConfig, AutoModelForSequenceClassification, PreTrainedConfig
+from transformers import (
+    MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
+    AttentionInterface,
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    PreTrainedConfig,
+)
 
 from preference.errors import TrainingError
 from trainer.training.lora import begun
@@ -66,8 +72,14 @@ def plan_memory(
     bfloat16, too. `tokens`: of the longest text. `free`: bytes.
 
     Raises:
-        TrainingError: not even the smallest fits; the message has the numbers.
+        TrainingError: not even the smallest fits, and the message has the numbers; or transformers has no sequence classifier over
+            such a base.
     """
+    if type(config) not in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING:
+        raise TrainingError(
+            f"transformers has no sequence classifier over a base of {config.model_type}, which RECIPE={recipe.name} trains; "
+            "take RECIPE=frozen, or another REWARD_BASE: a Llama or Qwen, say."
+        )
     shape = _shape(json.dumps(config.to_dict(), default=str, sort_keys=True), recipe.lora_rank, dtype)
     sizes = [size for size in range(most_at_once, 0, -1) if recipe.batch_pairs % size == 0]
     plans = [_plan(shape, recipe, tokens, size, is_checkpointed=again) for again in (False, True) for size in sizes]

@@ -5,7 +5,16 @@ from typing import Any
 import psutil
 import pytest
 import torch
-from transformers import AutoModelForSequenceClassification, BertConfig, LlamaConfig, Qwen3Config, XLNetConfig
+from transformers import (
+    AutoModelForSequenceClassification,
+    BertConfig,
+    CohereConfig,
+    GraniteConfig,
+    LlamaConfig,
+    MambaConfig,
+    Qwen3Config,
+    XLNetConfig,
+)
 
 from preference.errors import TrainingError
 from preference.models.pretrained import load_config, load_weights
@@ -102,6 +111,17 @@ def test_other_architectures_are_planned_too(config: Any) -> None:
     )
 
     assert (plan(GB, config=shape, dtype=torch.float32).activations or 0) > 0
+
+
+@pytest.mark.parametrize("config", [CohereConfig, GraniteConfig, MambaConfig])
+def test_a_base_without_a_sequence_classifier_is_refused_in_a_sentence(config: Any) -> None:
+    with pytest.raises(TrainingError) as refused:
+        plan(GB, config=config())
+
+    assert str(refused.value) == (
+        f"transformers has no sequence classifier over a base of {config.model_type}, which RECIPE=lora trains; "
+        "take RECIPE=frozen, or another REWARD_BASE: a Llama or Qwen, say."
+    )
 
 
 # A training by its plan
