@@ -23,6 +23,7 @@ from preference.atomic_files import new_folder
 from preference.errors import ModelError
 from preference.models.files import EMBEDDED, EMBEDDED_TITLE, cannot_be_loaded, embedded_package
 from preference.models.fingerprint import fingerprint, revision_of
+from preference.models.out_of_memory import is_out_of_memory, release_memory
 from preference.models.reward_bases import pad_as_trained
 from preference.models.shared_weights import files_in, share_weights
 
@@ -86,17 +87,29 @@ def load_weights(
     models of this process that were loaded so (shared_weights.py).
 
     Raises:
-        ModelError: it cannot be loaded.
+        ModelError: it cannot be loaded, or the device has too little memory for it.
     """
     if is_shared:
         revision = revision or revision_of(path)  # by which the weights of an id are told apart
     files = files_in(path)
     model: PreTrainedModel = _from_pretrained(auto_class, path, use_safetensors=True, revision=revision or "main", **options)
     network: torch.nn.Module = model
-    if is_shared and files == files_in(path):  # else they were replaced meanwhile
-        share_weights(model, (path, revision, *files), device=device or torch.device("cpu"))
-    elif device is not None:
-        network.to(device)
+    device, fits = device or torch.device("cpu"), True
+    try:
+        if is_shared and files == files_in(path):  # else they were replaced meanwhile
+            share_weights(model, (path, revision, *files), device=device)
+        else:
+            network.to(device)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        fits = False
+    if not fits:  # not inside `except`: while the error is held, so is all that its frames hold
+        del model, network
+        release_memory(device)
+        raise ModelError(
+            f"The model {path!r} does not fit into the memory that {device} has free; end what else uses it, or name a smaller model."
+        )
     model.requires_grad_(False)
     model.eval()
     return model

@@ -1,6 +1,7 @@
 """Memory that runs out while answers are read: smaller batches from then on, the same numbers."""
 
 import logging
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,8 +10,10 @@ from typing import Any
 import pytest
 import torch
 from torch.nn.modules.module import register_module_forward_pre_hook
+from transformers import AutoModel
 
 from preference.errors import ModelError
+from preference.models.pretrained import load_weights
 from preference.reward_model.feature_extractor import FeatureExtractor, FeatureRecipe
 from preference.reward_model.model import SequenceRewardModel
 from tests.support.reward_models import make_sequence
@@ -89,3 +92,31 @@ def test_another_error_of_the_network_is_not_taken_for_want_of_memory(model: Seq
             model.score(PROMPTS, ANSWERS)
     finally:
         hook.remove()
+
+
+class OnFullGpu(AutoModel):
+    """Loads models that no GPU has the memory for, and remembers the last one."""
+
+    loaded: "weakref.ref[Any]"
+
+    @classmethod
+    def from_pretrained(cls, *names: Any, **options: Any) -> Any:
+        model: Any = AutoModel.from_pretrained(*names, **options)
+        cls.loaded = weakref.ref(model)
+        model._apply = refuse_memory  # which moves a network, as its `to` does
+        return model
+
+
+def refuse_memory(*_: object) -> None:
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 has a total capacity of ...")
+
+
+@pytest.mark.parametrize("is_shared", [False, True])
+def test_weights_that_do_not_fit_are_refused_in_a_sentence_and_given_back(is_shared: bool, tiny_base: Path) -> None:
+    with pytest.raises(ModelError) as refused:
+        load_weights(OnFullGpu, str(tiny_base), device=CPU, is_shared=is_shared)
+
+    assert str(refused.value) == (
+        f"The model '{tiny_base}' does not fit into the memory that cpu has free; end what else uses it, or name a smaller model."
+    )
+    assert OnFullGpu.loaded() is None, "while the error is held"
