@@ -1,10 +1,13 @@
 """Bases that are reward models already: sequence classifiers with one label, which keep their head, their template and their padding.
 
 The reward models of the field are read as `tokenizer.apply_chat_template(conversation)`, at the last token that is not the padding of
-their config. What they are trained into here, and what they are served as, reads the same tokens.
+their config. What they are trained into here, and what they are served as, reads the same tokens. One that was trained here says in
+its reward_model.json what closes an answer.
 """
 
+import json
 from contextlib import suppress
+from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
@@ -12,11 +15,16 @@ from preference.errors import ModelError
 from preference.models.encoding import Closing, encode_exchange
 from preference.models.files import check_score_head, read_config
 
+DESCRIPTION = "reward_model.json"  # of a version, what its weights are
 _NO_LIMIT = 1_000_000  # from here on, what a tokenizer says of its longest text is transformers' "very large"
 
 
 def closing_of(path: str, tokenizer: PreTrainedTokenizerBase, *, revision: str = "") -> Closing:
     """What closes an answer that a model on this base reads."""
+    with suppress(OSError, ValueError, AttributeError):  # none that was trained here
+        trained = json.loads((Path(path) / DESCRIPTION).read_text(encoding="utf-8"))
+        if trained.get("kind") == "sequence":
+            return "template" if trained.get("closing") == "template" else "eos"
     with suppress(ModelError):
         check_score_head(path, read_config(path, revision=revision))
         return "template" if tokenizer.chat_template else "eos"

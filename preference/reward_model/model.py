@@ -24,12 +24,12 @@ from preference.models.encoding import Closing, encode_closed
 from preference.models.low_rank import LowRankAdapter, read_low_rank
 from preference.models.out_of_memory import is_out_of_memory, release_memory
 from preference.models.pretrained import load_tokenizer, load_weights
+from preference.models.reward_bases import DESCRIPTION
 from preference.reward_model.feature_extractor import FeatureExtractor, FeatureRecipe
 from preference.reward_model.reward_head import RewardHead
 from preference.reward_model.shared_base import BaseRecipe, SharedBase
 
 logger = logging.getLogger("pairloop.reward_model")
-DESCRIPTION = "reward_model.json"
 _BATCH_TOKENS = 4096
 
 
@@ -226,11 +226,11 @@ class ShelfRewardModel(SequenceRewardModel):
     def _save_weights(self, folder: Path) -> None: ...
 
 
-def load_saved(folder: Path, *, extractor: FindsExtractor, device: torch.device) -> RewardModel:
-    """The reward model that `save` wrote into `folder`.
+def read_description(folder: Path) -> Description:
+    """What `save` wrote of the model in `folder`.
 
     Raises:
-        ModelError: a file is missing, truncated or of the wrong shape.
+        ModelError: it is missing or damaged.
     """
     try:
         values = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
@@ -241,6 +241,16 @@ def load_saved(folder: Path, *, extractor: FindsExtractor, device: torch.device)
             raise ValueError("closing")
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ModelError(f"{folder / DESCRIPTION} is missing or damaged ({type(error).__name__}).") from error
+    return description
+
+
+def load_saved(folder: Path, *, extractor: FindsExtractor, device: torch.device) -> RewardModel:
+    """The reward model that `save` wrote into `folder`.
+
+    Raises:
+        ModelError: a file is missing, truncated or of the wrong shape.
+    """
+    description = read_description(folder)
     if description.kind == "frozen":
         of_recipe = extractor(description.feature_recipe)
         head = RewardHead.load(folder)

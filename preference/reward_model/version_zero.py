@@ -8,6 +8,7 @@ Not covered: a project without comparisons, which no caller has take it up; a pr
 
 import importlib.metadata
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -15,12 +16,12 @@ from preference.errors import ChampionChanged, ModelError
 from preference.labelling.holdout import NEWEST_RULE
 from preference.models.files import EMBEDDED, check_score_head, read_config, title
 from preference.models.hardware import reward_dtype
-from preference.models.reward_bases import most_tokens
+from preference.models.reward_bases import DESCRIPTION, most_tokens
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import SHELF, Versions
 from preference.report_card.card import ReportCard
 from preference.reward_model.extractors import Extractors
-from preference.reward_model.model import Description, ShelfRewardModel
+from preference.reward_model.model import Description, ShelfRewardModel, read_description
 from preference.reward_model.probe import take_probe
 from preference.reward_model.shared_base import BaseRecipe
 from preference.setting_groups import TrainingSettings
@@ -70,6 +71,8 @@ def load_from_shelf(
 ) -> ShelfRewardModel:
     """A reward model of the field, with its own head, chat template and padding. `dtype`: as the setting REWARD_DTYPE has it.
 
+    The folder of a version that was trained here whole is read, and its rewards are scaled, as that version's are.
+
     Raises:
         ModelError: it is not there, is none, or has no chat template.
     """
@@ -78,6 +81,9 @@ def load_from_shelf(
     check_score_head(name, read_config(name))
     chosen = reward_dtype(dtype, extractors.device)
     base = extractors.shared_base(BaseRecipe(name, dtype=chosen))
+    if (Path(name) / DESCRIPTION).is_file():
+        trained = read_description(Path(name))
+        return ShelfRewardModel(replace(trained, kind="shelf", base=name, dtype=chosen), base)
     if not base.tokenizer.chat_template:
         raise ModelError(
             f"The reward model {name!r} has no chat template, so nobody can say which text it reads; name one that has."

@@ -25,9 +25,10 @@ from preference.atomic_files import sync, sync_all
 from preference.errors import ExportError
 from preference.labelling.pairs import PreferencePair
 from preference.models.pretrained import load_tokenizer, load_weights
+from preference.models.reward_bases import DESCRIPTION
 from preference.report_card.card import ReportCard
 from preference.report_card.figures import ReportFigures
-from preference.reward_model.model import DESCRIPTION, FrozenRewardModel, RewardModel, SequenceRewardModel
+from preference.reward_model.model import FrozenRewardModel, RewardModel, SequenceRewardModel
 from preference.reward_model.probe import take_probe
 from preference.reward_model.reward_function import EXPORTED
 from trainer.classifiers.classifier import Classifier, classifier_of

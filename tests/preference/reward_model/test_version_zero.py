@@ -12,10 +12,12 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTok
 
 from preference.errors import ModelError, VersionRefused
 from preference.labelling.prompts import Prompt, Turn, messages, turns_of
+from preference.models.pretrained import load_tokenizer, load_weights
+from preference.models.reward_bases import closing_of
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import Versions
 from preference.reward_model.extractors import Extractors
-from preference.reward_model.model import RewardModel, ShelfRewardModel
+from preference.reward_model.model import Description, RewardModel, SequenceRewardModel, ShelfRewardModel, load_saved
 from preference.reward_model.probe import load_version
 from preference.reward_model.version_zero import load_from_shelf, publish_version_zero
 from preference.setting_groups import TrainingSettings
@@ -117,6 +119,25 @@ def test_a_text_that_is_longer_than_the_model_reads_is_cut(
     model = load_from_shelf(str(tiny_reward_model), extractors)
     assert model.description.max_tokens == 2048  # of its config
     assert model.score(["Why? " * 2000], ["Because. " * 2000]).isfinite().all()
+
+
+def test_a_version_that_was_trained_here_scores_as_it_did(
+    tmp_path: Path, tiny_reward_model: Path, extractors: Extractors
+) -> None:
+    """A `full` one, whose answers are closed otherwise than by its chat template, and whose rewards are scaled."""
+    network = load_weights(AutoModelForSequenceClassification, str(tiny_reward_model), dtype=torch.float32)
+    description = Description("sequence", "a base", 64, center=1.5, scale=2.0, temperature=0.7)
+    (tmp_path / "full").mkdir()
+    SequenceRewardModel(description, network, load_tokenizer(str(tiny_reward_model))).save(tmp_path / "full")
+    expected = load_saved(tmp_path / "full", extractor=extractors, device=CPU)
+
+    shelf = load_from_shelf(str(tmp_path / "full"), extractors)
+
+    assert_close(scored(shelf), scored(expected), within=REWARDS)
+    assert shelf.confidence(1.0, 0.0) == expected.confidence(1.0, 0.0)
+    shelf.save(tmp_path)
+    assert_close(scored(load_saved(tmp_path, extractor=extractors, device=CPU)), scored(expected), within=REWARDS)
+    assert closing_of(str(tmp_path / "full"), shelf.tokenizer) == "eos", "what is trained on it reads the same tokens"
 
 
 # When a project takes it up
