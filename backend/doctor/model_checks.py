@@ -9,6 +9,7 @@ from backend.doctor.check import Check, CheckFailed
 from backend.doctor.installation import Installation
 from backend.generators.engines import ENGINES
 from preference.errors import ModelError
+from preference.models.device import pick_device
 from preference.models.files import EMBEDDED, check_model_files, check_score_head, read_config, title
 from preference.models.sizes import memory_for, num_weights
 
@@ -78,9 +79,12 @@ def _fits(installation: Installation, variable: str, model: str, count: int | No
 
 def _num_bytes(installation: Installation) -> int:
     """Of each number of a sequence classifier that is only read."""
-    asked = installation.settings.training.reward_dtype
-    is_half = memory_for(installation.settings.device)[1] == "the GPU" if asked == "auto" else asked == "bfloat16"
-    return 2 if is_half else 4
+    asked, device = installation.settings.training.reward_dtype, installation.settings.device
+    if asked == "auto" and memory_for(device)[1] == "the GPU":
+        from preference.models.hardware import reward_dtype  # torch, which memory_for has loaded for the GPU
+
+        asked = reward_dtype(asked, pick_device(device))
+    return 2 if asked == "bfloat16" else 4
 
 
 MODEL_CHECKS: tuple[Check[Installation], ...] = (

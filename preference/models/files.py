@@ -166,13 +166,13 @@ def files_of_id(model: str, revision: str) -> list[Path]:
 
 def has_weights(folder: Path) -> bool:
     """Whether the weights of an id are in the cache: one file, or all of the parts that a list names."""
-    if (folder / "model.safetensors").is_file():
-        return True
-    try:
-        parts = set(json.loads((folder / "model.safetensors.index.json").read_text(encoding="utf-8"))["weight_map"].values())
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
-        return False
-    return all((folder / str(part)).is_file() for part in parts)
+    named = _named_weights(folder)
+    return bool(named) and all(path.is_file() for path in named)
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """What transformers loads, of a folder that may hold the same weights for others, too: consolidated.safetensors, say."""
+    return _named_weights(folder) or sorted(folder.glob("*.safetensors"))
 
 
 def read_header(path: Path) -> tuple[dict[str, Any], int]:
@@ -182,6 +182,17 @@ def read_header(path: Path) -> tuple[dict[str, Any], int]:
         size = path.stat().st_size - _LENGTH_BYTES - header_bytes
         tensors = json.loads(file.read(header_bytes)) if size >= 0 else {}
     return {name: tensor for name, tensor in tensors.items() if name != "__metadata__"}, size
+
+
+def _named_weights(folder: Path) -> list[Path]:
+    """One file, or the parts that a list names; neither is nothing."""
+    if (folder / "model.safetensors").is_file():
+        return [folder / "model.safetensors"]
+    try:
+        parts = set(json.loads((folder / "model.safetensors.index.json").read_text(encoding="utf-8"))["weight_map"].values())
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return []
+    return [folder / str(part) for part in sorted(parts, key=str)]
 
 
 def _is_gated(error: BaseException | None) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 
 from preference.models.device import may_have_gpu, pick_device
-from preference.models.files import EMBEDDED, fetched, has_weights, read_header
+from preference.models.files import EMBEDDED, fetched, has_weights, read_header, weight_files
 
 _CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 _EMBEDDED_WEIGHTS = {"": 134_515_008}
@@ -54,7 +54,7 @@ def _sizes(model: str) -> dict[str, int]:
     folder = Path(model) if Path(model).is_dir() else fetched(model, "config.json").parent
     if folder == Path(model) or has_weights(folder):
         try:
-            headers = [read_header(path)[0] for path in folder.glob("*.safetensors")]
+            headers = [read_header(path)[0] for path in weight_files(folder)]
             return {name: math.prod(tensor["shape"]) for header in headers for name, tensor in header.items()}
         except (OSError, ValueError, TypeError, LookupError, AttributeError):
             return {}

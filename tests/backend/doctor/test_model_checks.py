@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from huggingface_hub import constants
 
 from backend.doctor.model_checks import FROZEN_SHARE
+from preference.models.files import read_header
 from tests.support.clinic import Clinic
 from tests.support.openai_double import OpenAIDouble
 from tests.support.studio_double import StudioDouble
@@ -116,6 +118,31 @@ def make_huge(folder: Path, num_layers: int) -> None:
     with (folder / "model.safetensors").open("wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
         file.truncate(8 + len(text) + 4 * numbers * num_layers)
+
+
+def test_weights_that_lie_there_for_others_are_not_counted(clinic: Clinic, tmp_path: Path, tiny_base: Path) -> None:
+    """As in Mistral's folders: the parts of a list, and the same again in one file."""
+    folder = Path(shutil.copytree(tiny_base, tmp_path / "mistral"))
+    tensors, _ = read_header(folder / "model.safetensors")
+    (folder / "model.safetensors").rename(folder / "model-00001-of-00001.safetensors")
+    index = {"weight_map": dict.fromkeys(tensors, "model-00001-of-00001.safetensors")}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    make_huge(folder, num_layers=2)
+    (folder / "model.safetensors").rename(folder / "consolidated.safetensors")
+
+    assert ": its weights take 0.0 of " in clinic.doctor(REWARD_BASE=str(folder))["reward base"]["found"]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="wants a GPU")
+@pytest.mark.parametrize(("has_bfloat16", "taken"), [(True, "2000.0"), (False, "4000.0")], ids=["with bfloat16", "without"])
+def test_weights_on_a_gpu_take_what_the_setting_gives_them(
+    clinic: Clinic, tmp_path: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch, has_bfloat16: bool, taken: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: has_bfloat16)
+    folder = Path(shutil.copytree(tiny_base, tmp_path / "huge"))
+    make_huge(folder, num_layers=1)
+
+    assert f"its weights take {taken} GB" in clinic.cross(REWARD_BASE=str(folder), RECIPE="lora", DEVICE="cuda")["found"]
 
 
 @pytest.mark.parametrize(
