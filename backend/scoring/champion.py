@@ -2,7 +2,8 @@
 
 A request reads one reference, `serving`, once: the model and its version always belong together. A new version is
 loaded beside the old one and takes its place only if it recomputes its card's probe; otherwise the old one serves on. It does so, too,
-if the pointer is damaged or MODEL_DIR is away. If the pointer was deleted, alone or with the project's folder, nothing is served.
+if the pointer is damaged or MODEL_DIR is away. If the pointer was deleted, alone or with the project's folder, nothing is served, until
+REWARD_MODEL (first_version.py), if it is set, is the champion.
 """
 
 import logging

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from preference.commands.status_rows import promoted_in_words
+from preference.commands.status_rows import NO_WEIGHTS, promoted_in_words
 from preference.errors import RegistryError
 from preference.projects.folder import ProjectFolder
 from preference.projects.generators import Generators
@@ -25,6 +25,7 @@ class GeneratorSummary:
     project: int
     version: str
     is_served: bool
+    has_weights: bool  # False if KEEP_VERSIONS kept its card alone
     card: "GeneratorCard | None"
     problem: str = ""
 
@@ -36,20 +37,21 @@ def read_generator_summaries(folder: ProjectFolder) -> Iterator[GeneratorSummary
         OSError: the project's folder may not be read.
     """
     generators = Generators(folder)
-    served = generators.champion()
+    served, promotable = generators.champion(), set(generators.promotable())
     for version in generators.all():
+        is_served, has_weights = version == served, version in promotable
         try:
-            yield GeneratorSummary(folder.project_id, version, version == served, generators.card(version))
+            yield GeneratorSummary(folder.project_id, version, is_served, has_weights, generators.card(version))
         except RegistryError as error:
-            yield GeneratorSummary(folder.project_id, version, version == served, None, str(error))
+            yield GeneratorSummary(folder.project_id, version, is_served, has_weights, None, str(error))
 
 
 def generator_row(summary: GeneratorSummary) -> list[str]:
     """The cells of a version, by GENERATOR_HEADER; win rates with their 95 % intervals."""
     begin = [str(summary.project), summary.version, "*" if summary.is_served else ""]
-    card = summary.card
+    card, weights = summary.card, "" if summary.has_weights else NO_WEIGHTS
     if card is None:
-        return [*begin, "", "", "", "", "", "", f"broken: {summary.problem}", ""]
+        return [*begin, "", "", "", "", "", "", f"broken: {summary.problem}{weights}", ""]
     metrics = card.metrics
     repeats = [_per_cent(figures.repeats) for figures in (metrics.answers, metrics.other)]
     return [
@@ -60,7 +62,7 @@ def generator_row(summary: GeneratorSummary) -> list[str]:
         _share(metrics.length_controlled.value, metrics.length_controlled.interval),
         "" if metrics.kl is None else f"{metrics.kl:.3f}",
         f"{repeats[0]} ({repeats[1]} before)" if all(repeats) else "",
-        f"{'promoted' if card.promoted else 'kept back'}: {card.reason}",
+        f"{'promoted' if card.promoted else 'kept back'}: {card.reason}{weights}",
         "; ".join(promoted_in_words(promotion) for promotion in card.promotions),
     ]
 

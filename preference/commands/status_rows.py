@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 # The last three of a project and the last two of a version are texts of any length.
 PROJECT_HEADER = ("project", "champion", "versions", "waiting", "training", "requests", "last round", "problem", "guidelines")
 VERSION_HEADER = ("project", "version", "champion", "recipe", "pairs", "accuracy", "verdict", "made champion")
+NO_WEIGHTS = " (its weights were removed under KEEP_VERSIONS)"
 
 
 def project_row(status: ProjectStatus) -> list[str]:
@@ -62,7 +63,7 @@ def version_row(version: VersionSummary) -> list[str]:
         version.recipe,
         "" if version.num_pairs is None else str(version.num_pairs),
         accuracy,
-        f"{version.verdict}: {version.reason}",
+        f"{version.verdict}: {version.reason}{'' if version.has_weights else NO_WEIGHTS}",
         "; ".join(promoted_in_words(entry) for entry in version.promotions),
     ]
 

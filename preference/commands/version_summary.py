@@ -28,6 +28,7 @@ class VersionSummary:
     verdict: str  # "promoted", "kept back", or "broken" if the card cannot be read
     reason: str
     promotions: tuple["Promotion", ...]
+    has_weights: bool  # False if KEEP_VERSIONS kept its card alone
 
 
 def read_version_summaries(folder: ProjectFolder) -> Iterator[VersionSummary]:
@@ -36,13 +37,15 @@ def read_version_summaries(folder: ProjectFolder) -> Iterator[VersionSummary]:
     Raises:
         OSError: the project's folder may not be read.
     """
-    champion = Versions(folder).champion()
+    champion, promotable = Versions(folder).champion(), set(Versions(folder).promotable())
     for version in Versions(folder).all():
-        is_champion = version == champion
+        is_champion, has_weights = version == champion, version in promotable
         try:
             card = Versions(folder).card(version)
         except RegistryError as error:
-            yield VersionSummary(folder.project_id, version, is_champion, None, "", None, None, None, "broken", str(error), ())
+            yield VersionSummary(
+                folder.project_id, version, is_champion, None, "", None, None, None, "broken", str(error), (), has_weights
+            )
             continue
         yield VersionSummary(
             folder.project_id,
@@ -56,6 +59,7 @@ def read_version_summaries(folder: ProjectFolder) -> Iterator[VersionSummary]:
             "promoted" if card.promoted else "kept back",
             card.reason,
             tuple(replace(promotion, reason=promotion.reason or None) for promotion in card.promotions),
+            has_weights,
         )
 
 

@@ -3,6 +3,7 @@ from pathlib import Path
 
 from preference.projects.folder import ProjectFolder
 from preference.projects.generators import BASE, Generators
+from preference.projects.pruning import prune
 from preference.projects.versions import Versions
 from tests.support.commands import Invoke, rows
 from tests.support.generator_versions import publish
@@ -28,6 +29,16 @@ def test_generators_as_json_hold_the_cards(invoke: Invoke, folder: ProjectFolder
     (shown,) = json.loads(invoke("generators", "--json").output)
 
     assert (shown["version"], shown["is_served"], shown["card"]["metrics"]["kl"]) == (version, False, 0.056)
+
+
+def test_a_generator_without_weights_says_so(invoke: Invoke, folder: ProjectFolder) -> None:
+    old, newest = publish(folder), publish(folder)
+    prune(Generators(folder).path(old))
+
+    assert [(each["version"], each["has_weights"]) for each in json.loads(invoke("generators", "--json").output)] == [
+        (old, False), (newest, True),
+    ]  # fmt: skip
+    assert ["KEEP_VERSIONS" in row["verdict"] for row in rows(invoke("generators"))] == [True, False]
 
 
 def test_without_one_there_is_one_thing_to_do(invoke: Invoke, folder: ProjectFolder) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from preference.projects.folder import ProjectFolder
+from preference.projects.pruning import prune
 from preference.projects.versions import Versions
 from tests.support.cards import EMPTY_CARD
 from tests.support.commands import Invoke, made_at, rows
@@ -61,8 +62,18 @@ def test_versions_as_json_hold_the_same_for_programs(invoke: Invoke, folder: Pro
     assert version == {
         "project": 3, "version": first, "is_champion": True, "made_at": card.created_at, "recipe": "frozen", "num_pairs": 40,
         "accuracy": 0.7, "interval": [0.5812, 0.7954], "verdict": "promoted", "reason": card.reason,
-        "promotions": [{"at": card.promotions[0].at, "by": "judge", "before": None, "reason": None}],
+        "promotions": [{"at": card.promotions[0].at, "by": "judge", "before": None, "reason": None}], "has_weights": True,
     }  # fmt: skip
+
+
+def test_a_version_without_weights_says_so(invoke: Invoke, folder: ProjectFolder) -> None:
+    _, second = Versions(folder).all()
+    prune(Versions(folder).path(second))
+
+    assert [version["has_weights"] for version in json.loads(invoke("versions", "--json").output)] == [True, False]
+    whole, pruned = rows(invoke("versions"))
+    assert pruned["verdict"] == "kept back: accuracy 0.600 is below (its weights were removed under KEEP_VERSIONS)"
+    assert "KEEP_VERSIONS" not in whole["verdict"]
 
 
 # promote and rollback
