@@ -38,6 +38,12 @@ def title(model: str) -> str:
     return EMBEDDED_TITLE if model == EMBEDDED else Path(model).name
 
 
+def is_local(model: str) -> bool:
+    """Whether a model is named by a place on this machine, which names nothing on another."""
+    path = Path(model)
+    return model != EMBEDDED and (path.is_absolute() or path.is_dir())
+
+
 def embedded_package() -> Path:
     """The folder that the embedded model was installed into.
 

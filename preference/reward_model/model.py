@@ -11,7 +11,7 @@ import math
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -244,13 +244,15 @@ def read_description(folder: Path) -> Description:
     return description
 
 
-def load_saved(folder: Path, *, extractor: FindsExtractor, device: torch.device) -> RewardModel:
-    """The reward model that `save` wrote into `folder`.
+def load_saved(folder: Path, *, extractor: FindsExtractor, device: torch.device, base: str | None = None) -> RewardModel:
+    """The reward model that `save` wrote into `folder`. `base`: what its base is called here, if not as its description says.
 
     Raises:
         ModelError: a file is missing, truncated or of the wrong shape.
     """
     description = read_description(folder)
+    if base is not None:
+        description = replace(description, base=base)
     if description.kind == "frozen":
         of_recipe = extractor(description.feature_recipe)
         head = RewardHead.load(folder)

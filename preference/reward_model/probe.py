@@ -37,13 +37,15 @@ def load_version(
     return load_checked(published, card or Versions(folder).card(version), extractor=extractor, device=device)
 
 
-def load_checked(folder: Path, card: ReportCard, *, extractor: FindsExtractor, device: torch.device) -> RewardModel:
-    """The version in a folder, wherever that lies, once it proved to be what its card says.
+def load_checked(
+    folder: Path, card: ReportCard, *, extractor: FindsExtractor, device: torch.device, base: str | None = None
+) -> RewardModel:  # fmt: skip
+    """The version in a folder, wherever that lies, once it proved to be what its card says. `base`: as with `load_saved`.
 
     Raises:
         PairloopError: it cannot be loaded, or its probe's reward is another.
     """
-    model = load_saved(folder, extractor=extractor, device=device)
+    model = load_saved(folder, extractor=extractor, device=device, base=base)
     try:
         prompt, answer, expected = card.probe["prompt"], card.probe["answer"], float(card.probe["reward"])
     except (KeyError, TypeError, ValueError):

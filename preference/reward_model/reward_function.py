@@ -8,17 +8,18 @@ from typing import Any
 
 from transformers.utils import logging as transformers_logging
 
-from preference.errors import RegistryError
+from preference.errors import ModelError, RegistryError
 from preference.labelling.conversations import NoPrompt
 from preference.labelling.prompts import Prompt
 from preference.models.device import pick_device
+from preference.models.files import EMBEDDED, check_model_files, title
 from preference.projects.folder import ProjectFolder
 from preference.projects.version_name import VersionName
 from preference.projects.versions import Versions
 from preference.report_card.card import ReportCard
 from preference.reward_model.exchanges import Messages, answer_of, exchange_of, prompt_of
 from preference.reward_model.extractors import Extractors
-from preference.reward_model.model import RewardModel
+from preference.reward_model.model import RewardModel, read_description
 from preference.reward_model.probe import load_checked
 from preference.settings import Settings
 
@@ -78,17 +79,19 @@ def load(version: str | Path, *, device: str = "auto", model_dir: Path | None = 
 
     Raises:
         RegistryError: there is no such version.
-        ModelError: it cannot be loaded.
+        ModelError: it cannot be loaded. An exported version may name its base without a place; then REWARD_BASE says where it is.
     """
     folder = Path(version)
     if not folder.is_dir():
         folder = _folder_of(str(version), model_dir or Settings.from_environ().model_dir)
+    base = None
     if (folder / EXPORTED / "card.json").is_file():
         folder = folder / EXPORTED
+        base = _base_here(folder)
     card = ReportCard.read(folder / "card.json", promotions=())
     here = pick_device(device)
     with _quiet_transformers():
-        model = load_checked(folder, card, extractor=Extractors(_model_dir_around(folder), here), device=here)
+        model = load_checked(folder, card, extractor=Extractors(_model_dir_around(folder), here), device=here, base=base)
     return RewardFunction(model, card.version or folder.name)
 
 
@@ -111,6 +114,28 @@ def _folder_of(text: str, model_dir: Path) -> Path:
             f"Project {name.project} has no version in MODEL_DIR={model_dir} yet; `pairloop-trainer once` trains one."
         )
     return versions.weights(versions.find(wanted))
+
+
+def _base_here(folder: Path) -> str | None:
+    """REWARD_BASE, if an exported version names its base by nothing but the last part of that; None if it says enough itself.
+
+    Raises:
+        ModelError: what it names is not here.
+    """
+    base = read_description(folder).base
+    if base == EMBEDDED or "/" in base:
+        return None
+    named = Settings.from_environ().training.reward_base
+    if title(named) == base:
+        return named
+    try:
+        check_model_files(base)
+    except ModelError as error:
+        raise ModelError(
+            f"The version in {folder} needs its base {base!r}, a folder of the machine that it was exported on; "
+            "set REWARD_BASE to a copy of that folder, with that name."
+        ) from error
+    return None
 
 
 def _model_dir_around(folder: Path) -> Path:

@@ -12,8 +12,12 @@ from trainer.classifiers.side_by_side import SideBySide, figure_rows
 _TEMPLATE = Path(__file__).parent / "templates" / "model.md.jinja"
 
 
-def folder_card(card: ReportCard, figures: SideBySide, *, is_the_version: bool, name: str) -> str:
-    """The text. `name`: what its scripts load: "." for the folder itself, or the id that it has on the Hub."""
+def folder_card(card: ReportCard, figures: SideBySide, *, is_the_version: bool, name: str, needs_base: bool) -> str:
+    """The text.
+
+    `name`: what its scripts load: "." for the folder itself, or the id that it has on the Hub. `needs_base`: whether the version needs
+    a base that is named without its place.
+    """
     results = [
         EvalResult(
             task_type="text-classification",
@@ -35,7 +39,7 @@ def folder_card(card: ReportCard, figures: SideBySide, *, is_the_version: bool, 
     ).to_yaml()
     return rendered(
         _TEMPLATE, card=card, base=title(card.base), figures=figures, is_the_version=is_the_version, name=name,
-        metadata=metadata, rows=figure_rows(figures), is_embedded=card.base == EMBEDDED,
+        metadata=metadata, rows=figure_rows(figures), is_embedded=card.base == EMBEDDED, needs_base=needs_base,
     )  # fmt: skip
 
 

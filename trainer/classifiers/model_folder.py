@@ -9,6 +9,7 @@ Covered: a full disk, an error, a kill: the folder is there whole or not at all.
 Not covered: after a kill, an unfinished folder with a name of its own stays beside it.
 """
 
+import copy
 import json
 import os
 import tempfile
@@ -24,6 +25,7 @@ from transformers import AutoModelForSequenceClassification
 from preference.atomic_files import sync, sync_all
 from preference.errors import ExportError
 from preference.labelling.pairs import PreferencePair
+from preference.models.files import is_local, title
 from preference.models.pretrained import load_tokenizer, load_weights
 from preference.models.reward_bases import DESCRIPTION
 from preference.report_card.card import ReportCard
@@ -69,14 +71,15 @@ def export_model(
         ModelError: the base cannot be loaded.
     """
     check_new_folder(path)
-    card = replace(card, report=ReportFigures(), fields={}, promotions=())
+    needs_base = is_local(card.base) and isinstance(model, FrozenRewardModel)
+    card = replace(card, base=_name(card.base), rater=_name(card.rater), report=ReportFigures(), fields={}, promotions=())
     version_rewards = score_pairs(model, holdout)
     with _new_folder(path) as draft:
         if isinstance(model, FrozenRewardModel):
             (draft / EXPORTED).mkdir()
-            model.save(draft / EXPORTED)
+            _without_place(model).save(draft / EXPORTED)
         classifier = classifier_of(model, train, model_dir=model_dir, device=device)
-        classifier.model.save(draft)
+        _without_place(classifier.model).save(draft)
         _make_readable_by_transformers_4(draft)
         read = _as_others_load(draft, classifier, device)
         if classifier.is_the_version:
@@ -89,9 +92,22 @@ def export_model(
         figures = side_by_side(version_rewards, score_pairs(read, holdout), holdout, read)
         exported = ExportedModel(card, classifier.is_the_version, figures)
         (draft / "README.md").write_text(
-            folder_card(card, exported.figures, is_the_version=exported.is_the_version, name=name), encoding="utf-8"
+            folder_card(card, exported.figures, is_the_version=exported.is_the_version, name=name, needs_base=needs_base),
+            encoding="utf-8",
         )
     return exported
+
+
+def _name(model: str) -> str:
+    """What a model is called in what leaves the house; "" stays that."""
+    return title(str(Path(model).absolute())) if model and is_local(model) else model
+
+
+def _without_place(model: RewardModel) -> RewardModel:
+    """The same model, which names its base by no path of this machine."""
+    named = copy.copy(model)
+    named.description = replace(model.description, base=_name(model.description.base))
+    return named
 
 
 def check_new_folder(path: Path) -> None:

@@ -15,7 +15,7 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
 from preference import load_reward_model
-from preference.errors import ExportError
+from preference.errors import ExportError, ModelError
 from preference.report_card.card import ReportCard
 from tests.support.exported_models import CENTER, SCALE, Exported, export, export_into, settings_in
 from tests.support.small_disk import small_disk
@@ -73,9 +73,10 @@ def test_a_frozen_version_is_come_near_to_with_fewer_layers(exported: MakeExport
 
 @pytest.mark.parametrize("kind", ["frozen", "sequence", "adapter"])
 def test_pairloop_loads_the_folder_as_the_version(
-    exported: MakeExported, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    exported: MakeExported, kind: str, tiny_chat_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("REWARD_BASE", str(tiny_chat_base))
     model = load_reward_model(exported(kind).path)
 
     assert model.version == exported(kind).version
@@ -89,13 +90,14 @@ def test_the_scripts_of_the_card_run_in_the_folder_and_its_figures_are_those_tha
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(exported(kind).path)
     text = Path("README.md").read_text(encoding="utf-8")
-    elsewhere, here = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    scripts = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
 
-    values: list[dict[str, Any]] = [{}, {}]
-    for script, names in zip((elsewhere, here), values, strict=True):
-        exec(compile(script, "README.md", "exec"), names)
+    values: dict[str, Any] = {}
+    for script in scripts:
+        exec(compile(script, "README.md", "exec"), values)
 
-    assert isinstance(values[0]["reward"], float) and len(values[1]["rewards"]) == 2
+    assert isinstance(values["reward"], float)
+    assert len(values.get("rewards", [])) == (0 if kind == "frozen" else 2)
     said = exported(kind).said.figures
     assert said.exported.value is not None
     assert f"| held-out accuracy of the exported model | {said.exported.value:.3f} (" in text
@@ -117,6 +119,30 @@ def test_no_figure_of_a_person_or_a_task_is_in_it(exported: MakeExported) -> Non
     for path in (exported("sequence").path / "card.json", exported("frozen").path / "version" / "card.json"):
         card = json.loads(path.read_text(encoding="utf-8"))
         assert card["report"] == empty and card["fields"] == {}
+
+
+@pytest.mark.parametrize("kind", ["frozen", "sequence", "adapter"])
+def test_no_path_of_this_machine_is_in_it(exported: MakeExported, kind: str, tiny_chat_base: Path) -> None:
+    path = exported(kind).path
+    files = {file.relative_to(path).as_posix(): file.read_bytes() for file in path.rglob("*") if file.is_file()}
+    assert {name for name, content in files.items() if str(tiny_chat_base.parent).encode() in content} == set()
+    held = "version/" if kind == "frozen" else ""
+    card, described = (json.loads(files[f"{held}{name}.json"]) for name in ("card", "reward_model"))
+    assert card["base"] == described["base"] == tiny_chat_base.name and card["rater"] == ""
+
+
+def test_a_version_that_names_its_base_without_a_place_asks_for_it(
+    exported: MakeExported, tiny_chat_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(ModelError) as refused:
+        load_reward_model(exported("frozen").path)
+    assert str(refused.value) == (
+        f"The version in {exported('frozen').path / 'version'} needs its base {tiny_chat_base.name!r}, a folder of the machine "
+        "that it was exported on; set REWARD_BASE to a copy of that folder, with that name."
+    )
+    text = (exported("frozen").path / "README.md").read_text(encoding="utf-8")
+    assert f"It needs the base {tiny_chat_base.name}, as `REWARD_BASE`: a folder of that name." in text
 
 
 def test_transformers_4_finds_what_it_needs(exported: MakeExported) -> None:

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from huggingface_hub import constants
+from huggingface_hub import constants, snapshot_download
 from pyarrow import parquet
 
+from preference import load_reward_model
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import Versions
 from tests.support.annotations import PROMPTS, vote
@@ -60,7 +61,7 @@ def test_the_model_and_the_pairs_are_sent_with_their_cards(
     assert model.is_private and pairs.is_private
     assert {"config.json", "model.safetensors", "tokenizer.json", "README.md", "version/card.json"} <= model.files.keys()
     card = model.files["README.md"].decode()
-    assert 'from_pretrained("org/model")' in card and 'load_reward_model(snapshot_download("org/model"))' in card
+    assert 'from_pretrained("org/model")' in card and "as `REWARD_BASE`" in card
     (message,) = model.messages
     assert re.fullmatch(rf"v1-\d+-\d+ of Label Studio project {project_id}, by Pairloop", message)
     assert TOKEN not in caplog.text + result.output
@@ -68,21 +69,21 @@ def test_the_model_and_the_pairs_are_sent_with_their_cards(
 
 
 def test_what_was_sent_is_loaded_from_the_hub_by_the_scripts_of_its_card(
-    studio: StudioDouble, hub: HubDouble, project_id: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    studio: StudioDouble, hub: HubDouble, project_id: int, tiny_chat_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert push(studio, tmp_path, project_id, "--to", "org/model").exit_code == 0
     assert hub.repositories.keys() == {"models/org/model"} and not hub.repositories["models/org/model"].is_private
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("HOME", str(tmp_path))
     card = hub.repositories["models/org/model"].files["README.md"].decode()
-    elsewhere, here = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
+    (elsewhere,) = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
+    values: dict[str, Any] = {}
+    exec(compile(elsewhere, "README.md", "exec"), values)
+    assert isinstance(values["reward"], float)
 
-    values: list[dict[str, Any]] = [{}, {}]
-    for script, names in zip((elsewhere, here), values, strict=True):
-        exec(compile(script, "README.md", "exec"), names)
-
-    assert isinstance(values[0]["reward"], float)
-    assert values[1]["rewards"][0] > values[1]["rewards"][1]  # of the longer answer
+    monkeypatch.setenv("REWARD_BASE", str(tiny_chat_base))
+    short, long = load_reward_model(snapshot_download("org/model")).score("Why?", ["No idea.", "Air scatters blue light most."])
+    assert long > short
     assert (tmp_path / "cache" / "models--org--model").is_dir()
 
 
