@@ -218,9 +218,9 @@ class TrainingSettings(Group, title="Training"):
         "",
         description="A reward model that others trained, which scores a project until one of its own is better: a folder or a Hugging Face id of a sequence classifier with one label; docs/recipes.md explains it.",
     )
-    reward_dtype: Literal["auto", "float32", "bfloat16"] = advanced(
+    reward_dtype: Literal["auto", "float32", "bfloat16", "nf4"] = advanced(
         "auto",
-        description="The number format that `lora`, `full`, `tutorial` and `REWARD_MODEL` compute in; `auto` takes bfloat16 on a GPU that has it. What learns is float32, the score head always.",
+        description="The number format that `lora`, `full`, `tutorial` and `REWARD_MODEL` compute in; `auto` takes bfloat16 on a GPU that has it. `nf4`, with `lora` alone: bfloat16 over a base of 4 bits a weight. What learns is float32, the score head always.",
     )
     train_schedule: Schedule = Field("0 3 * * *", description="When to retrain: a cron line, or an interval such as `30m`.")
     min_new_pairs: int = Field(50, ge=1, description="A round starts by itself after this many new or edited judgements.")

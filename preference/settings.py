@@ -67,6 +67,8 @@ class Settings(Group, title="Both processes"):
         problems = []
         if ("BASIC_AUTH_USER" in given) != ("BASIC_AUTH_PASS" in given):
             problems.append("BASIC_AUTH_USER and BASIC_AUTH_PASS go together; set both or neither")
+        if given.get("REWARD_DTYPE") == "nf4" and given.get("RECIPE") != "lora":
+            problems.append("REWARD_DTYPE=nf4 is for RECIPE=lora; set both, or REWARD_DTYPE=auto")
         values = {_OLDER_NAMES.get(name, name): given[name] for name in reversed(given)}  # a newer name overwrites an older one
         try:
             settings = cls(**_read(cls, values), **{name: _read(group, values) for name, group in _groups().items()})

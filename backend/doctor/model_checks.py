@@ -11,6 +11,7 @@ from backend.generators.engines import ENGINES
 from preference.errors import ModelError
 from preference.models.device import pick_device
 from preference.models.files import EMBEDDED, check_model_files, check_score_head, read_config, title
+from preference.models.number_formats import NF4_BYTES, check_number_format
 from preference.models.sizes import memory_for, num_weights
 
 FROZEN_SHARE = 8 / 15  # of the base's layers, which RECIPE=frozen reads (trainer/training/recipes.py)
@@ -30,13 +31,14 @@ def _reward_base(installation: Installation) -> str:
     layers, num_bytes = None, 4  # of each number, in float32
     if recipe == "frozen" and base != EMBEDDED:
         layers = round(FROZEN_SHARE * int(read_config(base).get("num_hidden_layers") or 0)) or None
-    elif recipe == "lora":
-        num_bytes = _num_bytes(installation)
     elif recipe in ("full", "tutorial"):
         num_bytes = 16  # with its gradient and what Adam keeps of it
-    return (
-        f"{name}{_fits(installation, 'REWARD_BASE', base, num_weights(base, layers=layers), num_bytes, f' with RECIPE={recipe}')}"
-    )
+    if recipe == "lora":
+        taken = _classifier_bytes(installation, base)
+    else:
+        count = num_weights(base, layers=layers)
+        taken = None if count is None else num_bytes * count
+    return f"{name}{_fits(installation, 'REWARD_BASE', base, taken, f' with RECIPE={recipe}')}"
 
 
 def _reward_model(installation: Installation) -> str:
@@ -44,7 +46,7 @@ def _reward_model(installation: Installation) -> str:
     if not model:
         return "none is set"
     name = _looked_at("REWARD_MODEL", model, _check_reward_model)
-    return f"{name}{_fits(installation, 'REWARD_MODEL', model, num_weights(model), _num_bytes(installation), '')}"
+    return f"{name}{_fits(installation, 'REWARD_MODEL', model, _classifier_bytes(installation, model), '')}"
 
 
 def _check_reward_model(model: str) -> None:
@@ -64,11 +66,11 @@ def _looked_at(variable: str, model: str, check: Callable[[str], None]) -> str:
     return title(model)
 
 
-def _fits(installation: Installation, variable: str, model: str, count: int | None, num_bytes: int, use: str) -> str:
-    """What the weights take, in words; nothing if their number is not known."""
-    if count is None:
+def _fits(installation: Installation, variable: str, model: str, taken: float | None, use: str) -> str:
+    """What the weights take, in words; nothing if that is not known."""
+    if taken is None:
         return ""
-    taken, (memory, whose) = count * num_bytes, memory_for(installation.settings.device)
+    memory, whose = memory_for(installation.settings.device)
     if taken >= memory:
         raise CheckFailed(
             f"{variable}={model}: its weights take {taken / _GB:.1f} GB{use}, and {whose} has {memory / _GB:.1f} GB",
@@ -77,14 +79,26 @@ def _fits(installation: Installation, variable: str, model: str, count: int | No
     return f": its weights take {taken / _GB:.1f} of {memory / _GB:.1f} GB of {whose}{use}"
 
 
-def _num_bytes(installation: Installation) -> int:
-    """Of each number of a sequence classifier that is only read."""
-    asked, device = installation.settings.training.reward_dtype, installation.settings.device
+def _classifier_bytes(installation: Installation, model: str) -> float | None:
+    """Of a sequence classifier that is only read; None if that is not known."""
+    asked, count = installation.settings.training.reward_dtype, num_weights(model)
+    if asked == "nf4":
+        try:
+            check_number_format(asked)
+        except ModelError as error:
+            problem, _, fix = str(error).rpartition("; ")
+            raise CheckFailed(problem, fix) from None
+    if count is None:
+        return None
+    if asked == "nf4":
+        outside = num_weights(model, layers=0) or 0  # the embeddings, in bfloat16
+        return 2 * outside + NF4_BYTES * (count - outside)
+    device = installation.settings.device
     if asked == "auto" and memory_for(device)[1] == "the GPU":
         from preference.models.hardware import reward_dtype  # torch, which memory_for has loaded for the GPU
 
         asked = reward_dtype(asked, pick_device(device))
-    return 2 if asked == "bfloat16" else 4
+    return (2 if asked == "bfloat16" else 4) * count
 
 
 MODEL_CHECKS: tuple[Check[Installation], ...] = (

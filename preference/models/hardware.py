@@ -6,15 +6,21 @@ from typing import Literal
 import psutil
 import torch
 
+from preference.models.number_formats import NumberFormat, check_number_format
+
 CGROUP = Path("/sys/fs/cgroup")  # of a container: its limits
 
 
-def reward_dtype(asked: Literal["auto", "float32", "bfloat16"], device: torch.device) -> Literal["float32", "bfloat16"]:
-    """The number format that sequence classifiers compute in: bfloat16 on a GPU that has it.
+def reward_dtype(asked: Literal["auto"] | NumberFormat, device: torch.device) -> NumberFormat:
+    """The number format of sequence classifiers: bfloat16 on a GPU that has it.
 
     On a CPU it is float32 unless it is asked for: a base that a CPU has the time to train is small, and so is what bfloat16 saves.
+
+    Raises:
+        ModelError: what it needs is not installed.
     """
     if asked != "auto":
+        check_number_format(asked)
         return asked
     has_bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     return "bfloat16" if has_bf16 else "float32"

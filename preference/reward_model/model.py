@@ -22,6 +22,7 @@ from preference.errors import ModelError
 from preference.labelling.prompts import Prompt
 from preference.models.encoding import Closing, encode_closed
 from preference.models.low_rank import LowRankAdapter, read_low_rank
+from preference.models.number_formats import COMPUTED_IN, NumberFormat
 from preference.models.out_of_memory import is_out_of_memory, release_memory
 from preference.models.pretrained import load_tokenizer, load_weights
 from preference.models.reward_bases import DESCRIPTION
@@ -45,7 +46,7 @@ class Description:
     scale: float = 1.0  # a frozen head folds both into its weights
     temperature: float = 1.0  # confidence = sigmoid(|r1 - r2| / temperature)
     revision: str = ""  # not `sequence`, which needs no base: the commit of the base, if that is a Hugging Face id
-    dtype: Literal["float32", "bfloat16"] = "float32"  # `adapter`, `shelf`: the number format of the base, by which it was judged
+    dtype: NumberFormat = "float32"  # `adapter`, `shelf`: the number format of the base, by which it was judged
     closing: Closing = "eos"  # not `frozen`: what closes an answer
 
     @property
@@ -235,7 +236,7 @@ def read_description(folder: Path) -> Description:
     try:
         values = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
         description = Description(**{**values, "layers": tuple(values["layers"])})
-        if bool(description.layers) != (description.kind == "frozen") or description.dtype not in ("float32", "bfloat16"):
+        if bool(description.layers) != (description.kind == "frozen") or description.dtype not in COMPUTED_IN:
             raise ValueError("layers or dtype")
         if description.closing not in ("eos", "template"):
             raise ValueError("closing")

@@ -16,8 +16,8 @@ from preference.reward_model.model import FindsExtractor, RewardModel, load_save
 
 _PROMPT = "Which is larger, a lake or an ocean?"
 _ANSWER = "An ocean is larger: the biggest lakes would be small bays of one."
-# Rewards are of order 1; devices and library versions differ by about 1e-5. In bfloat16, so may the rounding of every layer.
-_TOLERANCE = {"float32": 0.01, "bfloat16": 0.1}
+# Rewards are of order 1; devices and library versions differ by about 1e-5. In bfloat16, in which nf4 computes, so may the rounding of every layer.
+_TOLERANCE = {"float32": 0.01, "bfloat16": 0.1, "nf4": 0.1}
 
 
 def take_probe(model: RewardModel) -> dict[str, Any]:

@@ -5,9 +5,9 @@ An adapter is computed beside the base's weights, in float32, and a switch costs
 a CPU a pass took 1 % longer (17.1 against 16.9 s); by arithmetic the share falls as a base grows wider.
 
 A generator on the same base in the same number format has the same weights in memory, too (preference/models/shared_weights.py); where its own
-adapter changes a layer, it puts a merged copy in the place of its own reference, so that none of the others sees it.
+adapter changes a layer, it puts a merged copy in the place of its own reference, so that none of the others sees it. A base in nf4 is by itself.
 
-Covered: several threads; any number of versions; an adapter of another base, which is refused.
+Covered: several threads; any number of versions; a base in 4 bits a weight; an adapter of another base, which is refused.
 Not covered: adapters of other kinds than LoRA on linear layers.
 """
 
@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForSequenceClassification, PreTrainedModel
+from transformers import AutoModelForSequenceClassification, BitsAndBytesConfig, PreTrainedModel
 
 from preference.errors import ModelError
 from preference.models.fingerprint import fingerprint, revision_of
 from preference.models.low_rank import LowRank, LowRankAdapter
+from preference.models.number_formats import COMPUTED_IN, NumberFormat, check_number_format
 from preference.models.pretrained import load_tokenizer, load_weights, locate
 
 _HEAD = "score"
@@ -36,7 +37,7 @@ class BaseRecipe:
 
     base: str
     revision: str = ""  # the commit of a Hugging Face id; "" is the one that it has now
-    dtype: str = "float32"
+    dtype: NumberFormat = "float32"
 
     def key(self, model_dir: Path | None = None) -> str:
         """A text that is the same only for the same weights in the same number format; `model_dir` makes it quicker to find.
@@ -58,20 +59,28 @@ class ScoreHead(torch.nn.Linear):
 
 
 def load_classifier(
-    path: str, *, revision: str = "", dtype: torch.dtype, device: torch.device | None = None, is_shared: bool = False
+    path: str, *, revision: str = "", dtype: NumberFormat, device: torch.device | None = None, is_shared: bool = False
 ) -> PreTrainedModel:
     """A base as a sequence classifier with one label; its head is random if it has none, and computes in float32.
 
-    `is_shared`: as with `load_weights`.
+    `is_shared`: as with `load_weights`; `nf4` has nothing in common with other formats, and a model in it stays on `device`.
 
     Raises:
         ModelError: it cannot be loaded.
     """
+    check_number_format(dtype)
+    computed_in: torch.dtype = getattr(torch, COMPUTED_IN[dtype])
+    options: dict[str, Any] = {"device": device, "is_shared": is_shared}
+    if dtype == "nf4":
+        packed = BitsAndBytesConfig(
+            load_in_4bit=True, bnb_4bit_quant_type=dtype, bnb_4bit_compute_dtype=computed_in, llm_int8_skip_modules=[_HEAD]
+        )
+        options = {"device": device, "quantization_config": packed, "device_map": {"": device or torch.device("cpu")}}
     network = load_weights(
-        AutoModelForSequenceClassification, path, revision=revision, num_labels=1, dtype=dtype, device=device, is_shared=is_shared
+        AutoModelForSequenceClassification, path, revision=revision, num_labels=1, dtype=computed_in, **options
     )
     head = getattr(network, _HEAD, None)
-    if dtype != torch.float32 and isinstance(head, torch.nn.Linear):
+    if computed_in != torch.float32 and isinstance(head, torch.nn.Linear):
         in_float = ScoreHead(head.in_features, head.out_features, head.bias is not None, device=head.weight.device)
         in_float.load_state_dict(head.state_dict())
         setattr(network, _HEAD, in_float.requires_grad_(False))
@@ -95,9 +104,7 @@ class SharedBase:
         self.recipe = recipe = replace(recipe, revision=recipe.revision or revision_of(recipe.base))
         key = recipe.key(model_dir)
         self.tokenizer = load_tokenizer(path, revision=recipe.revision)
-        self.network = load_classifier(
-            path, revision=recipe.revision, dtype=getattr(torch, recipe.dtype), device=device, is_shared=True
-        )
+        self.network = load_classifier(path, revision=recipe.revision, dtype=recipe.dtype, device=device, is_shared=True)
         self.key = recipe.key(model_dir)
         if self.key != key and not recipe.revision:
             raise ModelError(f"The model {recipe.base!r} was replaced while it was loaded; try again.")
@@ -132,8 +139,11 @@ class SharedBase:
     def _beside(self, name: str, low_rank: LowRank) -> tuple[torch.nn.Module, Hook]:
         module = self._module(name)
         shape = (low_rank.up.shape[0], low_rank.down.shape[1])
-        # GPT-2's layers have their weight the other way round.
-        if tuple(module.weight.shape) not in (shape, shape[::-1]):
+        if isinstance(module, torch.nn.Linear):
+            found = module.out_features, module.in_features  # the weight in nf4 has another shape
+        else:
+            found = tuple(module.weight.shape)[::-1]  # GPT-2's layers have it the other way round
+        if found != shape:
             raise self._of_another_base(f"{name} is no linear layer of {shape[1]} to {shape[0]} here")
         down, up = (weight.to(self.network.device).float() for weight in (low_rank.down, low_rank.up))
         up = low_rank.scale * up.T  # (rank, number of outputs)

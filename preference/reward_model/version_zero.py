@@ -16,6 +16,7 @@ from preference.errors import ChampionChanged, ModelError
 from preference.labelling.holdout import NEWEST_RULE
 from preference.models.files import EMBEDDED, check_score_head, read_config, title
 from preference.models.hardware import reward_dtype
+from preference.models.number_formats import NumberFormat, four_bit_libraries
 from preference.models.reward_bases import DESCRIPTION, most_tokens
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import SHELF, Versions
@@ -66,9 +67,7 @@ def publish_version_zero(folder: ProjectFolder, training: TrainingSettings, extr
             return None
 
 
-def load_from_shelf(
-    name: str, extractors: Extractors, *, dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-) -> ShelfRewardModel:
+def load_from_shelf(name: str, extractors: Extractors, *, dtype: Literal["auto"] | NumberFormat = "auto") -> ShelfRewardModel:
     """A reward model of the field, with its own head, chat template and padding. `dtype`: as the setting REWARD_DTYPE has it.
 
     The folder of a version that was trained here whole is read, and its rewards are scaled, as that version's are.
@@ -109,5 +108,8 @@ def _card(folder: ProjectFolder, model: ShelfRewardModel, reason: str) -> Report
         reason=reason,
         probe=take_probe(model),
         holdout_rule=NEWEST_RULE,
-        libraries={library: importlib.metadata.version(library) for library in ("torch", "transformers")},
+        libraries={
+            library: importlib.metadata.version(library)
+            for library in ("torch", "transformers", *four_bit_libraries(model.description.dtype))
+        },
     )

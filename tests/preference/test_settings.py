@@ -122,6 +122,15 @@ def test_label_studio_host_is_read_if_label_studio_url_is_not_set() -> None:
     assert Settings.from_environ(both).studio.url == "http://new:2"
 
 
+def test_a_base_in_4_bits_is_for_adapters_alone() -> None:
+    sentence = "REWARD_DTYPE=nf4 is for RECIPE=lora; set both, or REWARD_DTYPE=auto"
+    for others in ({}, {"RECIPE": "full"}):
+        with pytest.raises(SettingsError, match=f"^{sentence}$"):
+            Settings.from_environ({"REWARD_DTYPE": "nf4", **others})
+
+    assert Settings.from_environ({"REWARD_DTYPE": "nf4", "RECIPE": "lora"}).training.reward_dtype == "nf4"
+
+
 def test_links_for_people_lead_to_the_public_address_and_without_one_to_the_other() -> None:
     inside = {"LABEL_STUDIO_URL": "http://label-studio:8080"}
     assert Settings.from_environ(inside).studio.page == "http://label-studio:8080"

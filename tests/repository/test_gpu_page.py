@@ -1,8 +1,8 @@
 """The figures of docs/gpu.md are those that the code computes for the model that it names."""
 
-import torch
 from transformers import Qwen2Config
 
+from preference.models.number_formats import NF4_BYTES, NumberFormat
 from tests.support.documents import read
 from trainer.training.memory_plan import MemoryPlan, plan_memory
 from trainer.training.recipes import RECIPES
@@ -17,14 +17,16 @@ KEYS = WIDTH // 28 * 4  # numbers of a key: 4 of 28 heads have one of their own
 OF_A_LAYER = 2 * WIDTH * WIDTH + 2 * WIDTH * KEYS + 3 * WIDTH * SEVEN.intermediate_size  # weights, but for biases and norms
 
 
-def plan(recipe: str, free: float) -> MemoryPlan:
-    return plan_memory(SEVEN, RECIPES[recipe], dtype=torch.bfloat16, tokens=1024, most_at_once=8, free=int(free * 1e9))
+def plan(recipe: str, free: float, dtype: NumberFormat = "bfloat16") -> MemoryPlan:
+    return plan_memory(SEVEN, RECIPES[recipe], dtype=dtype, tokens=1024, most_at_once=8, free=int(free * 1e9))
 
 
 def test_what_a_training_takes_is_what_is_planned() -> None:
     text = read("docs/gpu.md")
     for free in (80, 46, 23):
         assert f"| {free} GB | {plan('lora', free)} |" in text
+    for free in (23, 10):
+        assert f"| {free} GB, `REWARD_DTYPE=nf4` | {plan('lora', free, 'nf4')} |" in text
     assert f"`full` takes {plan('full', 140)}." in text
 
 
@@ -38,5 +40,6 @@ def test_what_the_parts_take_follows_from_the_shape() -> None:
     assert f"in bfloat16 | {2 * whole / 1e9:.1f} |" in text
     assert f"({of_a_token / 1e3:.0f} kB a token) | {64 * 1024 * of_a_token / 1e9:.1f} |" in text
     assert f"together | {2 * without_head / 1e9:.1f} |" in text
+    assert f"`REWARD_DTYPE=nf4` | {(NF4_BYTES * LAYERS * OF_A_LAYER + 2 * WIDTH * WORDS) / 1e9:.1f} |" in text
     assert f"the lower {lower} layers in float32 | {4 * (lower * OF_A_LAYER + WIDTH * WORDS) / 1e9:.1f} |" in text
     assert f"take {2 * whole / 1e9:.1f} GB, not twice as much" in text

@@ -46,7 +46,11 @@ def settings_in(parent: Path, base: Path) -> Settings:
 
 def publish_classifier(kind: str, folder: ProjectFolder, base: Path, **described: Any) -> str:
     """A published version of random weights, `sequence` or `adapter`, whose output is centred and scaled."""
-    made = make_sequence(base) if kind == "sequence" else make_adapter(base, Extractors(folder.path.parent.parent, CPU))
+    made = (
+        make_sequence(base)
+        if kind == "sequence"
+        else make_adapter(base, Extractors(folder.path.parent.parent, CPU), dtype=described.get("dtype", "float32"))
+    )
     model = copy.copy(made)
     model.description = replace(made.description, center=CENTER, scale=SCALE, max_tokens=128, **described)
     draft = folder.path / "draft"

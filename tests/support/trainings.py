@@ -15,7 +15,7 @@ from preference.reward_model.extractors import Extractors
 from preference.reward_model.model import AdapterRewardModel, RewardModel, SequenceRewardModel
 from trainer.training.recipes import RECIPES, Recipe
 from trainer.training.train import train_challenger
-from trainer.training.trained import TrainingContext, Workspace
+from trainer.training.trained import Start, TrainingContext, Workspace
 from trainer.training.trl_trainer import fit_sequence
 
 CPU = torch.device("cpu")
@@ -62,8 +62,8 @@ class Bench:
         self.context = TrainingContext(str(base), Extractors(folder / "models", CPU), seed=3, **options)
         self.workspace = Workspace(folder / "work", folder / "curves" / "run")
 
-    def fit(self, pairs: list[PreferencePair], recipe: Recipe, **changes: Any) -> SequenceRewardModel:
-        fitted = fit_sequence(pairs, recipe, self.context, dataclasses.replace(self.workspace, **changes))
+    def fit(self, pairs: list[PreferencePair], recipe: Recipe, *, start: Start = "base", **changes: Any) -> SequenceRewardModel:
+        fitted = fit_sequence(pairs, recipe, self.context, dataclasses.replace(self.workspace, **changes), start)
         return fitted.model(self.context.extractors)
 
 

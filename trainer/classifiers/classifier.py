@@ -20,6 +20,7 @@ from transformers import (
 
 from preference.errors import ExportError
 from preference.labelling.pairs import PreferencePair
+from preference.models.number_formats import COMPUTED_IN
 from preference.models.pretrained import load_tokenizer, load_weights, locate
 from preference.reward_model.model import (
     AdapterRewardModel,
@@ -60,16 +61,21 @@ def classifier_of(model: RewardModel, pairs: Sequence[PreferencePair], *, model_
     network: Any = cast(SequenceRewardModel, model).network
     if isinstance(model, AdapterRewardModel):
         network = _merged(model, model_dir)
-    return Classifier(_with_scale(model, network.to(device)), is_the_version=True)
+    return Classifier(_with_scale(model, network.to(device)), is_the_version=is_exact(model))
+
+
+def is_exact(model: RewardModel) -> bool:
+    """Whether a classifier of transformers' can have its rewards. An adapter that learnt over a base in nf4 is merged into the base in bfloat16."""
+    return not isinstance(model, FrozenRewardModel) and model.description.dtype != "nf4"
 
 
 def _merged(model: AdapterRewardModel, model_dir: Path) -> Any:
     """A network of its own, in whose weights the adapter is."""
     read = model.description
-    network = load_classifier(locate(read.base, model_dir), revision=read.revision, dtype=torch.float32)
+    network = load_classifier(locate(read.base, model_dir), revision=read.revision, dtype="float32")
     with tempfile.TemporaryDirectory() as scratch:
         model.adapter.save(Path(scratch))
-        return merged(network, Path(scratch)).to(getattr(torch, read.dtype))
+        return merged(network, Path(scratch)).to(getattr(torch, COMPUTED_IN[read.dtype]))
 
 
 def _with_scale(model: RewardModel, network: PreTrainedModel) -> ReadElsewhere:

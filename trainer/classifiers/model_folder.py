@@ -30,10 +30,10 @@ from preference.models.pretrained import load_tokenizer, load_weights
 from preference.models.reward_bases import DESCRIPTION
 from preference.report_card.card import ReportCard
 from preference.report_card.figures import ReportFigures
-from preference.reward_model.model import FrozenRewardModel, RewardModel, SequenceRewardModel
+from preference.reward_model.model import RewardModel, SequenceRewardModel
 from preference.reward_model.probe import take_probe
 from preference.reward_model.reward_function import EXPORTED
-from trainer.classifiers.classifier import Classifier, classifier_of
+from trainer.classifiers.classifier import Classifier, classifier_of, is_exact
 from trainer.classifiers.elsewhere import ReadElsewhere
 from trainer.classifiers.folder_card import folder_card
 from trainer.classifiers.side_by_side import SideBySide, figure_rows, side_by_side
@@ -71,11 +71,11 @@ def export_model(
         ModelError: the base cannot be loaded.
     """
     check_new_folder(path)
-    needs_base = is_local(card.base) and isinstance(model, FrozenRewardModel)
+    needs_base = is_local(card.base) and not is_exact(model)
     card = replace(card, base=_name(card.base), rater=_name(card.rater), report=ReportFigures(), fields={}, promotions=())
     version_rewards = score_pairs(model, holdout)
     with _new_folder(path) as draft:
-        if isinstance(model, FrozenRewardModel):
+        if not is_exact(model):
             (draft / EXPORTED).mkdir()
             _without_place(model).save(draft / EXPORTED)
         classifier = classifier_of(model, train, model_dir=model_dir, device=device)

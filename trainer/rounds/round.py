@@ -18,6 +18,7 @@ from preference.atomic_files import DISK_FULL
 from preference.errors import ChampionChanged, NoComparison, PairloopError, StudioUnreachable
 from preference.labelling.pairs import PreferencePair, num_votes
 from preference.models.hardware import reward_dtype
+from preference.models.number_formats import four_bit_libraries
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import Versions
 from preference.report_card.card import ReportCard
@@ -218,7 +219,10 @@ def _card(context: RoundContext, challenge: _Challenge, verdict: Verdict) -> Rep
         holdout_rule=context.holdout.rule,
         compared_with=context.champion if challenge.champion is not None else None,
         start=challenge.trained.start,
-        libraries={name: importlib.metadata.version(name) for name in ("torch", "transformers", "trl")},
+        libraries={
+            name: importlib.metadata.version(name)
+            for name in ("torch", "transformers", "trl", *four_bit_libraries(challenge.trained.model.description.dtype))
+        },
     )
 
 

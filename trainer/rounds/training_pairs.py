@@ -9,6 +9,7 @@ from typing import Any
 
 from preference.models.fingerprint import fingerprint, fingerprint_by_commit, fingerprint_of_e08322f
 from preference.models.hardware import reward_dtype
+from preference.models.number_formats import four_bit_libraries
 from preference.models.pretrained import locate
 from preference.projects.versions import Versions
 from trainer.rating.rated_pairs import training_rater
@@ -86,7 +87,10 @@ def _key(context: RoundContext, champion: Path | None) -> dict[str, Any]:
             {"where": settings.training.judgements_where} if settings.training.judgements_where else {}
         ),  # not in the keys of earlier builds
         **({"rated": rater.key} if (rater := training_rater(context.folder.path, settings.training.judge_weight)) else {}),
-        "libraries": {name: importlib.metadata.version(name) for name in ("torch", "transformers", "trl", "peft")},
+        "libraries": {
+            name: importlib.metadata.version(name)
+            for name in ("torch", "transformers", "trl", "peft", *four_bit_libraries(dtype))
+        },
     }
 
 

@@ -3,7 +3,7 @@
 The base is built on torch's meta device, where a tensor has a shape and no content. What a step keeps for its backward pass is counted
 there: autograd says which tensors it saves. It keeps as much for each token as for any other, and for each layer as for the next.
 
-Covered: any causal model of transformers, in either number format, with adapters or without.
+Covered: any causal model of transformers, in each number format, with adapters or without.
 Measured: with the embedded base, `lora`, and one pair of 1024 tokens in float32 on a CPU 3.4 GB are planned. 3.5 were taken with
 MALLOC_MMAP_THRESHOLD_=65536, and 5.8 without: glibc keeps much of what was freed. Not measured on a GPU.
 
@@ -25,8 +25,10 @@ from transformers import (
     AutoModelForSequenceClassification,
     PreTrainedConfig,
 )
+from transformers.pytorch_utils import Conv1D
 
 from preference.errors import TrainingError
+from preference.models.number_formats import COMPUTED_IN, NF4_BYTES, NumberFormat
 from trainer.training.lora import begun
 from trainer.training.recipes import Recipe
 
@@ -64,11 +66,11 @@ class MemoryPlan:
 
 
 def plan_memory(
-    config: PreTrainedConfig, recipe: Recipe, *, dtype: torch.dtype, tokens: int, most_at_once: int, free: int
+    config: PreTrainedConfig, recipe: Recipe, *, dtype: NumberFormat, tokens: int, most_at_once: int, free: int
 ) -> MemoryPlan:  # fmt: skip
     """The quickest way of a step that fits: as many pairs at once as can be, and activations that are kept if they can be.
 
-    `dtype`: that is computed in. What learns is float32; without adapters that is every weight, of which a step then has a copy in
+    `dtype`: of the base. What learns is float32; without adapters that is every weight, of which a step then has a copy in
     bfloat16, too. `tokens`: of the longest text. `free`: bytes.
 
     Raises:
@@ -126,22 +128,31 @@ def _plan(shape: _Shape, recipe: Recipe, tokens: int, pairs_at_once: int, *, is_
 
 
 @lru_cache(maxsize=8)
-def _shape(config_json: str, rank: int, dtype: torch.dtype) -> _Shape:
+def _shape(config_json: str, rank: int, dtype: NumberFormat) -> _Shape:
     config = _of_one_label(json.loads(config_json))
     text = config.get_text_config()
-    used = dtype if rank else torch.float32
+    computed_in: torch.dtype = getattr(torch, COMPUTED_IN[dtype])
+    used = computed_in if rank else torch.float32
     with torch.device("meta"):
         network = AutoModelForSequenceClassification.from_config(config, dtype=used)
     num_base, num_learning = sum(weight.numel() for weight in network.parameters()), 0
-    num_bytes = dtype.itemsize * num_base
+    num_bytes = computed_in.itemsize * num_base
     if rank:
         head = {id(weight) for name, module in network.named_modules() if name == "score" for weight in module.parameters()}
         linear = [m.weight for m in network.modules() if hasattr(m, "weight") and m.weight is not None and m.weight.dim() == 2]
         embeddings = id(network.get_input_embeddings().weight)
         adapted = [weight for weight in linear if id(weight) not in head and id(weight) != embeddings]
         num_learning = sum(rank * sum(weight.shape) for weight in adapted) + text.hidden_size
+        if dtype == "nf4":
+            packed = [
+                m.weight.numel()
+                for m in network.modules()
+                if isinstance(m, torch.nn.Linear | Conv1D) and id(m.weight) not in head
+            ]
+            # One of them at a time is unpacked to be computed with.
+            num_bytes += round((NF4_BYTES - used.itemsize) * sum(packed)) + used.itemsize * max(packed, default=0)
     else:
-        num_bytes, num_learning = (num_bytes if dtype != torch.float32 else 0), num_base
+        num_bytes, num_learning = (num_bytes if computed_in != torch.float32 else 0), num_base
     try:
         one, two = (_kept_bytes(config, layers, rank, used) for layers in (1, 2))
         layer, other = (two - one) // _TOKENS, max(0, 2 * one - two) // _TOKENS

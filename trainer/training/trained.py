@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from preference.labelling.holdout import NEWEST_RULE
+from preference.models.number_formats import NumberFormat
 from preference.reward_model.extractors import Extractors
 from preference.reward_model.model import RewardModel
 
@@ -33,7 +34,7 @@ class TrainingContext:
     extractors: Extractors
     seed: int = 0
     holdout_rule: int = NEWEST_RULE  # by which prompts are set aside, too
-    dtype: Literal["float32", "bfloat16"] = "float32"  # that sequence recipes compute in; what learns is float32
+    dtype: NumberFormat = "float32"  # that sequence recipes compute in; what learns is float32
     free_bytes: int | None = None  # that a sequence recipe may take; None is what is free
 
 

@@ -41,6 +41,7 @@ from preference.models.encoding import Closing, encode_closed
 from preference.models.fingerprint import revision_of
 from preference.models.hardware import free_bytes
 from preference.models.low_rank import CONFIG, LowRankAdapter
+from preference.models.number_formats import COMPUTED_IN
 from preference.models.out_of_memory import release_memory
 from preference.models.pretrained import load_config, load_tokenizer, load_weights, locate
 from preference.models.reward_bases import closing_of
@@ -154,9 +155,14 @@ def _network(recipe: Recipe, context: TrainingContext, path: str, revision: str,
     if champion is not None and not is_adapted:
         network = load_weights(AutoModelForSequenceClassification, str(champion), num_labels=1, dtype=torch.float32)
     else:
-        network = load_classifier(path, revision=revision, dtype=getattr(torch, context.dtype if recipe.lora_rank else "float32"))
+        dtype = context.dtype if recipe.lora_rank else "float32"
+        # What is quantized on a device stays there; the trainer moves the others.
+        device = context.extractors.device if dtype == "nf4" else None
+        network = load_classifier(path, revision=revision, dtype=dtype, device=device)
     if recipe.lora_rank:
-        return begun(network, recipe) if champion is None else continued(network, champion)
+        adapted: Any = begun(network, recipe) if champion is None else continued(network, champion)
+        adapted.is_loaded_in_4bit = False  # by which TRL 1.16 would round what learns to bfloat16; peft asks the network under it
+        return adapted
     if champion is not None and is_adapted:
         network = merged(network, champion)
     return network.requires_grad_(True)
@@ -232,7 +238,7 @@ def _plan(recipe: Recipe, context: TrainingContext, rows: Sequence[dict[str, Any
     return plan_memory(
         config,
         recipe,
-        dtype=getattr(torch, context.dtype),
+        dtype=context.dtype,
         tokens=math.ceil(longest / recipe.pad_to) * recipe.pad_to if recipe.pad_to else longest,
         # On a CPU more pairs at once are no faster.
         most_at_once=math.gcd(recipe.batch_pairs, _PAIRS_AT_ONCE_ON_CPU) if device.type == "cpu" else recipe.batch_pairs,
@@ -248,7 +254,7 @@ def _arguments(
         output_dir=str(workspace.folder / start),
         run_name=f"{workspace.curves.name}-{start}",
         use_cpu=on_cpu,
-        bf16=context.dtype == "bfloat16",
+        bf16=COMPUTED_IN[context.dtype] == "bfloat16",
         activation_checkpointing=plan.is_checkpointed,
         learning_rate=recipe.learning_rate,
         num_train_epochs=recipe.epochs,

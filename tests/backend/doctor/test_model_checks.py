@@ -13,6 +13,7 @@ import torch
 from huggingface_hub import constants
 
 from backend.doctor.model_checks import FROZEN_SHARE
+from preference.models import number_formats
 from preference.models.files import read_header
 from tests.support.clinic import Clinic
 from tests.support.openai_double import OpenAIDouble
@@ -198,3 +199,23 @@ def test_a_gated_model(clinic: Clinic, monkeypatch: pytest.MonkeyPatch, tmp_path
         f"{variable}=tests/gated: The model 'tests/gated' is gated, and this machine's token may not read it",
     )
     assert row["fix"] == ("accept its terms at https://huggingface.co/tests/gated and set HF_TOKEN to a token of that account.")
+
+
+@pytest.mark.parametrize("is_installed", [True, False])
+def test_a_base_in_nf4_takes_a_seventh_of_float32_and_needs_its_library(
+    clinic: Clinic, tmp_path: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch, is_installed: bool
+) -> None:
+    monkeypatch.setattr(number_formats, "find_spec", lambda name: object() if is_installed else None)
+    folder = Path(shutil.copytree(tiny_base, tmp_path / "huge"))
+    make_huge(folder, num_layers=2)
+
+    row = clinic.cross(REWARD_BASE=str(folder), RECIPE="lora", REWARD_DTYPE="nf4")
+
+    if is_installed:
+        assert "its weights take 1125.0 GB with RECIPE=lora" in row["found"]
+    else:
+        assert (row["found"], row["fix"]) == (
+            "A base in nf4 needs bitsandbytes, which is not installed",
+            "pip install 'pairloop[four-bit]'.",
+        )
+    assert clinic.is_well()

@@ -13,6 +13,7 @@ import torch
 from peft import AutoPeftModelForSequenceClassification
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM
+from transformers.integrations.bitsandbytes import dequantize_bnb_weight
 
 from preference.errors import ModelError
 from preference.models.low_rank import WEIGHTS
@@ -20,6 +21,7 @@ from preference.models.pretrained import load_tokenizer, locate
 from preference.reward_model.extractors import Extractors
 from preference.reward_model.model import AdapterRewardModel, Description, SequenceRewardModel, load_saved
 from preference.reward_model.shared_base import BaseRecipe
+from tests.support.four_bit import needs_bitsandbytes
 from tests.support.reward_models import make_adapter, random_adapter
 from tests.support.tolerance import REWARDS, assert_close
 
@@ -120,6 +122,31 @@ def test_in_bfloat16_adapters_and_head_compute_in_float32(tiny_base: Path, extra
     assert_close(rewards, exact.score(PROMPTS, ANSWERS), within=0.05)
 
 
+@needs_bitsandbytes
+def test_over_a_base_in_nf4_adapters_give_what_they_give_over_the_same_weights_unpacked(
+    tiny_base: Path, extractors: Extractors, tmp_path: Path
+) -> None:
+    model = make_adapter(tiny_base, extractors, dtype="nf4")
+    exact = make_adapter(tiny_base, extractors)
+    weights = dict(model.network.named_parameters())
+    packed = {name for name, weight in weights.items() if weight.dtype == torch.uint8}
+    assert len(packed) == 4 * 7 and {weights[name].dtype for name in weights.keys() - packed} == {torch.bfloat16, torch.float32}
+    assert weights["score.weight"].dtype == torch.float32
+
+    rewards = model.score(PROMPTS, ANSWERS)
+
+    for name in packed:  # of the float32 base, which no other test has
+        unpacked = dequantize_bnb_weight(weights[name])
+        exact.network.get_submodule(name.removesuffix(".weight")).weight = torch.nn.Parameter(
+            unpacked.float(), requires_grad=False
+        )
+    assert_close(rewards, exact.score(PROMPTS, ANSWERS), within=0.1)  # of rounding to bfloat16
+    model.save(tmp_path)
+    again = load(tmp_path, Extractors(tmp_path / "others", CPU))
+    assert again.description.dtype == "nf4" and again.network is not model.network
+    assert_close(again.score(PROMPTS, ANSWERS), rewards, within=REWARDS)
+
+
 # What goes wrong
 
 
@@ -137,6 +164,17 @@ def test_a_base_of_another_shape_is_named(folder: Path, tmp_path: Path) -> None:
         f"The adapter is of another base than {str(folder.parent / 'base')!r}: model.layers.0.mlp.down_proj is no linear layer of 64 to "
         "32 here; put back the one that it was trained on."
     )
+
+
+@needs_bitsandbytes
+def test_a_base_in_nf4_of_another_shape_is_named(tiny_base: Path, extractors: Extractors) -> None:
+    wide = torch.nn.Linear(32, 64).weight
+    model = make_adapter(tiny_base, extractors, dtype="nf4")
+    name, low_rank = next(iter(model.adapter.layers.items()))
+    other = dataclasses.replace(model.adapter, layers={name: dataclasses.replace(low_rank, up=wide)})
+
+    with pytest.raises(ModelError, match=f"{name} is no linear layer of .* to 64 here"):
+        model.base.place(other)
 
 
 def test_a_base_with_fewer_layers_is_named(folder: Path, tmp_path: Path) -> None:

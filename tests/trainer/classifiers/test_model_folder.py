@@ -12,12 +12,14 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
 from preference import load_reward_model
 from preference.errors import ExportError, ModelError
 from preference.report_card.card import ReportCard
 from tests.support.exported_models import CENTER, SCALE, Exported, export, export_into, settings_in
+from tests.support.four_bit import needs_bitsandbytes
 from tests.support.small_disk import small_disk
 from tests.support.tolerance import REWARDS, assert_close
 
@@ -69,6 +71,22 @@ def test_a_frozen_version_is_come_near_to_with_fewer_layers(exported: MakeExport
     assert json.loads((exported("frozen").path / "config.json").read_text())["num_hidden_layers"] == 2  # of 4
     ours, theirs = version.score([PROMPT] * 3, ANSWERS), rewards_elsewhere(exported("frozen").path)
     assert ours.argmax() == theirs.argmax()
+
+
+@needs_bitsandbytes
+def test_an_adapter_over_a_base_in_nf4_is_come_near_to_in_bfloat16(
+    tiny_chat_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REWARD_BASE", str(tiny_chat_base))
+    made = export("adapter", tiny_chat_base, tmp_path, dtype="nf4")
+    version = made.load().score([PROMPT] * 3, ANSWERS)
+
+    assert not made.said.is_the_version
+    assert load_file(made.path / "model.safetensors")["model.layers.0.mlp.up_proj.weight"].dtype == torch.bfloat16
+    assert "over a base of 4 bits a weight (nf4)" in (made.path / "README.md").read_text(encoding="utf-8")
+    elsewhere = rewards_elsewhere(made.path)
+    assert (made.said.figures.correlation or 0) > 0.9 and elsewhere.argmax() == version.argmax()
+    assert_close(load_reward_model(made.path, device="cpu").score(PROMPT, ANSWERS), version, within=REWARDS)
 
 
 @pytest.mark.parametrize("kind", ["frozen", "sequence", "adapter"])

@@ -1,3 +1,4 @@
+import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -5,6 +6,7 @@ from typing import Any
 import psutil
 import pytest
 import torch
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 from transformers import (
     AutoModelForSequenceClassification,
     BertConfig,
@@ -17,10 +19,14 @@ from transformers import (
 )
 
 from preference.errors import TrainingError
+from preference.models.number_formats import NumberFormat
 from preference.models.pretrained import load_config, load_weights
+from preference.reward_model.extractors import Extractors
+from preference.reward_model.model import load_saved
+from tests.support.four_bit import needs_bitsandbytes
 from tests.support.separable_pairs import separable_pairs
-from tests.support.tolerance import assert_same_weights
-from tests.support.trainings import Bench, quick, weights_of
+from tests.support.tolerance import REWARDS, TRAINED_REWARDS, assert_close, assert_same_weights
+from tests.support.trainings import CPU, Bench, quick, score, weights_of
 from trainer.training.lora import begun
 from trainer.training.memory_plan import MemoryPlan, plan_memory
 from trainer.training.recipes import FULL, LORA, Recipe
@@ -32,7 +38,7 @@ SEVEN = LlamaConfig(
 )  # fmt: skip
 
 
-def plan(free: int, recipe: Recipe = LORA, *, config: Any = SEVEN, dtype: torch.dtype = torch.bfloat16) -> MemoryPlan:
+def plan(free: int, recipe: Recipe = LORA, *, config: Any = SEVEN, dtype: NumberFormat = "bfloat16") -> MemoryPlan:
     return plan_memory(config, recipe, dtype=dtype, tokens=1024, most_at_once=recipe.batch_pairs, free=free)
 
 
@@ -45,6 +51,16 @@ def test_the_weights_of_a_7b_are_counted_and_none_is_allocated() -> None:
     assert planned.weights == 2 * 6_607_347_712 + 4 * num_learning
     assert (planned.gradients, planned.optimizer) == (4 * num_learning, 8 * num_learning)
     assert psutil.Process().memory_info().rss - before < GB / 2
+
+
+def test_a_7b_in_nf4_takes_a_third_of_the_memory_of_one_in_bfloat16() -> None:
+    packed, halved = plan(80 * GB, dtype="nf4"), plan(80 * GB)
+
+    linear = 32 * (4 * 4096 * 4096 + 3 * 4096 * 11008)
+    unpacked = 4096 * 11008  # one layer at a time
+    assert halved.weights - packed.weights == 2 * linear - 9 * linear // 16 - 2 * unpacked
+    assert packed.weights < 4.5 * GB and packed.gradients == halved.gradients
+    assert plan(8 * GB, dtype="nf4").is_checkpointed
 
 
 def test_memory_decides_how_many_pairs_a_7b_reads_at_once_and_whether_it_reads_them_twice() -> None:
@@ -91,7 +107,7 @@ def test_as_much_is_planned_as_a_step_keeps(recipe: Recipe, tiny_base: Path) -> 
     weights = {weight.data_ptr() for weight in network.parameters()}
     num_bytes = sum(size for place, size in kept.items() if place not in weights)
 
-    planned = plan_memory(load_config(str(tiny_base)), recipe, dtype=torch.float32, tokens=1024, most_at_once=2, free=GB)
+    planned = plan_memory(load_config(str(tiny_base)), recipe, dtype="float32", tokens=1024, most_at_once=2, free=GB)
 
     assert planned.activations is not None and not planned.is_checkpointed
     assert num_bytes <= planned.activations <= 1.5 * num_bytes, "of four layers, and one more for its work"
@@ -110,7 +126,7 @@ def test_other_architectures_are_planned_too(config: Any) -> None:
         hidden_size=32, num_hidden_layers=3, num_attention_heads=4, intermediate_size=64, vocab_size=100, pad_token_id=0
     )
 
-    assert (plan(GB, config=shape, dtype=torch.float32).activations or 0) > 0
+    assert (plan(GB, config=shape, dtype="float32").activations or 0) > 0
 
 
 @pytest.mark.parametrize("config", [CohereConfig, GraniteConfig, MambaConfig])
@@ -158,3 +174,31 @@ def test_a_base_in_bfloat16_learns_with_adapters_in_float32(tiny_base: Path, tmp
     assert model.network.dtype == torch.bfloat16
     chosen, rejected = (model.score([p.prompt for p in separable_pairs(24, start=100)], [getattr(p, side) for p in separable_pairs(24, start=100)]) for side in ("chosen", "rejected"))  # fmt: skip
     assert (chosen > rejected).float().mean() >= 0.9
+
+
+@needs_bitsandbytes
+def test_a_base_in_nf4_learns_with_adapters_in_float32_and_is_loaded_as_it_was(tiny_base: Path, tmp_path: Path) -> None:
+    bench = Bench(tiny_base, tmp_path, dtype="nf4")
+    learning: set[torch.dtype] = set()
+
+    def look(optimizer: torch.optim.Optimizer, *_: object) -> None:
+        learning.update(weight.dtype for group in optimizer.param_groups for weight in group["params"])
+
+    handle = register_optimizer_step_pre_hook(look)
+    try:
+        model = bench.fit(separable_pairs(24), quick("lora", learning_rate=0.01))
+    finally:
+        handle.remove()
+
+    assert learning == {torch.float32}
+    chosen, rejected = score(model, separable_pairs(24, start=100))
+    assert (chosen > rejected).float().mean() >= 0.9
+    (tmp_path / "version").mkdir()
+    model.save(tmp_path / "version")
+    assert json.loads((tmp_path / "version" / "reward_model.json").read_text())["dtype"] == "nf4"
+    loaded = load_saved(tmp_path / "version", extractor=Extractors(tmp_path / "models", CPU), device=CPU)
+    assert_close(score(loaded, separable_pairs(24, start=100))[0], chosen, within=REWARDS)
+    again = bench.fit(
+        separable_pairs(4), quick("lora", epochs=1, learning_rate=1e-12), start="champion", champion=tmp_path / "version"
+    )
+    assert_close(score(again, separable_pairs(8))[0], score(model, separable_pairs(8))[0], within=TRAINED_REWARDS)
