@@ -27,7 +27,7 @@ from preference.models.low_rank import LowRank, LowRankAdapter
 from preference.models.number_formats import COMPUTED_IN, NumberFormat, check_number_format
 from preference.models.pretrained import load_tokenizer, load_weights, locate
 
-_HEAD = "score"
+HEAD = "score"  # the name of the score head in a classifier of transformers'
 Hook = Callable[[torch.nn.Module, tuple[torch.Tensor, ...], torch.Tensor], torch.Tensor]
 
 
@@ -73,17 +73,17 @@ def load_classifier(
     options: dict[str, Any] = {"device": device, "is_shared": is_shared}
     if dtype == "nf4":
         packed = BitsAndBytesConfig(
-            load_in_4bit=True, bnb_4bit_quant_type=dtype, bnb_4bit_compute_dtype=computed_in, llm_int8_skip_modules=[_HEAD]
+            load_in_4bit=True, bnb_4bit_quant_type=dtype, bnb_4bit_compute_dtype=computed_in, llm_int8_skip_modules=[HEAD]
         )
         options = {"device": device, "quantization_config": packed, "device_map": {"": device or torch.device("cpu")}}
     network = load_weights(
         AutoModelForSequenceClassification, path, revision=revision, num_labels=1, dtype=computed_in, **options
     )
-    head = getattr(network, _HEAD, None)
+    head = getattr(network, HEAD, None)
     if computed_in != torch.float32 and isinstance(head, torch.nn.Linear):
         in_float = ScoreHead(head.in_features, head.out_features, head.bias is not None, device=head.weight.device)
         in_float.load_state_dict(head.state_dict())
-        setattr(network, _HEAD, in_float.requires_grad_(False))
+        setattr(network, HEAD, in_float.requires_grad_(False))
     return network
 
 

@@ -30,7 +30,7 @@ from preference.reward_model.model import (
     SequenceRewardModel,
     ShelfRewardModel,
 )
-from preference.reward_model.shared_base import load_classifier
+from preference.reward_model.shared_base import HEAD, load_classifier
 from trainer.classifiers.elsewhere import ReadElsewhere
 from trainer.classifiers.exchange_template import exchange_template
 from trainer.classifiers.nearest_head import last_states, nearest_head
@@ -127,7 +127,7 @@ def _read_elsewhere(described: Description, network: PreTrainedModel, tokenizer:
 
 
 def _score_head(network: PreTrainedModel) -> torch.nn.Linear:
-    head = getattr(network, "score", None)
+    head = getattr(network, HEAD, None)
     if not isinstance(head, torch.nn.Linear) or head.out_features != 1:
         raise ExportError(
             f"A {type(network).__name__} has no linear score head, which a reward model for other programs has; "

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from huggingface_hub import EvalResult, ModelCardData
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from preference.models.files import EMBEDDED, title
 from preference.report_card.card import ReportCard
 from trainer.classifiers.side_by_side import SideBySide, figure_rows
+from trainer.reporting.model_card import front_matter
 
 _TEMPLATE = Path(__file__).parent / "templates" / "model.md.jinja"
 
@@ -18,25 +18,7 @@ def folder_card(card: ReportCard, figures: SideBySide, *, is_the_version: bool, 
     `name`: what its scripts load: "." for the folder itself, or the id that it has on the Hub. `needs_base`: whether the version needs
     a base that is named without its place.
     """
-    results = [
-        EvalResult(
-            task_type="text-classification",
-            task_name="Preference between two answers",
-            dataset_type="label-studio",
-            dataset_name=f"Held-out comparisons of Label Studio project {card.project_id}",
-            dataset_split="holdout",
-            metric_type="accuracy",
-            metric_name="Pairwise accuracy",
-            metric_value=figures.exported.value,
-        )
-    ]
-    metadata = ModelCardData(
-        library_name="transformers",
-        tags=["reward-model", "preference", "label-studio", "pairloop"],
-        pipeline_tag="text-classification",
-        model_name=f"pairloop-project-{card.project_id}",
-        eval_results=results if figures.exported.value is not None else None,
-    ).to_yaml()
+    metadata = front_matter(card.project_id, figures.exported.value, library="transformers")
     return rendered(
         _TEMPLATE, card=card, base=title(card.base), figures=figures, is_the_version=is_the_version, name=name,
         metadata=metadata, rows=figure_rows(figures), is_embedded=card.base == EMBEDDED, needs_base=needs_base,

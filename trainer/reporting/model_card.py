@@ -14,26 +14,7 @@ from trainer.reporting.tables import Section, sections
 
 def model_card(card: ReportCard, pictures: Sequence[Picture] = ()) -> str:
     """The README.md of a version, with the pictures that lie beside it."""
-    name = f"pairloop-project-{card.project_id}"
-    results = [
-        EvalResult(
-            task_type="text-classification",
-            task_name="Preference between two answers",
-            dataset_type="label-studio",
-            dataset_name=f"Held-out comparisons of Label Studio project {card.project_id}",
-            dataset_split="holdout",
-            metric_type="accuracy",
-            metric_name="Pairwise accuracy",
-            metric_value=card.metrics.accuracy,
-        )
-    ]
-    metadata = ModelCardData(
-        library_name="pairloop",
-        tags=["reward-model", "preference", "label-studio"],
-        pipeline_tag="text-classification",
-        model_name=name,
-        eval_results=results if card.metrics.accuracy is not None else None,
-    ).to_yaml()
+    metadata = front_matter(card.project_id, card.metrics.accuracy, library="pairloop")
     first, *others = sections(card)
     folder = FileSystemLoader(Path(__file__).parent / "templates")
     template = Environment(loader=folder, undefined=StrictUndefined, autoescape=False).get_template("README.md.jinja")  # noqa: S701 - Markdown, not HTML
@@ -46,6 +27,27 @@ def model_card(card: ReportCard, pictures: Sequence[Picture] = ()) -> str:
         pictures=pictures,
     )
     return text.rstrip() + "\n"
+
+
+def front_matter(project_id: int, accuracy: float | None, *, library: str) -> str:
+    """The YAML at the head of a model card. `accuracy`: on the project's held-out comparisons; `library`: what loads the model."""
+    result = EvalResult(
+        task_type="text-classification",
+        task_name="Preference between two answers",
+        dataset_type="label-studio",
+        dataset_name=f"Held-out comparisons of Label Studio project {project_id}",
+        dataset_split="holdout",
+        metric_type="accuracy",
+        metric_name="Pairwise accuracy",
+        metric_value=accuracy,
+    )
+    return ModelCardData(
+        library_name=library,
+        tags=["reward-model", "preference", "label-studio", *(["pairloop"] if library != "pairloop" else [])],
+        pipeline_tag="text-classification",
+        model_name=f"pairloop-project-{project_id}",
+        eval_results=[result] if accuracy is not None else None,
+    ).to_yaml()
 
 
 def _markdown(section: Section) -> str:

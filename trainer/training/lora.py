@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 
 from preference.errors import ModelError
 from preference.models.low_rank import CONFIG, LowRankAdapter, read_low_rank
+from preference.reward_model.shared_base import HEAD
 from trainer.training.recipes import Recipe
 
 # What is stored: half of float32's size, and eight times finer than bfloat16. What is judged is what was stored.
@@ -26,8 +27,8 @@ def begun(network: PreTrainedModel, recipe: Recipe) -> PeftModel:
         r=recipe.lora_rank,
         lora_alpha=2 * recipe.lora_rank,
         target_modules="all-linear",
-        exclude_modules=["score"],
-        modules_to_save=["score"],
+        exclude_modules=[HEAD],
+        modules_to_save=[HEAD],
     )
     with _quiet():
         return get_peft_model(network, config)

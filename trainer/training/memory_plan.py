@@ -29,6 +29,7 @@ from transformers.pytorch_utils import Conv1D
 
 from preference.errors import TrainingError
 from preference.models.number_formats import COMPUTED_IN, NF4_BYTES, NumberFormat
+from preference.reward_model.shared_base import HEAD
 from trainer.training.lora import begun
 from trainer.training.recipes import Recipe
 
@@ -138,7 +139,7 @@ def _shape(config_json: str, rank: int, dtype: NumberFormat) -> _Shape:
     num_base, num_learning = sum(weight.numel() for weight in network.parameters()), 0
     num_bytes = computed_in.itemsize * num_base
     if rank:
-        head = {id(weight) for name, module in network.named_modules() if name == "score" for weight in module.parameters()}
+        head = {id(weight) for name, module in network.named_modules() if name == HEAD for weight in module.parameters()}
         linear = [m.weight for m in network.modules() if hasattr(m, "weight") and m.weight is not None and m.weight.dim() == 2]
         embeddings = id(network.get_input_embeddings().weight)
         adapted = [weight for weight in linear if id(weight) not in head and id(weight) != embeddings]

@@ -6,7 +6,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from transformers import ProgressCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.integrations.integration_utils import get_reporting_integration_callbacks
 
+from preference.errors import TrainingError
 from preference.formatting import duration
 
 logger = logging.getLogger("pairloop.training")
@@ -59,3 +61,17 @@ class Lines(TrainerCallback):
             duration(remaining),
         )
         self._last, self._losses = now, []
+
+
+def check_reporters(report_to: str) -> None:
+    """Raises TrainingError if REPORT_TO names something unknown or not installed: before hours of training, not after."""
+    for name in report_to.split(","):
+        if name == "none":
+            continue
+        try:
+            get_reporting_integration_callbacks([name])[0]()
+        except (ValueError, RuntimeError, ImportError) as error:
+            reason = " ".join(str(error).split()).rstrip(".")
+            raise TrainingError(
+                f"REPORT_TO={report_to} cannot be followed: {reason}; pip install {name}, or set REPORT_TO=none."
+            ) from error

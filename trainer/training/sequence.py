@@ -16,9 +16,10 @@ from preference.reward_model.model import AdapterRewardModel, SequenceRewardMode
 from trainer.evaluation.pair_rewards import score_pairs
 from trainer.training.calibration import fit_temperature
 from trainer.training.lora import can_be_continued
+from trainer.training.progress import check_reporters
 from trainer.training.recipes import LEAST_TO_SET_ASIDE, Recipe
 from trainer.training.trained import Start, TrainingContext, TrainingResult, Workspace
-from trainer.training.trl_trainer import Fitted, advice, check_reporters, fit_sequence
+from trainer.training.trl_trainer import Fitted, advice, fit_sequence
 
 logger = logging.getLogger("pairloop.training")
 _SHARE_SET_ASIDE = 0.1  # of the prompts

@@ -30,14 +30,12 @@ from transformers import (
     PrinterCallback,
     ProgressCallback,
 )
-from transformers.integrations.integration_utils import TensorBoardCallback, get_reporting_integration_callbacks
-from transformers.trainer_pt_utils import LengthGroupedSampler
+from transformers.integrations.integration_utils import TensorBoardCallback
 from trl.trainer.reward_config import RewardConfig
 from trl.trainer.reward_trainer import DataCollatorForPreference, RewardTrainer
 
 from preference.errors import TrainingError
 from preference.labelling.pairs import PreferencePair
-from preference.models.encoding import Closing, encode_closed
 from preference.models.fingerprint import revision_of
 from preference.models.hardware import free_bytes
 from preference.models.low_rank import CONFIG, LowRankAdapter
@@ -48,6 +46,7 @@ from preference.models.reward_bases import closing_of
 from preference.reward_model.extractors import Extractors
 from preference.reward_model.model import AdapterRewardModel, Description, SequenceRewardModel
 from preference.reward_model.shared_base import load_classifier
+from trainer.training.batches import LengthGroups, rows_of
 from trainer.training.checkpoints import Checkpoints, newest_checkpoint
 from trainer.training.lora import begun, continued, merged, taken_off
 from trainer.training.memory_plan import MemoryPlan, plan_memory
@@ -104,7 +103,7 @@ def fit_sequence(
     path, revision = locate(context.base, context.extractors.model_dir), revision_of(context.base)
     tokenizer = load_tokenizer(path, revision=revision)
     closing = closing_of(path, tokenizer, revision=revision)
-    rows, num_cut = _rows(pairs, recipe, tokenizer, closing)
+    rows, num_cut = rows_of(pairs, recipe, tokenizer, closing)
     if num_cut and start == "base":
         logger.info("%d of %d answers were cut to %d tokens, prompts first", num_cut, 2 * len(pairs), recipe.max_tokens)
     plan = _plan(recipe, context, rows, load_config(path, revision=revision))
@@ -180,42 +179,9 @@ def _follow(trainer: "_Trainer", recipe: Recipe, workspace: Workspace, start: St
             callback.logging_dir = str(workspace.curves / start)
 
 
-def check_reporters(report_to: str) -> None:
-    """Raises TrainingError if REPORT_TO names something unknown or not installed: before hours of training, not after."""
-    for name in report_to.split(","):
-        if name == "none":
-            continue
-        try:
-            get_reporting_integration_callbacks([name])[0]()
-        except (ValueError, RuntimeError, ImportError) as error:
-            reason = " ".join(str(error).split()).rstrip(".")
-            raise TrainingError(
-                f"REPORT_TO={report_to} cannot be followed: {reason}; pip install {name}, or set REPORT_TO=none."
-            ) from error
-
-
 def advice(recipe: Recipe) -> str:
     """What to do if losses or rewards are no numbers."""
     return f"lower the learning rate of recipe {recipe.name!r} ({recipe.learning_rate:g}) in trainer/training/recipes.py"
-
-
-def _rows(pairs: Sequence[PreferencePair], recipe: Recipe, tokenizer: Any, closing: Closing) -> tuple[list[dict[str, Any]], int]:
-    """(what TRL trains on, how many answers were cut); weights have mean 1, and a column with one value in all rows is omitted."""
-    mean_weight = sum(pair.weight for pair in pairs) / len(pairs)
-    is_weighted = len({pair.weight for pair in pairs}) > 1
-    has_margins = any(pair.margin for pair in pairs)
-    num_cut, rows = 0, []
-    for pair in pairs:
-        row: dict[str, Any] = {}
-        for column, answer in (("chosen_ids", pair.chosen), ("rejected_ids", pair.rejected)):
-            row[column], cut = encode_closed(tokenizer, pair.prompt, answer, max_tokens=recipe.max_tokens, closing=closing)
-            num_cut += cut > 0
-        if is_weighted:
-            row["weight"] = pair.weight / mean_weight
-        if has_margins:
-            row["margin"] = pair.margin
-        rows.append(row)
-    return rows, num_cut
 
 
 def _check_device(recipe: Recipe, device: torch.device) -> None:
@@ -308,7 +274,7 @@ class _Trainer(RewardTrainer):
             return super()._get_train_sampler(train_dataset)
         rows: Any = train_dataset if train_dataset is not None else self.train_dataset
         lengths = [max(map(len, both)) for both in zip(rows["chosen_ids"], rows["rejected_ids"], strict=True)]
-        return _LengthGroups(lengths, batch_size=self._recipe.batch_pairs, seed=self.args.seed)
+        return LengthGroups(lengths, batch_size=self._recipe.batch_pairs, seed=self.args.seed)
 
     def create_model_card(self, *_: Any, **__: Any) -> None:
         """None: TRL would write one with each checkpoint, and nobody reads it."""
@@ -319,22 +285,6 @@ class _Trainer(RewardTrainer):
         except (OSError, RuntimeError, SafetensorError) as error:  # a full disk costs a killed round's time, not the round
             shutil.rmtree(f"{self.args.output_dir}/checkpoint-{self.state.global_step}", ignore_errors=True)
             logger.warning("no checkpoint could be written to %s (%s)", self.args.output_dir, " ".join(str(error).split())[:200])
-
-
-class _LengthGroups(LengthGroupedSampler):
-    """Batches of like lengths, in an order that seed and epoch alone decide: a resumed epoch goes on in the same order.
-
-    transformers' own draws from the global generator, whose state at the start of an epoch no checkpoint holds.
-    """
-
-    def __init__(self, lengths: list[int], *, batch_size: int, seed: int) -> None:
-        super().__init__(batch_size, lengths=lengths)
-        self._seed = seed
-        self.set_epoch(0)
-
-    def set_epoch(self, epoch: int) -> None:
-        """Called at the start of each epoch."""
-        self.generator = torch.Generator().manual_seed((self._seed * 1_000_003 + epoch) % 2**63)
 
 
 class _Collator(DataCollatorForPreference):

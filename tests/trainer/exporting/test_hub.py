@@ -1,22 +1,15 @@
 """A folder on the Hub, whole or not at all."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from preference.errors import ExportError
-from tests.support.hub_double import HubDouble, Repository, hub_double
+from tests.support.hub_double import HubDouble, Repository
 from trainer.exporting.hub import open_repository, upload
 
 # huggingface_hub 2.4 hands a file to httpx2 in a way that this calls old.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
-
-
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[HubDouble]:
-    with hub_double(monkeypatch) as double:
-        yield double
 
 
 @pytest.fixture

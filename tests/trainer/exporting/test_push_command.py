@@ -3,7 +3,6 @@
 import io
 import logging
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +15,13 @@ from preference import load_reward_model
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import Versions
 from tests.support.annotations import PROMPTS, vote
-from tests.support.hub_double import TOKEN, HubDouble, Repository, hub_double
+from tests.support.hub_double import TOKEN, HubDouble, Repository
 from tests.support.studio_double import KEY, StudioDouble
 from tests.support.versions import publish_version
 from trainer.__main__ import main
 
 # huggingface_hub 2.4 hands a file to httpx2 in a way that this calls old.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
-
-
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[HubDouble]:
-    with hub_double(monkeypatch) as double:
-        yield double
 
 
 @pytest.fixture

@@ -18,7 +18,8 @@ from tests.support.tiny_bases import save_tiny_base
 from tests.support.tolerance import REWARDS, assert_close, assert_same_weights
 from tests.support.trainings import CPU, Bench, quick, recorded_training, score, weights_of
 from trainer.training.checkpoints import newest_checkpoint
-from trainer.training.trl_trainer import check_reporters, fit_sequence
+from trainer.training.progress import check_reporters
+from trainer.training.trl_trainer import fit_sequence
 
 
 @pytest.fixture
