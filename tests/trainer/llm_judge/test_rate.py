@@ -95,10 +95,11 @@ def test_what_is_said_in_one_order_only_is_a_tie(
 
 def test_replies_that_say_nothing_and_refusals_are_counted_and_left_out(lab: Lab, server: OpenAIDouble) -> None:
     rated(lab, server)
-    questions = list(dict.fromkeys(server.prompts))
+    refused = server.prompts[0]
+    unread = next(question for question in server.prompts if set(answers_in(question)) != set(answers_in(refused)))
     shutil.rmtree(lab.folder.path / "raters")
-    server.refusals = {questions[0]: (400, {"error": {"message": "not this one"}})}
-    server.write = lambda question, seed: "Hm." if question == questions[3] else by_people(question, seed)
+    server.refusals = {refused: (400, {"error": {"message": "not this one"}})}
+    server.write = lambda question, seed: "Hm." if question == unread else by_people(question, seed)
 
     figures = rated(lab, server)
 
