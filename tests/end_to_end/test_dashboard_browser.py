@@ -19,7 +19,8 @@ from preference.projects.folder import ProjectFolder
 from preference.projects.versions import Versions
 from tests.support.contrast import contrast
 from tests.support.dashboard_house import PROJECT, shared_model_dir
-from tests.support.dashboard_page import HOSTILE, IS_NIGHTLY, app_on, change_card, hostile, page, press
+from tests.support.dashboard_page import HOSTILE, app_on, change_card, hostile, page, press
+from tests.support.nightly import IS_NIGHTLY
 from tests.support.server import Server
 from tests.support.statuses import write_counts
 

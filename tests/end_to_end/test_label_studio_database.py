@@ -1,14 +1,13 @@
 """The recorded database that Label Studio starts on in the demo, the benchmarks and these tests."""
 
-import os
 from pathlib import Path
 
 import pytest
 
 from demo.label_studio_database import RECORD, dumped, first_start
 from demo.stack import Stack
+from tests.support.nightly import IS_NIGHTLY
 
-IS_NIGHTLY = os.environ.get("PAIRLOOP_NIGHTLY") == "1"
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 

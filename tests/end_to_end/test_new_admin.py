@@ -1,6 +1,5 @@
 """What a new admin types and sees, in a real terminal, before a real Label Studio, with real weights in an empty folder."""
 
-import os
 import re
 from pathlib import Path
 
@@ -10,8 +9,8 @@ from defusedxml.ElementTree import fromstring
 from demo.new_admin import PICTURE, PROMPTS, TITLE, FirstRun, first_run, picture
 from preference.models.files import EMBEDDED
 from preference.models.pretrained import locate
+from tests.support.nightly import IS_NIGHTLY
 
-IS_NIGHTLY = os.environ.get("PAIRLOOP_NIGHTLY") == "1"
 # ptyprocess forks; what it forks runs bash at once. Python 3.12 warns of any fork beside threads.
 FORKS = pytest.mark.filterwarnings("ignore:.*use of forkpty:DeprecationWarning")
 

@@ -21,9 +21,10 @@ from preference.reward_model.probe import load_version
 from tests.conftest import SettingsFactory
 from tests.support.filling_house import House
 from tests.support.forked import ForkedProcess
+from tests.support.nightly import IS_NIGHTLY
 from tests.support.studio_double import KEY, StudioDouble, wait_until
 
-KILLS = ["worker", "master"] * (3 if os.environ.get("PAIRLOOP_NIGHTLY") else 1)
+KILLS = ["worker", "master"] * (3 if IS_NIGHTLY else 1)
 NUM_TASKS = 40 * len(KILLS)
 UNDER_WAY = 40  # tasks: two and a half batches of the echo engine
 

@@ -24,10 +24,10 @@ from preference.reward_model.probe import load_version
 from tests.support.daemon import Daemon, eventually
 from tests.support.forked import Forked
 from tests.support.lab import judged_tasks
+from tests.support.nightly import IS_NIGHTLY
 from tests.support.studio_double import KEY, StudioDouble
 from trainer.rounds.unfinished import UnfinishedRound
 
-IS_NIGHTLY = bool(os.environ.get("PAIRLOOP_NIGHTLY"))
 NUM_KILLS = 30 if IS_NIGHTLY else 2
 
 

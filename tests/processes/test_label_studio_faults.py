@@ -4,7 +4,6 @@ Each case has a double, a project and a folder of its own, and all run at once: 
 """
 
 import logging
-import os
 import re
 import shutil
 import threading
@@ -28,6 +27,7 @@ from preference.settings import Settings
 from preference.studio.project import LabelStudioProject
 from tests.support.filling_house import EMPTY, House
 from tests.support.lab import judged_tasks
+from tests.support.nightly import IS_NIGHTLY
 from tests.support.studio_double import CUT, EXCHANGES_A_TOKEN, StudioDouble, wait_until
 from tests.support.studio_records import LABEL_CONFIG
 from tests.support.versions import publish_version
@@ -39,7 +39,7 @@ from trainer.rounds.unfinished import UnfinishedRound
 
 CPU = torch.device("cpu")
 AT_ONCE = 16
-EVERY = 1 if os.environ.get("PAIRLOOP_NIGHTLY") else 8  # each request meets every fault, or an eighth of them
+EVERY = 1 if IS_NIGHTLY else 8  # each request meets every fault, or an eighth of them
 OTHER_CONFIG = LABEL_CONFIG.replace("$answer1", "$first").replace("$answer2", "$second")
 MISFIT = "<View><Text name='t' value='$text'/></View>"
 

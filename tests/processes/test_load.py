@@ -4,7 +4,6 @@ PAIRLOOP_NIGHTLY=1 makes it 200 clients, 5,000 events and one and a half minutes
 """
 
 import json
-import os
 from pathlib import Path
 
 import psutil
@@ -18,9 +17,9 @@ from demo.process import Process
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import Versions
 from tests.support.forked import forked
+from tests.support.nightly import IS_NIGHTLY
 from tests.support.versions import publish_version
 
-IS_NIGHTLY = os.environ.get("PAIRLOOP_NIGHTLY") == "1"
 LOAD = (
     Load(clients=200, seconds=90, events=5_000)
     if IS_NIGHTLY

@@ -22,11 +22,10 @@ from demo.process import wait_until
 from demo.stack import REPOSITORY
 from preference.projects.folder import ProjectFolder
 from preference.reward_model.feature_cache import FeatureCache
+from tests.support.nightly import IS_NIGHTLY
 from tests.support.server import WORKERS, Server
 from tests.support.studio_double import KEY, StudioDouble
 from tests.support.studio_records import LABEL_CONFIG
-
-IS_NIGHTLY = os.environ.get("PAIRLOOP_NIGHTLY") == "1"
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ champion is what a person or the judge decided last, and no project waits for an
 """
 
 import json
-import os
 import shutil
 from collections import Counter
 from collections.abc import Callable
@@ -30,6 +29,7 @@ from preference.settings import Settings
 from preference.studio.project import LabelStudioProject
 from tests.conftest import SettingsFactory
 from tests.support.lab import CPU
+from tests.support.nightly import IS_NIGHTLY
 from tests.support.separable_pairs import separable_pairs
 from tests.support.studio_double import KEY, StudioDouble
 from trainer.daemon.due_rounds import DueRounds
@@ -37,7 +37,6 @@ from trainer.judgements.cache_file import JudgementFile
 from trainer.rounds.outcome import Round
 from trainer.rounds.round import run_round
 
-IS_NIGHTLY = os.environ.get("PAIRLOOP_NIGHTLY") == "1"
 WEEKS, STEPS = (40, 50) if IS_NIGHTLY else (4, 50)
 MINUTE, DAY = 60.0, 24 * 3600.0
 MIN_PAIRS, MIN_NEW_PAIRS = 8, 6

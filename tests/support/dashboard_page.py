@@ -1,7 +1,6 @@
 """The dashboard as a browser reads it, its buttons, and hostile texts for it."""
 
 import json
-import os
 import re
 from collections.abc import Callable
 from html import unescape
@@ -20,7 +19,6 @@ from tests.support.dashboard_house import PROJECT
 
 BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
 HOSTILE = "<script>pwned=1</script>\"'><img src=x onerror=pwned=1>{{7*7}}"
-IS_NIGHTLY = os.environ.get("PAIRLOOP_NIGHTLY") == "1"
 
 
 def app_on(model_dir: Path, **changes: Any) -> Flask:

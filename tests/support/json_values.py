@@ -1,10 +1,11 @@
 """Any JSON, and tasks that hold it, for hypothesis."""
 
-import os
 from typing import Any
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
+
+from tests.support.nightly import IS_NIGHTLY
 
 # What Label Studio itself keeps: no NaN, no halves of emojis.
 TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=12) | st.sampled_from(
@@ -25,7 +26,7 @@ _KINDS = st.sampled_from(["pairwise", "choices", "rating", "textarea", "number"]
 _HELD = JSON | st.fixed_dictionaries({}, optional=dict.fromkeys(("selected", "choices", "rating", "text", "number"), JSON))
 _REGION = st.fixed_dictionaries({"from_name": _NAMES, "type": _KINDS, "value": _HELD})
 RESULT = JSON | st.lists(_REGION | JSON, max_size=4)
-ROUNDS = 500 if os.environ.get("PAIRLOOP_NIGHTLY") == "1" else 15
+ROUNDS = 500 if IS_NIGHTLY else 15
 # The fixtures are shared by all examples, each of which has a project of its own.
 FUZZED = settings(
     max_examples=ROUNDS, deadline=None, derandomize=True, database=None,

@@ -2,7 +2,6 @@
 
 import copy
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -22,12 +21,12 @@ from backend.web.app import create_app
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import Versions
 from preference.settings import Settings
+from tests.support.nightly import IS_NIGHTLY
 from tests.support.reward_calls import REWARD_CALLS
 from tests.support.studio_double import CALLS
 from tests.support.studio_records import LABEL_CONFIG
 from tests.support.versions import publish_version
 
-IS_NIGHTLY = os.environ.get("PAIRLOOP_NIGHTLY") == "1"
 NUM_CASES = 5_000 if IS_NIGHTLY else 500
 PASSWORD, SECRET, KEY = "a-pässword-of-ours", "a-webhook-secret-of-ours", "a-key-of-ours"
 EVENTS = [name for name in CALLS if name not in ("setup", "predict")]

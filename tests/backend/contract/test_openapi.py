@@ -1,7 +1,6 @@
 """/openapi.json says what the routes are, what they take and what they answer."""
 
 import base64
-import os
 import re
 from pathlib import Path
 from typing import Any
@@ -21,11 +20,12 @@ from backend.web.app import create_app
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import Versions
 from preference.settings import Settings
+from tests.support.nightly import IS_NIGHTLY
 from tests.support.reward_calls import REWARD_CALLS
 from tests.support.studio_double import CALLS
 from tests.support.versions import publish_version
 
-NUM_CASES = 200 if os.environ.get("PAIRLOOP_NIGHTLY") == "1" else 15
+NUM_CASES = 200 if IS_NIGHTLY else 15
 DESCRIPTION = describe("0")
 LOGIN = {"Authorization": "Basic " + base64.b64encode(b"ls:pw").decode()}
 OPERATIONS = [(method.upper(), path) for path, methods in DESCRIPTION["paths"].items() for method in methods]

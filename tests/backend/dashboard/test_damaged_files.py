@@ -12,7 +12,8 @@ from preference.projects.folder import ProjectFolder
 from preference.projects.status_files import write_last_round, write_next_round
 from preference.projects.versions import Versions
 from tests.support.dashboard_house import PROJECT
-from tests.support.dashboard_page import BROWSER, HOSTILE, IS_NIGHTLY, Page, change_card, client_on, hostile, page, places, press
+from tests.support.dashboard_page import BROWSER, HOSTILE, Page, change_card, client_on, hostile, page, places, press
+from tests.support.nightly import IS_NIGHTLY
 from tests.support.statuses import keep_filling
 
 NUM_CASES = 2_000 if IS_NIGHTLY else 15

@@ -1,6 +1,5 @@
 """No text becomes a control token, whichever family its tokenizer is of; and a text without their names is read as ever."""
 
-import os
 from collections.abc import Iterator
 from functools import cache
 from typing import Any, cast
@@ -12,6 +11,7 @@ from hypothesis import strategies as st
 from preference.labelling.prompts import Prompt, Turn
 from preference.models.chat_template import as_text
 from preference.models.encoding import encode_answer, encode_prompt
+from tests.support.nightly import IS_NIGHTLY
 from tests.support.tokenizer_families import FAMILIES, Family, added_but_not_special, byte_level, found_in_normalized_text
 
 HARMLESS = [
@@ -78,7 +78,7 @@ def test_every_special_token_is_text_in_prompts_answers_and_the_system_prompt(fa
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-@settings(max_examples=200 if os.environ.get("PAIRLOOP_NIGHTLY") == "1" else 25, deadline=None)
+@settings(max_examples=200 if IS_NIGHTLY else 25, deadline=None)
 @given(data=st.data())
 def test_no_text_at_all_becomes_a_control_token(name: str, data: st.DataObject) -> None:
     family = made(name)

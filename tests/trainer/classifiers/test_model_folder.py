@@ -20,11 +20,12 @@ from preference.errors import ExportError, ModelError
 from preference.report_card.card import ReportCard
 from tests.support.exported_models import CENTER, SCALE, Exported, export, export_into, settings_in
 from tests.support.four_bit import needs_bitsandbytes
+from tests.support.nightly import IS_NIGHTLY
 from tests.support.small_disk import small_disk
 from tests.support.tolerance import REWARDS, assert_close
 
 PROMPT, ANSWERS = "Tell me of a cat.", ["The cat is kind.", "Zzx cat qqw zx!", ""]
-NIGHTLY = pytest.mark.skipif("PAIRLOOP_NIGHTLY" not in os.environ, reason="a Python of its own takes 20 s of a core")
+NIGHTLY = pytest.mark.skipif(not IS_NIGHTLY, reason="a Python of its own takes 20 s of a core")
 MakeExported = Callable[[str], Exported]
 
 
