@@ -7,6 +7,7 @@ from preference.report_card.charts import Chart, learning_chart, length_chart, r
 from preference.report_card.figures import Bin, CurvePoint, JudgedFigures, LaterAccuracy, LengthFigures, Reliability, VersionRow
 from preference.report_card.shares import Share
 from preference.report_card.svg import HEIGHT, SvgElement, accuracy_axis, length_ticks, nice_ticks
+from preference.report_card.svg_document import CHART_STYLE
 
 SHARE = Share(value=0.7, interval=(0.6, 0.8), count=50)
 
@@ -108,6 +109,12 @@ def test_a_learning_curve_wants_two_points_and_is_drawn_from_the_fewest_pairs() 
 def test_a_share_without_a_value_is_an_empty_line() -> None:
     assert [mark.tag for mark in strip(Share(), "rule dot")] == ["line", "line"]
     assert [mark.tag for mark in strip(SHARE, "rule dot")] == ["line", "line", "line", "circle"]
+
+
+@pytest.mark.parametrize("look", ["model ring", "people dot", "rule dot", "other ring"])
+def test_an_interval_has_the_colour_of_its_mark(look: str) -> None:
+    kind = str(strip(SHARE, look)[2].attributes["class"]).split()[0]
+    assert re.search(rf"\.{kind}(\.interval)? {{ stroke:", CHART_STYLE.read_text(encoding="utf-8"))
 
 
 def test_axes_have_a_few_round_values() -> None:
