@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModelForSequenceClassification
+from transformers import AutoModelForSequenceClassification, Trainer
 
 from preference.errors import TrainingError
 from preference.reward_model.extractors import Extractors
@@ -39,6 +39,18 @@ def test_a_training_tells_nobody_of_itself(bench: Bench, monkeypatch: pytest.Mon
     bench.fit(separable_pairs(4), quick(epochs=1))
 
     assert sent == []
+
+
+@pytest.mark.parametrize("place", ["_move_model_to_device", "training_step"])
+def test_memory_that_runs_out_is_one_sentence(bench: Bench, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    def run_out(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 512.00 MiB.")
+
+    monkeypatch.setattr(Trainer, place, run_out)
+    with pytest.raises(TrainingError) as refused:
+        bench.fit(separable_pairs(4), quick(epochs=1))
+    assert str(refused.value).startswith("The memory is too small for recipe 'full' with 4 pairs of up to 1024 tokens ")
+    assert "end what else runs there, take RECIPE=lora, a smaller REWARD_BASE" in str(refused.value)
 
 
 # Weights and margins
