@@ -15,6 +15,7 @@ PairloopError
 │   ├── VersionRefused     a published version that is not what its card says
 │   └── ChampionChanged    the champion is another than the one that a version was judged against
 ├── TrainingError          a round that could not train
+│   └── CannotLearn        a generator that cannot learn as things are: too few judgements, or a base or an engine for which it is not made
 └── ExportError            judgements that cannot be written to the named file
 """
 
@@ -85,6 +86,10 @@ class ChampionChanged(RegistryError):
 
 class TrainingError(PairloopError):
     """A round that could not train."""
+
+
+class CannotLearn(TrainingError):
+    """A generator that cannot learn as things are: too few judgements, or a base or an engine for which that is not made."""
 
 
 class ExportError(PairloopError):

@@ -248,6 +248,12 @@ class TrainingSettings(Group, title="Training"):
         le=10080,
         description="How long `pairloop-trainer align` may take for the steps in which the generator learns, in minutes.",
     )
+    align_schedule: Schedule | None = Field(
+        None, description="When the generator learns by itself, as TRAIN_SCHEDULE says it for the reward model; if unset, never."
+    )
+    align_min_new_pairs: int = Field(
+        100, ge=1, description="On ALIGN_SCHEDULE it learns after this many judgements that its latest version has not read."
+    )
     keep_versions: int | None = Field(
         None,
         ge=1,

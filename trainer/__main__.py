@@ -37,13 +37,19 @@ def run() -> None:
     """Run the trainer until it is stopped. It trains on its schedule, on request and on enough new judgements."""
     # Until the schedule listens itself: loading takes seconds. Not SystemExit, which a library that is being imported may swallow.
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    from trainer.aligning.alignment import ALIGNMENT
     from trainer.daemon.round_process import RoundProcesses
     from trainer.daemon.schedule import run_schedule
 
     settings = begin()
-    rounds = RoundProcesses()
+    rounds, alignments = RoundProcesses(), RoundProcesses(work=ALIGNMENT)
+
+    def interrupt() -> None:
+        for processes in (rounds, alignments):
+            processes.interrupt()
+
     try:
-        run_schedule(settings, rounds, interrupt=rounds.interrupt)
+        run_schedule(settings, rounds, run_alignment=alignments, interrupt=interrupt)
     except PairloopError as error:
         raise click.ClickException(str(error)) from None
 
@@ -93,21 +99,33 @@ def once(project_id: int | None, as_json: bool) -> None:
 @click.option(
     "--minutes", type=click.FloatRange(min=0, min_open=True), help="For the steps in which it learns, in place of ALIGN_MINUTES."
 )
-def align(project_id: int, method: str, minutes: float | None) -> None:
-    """Let the model that writes answers learn from the judgements."""
+@click.option("--json", "as_json", is_flag=True, help="Say how it ended as a line of JSON.")
+def align(project_id: int, method: str, minutes: float | None, as_json: bool) -> None:
+    """Let the model that writes answers learn from the judgements. An alignment that was killed is taken up."""
     from preference.studio.project import LabelStudioProject
+    from trainer.aligning.alignment import ALIGNMENT
+    from trainer.rounds.outcome import Round, run_here, write_outcome
 
     settings = begin()
-    extractors = extractors_of(settings)
-    from trainer.aligning.align import align as run_alignment
-    from trainer.aligning.recipe import METHODS
-
     project, folder = LabelStudioProject.for_command(settings.studio, project_id), ProjectFolder(settings.model_dir, project_id)
+
+    def say(line: str) -> None:
+        click.echo(f"project {project_id}: {line}", err=as_json)
+
+    def run() -> Round:
+        extractors = extractors_of(settings)
+        with heavy_imports():
+            from trainer.aligning.align import run_alignment
+            from trainer.aligning.recipe import METHODS
+        return run_alignment(project, folder, settings, METHODS[method], extractors=extractors, minutes=minutes, say=say)
+
     with refusals():
-        ended = run_alignment(
-            project, folder, settings, METHODS[method], extractors=extractors, minutes=minutes,
-            say=lambda line: click.echo(f"project {project_id}: {line}"),
-        )  # fmt: skip
+        ended = run_here(folder, run, work=ALIGNMENT)
+    if as_json:
+        click.echo(write_outcome(ended))
+        sys.exit(0 if isinstance(ended, Round) and ended.outcome != "failed" else 1)
+    if not isinstance(ended, Round) or ended.version is None:
+        raise click.ClickException(ended.reason if isinstance(ended, Round) else str(ended))
     click.echo(f"project {project_id}: {ended}")
 
 

@@ -12,7 +12,15 @@ import click
 
 from preference.commands.command_line import refusals
 from preference.commands.generator_rows import GENERATOR_HEADER, GeneratorSummary, generator_row, read_generator_summaries
-from preference.commands.status_rows import PROJECT_HEADER, VERSION_HEADER, forecast, project_row, project_values, version_row
+from preference.commands.status_rows import (
+    PROJECT_HEADER,
+    VERSION_HEADER,
+    alignments_in_words,
+    forecast,
+    project_row,
+    project_values,
+    version_row,
+)
 from preference.commands.version_summary import VersionSummary, read_version_summaries
 from preference.errors import RegistryError
 from preference.projects.folder import ProjectFolder, known_projects
@@ -37,10 +45,12 @@ def list_status(settings: Settings, project_id: int | None, *, check: bool, as_j
         _print_json({"trainer": _trainer_values(trainer, settings), "projects": [project_values(status) for status in projects]})
         return
     _say_whether_running(trainer, settings)
+    if alignments := alignments_in_words(trainer):
+        click.echo(alignments)
     if not projects:
         click.echo("no project is known; `pairloop-backend connect --project ID` connects one")
         return
-    _print_table(PROJECT_HEADER, [project_row(status) for status in projects], num_notes=3)
+    _print_table(PROJECT_HEADER, [project_row(status) for status in projects], num_notes=4)
 
 
 def list_versions(settings: Settings, project_id: int | None, *, as_json: bool) -> None:
@@ -135,7 +145,10 @@ def _trainer(settings: Settings) -> TrainerStatus:
     trainer = read_trainer_status(settings.model_dir)
     num_needed = trainer.num_needed if trainer.is_running else None
     num_needed = settings.training.min_new_pairs if num_needed is None else num_needed
-    return replace(trainer, schedule=trainer.schedule or settings.training.train_schedule, num_needed=num_needed)
+    schedule, align_schedule = settings.training.train_schedule, settings.training.align_schedule
+    if trainer.is_running and trainer.schedule:
+        schedule, align_schedule = trainer.schedule, trainer.align_schedule
+    return replace(trainer, schedule=schedule, num_needed=num_needed, align_schedule=align_schedule or "")
 
 
 def _trainer_values(trainer: TrainerStatus, settings: Settings) -> dict[str, Any]:
@@ -145,6 +158,8 @@ def _trainer_values(trainer: TrainerStatus, settings: Settings) -> dict[str, Any
         "schedule": trainer.schedule,
         "next_round_at": moment(trainer.next_round_at),
         "num_needed": trainer.num_needed,
+        "align_schedule": trainer.align_schedule,
+        "next_alignment_at": moment(trainer.next_alignment_at),
     }
 
 

@@ -5,14 +5,25 @@ from typing import TYPE_CHECKING, Any
 
 from preference.commands.version_summary import VersionSummary
 from preference.formatting import duration
-from preference.projects.status import ProjectStatus, moment, outcome_in_words
+from preference.projects.status import ProjectStatus, TrainerStatus, moment, outcome_in_words
 from preference.projects.status_files import LastRound
 
 if TYPE_CHECKING:
     from preference.report_card.card import Promotion
 
-# The last three of a project and the last two of a version are texts of any length.
-PROJECT_HEADER = ("project", "champion", "versions", "waiting", "training", "requests", "last round", "problem", "guidelines")
+# The last four of a project and the last two of a version are texts of any length.
+PROJECT_HEADER = (
+    "project",
+    "champion",
+    "versions",
+    "waiting",
+    "training",
+    "requests",
+    "last round",
+    "last alignment",
+    "problem",
+    "guidelines",
+)
 VERSION_HEADER = ("project", "version", "champion", "recipe", "pairs", "accuracy", "verdict", "made champion")
 NO_WEIGHTS = " (its weights were removed under KEEP_VERSIONS)"
 
@@ -25,9 +36,10 @@ def project_row(status: ProjectStatus) -> list[str]:
         status.champion or "none yet",
         str(len(status.versions)),
         "" if num_new is None else f"{num_new} of {status.trainer.num_needed}",
-        f"for {_span(since)}" if since else "unfinished" if status.is_unfinished else "",
+        f"for {_span(since)}" if since else "unfinished" if status.is_unfinished else "aligning" if status.is_aligning else "",
         ", ".join(status.requests),
         _ended(status.last_round) if status.last_round.outcome else "",
+        _ended(status.last_alignment) if status.last_alignment.outcome else "",
         "; ".join(status.problems),
         status.guidelines,
     ]
@@ -35,7 +47,6 @@ def project_row(status: ProjectStatus) -> list[str]:
 
 def project_values(status: ProjectStatus) -> dict[str, Any]:
     """A project for programs."""
-    last = status.last_round
     return {
         "project": status.project_id,
         "title": status.counts.title,
@@ -44,8 +55,10 @@ def project_values(status: ProjectStatus) -> dict[str, Any]:
         "num_waiting": status.num_new_judgements,
         "training_since": status.training_since,
         "is_unfinished": status.is_unfinished,
+        "is_aligning": status.is_aligning,
         "requests": status.requests,
-        "last_round": {**last.model_dump(), "at": moment(last.at)} if last.outcome else None,
+        "last_round": _last_values(status.last_round),
+        "last_alignment": _last_values(status.last_alignment),
         "problem": "; ".join(status.problems),
         "guidelines": status.guidelines,
     }
@@ -68,6 +81,14 @@ def version_row(version: VersionSummary) -> list[str]:
     ]
 
 
+def alignments_in_words(trainer: TrainerStatus) -> str:
+    """When the trainer lets generators learn; empty if it never does by itself."""
+    if not trainer.align_schedule:
+        return ""
+    at = moment(trainer.next_alignment_at)
+    return f"alignments: on schedule ({trainer.align_schedule})" + (f", next at {_as_text(at)}, in {_span(at)}" if at else "")
+
+
 def forecast(status: ProjectStatus) -> str:
     """What begins the project's next round."""
     trainer, num_new = status.trainer, status.num_new_judgements
@@ -83,6 +104,10 @@ def forecast(status: ProjectStatus) -> str:
     after = moment(status.counts.not_before)
     wait = f"; not before {_as_text(after)}, as the last one failed" if after and after > datetime.now(UTC) else ""
     return f"{new}, {trainer.num_needed} start a round{schedule}{wait}"
+
+
+def _last_values(last: LastRound) -> dict[str, Any] | None:
+    return {**last.model_dump(), "at": moment(last.at)} if last.outcome else None
 
 
 def _ended(last: LastRound) -> str:

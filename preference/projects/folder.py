@@ -9,7 +9,7 @@
         backend_host          where Label Studio last reached the backend, "host:port"
         disconnected          while it stands, no process looks after the project
         filling.json          how far the filler is (status_files.py)
-        waiting.json, last_round.json   how the training stands (status_files.py)
+        waiting.json, last_round.json, last_alignment.json   how the training stands (status_files.py)
 
 Covered: a kill at any time; a disk that is full or read-only.
 Not covered: storage without atomic rename.
@@ -25,7 +25,7 @@ from filelock import FileLock
 
 from preference.atomic_files import write_whole, writing
 
-RequestKind = Literal["train", "fill", "look"]
+RequestKind = Literal["train", "align", "fill", "look"]
 _DISCONNECTED = "disconnected"
 _PROJECT = re.compile(r"[1-9][0-9]*")
 
@@ -88,7 +88,7 @@ class ProjectFolder:
     # Requests
 
     def request(self, kind: RequestKind) -> None:
-        """Asks for something: of the trainer a round (`train`), of the filling worker a pass now (`fill`) or soon (`look`).
+        """Asks for something: of the trainer a round (`train`) or an alignment (`align`), of the filling worker a pass now (`fill`) or soon (`look`).
 
         While a project is disconnected, nobody takes its requests.
 

@@ -16,7 +16,7 @@ from preference.errors import RegistryError
 from preference.projects.folder import ProjectFolder, RequestKind, known_projects
 from preference.projects.guidelines import Guidelines
 from preference.projects.problems import read_problems
-from preference.projects.status_files import Filling, LastRound, NextRound, ProjectCounts
+from preference.projects.status_files import Filling, LastAlignment, LastRound, NextRound, ProjectCounts
 from preference.projects.trainer_heartbeat import ALIVE_SECONDS, seconds_since_alive
 from preference.projects.versions import Versions
 
@@ -33,6 +33,8 @@ class TrainerStatus:
     schedule: str = ""
     next_round_at: float | None = None  # by the schedule, in seconds since the epoch
     num_needed: int | None = None  # new judgements that start a round by themselves
+    align_schedule: str = ""  # of alignments; empty if they have none
+    next_alignment_at: float | None = None  # by it, in seconds since the epoch
 
 
 @dataclass(frozen=True)
@@ -46,8 +48,10 @@ class ProjectStatus:
     filling: Filling
     counts: ProjectCounts
     last_round: LastRound
-    requests: tuple[RequestKind, ...]  # of a round or of a pass of the filler, not taken yet
+    last_alignment: LastRound
+    requests: tuple[RequestKind, ...]  # of a round, an alignment or a pass of the filler, not taken yet
     is_unfinished: bool  # whether a round began and has not ended: it runs, or was killed
+    is_aligning: bool  # the same of an alignment
     problems: tuple[str, ...]  # what of the project's folder cannot be read, or cannot be as it is, and what the processes noted
     versions: tuple[str, ...] = ()  # their names, oldest first; empty before `with_versions`
     guidelines: str = ""  # which version of them stands, in words; empty if there is none, and before `with_versions`
@@ -141,7 +145,15 @@ def read_trainer_status(model_dir: Path, *, now: float | None = None) -> Trainer
     next_round = _tried([], lambda: NextRound.read(model_dir), NextRound())
     if silent is None or silent >= ALIVE_SECONDS:
         return TrainerStatus(silent_seconds=silent, num_needed=next_round.min_new_pairs)
-    return TrainerStatus(True, silent, next_round.schedule, next_round.at, next_round.min_new_pairs)
+    return TrainerStatus(
+        True,
+        silent,
+        next_round.schedule,
+        next_round.at,
+        next_round.min_new_pairs,
+        align_schedule=next_round.align_schedule,
+        next_alignment_at=next_round.align_at,
+    )
 
 
 def read_project_status(
@@ -157,8 +169,10 @@ def read_project_status(
         filling=_tried(problems, lambda: Filling.read(folder.path), Filling()),
         counts=_tried(problems, lambda: ProjectCounts.read(folder.path), ProjectCounts()),
         last_round=_tried(problems, lambda: LastRound.read(folder.path), LastRound()),
+        last_alignment=_tried(problems, lambda: LastAlignment.read(folder.path), LastAlignment()),
         requests=_tried(problems, lambda: _requests(folder), ()),
         is_unfinished=_tried(problems, (folder.path / "training" / "round.json").is_file, False),
+        is_aligning=_tried(problems, (folder.path / "aligning" / "alignment.json").is_file, False),
         problems=_named(folder, [*problems, *(problem.rstrip(".") for problem in noted)]),
     )
 

@@ -1,11 +1,12 @@
 """The small files by which the two processes let each other know how a project stands: each writes its part.
 
 MODEL_DIR/next_round.json          the trainer: when the schedule's next round is (at), by what rule (schedule), and how many new
-                                   judgements start one before (min_new_pairs)
+                                   judgements start one before (min_new_pairs); the same of alignments, if they have a schedule
 MODEL_DIR/trainer.alive            the trainer (trainer_heartbeat.py)
 <project folder>/filling.json      the filler: how far it is
 <project folder>/waiting.json      the trainer: what it counted at its last look, and since when a round is running, if one is
 <project folder>/last_round.json   whoever ran it: how the last round ended
+<project folder>/last_alignment.json   the same of the last alignment
 
 Covered: files that are missing, damaged, or of an earlier build. What they do not say is None, or empty.
 """
@@ -88,14 +89,22 @@ class LastRound(_File):
     at: Known[Number] = None  # seconds since the epoch
 
 
+class LastAlignment(LastRound):
+    """How the last alignment ended."""
+
+    FILE: ClassVar[str] = "last_alignment.json"
+
+
 class NextRound(_File):
-    """When the schedule's next round is, and what starts one before."""
+    """When the schedule's next round is, and what starts one before; and when the next alignment is, if they have a schedule."""
 
     FILE: ClassVar[str] = "next_round.json"
 
     at: Known[Number] = None
     schedule: Words = ""
     min_new_pairs: Known[Count] = None
+    align_at: Known[Number] = None
+    align_schedule: Words = ""
 
 
 def write_filling(folder: ProjectFolder, filling: Filling) -> None:
@@ -117,23 +126,36 @@ def write_project_counts(folder: ProjectFolder, counts: ProjectCounts) -> None:
     _write(folder.path / ProjectCounts.FILE, counts.model_dump(by_alias=True, exclude_none=True))
 
 
-def write_last_round(folder: ProjectFolder, outcome: str, *, reason: str, version: str | None, seconds: float) -> None:
-    """Keeps how a round ended, just now.
+def write_last_round(
+    folder: ProjectFolder, outcome: str, *, reason: str, version: str | None, seconds: float, kind: type[LastRound] = LastRound
+) -> None:
+    """Keeps how a round, or what `kind` is of, ended just now.
 
     Raises:
         OSError: the folder is not writable, or the disk is full.
     """
     ended = {"outcome": outcome, "reason": reason, "version": version, "seconds": round(seconds, 1), "at": round(time.time(), 1)}
-    _write(folder.path / LastRound.FILE, ended)
+    _write(folder.path / kind.FILE, ended)
 
 
-def write_next_round(model_dir: Path, at: float | None, *, schedule: str, min_new_pairs: int) -> None:
-    """Keeps when the schedule's next round is, in seconds since the epoch.
+def write_next_round(
+    model_dir: Path,
+    at: float | None,
+    *,
+    schedule: str,
+    min_new_pairs: int,
+    align_at: float | None = None,
+    align_schedule: str = "",
+) -> None:
+    """Keeps when the schedules' next round and alignment are, in seconds since the epoch.
 
     Raises:
         OSError: the folder is not writable, or the disk is full.
     """
-    _write(model_dir / NextRound.FILE, {"at": at, "schedule": schedule, "min_new_pairs": min_new_pairs})
+    rounds = {"at": at, "schedule": schedule, "min_new_pairs": min_new_pairs}
+    _write(
+        model_dir / NextRound.FILE, rounds | ({"align_at": align_at, "align_schedule": align_schedule} if align_schedule else {})
+    )
 
 
 def _write(path: Path, content: Mapping[str, Any]) -> None:

@@ -50,6 +50,8 @@ class GeneratorCard:
     base: Words = ""  # as GENERATOR_MODEL names it
     fingerprint: Words = ""  # of these weights, whatever they are called
     num_annotations: int = 0  # of the project, when its judgements were read
+    newest_annotation: Known[Count] = None  # the highest id that was read
+    newest_change: Known[Text] = None  # when the last of them was made or edited, by Label Studio's clock
     num_pairs: Known[Count] = None  # that it learnt from
     num_held_back: Known[Count] = None  # that its judge was trained on
     dropped: Items[Count] = field(default_factory=dict)  # judgements that give no pair, by the reason

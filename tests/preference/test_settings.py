@@ -92,6 +92,8 @@ def test_every_field_is_read_from_the_variable_of_its_name_in_capitals() -> None
         "judgements_where": "clarity=Clear; relevance>=3",
         "judge_weight": "0.25",
         "align_minutes": "45.0",
+        "align_schedule": "0 4 * * *",
+        "align_min_new_pairs": "120",
         "features_mb": "12",
         "keep_versions": "5",
         "reward_dtype": "bfloat16",

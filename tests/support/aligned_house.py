@@ -16,7 +16,9 @@ from preference.studio.project import LabelStudioProject
 from tests.support.judgement_house import LEFT, RIGHT
 from tests.support.studio_double import StudioDouble
 from trainer.aligning.align import Alignment, align
+from trainer.aligning.alignment import ALIGNMENT
 from trainer.aligning.recipe import DPO, AlignRecipe
+from trainer.rounds.lock import only_one
 
 QUICK = replace(DPO, learning_rate=1e-2, epochs=4, warm_up_steps=2)
 SHORT = replace(QUICK, epochs=0.5)  # for what does not depend on what is learnt
@@ -54,7 +56,8 @@ class AlignedHouse:
 
         self.said.clear()
         extractors = Extractors(self.settings.model_dir, torch.device("cpu"))
-        return align(self.project, self.folder, self.settings, recipe, extractors=extractors, say=say, **options)
+        with only_one(self.folder, ALIGNMENT):
+            return align(self.project, self.folder, self.settings, recipe, extractors=extractors, say=say, **options)
 
     def card(self, ended: Alignment) -> GeneratorCard:
         return Generators(self.folder).card(ended.version)

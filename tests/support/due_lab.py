@@ -13,6 +13,7 @@ from preference.settings import Settings
 from preference.studio.project import LabelStudioProject
 from tests.support.cards import EMPTY_CARD
 from tests.support.round_that_waits import CountedProject
+from trainer.daemon.due_alignments import DueAlignments
 from trainer.daemon.due_rounds import DueRounds
 from trainer.judgements.new_judgements import reach_of
 from trainer.rounds.outcome import Round
@@ -38,6 +39,15 @@ class Lab:
             self._run_round,
             open_project=lambda settings, project_id: self.projects[project_id],
             clock=lambda: self.now,
+        )
+
+    def alignments(self) -> DueAlignments:
+        """The same for alignments."""
+        return DueAlignments(
+            self._settings,
+            self._run_round,
+            self.watch.problems,
+            open_project=lambda settings, project_id: self.projects[project_id],
         )
 
     def noted(self) -> dict[int, list[str]]:

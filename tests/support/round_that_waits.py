@@ -1,6 +1,6 @@
 """What the process of two tests in test_schedule.py runs: a trainer whose one round waits for a file called `go`.
 
-Apart, so that it does not load what conftest.py does. `python -m tests.support.round_that_waits MODEL_DIR`
+Apart, so that it does not load what conftest.py does. `python -m tests.support.round_that_waits MODEL_DIR [VARIABLE=VALUE ...]`
 """
 
 import sys
@@ -62,7 +62,7 @@ class CountedProject(LabelStudioProject):
         self._changed[annotation_id] = self._now
 
 
-def main(model_dir: Path) -> None:
+def main(model_dir: Path, *variables: str) -> None:
     def run_round(project: LabelStudioProject, folder: ProjectFolder) -> Round:
         (model_dir / "began").touch()
         while not (model_dir / "go").exists():
@@ -70,12 +70,17 @@ def main(model_dir: Path) -> None:
         (model_dir / "ended").touch()
         return Round("promoted", "better")
 
-    settings = Settings.from_environ({"MODEL_DIR": str(model_dir), "LOOK_EVERY_SECONDS": "0.1"})
+    def run_alignment(project: LabelStudioProject, folder: ProjectFolder) -> Round:
+        (model_dir / "aligned").touch()
+        return Round("promoted", "better")
+
+    environ = dict(variable.split("=", 1) for variable in variables)
+    settings = Settings.from_environ({"MODEL_DIR": str(model_dir), "LOOK_EVERY_SECONDS": "0.1", **environ})
     run_schedule(
-        settings, run_round, open_project=lambda settings, project_id: CountedProject(project_id),
+        settings, run_round, run_alignment=run_alignment, open_project=lambda settings, project_id: CountedProject(project_id, 3),
         interrupt=(model_dir / "go").touch,
     )  # fmt: skip
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), *sys.argv[2:])

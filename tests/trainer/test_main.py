@@ -11,6 +11,7 @@ from click.testing import CliRunner, Result
 
 from preference.errors import TrainingError
 from preference.projects.folder import ProjectFolder
+from preference.projects.status_files import LastAlignment, LastRound
 from preference.projects.versions import Versions
 from preference.report_card.figures import ReportFigures, SuspectLabel
 from preference.report_card.raters import RaterFigures, write_rater
@@ -19,7 +20,8 @@ from tests.conftest import REPOSITORY
 from tests.support.cards import EMPTY_CARD
 from tests.support.studio_double import KEY, StudioDouble
 from trainer.__main__ import main
-from trainer.rounds.lock import only_round
+from trainer.aligning.alignment import ALIGNMENT
+from trainer.rounds.lock import only_one
 from trainer.rounds.outcome import read_outcome
 
 Invoke = Callable[..., Result]
@@ -159,7 +161,7 @@ except SystemExit as end:
     print(end.code, [name for name in ("torch", "transformers", "scipy") if name in sys.modules])
 """
     environ = {**os.environ, "MODEL_DIR": str(tmp_path), "LABEL_STUDIO_API_KEY": "key"}
-    with only_round(folder):
+    with only_one(folder):
         finished = subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, env=environ, capture_output=True, text=True)
 
     sentence = "Another process is in the middle of a round of project 3; this one leaves it to that."
@@ -167,7 +169,7 @@ except SystemExit as end:
 
 
 def test_the_daemon_learns_that_another_process_runs_the_projects_round(invoke: Invoke, folder: ProjectFolder) -> None:
-    with only_round(folder):
+    with only_one(folder):
         result = invoke("once", "--json", "--project", "3")
 
     assert result.exit_code == 0
@@ -177,7 +179,7 @@ def test_the_daemon_learns_that_another_process_runs_the_projects_round(invoke: 
 
 def test_a_round_by_hand_is_the_one_that_was_asked_for_unless_it_could_not_run(invoke: Invoke, folder: ProjectFolder) -> None:
     folder.request("train")
-    with only_round(folder):
+    with only_one(folder):
         invoke("once", "--project", "3")
     assert folder.is_requested("train")
 
@@ -235,6 +237,21 @@ def test_an_alignment_that_cannot_be_ends_with_one_sentence(invoke: Invoke) -> N
     assert result.exit_code == 1
     assert result.output.startswith("Error: GENERATOR_ENGINE=echo writes with a model that cannot be trained here; set")
     assert "Traceback" not in result.output
+
+
+def test_the_daemon_learns_that_an_alignment_cannot_be_which_is_no_error(invoke: Invoke, folder: ProjectFolder) -> None:
+    result = invoke("align", "--json", "--project", "3", GENERATOR_ENGINE="echo")
+
+    assert result.exit_code == 0
+    ended = read_outcome(result.stdout)
+    assert ended is not None and ended.outcome == "skipped"
+    assert ended.reason.startswith("GENERATOR_ENGINE=echo writes with a model that cannot be trained here")
+    assert LastAlignment.read(folder.path).reason == ended.reason
+    assert not LastRound.read(folder.path).outcome
+    with only_one(folder, ALIGNMENT):
+        result = invoke("align", "--json", "--project", "3")
+    with pytest.raises(TrainingError, match="in the middle of an alignment of project 3"):
+        read_outcome(result.stdout)
 
 
 @pytest.mark.parametrize("arguments", [["--minutes", "0"], ["--method", "ppo"], []])

@@ -13,11 +13,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-
-from filelock import FileLock, Timeout
+from typing import Any
 
 from preference.atomic_files import DISK_FULL, writing
-from preference.errors import ChampionChanged, TrainingError
+from preference.errors import CannotLearn, ChampionChanged, NoComparison, PairloopError, StudioUnreachable, TrainingError
 from preference.labelling.label_config import LabelingLayout
 from preference.models.pretrained import load_tokenizer, locate
 from preference.projects.folder import ProjectFolder
@@ -31,6 +30,7 @@ from trainer.aligning.preferences import check_base, halves
 from trainer.aligning.recipe import AlignRecipe
 from trainer.aligning.trial import Trial
 from trainer.rounds.context import RoundContext
+from trainer.rounds.outcome import Round
 from trainer.rounds.reading import read_pairs
 
 logger = logging.getLogger("pairloop.aligning")
@@ -48,11 +48,38 @@ class Alignment:
         return f"{'promoted' if self.promoted else 'kept back'} {self.version}: {self.reason}"
 
 
+def run_alignment(
+    project: LabelStudioProject, folder: ProjectFolder, settings: Settings, recipe: AlignRecipe, **options: Any
+) -> Round:
+    """How an alignment ended, which is logged in one line. The caller holds the project's lock (`only_one`).
+
+    `options`: as `align` takes them.
+
+    Raises:
+        StudioUnreachable: Label Studio did not answer; it is worth trying again as it is.
+    """
+    try:
+        aligned = align(project, folder, settings, recipe, **options)
+        ended = Round("promoted" if aligned.promoted else "rejected", aligned.reason, aligned.version)
+    except StudioUnreachable:
+        raise
+    except (CannotLearn, NoComparison) as error:
+        ended = Round("skipped", str(error))
+    except PairloopError as error:
+        ended = Round("failed", str(error))
+    except Exception as error:  # the outermost call, as in trainer/rounds/round.py
+        logger.exception("project %d: the alignment failed", folder.project_id)
+        ended = Round("failed", f"{type(error).__name__}; the log above has the trace")
+    level = logging.ERROR if ended.outcome == "failed" else logging.INFO
+    logger.log(level, "project %d: alignment %s", folder.project_id, ended)
+    return ended
+
+
 def align(
     project: LabelStudioProject, folder: ProjectFolder, settings: Settings, recipe: AlignRecipe, *, extractors: Extractors,
     minutes: float | None = None, say: Callable[[str], object] = logger.info, clock: Callable[[], float] = time.monotonic,
 ) -> Alignment:  # fmt: skip
-    """Lets the project's generator learn from its judgements, and publishes what came of it.
+    """Lets the project's generator learn from its judgements, and publishes what came of it. The caller holds the lock, as above.
 
     `minutes`: for the steps; None is ALIGN_MINUTES. `say` takes a line for whoever waits: the budget before the first step, for one.
 
@@ -63,7 +90,7 @@ def align(
     round_context = RoundContext(project, folder, settings, extractors)
     context = AlignContext(round_context, recipe, minutes or settings.training.align_minutes, say, clock)
     try:
-        with _only_one(folder), _draft(folder) as draft:
+        with _draft(folder) as draft:
             return _align(context, draft)
     except OSError as error:
         fix = "free some space" if error.errno in DISK_FULL else "fix or remove it"
@@ -73,7 +100,7 @@ def align(
 def _align(context: AlignContext, draft: Path) -> Alignment:
     generation = context.settings.generator
     if generation.engine != "huggingface":
-        raise TrainingError(
+        raise CannotLearn(
             f"GENERATOR_ENGINE={generation.engine} writes with a model that cannot be trained here; set GENERATOR_ENGINE=huggingface, or "
             "write the pairs for another trainer with `pairloop-trainer export --format dpo`."
         )
@@ -86,6 +113,8 @@ def _align(context: AlignContext, draft: Path) -> Alignment:
     card = replace(
         learn(context, learnt, layout, draft),
         num_annotations=reading.num_annotations,
+        newest_annotation=reading.newest_annotation,
+        newest_change=reading.newest_change,
         num_held_back=len(held_back),
         dropped=reading.dropped,
         holdout_fraction=context.round.holdout.fraction,
@@ -109,32 +138,13 @@ def _publish(context: AlignContext, draft: Path, card: GeneratorCard, *, judged_
     version = context.generators.publish(
         draft, card, judged_against=judged_against, promote=promoted, keep=context.settings.training.keep_versions
     )
-    ended = Alignment(version, promoted, card.reason)
-    logger.info("project %d: %s", context.round.project.id, ended)
-    return ended
-
-
-@contextmanager
-def _only_one(folder: ProjectFolder) -> Iterator[None]:
-    """Holds the lock under which one process at a time lets a project's generator learn."""
-    folder.create()
-    lock = FileLock(folder.path / "align.lock")
-    with writing(folder.path):
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise TrainingError(
-                f"Another process lets the generator of project {folder.project_id} learn; wait for its end."
-            ) from None
-    try:
-        yield
-    finally:
-        lock.release()
+    return Alignment(version, promoted, card.reason)
 
 
 @contextmanager
 def _draft(folder: ProjectFolder) -> Iterator[Path]:
     """An empty folder for what will be published, which is removed at the end; it holds what was learnt from people's texts."""
+    folder.create()
     path = folder.path / "aligning"
     shutil.rmtree(path, ignore_errors=True)
     with writing(folder.path):

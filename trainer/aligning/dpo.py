@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from preference.errors import TrainingError
+from preference.errors import CannotLearn, TrainingError
 from preference.formatting import duration
 from trainer.aligning.recipe import AlignRecipe
 from trainer.aligning.top_layers import ReadText, TopLayers
@@ -56,7 +56,7 @@ def plan(
     """How many steps there is time for, from one that is done twice and taken back.
 
     Raises:
-        TrainingError: there is no time for even a few.
+        CannotLearn: there is no time for even a few.
     """
     by_length = sorted(pairs, key=lambda pair: len(pair.chosen.tokens.ids) + len(pair.rejected.tokens.ids))
     middle = by_length[len(by_length) // 2]
@@ -68,7 +68,7 @@ def plan(
     num_wanted = max(1, math.ceil(recipe.epochs * len(pairs) / recipe.pairs_a_step))
     num_steps = min(num_wanted, int(most_seconds / seconds)) if seconds > 0 else num_wanted
     if num_steps < min(num_wanted, _LEAST_STEPS):
-        raise TrainingError(
+        raise CannotLearn(
             f"A step takes {seconds:.1f} s, so {duration(most_seconds)} have room for {num_steps} of {num_wanted} steps; "
             "raise ALIGN_MINUTES, or name a smaller GENERATOR_MODEL."
         )

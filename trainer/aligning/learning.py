@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForCausalLM
 
-from preference.errors import TrainingError
+from preference.errors import CannotLearn
 from preference.generation.hardware import pick_dtype
 from preference.generation.huggingface import window_of
 from preference.generation.kv_cache import can_hold
@@ -35,7 +35,7 @@ def learn(context: AlignContext, pairs: Sequence[PreferencePair], layout: Labeli
     dtype = torch.float32 if dtype == torch.float16 else dtype  # in which small gradients are zeros
     model = load_weights(AutoModelForCausalLM, path, dtype=dtype, device=device)
     if not can_hold(model):
-        raise TrainingError(
+        raise CannotLearn(
             f"{path} is a {model.config.model_type} model, with which the huggingface engine cannot write; name another GENERATOR_MODEL."
         )
     cut = cut_answers(context.round.project, layout, pairs)

@@ -11,7 +11,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from preference.errors import TrainingError
+from preference.errors import CannotLearn
 from preference.generation.jobs import CUT
 from preference.labelling.holdout import Holdout
 from preference.labelling.label_config import LabelingLayout
@@ -33,12 +33,12 @@ def halves(train: Sequence[PreferencePair], *, rule: int) -> tuple[list[Preferen
     `train`: pairs whose prompts are not held out. No prompt is in both, nor a twin of one. The first are one vote a comparison.
 
     Raises:
-        TrainingError: either are too few.
+        CannotLearn: either are too few.
     """
     learnt, held_back = Holdout(_SHARE_HELD_BACK, rule, salt="held back: ").split(train)
     votes = majority(learnt)
     if min(len(votes), len(held_back)) < LEAST_PAIRS:
-        raise TrainingError(
+        raise CannotLearn(
             f"{len(votes)} judged comparisons to learn from and {len(held_back)} to judge by, {LEAST_PAIRS} of each are needed, "
             "beside the held-out ones and without ties; judge more."
         )
@@ -65,16 +65,16 @@ def check_base(tokenizer: PreTrainedTokenizerBase, generation: GeneratorSettings
     """Looks whether answers alone can teach this base.
 
     Raises:
-        TrainingError: it has no chat template, or thinks before it answers.
+        CannotLearn: it has no chat template, or thinks before it answers.
     """
     if not tokenizer.chat_template:
-        raise TrainingError(
+        raise CannotLearn(
             f"GENERATOR_MODEL={generation.model} has no chat template, so it does not know a question from an answer; "
             "name a model that was trained to follow instructions."
         )
     thinking = thinking_tokens(tokenizer, options=generation.template_options)
     if thinking is not None and thinking.is_begun:
-        raise TrainingError(
+        raise CannotLearn(
             f"GENERATOR_MODEL={generation.model} thinks before it answers, and what it thought is not kept; set ENABLE_THINKING=false."
         )
 

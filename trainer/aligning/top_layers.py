@@ -18,7 +18,7 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import PreTrainedModel
 
-from preference.errors import TrainingError
+from preference.errors import CannotLearn
 from preference.generation.log_probs import log_probs
 from trainer.aligning.recipe import AlignRecipe
 
@@ -55,7 +55,7 @@ class TopLayers:
         """`model` is changed: its top layers get adapters, which change nothing yet.
 
         Raises:
-            TrainingError: it has no layers that adapters can be put on.
+            CannotLearn: it has no layers that adapters can be put on.
         """
         self._layers = _layers(model)
         self.first = len(self._layers) - max(1, round(len(self._layers) * recipe.share_of_layers)) if self._layers else 0
@@ -66,7 +66,7 @@ class TopLayers:
             if isinstance(module, torch.nn.Linear)
         }
         if not names:
-            raise TrainingError(
+            raise CannotLearn(
                 f"A {model.config.model_type} model has no linear layers that adapters can be put on; name another GENERATOR_MODEL."
             )
         config = LoraConfig(
@@ -90,7 +90,7 @@ class TopLayers:
         """Runs the whole model once; called before the first step, while the adapters change nothing.
 
         Raises:
-            TrainingError: the top layers alone do not give what the whole model gives.
+            CannotLearn: the top layers alone do not give what the whole model gives.
         """
         given: list[torch.Tensor] = []
 
@@ -154,7 +154,7 @@ class TopLayers:
         except Exception as error:  # an architecture raises whatever its own code runs into
             reason = type(error).__name__
         if reason:
-            raise TrainingError(
+            raise CannotLearn(
                 f"The top layers of a {self._network.config.model_type} model cannot be trained alone ({reason}); name another GENERATOR_MODEL."
             )
 

@@ -50,7 +50,7 @@ class DueRounds:
         # project id -> the name of its latest version, and the judgements that are new since that
         self._new: dict[int, tuple[str | None, NewJudgements]] = {}
         self._failures: dict[int, Failures] = {}
-        self._problems = ProjectProblems(settings.model_dir, "trainer", logger)
+        self.problems = ProjectProblems(settings.model_dir, "trainer", logger)
         self._written: dict[int, ProjectCounts] = {}  # project id -> what was written of it last
 
     def scheduled(self) -> None:
@@ -70,11 +70,11 @@ class DueRounds:
             looked_at.add(folder.project_id)
             try:
                 self._consider(folder, 0 if is_due_at_once(folder) else num_needed)
-                self._problems.note(folder.project_id, "look")
+                self.problems.note(folder.project_id, "look")
             except (PairloopError, OSError) as error:
-                self._problems.note(folder.project_id, "look", str(error))
+                self.problems.note(folder.project_id, "look", str(error))
             except Exception:  # the outermost call: what fails one project must not stop the others
-                self._problems.note(folder.project_id, "look", "the trainer failed to look at it", has_trace=True)
+                self.problems.note(folder.project_id, "look", "the trainer failed to look at it", has_trace=True)
         self._forget_all_but(looked_at)
 
     def _forget_all_but(self, project_ids: Set[int]) -> None:

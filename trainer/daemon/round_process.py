@@ -1,4 +1,4 @@
-"""One round in a process of its own: its memory, on a GPU too, is freed, and a crash in it ends it and nothing else.
+"""One round, or one alignment, in a process of its own: its memory, on a GPU too, is freed, and a crash in it ends it and nothing else.
 
 Never imports torch: the daemon lives for months, and holds nothing but this.
 """
@@ -15,7 +15,7 @@ from preference.projects.folder import ProjectFolder
 from preference.studio.project import LabelStudioProject
 from trainer.rounds.lock import busy, is_running
 from trainer.rounds.outcome import Round, read_outcome, write_ended
-from trainer.rounds.unfinished import UnfinishedRound
+from trainer.rounds.work import ROUND, Work
 
 logger = logging.getLogger("pairloop.daemon")
 _HINTS: dict[int, str] = {
@@ -26,23 +26,25 @@ _HINTS: dict[int, str] = {
 
 
 class RoundProcesses:
-    """Runs rounds, each as `python -m trainer once --json`, with this process's environment, folder and stderr."""
+    """Runs rounds, each as `python -m trainer once --json`, with this process's environment, folder and stderr; or other `work`."""
 
-    def __init__(self, command: Sequence[str] = ()) -> None:
-        """`command`: another that runs a round, and takes --project."""
-        self._command = command or [*program_command("trainer"), "once", "--json"]
+    def __init__(self, command: Sequence[str] = (), *, work: Work = ROUND) -> None:
+        """`command`: another that does that work, and takes --project."""
+        self._work = work
+        self._command = command or [*program_command("trainer"), *work.arguments]
         self._process: subprocess.Popen[str] | None = None
         self._is_interrupted = False
 
     def __call__(self, project: LabelStudioProject, folder: ProjectFolder) -> Round:
-        """How the round ended.
+        """How it ended.
 
         Raises:
-            StudioUnreachable: Label Studio did not answer; the round is worth trying again as it is.
-            TrainingError: another process runs a round of this project, or `interrupt` ended this one.
+            StudioUnreachable: Label Studio did not answer; it is worth trying again as it is.
+            TrainingError: another process is at it, or `interrupt` ended this one.
         """
-        if is_running(folder):
-            raise TrainingError(busy(folder))
+        work = self._work
+        if is_running(folder, work):
+            raise TrainingError(busy(folder, work))
         started = time.monotonic()
         # A session of its own: the terminal's Ctrl-C is for the daemon, which lets a round end.
         self._process = subprocess.Popen(
@@ -54,25 +56,25 @@ class RoundProcesses:
         output, _ = self._process.communicate()
         status, self._process = self._process.returncode, None
         if self._is_interrupted and status < 0:
-            UnfinishedRound(folder).put_off()
-            folder.request("train")  # whatever started it, and whether or not there is a snapshot to go on with
-            raise TrainingError("The round was stopped before it ended; the next start of the trainer takes it up.")
+            work.unfinished(folder).put_off()
+            folder.request(work.request)  # whatever started it, and whether or not there is something to go on with
+            raise TrainingError(f"The {work.name} was stopped before it ended; the next start of the trainer takes it up.")
         ended = read_outcome(output)
         if ended is None:
-            ended = Round("failed", _died(status))
-            logger.error("project %d: round failed: %s", folder.project_id, ended.reason)
-            write_ended(ended, folder, seconds=time.monotonic() - started)
+            ended = Round("failed", self._died(status))
+            logger.error("project %d: %s failed: %s", folder.project_id, work.name, ended.reason)
+            write_ended(ended, folder, work, seconds=time.monotonic() - started)
         return ended
 
     def interrupt(self) -> None:
-        """Ends a running round early; its last checkpoint stays."""
+        """Ends a running one early; its last checkpoint stays."""
         self._is_interrupted = True
         if self._process is not None:
             self._process.terminate()
 
-
-def _died(status: int) -> str:
-    if status >= 0:
-        return f"the round's process ended with status {status}; the log above says why"
-    name = signal.Signals(-status).name if -status in set(signal.Signals) else "unknown"
-    return f"the round's process was killed (signal {-status}, {name}{_HINTS.get(-status, '')})"
+    def _died(self, status: int) -> str:
+        process = f"the {self._work.name}'s process"
+        if status >= 0:
+            return f"{process} ended with status {status}; the log above says why"
+        name = signal.Signals(-status).name if -status in set(signal.Signals) else "unknown"
+        return f"{process} was killed (signal {-status}, {name}{_HINTS.get(-status, '')})"

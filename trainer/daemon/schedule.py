@@ -7,7 +7,6 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
-from typing import Any
 
 from apscheduler.events import EVENT_SCHEDULER_STARTED
 from apscheduler.executors.pool import ThreadPoolExecutor
@@ -24,17 +23,20 @@ from preference.errors import SettingsError, TrainingError
 from preference.projects.status_files import write_next_round
 from preference.projects.trainer_heartbeat import mark_alive, mark_stopped
 from preference.settings import Settings
+from trainer.daemon.due_alignments import DueAlignments
 from trainer.daemon.due_rounds import DueRounds, OpenProject, RunRound, open_project
 
 logger = logging.getLogger("pairloop.daemon")
 _CLOCK_SECONDS = 2.0
+_ALIGNMENTS = "alignments"
+_Times = tuple[float | None, float | None]  # of the next round and of the next alignment
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 _NUMBERED_DAYS = re.compile(r"(?<![\w/-])([0-7])(?:-([0-7]))?(?:/(\d+))?(?![\w-])")
 
 
-def parse_schedule(text: str) -> BaseTrigger:
-    """The trigger that TRAIN_SCHEDULE means, in local time.
+def parse_schedule(text: str, *, name: str = "TRAIN_SCHEDULE") -> BaseTrigger:
+    """The trigger that TRAIN_SCHEDULE means, or the variable of that name, in local time.
 
     Raises:
         SettingsError: a field of the cron line is wrong.
@@ -45,17 +47,20 @@ def parse_schedule(text: str) -> BaseTrigger:
     try:
         return CronTrigger.from_crontab(" ".join([*others, _NUMBERED_DAYS.sub(_day_names, weekdays)]))
     except ValueError as error:
-        raise SettingsError(f"TRAIN_SCHEDULE={text!r} is wrong: {error}") from None
+        raise SettingsError(f"{name}={text!r} is wrong: {error}") from None
 
 
 def run_schedule(
     settings: Settings,
     run_round: RunRound,
     *,
+    run_alignment: RunRound | None = None,
     open_project: OpenProject = open_project,
     interrupt: Callable[[], None] = lambda: None,
 ) -> None:
     """Runs rounds until SIGINT or SIGTERM; a running round ends first, a second signal calls `interrupt` to end it early.
+
+    With `run_alignment` it also runs alignments: on ALIGN_SCHEDULE, and those that were asked for.
 
     One trainer a MODEL_DIR.
 
@@ -63,7 +68,8 @@ def run_schedule(
         TrainingError: another trainer works on this MODEL_DIR.
         RegistryError: MODEL_DIR is not writable.
     """
-    trigger = parse_schedule(settings.training.train_schedule)
+    trigger, align_schedule = parse_schedule(settings.training.train_schedule), settings.training.align_schedule
+    align_trigger = parse_schedule(align_schedule, name="ALIGN_SCHEDULE") if align_schedule else None
     lock = FileLock(settings.model_dir / "trainer.lock")
     with writing(settings.model_dir):
         settings.model_dir.mkdir(parents=True, exist_ok=True)
@@ -75,21 +81,35 @@ def run_schedule(
             ) from None
     logging.getLogger("apscheduler").setLevel(logging.ERROR)  # it warns of each look that a running round outlasts
     due = DueRounds(settings, run_round, open_project=open_project)
+    alignments = None
+    if run_alignment is not None:
+        alignments = DueAlignments(
+            settings, run_alignment, due.problems, open_project=open_project, is_stopping=lambda: due.is_stopping
+        )
+
+    def look() -> None:
+        due.look()
+        if alignments is not None:
+            alignments.look()
+
     # One thread for rounds and looks, so no two rounds overlap; whatever was missed meanwhile is not caught up.
     rounds = ThreadPoolExecutor(1)
     scheduler = BlockingScheduler(executors={"default": rounds, "heartbeat": ThreadPoolExecutor(1)})
     defaults = {"max_instances": 1, "coalesce": True, "misfire_grace_time": None}
     scheduled = scheduler.add_job(due.scheduled, trigger, **defaults)
-    scheduler.add_job(due.look, "interval", seconds=settings.training.look_every_seconds, **defaults)
+    if alignments is not None and align_trigger is not None:
+        scheduler.add_job(alignments.scheduled, align_trigger, id=_ALIGNMENTS, **defaults)
+    scheduler.add_job(look, "interval", seconds=settings.training.look_every_seconds, **defaults)
     scheduler.add_job(mark_alive, "interval", args=[settings.model_dir], seconds=2, executor="heartbeat", **defaults)
 
     ended = threading.Event()
 
     def follow_clock() -> None:
-        written: float | None = None
+        written: _Times = (None, None)
         while not ended.wait(_CLOCK_SECONDS):
             bring_forward(scheduler)
-            written = _write_next_round(settings, scheduler.get_job(scheduled.id) if scheduler.running else None, written)
+            times = [_next_time(scheduler, name) for name in (scheduled.id, _ALIGNMENTS)]
+            written = _write_next_round(settings, (times[0], times[1]), written)
 
     def stop(*_: object) -> None:
         if due.is_stopping:
@@ -113,6 +133,12 @@ def run_schedule(
         settings.training.min_new_pairs,
         settings.training.look_every_seconds,
     )
+    if align_schedule:
+        logger.info(
+            "generators learn on schedule %s, after ALIGN_MIN_NEW_PAIRS=%d judgements that are new",
+            align_schedule,
+            settings.training.align_min_new_pairs,
+        )
     threading.Thread(target=follow_clock, name="clock", daemon=True).start()
     try:
         scheduler.start()
@@ -135,15 +161,27 @@ def bring_forward(scheduler: BaseScheduler) -> None:
                 job.modify(next_run_time=latest)
 
 
-def _write_next_round(settings: Settings, job: Any, written: float | None) -> float | None:
-    """Writes when the schedule's next round is, if that is not what was written before. Returns what is written now."""
-    at: float | None = job.next_run_time.timestamp() if job is not None and job.next_run_time is not None else None
-    if at is not None and at != written:
+def _next_time(scheduler: BaseScheduler, name: str) -> float | None:
+    """When a job is due next, in seconds since the epoch; None if that is not known, or there is none."""
+    job = scheduler.get_job(name) if scheduler.running else None
+    return job.next_run_time.timestamp() if job is not None and job.next_run_time is not None else None
+
+
+def _write_next_round(settings: Settings, times: _Times, written: _Times) -> _Times:
+    """Writes when the schedules' next round and alignment are, if that is not what was written before. Returns what is written now."""
+    at, align_at = times
+    if at is not None and times != written:
+        training = settings.training
         with suppress(OSError):
             write_next_round(
-                settings.model_dir, at, schedule=settings.training.train_schedule, min_new_pairs=settings.training.min_new_pairs
+                settings.model_dir,
+                at,
+                schedule=training.train_schedule,
+                min_new_pairs=training.min_new_pairs,
+                align_at=align_at,
+                align_schedule=training.align_schedule or "",
             )
-            return at
+            return times
     return written
 
 

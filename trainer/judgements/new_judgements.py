@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from preference.report_card.card import ReportCard
+from preference.report_card.generator_card import GeneratorCard
 from preference.studio.project import LabelStudioProject
 from preference.studio.task import Annotation, Task
 from trainer.judgements.cache_file import JudgedTask, moment, parsed
@@ -55,7 +56,7 @@ class NewJudgements:
         self._num_others = 0  # judgements of the project that are not new
 
     @classmethod
-    def since(cls, card: ReportCard | None) -> Self:
+    def since(cls, card: ReportCard | GeneratorCard | None) -> Self:
         """Those that a version did not read; without one, all."""
         if card is None:
             return cls(0, Reach(newest_change=_EVER))
@@ -97,7 +98,7 @@ class NewJudgements:
         return not annotation["was_cancelled"] and (is_made_later or moment(annotation["updated_at"]) > self._since)
 
 
-def _read_at(card: ReportCard) -> str | None:
+def _read_at(card: ReportCard | GeneratorCard) -> str | None:
     """When the last judgement that a version read was made or edited; of an earlier build's, when it was published."""
     try:
         read_at = moment(card.newest_change or card.created_at)

@@ -1,4 +1,4 @@
-"""One round of a project at a time, whoever runs it: the lock of a project."""
+"""One round of a project at a time, whoever runs it, and one alignment: the locks of a project."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,32 +8,33 @@ from filelock import FileLock, Timeout
 from preference.atomic_files import writing
 from preference.errors import TrainingError
 from preference.projects.folder import ProjectFolder
+from trainer.rounds.work import ROUND, Work
 
 
 @contextmanager
-def only_round(folder: ProjectFolder) -> Iterator[None]:
-    """Holds the project's lock: one round of a project at a time, whoever runs it.
+def only_one(folder: ProjectFolder, work: Work = ROUND) -> Iterator[None]:
+    """Holds the project's lock: one round, or other `work`, of a project at a time, whoever does it.
 
     Raises:
         TrainingError: another process holds it.
         RegistryError: MODEL_DIR is not writable.
     """
     folder.create()
-    lock = FileLock(folder.path / "round.lock")
+    lock = FileLock(folder.path / work.lock)
     with writing(folder.path):
         try:
-            lock.acquire(timeout=1)  # not 0: somebody may only be asking whether a round is running
+            lock.acquire(timeout=1)  # not 0: somebody may only be asking whether it is held
         except Timeout:
-            raise TrainingError(busy(folder)) from None
+            raise TrainingError(busy(folder, work)) from None
     try:
         yield
     finally:
         lock.release()
 
 
-def is_running(folder: ProjectFolder) -> bool:
-    """Whether some process is in the middle of a round of this project."""
-    lock = FileLock(folder.path / "round.lock")
+def is_running(folder: ProjectFolder, work: Work = ROUND) -> bool:
+    """Whether some process is in the middle of it."""
+    lock = FileLock(folder.path / work.lock)
     if not folder.path.is_dir():
         return False
     try:
@@ -43,6 +44,6 @@ def is_running(folder: ProjectFolder) -> bool:
         return True
 
 
-def busy(folder: ProjectFolder) -> str:
-    """Why no round can begin: one of this project is running."""
-    return f"Another process is in the middle of a round of project {folder.project_id}; this one leaves it to that."
+def busy(folder: ProjectFolder, work: Work = ROUND) -> str:
+    """Why none can begin: one of this project is running."""
+    return f"Another process is in the middle of {work.one} of project {folder.project_id}; this one leaves it to that."

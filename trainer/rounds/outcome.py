@@ -1,4 +1,4 @@
-"""How a round ended, as its process writes it and as others read it."""
+"""How a round, or an alignment, ended, as its process writes it and as others read it."""
 
 import json
 import logging
@@ -11,7 +11,8 @@ from preference.errors import StudioUnreachable, TrainingError
 from preference.projects.folder import ProjectFolder
 from preference.projects.status import outcome_in_words
 from preference.projects.status_files import write_last_round
-from trainer.rounds.lock import only_round
+from trainer.rounds.lock import only_one
+from trainer.rounds.work import ROUND, Work
 
 logger = logging.getLogger("pairloop.rounds")
 Outcome = Literal["promoted", "rejected", "skipped", "failed"]
@@ -19,7 +20,7 @@ Outcome = Literal["promoted", "rejected", "skipped", "failed"]
 
 @dataclass(frozen=True)
 class Round:
-    """How one round of one project ended."""
+    """How one round, or one alignment, of one project ended."""
 
     outcome: Outcome
     reason: str
@@ -29,13 +30,15 @@ class Round:
         return f"{outcome_in_words(self.outcome)}{f' {self.version}' if self.version else ''}: {self.reason}"
 
 
-def run_here(folder: ProjectFolder, run: Callable[[], Round]) -> Round | StudioUnreachable | TrainingError:
-    """How a round in this process ended, or why it cannot run now: Label Studio does not answer, or another process runs one."""
+def run_here(
+    folder: ProjectFolder, run: Callable[[], Round], *, work: Work = ROUND
+) -> Round | StudioUnreachable | TrainingError:  # fmt: skip
+    """How it ended in this process, or why it cannot run now: Label Studio does not answer, or another process runs one."""
     try:
-        with only_round(folder):
+        with only_one(folder, work):
             started = time.monotonic()
             ended = run()
-            write_ended(ended, folder, seconds=time.monotonic() - started)
+            write_ended(ended, folder, work, seconds=time.monotonic() - started)
             return ended
     except (StudioUnreachable, TrainingError) as error:
         return error
@@ -68,9 +71,9 @@ def read_outcome(text: str) -> Round | None:
     return Round(outcome, reason, fields.get("version"))
 
 
-def write_ended(ended: Round, folder: ProjectFolder, *, seconds: float) -> None:
-    """Writes how a round ended, for status, dashboard and doctor."""
+def write_ended(ended: Round, folder: ProjectFolder, work: Work = ROUND, *, seconds: float) -> None:
+    """Writes how it ended, for status, dashboard and doctor."""
     try:
-        write_last_round(folder, ended.outcome, reason=ended.reason, version=ended.version, seconds=seconds)
-    except OSError as error:  # the round itself ended as it did
-        logger.warning("project %d: how the round ended cannot be written (%s)", folder.project_id, error.strerror)
+        write_last_round(folder, ended.outcome, reason=ended.reason, version=ended.version, seconds=seconds, kind=work.last)
+    except OSError as error:  # it ended as it did all the same
+        logger.warning("project %d: how the %s ended cannot be written (%s)", folder.project_id, work.name, error.strerror)

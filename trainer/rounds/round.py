@@ -51,7 +51,7 @@ def run_round(
     project: LabelStudioProject, folder: ProjectFolder, settings: Settings, *, extractors: Extractors,
     checkpoint_seconds: float = 180, clock: Callable[[], float] = time.time,
 ) -> Round:  # fmt: skip
-    """Runs one round, and logs in one line how it ended. The caller holds the project's lock (`only_round`).
+    """Runs one round, and logs in one line how it ended. The caller holds the project's lock (`only_one`).
 
     Raises:
         StudioUnreachable: Label Studio did not answer; the round is worth trying again as it is.

@@ -17,7 +17,7 @@ import shutil
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from preference.atomic_files import replacing, write_whole, writing
 from preference.labelling.pairs import PreferencePair, read_pairs, write_pairs
@@ -39,21 +39,26 @@ class Snapshot:
     newest_change: str | None = None  # when the last of them was made or edited; None likewise
 
 
-class UnfinishedRound:
-    """The round of one project that is running, or was killed."""
+class Unfinished:
+    """What of one project is running, or was killed: a round, or what else a process of its own does."""
+
+    name: ClassVar[str]  # what it is called
+    room: ClassVar[str]  # the folder in that of the project
+    record: ClassVar[str]  # the file in it whose presence makes it unfinished
+    advice: ClassVar[str]  # if it is killed again and again for lack of memory
 
     def __init__(self, folder: ProjectFolder) -> None:
-        self.folder = folder.path / "training"
-        self._record, self._pairs = self.folder / "round.json", self.folder / "pairs.jsonl"
+        self.folder = folder.path / self.room
+        self._record = self.folder / self.record
 
     @property
     def exists(self) -> bool:
-        """Whether a round began and did not end."""
+        """Whether one began and did not end."""
         return self._record.is_file()
 
     @property
     def num_attempts(self) -> int:
-        """How often this round was begun."""
+        """How often this one was begun."""
         return self._read().attempts
 
     @property
@@ -62,7 +67,7 @@ class UnfinishedRound:
         return datetime.fromisoformat(self._read().began_at)
 
     def announce(self) -> None:
-        """Marks a round as unfinished before its process is started: that loads for seconds, in which it may be killed.
+        """Marks it as unfinished before its process is started: that loads for seconds, in which it may be killed.
 
         Raises:
             RegistryError: the folder is not writable, or the disk is full.
@@ -72,7 +77,7 @@ class UnfinishedRound:
             self._write(_Record())
 
     def begin(self) -> None:
-        """Counts one attempt. After MAX_ATTEMPTS, everything is removed, and this is the first attempt of another round.
+        """Counts one attempt. After MAX_ATTEMPTS, everything is removed, and this is the first attempt of another one.
 
         Raises:
             RegistryError: the folder is not writable, or the disk is full.
@@ -85,15 +90,68 @@ class UnfinishedRound:
         self._write(dataclasses.replace(record, attempts=record.attempts + 1))
 
     def put_off(self) -> None:
-        """Takes back the attempt that `begin` counted: what stopped the round was outside it, and will pass.
+        """Takes back the attempt that `begin` counted: what stopped it was outside it, and will pass.
 
-        A round without a snapshot has nothing to go on with, and is removed.
+        One that kept nothing has nothing to go on with, and is removed.
         """
         record = self._read()
         if record.key is None:
             self.remove()
         else:
             self._write(dataclasses.replace(record, attempts=record.attempts - 1))
+
+    def version_folder(self) -> Path:
+        """An empty folder for what will be published."""
+        folder = self.folder / "version"
+        shutil.rmtree(folder, ignore_errors=True)
+        with writing(self.folder):
+            folder.mkdir(mode=0o700, parents=True)  # it holds what was learnt from people's texts
+        return folder
+
+    def restart(self) -> None:
+        """Removes snapshot and checkpoints; the attempt that is running is the first of another one."""
+        self.remove()
+        self.begin()
+
+    def give_up(self) -> None:
+        """Removes one that was killed MAX_ATTEMPTS times, and logs that."""
+        logger.error(
+            "%s: the %s was killed %d times before it could end and is given up; the log above says by what (out of memory: %s)",
+            self.folder,
+            self.name,
+            self.num_attempts,
+            self.advice,
+        )
+        self.remove()
+
+    def remove(self) -> None:
+        """Removes everything; the record goes first, as the other files mean nothing without it."""
+        self._record.unlink(missing_ok=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _read(self) -> "_Record":
+        try:
+            return _Record(**json.loads(self._record.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            return _Record()
+        except (OSError, ValueError, TypeError) as error:
+            logger.warning("%s is damaged (%s); the %s begins from nothing", self._record, type(error).__name__, self.name)
+            return _Record()
+
+    def _write(self, record: "_Record") -> None:
+        with writing(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_whole(self._record, json.dumps(dataclasses.asdict(record), ensure_ascii=False))
+
+
+class UnfinishedRound(Unfinished):
+    """The round of one project that is running, or was killed."""
+
+    name, room, record, advice = "round", "training", "round.json", "take a smaller REWARD_BASE, or RECIPE=frozen"
+
+    def __init__(self, folder: ProjectFolder) -> None:
+        super().__init__(folder)
+        self._pairs = self.folder / "pairs.jsonl"
 
     def keep(self, snapshot: Snapshot) -> None:
         """Writes what is about to be trained on.
@@ -124,48 +182,6 @@ class UnfinishedRound:
         except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
             logger.warning("%s is damaged (%s); the round begins from nothing", self._pairs, type(error).__name__)
             return None
-
-    def version_folder(self) -> Path:
-        """An empty folder for what will be published."""
-        folder = self.folder / "version"
-        shutil.rmtree(folder, ignore_errors=True)
-        with writing(self.folder):
-            folder.mkdir(parents=True)
-        return folder
-
-    def restart(self) -> None:
-        """Removes snapshot and checkpoints; the attempt that is running is the first of another round."""
-        self.remove()
-        self.begin()
-
-    def give_up(self) -> None:
-        """Removes a round that was killed MAX_ATTEMPTS times, and logs that."""
-        logger.error(
-            "%s: the round was killed %d times before it could end and is given up; the log above says by what "
-            "(out of memory: take a smaller REWARD_BASE, or RECIPE=frozen)",
-            self.folder,
-            self.num_attempts,
-        )
-        self.remove()
-
-    def remove(self) -> None:
-        """Removes everything; the record goes first, as the other files mean nothing without it."""
-        self._record.unlink(missing_ok=True)
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-    def _read(self) -> "_Record":
-        try:
-            return _Record(**json.loads(self._record.read_text(encoding="utf-8")))
-        except FileNotFoundError:
-            return _Record()
-        except (OSError, ValueError, TypeError) as error:
-            logger.warning("%s is damaged (%s); the round begins from nothing", self._record, type(error).__name__)
-            return _Record()
-
-    def _write(self, record: "_Record") -> None:
-        with writing(self.folder):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            write_whole(self._record, json.dumps(dataclasses.asdict(record), ensure_ascii=False))
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from preference.projects.folder import ProjectFolder
-from preference.projects.status_files import write_last_round, write_next_round
+from preference.projects.status_files import LastAlignment, write_last_round, write_next_round
 from preference.projects.trainer_heartbeat import mark_alive
 from preference.projects.versions import Versions
 from tests.conftest import REPOSITORY
@@ -35,9 +35,9 @@ def test_status_shows_a_row_for_each_project(invoke: Invoke, folder: ProjectFold
     assert re.fullmatch(rf"kept back {second}, \d{{4}}-\d\d-\d\d \d\d:\d\d UTC: accuracy 0.600 is below", third.pop("last round"))
     assert third == {
         "project": "3", "champion": first, "versions": "2", "waiting": "12 of 20", "training": "-", "requests": "train, fill",
-        "problem": "-", "guidelines": "-",
+        "last alignment": "-", "problem": "-", "guidelines": "-",
     }  # fmt: skip
-    assert list(twelfth.values()) == ["12", "none yet", "0", "-", "-", "-", "-", "-", "-"]
+    assert list(twelfth.values()) == ["12", "none yet", "0", "-", "-", "-", "-", "-", "-", "-"]
 
 
 def test_status_shows_for_how_long_a_round_is_running_while_there_is_a_trainer(
@@ -59,6 +59,33 @@ def test_status_goes_by_what_the_running_trainer_goes_by(invoke: Invoke, folder:
     mark_alive(tmp_path)
 
     assert rows(invoke("status"))[0]["waiting"] == "12 of 70"
+
+
+def test_status_shows_when_generators_learn_and_how_the_last_alignment_ended(
+    invoke: Invoke, folder: ProjectFolder, tmp_path: Path
+) -> None:
+    assert "alignments" not in invoke("status").output
+    assert invoke("status", ALIGN_SCHEDULE="0 4 * * *").output.splitlines()[1] == "alignments: on schedule (0 4 * * *)"
+    mark_alive(tmp_path)
+    write_next_round(
+        tmp_path, time.time(), schedule="6h", min_new_pairs=70, align_at=time.time() + 7200, align_schedule="30 4 * * *"
+    )
+    write_last_round(folder, "skipped", reason="12 judged comparisons", version=None, seconds=4, kind=LastAlignment)
+    (folder.path / "aligning").mkdir()
+    (folder.path / "aligning" / "alignment.json").write_text("{}")
+
+    result = invoke("status")
+
+    line = result.output.splitlines()[1]
+    assert re.fullmatch(
+        r"alignments: on schedule \(30 4 \* \* \*\), next at \d{4}-\d\d-\d\d \d\d:\d\d UTC, in (2 h|120 min)", line
+    )
+    (row,) = rows(result)
+    assert row["last alignment"].startswith("skipped, ") and row["last alignment"].endswith(": 12 judged comparisons")
+    assert row["training"] == "aligning"
+    status = json.loads(invoke("status", "--json").output)
+    assert status["trainer"]["align_schedule"] == "30 4 * * *" and status["trainer"]["next_alignment_at"]
+    assert status["projects"][0]["last_alignment"]["outcome"] == "skipped" and status["projects"][0]["is_aligning"]
 
 
 def test_status_of_one_project_shows_that_alone_even_a_disconnected_one(
@@ -83,6 +110,7 @@ def test_status_as_json_holds_the_same_for_programs(invoke: Invoke, folder: Proj
 
     assert status["trainer"] == {
         "is_running": False, "model_dir": str(tmp_path), "schedule": "0 3 * * *", "next_round_at": None, "num_needed": 50,
+        "align_schedule": "", "next_alignment_at": None,
     }  # fmt: skip
     [project] = status["projects"]
     ended = project.pop("last_round")
@@ -90,7 +118,7 @@ def test_status_as_json_holds_the_same_for_programs(invoke: Invoke, folder: Proj
     assert ended == {"outcome": "rejected", "reason": "accuracy 0.600 is below", "version": second, "seconds": 4.0}
     assert project == {
         "project": 3, "title": "Höflichkeit", "champion": first, "num_versions": 2, "num_waiting": 12, "training_since": None,
-        "is_unfinished": False, "requests": [], "problem": "", "guidelines": "",
+        "is_unfinished": False, "is_aligning": False, "requests": [], "last_alignment": None, "problem": "", "guidelines": "",
     }  # fmt: skip
 
 

@@ -129,7 +129,7 @@ def test_too_little_time_is_said_before_the_first_step(house: AlignedHouse) -> N
 def test_one_process_at_a_time(house: AlignedHouse) -> None:
     house.folder.create()
     with FileLock(house.folder.path / "align.lock"):
-        assert "Another process lets the generator of project 1 learn; wait for its end." in refused(house)
+        assert "Another process is in the middle of an alignment of project 1; this one leaves it to that." in refused(house)
 
 
 def test_a_label_studio_that_is_away_costs_nothing(house: AlignedHouse) -> None:

@@ -9,7 +9,7 @@ from preference.projects.folder import ProjectFolder
 from tests.conftest import SettingsFactory
 from tests.support.due_lab import Lab
 from tests.support.statuses import read_json, write_counts
-from trainer.rounds.lock import only_round
+from trainer.rounds.lock import only_one
 from trainer.rounds.outcome import Round
 from trainer.rounds.unfinished import MAX_ATTEMPTS, Snapshot, UnfinishedRound
 
@@ -95,7 +95,7 @@ def test_after_a_round_was_given_up_new_judgements_begin_another(lab: Lab) -> No
 def test_a_round_that_another_process_runs_is_not_taken_up(lab: Lab) -> None:
     UnfinishedRound(lab.folders[1]).begin()
 
-    with only_round(lab.folders[1]):
+    with only_one(lab.folders[1]):
         lab.watch.look()
     assert lab.rounds == []
 

@@ -11,11 +11,13 @@ import pytest
 
 from preference.errors import StudioUnreachable, TrainingError
 from preference.projects.folder import ProjectFolder
+from preference.projects.status_files import LastAlignment, LastRound
 from preference.settings import Settings
 from preference.studio.project import LabelStudioProject
 from tests.conftest import REPOSITORY, SettingsFactory
+from trainer.aligning.alignment import ALIGNMENT
 from trainer.daemon.round_process import RoundProcesses
-from trainer.rounds.lock import only_round
+from trainer.rounds.lock import only_one
 from trainer.rounds.outcome import Round, read_outcome, run_here, write_outcome
 from trainer.rounds.unfinished import Snapshot, UnfinishedRound
 
@@ -77,7 +79,7 @@ def test_the_daemon_gets_the_error_that_kept_a_round_from_running(lab: Lab) -> N
     line = write_outcome(run_here(lab.folder, no_answer))
     with pytest.raises(StudioUnreachable, match=r"^Label Studio does not answer\.$"):
         read_outcome(line)
-    with only_round(lab.folder):
+    with only_one(lab.folder):
         line = write_outcome(run_here(lab.folder, no_answer))
     with pytest.raises(TrainingError, match=r"in the middle of a round of project 3"):
         read_outcome(line)
@@ -90,7 +92,7 @@ def test_a_project_that_another_process_took_meanwhile_is_put_off(lab: Lab) -> N
 
 
 def test_no_process_is_started_for_a_project_whose_round_runs_elsewhere(lab: Lab, tmp_path: Path) -> None:
-    with only_round(lab.folder), pytest.raises(TrainingError) as caught:
+    with only_one(lab.folder), pytest.raises(TrainingError) as caught:
         lab.run(f"open({str(tmp_path / 'begun')!r}, 'w')")
 
     assert str(caught.value) == "Another process is in the middle of a round of project 3; this one leaves it to that."
@@ -112,6 +114,21 @@ def test_a_round_that_is_killed_has_failed_and_the_log_says_by_what(
 
     assert ended == Round("failed", f"the round's process was killed ({hint})")
     assert caplog.messages == [f"project 3: round failed: {ended.reason}"]
+
+
+def test_an_alignment_is_a_process_like_a_round_under_its_own_names(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
+    program = "import os; os.kill(os.getpid(), 9)"
+    alignments = RoundProcesses([sys.executable, "-c", program], work=ALIGNMENT)
+
+    with only_one(lab.folder):  # a round is no hindrance here
+        ended = alignments(lab.project, lab.folder)
+    with only_one(lab.folder, ALIGNMENT), pytest.raises(TrainingError, match="in the middle of an alignment of project 3"):
+        alignments(lab.project, lab.folder)
+
+    assert ended.reason == "the alignment's process was killed (signal 9, SIGKILL: out of memory?)"
+    assert caplog.messages == [f"project 3: alignment failed: {ended.reason}"]
+    assert LastAlignment.read(lab.folder.path).outcome == "failed"
+    assert not LastRound.read(lab.folder.path).outcome
 
 
 @pytest.mark.parametrize("program", ["", "print('hello')", "print('[1]')", "print('{}')", "print(7)"])

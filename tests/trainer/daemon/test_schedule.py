@@ -94,6 +94,11 @@ def test_a_wrong_cron_line_is_refused_with_its_reason(text: str, reason: str) ->
     assert reason in str(caught.value)
 
 
+def test_a_wrong_schedule_of_alignments_names_its_variable(settings_for: SettingsFactory) -> None:
+    with pytest.raises(SettingsError, match=r"ALIGN_SCHEDULE='61 3 \* \* \*' is wrong"):
+        run_schedule(settings_for(align_schedule="61 3 * * *"), lambda project, folder: Round("failed", "never"))
+
+
 # Whether a trainer is running
 
 
@@ -189,6 +194,24 @@ def test_a_trainer_keeps_others_out_and_ends_its_round_before_it_stops(settings_
 
 
 @pytest.mark.timeout(120)
+def test_generators_learn_on_a_schedule_of_their_own(settings_for: SettingsFactory) -> None:
+    settings = settings_for()
+    ProjectFolder(settings.model_dir, 1).create()
+    process = start_trainer(settings, ALIGN_SCHEDULE="1s", ALIGN_MIN_NEW_PAIRS="3")
+    try:
+        wait_for((settings.model_dir / "aligned").exists)
+        wait_for(lambda: read_trainer_status(settings.model_dir).align_schedule == "1s")
+        assert (read_trainer_status(settings.model_dir).next_alignment_at or 0) > time.time() - 5
+        assert not (settings.model_dir / "began").exists(), "there are too few judgements for a round"
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=60)
+        assert (process.returncode, errors) == (0, "")
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.timeout(120)
 def test_a_second_signal_ends_the_round_early(settings_for: SettingsFactory) -> None:
     settings = settings_for()
     ProjectFolder(settings.model_dir, 1).request("train")
@@ -229,9 +252,10 @@ def test_a_signal_before_the_schedule_runs_ends_the_trainer_as_well(settings_for
     assert (ended.returncode, ended.stderr) == (0, "")
 
 
-def start_trainer(settings: Settings) -> subprocess.Popen[str]:
+def start_trainer(settings: Settings, **environ: str) -> subprocess.Popen[str]:
     """A trainer in a process of its own, whose one round waits for a file called `go`."""
-    command = [sys.executable, "-m", "tests.support.round_that_waits", str(settings.model_dir)]
+    variables = [f"{name}={value}" for name, value in environ.items()]
+    command = [sys.executable, "-m", "tests.support.round_that_waits", str(settings.model_dir), *variables]
     return subprocess.Popen(command, cwd=REPOSITORY, stderr=subprocess.PIPE, text=True)
 
 

@@ -8,7 +8,7 @@ from preference.errors import RegistryError, TrainingError
 from preference.projects.folder import ProjectFolder
 from tests.conftest import REPOSITORY
 from tests.support.separable_pairs import separable_pairs
-from trainer.rounds.lock import is_running, only_round
+from trainer.rounds.lock import is_running, only_one
 from trainer.rounds.unfinished import MAX_ATTEMPTS, Snapshot, UnfinishedRound
 
 KEY = {"recipe": {"name": "lora", "epochs": 1.0}, "seed": 3, "warm_start": None}
@@ -159,21 +159,21 @@ except RegistryError as error:
 
 
 def test_a_second_round_of_a_project_is_refused_while_the_first_runs(folder: ProjectFolder) -> None:
-    with only_round(folder):
+    with only_one(folder):
         assert is_running(folder)
         with (
             pytest.raises(TrainingError, match=r"^Another process is in the middle of a round of project 3;"),
-            only_round(folder),
+            only_one(folder),
         ):
             raise AssertionError("two at once")
 
     assert not is_running(folder)
-    with only_round(folder):
+    with only_one(folder):
         assert is_running(folder)
 
 
 def test_two_projects_are_trained_at_once(folder: ProjectFolder, tmp_path: Path) -> None:
-    with only_round(folder), only_round(ProjectFolder(tmp_path, 4)):
+    with only_one(folder), only_one(ProjectFolder(tmp_path, 4)):
         assert is_running(ProjectFolder(tmp_path, 4))
 
 
@@ -181,8 +181,8 @@ def test_a_killed_process_does_not_hold_the_project(folder: ProjectFolder, tmp_p
     program = """
 import os, pathlib, sys
 from preference.projects.folder import ProjectFolder
-from trainer.rounds.lock import only_round
-with only_round(ProjectFolder(pathlib.Path(sys.argv[1]), 3)):
+from trainer.rounds.lock import only_one
+with only_one(ProjectFolder(pathlib.Path(sys.argv[1]), 3)):
     os.kill(os.getpid(), 9)
 """
     killed = subprocess.run([sys.executable, "-c", program, str(tmp_path)], cwd=REPOSITORY, timeout=100)
@@ -199,5 +199,5 @@ def test_a_project_that_nobody_knows_has_no_round(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "projects").touch()
 
-    with pytest.raises(RegistryError, match=r"is not writable"), only_round(ProjectFolder(tmp_path, 3)):
+    with pytest.raises(RegistryError, match=r"is not writable"), only_one(ProjectFolder(tmp_path, 3)):
         pass
