@@ -73,8 +73,8 @@ class RoundProcesses:
             self._process.terminate()
 
     def _died(self, status: int) -> str:
-        process = f"the {self._work.name}'s process"
+        whose = f"the {self._work.name}'s"
         if status >= 0:
-            return f"{process} ended with status {status}; the log above says why"
+            return f"{whose} process ended with status {status}; the log above says why"
         name = signal.Signals(-status).name if -status in set(signal.Signals) else "unknown"
-        return f"{process} was killed (signal {-status}, {name}{_HINTS.get(-status, '')})"
+        return f"{whose} process was killed (signal {-status}, {name}{_HINTS.get(-status, '')})"
