@@ -138,6 +138,9 @@ class OpenAISettings(Group, title="With GENERATOR_ENGINE=openai", alias_generato
         "chat", description="For `openai`: /chat/completions, or /completions for a model without a chat template."
     )
     concurrency: int = Field(16, ge=1, le=1024, description="For `openai`: requests at the same time.")
+    model_dir: str = Field(
+        "", description="For `openai`: MODEL_DIR as the server sees it; vLLM then loads a promoted generator version from there."
+    )
 
 
 class FillingSettings(Group, title="Filling projects"):

@@ -13,8 +13,9 @@ import asyncio
 import logging
 from typing import Any
 
-from openai import APIError, APIStatusError, AsyncOpenAI, BadRequestError, UnprocessableEntityError
+from openai import APIError, APIStatusError, AsyncOpenAI, BadRequestError, NotFoundError, UnprocessableEntityError
 
+from backend.generators.served_adapters import ServedAdapters
 from preference.errors import ModelError
 from preference.generation.jobs import CUT, Answer, Job, Jobs, WrittenAnswers
 from preference.generation.openai_server import MAX_RETRIES, REFUSALS, OpenAIServer, reason_of, wants_other_limit
@@ -57,6 +58,7 @@ class OpenAIGenerator:
         }  # fmt: skip
         if settings.generator.system_prompt:
             self.sampling["system_prompt"] = settings.generator.system_prompt
+        self._adapters = ServedAdapters(self._server, self.name)
         logger.info("generator %s at %s: %d requests at a time", self.name, self._server, self.capacity)
 
     def run(self, jobs: Jobs) -> None:
@@ -66,13 +68,14 @@ class OpenAIGenerator:
     async def _run(self, jobs: Jobs) -> None:
         waiting: list[Job] = []  # for a seat: urgent jobs are taken beyond the count
         running: set[asyncio.Task[None]] = set()
+        looking = asyncio.Lock()
         async with self._server.client() as client:
             try:
                 while not jobs.is_stopped:
                     waiting += jobs.take(max(0, self.capacity - len(running) - len(waiting)))
                     waiting.sort(key=lambda job: not job.is_urgent)
                     while waiting and len(running) < self.capacity:
-                        running.add(asyncio.create_task(self._write(client, waiting.pop(0), jobs)))
+                        running.add(asyncio.create_task(self._write(client, waiting.pop(0), jobs, looking)))
                     if not running:
                         return
                     done, running = await asyncio.wait(running, timeout=_LOOK_SECONDS, return_when=asyncio.FIRST_COMPLETED)
@@ -82,9 +85,9 @@ class OpenAIGenerator:
                     task.cancel()
                 await asyncio.gather(*running, return_exceptions=True)
 
-    async def _write(self, client: AsyncOpenAI, job: Job, jobs: Jobs) -> None:
+    async def _write(self, client: AsyncOpenAI, job: Job, jobs: Jobs, looking: asyncio.Lock) -> None:
         try:
-            answers = self._answers(await self._choices(client, job, jobs))
+            answers = await self._written(client, job, jobs, looking)
         except (APIError, TimeoutError, ValueError) as error:
             if not isinstance(error, APIStatusError) or error.status_code not in REFUSALS:
                 raise self._failure(error, job.prompt) from error
@@ -93,25 +96,37 @@ class OpenAIGenerator:
             )
         job.finish(answers)
 
-    async def _choices(self, client: AsyncOpenAI, job: Job, jobs: Jobs) -> list[Any]:
+    async def _written(self, client: AsyncOpenAI, job: Job, jobs: Jobs, looking: asyncio.Lock) -> WrittenAnswers:
+        """The answers of the version that the job asks for; of the base if the server cannot write with that one."""
+        for _ in range(2):
+            name = "" if job.adapter is None else await self._adapters.name_of(client, job.adapter, looking)
+            if job.adapter is None or not name:
+                break
+            try:
+                return self._answers(await self._choices(client, job, jobs, name), version=job.adapter.version)
+            except NotFoundError:  # the server restarted, and has only what it was started with
+                self._adapters.forget(job.adapter)
+        return self._answers(await self._choices(client, job, jobs, self.name))
+
+    async def _choices(self, client: AsyncOpenAI, job: Job, jobs: Jobs, model: str) -> list[Any]:
         """As many choices as the job wants: in one call, or in one call each if the server does not know `n`."""
         choices: list[Any] = []
         if self._serves_n and job.num_answers > 1:
             try:
-                choices = await self._ask(client, job, jobs, seed=job.seed, n=job.num_answers)
+                choices = await self._ask(client, job, jobs, model, seed=job.seed, n=job.num_answers)
             except (BadRequestError, UnprocessableEntityError):
-                choices = await self._ask(client, job, jobs, seed=job.seed)  # raises if it refused something else than `n`
+                choices = await self._ask(client, job, jobs, model, seed=job.seed)  # raises if it refused something else than `n`
             if len(choices) < job.num_answers and self._serves_n:
                 self._serves_n = False
                 logger.info("%s gives one answer a call: it is asked for each answer", self._server)
         while len(choices) < job.num_answers:
-            choices += await self._ask(client, job, jobs, seed=job.seed + len(choices))
+            choices += await self._ask(client, job, jobs, model, seed=job.seed + len(choices))
         return choices[: job.num_answers]
 
-    async def _ask(self, client: AsyncOpenAI, job: Job, jobs: Jobs, *, seed: int, n: int = 1) -> list[Any]:
+    async def _ask(self, client: AsyncOpenAI, job: Job, jobs: Jobs, model: str, *, seed: int, n: int = 1) -> list[Any]:
         """One call's choices, at least one."""
         create: Any = client.chat.completions.create if self._is_chat else client.completions.create
-        request = self._request(job.prompt) | {"seed": seed % 2**31} | ({"n": n} if n > 1 else {})
+        request = self._request(job.prompt) | {"model": model, "seed": seed % 2**31} | ({"n": n} if n > 1 else {})
         generation = self._settings.generator
         while True:
             limit, num_thinking_tokens = self._limit, self._num_thinking_tokens
@@ -146,7 +161,6 @@ class OpenAIGenerator:
     def _request(self, prompt: Prompt) -> dict[str, Any]:
         settings, turns = self._settings, turns_of(prompt, system=self._settings.generator.system_prompt)
         request: dict[str, Any] = {
-            "model": self.name,
             "temperature": settings.generator.temperature,
             "top_p": settings.generator.top_p,
         }
@@ -161,11 +175,11 @@ class OpenAIGenerator:
     def _text(self, choice: Any) -> str:
         return (choice.message.content if self._is_chat else choice.text) or ""
 
-    def _answers(self, choices: list[Any]) -> WrittenAnswers:
+    def _answers(self, choices: list[Any], *, version: str = "") -> WrittenAnswers:
         answers = [self._answer(choice) for choice in choices]
         if not any(answer.text for answer in answers) and any(choice.finish_reason == "content_filter" for choice in choices):
             return WrittenAnswers([], refused="the server refused the prompt: its content filter let no answer through")
-        return WrittenAnswers.of(answers)
+        return WrittenAnswers.of(answers, version=version)
 
     def _answer(self, choice: Any) -> Answer:
         thought, text = split_thought(self._text(choice), is_begun=None)

@@ -24,7 +24,7 @@ def served_generator(settings: Settings, project_id: int) -> ServedGenerator:
     except (RegistryError, OSError) as error:
         return ServedGenerator(None, f"the base writes its answers: {error}")
     engine = settings.generator.engine
-    if adapter is not None and engine != "huggingface":
+    if adapter is not None and engine == "echo":
         return ServedGenerator(
             None, f"{adapter.version} is promoted, but GENERATOR_ENGINE={engine} takes no adapters; its answers are as before"
         )

@@ -4,6 +4,7 @@ import json
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any, Literal, Self
 
 KEY = "sk-a-key-that-nobody-may-see"
@@ -25,6 +26,7 @@ class OpenAIDouble:
         self.takes_temperature = True
         self.refusals: dict[str, tuple[int, Any]] = {}  # prompt: status and body
         self.page: str | None = None  # what it sends with 200 instead
+        self.adapters: dict[str, str] | None = None  # loaded while it runs: name: path; None is a server that loads none
         self.usage: Fields | None = {"prompt_tokens": 1, "completion_tokens": 10, "total_tokens": 11}
         self.gate = threading.Event()  # while it is clear, requests wait
         self.gate.set()
@@ -68,7 +70,7 @@ class OpenAIDouble:
     @property
     def prompts(self) -> list[str]:
         """What was asked, in order."""
-        return [_prompt(request) for request in self.requests]
+        return [_prompt(request) for request in self.requests if "lora_name" not in request]
 
     def _answer(self, handler: BaseHTTPRequestHandler, body: Fields | None) -> None:
         with self._changing:
@@ -100,10 +102,28 @@ class OpenAIDouble:
         if self.wants_key and key != f"Bearer {KEY}":
             return 401, _error(f"Incorrect API key provided: {key}")
         if path == "/v1/models":
-            return 200, {"object": "list", "data": [{"id": model, "object": "model"} for model in self.models]}
-        if body is None or path not in ("/v1/chat/completions", "/v1/completions") or body["model"] not in self.models:
+            return 200, {
+                "object": "list",
+                "data": [{"id": model, "object": "model"} for model in [*self.models, *(self.adapters or {})]],
+            }
+        if path == "/v1/load_lora_adapter" and body is not None and self.adapters is not None:
+            return self._load(body["lora_name"], body["lora_path"])
+        if (
+            body is None
+            or path not in ("/v1/chat/completions", "/v1/completions")
+            or body["model"] not in [*self.models, *(self.adapters or {})]
+        ):
             return 404, {"detail": "Not Found"}
         return self._refusal(body) or (200, self._completion(body))
+
+    def _load(self, name: str, path: str) -> tuple[int, Any]:
+        assert self.adapters is not None
+        if name in self.adapters:
+            return 400, _error(f"The lora adapter '{name}' has already been loaded.")
+        if not (Path(path) / "adapter_config.json").is_file():
+            return 404, _error(f"Loading lora {name} failed: No adapter found for {path}")
+        self.adapters[name] = path
+        return 200, f"Success: LoRA adapter '{name}' added successfully."
 
     def _refusal(self, body: Fields) -> tuple[int, Any] | None:
         for name in {"max_tokens", "max_completion_tokens"} - {self.limit}:

@@ -235,7 +235,7 @@ def test_an_alignment_that_cannot_be_ends_with_one_sentence(invoke: Invoke) -> N
     result = invoke("align", "--project", "3", GENERATOR_ENGINE="echo")
 
     assert result.exit_code == 1
-    assert result.output.startswith("Error: GENERATOR_ENGINE=echo writes with a model that cannot be trained here; set")
+    assert result.output.startswith("Error: GENERATOR_ENGINE=echo writes with no model that could learn; set")
     assert "Traceback" not in result.output
 
 
@@ -245,7 +245,7 @@ def test_the_daemon_learns_that_an_alignment_cannot_be_which_is_no_error(invoke:
     assert result.exit_code == 0
     ended = read_outcome(result.stdout)
     assert ended is not None and ended.outcome == "skipped"
-    assert ended.reason.startswith("GENERATOR_ENGINE=echo writes with a model that cannot be trained here")
+    assert ended.reason.startswith("GENERATOR_ENGINE=echo writes with no model that could learn")
     assert LastAlignment.read(folder.path).reason == ended.reason
     assert not LastRound.read(folder.path).outcome
     with only_one(folder, ALIGNMENT):

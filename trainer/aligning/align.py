@@ -18,6 +18,7 @@ from typing import Any
 from preference.atomic_files import DISK_FULL, writing
 from preference.errors import CannotLearn, ChampionChanged, NoComparison, PairloopError, StudioUnreachable, TrainingError
 from preference.labelling.label_config import LabelingLayout
+from preference.models.files import EMBEDDED
 from preference.models.pretrained import load_tokenizer, locate
 from preference.projects.folder import ProjectFolder
 from preference.report_card.generator_card import GeneratorCard
@@ -99,10 +100,14 @@ def align(
 
 def _align(context: AlignContext, draft: Path) -> Alignment:
     generation = context.settings.generator
-    if generation.engine != "huggingface":
+    if generation.engine == "echo":
         raise CannotLearn(
-            f"GENERATOR_ENGINE={generation.engine} writes with a model that cannot be trained here; set GENERATOR_ENGINE=huggingface, or "
-            "write the pairs for another trainer with `pairloop-trainer export --format dpo`."
+            "GENERATOR_ENGINE=echo writes with no model that could learn; set GENERATOR_ENGINE=huggingface or openai."
+        )
+    if generation.engine == "openai" and generation.model == EMBEDDED:
+        raise CannotLearn(
+            "GENERATOR_ENGINE=openai, and GENERATOR_MODEL does not say which model the server has; set it to the id or folder by which "
+            "both the server and this machine know it, or write the pairs for another trainer with `pairloop-trainer export --format dpo`."
         )
     started = context.clock()
     check_base(load_tokenizer(locate(generation.model, context.settings.model_dir)), generation)

@@ -40,6 +40,7 @@ def test_a_generator_that_learnt_what_people_like_is_published_and_promoted(hous
 
 
 def test_one_that_did_not_learn_is_kept_back_and_published_all_the_same(house: AlignedHouse) -> None:
+    house.settings = house.settings.replace(generator_engine="openai")  # what a server writes with learns here, too
     house.judge(90)
 
     ended = house.align(replace(SHORT, learning_rate=1e-9))
@@ -49,6 +50,7 @@ def test_one_that_did_not_learn_is_kept_back_and_published_all_the_same(house: A
     assert Generators(house.folder).champion() == BASE
     assert Generators(house.folder).all() == [ended.version]
     assert house.card(ended).reason == ended.reason
+    assert (Generators(house.folder).path(ended.version) / "adapter_config.json").is_file()  # which a server reads
 
 
 def test_too_few_held_out_prompts_are_no_evidence(house: AlignedHouse) -> None:
@@ -101,10 +103,14 @@ def refused(house: AlignedHouse, *, minutes: float | None = None) -> str:
 
 
 def test_an_engine_that_cannot_be_trained_is_named(house: AlignedHouse) -> None:
-    house.settings = house.settings.replace(generator_engine="openai")
+    house.settings = house.settings.replace(generator_engine="echo")
+    assert refused(house) == (
+        "GENERATOR_ENGINE=echo writes with no model that could learn; set GENERATOR_ENGINE=huggingface or openai."
+    )
 
+    house.settings = house.settings.replace(generator_engine="openai", generator_model="embedded")
     assert refused(house).startswith(
-        "GENERATOR_ENGINE=openai writes with a model that cannot be trained here; set GENERATOR_ENGINE="
+        "GENERATOR_ENGINE=openai, and GENERATOR_MODEL does not say which model the server has; set it"
     )
 
 
