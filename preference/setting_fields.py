@@ -41,10 +41,17 @@ def _where(value: str) -> str:
     return value
 
 
+def _engine_model(value: str) -> str:
+    if value and not re.fullmatch(r"(huggingface|openai|echo):\S.*", value):
+        raise ValueError("should be ENGINE:MODEL, such as openai:gpt-4o-mini; the engines are huggingface, openai and echo")
+    return value
+
+
 WebAddress = Annotated[str, AfterValidator(_web_address)]
 StopTexts = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_stop_texts)]
 Schedule = Annotated[str, AfterValidator(_schedule)]
 Where = Annotated[str, AfterValidator(_where)]
+EngineModel = Annotated[str, AfterValidator(_engine_model)]
 
 
 def advanced(default: Any, **limits: Any) -> Any:

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, SecretStr
 
-from preference.setting_fields import Group, Schedule, StopTexts, WebAddress, Where, advanced, after
+from preference.setting_fields import EngineModel, Group, Schedule, StopTexts, WebAddress, Where, advanced, after
 
 
 class StudioSettings(Group, title="Label Studio", alias_generator=after("LABEL_STUDIO_")):
@@ -163,6 +163,16 @@ class FillingSettings(Group, title="Filling projects"):
     )
     whole_answers: bool = advanced(
         True, description="Whether an answer that was cut off is shown beside a whole one only if no other could be sampled."
+    )
+    duel_percent: float = Field(
+        10,
+        ge=0,
+        le=50,
+        description="The percentage of new tasks that are duels while a generator version is on trial, or DUEL_WITH is set: one answer of each of two generators, and no suggestion; a hash of a task's id chooses them.",
+    )
+    duel_with: EngineModel = Field(
+        "",
+        description="Whose answers stand beside the generator's in duels, for as long as it is set: ENGINE:MODEL, such as `openai:gpt-4o-mini`; if unset, those of what a version on trial replaced.",
     )
     keep_thinking: bool = advanced(False, description="Whether the task's meta keeps what the model thought before each answer.")
     new_prompts_a_person: int = advanced(

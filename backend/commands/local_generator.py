@@ -14,15 +14,18 @@ from preference.settings import Settings
 
 @contextmanager
 def local_generator(settings: Settings, project_id: int) -> Iterator[Workbench]:
-    """The served model of the project, and a scheduler whose thread runs for the time of the `with`."""
+    """The served model of the project, and schedulers whose threads run for the time of the `with`."""
     torch.set_num_threads(settings.num_torch_threads)
     quiet_transformers()
     bench = Workbench.from_settings(settings, Metrics())
     bench.champions.of(project_id).refresh()
-    thread = threading.Thread(target=bench.scheduler.run, name="generator", daemon=True)
-    thread.start()
+    threads = [threading.Thread(target=each.run, name="generator", daemon=True) for each in bench.schedulers]
+    for thread in threads:
+        thread.start()
     try:
         yield bench
     finally:
-        bench.scheduler.stop()
-        thread.join(10)
+        for each in bench.schedulers:
+            each.stop()
+        for thread in threads:
+            thread.join(10)

@@ -7,11 +7,12 @@ import hashlib
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from backend.filling.pair_strategies import STRATEGIES, WITH_REWARDS, Candidates, all_different, different_pairs, similarity
 from backend.scoring.candidate_scores import Score
+from preference.duels.duel import KEY, DuelRecord
 from preference.generation.jobs import CUT, Answer, Generator, WrittenAnswers
 from preference.labelling.controls.ranker import MOST_WRITTEN, items_of
 from preference.labelling.label_config import LabelingLayout
@@ -151,6 +152,20 @@ class AnswerRules:
             reason = "the model thought up to its limit and wrote nothing"
         return self.refusal(task, reason)
 
+    def duel(self, task: Task, new: WrittenAnswers, other: WrittenAnswers) -> Draft | None:
+        """What to store for a duel of two generators, whose answers name them as their `version`; None if they make none.
+
+        They make none if one is empty or refused, or if they are too much alike. An answer that was cut off may stand beside a
+        whole one here: people are to see what each generator writes.
+        """
+        attempt = Attempt(task)
+        samples = [_Sample(answer, self.seed(attempt)) for written in (new, other) for answer in written.each[:1]]
+        if not self._pairs(samples, has_present=False):
+            return None
+        draft = self._draft(attempt, new, samples, ((0, 1), {}))
+        new_in = next(field for field, name in draft.record["generator_versions"].items() if name == new.version)
+        return replace(draft, record={**draft.record, KEY: DuelRecord(new.version, other.version, new_in).to_values()})
+
     def refusal(self, task: Task, reason: str) -> Draft:
         """A mark in the task that it cannot be answered, and why. For a while nobody tries again, unless prompt or model change."""
         record = {"refused": reason, "model": self._model, "prompt": self._digest(task), "at": int(time.time())}
@@ -167,7 +182,7 @@ class AnswerRules:
         if answers == draft.answers:
             return Draft(now, answers, draft.record)
         answered = {name for name, field in zip(_SAMPLES, fields, strict=False) if field not in answers}
-        record = {key: value for key, value in draft.record.items() if key not in answered}
+        record = {key: value for key, value in draft.record.items() if key not in (*answered, KEY)}
         for name in record.keys() & set(_BY_FIELD):
             record[name] = {field: value for field, value in record[name].items() if field in answers}
         return Draft(now, answers, {**record, "filled": sorted(answers)})

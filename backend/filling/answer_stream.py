@@ -21,6 +21,7 @@ from typing import Any
 from backend.filling.answer_rules import UNSTORED, AnswerRules, Attempt, Draft
 from backend.filling.store_tries import StoreTries
 from backend.filling.workbench import Workbench
+from backend.generators.duels import Duel, Duels
 from backend.generators.served_generator import served_generator
 from backend.scoring.candidate_scores import candidate_scores
 from preference.errors import ModelError, StudioError, StudioFailing, StudioKeyError, StudioNotFound, StudioUnreachable
@@ -45,6 +46,7 @@ class AnswerStream:
         self._project, self._layout, self._bench, self._is_urgent = project, layout, bench, is_urgent
         self._champion = bench.champions.of(project.id)
         self._rules = AnswerRules(layout, bench.settings, bench.scheduler.generator)
+        self.duels = Duels(project.id, layout, bench.settings, scheduler=bench.scheduler, rival=bench.rival)
         self._num_connections = 1 if is_urgent else bench.settings.filling.storing_connections  # PATCHes at once
         self._events: SimpleQueue[tuple[Callable[..., None], Any, Future[Any]]] = SimpleQueue()
         self._num_writing = self._num_storing = self._num_passed_on = self._num_pauses = 0
@@ -121,6 +123,8 @@ class AnswerStream:
             self._drop("judged or skipped while empty", task)
         elif problem := self._rules.problem(task, remembered=self._bench.refusals.get((self._project.id, task["id"]))):
             self._drop(problem, task)
+        elif not self._is_urgent and (duel := self.duels.of(task)) is not None:
+            self._ask_both(task, duel)
         else:
             self._ask(Attempt(task))
 
@@ -134,6 +138,11 @@ class AnswerStream:
             adapter=served_generator(self._bench.settings, self._project.id).adapter,
         )
         self._when_done(written, self._on_written, attempt)
+
+    def _ask_both(self, task: Task, duel: Duel) -> None:
+        self._num_writing += 1
+        written = duel.ask(self._rules.prompt(task), seed=self._rules.seed(Attempt(task)))
+        self._when_done(written, self._on_both_written, task)
 
     def _advance(
         self, stores: ThreadPoolExecutor, passing_on: ThreadPoolExecutor, on_stored: Callable[[list[Task]], object]
@@ -202,6 +211,21 @@ class AnswerStream:
                 if "prompt_tokens_cut" in outcome.record:
                     self.num_cut += 1
                     self._bench.metrics.prompts_cut.inc()
+
+    def _on_both_written(self, task: Task, written: "Future[Any]") -> None:
+        self._num_writing -= 1
+        draft = None
+        try:
+            draft = self._rules.duel(task, *written.result())
+        except CancelledError:
+            self._error = self._error or ModelError("The backend stops; the next start goes on.")
+            return
+        except ModelError as error:
+            self.duels.give_up(str(error))
+        if draft is None:
+            self._ask(Attempt(task))
+        else:
+            self._drafts.append(draft)
 
     def _on_stored(self, sent: tuple[Draft, int], stored: "Future[Task]") -> None:
         self._num_storing -= 1

@@ -106,6 +106,7 @@ class ProjectPass:
             problems, of = self._bench.problems, self._project.id
             problems.note(of, "predictions", self._predictions.problem)
             problems.note(of, "generator", served_generator(self._bench.settings, of).problem)
+            problems.note(of, "duels", stream.duels.problem)
             if is_done and UNSTORED not in stream.dropped:
                 self._bench.problems.note(self._project.id, "answers")
             if stream.num_cut:

@@ -37,6 +37,7 @@ class Workbench:
     metrics: Metrics
     problems: ProjectProblems
     refusals: Refusals = field(default_factory=Refusals)
+    rival: Scheduler | None = None  # of DUEL_WITH's generator
 
     @classmethod
     def from_settings(cls, settings: Settings, metrics: Metrics) -> Self:
@@ -44,4 +45,18 @@ class Workbench:
         device = pick_device(settings.device)
         champions = Champions(settings.model_dir, device=device, metrics=metrics, training=settings.training)
         scheduler = Scheduler(lambda: ENGINES[settings.generator.engine](settings), metrics)
-        return cls(settings, champions, scheduler, metrics, ProjectProblems(settings.model_dir, "filler", logger))
+        problems = ProjectProblems(settings.model_dir, "filler", logger)
+        return cls(settings, champions, scheduler, metrics, problems, rival=_rival(settings))
+
+    @property
+    def schedulers(self) -> list[Scheduler]:
+        """Each wants a thread that runs it."""
+        return [self.scheduler] if self.rival is None else [self.scheduler, self.rival]
+
+
+def _rival(settings: Settings) -> Scheduler | None:
+    if not settings.filling.duel_with or not settings.filling.duel_percent:
+        return None
+    engine, _, model = settings.filling.duel_with.partition(":")
+    own = settings.replace(generator_engine=engine, generator_model=model)
+    return Scheduler(lambda: ENGINES[engine](own))

@@ -24,7 +24,10 @@ _UNLOADED_CAPACITY = 16
 class Scheduler:
     """The queue of jobs, from which the generator takes them; the generator is loaded at the first job."""
 
-    def __init__(self, load: Callable[[], Generator], metrics: Metrics, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, load: Callable[[], Generator], metrics: Metrics | None = None, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """`metrics`: whose figures are those of this generator; None for none."""
         self._load, self._metrics = load, metrics
         self._loaded: Generator | None = None
         self._loading = threading.Lock()
@@ -49,7 +52,7 @@ class Scheduler:
                 job.written.cancel()
                 return job.written
             (self._urgent if is_urgent else self._queue).append(job)
-            self._metrics.jobs_waiting.set(len(self._urgent) + len(self._queue))
+            self._show_waiting()
             self._changed.notify_all()
         return job.written
 
@@ -85,7 +88,7 @@ class Scheduler:
                 taken.append(self._queue.popleft())
                 count -= 1
             self._taken.update(taken)
-            self._metrics.jobs_waiting.set(len(self._queue))
+            self._show_waiting()
         for job in taken:
             job.written.add_done_callback(lambda _, job=job: self._taken.discard(job))  # type: ignore[misc]
         return taken
@@ -97,13 +100,14 @@ class Scheduler:
 
     def report(self, *, num_tokens: int, batch_size: int) -> None:
         """Counts tokens and answers for the figures."""
-        self._metrics.tokens_written.inc(num_tokens)
-        self._metrics.batch_size.set(batch_size)
+        if self._metrics is not None:
+            self._metrics.tokens_written.inc(num_tokens)
+            self._metrics.batch_size.set(batch_size)
         self._num_since += num_tokens
         seconds = self._clock() - self._since
         if seconds >= _RATE_SECONDS:
             self.tokens_per_second = self._num_since / seconds
-            self._metrics.tokens_per_second.set(self.tokens_per_second)
+            self._show_rate()
             self._since, self._num_since = self._clock(), 0
 
     # The thread
@@ -125,10 +129,11 @@ class Scheduler:
             except Exception:  # the outermost call: this thread must outlive whatever a model does to it
                 logger.exception("the generator failed")
                 self._fail("the generator failed; the log has the trace")
-            self._metrics.generating_seconds.inc(self._clock() - started)
-            self._metrics.batch_size.set(0)
-            self._metrics.tokens_per_second.set(0)
             self.tokens_per_second = 0.0
+            self._show_rate()
+            if self._metrics is not None:
+                self._metrics.generating_seconds.inc(self._clock() - started)
+                self._metrics.batch_size.set(0)
 
     def stop(self) -> None:
         """Ends `run` soon; what is not written is cancelled."""
@@ -138,6 +143,14 @@ class Scheduler:
             self._changed.notify_all()
         for job in unwritten:
             job.written.cancel()
+
+    def _show_waiting(self) -> None:
+        if self._metrics is not None:
+            self._metrics.jobs_waiting.set(len(self._urgent) + len(self._queue))
+
+    def _show_rate(self) -> None:
+        if self._metrics is not None:
+            self._metrics.tokens_per_second.set(self.tokens_per_second)
 
     def _fail(self, message: str) -> None:
         """Fails the jobs that the generator took and did not write; if it cannot be loaded, also those that wait."""

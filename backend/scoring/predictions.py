@@ -12,6 +12,7 @@ from statistics import fmean
 from typing import Any
 
 from backend.scoring.champion import ServedVersion
+from preference.duels.duel import KEY
 from preference.labelling.control_group import is_control, priority
 from preference.labelling.label_config import LabelingLayout
 from preference.labelling.layouts import Layout
@@ -19,7 +20,7 @@ from preference.labelling.prompts import Prompt
 from preference.labelling.results import suggestion
 from preference.setting_groups import SuggestingSettings
 from preference.studio.project import LabelStudioProject
-from preference.studio.task import Task, is_annotated
+from preference.studio.task import META_KEY, Task, entry_of, is_annotated
 
 Prediction = dict[str, Any]
 _OBJECT_BYTES, _JSON_COPIES = 450, 6  # measured: 272 a prediction and 406 a region, and five times its JSON while that is made
@@ -39,7 +40,7 @@ def predict_tasks(
     Studio drops a whole request whose number of results differs from its tasks, and shows its user an error for a `null`.
     `[]` makes it ask again when the task is opened next.
 
-    A control task gets an empty result with a score drawn from those of other tasks, so that it may stand anywhere in the order.
+    A control task, and a duel, gets an empty result with a score drawn from those of other tasks, so that it may stand anywhere in the order.
     The others are the tasks of this request; if these are fewer than LEAST_OTHERS, the latest that this process scored. If
     even these are fewer than `least_others`, the control task gets `[]`.
     """
@@ -51,7 +52,7 @@ def predict_tasks(
         prompt, texts = layout.prompt(task["data"]), layout.comparable_answers(task["data"])
         if prompt is None or not texts:
             continue
-        if is_control(task.get("id"), suggesting.control_percent):
+        if is_control(task.get("id"), suggesting.control_percent) or entry_of(task, META_KEY).get(KEY):
             control.append(i)
         elif not only_known or all(serving.model.knows(prompt, text) for text in texts):
             answered.append((i, prompt, texts))

@@ -72,6 +72,8 @@ def test_every_field_is_read_from_the_variable_of_its_name_in_capitals() -> None
         "keep_thinking": "True",
         "num_candidates": "4",
         "pair_strategy": "diverse",
+        "duel_percent": "5.0",
+        "duel_with": "openai:gpt-4o-mini",
         "openai_base_url": "http://model:8000/v1",
         "openai_api_key": "o",
         "openai_endpoint": "completions",

@@ -86,6 +86,7 @@ class House:
         self.metrics = Metrics()
         self.problems = problems_of(settings)
         self.generator = RecordingGenerator()
+        self.rival: Scheduler | None = None  # of DUEL_WITH
         self._running: list[tuple[Scheduler, threading.Thread]] = []
 
     def __enter__(self) -> Self:
@@ -122,7 +123,8 @@ class House:
         return LabelStudioProject(self.settings.studio, self.project_id, **options)
 
     def bench(self, scheduler: Scheduler | None = None, *, champions: Champions | None = None) -> Workbench:
-        return Workbench(self.settings, champions or self.champions, scheduler or self.scheduler(), self.metrics, self.problems)
+        parts = (self.settings, champions or self.champions, scheduler or self.scheduler(), self.metrics, self.problems)
+        return Workbench(*parts, rival=self.rival)
 
     def stream(
         self, scheduler: Scheduler | None = None, *, project: LabelStudioProject | None = None, is_urgent: bool = False
