@@ -95,7 +95,7 @@ def once(project_id: int | None, as_json: bool) -> None:
 
 @main.command()
 @PROJECT
-@click.option("--method", type=click.Choice(["dpo"]), default="dpo", show_default=True, help="How it learns.")
+@click.option("--method", type=click.Choice(["dpo", "rloo", "grpo"]), default="dpo", show_default=True, help="How it learns.")
 @click.option(
     "--minutes", type=click.FloatRange(min=0, min_open=True), help="For the steps in which it learns, in place of ALIGN_MINUTES."
 )

@@ -53,6 +53,8 @@ class GeneratorCard:
     newest_annotation: Known[Count] = None  # the highest id that was read
     newest_change: Known[Text] = None  # when the last of them was made or edited, by Label Studio's clock
     num_pairs: Known[Count] = None  # that it learnt from
+    num_prompts: Known[Count] = None  # whose answers were rewarded, if it learnt so
+    rewarded_by: Words = ""  # the reward model's version
     num_held_back: Known[Count] = None  # that its judge was trained on
     dropped: Items[Count] = field(default_factory=dict)  # judgements that give no pair, by the reason
     num_steps: Known[Count] = None

@@ -83,7 +83,7 @@ def test_imports_are_a_v(package: str, others: set[str]) -> None:
         ({"preference/studio/calls.py", "preference/studio/prediction_validation.py"}, ["label_studio_sdk"]),
         ({"preference/labelling/config_tags.py"}, ["xml", "defusedxml", "lxml"]),
         ({"trainer/daemon/schedule.py"}, ["apscheduler"]),
-        ({"trainer/training/trl_trainer.py"}, ["trl", "datasets"]),
+        ({"trainer/training/trl_trainer.py", "trainer/aligning/online.py"}, ["trl", "datasets"]),
         ({"trainer/training/lora.py", "trainer/aligning/top_layers.py"}, ["peft"]),
         ({"trainer/exporting/row_files.py", "backend/prompt_files/prompt_file.py"}, ["pyarrow"]),
         ({"trainer/evaluation/baselines.py", "trainer/classifiers/nearest_head.py"}, ["sklearn"]),

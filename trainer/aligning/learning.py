@@ -2,7 +2,9 @@
 
 import gc
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM
@@ -20,24 +22,38 @@ from trainer.aligning.context import AlignContext
 from trainer.aligning.dpo import ReadPair, mean_margin, plan, train
 from trainer.aligning.preferences import cut_answers, encode_pairs
 from trainer.aligning.top_layers import TopLayers
+from trainer.aligning.writing import prompts_to_answer
 
 
 def learn(context: AlignContext, pairs: Sequence[PreferencePair], layout: LabelingLayout, folder: Path) -> GeneratorCard:
-    """What the card says of the training, after the adapters are in an existing folder. The budget is said before the first step.
+    """What the card says of the training, after the adapters are in an existing folder. The budget is said before it is spent.
 
     Raises:
-        TrainingError: the base cannot learn, there is no time for it, or the loss became no number.
+        CannotLearn: the base cannot learn, or there is no reward model to learn from.
+        TrainingError: there is no time for it, or the loss became no number.
     """
-    settings, recipe, device = context.settings, context.recipe, context.round.extractors.device
+    by = _by_rewards if context.recipe.answers_a_prompt else _by_preferences
+    card = by(context, pairs, layout, folder)
+    gc.collect()  # before the engine loads the same base
+    release_memory(context.round.extractors.device)
+    settings, recipe = context.settings, context.recipe
+    return replace(
+        card,
+        project_id=context.round.project.id,
+        method=recipe.method,
+        base=settings.generator.model,
+        learning_rate=recipe.learning_rate,
+        rank=recipe.rank,
+        seed=settings.seed,
+    )
+
+
+def _by_preferences(
+    context: AlignContext, pairs: Sequence[PreferencePair], layout: LabelingLayout, folder: Path
+) -> GeneratorCard:
+    settings, recipe = context.settings, context.recipe
     most_seconds = 60 * context.minutes
-    path = locate(settings.generator.model, settings.model_dir)
-    dtype = pick_dtype(settings.generator.dtype, device)
-    dtype = torch.float32 if dtype == torch.float16 else dtype  # in which small gradients are zeros
-    model = load_weights(AutoModelForCausalLM, path, dtype=dtype, device=device)
-    if not can_hold(model):
-        raise CannotLearn(
-            f"{path} is a {model.config.model_type} model, with which the huggingface engine cannot write; name another GENERATOR_MODEL."
-        )
+    path, model = _base(context)
     cut = cut_answers(context.round.project, layout, pairs)
     window = window_of(model.config.get_text_config())
     encoded = encode_pairs(pairs, load_tokenizer(path), settings.generator, window=window, cut=cut)
@@ -49,20 +65,48 @@ def learn(context: AlignContext, pairs: Sequence[PreferencePair], layout: Labeli
         layers, read, recipe, num_steps=budget.num_steps, seed=settings.seed, most_seconds=most_seconds, clock=context.clock
     )
     layers.save(folder)
-    card = GeneratorCard(
-        project_id=context.round.project.id,
-        method=recipe.method,
-        base=settings.generator.model,
+    return GeneratorCard(
         num_pairs=len(read),
         num_steps=num_steps,
         num_wanted_steps=budget.num_wanted,
         margin=round(mean_margin(layers, read), 3),
-        learning_rate=recipe.learning_rate,
-        rank=recipe.rank,
         first_layer=layers.first,
-        seed=settings.seed,
     )
-    del layers, model, read
-    gc.collect()  # before the engine loads the same base
-    release_memory(device)
-    return card
+
+
+def _by_rewards(context: AlignContext, pairs: Sequence[PreferencePair], layout: LabelingLayout, folder: Path) -> GeneratorCard:
+    from trainer.aligning.online import explore
+
+    champion = context.round.champion
+    if champion is None:
+        raise CannotLearn(
+            f"Project {context.round.project.id} serves no reward model to learn from; `pairloop-trainer once` trains one."
+        )
+    judge = context.round.load(champion)
+    prompts = prompts_to_answer(context.round.project, layout, context.round.holdout, judged=[pair.prompt for pair in pairs])
+    path, model = _base(context)
+    explored = explore(
+        model, load_tokenizer(path), prompts, judge, context.recipe, context.settings.generator, folder, seed=context.settings.seed,
+        most_seconds=60 * context.minutes, say=context.say, clock=context.clock,
+    )  # fmt: skip
+    return GeneratorCard(
+        num_prompts=len(prompts),
+        rewarded_by=champion,
+        num_steps=explored.num_steps,
+        num_wanted_steps=explored.num_wanted,
+        first_layer=explored.first_layer,
+    )
+
+
+def _base(context: AlignContext) -> tuple[str, Any]:
+    """(where it lies, the model itself)"""
+    settings, device = context.settings, context.round.extractors.device
+    path = locate(settings.generator.model, settings.model_dir)
+    dtype = pick_dtype(settings.generator.dtype, device)
+    dtype = torch.float32 if dtype == torch.float16 else dtype  # in which small gradients are zeros
+    model = load_weights(AutoModelForCausalLM, path, dtype=dtype, device=device)
+    if not can_hold(model):
+        raise CannotLearn(
+            f"{path} is a {model.config.model_type} model, with which the huggingface engine cannot write; name another GENERATOR_MODEL."
+        )
+    return path, model

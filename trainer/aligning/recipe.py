@@ -1,4 +1,4 @@
-"""How a generator learns: Direct Preference Optimisation (Rafailov et al. 2023, arXiv 2305.18290) by adapters on its top layers."""
+"""How a generator learns, by adapters on its top layers: from preferences (dpo.py), or from a reward model's rewards (online.py)."""
 
 from dataclasses import dataclass
 
@@ -9,9 +9,10 @@ class AlignRecipe:
 
     method: str
     learning_rate: float
-    epochs: float  # passes over the pairs
+    epochs: float  # passes over the pairs, or over the prompts
     beta: float = 0.1  # how strongly it is held to the base (arXiv 2305.18290, section 4)
-    pairs_a_step: int = 4
+    pairs_a_step: int = 4  # or prompts
+    answers_a_prompt: int = 0  # that are written and rewarded in each step; 0 if it learns from preferences
     warm_up_steps: int = 5  # then the rate falls, in a line, to a tenth
     share_of_layers: float = 1 / 3  # from the top
     rank: int = 16  # of the adapters (LoRA, arXiv 2106.09685), on every linear layer of these
@@ -23,4 +24,7 @@ class AlignRecipe:
 # that repeat themselves: 3e-4 .64 and 2 %, 6e-4 .89 and 8 %, 1e-3 .93 and 20 %; the base 2 %. The window is narrow, and the accuracy
 # on the training pairs is 1.0 for all three, so that it chooses nothing.
 DPO = AlignRecipe("dpo", learning_rate=6e-4, epochs=2)
-METHODS = {recipe.method: recipe for recipe in (DPO,)}
+# beta is TRL's own; rates and counts are what a CPU has time for, and were compared with no others.
+RLOO = AlignRecipe("rloo", learning_rate=2e-4, epochs=1, beta=0.05, answers_a_prompt=4)
+GRPO = AlignRecipe("grpo", learning_rate=2e-4, epochs=1, beta=0.04, answers_a_prompt=4)
+METHODS = {recipe.method: recipe for recipe in (DPO, RLOO, GRPO)}

@@ -58,24 +58,8 @@ class TopLayers:
             CannotLearn: it has no layers that adapters can be put on.
         """
         self._layers = _layers(model)
-        self.first = len(self._layers) - max(1, round(len(self._layers) * recipe.share_of_layers)) if self._layers else 0
-        names = {
-            name.rpartition(".")[2]
-            for layer in self._layers[self.first :]
-            for name, module in layer.named_modules()
-            if isinstance(module, torch.nn.Linear)
-        }
-        if not names:
-            raise CannotLearn(
-                f"A {model.config.model_type} model has no linear layers that adapters can be put on; name another GENERATOR_MODEL."
-            )
-        config = LoraConfig(
-            task_type="CAUSAL_LM",
-            r=recipe.rank,
-            lora_alpha=round(recipe.scale * recipe.rank),
-            target_modules=sorted(names),
-            layers_to_transform=list(range(self.first, len(self._layers))),
-        )
+        config = adapters_on(model, recipe)
+        self.first = min(config.layers_to_transform)
         torch.manual_seed(seed)  # one of an adapter's two matrices begins with random numbers, the other with zeros
         with warnings.catch_warnings():  # peft 0.21 asks transformers 5.23 by a name that it is about to drop
             warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
@@ -118,8 +102,7 @@ class TopLayers:
 
     def save(self, folder: Path) -> None:
         """Writes the adapters into an existing folder, as peft and vLLM read them."""
-        self._adapted.save_pretrained(str(folder), save_embedding_layers=False)
-        (folder / "README.md").unlink(missing_ok=True)  # a form that nobody filled in
+        save_adapters(self._adapted, folder)
 
     @contextmanager
     def _only_top(self, hidden: torch.Tensor) -> Iterator[None]:
@@ -157,6 +140,39 @@ class TopLayers:
             raise CannotLearn(
                 f"The top layers of a {self._network.config.model_type} model cannot be trained alone ({reason}); name another GENERATOR_MODEL."
             )
+
+
+def adapters_on(model: PreTrainedModel, recipe: AlignRecipe) -> Any:
+    """peft's configuration of adapters on every linear layer of the top layers, of which the recipe says how many.
+
+    Raises:
+        CannotLearn: the model has no layers that adapters can be put on.
+    """
+    layers = _layers(model)
+    first = len(layers) - max(1, round(len(layers) * recipe.share_of_layers)) if layers else 0
+    names = {
+        name.rpartition(".")[2]
+        for layer in layers[first:]
+        for name, module in layer.named_modules()
+        if isinstance(module, torch.nn.Linear)
+    }
+    if not names:
+        raise CannotLearn(
+            f"A {model.config.model_type} model has no linear layers that adapters can be put on; name another GENERATOR_MODEL."
+        )
+    return LoraConfig(
+        task_type="CAUSAL_LM",
+        r=recipe.rank,
+        lora_alpha=round(recipe.scale * recipe.rank),
+        target_modules=sorted(names),
+        layers_to_transform=list(range(first, len(layers))),
+    )
+
+
+def save_adapters(adapted: PeftModel, folder: Path) -> None:
+    """Writes a model's adapters into an existing folder, as peft and vLLM read them."""
+    adapted.save_pretrained(str(folder), save_embedding_layers=False)
+    (folder / "README.md").unlink(missing_ok=True)  # a form that nobody filled in
 
 
 def _layers(model: torch.nn.Module) -> list[torch.nn.Module]:

@@ -36,6 +36,21 @@ def held_out_prompts(
     return prompts
 
 
+def prompts_to_answer(
+    project: LabelStudioProject, layout: LabelingLayout, holdout: Holdout, *, judged: Iterable[Prompt]
+) -> list[Prompt]:
+    """The prompts that a version may train on, twins once, those that people judged first.
+
+    Raises:
+        StudioError: Label Studio does not answer, or refuses.
+    """
+    found: dict[str, Prompt] = {}
+    for prompt in _candidates(project, layout, judged):
+        if not holdout.judges_by(prompt) and turns_of(prompt)[-1].role == "user":
+            found.setdefault(normalised(opening(prompt)), prompt)
+    return list(found.values())
+
+
 def write(generator: HuggingFaceGenerator, prompts: Collection[Prompt], adapter: Adapter | None) -> list[WrittenAnswers]:
     """Two answers to each prompt, in order; a prompt alone decides its seed.
 
