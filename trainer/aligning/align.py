@@ -2,23 +2,34 @@
 
 Covered: one at a time for each project; a person who promotes a generator meanwhile (the new one is judged anew, beside that one); a
 version is published whole or not at all.
-Not covered: a kill before the version is published: the next call begins anew.
+A kill: the next call goes on after the last checkpoint, or judges what was trained, if judgements, recipe and base are as they were.
 """
 
+import hashlib
 import importlib.metadata
+import json
 import logging
-import shutil
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from preference.atomic_files import DISK_FULL, writing
-from preference.errors import CannotLearn, ChampionChanged, NoComparison, PairloopError, StudioUnreachable, TrainingError
+from preference.atomic_files import DISK_FULL, sync_all, write_whole
+from preference.errors import (
+    CannotLearn,
+    ChampionChanged,
+    NoComparison,
+    PairloopError,
+    RegistryError,
+    StudioUnreachable,
+    TrainingError,
+)
 from preference.labelling.label_config import LabelingLayout
+from preference.labelling.pairs import PreferencePair
 from preference.models.files import EMBEDDED
+from preference.models.fingerprint import fingerprint
 from preference.models.pretrained import load_tokenizer, locate
 from preference.projects.folder import ProjectFolder
 from preference.report_card.generator_card import GeneratorCard
@@ -79,6 +90,7 @@ def run_alignment(
 def align(
     project: LabelStudioProject, folder: ProjectFolder, settings: Settings, recipe: AlignRecipe, *, extractors: Extractors,
     minutes: float | None = None, say: Callable[[str], object] = logger.info, clock: Callable[[], float] = time.monotonic,
+    checkpoint_seconds: float = 180,
 ) -> Alignment:  # fmt: skip
     """Lets the project's generator learn from its judgements, and publishes what came of it. The caller holds the lock, as above.
 
@@ -89,16 +101,27 @@ def align(
             writable; no version is published.
     """
     round_context = RoundContext(project, folder, settings, extractors)
-    context = AlignContext(round_context, recipe, minutes or settings.training.align_minutes, say, clock)
+    minutes = minutes or settings.training.align_minutes
+    context = AlignContext(round_context, recipe, minutes, say, clock, checkpoint_seconds)
+    folder.create()
+    context.unfinished.begin()
     try:
-        with _draft(folder) as draft:
-            return _align(context, draft)
+        aligned = _align(context)
+    except (StudioUnreachable, KeyboardInterrupt):
+        context.unfinished.put_off()
+        raise
     except OSError as error:
+        context.unfinished.remove()
         fix = "free some space" if error.errno in DISK_FULL else "fix or remove it"
         raise TrainingError(f"{error.filename or folder.path} cannot be read or written ({error.strerror}); {fix}.") from error
+    except Exception:
+        context.unfinished.remove()
+        raise
+    context.unfinished.remove()
+    return aligned
 
 
-def _align(context: AlignContext, draft: Path) -> Alignment:
+def _align(context: AlignContext) -> Alignment:
     generation = context.settings.generator
     if generation.engine == "echo":
         raise CannotLearn(
@@ -114,9 +137,10 @@ def _align(context: AlignContext, draft: Path) -> Alignment:
     reading = read_pairs(context.round)
     layout = LabelingLayout.from_label_config(context.round.project.read()["label_config"])
     learnt, held_back = halves(reading.train, rule=context.round.holdout.rule)
+    context.unfinished.take_up(_key(context, learnt))
     read = context.clock()
     card = replace(
-        learn(context, learnt, layout, draft),
+        _trained(context, learnt, layout),
         num_annotations=reading.num_annotations,
         newest_annotation=reading.newest_annotation,
         newest_change=reading.newest_change,
@@ -124,9 +148,10 @@ def _align(context: AlignContext, draft: Path) -> Alignment:
         dropped=reading.dropped,
         holdout_fraction=context.round.holdout.fraction,
         holdout_rule=context.round.holdout.rule,
-        libraries={name: importlib.metadata.version(name) for name in ("torch", "transformers", "peft")},
+        libraries=_libraries(),
     )
     trained = context.clock()
+    draft = context.unfinished.version
     trial = Trial(context, reading, layout, draft, learnt=learnt, held_back=held_back)
     while True:
         judged = trial.judged(card)
@@ -138,23 +163,48 @@ def _align(context: AlignContext, draft: Path) -> Alignment:
             logger.info("project %d: the generator is judged anew: %s", context.round.project.id, error)
 
 
+def _trained(context: AlignContext, pairs: Sequence[PreferencePair], layout: LabelingLayout) -> GeneratorCard:
+    """What the card says of the training, whose adapters lie in the unfinished alignment's `version` folder; it may have ended before a kill."""
+    kept = context.unfinished.folder / "trained.json"
+    if kept.exists():
+        with suppress(RegistryError):
+            card = GeneratorCard.read(kept)
+            logger.info("project %d: it had learnt before the kill, and is judged", context.round.project.id)
+            return card
+    draft = context.unfinished.version_folder()
+    card = learn(context, pairs, layout, draft)
+    sync_all(draft)
+    write_whole(kept, card.to_json())
+    return card
+
+
+def _key(context: AlignContext, pairs: Sequence[PreferencePair]) -> dict[str, Any]:
+    """Everything that decides the weights, by what a person would call it."""
+    settings, generation = context.settings, context.settings.generator
+    texts = json.dumps([(pair.prompt, pair.chosen, pair.rejected, pair.task_id) for pair in pairs])
+    reading = [
+        generation.dtype, generation.max_prompt_tokens, generation.max_new_tokens, generation.system_prompt, generation.template_options,
+    ]  # fmt: skip
+    key = {
+        "judgements": hashlib.sha256(texts.encode("utf-8", "surrogatepass")).hexdigest(),
+        "recipe": asdict(context.recipe),
+        "base": fingerprint(generation.model, model_dir=settings.model_dir),
+        "settings": reading,
+        "seed": settings.seed,
+        "reward model": context.round.champion if context.recipe.answers_a_prompt else None,
+        "libraries": _libraries(),
+    }
+    read_back: dict[str, Any] = json.loads(json.dumps(key))  # lists, no tuples
+    return read_back
+
+
+def _libraries() -> dict[str, str]:
+    return {name: importlib.metadata.version(name) for name in ("torch", "transformers", "peft")}
+
+
 def _publish(context: AlignContext, draft: Path, card: GeneratorCard, *, judged_against: str | None) -> Alignment:
     promoted = card.promoted is True
     version = context.generators.publish(
         draft, card, judged_against=judged_against, promote=promoted, keep=context.settings.training.keep_versions
     )
     return Alignment(version, promoted, card.reason)
-
-
-@contextmanager
-def _draft(folder: ProjectFolder) -> Iterator[Path]:
-    """An empty folder for what will be published, which is removed at the end; it holds what was learnt from people's texts."""
-    folder.create()
-    path = folder.path / "aligning"
-    shutil.rmtree(path, ignore_errors=True)
-    with writing(folder.path):
-        path.mkdir(mode=0o700)
-    try:
-        yield path
-    finally:
-        shutil.rmtree(path, ignore_errors=True)

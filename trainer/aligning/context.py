@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from preference.projects.generators import Generators
 from preference.settings import Settings
+from trainer.aligning.alignment import UnfinishedAlignment
+from trainer.aligning.checkpoints import Checkpoints
 from trainer.aligning.recipe import AlignRecipe
 from trainer.rounds.context import RoundContext
 
@@ -19,11 +21,23 @@ class AlignContext:
     minutes: float  # for the steps
     say: Callable[[str], object]  # takes a line for whoever waits
     clock: Callable[[], float] = time.monotonic
+    checkpoint_seconds: float = 180  # between two checkpoints: what a kill costs at most
 
     @property
     def settings(self) -> Settings:
         """The process's."""
         return self.round.settings
+
+    @property
+    def unfinished(self) -> UnfinishedAlignment:
+        """What this alignment leaves behind until it ends."""
+        return UnfinishedAlignment(self.round.folder)
+
+    @property
+    def checkpoints(self) -> Checkpoints:
+        """What its training goes on from after a kill."""
+        path = self.unfinished.folder / "checkpoint.safetensors"
+        return Checkpoints(path, every_seconds=self.checkpoint_seconds, clock=self.clock)
 
     @property
     def generators(self) -> Generators:

@@ -5,11 +5,13 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
 
 from preference.errors import CannotLearn, TrainingError
 from preference.formatting import duration
+from trainer.aligning.checkpoints import Checkpoints, Progress
 from trainer.aligning.recipe import AlignRecipe
 from trainer.aligning.top_layers import ReadText, TopLayers
 
@@ -78,17 +80,22 @@ def plan(
 
 def train(
     layers: TopLayers, pairs: Sequence[ReadPair], recipe: AlignRecipe, *, num_steps: int, seed: int, most_seconds: float = math.inf,
-    clock: Callable[[], float] = time.monotonic,
+    clock: Callable[[], float] = time.monotonic, checkpoints: Checkpoints | None = None,
 ) -> int:  # fmt: skip
     """The number of steps done: `num_steps`, or those that `most_seconds` had room for after all.
+
+    With `checkpoints`, it goes on after those of a training that was killed, and to the number of steps that was decided then.
 
     Raises:
         TrainingError: the loss became no number.
     """
     optimizer = torch.optim.AdamW(layers.weights, lr=recipe.learning_rate, betas=(0.9, 0.99), weight_decay=0.0)
-    began = last_line = clock()
+    kept = checkpoints.restore(layers.weights, optimizer) if checkpoints else None
+    first, num_steps, spent = (kept.step, kept.num_steps, kept.seconds) if kept else (0, num_steps, 0.0)
+    last_line = clock()
+    began = last_line - spent
     losses: list[float] = []
-    for step, batch in enumerate(_batches(pairs, recipe.pairs_a_step, num_steps, seed=seed)):
+    for step, batch in islice(enumerate(_batches(pairs, recipe.pairs_a_step, num_steps, seed=seed)), first, None):
         if clock() - began > most_seconds:
             logger.warning("the time is up after %d of %d steps", step, num_steps)
             return step
@@ -103,6 +110,8 @@ def train(
             mean = sum(losses) / len(losses)
             logger.info("aligning: step %d of %d, loss %.2f, about %s to go", step + 1, num_steps, mean, duration(remaining))
             last_line, losses = clock(), []
+        if checkpoints is not None:
+            checkpoints.keep(layers.weights, optimizer, Progress(step + 1, num_steps, clock() - began))
     return num_steps
 
 

@@ -62,8 +62,9 @@ def _by_preferences(
     budget = plan(layers, read, recipe, most_seconds=most_seconds, clock=context.clock)
     context.say(f"learning from {len(read)} comparisons: {budget}")
     num_steps = train(
-        layers, read, recipe, num_steps=budget.num_steps, seed=settings.seed, most_seconds=most_seconds, clock=context.clock
-    )
+        layers, read, recipe, num_steps=budget.num_steps, seed=settings.seed, most_seconds=most_seconds, clock=context.clock,
+        checkpoints=context.checkpoints,
+    )  # fmt: skip
     layers.save(folder)
     return GeneratorCard(
         num_pairs=len(read),

@@ -100,9 +100,14 @@ class Unfinished:
         else:
             self._write(dataclasses.replace(record, attempts=record.attempts - 1))
 
+    @property
+    def version(self) -> Path:
+        """The folder for what will be published."""
+        return self.folder / "version"
+
     def version_folder(self) -> Path:
-        """An empty folder for what will be published."""
-        folder = self.folder / "version"
+        """The same, empty."""
+        folder = self.version
         shutil.rmtree(folder, ignore_errors=True)
         with writing(self.folder):
             folder.mkdir(mode=0o700, parents=True)  # it holds what was learnt from people's texts

@@ -1,0 +1,56 @@
+"""An alignment as a process of its own, which keeps a checkpoint after every step, so that a kill at any moment finds one."""
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+
+import torch
+from safetensors import safe_open
+
+from preference.commands.command_line import begin
+from preference.projects.folder import ProjectFolder
+from preference.reward_model.extractors import Extractors
+from preference.studio.project import LabelStudioProject
+from tests.support.aligned_house import QUICK
+from trainer.aligning.align import run_alignment
+from trainer.aligning.alignment import ALIGNMENT, UnfinishedAlignment
+from trainer.rounds.outcome import Round, run_here
+
+PROGRAM = "from tests.support.killed_alignments import main; main()"
+
+
+def main() -> None:
+    """Arguments: the project's id, and after which step it dies, 0 for none. The settings are the environment's."""
+    settings = begin()
+    torch.set_num_threads(1)
+    folder = ProjectFolder(settings.model_dir, int(sys.argv[1]))
+    if (step := int(sys.argv[2])) > 0:
+        threading.Thread(target=die_after_step, args=(folder, step), daemon=True).start()
+    project, extractors = (
+        LabelStudioProject(settings.studio, folder.project_id),
+        Extractors(settings.model_dir, torch.device("cpu")),
+    )
+    ended = run_here(
+        folder,
+        lambda: run_alignment(project, folder, settings, QUICK, extractors=extractors, checkpoint_seconds=0),
+        work=ALIGNMENT,
+    )
+    os._exit(0 if isinstance(ended, Round) and ended.version else 1)
+
+
+def die_after_step(folder: ProjectFolder, step: int) -> None:
+    while step_kept(folder) < step:
+        time.sleep(0.001)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def step_kept(folder: ProjectFolder) -> int:
+    """The step of the checkpoint; 0 if there is none."""
+    try:
+        with safe_open(UnfinishedAlignment(folder).folder / "checkpoint.safetensors", framework="pt") as file:
+            return int(json.loads(file.metadata()["progress"])["step"])
+    except FileNotFoundError:
+        return 0
