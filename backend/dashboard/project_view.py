@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
+from preference.duels.figures import DuelFigures, read_duels
+from preference.duels.on_trial import what_people_say
 from preference.errors import RegistryError
 from preference.formatting import short
 from preference.projects.promotions import Promotions, champions_before
@@ -45,6 +47,8 @@ class ProjectView:
     rounds: list[ReportCard]  # latest first
     charts: list[Chart]
     raters: list[RaterFigures]  # that are no people
+    duels: list[DuelFigures]  # of two generators each
+    people_say: list[str]  # the same in words
 
     @property
     def bars(self) -> list[ComparedShare]:
@@ -97,6 +101,8 @@ def read_project_view(status: ProjectStatus, studio: StudioSettings, problems: l
     card = champion or (None if status.champion else next(iter(rounds), None))
     nothing: list[str] = []
     no_raters: list[RaterFigures] = []
+    no_duels: list[DuelFigures] = []
+    duels = tried(problems, lambda: list(read_duels(status.folder.path)), no_duels)
     before = tried(problems, lambda: champions_before(status.champion, promotions)[-1:], nothing)
     return ProjectView(
         status,
@@ -106,6 +112,8 @@ def read_project_view(status: ProjectStatus, studio: StudioSettings, problems: l
         rounds,
         tried(problems, lambda: charts_of(card, newest=next(iter(rounds), None)) if card else no_charts, no_charts),
         tried(problems, lambda: read_raters(status.folder.path), no_raters),
+        duels,
+        tried(problems, lambda: what_people_say(status.folder, duels), nothing),
     )
 
 

@@ -1,6 +1,6 @@
 """The duels of one stream: which tasks are to hold one answer of each of two generators, and who the two are.
 
-They are a version on trial and what it replaced (preference/duels/trial.py), or the project's generator and DUEL_WITH.
+They are a version on trial and what it replaced (preference/duels/on_trial.py), or the project's generator and DUEL_WITH.
 Covered: a generator that fails, or is away: its tasks are filled as ordinary ones, and so are all that follow in this stream, so that
 nobody waits again and again for a server that does not answer. A task that somebody has opened is no duel: one generator is quicker.
 """
@@ -12,7 +12,7 @@ from backend.generators.scheduler import Scheduler
 from backend.generators.served_generator import served_generator
 from preference.duels.duel import is_drawn
 from preference.duels.figures import read_duels
-from preference.duels.trial import trial_of
+from preference.duels.on_trial import on_trial
 from preference.errors import ModelError, RegistryError
 from preference.generation.jobs import Adapter, WrittenAnswers
 from preference.labelling.label_config import LabelingLayout
@@ -100,9 +100,9 @@ class Duels:
         return Duel(Side(own, self._scheduler, adapter), Side(settings.filling.duel_with, rival))
 
     def _on_trial(self) -> Duel | None:
-        if self._settings.generator.engine != "huggingface":  # which alone writes as a version
+        if self._settings.generator.engine == "echo":  # which writes as no version
             return None
-        trial = trial_of(self._folder, read_duels(self._folder.path))
+        trial = on_trial(self._folder, read_duels(self._folder.path))
         if trial is None:
             return None
         generators = Generators(self._folder)

@@ -10,6 +10,7 @@ from preference.projects.folder import ProjectFolder
 from preference.projects.generators import Generators
 
 if TYPE_CHECKING:
+    from preference.duels.figures import DuelFigures
     from preference.report_card.generator_card import GeneratorCard
 
 # The last two are texts of any length.
@@ -28,6 +29,7 @@ class GeneratorSummary:
     has_weights: bool  # False if KEEP_VERSIONS kept its card alone
     card: "GeneratorCard | None"
     problem: str = ""
+    duels: "tuple[DuelFigures, ...]" = ()  # what people say of it, beside others
 
 
 def read_generator_summaries(folder: ProjectFolder) -> Iterator[GeneratorSummary]:
@@ -36,14 +38,17 @@ def read_generator_summaries(folder: ProjectFolder) -> Iterator[GeneratorSummary
     Raises:
         OSError: the project's folder may not be read.
     """
-    generators = Generators(folder)
+    from preference.duels.figures import read_duels
+
+    generators, every = Generators(folder), read_duels(folder.path)
     served, promotable = generators.champion(), set(generators.promotable())
     for version in generators.all():
+        duels = tuple(known for known in every if version in (known.new, known.other))
         is_served, has_weights = version == served, version in promotable
         try:
-            yield GeneratorSummary(folder.project_id, version, is_served, has_weights, generators.card(version))
+            yield GeneratorSummary(folder.project_id, version, is_served, has_weights, generators.card(version), duels=duels)
         except RegistryError as error:
-            yield GeneratorSummary(folder.project_id, version, is_served, has_weights, None, str(error))
+            yield GeneratorSummary(folder.project_id, version, is_served, has_weights, None, str(error), duels)
 
 
 def generator_row(summary: GeneratorSummary) -> list[str]:

@@ -71,20 +71,27 @@ def list_versions(settings: Settings, project_id: int | None, *, as_json: bool) 
 
 
 def list_generators(settings: Settings, project_id: int | None, *, as_json: bool) -> None:
-    """Prints each generator version; one that cannot be read is an error at the end."""
+    """Prints each generator version, and what people say in duels; one that cannot be read is an error at the end."""
+    from preference.duels.figures import read_duels
+    from preference.duels.on_trial import what_people_say
+
     with refusals():
         folders = _some(_folders(settings, project_id), settings)
     summaries: list[GeneratorSummary] = []
     problems: list[str] = []
+    said: list[str] = []
     for folder in folders:
         with _gathered(problems):
             summaries += list(read_generator_summaries(folder))
+            said += [f"project {folder.project_id}: {line}" for line in what_people_say(folder, read_duels(folder.path))]
     if as_json:
         _print_json([asdict(version) for version in summaries])
     elif summaries:
         _print_table(GENERATOR_HEADER, [generator_row(version) for version in summaries], num_notes=2)
     elif not problems:
         click.echo("no generator has learnt yet; `pairloop-trainer align --project ID` lets one learn from the judgements")
+    for line in said if not as_json else ():
+        click.echo(line)
     if problems:
         raise click.ClickException("\n".join(problems))
 

@@ -134,7 +134,8 @@ def _provenance(task: Fields, annotation: Fields, layout: LabelingLayout) -> dic
         "suggested_side": side,
         "is_lit": is_lit,
         "suggested_confidence": float(score) if is_seen and isinstance(score, int | float) else None,
-        "is_blind": suggestion.get("result") == [],
+        # Two generators wrote the answers of a duel, so it is no fair sample of the tasks that have suggestions.
+        "is_blind": suggestion.get("result") == [] and not task.get("duel"),
         "is_ground_truth": bool(annotation.get("ground_truth")),
         "lead_seconds": float(lead) if isinstance(lead, int | float) else None,
         "judged_at": made.isoformat() if isinstance(made, datetime) else made,

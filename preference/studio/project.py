@@ -24,7 +24,7 @@ from preference.studio.webhooks import Webhooks
 _STATE = "id,updated_at,total_annotations,cancelled_annotations"
 # `include` cuts the annotations as well, so their fields stand here too. Three times as fast as without it (2.1 ms a task).
 _JUDGED = (
-    "id,data,updated_at,annotations,predictions,"
+    "id,data,meta,updated_at,annotations,predictions,"
     "result,was_cancelled,ground_truth,completed_by,created_at,lead_time,parent_prediction"
 )
 _VERDICTS = "id,meta,updated_at,annotations,result,was_cancelled,completed_by,created_at"
@@ -161,6 +161,12 @@ class LabelStudioProject:
             for page, _ in self._lists.pages(lines, "and", page_size):
                 yield [task for task in page if task["id"] not in ids]
 
+    def open_tasks(self, *, above: int, most: int) -> Iterator[Task]:
+        """Tasks that nobody judged, above that id, by id, so many at most: id, data and meta alone."""
+        lines = [("id", "greater", "Number", above), *OPEN]
+        pages = self._lists.pages(lines, "and", min(most, _IDS_AT_ONCE), include="id,data,meta")
+        return islice((task for page, _ in pages for task in page), most)
+
     def open_scores(self, *, most: int = 1000) -> list[float]:
         """The scores of tasks that nobody judged, by the version that the project shows; so many at most, by id."""
         columns = {"page_size": most, "include": "id,predictions_score"}
@@ -175,7 +181,7 @@ class LabelStudioProject:
         return page
 
     def annotated_tasks(self, *, page_size: int = 500) -> Iterator[Task]:
-        """Every task that anyone judged or skipped, by id: its data, annotations, predictions and `updated_at`, no more."""
+        """Every task that anyone judged or skipped, by id: its data, meta, annotations, predictions and `updated_at`, no more."""
         for page, _ in self._lists.pages(ANNOTATED, "or", page_size, include=_JUDGED):
             yield from page
 

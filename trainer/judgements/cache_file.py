@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 from preference.atomic_files import replacing
 from preference.studio.task import Annotation, StoredPrediction
@@ -32,6 +32,7 @@ class JudgedTask(TypedDict):
     data: dict[str, Any]
     annotations: list[Annotation]
     predictions: list[StoredPrediction]
+    duel: NotRequired[dict[str, Any]]  # of a duel: who wrote the answers (preference/duels/duel.py)
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,8 @@ class JudgementFile:
                 annotations=record["annotations"],
                 predictions=record["predictions"],
             )
+            if "duel" in record:
+                task["duel"] = record["duel"]
             counts([task])
             self.tasks[int(task["id"])] = task
 

@@ -24,8 +24,9 @@ from typing import cast
 
 from filelock import FileLock, Timeout
 
+from preference.duels.duel import KEY, DuelRecord
 from preference.studio.project import LabelStudioProject
-from preference.studio.task import Annotation, ProjectFields, Task, is_annotated
+from preference.studio.task import META_KEY, Annotation, ProjectFields, Task, entry_of, is_annotated
 from trainer.judgements.cache_file import FORMAT, JudgedTask, JudgementFile, SyncPoint, counts, moment, parsed
 
 logger = logging.getLogger("pairloop.judgements")
@@ -179,13 +180,16 @@ def _trimmed(task: Task) -> JudgedTask:
     ]
     parents = {annotation["parent_prediction"] for annotation in annotations}
     predictions = [prediction for prediction in task.get("predictions") or [] if prediction.get("id") in parents]
-    return {
+    trimmed: JudgedTask = {
         "id": task["id"],
         "updated_at": moment(task.get("updated_at")),
         "data": task["data"],
         "annotations": sorted(annotations, key=lambda annotation: annotation["id"] or 0),  # PostgreSQL keeps no order
         "predictions": [{key: prediction.get(key) for key in _PREDICTION} for prediction in predictions],
     }
+    if (record := DuelRecord.of(entry_of(task, META_KEY).get(KEY))) is not None:
+        trimmed["duel"] = record.to_values()
+    return trimmed
 
 
 def _as_listed(state: Task) -> tuple[str, int, int]:

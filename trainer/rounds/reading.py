@@ -6,12 +6,14 @@ from dataclasses import dataclass
 
 from preference.errors import RegistryError
 from preference.labelling.controls.criteria import applying
+from preference.labelling.label_config import LabelingLayout
 from preference.labelling.layouts import judged_layout_of
 from preference.labelling.pairs import PreferencePair, majority, num_votes
 from preference.labelling.task_pairs import pairs_of_task
 from preference.projects.answer_sides import check_sides, fields_of
 from preference.projects.guidelines import Guidelines, note_instruction
 from preference.studio.task import ProjectFields
+from trainer.duels.duels import Duel, judged_duels
 from trainer.judgements.cache_file import JudgedTask
 from trainer.judgements.new_judgements import reach_of
 from trainer.judgements.reader import read_judgements
@@ -34,6 +36,8 @@ class Reading:
     newest_change: str | None  # when the last of them was made or edited, by Label Studio's clock
     dropped: dict[str, int]  # how many judgements give no pair, by the reason
     fields: dict[str, str]  # of a task's data: "prompt", and "left" and "right" for the answers
+    layout: LabelingLayout
+    duels: list[Duel]  # that people judged
 
 
 def read_pairs(context: RoundContext) -> Reading:
@@ -75,6 +79,14 @@ def read_pairs(context: RoundContext) -> Reading:
         newest_change=reach.newest_change,
         dropped=dict(dropped),
         fields=fields_of(layout),
+        layout=layout,
+        duels=judged_duels(
+            tasks,
+            layout,
+            lambda task: pairs_of_task(
+                task, layout, dropped=Counter(), prefer_ground_truth=training.prefer_ground_truth, where=where
+            ),
+        ),
     )
 
 

@@ -36,6 +36,7 @@ from trainer.reporting.model_card import model_card
 from trainer.reporting.picture_files import draw_pictures
 from trainer.reporting.report import EarlierVersions, RoundPairs, report_figures
 from trainer.rounds.context import RoundContext
+from trainer.rounds.duel_reading import judge_duels
 from trainer.rounds.outcome import Round
 from trainer.rounds.reading import Reading, read_pairs, reason_to_skip
 from trainer.rounds.training_pairs import pairs_to_train_on, warm_start
@@ -103,6 +104,7 @@ def _round(context: RoundContext) -> Round:
         reading = read_pairs(context)
     except NoComparison as error:
         return Round("skipped", str(error))
+    judge_duels(context, reading)
     read = time.monotonic()
     if reason := reason_to_skip(reading, min_pairs=context.settings.training.min_pairs):
         return Round("skipped", reason)

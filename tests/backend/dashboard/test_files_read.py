@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from preference.duels.figures import DuelFigures, write_duels
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import Versions
 from tests.support.dashboard_house import PROJECT, shared_model_dir
 from tests.support.dashboard_page import BROWSER, app_on
+from tests.support.generator_versions import publish
 from tests.support.opened_files import opened_files
 from tests.support.statuses import write_counts
 from trainer.__main__ import main
@@ -23,6 +25,8 @@ def models(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, tiny_base: 
     folder = ProjectFolder(model_dir, PROJECT)
     for version in Versions(folder).all()[:2]:
         Versions(folder).promote(version, by="hand")
+    publish(folder, promote=True)
+    write_duels(folder.path, [DuelFigures("echo:embedded", "openai:tiny")])
     other = ProjectFolder(model_dir, 12)
     other.create()
     write_counts(other, 3, title="Poems")
@@ -32,10 +36,10 @@ def models(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, tiny_base: 
 @pytest.mark.parametrize(
     ("address", "expected"),
     [
-        (f"/?project={PROJECT}", ["champion", "filling.json", "last_round.json", "waiting.json"]),
+        (f"/?project={PROJECT}", ["champion", "duels.json", "filling.json", "generator", "last_round.json", "waiting.json"]),
         ("/", ["waiting.json"]),
         ("/health", ["champion", "filling.json", "last_round.json", "waiting.json"]),
-        ("/metrics", ["champion", "filling.json", "last_round.json", "waiting.json"]),
+        ("/metrics", ["champion", "duels.json", "filling.json", "last_round.json", "waiting.json"]),
     ],
 )
 def test_a_request_opens_no_file_twice(models: Path, address: str, expected: list[str]) -> None:

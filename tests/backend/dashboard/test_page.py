@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from preference.duels.figures import DuelFigures, write_duels
 from preference.formatting import per_cent
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import Versions
@@ -21,6 +22,7 @@ from tests.support.dashboard_page import (
     client_on,
     page,
 )
+from tests.support.generator_versions import publish
 from tests.support.statuses import write_counts
 
 # Who gets it
@@ -309,4 +311,19 @@ def test_an_llm_as_judge_stands_beside_the_champion_and_people(models: Path) -> 
     shown = page(client_on(models))
 
     assert "judge-7b, as a judge 75.0 % 60.0 to 90.0 %" in shown.words
+    assert "<b>x" not in shown.html
+
+
+def test_what_people_say_in_duels_stands_plainly_and_with_the_reward_models_word(models: Path) -> None:
+    assert "Duels of generators" not in page(client_on(models)).words
+    folder = ProjectFolder(models, PROJECT)
+    version = publish(folder, promote=True)
+    assert f"Duels of generators {version} is on trial beside base; no duel was judged yet." in page(client_on(models)).words
+    known = DuelFigures(version, "base", Share(0.6, (0.45, 0.73), 40), Share(0.58, (0.47, 0.69), 160), 120)
+    write_duels(folder.path, [known, DuelFigures("<b>x", "base", Share(count=0))])
+
+    shown = page(client_on(models))
+
+    assert f"{known}; on trial." in shown.words
+    assert "g1 beside base 60.0 % of 40 g1 beside base, with the reward model's word 58.0 % of 160" in shown.words
     assert "<b>x" not in shown.html

@@ -15,10 +15,12 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from backend.monitoring.metrics import Metrics
 from backend.monitoring.worker_counts import WorkerCounts
+from preference.duels.figures import DuelFigures, write_duels
 from preference.projects.folder import ProjectFolder
 from preference.projects.problems import ProjectProblems
 from preference.projects.status_files import write_last_round
 from preference.projects.trainer_heartbeat import mark_alive
+from preference.report_card.shares import Share
 from tests.conftest import REPOSITORY
 from tests.support.statuses import write_counts
 
@@ -236,6 +238,7 @@ def test_each_projects_status_is_read_at_the_time_of_the_scrape(tmp_path: Path, 
     (folder.path / "champion").write_text("v2-20260101-000000\n")
     write_counts(folder, 17)
     write_last_round(folder, "rejected", reason="accuracy 0.5", version="v2-20260101-000000", seconds=12.34)
+    write_duels(folder.path, [DuelFigures("g1-20260101-000000", "base", Share(0.6, (0.45, 0.73), 40)), DuelFigures("a", "b")])
     mark_alive(tmp_path)
     problems = ProjectProblems(tmp_path, "trainer", logging.getLogger("pairloop.daemon"))
     for part in ("look", "pass"):
@@ -252,6 +255,9 @@ def test_each_projects_status_is_read_at_the_time_of_the_scrape(tmp_path: Path, 
     assert figures["pairloop_trainer_up"] == 1
     assert 0 <= figures["pairloop_trainer_heartbeat_age_seconds"] < 60
     assert figures['pairloop_problems{project="3"}'] == 2
+    met = 'new="g1-20260101-000000",other="base",project="3"'
+    assert (figures[f"pairloop_duels_judged{{{met}}}"], figures[f"pairloop_duel_wins{{{met}}}"]) == (40, 0.6)
+    assert 'pairloop_duel_wins{new="a",other="b",project="3"}' not in figures
     assert [line for line in scraped if 'project="4"' in line] == ['pairloop_problems{project="4"} 0.0']
 
 

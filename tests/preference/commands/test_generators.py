@@ -1,10 +1,12 @@
 import json
 from pathlib import Path
 
+from preference.duels.figures import DuelFigures, write_duels
 from preference.projects.folder import ProjectFolder
 from preference.projects.generators import BASE, Generators
 from preference.projects.pruning import prune
 from preference.projects.versions import Versions
+from preference.report_card.shares import Share
 from tests.support.commands import Invoke, rows
 from tests.support.generator_versions import publish
 
@@ -29,6 +31,24 @@ def test_generators_as_json_hold_the_cards(invoke: Invoke, folder: ProjectFolder
     (shown,) = json.loads(invoke("generators", "--json").output)
 
     assert (shown["version"], shown["is_served"], shown["card"]["metrics"]["kl"]) == (version, False, 0.056)
+
+
+def test_generators_show_what_people_say(invoke: Invoke, folder: ProjectFolder) -> None:
+    version = publish(folder, promote=True)
+    known = DuelFigures(version, BASE, Share(0.6, (0.45, 0.73), 40), Share(0.58, (0.47, 0.69), 160), 120)
+    write_duels(folder.path, [known, DuelFigures("echo:embedded", "openai:tiny", Share(0.1, (0.02, 0.4), 10))])
+
+    lines, (shown,) = (
+        invoke("generators", "--project", "3").output.splitlines(),
+        json.loads(invoke("generators", "--json").output),
+    )
+
+    assert lines[-2:] == [
+        f"project 3: people prefer {version} to base in 60.0 % of 40 duels (95 % interval 45.0 to 73.0 %); "
+        "with the reward model's word on 120 open ones 58.0 % (95 % interval 47.0 to 69.0 %); on trial",
+        "project 3: people prefer echo:embedded to openai:tiny in 10.0 % of 10 duels (95 % interval 2.0 to 40.0 %)",
+    ]
+    assert [(duel["other"], duel["wins"]["value"], duel["powered"]["count"]) for duel in shown["duels"]] == [("base", 0.6, 160)]
 
 
 def test_a_generator_without_weights_says_so(invoke: Invoke, folder: ProjectFolder) -> None:

@@ -299,3 +299,14 @@ def test_a_label_config_is_sent_without_its_xml_declaration(
     project.update(label_config=line + LABEL_CONFIG)
 
     assert studio.projects[created.id]["label_config"] == studio.projects[project.id]["label_config"] == LABEL_CONFIG
+
+
+def test_open_tasks_are_those_that_nobody_judged_above_an_id(studio: StudioDouble, project: LabelStudioProject) -> None:
+    first, judged, skipped, *others = studio.add_tasks(project.id, *({"prompt": f"p{n}"} for n in range(6)), meta={"m": 1})
+    studio.annotate(judged, CHOICE)
+    studio.annotate(skipped, [], is_skip=True)
+
+    tasks = list(project.open_tasks(above=first, most=2))
+
+    assert tasks == [{"id": task_id, "data": studio.tasks[task_id]["data"], "meta": {"m": 1}} for task_id in others[:2]]
+    assert [task["id"] for task in project.open_tasks(above=0, most=100)] == [first, *others]

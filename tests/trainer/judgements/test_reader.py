@@ -275,3 +275,16 @@ def test_whatever_happens_the_changes_add_up_to_a_whole_read(house: House) -> No
         assert house.read() == house.truth()
         ways["changes since" in house.log] += 1
     assert ways[True] > 2 * ways[False] > 0
+
+
+def test_who_wrote_the_answers_of_a_duel_is_kept(house: House) -> None:
+    (ordinary,) = house.judged(1)
+    duel = {"new": "g1-20261121-062026", "other": "base", "new_in": "answer2"}
+    data = {"prompt": "p", "answer1": "a", "answer2": "b"}
+    (task_id,) = house.studio.add_tasks(house.project.id, data, meta={"pairloop": {"duel": duel, "seed": 3}})
+    house.studio.annotate(task_id, LEFT)
+
+    fresh, kept = house.read(), house.read()
+
+    assert fresh == kept and [task.get("duel") for task in kept] == [None, duel] and ids_of(kept) == [ordinary, task_id]
+    assert house.log.startswith("project 1: 0 judged tasks changed")

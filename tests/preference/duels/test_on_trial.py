@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from preference.duels.figures import DuelFigures, figures_of, read_duels, write_duels
-from preference.duels.trial import Trial, trial_of
+from preference.duels.on_trial import OnTrial, on_trial, what_people_say
 from preference.projects.folder import ProjectFolder
 from preference.projects.generators import BASE, Generators
 from preference.report_card.shares import Share
@@ -16,23 +16,23 @@ def folder(tmp_path: Path) -> ProjectFolder:
 
 
 def test_a_promoted_version_is_on_trial_beside_what_it_replaced(folder: ProjectFolder) -> None:
-    assert trial_of(folder, ()) is None
+    assert on_trial(folder, ()) is None
 
     first = publish(folder, promote=True)
-    assert trial_of(folder, ()) == Trial(first, BASE)
+    assert on_trial(folder, ()) == OnTrial(first, BASE)
 
     second = publish(folder, promote=True)
-    assert trial_of(folder, ()) == Trial(second, first)
+    assert on_trial(folder, ()) == OnTrial(second, first)
 
 
 def test_a_rollback_resumes_the_trial_of_the_version_before(folder: ProjectFolder) -> None:
     first, second = publish(folder, promote=True), publish(folder, promote=True)
 
     Generators(folder).rollback()
-    assert trial_of(folder, ()) == Trial(first, BASE)
+    assert on_trial(folder, ()) == OnTrial(first, BASE)
 
     Generators(folder).promote(second, by="hand")
-    assert trial_of(folder, ()) is None, "a person wanted it after it was rolled back"
+    assert on_trial(folder, ()) is None, "a person wanted it after it was rolled back"
 
 
 def test_a_version_that_a_person_took_again_is_beside_what_was_served_last(folder: ProjectFolder) -> None:
@@ -40,7 +40,7 @@ def test_a_version_that_a_person_took_again_is_beside_what_was_served_last(folde
 
     Generators(folder).promote(first, by="hand")
 
-    assert trial_of(folder, ()) == Trial(first, second)
+    assert on_trial(folder, ()) == OnTrial(first, second)
 
 
 @pytest.mark.parametrize("order", [1, -1])
@@ -48,11 +48,11 @@ def test_people_end_a_trial(folder: ProjectFolder, order: int) -> None:
     version = publish(folder, promote=True)
     new, other = (version, BASE)[::order]
 
-    assert trial_of(folder, [DuelFigures(new, other, preferred=version)]) is None
+    assert on_trial(folder, [DuelFigures(new, other, preferred=version)]) is None
     assert (
-        trial_of(folder, [DuelFigures(new, other)])
-        == trial_of(folder, [DuelFigures("g9-20261121-062026", BASE, preferred=BASE)])
-        == Trial(version, BASE)
+        on_trial(folder, [DuelFigures(new, other)])
+        == on_trial(folder, [DuelFigures("g9-20261121-062026", BASE, preferred=BASE)])
+        == OnTrial(version, BASE)
     )
 
 
@@ -73,3 +73,14 @@ def test_figures_are_read_as_they_were_written_and_a_damaged_file_says_nothing(f
     for text in ("", "[]", "{", '{"duels": 3}', '{"duels": [3, {"new": 4}, {"new": "g1"}]}'):
         (folder.path / "duels.json").write_text(text)
         assert read_duels(folder.path) == ()
+
+
+def test_what_people_say_in_words(folder: ProjectFolder) -> None:
+    assert what_people_say(folder, ()) == []
+    version = publish(folder, promote=True)
+    assert what_people_say(folder, ()) == [f"{version} is on trial beside base; no duel was judged yet"]
+
+    known = DuelFigures(version, BASE, Share(0.6, (0.45, 0.73), 40))
+    other = DuelFigures(BASE, "openai:tiny", Share(count=0), preferred="openai:tiny")
+
+    assert what_people_say(folder, [known, other]) == [f"{known}; on trial", "base beside openai:tiny: 0 duels judged"]
