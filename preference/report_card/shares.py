@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from preference.tolerant import Count, Difference, DifferenceInterval, Interval, Known, Number, Part, Range
 
-_Z = 1.959964  # of a 95 % interval
+Z = 1.959964  # of a 95 % interval
 
 
 @dataclass(frozen=True)
@@ -35,12 +35,12 @@ class ShareDifference:
     count: Known[Count] = None
 
 
-def wilson(mean: float, count: int) -> tuple[float, float]:
-    """The 95 % interval of a share (Wilson 1927, "Probable inference", JASA 22); count > 0.
+def wilson(mean: float, count: int, *, z: float = Z) -> tuple[float, float]:
+    """The interval of a share (Wilson 1927, "Probable inference", JASA 22); count > 0. `z`: its width, in standard deviations.
 
     `mean` may be that of values between 0 and 1, too. Their variance is never more than a coin's, so the interval is then too wide.
     """
-    scale = 1 + _Z**2 / count
-    middle = (mean + _Z**2 / (2 * count)) / scale
-    half = _Z * math.sqrt(max(mean * (1 - mean), 0) / count + _Z**2 / (4 * count**2)) / scale
+    scale = 1 + z**2 / count
+    middle = (mean + z**2 / (2 * count)) / scale
+    half = z * math.sqrt(max(mean * (1 - mean), 0) / count + z**2 / (4 * count**2)) / scale
     return round(max(middle - half, 0.0), 4), round(min(middle + half, 1.0), 4)

@@ -20,7 +20,7 @@ from trainer.aligning.alignment import ALIGNMENT
 from trainer.aligning.recipe import DPO, AlignRecipe
 from trainer.rounds.lock import only_one
 
-QUICK = replace(DPO, learning_rate=1e-2, epochs=4, warm_up_steps=2)
+QUICK = replace(DPO, learning_rate=2e-2, epochs=4, warm_up_steps=2)
 SHORT = replace(QUICK, epochs=0.5)  # for what does not depend on what is learnt
 GOOD, BAD = "abcdefgh", "qrstuvwx"  # letters of what people prefer, and of what they do not
 

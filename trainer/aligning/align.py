@@ -38,7 +38,7 @@ from preference.settings import Settings
 from preference.studio.project import LabelStudioProject
 from trainer.aligning.context import AlignContext
 from trainer.aligning.learning import learn
-from trainer.aligning.preferences import check_base, halves
+from trainer.aligning.preferences import check_base, to_learn_from
 from trainer.aligning.recipe import AlignRecipe
 from trainer.aligning.trial import Trial
 from trainer.rounds.context import RoundContext
@@ -136,7 +136,7 @@ def _align(context: AlignContext) -> Alignment:
     check_base(load_tokenizer(locate(generation.model, context.settings.model_dir)), generation)
     reading = read_pairs(context.round)
     layout = LabelingLayout.from_label_config(context.round.project.read()["label_config"])
-    learnt, held_back = halves(reading.train, rule=context.round.holdout.rule)
+    learnt = to_learn_from(reading.train, held_out=reading.holdout)
     context.unfinished.take_up(_key(context, learnt))
     read = context.clock()
     card = replace(
@@ -144,7 +144,7 @@ def _align(context: AlignContext) -> Alignment:
         num_annotations=reading.num_annotations,
         newest_annotation=reading.newest_annotation,
         newest_change=reading.newest_change,
-        num_held_back=len(held_back),
+        num_held_back=len(reading.votes),
         dropped=reading.dropped,
         holdout_fraction=context.round.holdout.fraction,
         holdout_rule=context.round.holdout.rule,
@@ -152,7 +152,7 @@ def _align(context: AlignContext) -> Alignment:
     )
     trained = context.clock()
     draft = context.unfinished.version
-    trial = Trial(context, reading, layout, draft, learnt=learnt, held_back=held_back)
+    trial = Trial(context, reading, layout, draft, learnt=learnt)
     while True:
         judged = trial.judged(card)
         seconds = {"read": read - started, "train": trained - read, "judge": context.clock() - trained}

@@ -13,7 +13,6 @@ from transformers import PreTrainedTokenizerBase
 
 from preference.errors import CannotLearn
 from preference.generation.jobs import CUT
-from preference.labelling.holdout import Holdout
 from preference.labelling.label_config import LabelingLayout
 from preference.labelling.pairs import PreferencePair, majority
 from preference.models.encoding import answer_tokens, encode_prompt, thinking_tokens
@@ -23,26 +22,24 @@ from preference.studio.task import META_KEY, entry_of
 from trainer.aligning.top_layers import Tokens
 
 LEAST_PAIRS = 16  # to learn from, and as many for the reward model that judges what was learnt
-_SHARE_HELD_BACK = 0.5  # of the prompts that are not held out
 CutAnswers = Collection[tuple[int, str]]  # (task's id, text)
 
 
-def halves(train: Sequence[PreferencePair], *, rule: int) -> tuple[list[PreferencePair], list[PreferencePair]]:
-    """(the pairs that the generator learns from, those that its judge is trained on), by a hash of their prompts.
+def to_learn_from(train: Sequence[PreferencePair], *, held_out: Sequence[PreferencePair]) -> list[PreferencePair]:
+    """What the generator learns from: one vote for each comparison of `train`, the pairs whose prompts are not held out.
 
-    `train`: pairs whose prompts are not held out. No prompt is in both, nor a twin of one. The first are one vote a comparison.
+    `held_out`: the votes on held-out prompts, by which it is judged (held_back.py).
 
     Raises:
         CannotLearn: either are too few.
     """
-    learnt, held_back = Holdout(_SHARE_HELD_BACK, rule, salt="held back: ").split(train)
-    votes = majority(learnt)
-    if min(len(votes), len(held_back)) < LEAST_PAIRS:
+    votes = majority(train)
+    if min(len(votes), len(held_out)) < LEAST_PAIRS:
         raise CannotLearn(
-            f"{len(votes)} judged comparisons to learn from and {len(held_back)} to judge by, {LEAST_PAIRS} of each are needed, "
-            "beside the held-out ones and without ties; judge more."
+            f"{len(votes)} judged comparisons to learn from and {len(held_out)} on held-out prompts to judge by, {LEAST_PAIRS} of each "
+            "are needed, without ties; judge more."
         )
-    return votes, held_back
+    return votes
 
 
 def cut_answers(project: LabelStudioProject, layout: LabelingLayout, pairs: Iterable[PreferencePair]) -> set[tuple[int, str]]:

@@ -13,15 +13,17 @@ from preference.labelling.label_config import LabelingLayout
 from preference.labelling.pairs import PreferencePair
 from preference.models.pretrained import locate
 from preference.projects.generators import BASE
-from preference.report_card.generator_card import GeneratorCard
+from preference.report_card.generator_card import GeneratorCard, GeneratorFigures
+from preference.report_card.shares import Share, Z
 from preference.reward_model.model import RewardModel
 from trainer.aligning.context import AlignContext
-from trainer.aligning.judge import AnsweredPrompts, decide, measure
+from trainer.aligning.held_back import HeldBackJudge
+from trainer.aligning.judge import EARLY_Z, AnsweredPrompts, decide, is_settled, looks, measure
 from trainer.aligning.writing import distance_to_base, held_out_prompts, write
 from trainer.evaluation.intervals import share
 from trainer.evaluation.pair_rewards import once_each, score_pairs
 from trainer.rounds.reading import Reading
-from trainer.training.frozen_head import feature_recipe, train_head
+from trainer.training.frozen_head import feature_recipe
 from trainer.training.recipes import FROZEN
 
 logger = logging.getLogger("pairloop.aligning")
@@ -31,13 +33,13 @@ class Trial:
     """One new generator's. `pointed` is what the project's pointer named when it was last judged."""
 
     def __init__(
-        self, context: AlignContext, reading: Reading, layout: LabelingLayout, draft: Path, *,
-        learnt: Sequence[PreferencePair], held_back: Sequence[PreferencePair],
-    ) -> None:  # fmt: skip
-        """`draft`: the folder with the adapters. `held_back`: what its judge is trained on."""
+        self, context: AlignContext, reading: Reading, layout: LabelingLayout, draft: Path, *, learnt: Sequence[PreferencePair]
+    ) -> None:
+        """`draft`: the folder with the adapters. `learnt`: what they learnt from."""
         self.pointed: str | None = None
-        self._context, self._reading, self._layout, self._held_back = context, reading, layout, held_back
+        self._context, self._reading = context, reading
         self._new = Adapter("of this training", draft)
+        self._new_answers: list[WrittenAnswers] = []
         self._engine = HuggingFaceGenerator(context.settings)
         self._prompts = held_out_prompts(
             context.round.project,
@@ -59,31 +61,45 @@ class Trial:
         (self._new.folder / "card.json").write_text(card.to_json(), encoding="utf-8")  # by which the engine knows it
         served = self._served()
         name = served.version if served else BASE
-        context.say(f"judging it beside {name}: answers to {len(self._prompts)} held-out prompts")
-        answered = AnsweredPrompts(self._prompts, self._new_answers, write(engine, self._prompts, served))
-        right = score_pairs(self._judge, self._reading.holdout).right
-        metrics = measure(
-            answered,
-            self._judge,
-            champion=self._champion,
-            judge_accuracy=share(once_each(right, self._reading.holdout)),
-            kl=distance_to_base(engine, self._prompts, self._new_answers, self._new),
-            seed=context.settings.seed,
-        )
+        context.say(f"judging it beside {name}: answers to {len(self._prompts)} held-out prompts, or half if that is enough")
+        other_answers: list[WrittenAnswers] = []
+        for count in looks(len(self._prompts)):
+            self._write(self._new_answers, self._new, count)
+            self._write(other_answers, served, count)
+            answered = AnsweredPrompts(self._prompts[:count], self._new_answers[:count], other_answers)
+            if count == len(self._prompts) or is_settled(self._measured(answered, z=EARLY_Z), compared_with=name):
+                break
+        metrics = self._measured(answered)
         verdict = decide(metrics, compared_with=name)
         return replace(card, metrics=metrics, compared_with=name, promoted=verdict.promoted, reason=verdict.reason)
 
-    @cached_property
-    def _new_answers(self) -> list[WrittenAnswers]:
-        return write(self._engine, self._prompts, self._new)
+    def _write(self, written: list[WrittenAnswers], adapter: Adapter | None, count: int) -> None:
+        """Adds the answers to the next prompts, until so many are answered."""
+        if prompts := self._prompts[len(written) : count]:
+            written += write(self._engine, prompts, adapter)
+
+    def _measured(self, answered: AnsweredPrompts, *, z: float = Z) -> GeneratorFigures:
+        return measure(
+            answered, self._judge, champion=self._champion, judge_accuracy=self._judge_accuracy, kl=self._distance,
+            seed=self._context.settings.seed, z=z,
+        )  # fmt: skip
 
     @cached_property
-    def _judge(self) -> RewardModel:
-        """Trained on judgements that this generator did not learn from; `frozen`, which takes seconds, whatever RECIPE is."""
+    def _distance(self) -> float:
+        written = self._new_answers
+        return distance_to_base(self._engine, self._prompts[: len(written)], written, self._new)
+
+    @cached_property
+    def _judge(self) -> HeldBackJudge:
         settings, extractors = self._context.settings, self._context.round.extractors
         base = settings.training.reward_base
         features = feature_recipe(FROZEN, base=base, path=locate(base, settings.model_dir))
-        return train_head(self._held_back, FROZEN, extractors(features)).model
+        return HeldBackJudge(self._reading.votes, extractors(features))
+
+    @cached_property
+    def _judge_accuracy(self) -> Share:
+        right = score_pairs(self._judge, self._reading.holdout).right
+        return share(once_each(right, self._reading.holdout))
 
     @cached_property
     def _champion(self) -> RewardModel | None:

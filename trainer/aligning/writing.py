@@ -1,4 +1,4 @@
-"""What two generators write for their judge: the prompts, and the answers with the same seeds."""
+"""What two generators write for their judge: the prompts, the answers with the same seeds, and how far the new one is from its base."""
 
 import hashlib
 from collections.abc import Collection, Iterable, Iterator
@@ -12,6 +12,7 @@ from preference.studio.project import LabelStudioProject
 
 MOST_PROMPTS = 60  # 95 % of win rates are known to 12 points then
 NUM_ANSWERS = 2  # to each prompt: two of one generator tell what length alone does
+_KL_PROMPTS = 20  # their answers tell the distance to the base to about .02 nats a token, and each is read twice for it
 
 
 def held_out_prompts(
@@ -67,8 +68,12 @@ def write(generator: HuggingFaceGenerator, prompts: Collection[Prompt], adapter:
 def distance_to_base(
     generator: HuggingFaceGenerator, prompts: Collection[Prompt], written: Collection[WrittenAnswers], adapter: Adapter
 ) -> float:
-    """How far a generator is from its base, in nats a token of its own answers: an estimate of the Kullback-Leibler divergence."""
-    texts = [(prompt, answers.answers[0]) for prompt, answers in zip(prompts, written, strict=True) if answers.answers]
+    """How far a generator is from its base, in nats a token of its own answers: an estimate of the Kullback-Leibler divergence.
+
+    The first answers to the first prompts are read, no others.
+    """
+    pairs = zip(prompts, written, strict=True)
+    texts = [(prompt, answers.answers[0]) for prompt, answers in pairs if answers.answers][:_KL_PROMPTS]
     own, base = ([generator.log_probs(*text, adapter=used) for text in texts] for used in (adapter, None))
     differences = [float((ours - theirs).sum()) for ours, theirs in zip(own, base, strict=True)]
     return sum(differences) / max(1, sum(map(len, own)))

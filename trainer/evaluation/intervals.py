@@ -7,19 +7,19 @@ from numpy.typing import NDArray
 from scipy.stats import binom, binomtest
 
 from preference.report_card.figures import Comparison
-from preference.report_card.shares import Median, Share, wilson
+from preference.report_card.shares import Median, Share, Z, wilson
 
 Array = NDArray[np.float64]
 _NUM_DRAWS = 4000
 
 
-def share(values: Array | Sequence[float], *, at_least: int = 1) -> Share:
-    """The mean of values in 0..1, its 95 % interval, and their count; below `at_least` of them only the count."""
+def share(values: Array | Sequence[float], *, at_least: int = 1, z: float = Z) -> Share:
+    """The mean of values in 0..1, its interval (`z`: its width, in standard deviations), and their count; below `at_least` only that."""
     values = np.asarray(values, dtype=float)
     if len(values) < max(at_least, 1):
         return Share(count=len(values))
     mean = float(values.mean())
-    return Share(round(mean, 4), wilson(mean, len(values)), len(values))
+    return Share(round(mean, 4), wilson(mean, len(values), z=z), len(values))
 
 
 def middle(values: Array | Sequence[float], *, at_least: int = 1) -> Median:

@@ -7,16 +7,16 @@ other writers tell what length alone does. Here, two answers of one writer to on
 """
 
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
 
-from preference.report_card.shares import Share
+from preference.report_card.shares import Share, Z
 from trainer.evaluation.intervals import Array, share
 
 _NUM_DRAWS = 1000
 _PRIOR = 0.1  # of half the squared weights, in contests: keeps them finite if one side won all
-_Z = 1.959964  # of a 95 % interval
 _MOST_STEPS, _LONGEST_STEP = 30, 2.0
 
 
@@ -32,15 +32,18 @@ class Contests:
     prompts: NDArray[np.int64]  # (num_contests,) which prompt, counted from 0
 
 
-def win_rates(contests: Contests, *, seed: int = 0) -> tuple[Share, Share]:
-    """(how often the one writer's answers are better, the same at equal length), with 95 % intervals over prompts."""
+def win_rates(contests: Contests, *, seed: int = 0, z: float = Z) -> tuple[Share, Share]:
+    """(how often the one writer's answers are better, the same at equal length), with intervals over prompts.
+
+    `z`: how wide the intervals are, in standard deviations.
+    """
     between = contests.is_between
     if not between.any():
         return Share(count=0), Share(count=0)
     num_prompts = int(contests.prompts.max()) + 1
     totals = np.bincount(contests.prompts[between], contests.outcomes[between], minlength=num_prompts)
     counts = np.bincount(contests.prompts[between], minlength=num_prompts)
-    plain = share(totals[counts > 0] / counts[counts > 0])
+    plain = share(totals[counts > 0] / counts[counts > 0], z=z)
     spread = float(contests.lengths.std()) or 1.0
     columns = np.stack([between.astype(float), np.tanh(contests.lengths / spread)], axis=1)  # (num_contests, 2)
     # Contests of one prompt are no independent ones, so prompts are drawn again, each with all of its contests.
@@ -48,9 +51,10 @@ def win_rates(contests: Contests, *, seed: int = 0) -> tuple[Share, Share]:
     weights = np.concatenate([np.ones((1, num_prompts)), drawn])[:, contests.prompts]  # (1 + num_draws, num_contests)
     fitted, spreads = _fit(columns, contests.outcomes, weights)
     # If whoever is longer always wins, every draw gives the same: only the curvature shows that the two weights cannot be told apart.
-    reach = np.array([-_Z, _Z]) * spreads[0] + fitted[0]
-    low = min(float(np.quantile(fitted[1:], 0.025)), float(reach[0]))
-    high = max(float(np.quantile(fitted[1:], 0.975)), float(reach[1]))
+    reach = np.array([-z, z]) * spreads[0] + fitted[0]
+    tail = NormalDist().cdf(-z)
+    low = min(float(np.quantile(fitted[1:], tail)), float(reach[0]))
+    high = max(float(np.quantile(fitted[1:], 1 - tail)), float(reach[1]))
     rate, *ends = (round(float(value), 4) for value in _sigmoid(np.array([fitted[0], low, high])))
     return plain, Share(rate, (ends[0], ends[1]), num_prompts)
 

@@ -2,13 +2,22 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
+import torch
 
 from preference.labelling.pairs import PreferencePair
-from preference.labelling.prompts import normalised
-from preference.reward_model.model import RewardModel
+from preference.labelling.prompts import Prompt, normalised
 from trainer.evaluation.intervals import Array
+
+
+class Scores(Protocol):
+    """A reward model, or several of which each scores some prompts."""
+
+    def score(self, prompts: Sequence[Prompt], answers: Sequence[str]) -> torch.Tensor:
+        """(num_answers,) rewards, in order; those of the answers to one prompt can be compared."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +49,7 @@ def once_each(values: Array, pairs: Sequence[PreferencePair]) -> Array:
     return np.array([np.mean(group) for group in groups.values()], dtype=float)
 
 
-def score_pairs(model: RewardModel, pairs: Sequence[PreferencePair]) -> Rewards:
+def score_pairs(model: Scores, pairs: Sequence[PreferencePair]) -> Rewards:
     """The model's rewards of these pairs; a text that stands in several of them is scored once."""
     texts = dict.fromkeys((pair.prompt, answer) for pair in pairs for answer in (pair.chosen, pair.rejected))
     if not texts:

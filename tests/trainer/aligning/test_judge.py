@@ -6,7 +6,16 @@ import torch
 from preference.generation.jobs import Answer, WrittenAnswers
 from preference.report_card.generator_card import AnswerFigures, GeneratorFigures
 from preference.report_card.shares import Share
-from trainer.aligning.judge import AnsweredPrompts, GeneratorVerdict, decide, figures_of, measure, repeats_itself
+from trainer.aligning.judge import (
+    AnsweredPrompts,
+    GeneratorVerdict,
+    decide,
+    figures_of,
+    is_settled,
+    looks,
+    measure,
+    repeats_itself,
+)
 
 GOOD = GeneratorFigures(
     num_prompts=60,
@@ -69,6 +78,28 @@ def test_what_is_better_and_breaks_nothing_is_promoted() -> None:
 )
 def test_what_is_not_is_kept_back_and_the_reason_says_why(figures: dict[str, object], reason: str) -> None:
     assert decide(replace(GOOD, **figures), compared_with="base") == GeneratorVerdict(False, reason)  # type: ignore[arg-type]
+
+
+def test_half_of_the_prompts_are_looked_at_first_if_they_may_be_enough() -> None:
+    assert looks(60) == [30, 60]
+    assert looks(24) == [12, 24]
+    assert looks(22) == [22]
+    assert looks(0) == [0]
+
+
+@pytest.mark.parametrize(
+    ("figures", "is_enough"),
+    [
+        ({}, True),
+        ({"length_controlled": Share(0.7, (0.45, 0.9), 30)}, False),
+        ({"wins": Share(0.49, (0.3, 0.7), 30)}, True),
+        ({"length_controlled": Share(0.49, (0.3, 0.7), 30)}, True),
+        ({"judge_accuracy": Share(0.6, (0.46, 0.73), 50)}, True),
+        ({"answers": AnswerFigures(400.0, 0.2, 0.3, 1.0)}, False),  # a few of half of the answers prove little
+    ],
+)
+def test_the_first_look_is_enough_if_it_is_clear(figures: dict[str, object], is_enough: bool) -> None:
+    assert is_settled(replace(GOOD, **figures), compared_with="base") is is_enough  # type: ignore[arg-type]
 
 
 def test_an_answer_that_loops_repeats_itself() -> None:

@@ -3,8 +3,7 @@ from typing import Any
 
 import pytest
 
-from preference.errors import TrainingError
-from preference.labelling.holdout import NEWEST_RULE
+from preference.errors import CannotLearn, TrainingError
 from preference.labelling.label_config import LabelingLayout
 from preference.labelling.pairs import PreferencePair
 from preference.labelling.prompts import Turn
@@ -17,7 +16,7 @@ from tests.support.lab import LABEL_CONFIG
 from tests.support.separable_pairs import separable_pairs
 from tests.support.studio_double import StudioDouble
 from tests.support.tiny_bases import CHAT_TEMPLATE, save_tiny_base
-from trainer.aligning.preferences import check_base, cut_answers, encode_pairs, halves
+from trainer.aligning.preferences import check_base, cut_answers, encode_pairs, to_learn_from
 
 GENERATION = GeneratorSettings(max_new_tokens=40, max_prompt_tokens=100)
 
@@ -28,34 +27,26 @@ def encoded(base: Path, pair: PreferencePair, generation: GeneratorSettings = GE
     return [text.ids[text.start :] for text in (chosen, rejected)]
 
 
-def test_generator_and_judge_share_no_prompt() -> None:
-    pairs = separable_pairs(80)
-    twins = [PreferencePair(f"{str(pair.prompt).upper()}!", "a", "b") for pair in pairs]
-
-    learnt, held_back = halves([*pairs, *twins], rule=NEWEST_RULE)
-
-    prompts = [{str(pair.prompt).lower().strip(".!") for pair in half} for half in (learnt, held_back)]
-    assert not prompts[0] & prompts[1]
-    assert len(prompts[0] | prompts[1]) == 80
-    assert 50 < len(learnt) < 110
-
-
 def test_most_votes_decide_and_ties_and_written_answers_teach_nothing() -> None:
-    pairs = separable_pairs(80)
+    pairs = separable_pairs(30)
     contrary = [PreferencePair(pair.prompt, pair.rejected, pair.chosen) for pair in pairs]
     ties = [PreferencePair(f"{pair.prompt} Or?", "a", "b", kind="tie", weight=0.5) for pair in pairs]
     written = [PreferencePair(pair.prompt, "written", pair.chosen, kind="written") for pair in pairs]
 
-    learnt, held_back = halves([*pairs, *contrary, *pairs, *ties, *written], rule=NEWEST_RULE)
+    learnt = to_learn_from([*pairs, *contrary, *pairs, *ties, *written], held_out=separable_pairs(16, start=30))
 
-    wanted = {(pair.prompt, pair.chosen, pair.rejected) for pair in pairs}
-    assert {(pair.prompt, pair.chosen, pair.rejected) for pair in learnt} <= wanted
-    assert {pair.kind for pair in held_back} == {"vote", "tie", "written"}  # the judge learns as any reward model does
+    assert [(pair.prompt, pair.chosen, pair.rejected) for pair in learnt] == [
+        (pair.prompt, pair.chosen, pair.rejected) for pair in pairs
+    ]
 
 
-def test_too_few_judgements_are_counted() -> None:
-    with pytest.raises(TrainingError, match=r"^\d+ judged comparisons to learn from and \d+ to judge by, 16 of each are needed"):
-        halves(separable_pairs(20), rule=NEWEST_RULE)
+@pytest.mark.parametrize(("num_train", "num_held_out"), [(15, 40), (40, 15)])
+def test_too_few_judgements_are_counted(num_train: int, num_held_out: int) -> None:
+    with pytest.raises(
+        CannotLearn,
+        match=f"^{num_train} judged comparisons to learn from and {num_held_out} on held-out prompts to judge by, 16 of each are needed",
+    ):
+        to_learn_from(separable_pairs(num_train), held_out=separable_pairs(num_held_out, start=100))
 
 
 def test_an_answer_ends_with_the_end_token_unless_it_was_cut_off(tiny_chat_base: Path) -> None:
