@@ -1,15 +1,31 @@
-"""Duels as Label Studio lists them, judged and open."""
+"""Duels as Label Studio lists them, judged and open, and what writes their answers."""
 
+import hashlib
 import random
 from collections.abc import Iterator
 from typing import Any, cast
 
+from preference.generation.jobs import Answer, Job, WrittenAnswers
 from preference.projects.generators import BASE
 from preference.studio.task import Task
 from tests.support.annotations import TIE, vote, vote_with
+from tests.support.filling_house import echo
 from tests.support.lab import JudgedProject
 
 VERSION, OTHER = "g1-20261121-062026", BASE
+
+
+def by_version(job: Job) -> WrittenAnswers:
+    """Answers that say which version wrote them, as the huggingface engine's do."""
+    version = job.adapter.version if job.adapter else ""
+    texts = [f"{version or BASE} of {hashlib.sha256((version + text).encode()).hexdigest()}" for text in echo(job).answers]
+    return WrittenAnswers.of([Answer(text, "stop") for text in texts], version=version)
+
+
+def without_names(job: Job) -> WrittenAnswers:
+    """The same without the names."""
+    written = by_version(job)
+    return WrittenAnswers.of([Answer(text.partition(" of ")[2]) for text in written.answers], version=written.version)
 
 
 def record(new_in: str, *, new: str = VERSION, other: str = OTHER) -> dict[str, Any]:

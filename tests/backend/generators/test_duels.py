@@ -3,7 +3,10 @@
 import hashlib
 import json
 import shutil
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,13 +15,16 @@ from backend.scoring.champion import ServedVersion
 from backend.scoring.predictions import predict_tasks
 from preference.duels.duel import is_drawn
 from preference.duels.figures import DuelFigures, write_duels
-from preference.errors import ModelError, SettingsError
-from preference.generation.jobs import Answer, Job, WrittenAnswers
+from preference.errors import SettingsError
+from preference.generation.huggingface import HuggingFaceGenerator
+from preference.generation.jobs import Answer, Job, WrittenAnswers, write_all
 from preference.projects.generators import BASE, Generators
 from preference.settings import Settings
 from tests.conftest import SettingsFactory
+from tests.support.adapters import publish_generator
 from tests.support.filling_house import LAYOUT, House, RecordingGenerator, echo
-from tests.support.generator_versions import publish
+from tests.support.generator_versions import CARD, publish
+from tests.support.judged_duels import by_version, without_names
 from tests.support.known_rewards import KnowsRewards
 from tests.support.openai_double import OpenAIDouble
 from tests.support.openai_engine import MakeGenerator, scheduling
@@ -29,19 +35,6 @@ from tests.support.studio_double import KEY, StudioDouble
 def house(settings_for: SettingsFactory) -> Iterator[House]:
     with StudioDouble() as studio, House(studio, settings_for(label_studio_url=studio.url, label_studio_api_key=KEY)) as house:
         yield house
-
-
-def by_version(job: Job) -> WrittenAnswers:
-    """Answers that say which version wrote them, as the huggingface engine's do."""
-    version = job.adapter.version if job.adapter else ""
-    texts = [f"{version or BASE} of {hashlib.sha256((version + text).encode()).hexdigest()}" for text in echo(job).answers]
-    return WrittenAnswers.of([Answer(text, "stop") for text in texts], version=version)
-
-
-def without_names(job: Job) -> WrittenAnswers:
-    """The same without the names."""
-    written = by_version(job)
-    return WrittenAnswers.of([Answer(text.partition(" of ")[2]) for text in written.answers], version=written.version)
 
 
 def on_trial(house: House, *, percent: float = 50, write: Any = by_version) -> str:
@@ -155,12 +148,6 @@ def test_a_version_that_replaced_another_is_beside_that_one(house: House) -> Non
     assert met == {(second, first)}
 
 
-def fails(job: Job) -> WrittenAnswers:
-    if job.adapter is None:
-        raise ModelError("the base failed")
-    return by_version(job)
-
-
 def refuses(job: Job) -> WrittenAnswers:
     return by_version(job) if job.adapter else WrittenAnswers([], refused="not this one")
 
@@ -251,3 +238,47 @@ def test_another_engine_that_fails_is_left_alone(house: House, server: OpenAIDou
 def test_a_wrong_rival_is_refused_at_the_start(value: str) -> None:
     with pytest.raises(SettingsError, match=r"^DUEL_WITH='.*' is wrong: should be ENGINE:MODEL, such as openai:gpt-4o-mini"):
         Settings.from_environ({"DUEL_WITH": value})
+
+
+def test_the_real_engine_writes_as_both(house: House, tiny_chat_base: Path) -> None:
+    house.settings = house.settings.replace(
+        generator_model=str(tiny_chat_base), duel_percent=50, max_new_tokens=8, batch_prompts=4, dtype="float32"
+    )
+    version = publish_generator(house.folder, house.settings, tiny_chat_base)
+    engine: Any = HuggingFaceGenerator(house.settings)
+    house.generator = engine
+    ids = house.add_prompts(12)
+
+    assert sorted(house.answer()) == ids
+
+    duels, (adapter,) = duels_among(house, ids), [Generators(house.folder).served()]
+    assert duels == [task_id for task_id in ids if is_drawn(house.project_id, task_id, 50)]
+    for task_id in duels:
+        record, data = house.record(task_id), house.data(task_id)
+        prompt, seed = [data["prompt"]], [record["seed"]]
+        of_each = [write_all(engine, prompt, seeds=seed, num_answers=1, adapter=each)[0].answers[0] for each in (adapter, None)]
+        new_in = record["duel"]["new_in"]
+        assert [data[new_in], data["answer2" if new_in == "answer1" else "answer1"]] == of_each
+        assert record["duel"]["new"] == version
+
+
+def test_a_server_with_adapters_writes_as_both(house: House, server: OpenAIDouble, make: MakeGenerator) -> None:
+    house.settings = house.settings.replace(generator_engine="openai", duel_percent=50)
+    version = publish(house.folder, replace(CARD, base="tiny"), promote=True)
+    served = f"pairloop-{house.project_id}-{version}"
+    server.models = ["tiny", served]
+    texts = (hashlib.sha256(bytes([number])).hexdigest() for number in range(255))
+    server.write = lambda prompt, seed: next(texts)  # the same to nobody
+    engine: Any = make()
+    house.generator = engine
+    ids = house.add_prompts(12)
+
+    house.answer()
+
+    duels = duels_among(house, ids)
+    assert duels == [task_id for task_id in ids if is_drawn(house.project_id, task_id, 50)]
+    assert {(house.record(task_id)["duel"]["new"], house.record(task_id)["duel"]["other"]) for task_id in duels} == {
+        (version, BASE)
+    }
+    asked = Counter(request["model"] for request in server.requests)
+    assert asked == {"tiny": len(duels), served: len(ids)}, "the base once for each duel"
