@@ -159,6 +159,7 @@ def hub_double(monkeypatch: pytest.MonkeyPatch) -> Iterator[HubDouble]:
     of_file = constants.HUGGINGFACE_CO_URL_TEMPLATE.replace(constants.ENDPOINT, double.url)  # made when it is imported
     monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", of_file)
     monkeypatch.setattr(constants, "ENDPOINT", double.url)
+    monkeypatch.setattr("transformers.utils.hub._hf_api", None, raising=False)  # it may ask the double of an earlier test
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
     monkeypatch.setenv("HF_TOKEN", TOKEN)
