@@ -91,9 +91,10 @@ class EventBody(Body):
 class ButtonBody(Body):
     """/buttons: a button of the dashboard, for the project that it stood beside."""
 
-    button: Literal["train", "rollback", "fill"]
+    button: Literal["train", "rollback", "fill", "promote"]
     project: ProjectId
     token: str
+    version: str = ""  # to be served; it names the kind as well: g1-... and base are generators
 
 
 class VersionsQuery(BaseModel):

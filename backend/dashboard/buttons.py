@@ -1,4 +1,4 @@
-"""What the dashboard's buttons do: Train now, Roll back, Fill now. same_origin.py and signatures.py say for whom."""
+"""What the dashboard's buttons do: Train now, Fill now, Promote, Roll back. same_origin.py and signatures.py say for whom."""
 
 import time
 
@@ -7,16 +7,19 @@ from werkzeug.exceptions import HTTPException
 
 from backend.contract.request_bodies import ButtonBody
 from backend.contract.training_limit import ask_for_round, too_often
+from backend.dashboard.signatures import Seen
 from preference.errors import ChampionChanged, RegistryError
 from preference.projects.folder import ProjectFolder
+from preference.projects.generators import Generators, of_name
 from preference.projects.problems import read_problems
 from preference.projects.trainer_heartbeat import is_alive
-from preference.projects.versions import Versions
 from preference.settings import Settings
 
+_REASON = "on the dashboard"  # for the log of promotions
 
-def press(body: ButtonBody, settings: Settings, *, champion: str | None) -> str:
-    """What the button did, as a sentence. `champion`: the one that the page showed.
+
+def press(body: ButtonBody, settings: Settings, *, seen: Seen) -> str:
+    """What the button did, as a sentence. `seen`: what the page showed.
 
     Raises:
         TooManyRequests: rounds were asked for too often.
@@ -30,17 +33,28 @@ def press(body: ButtonBody, settings: Settings, *, champion: str | None) -> str:
         if not settings.studio.has_key:
             return "Asked for, but LABEL_STUDIO_API_KEY is not set, so this backend fills nothing."
         return "Asked for: the filler looks for tasks without answers now."
+    return _serve(body, folder, seen)
+
+
+def _serve(body: ButtonBody, folder: ProjectFolder, seen: Seen) -> str:
+    """Promotes a version or rolls back, unless another one is served than the page showed."""
+    versions = of_name(folder, body.version)
+    was_seen = seen.generator if isinstance(versions, Generators) else seen.champion
+    nothing = f"Nothing was {'promoted' if body.button == 'promote' else 'rolled back'}:"
     try:
-        before = Versions(folder).rollback(reason="on the dashboard", seen=champion)
-        return f"{before} is the champion again; backends load it within a second."
+        if body.button == "promote":
+            versions.promote(body.version, by="hand", reason=_REASON, seen=was_seen)
+            return f"{body.version} is the {versions.title}; {versions.taken_up}."
+        before = versions.rollback(reason=_REASON, seen=was_seen)
+        return f"{before} is the {versions.title} again; {versions.taken_up}."
     except ChampionChanged:
-        return "Nothing was rolled back: the champion has changed since the page was loaded. Look again."
+        return f"{nothing} the {versions.title} has changed since the page was loaded. Look again."
     except RegistryError as error:
-        return f"Nothing was rolled back: {error}"
+        return f"{nothing} {error}"
     except OSError as error:
-        return f"Nothing was rolled back: {error.filename} cannot be read ({error.strerror})."
+        return f"{nothing} {error.filename} cannot be read ({error.strerror})."
     except (ValueError, TypeError, KeyError, RecursionError):
-        return "Nothing was rolled back: the log of promotions is damaged; use pairloop-trainer promote."
+        return f"{nothing} the log of promotions is damaged; use pairloop-trainer promote."
 
 
 def refusal(error: HTTPException | ValidationError | RegistryError) -> tuple[str, int]:

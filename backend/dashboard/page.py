@@ -1,4 +1,4 @@
-"""The page at /: the loop of a project as it stands, its champion's report card, and three buttons.
+"""The page at /: the loop of a project as it stands, its champion's report card, its generator, and the buttons.
 
 Covered: it waits neither for Label Studio nor for a model. There is a page whatever lies in MODEL_DIR, even if nothing does.
 Every text on it is escaped. It loads nothing, and runs no script but its own. No other page may frame it.
@@ -18,9 +18,10 @@ from werkzeug.exceptions import HTTPException
 from backend.contract.request_bodies import ButtonBody, ProjectId, read_form
 from backend.contract.training_limit import retry_header
 from backend.dashboard.buttons import press, refusal
-from backend.dashboard.project_view import read_project_view, tried
+from backend.dashboard.project_view import read_project_view
+from backend.dashboard.reading import tried
 from backend.dashboard.same_origin import check_origin
-from backend.dashboard.signatures import Signer
+from backend.dashboard.signatures import Seen, Signer
 from backend.serving.process import Backend
 from preference.errors import RegistryError
 from preference.formatting import between, count, duration, moment, per_cent, points, short
@@ -93,7 +94,9 @@ class Dashboard:
             problems=[" ".join(problem.split())[:600] for problem in problems],
             message=signer.read_message(message) if signer else "",
             refused=refused,
-            token=signer.token(view.status.project_id, view.status.champion) if signer and view else None,
+            token=signer.token(view.status.project_id, Seen(view.status.champion, view.generator.served))
+            if signer and view
+            else None,
             is_ready=self._backend.scheduler.is_ready,
             num_queued_prompts=tried([], lambda: self._backend.metrics.num_queued_prompts, None),
             engine=self._settings.generator.engine,
@@ -117,11 +120,11 @@ class Dashboard:
 
     def _press(self, body: ButtonBody) -> Response:
         signer = Signer(self._settings.model_dir)
-        champion = signer.champion_of(body)
+        seen = signer.seen_by(body)
         nobody: list[int] = []
         known = tried([], lambda: [folder.project_id for folder in known_projects(self._settings.model_dir)], nobody)
         if body.project in known:
-            message = press(body, self._settings, champion=champion)
+            message = press(body, self._settings, seen=seen)
         else:  # a request would make it known again
             message = f"Nothing was asked for: project {body.project} is not connected any more."
         return _go(f"./?project={body.project}&message={signer.message(message)}")

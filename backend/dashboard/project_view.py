@@ -1,12 +1,12 @@
 """All that the dashboard shows of one project, read from MODEL_DIR, whatever lies there."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeVar
 
+from backend.dashboard.generator_view import GeneratorView, read_generator_view
+from backend.dashboard.reading import ComparedShare, tried
 from preference.duels.figures import DuelFigures, read_duels
-from preference.duels.on_trial import what_people_say
-from preference.errors import RegistryError
+from preference.duels.on_trial import trial_of, what_people_say
 from preference.formatting import short
 from preference.projects.promotions import Promotions, champions_before
 from preference.projects.status import ProjectStatus
@@ -24,16 +24,6 @@ _RULES = [
     ("shorter", "shorter_wins", "The shorter answer wins"),
     ("style", "style_only", "Style alone decides"),
 ]
-_T = TypeVar("_T")
-
-
-@dataclass(frozen=True)
-class ComparedShare:
-    """One row of the comparison: who, how accurate, and with which mark it is drawn."""
-
-    name: str
-    share: Share
-    look: str
 
 
 @dataclass(frozen=True)
@@ -47,6 +37,7 @@ class ProjectView:
     rounds: list[ReportCard]  # latest first
     charts: list[Chart]
     raters: list[RaterFigures]  # that are no people
+    generator: GeneratorView
     duels: list[DuelFigures]  # of two generators each
     people_say: list[str]  # the same in words
 
@@ -103,6 +94,7 @@ def read_project_view(status: ProjectStatus, studio: StudioSettings, problems: l
     no_raters: list[RaterFigures] = []
     no_duels: list[DuelFigures] = []
     duels = tried(problems, lambda: list(read_duels(status.folder.path)), no_duels)
+    generator = read_generator_view(status, problems)
     before = tried(problems, lambda: champions_before(status.champion, promotions)[-1:], nothing)
     return ProjectView(
         status,
@@ -112,22 +104,10 @@ def read_project_view(status: ProjectStatus, studio: StudioSettings, problems: l
         rounds,
         tried(problems, lambda: charts_of(card, newest=next(iter(rounds), None)) if card else no_charts, no_charts),
         tried(problems, lambda: read_raters(status.folder.path), no_raters),
+        generator,
         duels,
-        tried(problems, lambda: what_people_say(status.folder, duels), nothing),
+        tried(problems, lambda: what_people_say(trial_of(generator.served, generator.promotions, duels), duels), nothing),
     )
-
-
-def tried(problems: list[str], read: Callable[[], _T], otherwise: _T) -> _T:
-    """What is read; if something in MODEL_DIR is damaged or missing, `otherwise`, and one sentence says so."""
-    try:
-        return read()
-    except RegistryError as error:
-        problems.append(str(error))
-    except OSError as error:
-        problems.append(f"{error.filename} cannot be read ({error.strerror}).")
-    except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError, RecursionError) as error:
-        problems.append(f"Something in MODEL_DIR is not what it should be ({type(error).__name__}).")
-    return otherwise
 
 
 def _card(versions: Versions, version: str, promotions: Mapping[str, Promotions], problems: list[str]) -> ReportCard | None:

@@ -5,6 +5,7 @@ Not covered: somebody who may read MODEL_DIR.
 """
 
 import secrets
+from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock
@@ -16,6 +17,14 @@ from preference.atomic_files import write_whole, writing
 
 _KEY, _KEY_BYTES = "dashboard.key", 32
 _TOKEN_SECONDS, _MESSAGE_SECONDS = 12 * 3600, 120
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What of a project a page showed."""
+
+    champion: str | None
+    generator: str  # the version that answers, or "base"
 
 
 class Signer:
@@ -31,12 +40,12 @@ class Signer:
         self._tokens = URLSafeTimedSerializer(key, salt="pairloop-button")
         self._messages = URLSafeTimedSerializer(key, salt="pairloop-message")
 
-    def token(self, project_id: int, champion: str | None) -> str:
-        """What a button brings: that the page showed this project with this champion."""
-        return str(self._tokens.dumps([project_id, champion]))
+    def token(self, project_id: int, seen: Seen) -> str:
+        """What a button brings: that the page showed this project with this champion and this generator."""
+        return str(self._tokens.dumps([project_id, seen.champion, seen.generator]))
 
-    def champion_of(self, body: ButtonBody) -> str | None:
-        """The champion that the page showed.
+    def seen_by(self, body: ButtonBody) -> Seen:
+        """What the page showed.
 
         Raises:
             Forbidden: the token is not ours, too old, or another project's.
@@ -45,9 +54,9 @@ class Signer:
             signed = self._tokens.loads(body.token, max_age=_TOKEN_SECONDS)
         except BadData:
             signed = None
-        if not isinstance(signed, list) or len(signed) != 2 or signed[0] != body.project:
+        if not isinstance(signed, list) or len(signed) != 3 or signed[0] != body.project:
             raise Forbidden("That page was more than 12 hours old, or another server's; press once more on a fresh one.")
-        return signed[1] if isinstance(signed[1], str) else None
+        return Seen(signed[1] if isinstance(signed[1], str) else None, str(signed[2]))
 
     def message(self, text: str) -> str:
         """A text that goes through the address of the next page."""

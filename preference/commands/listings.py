@@ -73,7 +73,7 @@ def list_versions(settings: Settings, project_id: int | None, *, as_json: bool) 
 def list_generators(settings: Settings, project_id: int | None, *, as_json: bool) -> None:
     """Prints each generator version, and what people say in duels; one that cannot be read is an error at the end."""
     from preference.duels.figures import read_duels
-    from preference.duels.on_trial import what_people_say
+    from preference.duels.on_trial import on_trial, what_people_say
 
     with refusals():
         folders = _some(_folders(settings, project_id), settings)
@@ -83,7 +83,8 @@ def list_generators(settings: Settings, project_id: int | None, *, as_json: bool
     for folder in folders:
         with _gathered(problems):
             summaries += list(read_generator_summaries(folder))
-            said += [f"project {folder.project_id}: {line}" for line in what_people_say(folder, read_duels(folder.path))]
+            duels = read_duels(folder.path)
+            said += [f"project {folder.project_id}: {line}" for line in what_people_say(on_trial(folder, duels), duels)]
     if as_json:
         _print_json([asdict(version) for version in summaries])
     elif summaries:

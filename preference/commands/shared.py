@@ -91,7 +91,7 @@ def promote(project_id: int, version: str, reason: str) -> None:
     with refusals():
         versions = of_name(ProjectFolder(settings.model_dir, project_id), version)
         versions.promote(version, by="hand", reason=reason)
-    click.echo(f"project {project_id}: {version} is the {versions.title}; {_taken_up(versions)}")
+    click.echo(f"project {project_id}: {version} is the {versions.title}; {versions.taken_up}")
 
 
 @click.command()
@@ -105,11 +105,7 @@ def rollback(project_id: int, is_generator: bool, reason: str) -> None:
     versions: Published[Any] = Generators(folder) if is_generator else Versions(folder)
     with refusals():
         version = versions.rollback(reason=reason)
-    click.echo(f"project {project_id}: {version} is the {versions.title} again; {_taken_up(versions)}")
-
-
-def _taken_up(versions: Published[Any]) -> str:
-    return "new answers are its" if isinstance(versions, Generators) else "backends load it within a second"
+    click.echo(f"project {project_id}: {version} is the {versions.title} again; {versions.taken_up}")
 
 
 @click.command()

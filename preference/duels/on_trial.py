@@ -4,13 +4,13 @@ Nobody keeps that: it follows from the pointer, from the log of promotions, and 
 rolled back and promoted again is on trial no more: a person wanted it all the same.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from preference.duels.figures import DuelFigures, figures_of
 from preference.projects.folder import ProjectFolder
 from preference.projects.generators import BASE, Generators
-from preference.projects.promotions import champions_before
+from preference.projects.promotions import Promotions, champions_before
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,14 @@ def on_trial(folder: ProjectFolder, duels: Sequence[DuelFigures]) -> OnTrial | N
         OSError: the project's folder may not be read.
     """
     generators = Generators(folder)
-    version = generators.champion()
-    if version is None or version == BASE:
+    served = generators.champion() or BASE
+    return None if served == BASE else trial_of(served, generators.promotions(), duels)
+
+
+def trial_of(version: str, promotions: Mapping[str, Promotions], duels: Sequence[DuelFigures]) -> OnTrial | None:
+    """The same from what was read: the version that answers, and the promotions of all."""
+    if version == BASE:
         return None
-    promotions = generators.promotions()
     other = next(reversed(champions_before(version, promotions)), None)
     known = None if other is None else figures_of(duels, version, other)
     entries = (entry for log in promotions.values() for entry in log)
@@ -41,13 +45,8 @@ def on_trial(folder: ProjectFolder, duels: Sequence[DuelFigures]) -> OnTrial | N
     return OnTrial(version, other)
 
 
-def what_people_say(folder: ProjectFolder, duels: Sequence[DuelFigures]) -> list[str]:
-    """A line for each of a project's `duels`, and one for a version on trial of which none was judged yet.
-
-    Raises:
-        OSError: the project's folder may not be read.
-    """
-    trial = on_trial(folder, duels)
+def what_people_say(trial: OnTrial | None, duels: Sequence[DuelFigures]) -> list[str]:
+    """A line for each of a project's `duels`, and one for a version on trial of which none was judged yet."""
     lines = [f"{known}{'; on trial' if trial and known.is_of(trial.version, trial.other) else ''}" for known in duels]
     if trial is not None and figures_of(duels, trial.version, trial.other) is None:
         lines.insert(0, f"{trial.version} is on trial beside {trial.other}; no duel was judged yet")

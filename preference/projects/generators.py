@@ -22,6 +22,7 @@ class Generators(Published["GeneratorCard"]):
     """One project's generator versions, and which of them answers. Safe for any number of processes."""
 
     room, pointer, letter, noun, title = "generators", "generator", "g", "generator version", "served generator"
+    taken_up = "new answers are its"
     origin = BASE
 
     def served(self) -> Adapter | None:

@@ -68,6 +68,7 @@ class Published(ABC, Generic[_Card]):
     letter: ClassVar[str]  # which their names begin with
     noun: ClassVar[str]  # what one is called
     title: ClassVar[str]  # what the served one is called
+    taken_up: ClassVar[str]  # what follows from a promotion, as half a sentence
     # What is served before any is promoted, and may be promoted like one; None if nothing is.
     origin: ClassVar[str | None] = None
 
@@ -243,16 +244,20 @@ class Published(ABC, Generic[_Card]):
         """Whether there is none, or none any more; False if all of MODEL_DIR is away, which may come back."""
         return not (self.folder.path / self.pointer).exists() and self.folder.path.parent.is_dir()
 
-    def promote(self, version: str, *, by: By = "judge", reason: str = "") -> None:
+    def promote(self, version: str, *, by: By = "judge", reason: str = "", seen: str | EllipsisType | None = ...) -> None:
         """Makes `version` the served one, and logs that in its folder.
 
+        `seen`: the served one that whoever decided this saw, `...` if any will do.
+
         Raises:
+            ChampionChanged: the served one is another than `seen`, and stays.
             RegistryError: there is no such version, its weights were removed, or MODEL_DIR is full or not writable; the served one
                 stays.
         """
         self._check_is_there(version)
         with self.folder.locked():
             self._check_is_there(version)  # still
+            self._check_champion(seen)
             self._point(version, by=by, reason=reason)
 
     def rollback(self, *, reason: str = "", seen: str | EllipsisType | None = ...) -> str:

@@ -20,6 +20,7 @@ class Versions(Published["ReportCard"]):
     """One project's versions, and which of them is the champion. Safe for any number of processes."""
 
     room, pointer, letter, noun, title = "versions", "champion", "v", "version", "champion"
+    taken_up = "backends load it within a second"
 
     def _read_card(self, path: Path, *, version: str, promotions: Promotions) -> "ReportCard":
         from preference.report_card.card import ReportCard

@@ -4,6 +4,7 @@ import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from preference.projects.versions import Versions
 from tests.support.contrast import contrast
 from tests.support.dashboard_house import PROJECT, shared_model_dir
 from tests.support.dashboard_page import HOSTILE, app_on, change_card, hostile, page, press
+from tests.support.generator_versions import CARD, publish
 from tests.support.nightly import IS_NIGHTLY
 from tests.support.server import Server
 from tests.support.statuses import write_counts
@@ -32,6 +34,9 @@ def server(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> Iterato
     """Two workers over a MODEL_DIR after four rounds of project 7."""
     server = Server(tmp_path_factory.mktemp("server"))
     shutil.copytree(shared_model_dir(tmp_path_factory.getbasetemp(), tiny_base), server.model_dir)
+    folder = ProjectFolder(server.model_dir, PROJECT)
+    publish(folder, promote=True)
+    publish(folder, replace(CARD, promoted=False, reason="its win rate at equal length, 0.556, may be no more than one half"))
     server.start_all()
     yield server
     server.stop()

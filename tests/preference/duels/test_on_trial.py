@@ -76,11 +76,14 @@ def test_figures_are_read_as_they_were_written_and_a_damaged_file_says_nothing(f
 
 
 def test_what_people_say_in_words(folder: ProjectFolder) -> None:
-    assert what_people_say(folder, ()) == []
+    assert what_people_say(on_trial(folder, ()), ()) == []
     version = publish(folder, promote=True)
-    assert what_people_say(folder, ()) == [f"{version} is on trial beside base; no duel was judged yet"]
+    assert what_people_say(on_trial(folder, ()), ()) == [f"{version} is on trial beside base; no duel was judged yet"]
 
     known = DuelFigures(version, BASE, Share(0.6, (0.45, 0.73), 40))
     other = DuelFigures(BASE, "openai:tiny", Share(count=0), preferred="openai:tiny")
 
-    assert what_people_say(folder, [known, other]) == [f"{known}; on trial", "base beside openai:tiny: 0 duels judged"]
+    assert what_people_say(on_trial(folder, [known, other]), [known, other]) == [
+        f"{known}; on trial",
+        "base beside openai:tiny: 0 duels judged",
+    ]
