@@ -173,8 +173,11 @@ def _trained(context: AlignContext, pairs: Sequence[PreferencePair], layout: Lab
             return card
     draft = context.unfinished.version_folder()
     card = learn(context, pairs, layout, draft)
-    sync_all(draft)
-    write_whole(kept, card.to_json())
+    try:
+        sync_all(draft)
+        write_whole(kept, card.to_json())
+    except OSError as error:  # a full disk costs a killed alignment's time, and not the alignment
+        logger.warning("%s cannot be written (%s)", kept, error.strerror)
     return card
 
 
