@@ -60,11 +60,19 @@ def versions(project_id: int | None, as_json: bool) -> None:
 
 @click.command()
 @ONLY_PROJECT
+@click.option("--answers", "version", metavar="VERSION", help="Show what VERSION of --project, and the one beside it, wrote.")
 @_JSON
-def generators(project_id: int | None, as_json: bool) -> None:
+def generators(project_id: int | None, version: str | None, as_json: bool) -> None:
     """Show each version of a generator that learnt."""
     from preference.commands.listings import list_generators
 
+    if version is not None:
+        from preference.commands.generator_answers import show_answers
+
+        if project_id is None:
+            raise click.UsageError("--answers needs --project: versions of two projects may have one name.")
+        show_answers(begin(), project_id, version, as_json=as_json)
+        return
     list_generators(begin(), project_id, as_json=as_json)
 
 

@@ -1,7 +1,7 @@
 """A new generator before its judge: what is needed for that, put together once, and asked again if another one is served meanwhile."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -11,8 +11,10 @@ from preference.generation.huggingface import HuggingFaceGenerator
 from preference.generation.jobs import Adapter, WrittenAnswers
 from preference.labelling.label_config import LabelingLayout
 from preference.labelling.pairs import PreferencePair
+from preference.labelling.prompts import transcript
 from preference.models.pretrained import locate
 from preference.projects.generators import BASE
+from preference.report_card.compared_answers import ComparedAnswers, write_compared
 from preference.report_card.generator_card import GeneratorCard, GeneratorFigures
 from preference.report_card.shares import Share, Z
 from preference.reward_model.model import RewardModel
@@ -69,6 +71,7 @@ class Trial:
             answered = AnsweredPrompts(self._prompts[:count], self._new_answers[:count], other_answers)
             if count == len(self._prompts) or is_settled(self._measured(answered, z=EARLY_Z), compared_with=name):
                 break
+        write_compared(self._new.folder, _compared(answered))
         metrics = self._measured(answered)
         verdict = decide(metrics, compared_with=name)
         return replace(card, metrics=metrics, compared_with=name, promoted=verdict.promoted, reason=verdict.reason)
@@ -120,3 +123,8 @@ class Trial:
             logger.warning("%s It is judged beside the base.", error)
             return None
         return served
+
+
+def _compared(answered: AnsweredPrompts) -> Iterator[ComparedAnswers]:
+    for prompt, new, other in zip(answered.prompts, answered.new, answered.other, strict=True):
+        yield ComparedAnswers(transcript(prompt), tuple(new.answers), tuple(other.answers))

@@ -6,6 +6,7 @@ from preference.projects.folder import ProjectFolder
 from preference.projects.generators import BASE, Generators
 from preference.projects.pruning import prune
 from preference.projects.versions import Versions
+from preference.report_card.compared_answers import ComparedAnswers, write_compared
 from preference.report_card.shares import Share
 from tests.support.commands import Invoke, rows
 from tests.support.generator_versions import publish
@@ -99,3 +100,34 @@ def test_a_rollback_beyond_the_base_is_refused(invoke: Invoke, folder: ProjectFo
 
     assert result.exit_code == 1
     assert result.output.startswith("Error: Project 3 has no served generator before base in its log")
+
+
+def test_generators_show_what_a_version_and_the_one_beside_it_wrote(invoke: Invoke, folder: ProjectFolder) -> None:
+    version = publish(folder)
+    kept = [
+        ComparedAnswers("Why?", ("Since.", "For\nreasons\x1b[31m."), ("Because.", "")),
+        ComparedAnswers("How?", ("So.",), ("Thus.",)),
+    ]
+    write_compared(Generators(folder).path(version), kept)
+
+    shown = invoke("generators", "--project", "3", "--answers", "g1")
+    values = json.loads(invoke("generators", "--project", "3", "--answers", version, "--json").output)
+
+    assert shown.output.startswith(
+        f"--- Why?\n\n{version}:\nSince.\n\n{version}:\nFor\nreasons[31m.\n\nbase:\nBecause.\n\nbase:\n"
+    )
+    assert "--- How?" in shown.output and "\x1b" not in shown.output
+    assert [ComparedAnswers(row["prompt"], tuple(row["new"]), tuple(row["other"])) for row in values] == kept
+
+
+def test_answers_that_are_not_there_are_one_sentence(invoke: Invoke, folder: ProjectFolder) -> None:
+    version = publish(folder)
+    (Generators(folder).path(version) / "answers.jsonl").write_text(
+        '{"prompt": 3}\n[[[\n{"prompt": "a", "new": "b"}\n', encoding="utf-8"
+    )
+
+    assert invoke("generators", "--project", "3", "--answers", "g1").output == (
+        f"Error: {version} kept no answers: it was published by an earlier build, or only its card is kept.\n"
+    )
+    assert "has no generator version 'g9'" in invoke("generators", "--project", "3", "--answers", "g9").output
+    assert "--answers needs --project" in invoke("generators", "--answers", "g1").output

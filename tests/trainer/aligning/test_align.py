@@ -7,6 +7,7 @@ from filelock import FileLock
 from preference.errors import StudioError, TrainingError
 from preference.generation.huggingface import HuggingFaceGenerator
 from preference.projects.generators import BASE, Generators
+from preference.report_card.compared_answers import read_compared
 from tests.support.adapters import publish_generator
 from tests.support.aligned_house import SHORT, AlignedHouse
 from tests.support.generator_versions import publish
@@ -22,6 +23,8 @@ def test_a_generator_that_learnt_what_people_like_is_published_and_promoted(hous
     assert Generators(house.folder).champion() == ended.version == card.version
     assert [promotion.before for promotion in card.promotions] == [BASE]
     assert (card.method, card.base, card.compared_with) == ("dpo", house.settings.generator.model, BASE)
+    kept = read_compared(Generators(house.folder).path(ended.version))
+    assert len(kept) == card.metrics.num_prompts and {len(row.new) for row in kept} == {len(row.other) for row in kept} == {2}
     assert card.num_pairs is not None and card.num_held_back is not None and card.num_pairs + card.num_held_back == 120
     assert card.num_steps == card.num_wanted_steps == -(-4 * card.num_pairs // 4)
     assert card.metrics.wins.value is not None and card.metrics.wins.value > 0.6
@@ -32,7 +35,7 @@ def test_a_generator_that_learnt_what_people_like_is_published_and_promoted(hous
     assert served is not None
     HuggingFaceGenerator(house.settings).check(served)
     names = {path.name for path in served.folder.iterdir()}
-    assert names == {"adapter_config.json", "adapter_model.safetensors", "card.json", "promotions.jsonl"}
+    assert names == {"adapter_config.json", "adapter_model.safetensors", "answers.jsonl", "card.json", "promotions.jsonl"}
     assert not (house.folder.path / "aligning").exists()
     budget, judging = house.said
     assert budget.startswith("learning from ") and " pairs each, " in budget and " s a step (measured): about " in budget

@@ -40,7 +40,12 @@ def test_it_learns_from_the_champions_rewards_and_is_judged_as_any_other(house: 
     assert card.metrics.num_prompts and card.metrics.kl is not None and card.metrics.kl != 0
     assert house.said[0].startswith(f"learning by rewards: {card.num_steps} steps, ") and "judging" in house.said[1]
     folder = Generators(house.folder).path(ended.version)
-    assert {path.name for path in folder.iterdir()} == {"adapter_config.json", "adapter_model.safetensors", "card.json"}
+    assert {path.name for path in folder.iterdir()} == {
+        "adapter_config.json",
+        "adapter_model.safetensors",
+        "answers.jsonl",
+        "card.json",
+    }
 
 
 def test_the_time_is_kept_to(house: AlignedHouse) -> None:
