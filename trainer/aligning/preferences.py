@@ -15,13 +15,14 @@ from preference.errors import CannotLearn
 from preference.generation.jobs import CUT
 from preference.labelling.label_config import LabelingLayout
 from preference.labelling.pairs import PreferencePair, majority
+from preference.labelling.prompts import normalised, opening
 from preference.models.encoding import answer_tokens, encode_prompt, thinking_tokens
 from preference.setting_groups import GeneratorSettings
 from preference.studio.project import LabelStudioProject
 from preference.studio.task import META_KEY, entry_of
 from trainer.aligning.top_layers import Tokens
 
-LEAST_PAIRS = 16  # to learn from, and as many for the reward model that judges what was learnt
+LEAST_PAIRS = 16  # to learn from, and as many held-out prompts for the reward model that judges what was learnt
 CutAnswers = Collection[tuple[int, str]]  # (task's id, text)
 
 
@@ -33,11 +34,11 @@ def to_learn_from(train: Sequence[PreferencePair], *, held_out: Sequence[Prefere
     Raises:
         CannotLearn: either are too few.
     """
-    votes = majority(train)
-    if min(len(votes), len(held_out)) < LEAST_PAIRS:
+    votes, prompts = majority(train), {normalised(opening(pair.question)) for pair in held_out}
+    if min(len(votes), len(prompts)) < LEAST_PAIRS:
         raise CannotLearn(
-            f"{len(votes)} judged comparisons to learn from and {len(held_out)} on held-out prompts to judge by, {LEAST_PAIRS} of each "
-            "are needed, without ties; judge more."
+            f"{len(votes)} judged comparisons to learn from and {len(prompts)} held-out prompts with judgements to judge by, "
+            f"{LEAST_PAIRS} of each are needed, without ties; judge more."
         )
     return votes
 

@@ -126,7 +126,7 @@ def test_too_few_held_out_judgements_are_counted_before_the_training(house: Alig
     house.settings = house.settings.replace(holdout_fraction=0.05)
     house.judge(90)
 
-    assert "on held-out prompts to judge by, 16 of each are needed" in refused(house)
+    assert "held-out prompts with judgements to judge by, 16 of each are needed" in refused(house)
     assert not house.said
 
 

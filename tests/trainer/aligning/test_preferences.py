@@ -44,9 +44,9 @@ def test_most_votes_decide_and_ties_and_written_answers_teach_nothing() -> None:
 def test_too_few_judgements_are_counted(num_train: int, num_held_out: int) -> None:
     with pytest.raises(
         CannotLearn,
-        match=f"^{num_train} judged comparisons to learn from and {num_held_out} on held-out prompts to judge by, 16 of each are needed",
+        match=f"^{num_train} judged comparisons to learn from and {num_held_out} held-out prompts with judgements to judge by, 16 ",
     ):
-        to_learn_from(separable_pairs(num_train), held_out=separable_pairs(num_held_out, start=100))
+        to_learn_from(separable_pairs(num_train), held_out=[*separable_pairs(num_held_out, start=100)] * 2)
 
 
 def test_an_answer_ends_with_the_end_token_unless_it_was_cut_off(tiny_chat_base: Path) -> None:
