@@ -22,7 +22,7 @@ from preference.projects.generators import BASE, Generators
 from preference.settings import Settings
 from tests.conftest import SettingsFactory
 from tests.support.adapters import publish_generator
-from tests.support.filling_house import LAYOUT, House, RecordingGenerator, echo
+from tests.support.filling_house import LAYOUT, House, RecordingGenerator
 from tests.support.generator_versions import CARD, publish
 from tests.support.judged_duels import by_version, without_names
 from tests.support.known_rewards import KnowsRewards
@@ -159,7 +159,7 @@ def answers_alike(job: Job) -> WrittenAnswers:
 
 
 def writes_as_the_base(job: Job) -> WrittenAnswers:
-    return echo(job)
+    return replace(by_version(job), version="")
 
 
 @pytest.mark.parametrize("write", [refuses, answers_alike, writes_as_the_base])
