@@ -1,7 +1,7 @@
-"""The duels of one stream: which tasks are to hold one answer of each of two generators, and who the two are.
+"""The duels of one stream or import: which tasks are to hold one answer of each of two generators, and who the two are.
 
 They are a version on trial and what it replaced (preference/duels/on_trial.py), or the project's generator and DUEL_WITH.
-Covered: a generator that fails, or is away: its tasks are filled as ordinary ones, and so are all that follow in this stream, so that
+Covered: a generator that fails, or is away: its tasks are filled as ordinary ones, and so are all that follow in it, so that
 nobody waits again and again for a server that does not answer. A task that somebody has opened is no duel: one generator is quicker.
 """
 
@@ -65,7 +65,7 @@ class Duel:
 
 
 class Duels:
-    """Those of one stream. Used by one thread."""
+    """Those of one stream or import. Used by one thread."""
 
     def __init__(
         self, project_id: int, layout: LabelingLayout, settings: Settings, *, scheduler: Scheduler, rival: Scheduler | None
@@ -78,7 +78,7 @@ class Duels:
     def of(self, task: Task) -> Duel | None:
         """The duel that this task is to be; None if it is to be none."""
         percent = self._settings.filling.duel_percent
-        if self.problem or not is_drawn(self._folder.project_id, task["id"], percent):
+        if self.problem or not is_drawn(self._folder.project_id, task.get("id") or task["key"], percent):
             return None
         is_empty = len(self._layout.empty_fields(task["data"])) == len(self._layout.answer_fields)
         if not is_empty or with_entry(task, META_KEY, {}) is None:  # with nowhere to keep who wrote what

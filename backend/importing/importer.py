@@ -16,13 +16,14 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 from filelock import FileLock, Timeout
 
 from backend.connecting.config_notes import IMPORT_INSTEAD
 from backend.filling.answer_rules import AnswerRules, Attempt, Draft
 from backend.filling.workbench import Workbench
+from backend.generators.duels import Duels
 from backend.generators.served_generator import served_generator
 from backend.importing.annotators import Annotators
 from backend.importing.delivery import Delivery
@@ -30,7 +31,7 @@ from backend.importing.held_rows import HeldRows
 from backend.importing.known_rows import KnownRows
 from backend.scoring.candidate_scores import candidate_scores
 from backend.scoring.predictions import predict_tasks, still_wanted
-from preference.errors import RegistryError, StudioError
+from preference.errors import ModelError, RegistryError, StudioError
 from preference.generation.jobs import WrittenAnswers
 from preference.labelling.label_config import LabelingLayout
 from preference.labelling.layouts import judged_layout_of
@@ -69,6 +70,7 @@ class Import:
         self._project, self._folder, self._settings = project, folder, bench.settings
         self._champion, self._scheduler = bench.champions.of(project.id), bench.scheduler
         self._rules = AnswerRules(layout, bench.settings, bench.scheduler.generator)
+        self._duels = Duels(project.id, layout, bench.settings, scheduler=bench.scheduler, rival=bench.rival)
         self._known = KnownRows(layout)
         self._held = HeldRows(folder.path, self._known)
         self._delivery = Delivery(
@@ -76,6 +78,7 @@ class Import:
         )  # fmt: skip
         self._most_seconds = most_seconds
         self._writing: dict[Future[WrittenAnswers], tuple[Attempt, _Place]] = {}
+        self._dueling: dict[Future[tuple[WrittenAnswers, WrittenAnswers]], tuple[Task, _Place]] = {}
         self._places: deque[_Place] = deque()  # from the first row on that has no answers yet
         self._drafts: list[Draft] = []  # all before it
         self._sent_at = time.monotonic()
@@ -120,17 +123,22 @@ class Import:
                     break
                 self._begin(task)
             is_due = time.monotonic() > self._sent_at + self._most_seconds
-            if len(self._drafts) >= _TOGETHER or (self._drafts and (is_due or not self._writing)):
+            is_idle = not self._writing and not self._dueling
+            if len(self._drafts) >= _TOGETHER or (self._drafts and (is_due or is_idle)):
                 self._send()
             on_progress()
-            if not self._writing and not self._drafts:
+            if is_idle and not self._drafts:
                 return
-            for written in wait(self._writing, timeout=self._most_seconds, return_when=FIRST_COMPLETED).done:
+            under_way: list[Future[Any]] = [*self._writing, *self._dueling]
+            wait(under_way, timeout=self._most_seconds, return_when=FIRST_COMPLETED)
+            for written in [future for future in self._writing if future.done()]:
                 self._take_answers(*self._writing.pop(written), written.result())
+            for both in [future for future in self._dueling if future.done()]:
+                self._take_duel(*self._dueling.pop(both), both)
 
     def _has_room(self) -> bool:
         batch = max(_TOGETHER, self._scheduler.capacity)
-        is_busy = len(self._writing) + len(self._drafts) >= _BATCHES_UNDER_WAY * batch
+        is_busy = len(self._writing) + len(self._dueling) + len(self._drafts) >= _BATCHES_UNDER_WAY * batch
         return not is_busy and len(self._places) + len(self._drafts) < _BATCHES_IN_MEMORY * batch
 
     def _begin(self, row: Task) -> None:
@@ -147,7 +155,12 @@ class Import:
             self.counts[f"skipped, {problem}"] += 1
         else:
             self._known.add(data)
-            self._ask(Attempt(task), self._queue())
+            duel, attempt, place = self._duels.of(task), Attempt(task), self._queue()
+            if duel is None:
+                self._ask(attempt, place)
+            else:
+                both = duel.ask(self._rules.prompt(task), seed=self._rules.seed(attempt))
+                self._dueling[both] = task, place
 
     def _ask(self, attempt: Attempt, place: _Place) -> None:
         written = self._scheduler.submit(
@@ -164,6 +177,18 @@ class Import:
             self._ask(outcome, place)
         else:
             self._settle(place, outcome)
+
+    def _take_duel(self, task: Task, place: _Place, both: "Future[tuple[WrittenAnswers, WrittenAnswers]]") -> None:
+        draft = None
+        try:
+            draft = self._rules.duel(task, *both.result())
+        except ModelError as error:
+            self._duels.give_up(str(error))
+            logger.warning("project %d: %s", self._project.id, self._duels.problem)
+        if draft is None:
+            self._ask(Attempt(task), place)
+        else:
+            self._settle(place, draft)
 
     # The file's order
 

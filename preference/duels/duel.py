@@ -8,9 +8,12 @@ from typing import Any, Self
 KEY = "duel"  # in the record that a task's meta holds of its answers
 
 
-def is_drawn(project_id: int, task_id: int, percent: float) -> bool:
-    """Whether this task is to be a duel if so many per cent are; its id alone decides, and a larger percentage only adds tasks."""
-    digest = hashlib.sha256(f"duel|{project_id}|{task_id}".encode()).digest()
+def is_drawn(project_id: int, key: object, percent: float) -> bool:
+    """Whether a task is to be a duel if so many per cent are; a larger percentage only adds tasks.
+
+    `key` alone decides: its id, or its prompt if it is not in Label Studio yet.
+    """
+    digest = hashlib.sha256(f"duel|{project_id}|{key}".encode()).digest()
     return int.from_bytes(digest[:6], "big") / 2**48 < percent / 100
 
 
