@@ -8,8 +8,8 @@ from pathlib import Path
 from prometheus_client import Metric
 from prometheus_client.core import GaugeMetricFamily
 
-from preference.duels.figures import DuelFigures, read_duels
-from preference.projects.status import ProjectStatus, read_overview
+from backend.monitoring.generator_metrics import generator_metrics
+from preference.projects.status import read_overview
 
 
 def project_metrics(model_dir: Path, *, now: float | None = None) -> list[Metric]:
@@ -21,13 +21,7 @@ def project_metrics(model_dir: Path, *, now: float | None = None) -> list[Metric
     ended = _gauge("pairloop_last_round_timestamp_seconds", "When the last round ended, and how", ["project", "outcome"])
     took = _gauge("pairloop_last_round_seconds", "How long the last round took", ["project"])
     problems = _gauge("pairloop_problems", "What hinders the work on a project, as /health names it", ["project"])
-    duels = _gauge("pairloop_duels_judged", "Duels of two generators that people judged", ["project", "new", "other"])
-    wins = _gauge("pairloop_duel_wins", "The share of these in which people prefer the new one", ["project", "new", "other"])
     for status in overview.projects:
-        for known in _duels(status):
-            duels.add_metric(names := [str(status.project_id), known.new, known.other], known.wins.count or 0)
-            if known.wins.value is not None:
-                wins.add_metric(names, known.wins.value)
         project, last = str(status.project_id), status.last_round
         problems.add_metric([project], len(status.problems))
         if (trained_at := _trained_at(status.champion)) is not None:
@@ -42,18 +36,11 @@ def project_metrics(model_dir: Path, *, now: float | None = None) -> list[Metric
     silent = _gauge("pairloop_trainer_heartbeat_age_seconds", "Since a trainer last marked itself as running", [])
     if overview.trainer.silent_seconds is not None:
         silent.add_metric([], max(0.0, overview.trainer.silent_seconds))
-    return [age, waiting, ended, took, problems, duels, wins, up, silent]
+    return [age, waiting, ended, took, problems, *generator_metrics(overview.projects), up, silent]
 
 
 def _gauge(name: str, help_text: str, labels: Sequence[str]) -> GaugeMetricFamily:
     return GaugeMetricFamily(name, help_text, labels=labels)
-
-
-def _duels(status: ProjectStatus) -> Sequence[DuelFigures]:
-    try:
-        return read_duels(status.folder.path)
-    except OSError:  # `generators` says so
-        return ()
 
 
 def _trained_at(version: str | None) -> float | None:

@@ -18,10 +18,11 @@ from backend.monitoring.worker_counts import WorkerCounts
 from preference.duels.figures import DuelFigures, write_duels
 from preference.projects.folder import ProjectFolder
 from preference.projects.problems import ProjectProblems
-from preference.projects.status_files import write_last_round
+from preference.projects.status_files import LastAlignment, write_last_round
 from preference.projects.trainer_heartbeat import mark_alive
 from preference.report_card.shares import Share
 from tests.conftest import REPOSITORY
+from tests.support.generator_versions import publish
 from tests.support.statuses import write_counts
 
 # What another worker is: a process that counts into the folder, says so, and waits for its end.
@@ -239,6 +240,8 @@ def test_each_projects_status_is_read_at_the_time_of_the_scrape(tmp_path: Path, 
     write_counts(folder, 17)
     write_last_round(folder, "rejected", reason="accuracy 0.5", version="v2-20260101-000000", seconds=12.34)
     write_duels(folder.path, [DuelFigures("g1-20260101-000000", "base", Share(0.6, (0.45, 0.73), 40)), DuelFigures("a", "b")])
+    write_last_round(folder, "skipped", reason="too few", version=None, seconds=4, kind=LastAlignment)
+    generator = publish(folder, promote=True)
     mark_alive(tmp_path)
     problems = ProjectProblems(tmp_path, "trainer", logging.getLogger("pairloop.daemon"))
     for part in ("look", "pass"):
@@ -250,6 +253,10 @@ def test_each_projects_status_is_read_at_the_time_of_the_scrape(tmp_path: Path, 
 
     assert figures['pairloop_judgements_waiting{project="3"}'] == 17
     assert figures['pairloop_last_round_seconds{project="3"}'] == 12.3
+    assert figures['pairloop_last_alignment_seconds{project="3"}'] == 4
+    assert figures['pairloop_last_alignment_timestamp_seconds{outcome="skipped",project="3"}'] > 0
+    assert figures[f'pairloop_generator_info{{project="3",version="{generator}"}}'] == 1
+    assert figures['pairloop_generator_win_rate{project="3"}'] == 0.7
     assert figures['pairloop_last_round_timestamp_seconds{outcome="rejected",project="3"}'] == pytest.approx(time.time(), abs=60)
     assert figures['pairloop_champion_age_seconds{project="3"}'] == pytest.approx(time.time() - 1767225600, abs=60)
     assert figures["pairloop_trainer_up"] == 1
