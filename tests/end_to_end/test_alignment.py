@@ -25,13 +25,19 @@ from preference.settings import Settings
 from preference.studio.account import Account
 from preference.studio.project import LabelStudioProject
 from preference.studio.task import META_KEY, Task
-from tests.support.aligned_house import BAD, GOOD, words
-from tests.support.forked import forked
+from tests.support.forked import forked, run_forked
 from tests.support.judgement_house import LEFT, RIGHT
 from tests.support.loop_stack import LABEL_CONFIG, are_answered, eventually
+from tests.support.preferred_letters import BAD, GOOD, words
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 LAYOUT = LabelingLayout.from_label_config(LABEL_CONFIG)
+# As the fixture `tiny_chat_base`, without torch in this process.
+SAVE_BASE = """
+import pathlib, sys
+from tests.support.tiny_bases import CHAT_TEMPLATE, save_tiny_base
+save_tiny_base(pathlib.Path(sys.argv[1]), chat_template=CHAT_TEMPLATE)
+"""
 
 
 class Loop:
@@ -70,9 +76,10 @@ class Loop:
 
 
 @pytest.fixture(scope="module")
-def loop(label_studio: Stack, tmp_path_factory: pytest.TempPathFactory, tiny_chat_base: Path) -> Iterator[Loop]:
-    model_dir = tmp_path_factory.mktemp("models")
-    loop = Loop(label_studio, model_dir, tiny_chat_base)
+def loop(label_studio: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loop]:
+    base = tmp_path_factory.mktemp("tiny") / "tiny-chat-base"
+    assert run_forked(SAVE_BASE, base).returncode == 0
+    loop = Loop(label_studio, tmp_path_factory.mktemp("models"), base)
     loop.backend.start()
     loop.backend.wait_until_up(timeout_seconds=120)
     for project, folder in zip(loop.projects, loop.folders, strict=True):

@@ -14,6 +14,7 @@ from preference.reward_model.extractors import Extractors
 from preference.settings import Settings
 from preference.studio.project import LabelStudioProject
 from tests.support.judgement_house import LEFT, RIGHT
+from tests.support.preferred_letters import BAD, GOOD, words
 from tests.support.studio_double import StudioDouble
 from trainer.aligning.align import Alignment, align
 from trainer.aligning.alignment import ALIGNMENT
@@ -22,7 +23,6 @@ from trainer.rounds.lock import only_one
 
 QUICK = replace(DPO, learning_rate=2e-2, epochs=4, warm_up_steps=2)
 SHORT = replace(QUICK, epochs=0.5)  # for what does not depend on what is learnt
-GOOD, BAD = "abcdefgh", "qrstuvwx"  # letters of what people prefer, and of what they do not
 
 
 class AlignedHouse:
@@ -61,8 +61,3 @@ class AlignedHouse:
 
     def card(self, ended: Alignment) -> GeneratorCard:
         return Generators(self.folder).card(ended.version)
-
-
-def words(chance: random.Random, letters: str) -> str:
-    """Some words of these letters; no run of words comes twice."""
-    return " ".join("".join(chance.choices(letters, k=chance.randint(1, 3))) for _ in range(chance.randint(5, 9)))
