@@ -1,5 +1,6 @@
 """pairloop-trainer: retrains the reward model when there are new judgements, and promotes what is better."""
 
+import json
 import os
 import signal
 import sys
@@ -14,6 +15,7 @@ from preference.commands.shared import add_shared_commands
 from preference.errors import PairloopError, StudioKeyError, StudioUnreachable
 from preference.heavy_imports import heavy_imports
 from preference.projects.folder import ProjectFolder, known_projects
+from preference.projects.generators import Generators, of_name
 from preference.projects.versions import Versions
 from preference.setting_groups import StudioSettings
 from preference.settings import Settings
@@ -135,14 +137,15 @@ def align(project_id: int, method: str, minutes: float | None, as_json: bool) ->
 @click.option("--json", "as_json", is_flag=True, help="Print the whole card as JSON.")
 @click.option("--mark-suspects", is_flag=True, help="Also mark the tasks of its most suspect labels in Label Studio, as meta.")
 def report(project_id: int, version: str | None, as_json: bool, mark_suspects: bool) -> None:
-    """Show a version's report card. Without VERSION, the champion's, or the latest's if there is none."""
-    import json
-
+    """Show a version's report card, a generator's (g1-...) too. Without VERSION, the champion's, or the latest's if there is none."""
     from preference.report_card.raters import rater_values, read_raters
     from trainer.reporting.tables import print_card, print_sections, raters
 
     settings = begin()
     folder = ProjectFolder(settings.model_dir, project_id)
+    if version is not None and isinstance(generators := of_name(folder, version), Generators):
+        _report_generator(generators, version, as_json=as_json)
+        return
     with refusals():
         version = version or Versions(folder).champion() or next(reversed(Versions(folder).all()), None)
         if version is None:
@@ -150,13 +153,27 @@ def report(project_id: int, version: str | None, as_json: bool, mark_suspects: b
         card, others = Versions(folder).card(version), read_raters(folder.path)
     if as_json:
         values = {**card.to_values(), "raters": [rater_values(rater) for rater in others]}
-        text = json.dumps(values, indent=1, ensure_ascii=False)
-        click.echo(text.encode("utf-8", "replace").decode())  # half an emoji in a damaged file is no UTF-8
+        _echo_json(json.dumps(values, indent=1, ensure_ascii=False))
     else:
         print_card(card)
         print_sections(raters(others))
     if mark_suspects:
         _mark_suspects(settings.studio, folder, card)
+
+
+def _report_generator(generators: Generators, version: str, *, as_json: bool) -> None:
+    from trainer.reporting.generator_tables import print_generator_card
+
+    with refusals():
+        card = generators.card(version)
+    if as_json:
+        _echo_json(card.to_json())
+    else:
+        print_generator_card(card)
+
+
+def _echo_json(text: str) -> None:
+    click.echo(text.encode("utf-8", "replace").decode())  # half an emoji in a damaged file is no UTF-8
 
 
 def _mark_suspects(studio: StudioSettings, folder: ProjectFolder, card: "ReportCard") -> None:

@@ -18,6 +18,7 @@ from preference.report_card.raters import RaterFigures, write_rater
 from preference.report_card.shares import Share
 from tests.conftest import REPOSITORY
 from tests.support.cards import EMPTY_CARD
+from tests.support.generator_versions import publish
 from tests.support.studio_double import KEY, StudioDouble
 from trainer.__main__ import main
 from trainer.aligning.alignment import ALIGNMENT
@@ -60,6 +61,20 @@ def test_the_report_is_the_champions_or_that_of_a_named_version(invoke: Invoke, 
     assert champions.output.startswith(f"{first} of project 3, promoted: accuracy 0.700")
     assert named.output.startswith(f"{second} of project 3, kept back: accuracy 0.600 is below")
     assert "this version" in named.output
+
+
+def test_the_report_of_a_generator_version_is_of_its_answers(invoke: Invoke, folder: ProjectFolder) -> None:
+    version = publish(folder)
+
+    shown = " ".join(invoke("report", "--project", "3", version).output.split())
+
+    assert shown.startswith(f"{version} of project 3, promoted: it wins .70 at equal length")
+    assert "at equal length 70.0 % (95 % interval 60.0 to 80.0 %)" in shown and "as written 75.0 %" in shown
+    assert "answers this version base" in shown and "repeat themselves 8.0 % 2.0 %" in shown and "(KL) 0.056" in shown
+    assert json.loads(invoke("report", "--project", "3", "--json", version).stdout)["metrics"]["kl"] == 0.056
+    result = invoke("report", "--project", "3", "g9-20261121-062026")
+    assert result.exit_code == 1 and "Project 3 has no generator version 'g9-20261121-062026'" in result.output
+    assert "base" in invoke("report", "--project", "3", "base").output
 
 
 def test_the_report_is_to_be_had_as_json(invoke: Invoke, folder: ProjectFolder) -> None:
