@@ -137,7 +137,7 @@ def _fill_here(watched: _Watched, settings: Settings) -> None:
                 bench.champions.of(project_id).refresh()  # a pass ends if another version is promoted; the next scores by that
                 wait([filling], watched.every_seconds)
         finally:
-            bench.scheduler.stop()  # after Ctrl-C the pass ends what it is storing
+            bench.stop()  # after Ctrl-C the pass ends what it is storing
         watched.look()
         filling.result()
 

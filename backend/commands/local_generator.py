@@ -25,7 +25,6 @@ def local_generator(settings: Settings, project_id: int) -> Iterator[Workbench]:
     try:
         yield bench
     finally:
-        for each in bench.schedulers:
-            each.stop()
+        bench.stop()
         for thread in threads:
             thread.join(10)

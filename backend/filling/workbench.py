@@ -53,6 +53,11 @@ class Workbench:
         """Each wants a thread that runs it."""
         return [self.scheduler] if self.rival is None else [self.scheduler, self.rival]
 
+    def stop(self) -> None:
+        """Ends what is being written, soon."""
+        for scheduler in self.schedulers:
+            scheduler.stop()
+
 
 def _rival(settings: Settings) -> Scheduler | None:
     if not settings.filling.duel_with or not settings.filling.duel_percent:

@@ -30,7 +30,7 @@ class Backend:
         self.settings = settings
         self.metrics = Metrics(settings.model_dir)
         bench = Workbench.from_settings(settings, self.metrics)
-        self.champions, self.scheduler, self._rival = bench.champions, bench.scheduler, bench.rival
+        self.champions, self.scheduler, self._bench = bench.champions, bench.scheduler, bench
         self.filler = Filler(bench)
         self._stop = threading.Event()
         self.predictor = Predictor(bench, self.filler, self._stop)
@@ -44,8 +44,8 @@ class Backend:
         jobs: dict[str, Callable[[], None]] = {"champions": partial(self.champions.keep_fresh, self._stop)}
         if self.settings.studio.has_key:
             jobs |= {"filler": partial(self.filler.run, self._stop), "generator": self.scheduler.run}
-            if self._rival is not None:
-                jobs["rival generator"] = self._rival.run
+            if self._bench.rival is not None:
+                jobs["rival generator"] = self._bench.rival.run
         else:
             logger.warning("LABEL_STUDIO_API_KEY is not set: answered tasks are scored on request, nothing is filled")
         if self.champions.first is not None:  # last: at the end, a model that is being fetched takes nobody else's time
@@ -58,9 +58,7 @@ class Backend:
         """Waits up to `timeout_seconds` for answers that are being stored; those that are being written are abandoned."""
         deadline = time.monotonic() + timeout_seconds
         self._stop.set()
-        self.scheduler.stop()
-        if self._rival is not None:
-            self._rival.stop()
+        self._bench.stop()
         for thread in self.threads:
             thread.join(max(0.0, deadline - time.monotonic()))
 
