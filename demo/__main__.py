@@ -1,10 +1,11 @@
 """`make demo`: prompts in, answers and rewards out, choices back, a new reward model live, on this machine."""
 
 import signal
+import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +16,21 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from backend.connecting.connect import connect
-from demo.annotator import RULE, judge
+from demo.annotator import RULE, choose, judge
 from demo.process import StackError, wait_until
-from demo.stack import PASSWORD, REPOSITORY, USER, Stack
+from demo.stack import PASSWORD, PROGRAMS, REPOSITORY, USER, Stack
+from preference.duels.duel import KEY
 from preference.errors import PairloopError
 from preference.labelling.label_config import LabelingLayout
 from preference.projects.folder import ProjectFolder
+from preference.projects.generators import Generators
 from preference.projects.versions import UNTRAINED, Versions
 from preference.report_card.card import ReportCard
+from preference.report_card.compared_answers import read_compared
+from preference.report_card.generator_card import GeneratorCard
 from preference.settings import Settings
 from preference.studio.account import Account
-from preference.studio.task import Task
+from preference.studio.task import META_KEY, Task, entry_of
 
 _NUM_KEPT_OPEN = 16  # tasks that the annotator keeps for you
 _NUM_JUDGED_FIRST = 112
@@ -93,8 +98,9 @@ class Demo:
         self.stage("answer every task", self.fill)
         card: ReportCard = self.stage("judge, retrain, promote", self.judge_until_promoted)
         self.stage("reload and score open tasks", lambda: self.reload(card.version))
-        self.stage("answer and score new tasks", lambda: self.add_tasks(card.version))
-        self.print_summary(card)
+        learnt: GeneratorCard = self.stage("let the generator learn", self.align)
+        self.stage("answer and score new tasks", lambda: self.add_tasks(card.version, learnt))
+        self.print_summary(card, learnt)
         return card
 
     def stage(self, name: str, action: Callable[[], Any]) -> Any:
@@ -152,14 +158,33 @@ class Demo:
             self._wait(lambda: show(self._num_scored(open_ids, version), len(open_ids)), 120, "open tasks to be scored")
         self._wait(lambda: self._names_everywhere() == {version}, 30, "title, project and predictions to name one version")
 
-    def add_tasks(self, version: str) -> None:
-        """New prompts are answered and scored by the new version."""
+    def align(self) -> GeneratorCard:
+        """The model that writes the answers learns from the same judgements, and is judged beside itself as it was."""
+        command = [str(PROGRAMS / "pairloop-trainer"), "align", "--project", str(self.project.id)]
+        log = self.stack.folder / "logs" / "align.log"
+        with (
+            log.open("w", encoding="utf-8") as errors,
+            subprocess.Popen(command, env=self.stack.environ, stdout=subprocess.PIPE, stderr=errors, text=True) as running,
+        ):
+            assert running.stdout is not None
+            for line in running.stdout:
+                self.console.print(line.rstrip(), highlight=False)
+        if running.returncode:
+            raise StackError(f"The generator did not learn; {log} says why.")
+        return Generators(self.folder).card(Generators(self.folder).all()[-1])
+
+    def add_tasks(self, version: str, learnt: GeneratorCard) -> None:
+        """New prompts are answered by the generator that learnt, if it was promoted, and scored by the new version."""
         ids = self.project.import_tasks([self._task(prompt) for prompt in _lines("new_prompts.txt")])
         with self._progress("new tasks answered and scored") as show:
             self._wait(lambda: show(self._num_scored(ids, version), len(ids)), 120, "new tasks to be scored")
+        records = [entry_of(task, META_KEY) for task in self.project.tasks(ids).values()]
+        self.counts["by the new generator"] = sum(learnt.version in _writers(record) for record in records)
+        if learnt.promoted and self.counts["by the new generator"] < len(ids):
+            raise StackError(f"Some new tasks were not answered by {learnt.version}.")
         self.task_ids += ids
 
-    def print_summary(self, card: ReportCard) -> None:
+    def print_summary(self, card: ReportCard, learnt: GeneratorCard) -> None:
         """Prints the closing table, and the address of the project."""
         m = card.metrics
         table = Table(title="What happened", show_header=False)
@@ -170,6 +195,8 @@ class Demo:
         interval = f"95 % interval {m.interval[0]:.2f} to {m.interval[1]:.2f}, {card.num_holdout_pairs} held-out pairs"
         table.add_row("held-out accuracy", f"{m.accuracy:.2f} ({interval})")
         table.add_row("baselines", f"longer answer wins {m.longer_wins:.2f}, shorter answer wins {m.shorter_wins:.2f}")
+        for name, text in self._of_generator(learnt):
+            table.add_row(name, text)
         for name, seconds in self.seconds.items():
             table.add_row(f"seconds to {name}", f"{seconds:.1f}")
         self.console.print(table)
@@ -177,6 +204,32 @@ class Demo:
             f"Label Studio: [link]{self.stack.url}/projects/{self.project.id}[/link]   user {USER}   password {PASSWORD}",
             highlight=False,
         )
+
+    def _of_generator(self, learnt: GeneratorCard) -> Iterator[tuple[str, str]]:
+        """What the closing table says of it; the annotator's own rule decides, no reward model."""
+        m, verdict = learnt.metrics, "promoted" if learnt.promoted else "kept back"
+        yield (
+            "generator",
+            f"{learnt.version} {verdict} ({learnt.num_pairs} comparisons, {learnt.num_steps} steps): {learnt.reason}",
+        )
+        wins = [
+            {"left": 1.0, "right": 0.0, None: 0.5}[choose(new, other)]
+            for row in read_compared(Generators(self.folder).path(learnt.version))
+            for new, other in zip(row.new, row.other, strict=False)
+        ]
+        if wins and m.kl is not None and m.answers.repeats is not None and m.other.repeats is not None:
+            yield (
+                "its wins by the annotator's rule",
+                f"{sum(wins) / len(wins):.2f} of {len(wins)} on {m.num_prompts} held-out prompts",
+            )
+            yield (
+                "its answers",
+                (
+                    f"{m.answers.repeats:.0%} repeat themselves ({m.other.repeats:.0%} before), {m.answers.num_letters:.0f} letters "
+                    f"({m.other.num_letters:.0f} before), {m.kl:.3f} nats a token from the base"
+                ),
+            )
+        yield "new tasks answered by it", str(self.counts["by the new generator"])
 
     # What the stages look at
 
@@ -188,7 +241,10 @@ class Demo:
 
     def _num_scored(self, task_ids: list[int], version: str) -> int:
         tasks = self.project.tasks(task_ids).values()
-        return sum(version in (task.get("predictions_model_versions") or "") for task in tasks)
+        return sum(
+            version in (task.get("predictions_model_versions") or "") or KEY in entry_of(task, META_KEY)  # a duel is blind
+            for task in tasks
+        )
 
     def _champion_card(self) -> ReportCard | None:
         version = Versions(self.folder).champion()
@@ -247,6 +303,11 @@ class _Bar:
 
 def _lines(name: str) -> list[str]:
     return (REPOSITORY / "demo" / name).read_text(encoding="utf-8").splitlines()
+
+
+def _writers(record: Mapping[str, Any]) -> set[str]:
+    """The generator versions that wrote a task's answers."""
+    return {record.get("generator_version", ""), *record.get("generator_versions", {}).values()}
 
 
 if __name__ == "__main__":
