@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from contextlib import suppress
+from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -97,12 +98,15 @@ def once(project_id: int | None, as_json: bool) -> None:
 
 @main.command()
 @PROJECT
-@click.option("--method", type=click.Choice(["dpo", "rloo", "grpo"]), default="dpo", show_default=True, help="How it learns.")
+@click.option(
+    "--method", type=click.Choice(["dpo", "kto", "sft", "rloo", "grpo"]), default="dpo", show_default=True, help="How it learns."
+)
+@click.option("--chosen", is_flag=True, help="With sft: from the answers that people chose, not those that they wrote.")
 @click.option(
     "--minutes", type=click.FloatRange(min=0, min_open=True), help="For the steps in which it learns, in place of ALIGN_MINUTES."
 )
 @click.option("--json", "as_json", is_flag=True, help="Say how it ended as a line of JSON.")
-def align(project_id: int, method: str, minutes: float | None, as_json: bool) -> None:
+def align(project_id: int, method: str, chosen: bool, minutes: float | None, as_json: bool) -> None:
     """Let the model that writes answers learn from the judgements. An alignment that was killed is taken up."""
     from preference.studio.project import LabelStudioProject
     from trainer.aligning.alignment import ALIGNMENT
@@ -118,8 +122,9 @@ def align(project_id: int, method: str, minutes: float | None, as_json: bool) ->
         extractors = extractors_of(settings)
         with heavy_imports():
             from trainer.aligning.align import run_alignment
-            from trainer.aligning.recipe import METHODS
-        return run_alignment(project, folder, settings, METHODS[method], extractors=extractors, minutes=minutes, say=say)
+            from trainer.generator_training.recipe import METHODS
+        recipe = replace(METHODS[method], is_of_written=METHODS[method].is_of_written and not chosen)
+        return run_alignment(project, folder, settings, recipe, extractors=extractors, minutes=minutes, say=say)
 
     with refusals():
         ended = run_here(folder, run, work=ALIGNMENT)

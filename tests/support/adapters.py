@@ -16,8 +16,8 @@ from preference.projects.folder import ProjectFolder
 from preference.projects.generators import Generators
 from preference.settings import Settings
 from tests.support.generator_versions import CARD
-from trainer.aligning.recipe import DPO
-from trainer.aligning.top_layers import TopLayers
+from trainer.generator_training.recipe import DPO
+from trainer.generator_training.top_layers import TopLayers
 
 
 def save_adapter(base: Path, folder: Path, *, seed: int = 1, size: float = 0.3) -> Adapter:
@@ -45,6 +45,6 @@ def publish_generator(
 
 def by_peft(model: Any, folder: Path) -> Any:
     """The model with an adapter as peft itself applies it."""
-    with warnings.catch_warnings():  # as in trainer/aligning/top_layers.py
+    with warnings.catch_warnings():  # as in trainer/generator_training/top_layers.py
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
         return PeftModel.from_pretrained(model, str(folder))

@@ -18,7 +18,7 @@ from tests.support.preferred_letters import BAD, GOOD, words
 from tests.support.studio_double import StudioDouble
 from trainer.aligning.align import Alignment, align
 from trainer.aligning.alignment import ALIGNMENT
-from trainer.aligning.recipe import DPO, AlignRecipe
+from trainer.generator_training.recipe import DPO, AlignRecipe
 from trainer.rounds.lock import only_one
 
 QUICK = replace(DPO, learning_rate=2e-2, epochs=4, warm_up_steps=2)

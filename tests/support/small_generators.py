@@ -3,8 +3,8 @@
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
-from trainer.aligning.dpo import ReadPair
-from trainer.aligning.top_layers import Tokens, TopLayers
+from trainer.generator_training.objectives import ReadPair
+from trainer.generator_training.top_layers import Tokens, TopLayers
 
 
 def random_model(config: PreTrainedConfig, *, dtype: torch.dtype = torch.float32) -> PreTrainedModel:

@@ -38,9 +38,9 @@ from preference.settings import Settings
 from preference.studio.project import LabelStudioProject
 from trainer.aligning.context import AlignContext
 from trainer.aligning.learning import learn
-from trainer.aligning.preferences import check_base, to_learn_from
-from trainer.aligning.recipe import AlignRecipe
 from trainer.aligning.trial import Trial
+from trainer.generator_training.preferences import check_base, to_learn_from
+from trainer.generator_training.recipe import AlignRecipe
 from trainer.rounds.context import RoundContext
 from trainer.rounds.outcome import Round
 from trainer.rounds.reading import read_pairs
@@ -136,7 +136,7 @@ def _align(context: AlignContext) -> Alignment:
     check_base(load_tokenizer(locate(generation.model, context.settings.model_dir)), generation)
     reading = read_pairs(context.round)
     layout = LabelingLayout.from_label_config(context.round.project.read()["label_config"])
-    learnt = to_learn_from(reading.train, held_out=reading.holdout)
+    learnt = to_learn_from(reading.train, held_out=reading.holdout, written=context.recipe.is_of_written)
     context.unfinished.take_up(_key(context, learnt))
     read = context.clock()
     card = replace(

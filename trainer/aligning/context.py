@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from preference.projects.generators import Generators
 from preference.settings import Settings
 from trainer.aligning.alignment import UnfinishedAlignment
-from trainer.aligning.checkpoints import Checkpoints
-from trainer.aligning.recipe import AlignRecipe
+from trainer.generator_training.checkpoints import Checkpoints
+from trainer.generator_training.recipe import AlignRecipe
 from trainer.rounds.context import RoundContext
 
 

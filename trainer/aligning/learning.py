@@ -19,10 +19,12 @@ from preference.models.out_of_memory import release_memory
 from preference.models.pretrained import load_tokenizer, load_weights, locate
 from preference.report_card.generator_card import GeneratorCard
 from trainer.aligning.context import AlignContext
-from trainer.aligning.dpo import ReadPair, mean_margin, plan, train
-from trainer.aligning.preferences import cut_answers, encode_pairs
-from trainer.aligning.top_layers import TopLayers
 from trainer.aligning.writing import prompts_to_answer
+from trainer.generator_training.objectives import ReadPair
+from trainer.generator_training.preferences import cut_answers, encode_pairs
+from trainer.generator_training.recipe import AlignRecipe
+from trainer.generator_training.steps import mean_margin, plan, train
+from trainer.generator_training.top_layers import Tokens, TopLayers
 
 
 def learn(context: AlignContext, pairs: Sequence[PreferencePair], layout: LabelingLayout, folder: Path) -> GeneratorCard:
@@ -58,9 +60,9 @@ def _by_preferences(
     window = window_of(model.config.get_text_config())
     encoded = encode_pairs(pairs, load_tokenizer(path), settings.generator, window=window, cut=cut)
     layers = TopLayers(model, recipe, seed=settings.seed)
-    read = [ReadPair(layers.read(chosen), layers.read(rejected)) for chosen, rejected in encoded]
+    read = _read(layers, encoded, recipe)
     budget = plan(layers, read, recipe, most_seconds=most_seconds, clock=context.clock)
-    context.say(f"learning from {len(read)} comparisons: {budget}")
+    context.say(f"learning from {len(read)} {'comparisons' if read[0].rejected else 'answers'}: {budget}")
     num_steps = train(
         layers, read, recipe, num_steps=budget.num_steps, seed=settings.seed, most_seconds=most_seconds, clock=context.clock,
         checkpoints=context.checkpoints,
@@ -70,13 +72,29 @@ def _by_preferences(
         num_pairs=len(read),
         num_steps=num_steps,
         num_wanted_steps=budget.num_wanted,
-        margin=round(mean_margin(layers, read), 3),
+        margin=round(mean_margin(layers, read), 3) if read[0].rejected else None,
         first_layer=layers.first,
     )
 
 
+def _read(layers: TopLayers, encoded: Sequence[tuple[Tokens, Tokens]], recipe: AlignRecipe) -> list[ReadPair]:
+    """The texts of each pair that the method looks at."""
+    pairs = []
+    for (chosen, rejected), (other, _) in zip(encoded, [*encoded[1:], encoded[0]], strict=True):
+        # An answer to the next prompt: how much likelier it became tells how far the generator is from its base.
+        mismatched = Tokens([*chosen.ids[: chosen.start], *other.ids[other.start :]], chosen.start)
+        pairs.append(
+            ReadPair(
+                layers.read(chosen),
+                None if recipe.method == "sft" else layers.read(rejected),
+                layers.read(mismatched) if recipe.method == "kto" else None,
+            )
+        )
+    return pairs
+
+
 def _by_rewards(context: AlignContext, pairs: Sequence[PreferencePair], layout: LabelingLayout, folder: Path) -> GeneratorCard:
-    from trainer.aligning.online import explore
+    from trainer.generator_training.online import explore
 
     champion = context.round.champion
     if champion is None:

@@ -4,13 +4,14 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from preference.errors import StudioError, TrainingError
+from preference.errors import CannotLearn, StudioError, TrainingError
 from preference.generation.huggingface import HuggingFaceGenerator
 from preference.projects.generators import BASE, Generators
 from preference.report_card.compared_answers import read_compared
 from tests.support.adapters import publish_generator
 from tests.support.aligned_house import SHORT, AlignedHouse
 from tests.support.generator_versions import publish
+from trainer.generator_training.recipe import KTO, SFT, AlignRecipe
 
 
 def test_a_generator_that_learnt_what_people_like_is_published_and_promoted(house: AlignedHouse) -> None:
@@ -87,6 +88,17 @@ def test_a_served_version_that_does_not_fit_the_base_is_judged_as_the_base(house
     assert Generators(house.folder).champion() == (ended.version if ended.promoted else odd)
 
 
+@pytest.mark.parametrize("recipe", [KTO, replace(SFT, is_of_written=False)], ids=lambda recipe: recipe.method)
+def test_other_methods_learn_from_the_same_judgements(house: AlignedHouse, recipe: AlignRecipe) -> None:
+    house.judge(60)
+
+    card = house.card(house.align(replace(recipe, epochs=0.5)))
+
+    assert (card.method, card.margin is None) == (recipe.method, recipe.method == "sft")
+    assert card.metrics.kl is not None and card.metrics.kl != 0
+    assert house.said[0].startswith(f"learning from {card.num_pairs} {'answers' if recipe.method == 'sft' else 'comparisons'}: ")
+
+
 # What cannot be
 
 
@@ -120,6 +132,14 @@ def test_too_few_judgements_are_counted(house: AlignedHouse) -> None:
     house.judge(10)
 
     assert "16 of each are needed" in refused(house)
+
+
+def test_without_written_answers_there_is_nothing_to_imitate(house: AlignedHouse) -> None:
+    house.judge(60)
+    with pytest.raises(
+        CannotLearn, match=r"^0 written answers to learn from and .* or learn from those that they chose: --chosen"
+    ):
+        house.align(SFT)
 
 
 def test_too_few_held_out_judgements_are_counted_before_the_training(house: AlignedHouse) -> None:

@@ -22,8 +22,8 @@ from tests.support.adapters import by_peft
 from tests.support.small_generators import random_model, token_pairs
 from tests.support.tolerance import FEATURES, assert_close
 from tests.support.word_models import NUM_WORDS, SIZES
-from trainer.aligning.recipe import DPO
-from trainer.aligning.top_layers import TopLayers
+from trainer.generator_training.recipe import DPO
+from trainer.generator_training.top_layers import TopLayers
 
 ALTERNATING = ["sliding_attention", "full_attention"] * 2
 ARCHITECTURES: dict[str, Callable[[], PreTrainedConfig]] = {

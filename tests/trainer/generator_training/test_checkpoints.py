@@ -5,7 +5,7 @@ import torch
 
 from tests.support.small_disk import small_disk
 from tests.support.tolerance import assert_close
-from trainer.aligning.checkpoints import Checkpoints, Progress
+from trainer.generator_training.checkpoints import Checkpoints, Progress
 
 
 def training(seed: int = 0) -> tuple[list[torch.Tensor], torch.optim.Optimizer]:

@@ -29,8 +29,8 @@ from preference.formatting import duration
 from preference.labelling.prompts import Prompt, messages, turns_of
 from preference.reward_model.model import RewardModel
 from preference.setting_groups import GeneratorSettings
-from trainer.aligning.recipe import AlignRecipe
-from trainer.aligning.top_layers import adapters_on, save_adapters
+from trainer.generator_training.recipe import AlignRecipe
+from trainer.generator_training.top_layers import adapters_on, save_adapters
 
 _TRAINERS: dict[str, tuple[Any, Any]] = {"rloo": (RLOOTrainer, RLOOConfig), "grpo": (GRPOTrainer, GRPOConfig)}
 _LEAST_STEPS = 4
@@ -83,7 +83,7 @@ def explore(
     if not all(bool(weight.isfinite().all()) for weight in adapted.parameters() if weight.requires_grad):
         raise TrainingError(
             f"What it learnt became no numbers; lower the learning rate of {recipe.method!r} ({recipe.learning_rate:g}) in "
-            "trainer/aligning/recipe.py, or look for damaged weights in GENERATOR_MODEL."
+            "trainer/generator_training/recipe.py, or look for damaged weights in GENERATOR_MODEL."
         )
     save_adapters(adapted, folder)
     return Explored(trainer.state.global_step, num_wanted, min(config.layers_to_transform))

@@ -10,7 +10,7 @@ from preference.projects.generators import Generators
 from preference.projects.versions import Versions
 from tests.support.aligned_house import AlignedHouse
 from tests.support.versions import publish_version
-from trainer.aligning.recipe import GRPO, RLOO, AlignRecipe
+from trainer.generator_training.recipe import GRPO, RLOO, AlignRecipe
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # TRL's and accelerate's own
 

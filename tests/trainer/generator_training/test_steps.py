@@ -12,9 +12,10 @@ from preference.generation.log_probs import log_probs
 from tests.support.small_generators import random_model, read_pairs, token_pairs
 from tests.support.tolerance import FEATURES, assert_close, assert_same_weights
 from tests.support.word_models import NUM_WORDS, SIZES
-from trainer.aligning.dpo import Budget, ReadPair, learning_rate, mean_margin, plan, train
-from trainer.aligning.recipe import DPO
-from trainer.aligning.top_layers import TopLayers
+from trainer.generator_training.objectives import ReadPair
+from trainer.generator_training.recipe import DPO
+from trainer.generator_training.steps import Budget, learning_rate, mean_margin, plan, train
+from trainer.generator_training.top_layers import TopLayers
 
 QUICK = replace(DPO, learning_rate=5e-3, warm_up_steps=2)
 
@@ -51,13 +52,11 @@ def test_a_pair_pulls_as_the_formula_says() -> None:
         torch.nn.init.normal_(ours, std=0.1)
         theirs.data.copy_(ours.data)
 
-    gained = [
-        log_probs(model, text.tokens.ids, start=text.tokens.start).sum() - text.reference for text in (pair.chosen, pair.rejected)
-    ]
+    gained = [log_probs(model, text.tokens.ids, start=text.tokens.start).sum() - text.reference for text in pair.texts]
     loss = -torch.nn.functional.logsigmoid(QUICK.beta * (gained[0] - gained[1]))
     wanted = torch.autograd.grad(loss, whole.weights)
 
-    margin = [layers.log_prob(text) - text.reference for text in (pair.chosen, pair.rejected)]
+    margin = [layers.log_prob(text) - text.reference for text in pair.texts]
     found = torch.autograd.grad(-torch.nn.functional.logsigmoid(QUICK.beta * (margin[0] - margin[1])), layers.weights)
     for got, expected in zip(found, wanted, strict=True):
         assert_close(got, expected, within=FEATURES)
@@ -93,7 +92,7 @@ def test_the_budget_is_measured_and_kept_to() -> None:
     assert (short.num_steps, short.num_wanted, short.seconds) == (20, 30, 40.0)
     assert all(weight.grad is None for weight in layers.weights)
     assert_close(mean_margin(layers, pairs), 0, within=FEATURES)  # what was measured was taken back
-    num_bytes = sum(4 * 32 * (len(text.tokens.ids) - 1) for pair in pairs for text in (pair.chosen, pair.rejected))
+    num_bytes = sum(4 * 32 * (len(text.tokens.ids) - 1) for pair in pairs for text in pair.texts)
     assert short.num_bytes == num_bytes
 
 

@@ -20,7 +20,7 @@ from transformers import PreTrainedModel
 
 from preference.errors import CannotLearn
 from preference.generation.log_probs import log_probs
-from trainer.aligning.recipe import AlignRecipe
+from trainer.generator_training.recipe import AlignRecipe
 
 _SAME = 1e-3  # of log-probability a token: more than rounding in float32; bfloat16 has its own
 _SAME_IN_HALF = 5e-2

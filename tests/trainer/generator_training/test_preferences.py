@@ -16,7 +16,7 @@ from tests.support.lab import LABEL_CONFIG
 from tests.support.separable_pairs import separable_pairs
 from tests.support.studio_double import StudioDouble
 from tests.support.tiny_bases import CHAT_TEMPLATE, save_tiny_base
-from trainer.aligning.preferences import check_base, cut_answers, encode_pairs, to_learn_from
+from trainer.generator_training.preferences import check_base, cut_answers, encode_pairs, to_learn_from
 
 GENERATION = GeneratorSettings(max_new_tokens=40, max_prompt_tokens=100)
 
@@ -114,3 +114,17 @@ def test_a_base_that_thinks_is_refused(tmp_path: Path) -> None:
         TrainingError, match="thinks before it answers, and what it thought is not kept; set ENABLE_THINKING=false"
     ):
         check_base(tokenizer, GENERATION)
+
+
+def test_written_answers_are_learnt_from_in_place_of_votes_each_once() -> None:
+    votes, held_out = separable_pairs(30), separable_pairs(16, start=100)
+    written = [PreferencePair(pair.prompt, f"{pair.chosen} Written.", pair.chosen, kind="written") for pair in votes[:16]]
+
+    learnt = to_learn_from([*votes, *written, *written], held_out=held_out, written=True)
+
+    assert [pair.chosen for pair in learnt] == [pair.chosen for pair in written]
+    with pytest.raises(
+        CannotLearn,
+        match=r"^15 written answers to learn from and 16 held-out .*, or learn from those that they chose: --chosen\.$",
+    ):
+        to_learn_from([*votes, *written[:15]], held_out=held_out, written=True)

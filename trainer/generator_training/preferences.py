@@ -20,27 +20,35 @@ from preference.models.encoding import answer_tokens, encode_prompt, thinking_to
 from preference.setting_groups import GeneratorSettings
 from preference.studio.project import LabelStudioProject
 from preference.studio.task import META_KEY, entry_of
-from trainer.aligning.top_layers import Tokens
+from trainer.generator_training.top_layers import Tokens
 
 LEAST_PAIRS = 16  # to learn from, and as many held-out prompts for the reward model that judges what was learnt
 CutAnswers = Collection[tuple[int, str]]  # (task's id, text)
 
 
-def to_learn_from(train: Sequence[PreferencePair], *, held_out: Sequence[PreferencePair]) -> list[PreferencePair]:
+def to_learn_from(
+    train: Sequence[PreferencePair], *, held_out: Sequence[PreferencePair], written: bool = False
+) -> list[PreferencePair]:
     """What the generator learns from: one vote for each comparison of `train`, the pairs whose prompts are not held out.
 
-    `held_out`: the votes on held-out prompts, by which it is judged (held_back.py).
+    `held_out`: the votes on held-out prompts, by which it is judged (trainer/aligning/held_back.py). `written`: in place of the votes, the answers that
+    people wrote themselves, each once.
 
     Raises:
         CannotLearn: either are too few.
     """
-    votes, prompts = majority(train), {normalised(opening(pair.question)) for pair in held_out}
-    if min(len(votes), len(prompts)) < LEAST_PAIRS:
+    prompts = {normalised(opening(pair.question)) for pair in held_out}
+    learnt = majority(train)
+    if written:
+        learnt = list({(normalised(pair.question), pair.chosen): pair for pair in train if pair.kind == "written"}.values())
+    if min(len(learnt), len(prompts)) >= LEAST_PAIRS:
+        return learnt
+    judges = f"{len(prompts)} held-out prompts with judgements to judge by, {LEAST_PAIRS} of each are needed"
+    if written:
         raise CannotLearn(
-            f"{len(votes)} judged comparisons to learn from and {len(prompts)} held-out prompts with judgements to judge by, "
-            f"{LEAST_PAIRS} of each are needed, without ties; judge more."
+            f"{len(learnt)} written answers to learn from and {judges}; have people write more, or learn from those that they chose: --chosen."
         )
-    return votes
+    raise CannotLearn(f"{len(learnt)} judged comparisons to learn from and {judges}, without ties; judge more.")
 
 
 def cut_answers(project: LabelStudioProject, layout: LabelingLayout, pairs: Iterable[PreferencePair]) -> set[tuple[int, str]]:

@@ -1,4 +1,4 @@
-"""The steps of Direct Preference Optimisation over texts that were read once, and how many there is time for."""
+"""The steps of a training over texts that were read once, and how many there is time for."""
 
 import logging
 import math
@@ -11,21 +11,14 @@ import torch
 
 from preference.errors import CannotLearn, TrainingError
 from preference.formatting import duration
-from trainer.aligning.checkpoints import Checkpoints, Progress
-from trainer.aligning.recipe import AlignRecipe
-from trainer.aligning.top_layers import ReadText, TopLayers
+from trainer.generator_training.checkpoints import Checkpoints, Progress
+from trainer.generator_training.objectives import LOSSES, ReadPair, margin, reference_point
+from trainer.generator_training.recipe import AlignRecipe
+from trainer.generator_training.top_layers import TopLayers
 
 logger = logging.getLogger("pairloop.aligning")
 _LEAST_STEPS = 8  # with fewer, little more than the warm-up is done
 _LINE_SECONDS = 30.0
-
-
-@dataclass(frozen=True, eq=False)
-class ReadPair:
-    """Two answers to one prompt, of which people preferred the first."""
-
-    chosen: ReadText
-    rejected: ReadText
 
 
 @dataclass(frozen=True)
@@ -60,11 +53,11 @@ def plan(
     Raises:
         CannotLearn: there is no time for even a few.
     """
-    by_length = sorted(pairs, key=lambda pair: len(pair.chosen.tokens.ids) + len(pair.rejected.tokens.ids))
+    by_length = sorted(pairs, key=lambda pair: pair.num_tokens)
     middle = by_length[len(by_length) // 2]
     for _ in range(2):  # the first one also chooses kernels and takes memory
         began = clock()
-        _loss(layers, middle, recipe).backward()
+        LOSSES[recipe.method](layers, middle, recipe, reference_point(layers, [middle])).backward()
         seconds = (clock() - began) * recipe.pairs_a_step
     _forget(layers)
     num_wanted = max(1, math.ceil(recipe.epochs * len(pairs) / recipe.pairs_a_step))
@@ -74,7 +67,7 @@ def plan(
             f"A step takes {seconds:.1f} s, so {duration(most_seconds)} have room for {num_steps} of {num_wanted} steps; "
             "raise ALIGN_MINUTES, or name a smaller GENERATOR_MODEL."
         )
-    num_bytes = sum(text.num_bytes for pair in pairs for text in (pair.chosen, pair.rejected))
+    num_bytes = sum(text.num_bytes for pair in pairs for text in pair.texts)
     return Budget(num_steps, num_wanted, seconds, recipe.pairs_a_step, num_bytes)
 
 
@@ -103,7 +96,7 @@ def train(
         if not math.isfinite(losses[-1]):
             raise TrainingError(
                 f"The loss became {losses[-1]} at step {step + 1} of {num_steps}; lower the learning rate of {recipe.method!r} "
-                f"({recipe.learning_rate:g}) in trainer/aligning/recipe.py, or look for damaged weights in GENERATOR_MODEL."
+                f"({recipe.learning_rate:g}) in trainer/generator_training/recipe.py, or look for damaged weights in GENERATOR_MODEL."
             )
         if clock() - last_line >= _LINE_SECONDS:
             remaining = (clock() - began) / (step + 1) * (num_steps - step - 1)
@@ -118,7 +111,7 @@ def train(
 @torch.no_grad()
 def mean_margin(layers: TopLayers, pairs: Sequence[ReadPair]) -> float:
     """By how much more the chosen answer of a pair gained than the rejected one, as a log-probability; 0 before the first step."""
-    return sum(float(_margin(layers, pair)) for pair in pairs) / max(1, len(pairs))
+    return sum(float(margin(layers, pair)) for pair in pairs) / max(1, len(pairs))
 
 
 def learning_rate(step: int, num_steps: int, recipe: AlignRecipe) -> float:
@@ -134,9 +127,9 @@ def _step(
     layers: TopLayers, batch: Sequence[ReadPair], recipe: AlignRecipe, optimizer: torch.optim.Optimizer, *, rate: float
 ) -> float:
     """The mean loss of the batch before the step."""
-    total = 0.0
+    total, point = 0.0, reference_point(layers, batch)
     for pair in batch:  # one at a time: nothing is padded, and one pair's activations are all that memory holds
-        loss = _loss(layers, pair, recipe)
+        loss = LOSSES[recipe.method](layers, pair, recipe, point)
         (loss / len(batch)).backward()
         total += float(loss.detach())
     torch.nn.utils.clip_grad_norm_(layers.weights, recipe.most_norm)
@@ -145,16 +138,6 @@ def _step(
     optimizer.step()
     _forget(layers)
     return total / len(batch)
-
-
-def _loss(layers: TopLayers, pair: ReadPair, recipe: AlignRecipe) -> torch.Tensor:
-    """() of the pair (arXiv 2305.18290, equation 7)."""
-    return -torch.nn.functional.logsigmoid(recipe.beta * _margin(layers, pair))
-
-
-def _margin(layers: TopLayers, pair: ReadPair) -> torch.Tensor:
-    gained = [layers.log_prob(text) - text.reference for text in (pair.chosen, pair.rejected)]
-    return gained[0] - gained[1]
 
 
 def _forget(layers: TopLayers) -> None:

@@ -1,0 +1,77 @@
+"""What one comparison pulls a generator to: the losses of DPO, of KTO, and of supervised fine-tuning on the better answer.
+
+Direct Preference Optimisation: arXiv 2305.18290, equation 7. Kahneman-Tversky Optimisation: arXiv 2402.01306, equation 8, with both
+answers of a comparison at equal weights. A text's log-probability is over all tokens of its answer.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from trainer.generator_training.recipe import AlignRecipe
+from trainer.generator_training.top_layers import ReadText, TopLayers
+
+
+@dataclass(frozen=True, eq=False)
+class ReadPair:
+    """Two answers to one prompt, of which people preferred the first."""
+
+    chosen: ReadText
+    rejected: ReadText | None  # None if the method reads the chosen one alone
+    mismatched: ReadText | None = None  # the answer to another prompt, for a method that measures how far the generator has come
+
+    @property
+    def texts(self) -> list[ReadText]:
+        """Those that there are."""
+        return [text for text in (self.chosen, self.rejected, self.mismatched) if text is not None]
+
+    @property
+    def num_tokens(self) -> int:
+        """Of all its texts."""
+        return sum(len(text.tokens.ids) for text in self.texts)
+
+
+Loss = Callable[[TopLayers, ReadPair, AlignRecipe, float], torch.Tensor]
+
+
+def gained(layers: TopLayers, text: ReadText) -> torch.Tensor:
+    """() by how much likelier the answer became, as a log-probability; 0 before the first step."""
+    return layers.log_prob(text) - text.reference
+
+
+def margin(layers: TopLayers, pair: ReadPair) -> torch.Tensor:
+    """() by how much more the chosen answer gained than the rejected one.
+
+    Raises:
+        ValueError: the pair has no rejected answer.
+    """
+    if pair.rejected is None:
+        raise ValueError("the chosen answer stands alone")
+    return gained(layers, pair.chosen) - gained(layers, pair.rejected)
+
+
+@torch.no_grad()
+def reference_point(layers: TopLayers, batch: Sequence[ReadPair]) -> float:
+    """How far the generator is from its base, by answers to other prompts; 0 without those (KTO's z0)."""
+    drifts = [float(gained(layers, pair.mismatched)) for pair in batch if pair.mismatched is not None]
+    return max(0.0, sum(drifts) / max(1, len(drifts)))
+
+
+def _dpo(layers: TopLayers, pair: ReadPair, recipe: AlignRecipe, point: float) -> torch.Tensor:
+    return -torch.nn.functional.logsigmoid(recipe.beta * margin(layers, pair))
+
+
+def _kto(layers: TopLayers, pair: ReadPair, recipe: AlignRecipe, point: float) -> torch.Tensor:
+    loss = 1 - torch.sigmoid(recipe.beta * (gained(layers, pair.chosen) - point))
+    if pair.rejected is not None:
+        loss = loss + 1 - torch.sigmoid(recipe.beta * (point - gained(layers, pair.rejected)))
+    return loss / (len(pair.texts) - 1)
+
+
+def _sft(layers: TopLayers, pair: ReadPair, recipe: AlignRecipe, point: float) -> torch.Tensor:
+    tokens = pair.chosen.tokens
+    return -layers.log_prob(pair.chosen) / max(1, len(tokens.ids) - tokens.start)
+
+
+LOSSES: dict[str, Loss] = {"dpo": _dpo, "kto": _kto, "sft": _sft}
