@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from preference.projects.generators import Generators
 from preference.settings import Settings
@@ -38,6 +39,11 @@ class AlignContext:
         """What its training goes on from after a kill."""
         path = self.unfinished.folder / "checkpoint.safetensors"
         return Checkpoints(path, every_seconds=self.checkpoint_seconds, clock=self.clock)
+
+    @property
+    def curves(self) -> Path:
+        """The folder for the files of REPORT_TO=tensorboard; its name is the run's."""
+        return self.round.folder.path / "curves" / f"{self.unfinished.began_at:%Y%m%d-%H%M%S}-align"
 
     @property
     def generators(self) -> Generators:

@@ -25,6 +25,7 @@ from trainer.generator_training.preferences import cut_answers, encode_pairs
 from trainer.generator_training.recipe import AlignRecipe
 from trainer.generator_training.steps import mean_margin, plan, train
 from trainer.generator_training.top_layers import Tokens, TopLayers
+from trainer.training.progress import curves
 
 
 def learn(context: AlignContext, pairs: Sequence[PreferencePair], layout: LabelingLayout, folder: Path) -> GeneratorCard:
@@ -63,10 +64,11 @@ def _by_preferences(
     read = _read(layers, encoded, recipe)
     budget = plan(layers, read, recipe, most_seconds=most_seconds, clock=context.clock)
     context.say(f"learning from {len(read)} {'comparisons' if read[0].rejected else 'answers'}: {budget}")
-    num_steps = train(
-        layers, read, recipe, num_steps=budget.num_steps, seed=settings.seed, most_seconds=most_seconds, clock=context.clock,
-        checkpoints=context.checkpoints,
-    )  # fmt: skip
+    with curves(settings.training.report_to, context.curves) as report:
+        num_steps = train(
+            layers, read, recipe, num_steps=budget.num_steps, seed=settings.seed, most_seconds=most_seconds, clock=context.clock,
+            checkpoints=context.checkpoints, report=report,
+        )  # fmt: skip
     layers.save(folder)
     return GeneratorCard(
         num_pairs=len(read),

@@ -15,6 +15,7 @@ from trainer.generator_training.checkpoints import Checkpoints, Progress
 from trainer.generator_training.objectives import LOSSES, ReadPair, margin, reference_point
 from trainer.generator_training.recipe import AlignRecipe
 from trainer.generator_training.top_layers import TopLayers
+from trainer.training.progress import Report
 
 logger = logging.getLogger("pairloop.aligning")
 _LEAST_STEPS = 8  # with fewer, little more than the warm-up is done
@@ -74,6 +75,7 @@ def plan(
 def train(
     layers: TopLayers, pairs: Sequence[ReadPair], recipe: AlignRecipe, *, num_steps: int, seed: int, most_seconds: float = math.inf,
     clock: Callable[[], float] = time.monotonic, checkpoints: Checkpoints | None = None,
+    report: Report | None = None,
 ) -> int:  # fmt: skip
     """The number of steps done: `num_steps`, or those that `most_seconds` had room for after all.
 
@@ -92,12 +94,15 @@ def train(
         if clock() - began > most_seconds:
             logger.warning("the time is up after %d of %d steps", step, num_steps)
             return step
-        losses.append(_step(layers, batch, recipe, optimizer, rate=learning_rate(step, num_steps, recipe)))
+        rate = learning_rate(step, num_steps, recipe)
+        losses.append(_step(layers, batch, recipe, optimizer, rate=rate))
         if not math.isfinite(losses[-1]):
             raise TrainingError(
                 f"The loss became {losses[-1]} at step {step + 1} of {num_steps}; lower the learning rate of {recipe.method!r} "
                 f"({recipe.learning_rate:g}) in trainer/generator_training/recipe.py, or look for damaged weights in GENERATOR_MODEL."
             )
+        if report is not None:
+            report(step + 1, {"loss": losses[-1], "learning_rate": rate})
         if clock() - last_line >= _LINE_SECONDS:
             remaining = (clock() - began) / (step + 1) * (num_steps - step - 1)
             mean = sum(losses) / len(losses)

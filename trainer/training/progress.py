@@ -2,11 +2,13 @@
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from transformers import ProgressCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
-from transformers.integrations.integration_utils import get_reporting_integration_callbacks
+from transformers.integrations.integration_utils import TensorBoardCallback, get_reporting_integration_callbacks
 
 from preference.errors import TrainingError
 from preference.formatting import duration
@@ -61,6 +63,38 @@ class Lines(TrainerCallback):
             duration(remaining),
         )
         self._last, self._losses = now, []
+
+
+Report = Callable[[int, Mapping[str, float]], None]  # takes a step, counted from 1, and its figures
+
+
+@contextmanager
+def curves(report_to: str, folder: Path) -> Iterator[Report]:
+    """Sends the figures of a training that is no Trainer's where REPORT_TO says. `folder`: tensorboard's; its name is the run's.
+
+    Raises:
+        TrainingError: as check_reporters.
+    """
+    names = [name for name in report_to.split(",") if name != "none"]
+    check_reporters(report_to)
+    callbacks = [callback() for callback in get_reporting_integration_callbacks(names)]
+    arguments = TrainingArguments(output_dir=str(folder), run_name=folder.name, use_cpu=True, report_to="none") if names else None
+    state, control = TrainerState(), TrainerControl()
+
+    def report(step: int, figures: Mapping[str, float]) -> None:
+        state.global_step = step
+        for callback in callbacks:
+            callback.on_log(arguments, state, control, logs=dict(figures))
+
+    for callback in callbacks:
+        if isinstance(callback, TensorBoardCallback):
+            callback.logging_dir = str(folder)
+        callback.on_train_begin(arguments, state, control)
+    try:
+        yield report
+    finally:
+        for callback in callbacks:
+            callback.on_train_end(arguments, state, control)
 
 
 def check_reporters(report_to: str) -> None:

@@ -115,6 +115,7 @@ def test_a_recipe_of_its_own_begins_anew(house: AlignedHouse, caplog: pytest.Log
 
 
 def test_a_label_studio_that_goes_away_before_the_verdict_costs_no_step(house: AlignedHouse) -> None:
+    house.settings = house.settings.replace(report_to="tensorboard")
     house.judge(60)
     house.project = LabelStudioProject(house.settings.studio, house.project.id, patience_seconds=0.1)
     house.when_said = lambda line: house.studio.go_down() if line.startswith("learning from") else None
@@ -127,3 +128,5 @@ def test_a_label_studio_that_goes_away_before_the_verdict_costs_no_step(house: A
 
     assert [line.partition(":")[0] for line in house.said] == ["judging it beside base"]
     assert Generators(house.folder).all() == [ended.version]
+    (curve,) = house.folder.path.glob("curves/*-align/events.*")
+    assert curve.read_bytes().count(b"train/loss") == house.card(ended).num_steps

@@ -7,7 +7,7 @@ from transformers import TrainerControl, TrainerState, TrainingArguments
 
 from tests.support.separable_pairs import separable_pairs
 from tests.support.trainings import Bench, quick
-from trainer.training.progress import Bar, Lines
+from trainer.training.progress import Bar, Lines, curves
 
 
 class Training:
@@ -93,3 +93,19 @@ def test_on_a_terminal_a_bar_shows_the_loss(tmp_path: Path, capsys: pytest.Captu
     assert "1/2" in drawn
     assert "loss=0.61" in drawn
     assert "grad_norm" not in drawn
+
+
+def test_the_curves_of_a_training_without_a_trainer_lie_in_the_run_s_folder(tmp_path: Path) -> None:
+    with curves("tensorboard", tmp_path / "run") as report:
+        for step in (1, 2, 3):
+            report(step, {"loss": 0.7 / step, "learning_rate": 1e-3})
+
+    (file,) = (tmp_path / "run").glob("events.*")
+    assert file.read_bytes().count(b"train/loss") == 3
+
+
+def test_no_curves_are_the_default(tmp_path: Path) -> None:
+    with curves("none", tmp_path / "run") as report:
+        report(1, {"loss": 0.7})
+
+    assert not (tmp_path / "run").exists()
