@@ -47,7 +47,7 @@ def test_a_generator_that_learnt_what_people_like_is_published_and_promoted(hous
 
 def test_one_that_did_not_learn_is_kept_back_and_published_all_the_same(house: AlignedHouse) -> None:
     house.settings = house.settings.replace(generator_engine="openai")  # what a server writes with learns here, too
-    house.judge(90)
+    house.judge(64)
 
     ended = house.align(replace(SHORT, learning_rate=1e-9))
 
@@ -62,7 +62,7 @@ def test_one_that_did_not_learn_is_kept_back_and_published_all_the_same(house: A
 def test_if_a_person_promotes_another_meanwhile_it_is_judged_anew_beside_that_one(
     house: AlignedHouse, tiny_chat_base: Path
 ) -> None:
-    house.judge(90)
+    house.judge(64)
     house.folder.create()
     other = publish_generator(house.folder, house.settings, tiny_chat_base, promote=False)
 
@@ -79,7 +79,7 @@ def test_if_a_person_promotes_another_meanwhile_it_is_judged_anew_beside_that_on
 
 
 def test_a_served_version_that_does_not_fit_the_base_is_judged_as_the_base(house: AlignedHouse) -> None:
-    house.judge(90)
+    house.judge(64)
     odd = publish(house.folder, promote=True)
 
     ended = house.align(SHORT)
@@ -144,14 +144,14 @@ def test_without_written_answers_there_is_nothing_to_imitate(house: AlignedHouse
 
 def test_too_few_held_out_judgements_are_counted_before_the_training(house: AlignedHouse) -> None:
     house.settings = house.settings.replace(holdout_fraction=0.05)
-    house.judge(90)
+    house.judge(64)
 
     assert "held-out prompts with judgements to judge by, 16 of each are needed" in refused(house)
     assert not house.said
 
 
 def test_too_little_time_is_said_before_the_first_step(house: AlignedHouse) -> None:
-    house.judge(90)
+    house.judge(64)
 
     assert "raise ALIGN_MINUTES, or name a smaller GENERATOR_MODEL" in refused(house, minutes=1e-6)
 
