@@ -1,7 +1,8 @@
 """What one comparison pulls a generator to: the losses of DPO, of KTO, and of supervised fine-tuning on the better answer.
 
-Direct Preference Optimisation: arXiv 2305.18290, equation 7. Kahneman-Tversky Optimisation: arXiv 2402.01306, equation 8, with both
-answers of a comparison at equal weights. A text's log-probability is over all tokens of its answer.
+Direct Preference Optimisation: arXiv 2305.18290, equation 7; with the likelihood of the preferred answer: arXiv 2404.19733, equation 2.
+Kahneman-Tversky Optimisation: arXiv 2402.01306, equation 8, with both answers of a comparison at equal weights. A text's log-probability
+is over all tokens of its answer.
 """
 
 from collections.abc import Callable, Sequence
@@ -59,7 +60,13 @@ def reference_point(layers: TopLayers, batch: Sequence[ReadPair]) -> float:
 
 
 def _dpo(layers: TopLayers, pair: ReadPair, recipe: AlignRecipe, point: float) -> torch.Tensor:
-    return -torch.nn.functional.logsigmoid(recipe.beta * margin(layers, pair))
+    if not recipe.likelihood:
+        return -torch.nn.functional.logsigmoid(recipe.beta * margin(layers, pair))
+    assert pair.rejected is not None, "DPO reads both answers"
+    chosen, tokens = layers.log_prob(pair.chosen), pair.chosen.tokens
+    ahead = chosen - pair.chosen.reference - gained(layers, pair.rejected)
+    likely = chosen / max(1, len(tokens.ids) - tokens.start)
+    return -torch.nn.functional.logsigmoid(recipe.beta * ahead) - recipe.likelihood * likely
 
 
 def _kto(layers: TopLayers, pair: ReadPair, recipe: AlignRecipe, point: float) -> torch.Tensor:
