@@ -5,7 +5,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,12 @@ import click
 import httpx
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from backend.connecting.connect import connect
-from demo.annotator import RULE, choose, judge
+from demo.annotator import RULE, judge
 from demo.process import StackError, wait_until
 from demo.stack import PASSWORD, PROGRAMS, REPOSITORY, USER, Stack
+from demo.summary import BY_NEW, summary
 from preference.duels.duel import KEY
 from preference.errors import PairloopError
 from preference.labelling.label_config import LabelingLayout
@@ -26,7 +26,6 @@ from preference.projects.folder import ProjectFolder
 from preference.projects.generators import Generators
 from preference.projects.versions import UNTRAINED, Versions
 from preference.report_card.card import ReportCard
-from preference.report_card.compared_answers import read_compared
 from preference.report_card.generator_card import GeneratorCard
 from preference.settings import Settings
 from preference.studio.account import Account
@@ -100,7 +99,13 @@ class Demo:
         self.stage("reload and score open tasks", lambda: self.reload(card.version))
         learnt: GeneratorCard = self.stage("let the generator learn", self.align)
         self.stage("answer and score new tasks", lambda: self.add_tasks(card.version, learnt))
-        self.print_summary(card, learnt)
+        self.console.print(
+            summary(self.folder, card, learnt, num_tasks=len(self.task_ids), counts=self.counts, seconds=self.seconds)
+        )
+        self.console.print(
+            f"Label Studio: [link]{self.stack.url}/projects/{self.project.id}[/link]   user {USER}   password {PASSWORD}",
+            highlight=False,
+        )
         return card
 
     def stage(self, name: str, action: Callable[[], Any]) -> Any:
@@ -179,57 +184,10 @@ class Demo:
         with self._progress("new tasks answered and scored") as show:
             self._wait(lambda: show(self._num_scored(ids, version), len(ids)), 120, "new tasks to be scored")
         records = [entry_of(task, META_KEY) for task in self.project.tasks(ids).values()]
-        self.counts["by the new generator"] = sum(learnt.version in _writers(record) for record in records)
-        if learnt.promoted and self.counts["by the new generator"] < len(ids):
+        self.counts[BY_NEW] = sum(learnt.version in _writers(record) for record in records)
+        if learnt.promoted and self.counts[BY_NEW] < len(ids):
             raise StackError(f"Some new tasks were not answered by {learnt.version}.")
         self.task_ids += ids
-
-    def print_summary(self, card: ReportCard, learnt: GeneratorCard) -> None:
-        """Prints the closing table, and the address of the project."""
-        m = card.metrics
-        table = Table(title="What happened", show_header=False)
-        table.add_row("tasks filled", str(len(self.task_ids)))
-        table.add_row("judgements", ", ".join(f"{self.counts[name]} {name}" for name in ("left", "right", "skipped")))
-        table.add_row("version served", f"{card.version} ({card.recipe}, {card.num_train_pairs} training pairs)")
-        assert m.interval is not None, "this version was promoted, so it was measured"
-        interval = f"95 % interval {m.interval[0]:.2f} to {m.interval[1]:.2f}, {card.num_holdout_pairs} held-out pairs"
-        table.add_row("held-out accuracy", f"{m.accuracy:.2f} ({interval})")
-        table.add_row("baselines", f"longer answer wins {m.longer_wins:.2f}, shorter answer wins {m.shorter_wins:.2f}")
-        for name, text in self._of_generator(learnt):
-            table.add_row(name, text)
-        for name, seconds in self.seconds.items():
-            table.add_row(f"seconds to {name}", f"{seconds:.1f}")
-        self.console.print(table)
-        self.console.print(
-            f"Label Studio: [link]{self.stack.url}/projects/{self.project.id}[/link]   user {USER}   password {PASSWORD}",
-            highlight=False,
-        )
-
-    def _of_generator(self, learnt: GeneratorCard) -> Iterator[tuple[str, str]]:
-        """What the closing table says of it; the annotator's own rule decides, no reward model."""
-        m, verdict = learnt.metrics, "promoted" if learnt.promoted else "kept back"
-        yield (
-            "generator",
-            f"{learnt.version} {verdict} ({learnt.num_pairs} comparisons, {learnt.num_steps} steps): {learnt.reason}",
-        )
-        wins = [
-            {"left": 1.0, "right": 0.0, None: 0.5}[choose(new, other)]
-            for row in read_compared(Generators(self.folder).path(learnt.version))
-            for new, other in zip(row.new, row.other, strict=False)
-        ]
-        if wins and m.kl is not None and m.answers.repeats is not None and m.other.repeats is not None:
-            yield (
-                "its wins by the annotator's rule",
-                f"{sum(wins) / len(wins):.2f} of {len(wins)} on {m.num_prompts} held-out prompts",
-            )
-            yield (
-                "its answers",
-                (
-                    f"{m.answers.repeats:.0%} repeat themselves ({m.other.repeats:.0%} before), {m.answers.num_letters:.0f} letters "
-                    f"({m.other.num_letters:.0f} before), {m.kl:.3f} nats a token from the base"
-                ),
-            )
-        yield "new tasks answered by it", str(self.counts["by the new generator"])
 
     # What the stages look at
 
