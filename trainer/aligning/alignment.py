@@ -2,7 +2,7 @@
 
     <project folder>/aligning/
         alignment.json           how often it was begun, and what decides its weights; its presence makes it unfinished
-        checkpoint.safetensors   how far the steps are (checkpoints.py)
+        checkpoint.safetensors   how far the steps are (trainer/generator_training/checkpoints.py)
         trained.json             what the card says of the training, once its adapters lie in version/
         version/                 what is about to be published
     <project folder>/align.lock    held by the process that lets the project's generator learn
