@@ -11,7 +11,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import accuracy, commands, filling, generation, importing, light, load, reload, rounds, score, stages
+from benchmarks import accuracy, align, commands, filling, generation, importing, light, load, reload, rounds, score, stages
 
 BENCHMARKS = {
     "generation": generation.run,
@@ -21,6 +21,7 @@ BENCHMARKS = {
     "accuracy": accuracy.run,
     "reload": reload.run,
     "score": score.run,
+    "align": align.run,
     "rounds": rounds.run,
     "light": light.run,
     "commands": commands.run,

@@ -1,0 +1,65 @@
+"""What a step of TRL's DPOTrainer costs as TRL has it."""
+
+import tempfile
+import time
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from datasets import Dataset
+from peft import LoraConfig
+from transformers import AutoModelForCausalLM, TrainerCallback
+from trl.trainer.dpo_config import DPOConfig
+from trl.trainer.dpo_trainer import DPOTrainer
+
+from preference.labelling.pairs import PreferencePair
+from preference.models.pretrained import load_tokenizer
+from trainer.generator_training.recipe import DPO
+
+_NUM_STEPS = 2  # the first one also chooses kernels and takes memory
+
+
+def trl_step_seconds(pairs: Sequence[PreferencePair], path: str, dtype: torch.dtype) -> float:
+    """CPU seconds of a step of four pairs, by adapters of our rank on the linear layers of all layers.
+
+    All else is TRL's default, but float32 if the processor has no units for bfloat16 (`dtype`): in bfloat16, a step then takes several
+    times as long.
+    """
+    rows = [
+        {
+            "prompt": [{"role": "user", "content": pair.prompt}],
+            "chosen": [{"role": "assistant", "content": pair.chosen}],
+            "rejected": [{"role": "assistant", "content": pair.rejected}],
+        }
+        for pair in pairs
+    ]
+    clock = _Clock()
+    with tempfile.TemporaryDirectory(prefix="pairloop-bench-") as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        trainer = DPOTrainer(
+            model=AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32),
+            args=DPOConfig(
+                output_dir=folder, use_cpu=True, bf16=dtype == torch.bfloat16, per_device_train_batch_size=DPO.pairs_a_step,
+                max_steps=_NUM_STEPS, report_to="none", save_strategy="no", disable_tqdm=True, logging_strategy="no",
+            ),
+            train_dataset=Dataset.from_list(rows),
+            processing_class=load_tokenizer(path),
+            peft_config=LoraConfig(task_type="CAUSAL_LM", r=DPO.rank, target_modules="all-linear"),
+            callbacks=[clock],
+        )  # fmt: skip
+        trainer.train()
+    return min(clock.seconds)
+
+
+class _Clock(TrainerCallback):
+    """CPU seconds of each step."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+
+    def on_step_begin(self, *_: Any, **__: Any) -> None:
+        self.seconds.append(-time.process_time())
+
+    def on_step_end(self, *_: Any, **__: Any) -> None:
+        self.seconds[-1] += time.process_time()
