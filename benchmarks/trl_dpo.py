@@ -38,7 +38,7 @@ def trl_step_seconds(pairs: Sequence[PreferencePair], path: str, dtype: torch.dt
     with tempfile.TemporaryDirectory(prefix="pairloop-bench-") as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         trainer = DPOTrainer(
-            model=AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32),
+            model=AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, trust_remote_code=False),
             args=DPOConfig(
                 output_dir=folder, use_cpu=True, bf16=dtype == torch.bfloat16, per_device_train_batch_size=DPO.pairs_a_step,
                 max_steps=_NUM_STEPS, report_to="none", save_strategy="no", disable_tqdm=True, logging_strategy="no",

@@ -78,6 +78,7 @@ def test_every_field_is_read_from_the_variable_of_its_name_in_capitals() -> None
         "openai_api_key": "o",
         "openai_endpoint": "completions",
         "openai_concurrency": "12",
+        "openai_model_dir": "/mnt/models",
         "storing_connections": "5",
         "new_prompts_a_person": "6",
         "predict_seconds": "20.0",

@@ -72,7 +72,7 @@ def test_on_a_terminal_status_fits_80_columns(folder: ProjectFolder, tmp_path: P
     assert all(len(line) <= 80 for line in lines[1:]), lines
     assert f"      3  {Versions(folder).champion()}" in "\n".join(lines)
     assert any("1200 of 50" in line and line.endswith("train, fill") for line in lines)
-    assert any(line.startswith(f"    last round  kept back {second}, ") for line in lines)
+    assert any(line.startswith(f"    last round      kept back {second}, ") for line in lines)
 
 
 def test_a_reader_that_leaves_early_ends_a_command_without_a_trace(folder: ProjectFolder, tmp_path: Path) -> None:
