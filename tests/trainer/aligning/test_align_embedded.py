@@ -82,7 +82,7 @@ def test_it_learns_the_rule_and_is_promoted(demo: JudgedDemo) -> None:
     card = demo.align(DPO)
 
     assert card.promoted, card.reason
-    assert demo.wins_by_the_rule(card.version) > 0.7
+    assert demo.wins_by_the_rule(card.version) > 0.75
 
 
 def test_one_that_loops_is_kept_back_whatever_it_wins(demo: JudgedDemo) -> None:
