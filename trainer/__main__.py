@@ -127,7 +127,13 @@ def align(project_id: int, method: str, chosen: bool, minutes: float | None, as_
         return run_alignment(project, folder, settings, recipe, extractors=extractors, minutes=minutes, say=say)
 
     with refusals():
+        is_asked_for, is_new = folder.is_requested("align"), not folder.path.is_dir()
+        if is_new:
+            with suppress(StudioKeyError, StudioUnreachable):  # which the alignment says, too
+                project.read()  # else a number that is no project's would be known from now on
         ended = run_here(folder, run, work=ALIGNMENT)
+        if is_asked_for and isinstance(ended, Round):
+            folder.take_request("align")  # that was this alignment
     if as_json:
         click.echo(write_outcome(ended))
         sys.exit(0 if isinstance(ended, Round) and ended.outcome != "failed" else 1)

@@ -158,6 +158,8 @@ class AnswerRules:
         They make none if one is empty or refused, or if they are too much alike. An answer that was cut off may stand beside a
         whole one here: people are to see what each generator writes.
         """
+        if new.version == other.version:
+            return None
         attempt = Attempt(task)
         samples = [_Sample(answer, self.seed(attempt)) for written in (new, other) for answer in written.each[:1]]
         if not self._pairs(samples, has_present=False):

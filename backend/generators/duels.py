@@ -93,10 +93,13 @@ class Duels:
         """No task that follows is a duel."""
         self.problem = f"tasks that were to be duels are filled as ordinary ones: {reason}"
 
-    def _with(self, rival: Scheduler) -> Duel:
+    def _with(self, rival: Scheduler) -> Duel | None:
         settings = self._settings
         adapter = served_generator(settings, self._folder.project_id).adapter
         own = adapter.version if adapter else f"{settings.generator.engine}:{settings.generator.model}"
+        if own == settings.filling.duel_with:
+            self.give_up(f"DUEL_WITH={own} is the generator itself; name another.")
+            return None
         return Duel(Side(own, self._scheduler, adapter), Side(settings.filling.duel_with, rival))
 
     def _on_trial(self) -> Duel | None:

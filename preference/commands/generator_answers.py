@@ -1,6 +1,7 @@
 """What `generators --answers` prints: the answers that a version and the one beside it wrote for their judge, prompt by prompt."""
 
 import json
+import unicodedata
 from dataclasses import asdict
 
 import click
@@ -34,4 +35,4 @@ def show_answers(settings: Settings, project_id: int, version: str, *, as_json: 
 
 def _shown(text: str) -> str:
     """The text without what a terminal would obey."""
-    return "".join(letter for letter in text if letter.isprintable() or letter == "\n")
+    return "".join(letter for letter in text if letter in "\n\t" or unicodedata.category(letter) not in ("Cc", "Cs"))

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from preference.atomic_files import write_whole
 from preference.tolerant import Rows, Text, Words, read_as
 
 FILE = "answers.jsonl"
@@ -30,8 +31,8 @@ def write_compared(folder: Path, rows: Iterable[ComparedAnswers]) -> None:
     Raises:
         OSError: the disk is full, or the folder is not writable.
     """
-    lines = (json.dumps(asdict(row), ensure_ascii=False) for row in rows)
-    (folder / FILE).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    lines = (json.dumps(asdict(row)) for row in rows)
+    write_whole(folder / FILE, "".join(f"{line}\n" for line in lines), is_private=True)  # it holds people's prompts
 
 
 def read_compared(folder: Path) -> list[ComparedAnswers]:
@@ -41,7 +42,7 @@ def read_compared(folder: Path) -> list[ComparedAnswers]:
         OSError: it may not be read.
     """
     try:
-        lines = (folder / FILE).read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = (folder / FILE).read_text(encoding="utf-8", errors="replace").split("\n")
     except FileNotFoundError:
         return []
     rows = (read_as(ComparedAnswers, values) for values in map(_values, lines) if isinstance(values, dict))

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from preference.errors import TrainingError
-from preference.projects.folder import ProjectFolder
+from preference.projects.folder import ProjectFolder, known_projects
 from preference.projects.status_files import LastAlignment, LastRound
 from preference.projects.versions import Versions
 from preference.report_card.figures import ReportFigures, SuspectLabel
@@ -252,6 +252,23 @@ def test_an_alignment_that_cannot_be_ends_with_one_sentence(invoke: Invoke) -> N
     assert result.exit_code == 1
     assert result.output.startswith("Error: GENERATOR_ENGINE=echo writes with no model that could learn; set")
     assert "Traceback" not in result.output
+
+
+def test_what_is_no_project_is_not_known_because_its_generator_was_to_learn(
+    invoke: Invoke, folder: ProjectFolder, studio: StudioDouble, tmp_path: Path
+) -> None:
+    result = invoke("align", "--project", "999", LABEL_STUDIO_URL=studio.url, LABEL_STUDIO_API_KEY=KEY)
+
+    assert result.exit_code == 1 and "999" in result.output
+    assert [known.project_id for known in known_projects(tmp_path)] == [3]
+
+
+def test_an_alignment_by_hand_is_the_one_that_was_asked_for(invoke: Invoke, folder: ProjectFolder) -> None:
+    folder.request("align")
+
+    invoke("align", "--project", "3", GENERATOR_ENGINE="echo")
+
+    assert not folder.is_requested("align")
 
 
 def test_the_daemon_learns_that_an_alignment_cannot_be_which_is_no_error(invoke: Invoke, folder: ProjectFolder) -> None:

@@ -42,6 +42,8 @@ class UnfinishedAlignment(Unfinished):
             changed = ", ".join(name for name in key if kept.key.get(name) != key[name])
             logger.info("%s: the alignment that was killed is not taken up: it had other %s", self.folder, changed)
             self.restart()
+        elif any(path.name != self.record for path in self.folder.iterdir()):  # of one whose record is damaged
+            self.restart()
         self._write(dataclasses.replace(self._read(), key=key))
 
 

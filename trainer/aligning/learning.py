@@ -15,9 +15,12 @@ from preference.generation.huggingface import window_of
 from preference.generation.kv_cache import can_hold
 from preference.labelling.label_config import LabelingLayout
 from preference.labelling.pairs import PreferencePair
+from preference.labelling.prompts import Prompt
+from preference.models.encoding import encode_prompt
 from preference.models.out_of_memory import release_memory
 from preference.models.pretrained import load_tokenizer, load_weights, locate
 from preference.report_card.generator_card import GeneratorCard
+from preference.setting_groups import GeneratorSettings
 from trainer.aligning.context import AlignContext
 from trainer.aligning.writing import prompts_to_answer
 from trainer.generator_training.objectives import ReadPair
@@ -108,6 +111,7 @@ def _by_rewards(context: AlignContext, pairs: Sequence[PreferencePair], layout: 
     judge = context.round.load(champion)
     prompts = prompts_to_answer(context.round.project, layout, context.round.holdout, judged=[pair.prompt for pair in pairs])
     path, model = _base(context)
+    prompts = _that_fit(prompts, path, context.settings.generator, window=window_of(model.config.get_text_config()))
     explored = explore(
         model, load_tokenizer(path), prompts, judge, context.recipe, context.settings.generator, folder, seed=context.settings.seed,
         most_seconds=60 * context.minutes, say=context.say, clock=context.clock,
@@ -119,6 +123,16 @@ def _by_rewards(context: AlignContext, pairs: Sequence[PreferencePair], layout: 
         num_wanted_steps=explored.num_wanted,
         first_layer=explored.first_layer,
     )
+
+
+def _that_fit(prompts: Sequence[Prompt], path: str, generation: GeneratorSettings, *, window: int) -> list[Prompt]:
+    """The prompts of which nothing would have to be cut: TRL cuts none."""
+    tokenizer, most = load_tokenizer(path), min(generation.max_prompt_tokens, window - generation.max_new_tokens)
+    options: dict[str, Any] = {"system": generation.system_prompt, "options": generation.template_options}
+    fitting = [prompt for prompt in prompts if not encode_prompt(tokenizer, prompt, max_tokens=most, **options)[1]]
+    if not fitting:
+        raise CannotLearn(f"No prompt that is not held out has {most} tokens or fewer; import some, or raise MAX_PROMPT_TOKENS.")
+    return fitting
 
 
 def _base(context: AlignContext) -> tuple[str, Any]:

@@ -76,6 +76,10 @@ class DueAlignments:
             return
         project, unfinished = self._open_project(self._settings.studio, folder.project_id), ALIGNMENT.unfinished(folder)
         project.read()  # if Label Studio does not answer, no process is to begin that only finds that out
+        if unfinished.exists and unfinished.num_attempts >= MAX_ATTEMPTS:  # each took this process down with it
+            unfinished.give_up()
+            folder.take_request("align")
+            return
         cause = "the one before was killed" if unfinished.exists else "it was asked for"
         logger.info("project %d: alignment begins (%s)", folder.project_id, cause)
         self._run(project, folder)  # what it raises leaves it asked for

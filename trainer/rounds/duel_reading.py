@@ -97,7 +97,14 @@ class _Guesses:
         self._model: RewardModel | None = None
 
     def powered(self, judged: Sequence[Duel], outcomes: Array, waiting: Sequence[Duel]) -> Share:
-        """The share with its help; unknown if there are too few duels, or too few other judgements to train it on."""
+        """The share with its help; unknown if there are too few duels, or too few other judgements to train it on, or if it fails."""
+        try:
+            return self._powered(judged, outcomes, waiting)
+        except (PairloopError, RuntimeError, MemoryError) as error:  # what people alone say decides, and is not to wait for it
+            logger.warning("project %d: the reward model has no word on duels: %s", self._context.project.id, error)
+            return Share()
+
+    def _powered(self, judged: Sequence[Duel], outcomes: Array, waiting: Sequence[Duel]) -> Share:
         if min(len(judged), len(waiting)) < _LEAST_POWERED or (model := self._trained()) is None:
             return Share()
         duels = [*judged, *waiting]

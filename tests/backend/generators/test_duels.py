@@ -222,6 +222,18 @@ def test_another_engine_writes_the_other_answers(house: House, server: OpenAIDou
         assert data[duel["new_in"]].startswith("Echo ") and data[other_in].startswith(f"{data['prompt']}/")
 
 
+def test_a_generator_does_not_duel_with_itself(house: House, server: OpenAIDouble, make: MakeGenerator) -> None:
+    own = f"echo:{house.settings.generator.model}"
+    house.settings = house.settings.replace(duel_percent=50, duel_with=own, generator_engine="echo")
+    ids = house.add_prompts(12)
+    with scheduling(make()) as house.rival:
+        house.fill()
+
+    assert house.is_answered(*ids) and duels_among(house, ids) == [] and server.prompts == []
+    (problem,) = house.noted()
+    assert problem.endswith(f"DUEL_WITH={own} is the generator itself; name another.")
+
+
 def test_another_engine_that_fails_is_left_alone(house: House, server: OpenAIDouble, make: MakeGenerator) -> None:
     house.settings = house.settings.replace(duel_percent=50, duel_with="openai:tiny", generator_engine="echo")
     ids = house.add_prompts(12)

@@ -105,7 +105,7 @@ def test_a_rollback_beyond_the_base_is_refused(invoke: Invoke, folder: ProjectFo
 def test_generators_show_what_a_version_and_the_one_beside_it_wrote(invoke: Invoke, folder: ProjectFolder) -> None:
     version = publish(folder)
     kept = [
-        ComparedAnswers("Why?", ("Since.", "For\nreasons\x1b[31m."), ("Because.", "")),
+        ComparedAnswers("Why?", ("Since.", "For\n\treasons\x1b[31m."), ("Because.", "")),
         ComparedAnswers("How?", ("So.",), ("Thus.",)),
     ]
     write_compared(Generators(folder).path(version), kept)
@@ -114,7 +114,7 @@ def test_generators_show_what_a_version_and_the_one_beside_it_wrote(invoke: Invo
     values = json.loads(invoke("generators", "--project", "3", "--answers", version, "--json").output)
 
     assert shown.output.startswith(
-        f"--- Why?\n\n{version}:\nSince.\n\n{version}:\nFor\nreasons[31m.\n\nbase:\nBecause.\n\nbase:\n"
+        f"--- Why?\n\n{version}:\nSince.\n\n{version}:\nFor\n\treasons[31m.\n\nbase:\nBecause.\n\nbase:\n"
     )
     assert "--- How?" in shown.output and "\x1b" not in shown.output
     assert [ComparedAnswers(row["prompt"], tuple(row["new"]), tuple(row["other"])) for row in values] == kept

@@ -132,6 +132,18 @@ def test_one_that_is_killed_is_taken_up_three_times_at_most(
     assert given_up.endswith("(out of memory: name a smaller GENERATOR_MODEL)")
 
 
+def test_one_that_takes_the_trainer_down_with_it_is_given_up_as_well(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
+    lab.folders[1].request("align")
+    for _ in range(MAX_ATTEMPTS):
+        UnfinishedAlignment(lab.folders[1]).begin()
+
+    lab.alignments().look()
+
+    assert lab.rounds == [] and not lab.folders[1].is_requested("align")
+    assert not UnfinishedAlignment(lab.folders[1]).exists
+    assert "is given up" in caplog.text
+
+
 def test_one_that_somebody_runs_by_hand_is_left_to_them(lab: Lab, due: DueAlignments) -> None:
     lab.folders[1].request("align")
 

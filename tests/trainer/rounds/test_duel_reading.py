@@ -117,6 +117,22 @@ def test_the_reward_model_has_a_word_on_open_duels(lab: Lab) -> None:
     assert 0.45 < known.powered.value < 0.75
 
 
+def test_a_reward_model_that_fails_keeps_no_version_that_people_like_less(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run_out(*_: object, **__: object) -> None:
+        raise RuntimeError("CUDA out of memory")
+
+    monkeypatch.setattr("trainer.rounds.duel_reading.train_head", run_out)
+    version = publish(lab.folder, promote=True)
+    taught = duels(60, 0, other="openai:tiny", first_id=5000)
+    for task in taught:
+        task["meta"] = {}
+
+    (known,) = read(lab, [*taught, *duels(8, 32, num_open=120, new=version)])
+
+    assert known.powered == Share() and known.preferred == BASE
+    assert Generators(lab.folder).champion() == BASE
+
+
 def test_it_has_none_if_all_that_it_knows_are_the_duels_themselves(lab: Lab) -> None:
     version = publish(lab.folder, promote=True)
 
