@@ -3,12 +3,14 @@
 import logging
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from safetensors.torch import load_file
 
 from preference.errors import StudioError
+from preference.projects.folder import ProjectFolder
 from preference.projects.generators import Generators
 from preference.studio.project import LabelStudioProject
 from tests.support.aligned_house import QUICK, SHORT, AlignedHouse
@@ -130,3 +132,18 @@ def test_a_label_studio_that_goes_away_before_the_verdict_costs_no_step(house: A
     assert Generators(house.folder).all() == [ended.version]
     (curve,) = house.folder.path.glob("curves/*-align/events.*")
     assert curve.read_bytes().count(b"train/loss") == house.card(ended).num_steps
+
+
+def test_what_a_damaged_record_left_is_not_taken_for_another_alignments(tmp_path: Path) -> None:
+    folder = ProjectFolder(tmp_path, 3)
+    folder.create()
+    unfinished = UnfinishedAlignment(folder)
+    unfinished.begin()
+    unfinished.take_up({"base": "a"})
+    (unfinished.folder / "trained.json").write_text("{}", encoding="utf-8")
+    (unfinished.folder / "alignment.json").write_text("{", encoding="utf-8")
+
+    unfinished.begin()
+    unfinished.take_up({"base": "b"})
+
+    assert [path.name for path in unfinished.folder.iterdir()] == ["alignment.json"]

@@ -69,3 +69,11 @@ def test_without_a_champion_there_are_no_rewards(house: AlignedHouse) -> None:
     (house.folder.path / "champion").unlink()
     with pytest.raises(CannotLearn, match=r"serves no reward model to learn from; `pairloop-trainer once` trains one\.$"):
         house.align(quick(RLOO))
+
+
+def test_a_prompt_of_which_something_would_be_cut_is_not_answered(house: AlignedHouse) -> None:
+    house.settings = house.settings.replace(max_prompt_tokens=16)
+    with pytest.raises(
+        CannotLearn, match=r"^No prompt that is not held out has 16 tokens or fewer; import some, or raise MAX_PROMPT"
+    ):
+        house.align(quick(RLOO))
