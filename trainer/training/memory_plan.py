@@ -13,6 +13,8 @@ from the first two; what the libraries of a GPU or the allocator of a CPU take f
 
 import json
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -29,6 +31,7 @@ from transformers.pytorch_utils import Conv1D
 
 from preference.errors import TrainingError
 from preference.models.number_formats import COMPUTED_IN, NF4_BYTES, NumberFormat
+from preference.models.out_of_memory import is_out_of_memory
 from preference.reward_model.shared_base import HEAD
 from trainer.training.lora import begun
 from trainer.training.recipes import Recipe
@@ -106,6 +109,24 @@ class _Shape:
     layer_bytes: int | None  # that a layer keeps for the backward pass, of each token
     other_bytes: int  # that the rest keeps, likewise
     input_bytes: int  # a layer's input, likewise
+
+
+@contextmanager
+def memory_for(recipe: Recipe) -> Iterator[None]:
+    """Memory that runs out within it is one sentence: the plan counts no other program's.
+
+    Raises:
+        TrainingError: it ran out.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise TrainingError(
+            f"The memory is too small for recipe {recipe.name!r} with {recipe.batch_pairs} pairs of up to {recipe.max_tokens} tokens "
+            "a step; end what else runs there, take RECIPE=lora, a smaller REWARD_BASE, or fewer batch_pairs in trainer/training/recipes.py."
+        ) from error
 
 
 def _plan(shape: _Shape, recipe: Recipe, tokens: int, pairs_at_once: int, *, is_checkpointed: bool) -> MemoryPlan:

@@ -40,7 +40,7 @@ from preference.models.fingerprint import revision_of
 from preference.models.hardware import free_bytes
 from preference.models.low_rank import CONFIG, LowRankAdapter
 from preference.models.number_formats import COMPUTED_IN
-from preference.models.out_of_memory import is_out_of_memory, release_memory
+from preference.models.out_of_memory import release_memory
 from preference.models.pretrained import load_config, load_tokenizer, load_weights, locate
 from preference.models.reward_bases import closing_of
 from preference.reward_model.extractors import Extractors
@@ -49,7 +49,7 @@ from preference.reward_model.shared_base import load_classifier
 from trainer.training.batches import LengthGroups, rows_of
 from trainer.training.checkpoints import Checkpoints, newest_checkpoint
 from trainer.training.lora import begun, continued, merged, taken_off
-from trainer.training.memory_plan import MemoryPlan, plan_memory
+from trainer.training.memory_plan import MemoryPlan, memory_for, plan_memory
 from trainer.training.progress import Bar, Lines
 from trainer.training.recipes import Recipe
 from trainer.training.trained import Start, TrainingContext, Workspace
@@ -111,7 +111,7 @@ def fit_sequence(
         logger.info("training %s takes %s", recipe.name, plan)
     arguments = _arguments(recipe, context, workspace, start, plan)
     torch.manual_seed(context.seed)  # the score head of a base is new, and random
-    with _memory_for(recipe), warnings.catch_warnings():  # as in lora.py
+    with memory_for(recipe), warnings.catch_warnings():  # as in lora.py
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
         trainer = _Trainer(
             recipe,
@@ -123,7 +123,7 @@ def fit_sequence(
         )
     _follow(trainer, recipe, workspace, start)
     checkpoint = newest_checkpoint(workspace.folder / start)
-    with _memory_for(recipe):
+    with memory_for(recipe):
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     # Without accelerate's wrapper, which would go on to compute in bfloat16 what is served in float32.
     model: Any = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
@@ -141,20 +141,6 @@ def fit_sequence(
     del trainer, model
     gc.collect()  # the optimizer's state, twice the weights, hangs in cycles
     return fitted
-
-
-@contextmanager
-def _memory_for(recipe: Recipe) -> Iterator[None]:
-    """Memory that runs out within it is one sentence: the plan counts no other program's."""
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
-            raise
-        raise TrainingError(
-            f"The memory is too small for recipe {recipe.name!r} with {recipe.batch_pairs} pairs of up to {recipe.max_tokens} tokens "
-            "a step; end what else runs there, take RECIPE=lora, a smaller REWARD_BASE, or fewer batch_pairs in trainer/training/recipes.py."
-        ) from error
 
 
 def _network(recipe: Recipe, context: TrainingContext, path: str, revision: str, champion: Path | None) -> Any:
