@@ -1,5 +1,6 @@
 """Projects and versions as the commands show them: as cells of a table, or as a sentence. What is not known is an empty cell."""
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -30,13 +31,13 @@ NO_WEIGHTS = " (its weights were removed under KEEP_VERSIONS)"
 
 def project_row(status: ProjectStatus) -> list[str]:
     """The cells of a project, by PROJECT_HEADER."""
-    num_new, since = status.num_new_judgements, status.training_since
+    num_new = status.num_new_judgements
     return [
         str(status.project_id),
         status.champion or "none yet",
         str(len(status.versions)),
         "" if num_new is None else f"{num_new} of {status.trainer.num_needed}",
-        f"for {_span(since)}" if since else "unfinished" if status.is_unfinished else "aligning" if status.is_aligning else "",
+        "; ".join(_work(status)),
         ", ".join(status.requests),
         _ended(status.last_round) if status.last_round.outcome else "",
         _ended(status.last_alignment) if status.last_alignment.outcome else "",
@@ -54,8 +55,10 @@ def project_values(status: ProjectStatus) -> dict[str, Any]:
         "num_versions": len(status.versions),
         "num_waiting": status.num_new_judgements,
         "training_since": status.training_since,
+        "is_training": status.is_training,
         "is_unfinished": status.is_unfinished,
         "is_aligning": status.is_aligning,
+        "interrupted": status.interrupted,
         "requests": status.requests,
         "last_round": _last_values(status.last_round),
         "last_alignment": _last_values(status.last_alignment),
@@ -96,14 +99,28 @@ def forecast(status: ProjectStatus) -> str:
         return f"a round is running for {_span(status.training_since)}"
     if "train" in status.requests:
         return "a round is asked for"
-    if status.is_unfinished:
-        return "a round began and has not ended"
+    if status.is_training:
+        return "a round is running, which a command began"
+    if "round" in status.interrupted:
+        return "a round was interrupted, and the next one takes it up"
     new = "new judgements are not counted yet" if num_new is None else f"{num_new} new judgements"
     at = moment(trainer.next_round_at)
     schedule = f"; the schedule ({trainer.schedule}) looks at {_as_text(at)}, in {_span(at)}" if at else ""
     after = moment(status.counts.not_before)
     wait = f"; not before {_as_text(after)}, as the last one failed" if after and after > datetime.now(UTC) else ""
     return f"{new}, {trainer.num_needed} start a round{schedule}{wait}"
+
+
+def _work(status: ProjectStatus) -> Iterator[str]:
+    """What is done for the project now, and what was to be done and was killed."""
+    if (since := status.training_since) is not None:
+        yield f"for {_span(since)}"
+    elif status.is_training:
+        yield "running"
+    if status.is_aligning:
+        yield "aligning"
+    for name in status.interrupted:
+        yield f"{name} interrupted, the next one takes it up"
 
 
 def _last_values(last: LastRound) -> dict[str, Any] | None:

@@ -15,10 +15,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Literal, get_args
 
-from filelock import FileLock
 from pydantic import BaseModel, Field
 
 from preference.atomic_files import write_whole
+from preference.file_locks import is_held
 from preference.tolerant import Items, Rows, Text
 
 Process = Literal["filler", "trainer"]  # each holds MODEL_DIR/<process>.lock while it works
@@ -83,9 +83,8 @@ def read_problems(model_dir: Path, *, of: Sequence[Process] = get_args(Process))
 def _is_working(model_dir: Path, process: Process) -> bool:
     """Whether a process holds the lock; True also if that cannot be found out."""
     try:
-        with FileLock(model_dir / f"{process}.lock").acquire(timeout=0):
-            return False
-    except OSError:  # Timeout is one
+        return is_held(model_dir / f"{process}.lock")
+    except OSError:
         return True
 
 

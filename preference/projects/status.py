@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Self, TypeVar, get_args
 
 from preference.errors import RegistryError
+from preference.file_locks import is_held
 from preference.projects.folder import ProjectFolder, RequestKind, known_projects
 from preference.projects.guidelines import Guidelines
 from preference.projects.problems import read_problems
@@ -50,8 +51,10 @@ class ProjectStatus:
     last_round: LastRound
     last_alignment: LastRound
     requests: tuple[RequestKind, ...]  # of a round, an alignment or a pass of the filler, not taken yet
-    is_unfinished: bool  # whether a round began and has not ended: it runs, or was killed
+    is_training: bool  # whether some process is in the middle of a round
     is_aligning: bool  # the same of an alignment
+    is_unfinished: bool  # whether a round began and has not ended: it runs, or was killed
+    is_alignment_unfinished: bool  # the same of an alignment
     problems: tuple[str, ...]  # what of the project's folder cannot be read, or cannot be as it is, and what the processes noted
     versions: tuple[str, ...] = ()  # their names, oldest first; empty before `with_versions`
     guidelines: str = ""  # which version of them stands, in words; empty if there is none, and before `with_versions`
@@ -103,6 +106,15 @@ class ProjectStatus:
     def training_since(self) -> datetime | None:
         """Since when a round is running, if one is."""
         return moment(self.counts.training_since) if self.trainer.is_running else None
+
+    @property
+    def interrupted(self) -> list[str]:
+        """What was killed before it ended, a round or an alignment; the next one takes it up."""
+        is_about_to_begin = self.training_since is not None  # its process starts, and has no lock yet
+        return [
+            *(["round"] if self.is_unfinished and not self.is_training and not is_about_to_begin else []),
+            *(["alignment"] if self.is_alignment_unfinished and not self.is_aligning else []),
+        ]
 
     @property
     def is_filling(self) -> bool:
@@ -171,8 +183,11 @@ def read_project_status(
         last_round=_tried(problems, lambda: LastRound.read(folder.path), LastRound()),
         last_alignment=_tried(problems, lambda: LastAlignment.read(folder.path), LastAlignment()),
         requests=_tried(problems, lambda: _requests(folder), ()),
+        # The locks first: what ends meanwhile would else look as if it had been killed.
+        is_training=_tried(problems, lambda: is_held(folder.path / "round.lock"), False),
+        is_aligning=_tried(problems, lambda: is_held(folder.path / "align.lock"), False),
         is_unfinished=_tried(problems, (folder.path / "training" / "round.json").is_file, False),
-        is_aligning=_tried(problems, (folder.path / "aligning" / "alignment.json").is_file, False),
+        is_alignment_unfinished=_tried(problems, (folder.path / "aligning" / "alignment.json").is_file, False),
         problems=_named(folder, [*problems, *(problem.rstrip(".") for problem in noted)]),
     )
 

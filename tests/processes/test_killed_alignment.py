@@ -19,6 +19,7 @@ from tests.support.aligned_house import AlignedHouse
 from tests.support.forked import Forked
 from tests.support.killed_alignments import PROGRAM
 from tests.support.nightly import IS_NIGHTLY
+from tests.support.statuses import status_of
 from tests.support.studio_double import KEY, StudioDouble
 from tests.support.tolerance import assert_same_weights
 from trainer.aligning.alignment import UnfinishedAlignment
@@ -84,12 +85,14 @@ def test_an_alignment_that_is_killed_in_its_steps_is_ended_by_the_next(house: Ho
     assert house.run(dies_after_step=5)[0] == -signal.SIGKILL, house.log.read_text()
     house.check_whole()
     assert Generators(house.folder).all() == []
+    status = status_of(house.folder)
+    assert (status.is_aligning, status.interrupted) == (False, ["alignment"])
 
     assert house.run()[0] == 0, house.log.read_text()
 
     house.check_whole()
     assert len(Generators(house.folder).all()) == 1
-    assert not UnfinishedAlignment(house.folder).folder.exists()
+    assert not UnfinishedAlignment(house.folder).folder.exists() and status_of(house.folder).interrupted == []
     log = house.log.read_text()
     assert "taking up the alignment that was killed (attempt 2)" in log and "going on after step" in log
 

@@ -7,6 +7,7 @@ from filelock import FileLock, Timeout
 
 from preference.atomic_files import writing
 from preference.errors import TrainingError
+from preference.file_locks import is_held
 from preference.projects.folder import ProjectFolder
 from trainer.rounds.work import ROUND, Work
 
@@ -33,15 +34,12 @@ def only_one(folder: ProjectFolder, work: Work = ROUND) -> Iterator[None]:
 
 
 def is_running(folder: ProjectFolder, work: Work = ROUND) -> bool:
-    """Whether some process is in the middle of it."""
-    lock = FileLock(folder.path / work.lock)
-    if not folder.path.is_dir():
-        return False
-    try:
-        with lock.acquire(timeout=0):
-            return False
-    except Timeout:
-        return True
+    """Whether some process is in the middle of it.
+
+    Raises:
+        OSError: that cannot be found out.
+    """
+    return is_held(folder.path / work.lock)
 
 
 def busy(folder: ProjectFolder, work: Work = ROUND) -> str:

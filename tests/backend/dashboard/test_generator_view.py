@@ -5,11 +5,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from preference.projects.folder import ProjectFolder
 from preference.projects.generators import BASE, Generators
 from preference.projects.pruning import prune
 from preference.projects.status_files import LastAlignment, write_last_round
+from preference.projects.trainer_heartbeat import mark_alive
 from preference.projects.versions import Versions
 from tests.support.dashboard_page import BROWSER, HOSTILE, Page, client_on, hostile, page, press
 from tests.support.generator_versions import CARD, publish
@@ -75,6 +77,25 @@ def test_how_the_last_alignment_ended_is_shown_if_it_made_no_version(tmp_path: P
 
     assert "The base answers It is to learn: asked for. No version of it has learnt yet." in words
     assert "Skipped" in words and "12 judged comparisons to learn from" in words
+
+
+def test_an_alignment_that_runs_is_told_from_one_that_was_killed(tmp_path: Path) -> None:
+    folder = ProjectFolder(tmp_path, PROJECT)
+    folder.create()
+    with FileLock(folder.path / "align.lock"):
+        assert "It is learning." in page(client_on(tmp_path)).words
+        (folder.path / "aligning").mkdir()
+        (folder.path / "aligning" / "alignment.json").write_text("{}")
+        assert "It is learning." in page(client_on(tmp_path)).words
+
+    words = page(client_on(tmp_path)).words
+    assert "It is learning." not in words
+    assert "Its learning was interrupted; the next alignment takes it up: pairloop-trainer align --project 3" in words
+
+    folder.request("align")
+    assert "the next alignment takes it up" in page(client_on(tmp_path)).words, "no trainer runs"
+    mark_alive(tmp_path)
+    assert "Its learning was interrupted; the trainer takes it up." in page(client_on(tmp_path)).words
 
 
 def test_promote_serves_that_version_and_names_the_dashboard(models: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 from preference.duels.figures import DuelFigures, write_duels
 from preference.formatting import per_cent
@@ -96,6 +97,11 @@ def test_the_next_round_says_what_keeps_it(models: Path) -> None:
     assert next_round().endswith("; judgements missing when one last looked: 0")
     (models / "next_round.json").unlink()
     assert next_round() == "no trainer start pairloop-trainer run"
+    (folder.path / "training").mkdir()
+    (folder.path / "training" / "round.json").write_text("{}")
+    with FileLock(folder.path / "round.lock"):
+        assert next_round() == "training a command began it"
+    assert next_round() == "interrupted pairloop-trainer run takes it up"
 
 
 def test_unknown_numbers_are_called_not_known_yet(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from preference.projects.folder import ProjectFolder
 from preference.projects.status_files import LastAlignment, write_last_round, write_next_round
@@ -71,8 +72,6 @@ def test_status_shows_when_generators_learn_and_how_the_last_alignment_ended(
         tmp_path, time.time(), schedule="6h", min_new_pairs=70, align_at=time.time() + 7200, align_schedule="30 4 * * *"
     )
     write_last_round(folder, "skipped", reason="12 judged comparisons", version=None, seconds=4, kind=LastAlignment)
-    (folder.path / "aligning").mkdir()
-    (folder.path / "aligning" / "alignment.json").write_text("{}")
 
     result = invoke("status")
 
@@ -82,10 +81,53 @@ def test_status_shows_when_generators_learn_and_how_the_last_alignment_ended(
     )
     (row,) = rows(result)
     assert row["last alignment"].startswith("skipped, ") and row["last alignment"].endswith(": 12 judged comparisons")
-    assert row["training"] == "aligning"
     status = json.loads(invoke("status", "--json").output)
     assert status["trainer"]["align_schedule"] == "30 4 * * *" and status["trainer"]["next_alignment_at"]
-    assert status["projects"][0]["last_alignment"]["outcome"] == "skipped" and status["projects"][0]["is_aligning"]
+    assert status["projects"][0]["last_alignment"]["outcome"] == "skipped"
+
+
+@pytest.mark.parametrize(
+    ("name", "lock", "record", "doing"),
+    [
+        ("round", "round.lock", "training/round.json", "running"),
+        ("alignment", "align.lock", "aligning/alignment.json", "aligning"),
+    ],
+)
+def test_status_tells_what_a_process_is_at_from_what_was_killed(
+    invoke: Invoke, folder: ProjectFolder, name: str, lock: str, record: str, doing: str
+) -> None:
+    left = folder.path / record
+    left.parent.mkdir()
+    left.write_text("{}")
+
+    with FileLock(folder.path / lock):
+        working = rows(invoke("status"))[0]["training"], json.loads(invoke("status", "--json").output)["projects"][0]
+    killed = rows(invoke("status"))[0]["training"], json.loads(invoke("status", "--json").output)["projects"][0]
+
+    assert (working[0], killed[0]) == (doing, f"{name} interrupted, the next one takes it up")
+    assert (working[1]["is_training"] or working[1]["is_aligning"], working[1]["interrupted"]) == (True, [])
+    assert (killed[1]["is_training"] or killed[1]["is_aligning"], killed[1]["interrupted"]) == (False, [name])
+
+
+def test_a_round_whose_process_is_about_to_start_was_not_interrupted(
+    invoke: Invoke, folder: ProjectFolder, tmp_path: Path
+) -> None:
+    mark_alive(tmp_path)
+    write_counts(folder, 12, training_since=time.time() - 600)
+    (folder.path / "training").mkdir()
+    (folder.path / "training" / "round.json").write_text("{}")
+
+    assert re.fullmatch(r"for 1[01] min", rows(invoke("status"))[0]["training"])
+
+
+def test_a_status_makes_no_file_and_needs_none_that_it_could_write(invoke: Invoke, folder: ProjectFolder) -> None:
+    for name in ("round.lock", "align.lock"):
+        (folder.path / name).unlink(missing_ok=True)
+    before = sorted(folder.path.rglob("*"))
+
+    assert rows(invoke("status"))[0]["problem"] == "-"
+
+    assert sorted(folder.path.rglob("*")) == before
 
 
 def test_status_of_one_project_shows_that_alone_even_a_disconnected_one(
@@ -118,7 +160,7 @@ def test_status_as_json_holds_the_same_for_programs(invoke: Invoke, folder: Proj
     assert ended == {"outcome": "rejected", "reason": "accuracy 0.600 is below", "version": second, "seconds": 4.0}
     assert project == {
         "project": 3, "title": "Höflichkeit", "champion": first, "num_versions": 2, "num_waiting": 12, "training_since": None,
-        "is_unfinished": False, "is_aligning": False, "requests": [], "last_alignment": None, "problem": "", "guidelines": "",
+        "is_training": False, "is_unfinished": False, "is_aligning": False, "interrupted": [], "requests": [], "last_alignment": None, "problem": "", "guidelines": "",
     }  # fmt: skip
 
 
