@@ -136,7 +136,8 @@ def test_it_ends_when_the_time_is_up_after_all() -> None:
 def test_a_loss_that_is_no_number_says_what_to_do() -> None:
     layers, pairs = lesson()
     with torch.no_grad():
-        layers.weights[0].fill_(math.nan)
+        for weight in layers.weights:  # one of zeros may hide another: kernels differ
+            weight.fill_(math.nan)
 
     with pytest.raises(TrainingError, match=r"The loss became nan at step 1 of 5; lower the learning rate of 'dpo' \(0\.005\)"):
         train(layers, pairs, QUICK, num_steps=5, seed=0)
