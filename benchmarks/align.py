@@ -146,7 +146,7 @@ class _Bench:
             optimizer = torch.optim.AdamW(layers.weights, lr=_SFT_RATE, weight_decay=0.0)
             for start in range(0, len(texts), 4):
                 for text in texts[start : start + 4]:
-                    (-layers.log_prob(text) / (len(text.tokens.ids) - text.tokens.start) / 4).backward()
+                    (-layers.log_prob(text) / text.tokens.num_learnt / 4).backward()
                 torch.nn.utils.clip_grad_norm_(layers.weights, 1.0)
                 optimizer.step()
                 optimizer.zero_grad()

@@ -99,7 +99,11 @@ def once(project_id: int | None, as_json: bool) -> None:
 @main.command()
 @PROJECT
 @click.option(
-    "--method", type=click.Choice(["dpo", "kto", "sft", "rloo", "grpo"]), default="dpo", show_default=True, help="How it learns."
+    "--method",
+    type=click.Choice(["dpo", "kto", "sft", "hindsight", "rloo", "grpo"]),
+    default="dpo",
+    show_default=True,
+    help="How it learns.",
 )
 @click.option("--chosen", is_flag=True, help="With sft: from the answers that people chose, not those that they wrote.")
 @click.option(

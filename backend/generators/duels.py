@@ -18,7 +18,7 @@ from preference.generation.jobs import Adapter, WrittenAnswers
 from preference.labelling.label_config import LabelingLayout
 from preference.labelling.prompts import Prompt
 from preference.projects.folder import ProjectFolder
-from preference.projects.generators import BASE, Generators
+from preference.projects.generators import Generators
 from preference.settings import Settings
 from preference.studio.task import META_KEY, Task, with_entry
 
@@ -109,8 +109,4 @@ class Duels:
         if trial is None:
             return None
         generators = Generators(self._folder)
-        sides = [
-            Side(name, self._scheduler, None if name == BASE else Adapter(name, generators.weights(name)))
-            for name in (trial.version, trial.other)
-        ]
-        return Duel(*sides)
+        return Duel(*(Side(name, self._scheduler, generators.adapter(name)) for name in (trial.version, trial.other)))

@@ -11,6 +11,7 @@ less than MAX_THINKING_TOKENS may use the rest of them for its answer, since a s
 
 import asyncio
 import logging
+from dataclasses import replace
 from typing import Any
 
 from openai import APIError, APIStatusError, AsyncOpenAI, BadRequestError, NotFoundError, UnprocessableEntityError
@@ -19,7 +20,7 @@ from backend.generators.served_adapters import ServedAdapters
 from preference.errors import ModelError
 from preference.generation.jobs import CUT, Answer, Job, Jobs, WrittenAnswers
 from preference.generation.openai_server import MAX_RETRIES, REFUSALS, OpenAIServer, reason_of, wants_other_limit
-from preference.labelling.prompts import Prompt, messages, to_be_continued, turns_of
+from preference.labelling.prompts import Prompt, Turn, messages, to_be_continued, turns_of
 from preference.models.thoughts import split_thought
 from preference.settings import Settings
 
@@ -106,7 +107,7 @@ class OpenAIGenerator:
                 return self._answers(await self._choices(client, job, jobs, name), version=job.adapter.version)
             except NotFoundError:  # the server restarted, and has only what it was started with
                 self._adapters.forget(job.adapter)
-        return self._answers(await self._choices(client, job, jobs, self.name))
+        return self._answers(await self._choices(client, replace(job, adapter=None), jobs, self.name))
 
     async def _choices(self, client: AsyncOpenAI, job: Job, jobs: Jobs, model: str) -> list[Any]:
         """As many choices as the job wants: in one call, or in one call each if the server does not know `n`."""
@@ -126,7 +127,7 @@ class OpenAIGenerator:
     async def _ask(self, client: AsyncOpenAI, job: Job, jobs: Jobs, model: str, *, seed: int, n: int = 1) -> list[Any]:
         """One call's choices, at least one."""
         create: Any = client.chat.completions.create if self._is_chat else client.completions.create
-        request = self._request(job.prompt) | {"model": model, "seed": seed % 2**31} | ({"n": n} if n > 1 else {})
+        request = self._request(job) | {"model": model, "seed": seed % 2**31} | ({"n": n} if n > 1 else {})
         generation = self._settings.generator
         while True:
             limit, num_thinking_tokens = self._limit, self._num_thinking_tokens
@@ -158,19 +159,24 @@ class OpenAIGenerator:
     def _is_chat(self) -> bool:
         return self._settings.openai.endpoint == "chat"
 
-    def _request(self, prompt: Prompt) -> dict[str, Any]:
-        settings, turns = self._settings, turns_of(prompt, system=self._settings.generator.system_prompt)
+    def _request(self, job: Job) -> dict[str, Any]:
+        settings, turns = self._settings, turns_of(job.prompt, system=self._settings.generator.system_prompt)
+        prefix = job.adapter.answer_prefix if job.adapter else ""
+        body: dict[str, Any] = {}
         request: dict[str, Any] = {
             "temperature": settings.generator.temperature,
             "top_p": settings.generator.top_p,
         }
         if settings.generator.stop:
             request["stop"] = list(settings.generator.stop[:_MAX_STOPS])
-        if self._is_chat and settings.generator.template_options:  # as vLLM, SGLang and llama.cpp have it
-            request["extra_body"] = {"chat_template_kwargs": settings.generator.template_options}
-        if self._is_chat:
-            return request | {"messages": messages(turns)}
-        return request | {"prompt": to_be_continued(turns)}
+        if not self._is_chat:
+            return request | {"prompt": f"{to_be_continued(turns)}\n\n{prefix}" if prefix else to_be_continued(turns)}
+        if settings.generator.template_options:  # as vLLM, SGLang and llama.cpp have it
+            body["chat_template_kwargs"] = settings.generator.template_options
+        if prefix:  # as vLLM and SGLang have it
+            turns = (*turns, Turn("assistant", prefix))
+            body |= {"continue_final_message": True, "add_generation_prompt": False}
+        return request | {"messages": messages(turns)} | ({"extra_body": body} if body else {})
 
     def _text(self, choice: Any) -> str:
         return (choice.message.content if self._is_chat else choice.text) or ""

@@ -151,7 +151,7 @@ class HuggingFaceGenerator:
             ModelError: the adapter cannot be used.
         """
         self._adapters.use(adapter)
-        ids, _ = self._prompt_ids(prompt)
+        ids, _ = self._prompt_ids(prompt, adapter)
         answer_ids = answer_tokens(self._tokenizer, answer)
         if not answer_ids:
             return torch.zeros(0)
@@ -225,13 +225,14 @@ class HuggingFaceGenerator:
         return Batch(self._model, self._tokenizer, self._sampling_options, max_rows=self._max_rows, max_tokens=self._max_tokens)
 
     def _encode(self, job: Job) -> Prompt:
-        return Prompt(job, *self._prompt_ids(job.prompt))
+        return Prompt(job, *self._prompt_ids(job.prompt, job.adapter))
 
-    def _prompt_ids(self, prompt: Text) -> tuple[list[int], int]:
-        """(the prompt's tokens, how many were cut)."""
+    def _prompt_ids(self, prompt: Text, adapter: Adapter | None) -> tuple[list[int], int]:
+        """(the prompt's tokens, with what this version's answers go on from; how many were cut)."""
         ids, num_cut = encode_prompt(
-            self._tokenizer, prompt, max_tokens=self._max_prompt_tokens, system=self._system, options=self._template_options
-        )
+            self._tokenizer, prompt, max_tokens=self._max_prompt_tokens, system=self._system, options=self._template_options,
+            answer_prefix=adapter.answer_prefix if adapter else "",
+        )  # fmt: skip
         return ids or [self._tokenizer.eos_token_id], num_cut  # without tokens: as at the start of a text in training
 
     def _give_way(self, *batches: Batch) -> None:

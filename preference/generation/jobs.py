@@ -16,10 +16,11 @@ CUT = frozenset({"length", "content_filter"})  # of an OpenAI server's finish re
 
 @dataclass(frozen=True)
 class Adapter:
-    """A generator version: what it is called, and where it lies."""
+    """A generator version: what it is called, where it lies, and what each of its answers is given to go on from."""
 
     version: str
     folder: Path
+    answer_prefix: str = ""  # no part of the answer
 
 
 @dataclass(frozen=True)

@@ -42,26 +42,19 @@ class ThinkingTokens:
 
 
 def encode_prompt(
-    tokenizer: PreTrainedTokenizerBase, prompt: Prompt, *, max_tokens: int, system: str = "", options: Options = NO_OPTIONS
-) -> tuple[list[int], int]:
+    tokenizer: PreTrainedTokenizerBase, prompt: Prompt, *, max_tokens: int, system: str = "", options: Options = NO_OPTIONS,
+    answer_prefix: str = "",
+) -> tuple[list[int], int]:  # fmt: skip
     """(the prompt's tokens up to where an answer begins, how many were cut).
 
     `system`: the instructions before it, unless it has some of its own. `options`: what the chat template gets beside the turns.
-    Nothing that a template puts round its turns is cut.
+    `answer_prefix`: what the answer is to go on from; it stands at the end of the tokens. Nothing that a template puts round its
+    turns is cut.
     """
+    begun = ids_of(tokenizer, as_text(tokenizer, answer_prefix), is_start=False) if answer_prefix else []
     turns = _read_as(tokenizer, turns_of(prompt, system=system))
-    ids = _prompt_ids(tokenizer, turns, options)
-    if len(ids) <= max_tokens:
-        return ids, 0
-    later = _without_oldest(turns)
-    place = bisect_left(later, True, key=lambda kept: len(_prompt_ids(tokenizer, kept, options)) <= max_tokens)
-    if place < len(later):
-        kept = _prompt_ids(tokenizer, later[place], options)
-        return kept, len(ids) - len(kept)
-    last = later[-1] if later else turns
-    num_dropped = len(ids) - len(_prompt_ids(tokenizer, last, options))
-    kept, num_cut = _without_head(tokenizer, last, max_tokens, options)
-    return kept, num_dropped + num_cut
+    ids, num_cut = _fitting(tokenizer, turns, max_tokens - len(begun), options)
+    return [*ids, *begun], num_cut
 
 
 def marked_prompt(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> str:
@@ -134,6 +127,21 @@ def _read_as(tokenizer: PreTrainedTokenizerBase, turns: Conversation) -> Convers
     if not tokenizer.chat_template:
         texts = [text.strip() if turn.role == "system" else text.rstrip() for turn, text in zip(turns, texts, strict=True)]
     return tuple(turn._replace(text=text) for turn, text in zip(turns, texts, strict=True))
+
+
+def _fitting(tokenizer: PreTrainedTokenizerBase, turns: Conversation, max_tokens: int, options: Options) -> tuple[list[int], int]:
+    ids = _prompt_ids(tokenizer, turns, options)
+    if len(ids) <= max_tokens:
+        return ids, 0
+    later = _without_oldest(turns)
+    place = bisect_left(later, True, key=lambda kept: len(_prompt_ids(tokenizer, kept, options)) <= max_tokens)
+    if place < len(later):
+        kept = _prompt_ids(tokenizer, later[place], options)
+        return kept, len(ids) - len(kept)
+    last = later[-1] if later else turns
+    num_dropped = len(ids) - len(_prompt_ids(tokenizer, last, options))
+    kept, num_cut = _without_head(tokenizer, last, max_tokens, options)
+    return kept, num_dropped + num_cut
 
 
 def _without_oldest(turns: Conversation) -> list[Conversation]:

@@ -29,10 +29,20 @@ class Generators(Published["GeneratorCard"]):
         """The version that is to answer; None is the base.
 
         Raises:
-            RegistryError: the pointer names a version that is not there, or whose weights are not.
+            RegistryError: as `adapter` has it.
         """
         version = self.champion()
-        return None if version in (None, BASE) else Adapter(str(version), self.weights(str(version)))
+        return None if version is None else self.adapter(version)
+
+    def adapter(self, version: str) -> Adapter | None:
+        """A version as engines take it; None is the base.
+
+        Raises:
+            RegistryError: it is not there, its weights are not, or its card is damaged.
+        """
+        if version == BASE:
+            return None
+        return Adapter(version, self.weights(version), self.card(version).answer_prefix)
 
     def _read_card(self, path: Path, *, version: str, promotions: Promotions) -> "GeneratorCard":
         from preference.report_card.generator_card import GeneratorCard

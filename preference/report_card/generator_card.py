@@ -48,6 +48,7 @@ class GeneratorCard:
     project_id: Annotated[Count, otherwise(int)] = 0
     method: Words = ""
     base: Words = ""  # as GENERATOR_MODEL names it
+    answer_prefix: Words = ""  # what each of its answers is given to go on from, and what is no part of it; "" for most methods
     fingerprint: Words = ""  # of these weights, whatever they are called
     num_annotations: int = 0  # of the project, when its judgements were read
     newest_annotation: Known[Count] = None  # the highest id that was read

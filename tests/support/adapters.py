@@ -32,14 +32,23 @@ def save_adapter(base: Path, folder: Path, *, seed: int = 1, size: float = 0.3) 
 
 
 def publish_generator(
-    folder: ProjectFolder, settings: Settings, base: Path, *, seed: int = 1, promote: bool = True, probe: float | None = None
-) -> str:
+    folder: ProjectFolder, settings: Settings, base: Path, *, seed: int = 1, promote: bool = True, probe: float | None = None,
+    answer_prefix: str = "",
+) -> str:  # fmt: skip
     """A version over `base`; `probe`: what its card says of the probe, if that is not the truth."""
     engine = HuggingFaceGenerator(settings.replace(generator_model=str(base)))
     adapter = save_adapter(base, settings.model_dir / "drafts" / str(seed), seed=seed)
+    adapter = replace(adapter, answer_prefix=answer_prefix)
     taken = engine.take_probe(adapter)
     taken = taken if probe is None else {**taken, "log_prob": probe}
-    card = replace(CARD, project_id=folder.project_id, base=str(base), fingerprint=engine.fingerprint, probe=taken)
+    card = replace(
+        CARD,
+        project_id=folder.project_id,
+        base=str(base),
+        fingerprint=engine.fingerprint,
+        probe=taken,
+        answer_prefix=answer_prefix,
+    )
     return Generators(folder).publish(adapter.folder, card, promote=promote)
 
 

@@ -18,7 +18,7 @@ from preference.report_card.raters import RaterFigures, write_rater
 from preference.report_card.shares import Share
 from tests.conftest import REPOSITORY
 from tests.support.cards import EMPTY_CARD
-from tests.support.generator_versions import publish
+from tests.support.generator_versions import CARD, publish
 from tests.support.studio_double import KEY, StudioDouble
 from trainer.__main__ import main
 from trainer.aligning.alignment import ALIGNMENT
@@ -75,6 +75,15 @@ def test_the_report_of_a_generator_version_is_of_its_answers(invoke: Invoke, fol
     result = invoke("report", "--project", "3", "g9-20261121-062026")
     assert result.exit_code == 1 and "Project 3 has no generator version 'g9-20261121-062026'" in result.output
     assert "base" in invoke("report", "--project", "3", "base").output
+
+
+def test_the_report_of_a_generator_says_what_its_answers_go_on_from(invoke: Invoke, folder: ProjectFolder) -> None:
+    plain, begun = publish(folder), publish(folder, dataclasses.replace(CARD, answer_prefix="A good answer:\n"))
+
+    shown = [invoke("report", "--project", "3", version).output for version in (plain, begun)]
+
+    assert "go on from" not in shown[0]
+    assert "Its answers go on from 'A good answer:', which is no part of them." in shown[1]
 
 
 def test_the_report_is_to_be_had_as_json(invoke: Invoke, folder: ProjectFolder) -> None:

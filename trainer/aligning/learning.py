@@ -24,7 +24,7 @@ from preference.setting_groups import GeneratorSettings
 from trainer.aligning.context import AlignContext
 from trainer.aligning.writing import prompts_to_answer
 from trainer.generator_training.objectives import ReadPair
-from trainer.generator_training.preferences import cut_answers, encode_pairs
+from trainer.generator_training.preferences import cut_answers, encode_in_hindsight, encode_pairs
 from trainer.generator_training.recipe import AlignRecipe
 from trainer.generator_training.steps import mean_margin, plan, train
 from trainer.generator_training.top_layers import Tokens, TopLayers
@@ -50,6 +50,7 @@ def learn(context: AlignContext, pairs: Sequence[PreferencePair], layout: Labeli
         project_id=context.round.project.id,
         method=recipe.method,
         base=settings.generator.model,
+        answer_prefix=recipe.answer_prefix,
         learning_rate=recipe.learning_rate,
         rank=recipe.rank,
         seed=settings.seed,
@@ -64,11 +65,14 @@ def _by_preferences(
     path, model = _base(context)
     cut = cut_answers(context.round.project, layout, pairs)
     window = window_of(model.config.get_text_config())
-    encoded = encode_pairs(pairs, load_tokenizer(path), settings.generator, window=window, cut=cut)
-    layers = TopLayers(model, recipe, seed=settings.seed)
-    read = _read(layers, encoded, recipe)
+    tokenizer, layers = load_tokenizer(path), TopLayers(model, recipe, seed=settings.seed)
+    if recipe.method == "hindsight":
+        texts = encode_in_hindsight(pairs, tokenizer, settings.generator, window=window, cut=cut)
+        read = [ReadPair(layers.read(text), None) for text in texts]
+    else:
+        read = _read(layers, encode_pairs(pairs, tokenizer, settings.generator, window=window, cut=cut), recipe)
     budget = plan(layers, read, recipe, most_seconds=most_seconds, clock=context.clock)
-    context.say(f"learning from {len(read)} {'comparisons' if read[0].rejected else 'answers'}: {budget}")
+    context.say(f"learning from {len(pairs)} {'answers' if recipe.method == 'sft' else 'comparisons'}: {budget}")
     with curves(settings.training.report_to, context.curves) as report:
         num_steps = train(
             layers, read, recipe, num_steps=budget.num_steps, seed=settings.seed, most_seconds=most_seconds, clock=context.clock,
@@ -76,7 +80,7 @@ def _by_preferences(
         )  # fmt: skip
     layers.save(folder)
     return GeneratorCard(
-        num_pairs=len(read),
+        num_pairs=len(pairs),
         num_steps=num_steps,
         num_wanted_steps=budget.num_wanted,
         margin=round(mean_margin(layers, read[:_MARGIN_PAIRS]), 3) if read[0].rejected else None,

@@ -40,7 +40,7 @@ class Trial:
         """`draft`: the folder with the adapters. `learnt`: what they learnt from."""
         self.pointed: str | None = None
         self._context, self._reading = context, reading
-        self._new = Adapter("of this training", draft)
+        self._new = Adapter("of this training", draft, context.recipe.answer_prefix)
         self._new_answers: list[WrittenAnswers] = []
         self._engine = HuggingFaceGenerator(context.settings)
         self._prompts = held_out_prompts(

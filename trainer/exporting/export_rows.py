@@ -11,6 +11,7 @@ from typing import Any, Literal
 from preference.labelling.pairs import Comparison, PreferencePair, comparison_of, majority
 from preference.labelling.prompts import Prompt, Turn, messages, transcript, turns_of
 from preference.labelling.task_pairs import Ties
+from trainer.judgements.hindsight import BETWEEN, in_hindsight
 
 Format = Literal["trl", "kto", "sft", "hindsight", "prompts", "csv"]
 Row = dict[str, Any]
@@ -19,7 +20,6 @@ SplitOf = Callable[[PreferencePair], str]
 # A tie is the same pair in both directions: without a weight, which TRL does not read, it teaches nothing and costs two rows.
 # For `kto`, two bad answers are two bad answers.
 TIES: dict[Format, Ties] = {"trl": "drop", "kto": "half", "sft": "half", "hindsight": "drop", "csv": "half"}
-GOOD, WORSE = "A good answer: ", "A worse answer: "
 _VOTES = ("vote", "ranking")
 
 
@@ -93,10 +93,9 @@ def _imitated(pairs: Sequence[PreferencePair], excluded: Counter[str], *, chosen
     return list(imitated.values())
 
 
-def _in_hindsight(pair: PreferencePair) -> tuple[str, str]:
-    """Both answers in one text, in both orders. Who learns these is asked to go on after GOOD."""
-    good, worse = f"{GOOD}{pair.chosen}", f"{WORSE}{pair.rejected}"
-    return f"{good}\n\n{worse}", f"{worse}\n\n{good}"
+def _in_hindsight(pair: PreferencePair) -> list[str]:
+    """Both answers in one text, in both orders."""
+    return [BETWEEN.join(f"{marker}{answer}" for marker, answer in marked) for marked in in_hindsight(pair)]
 
 
 def _opinions(pairs: Sequence[PreferencePair], excluded: Counter[str], *, split_of: SplitOf, conversational: bool) -> list[Row]:

@@ -1,4 +1,4 @@
-"""What one comparison pulls a generator to: the losses of DPO, of KTO, and of supervised fine-tuning on the better answer.
+"""What one comparison pulls a generator to: the losses of DPO, of KTO, and of supervised fine-tuning: on the better answer, or in hindsight.
 
 Direct Preference Optimisation: arXiv 2305.18290, equation 7; with the likelihood of the preferred answer: arXiv 2404.19733, equation 2.
 Kahneman-Tversky Optimisation: arXiv 2402.01306, equation 8, with both answers of a comparison at equal weights. A text's log-probability
@@ -63,9 +63,9 @@ def _dpo(layers: TopLayers, pair: ReadPair, recipe: AlignRecipe, point: float) -
     if not recipe.likelihood:
         return -torch.nn.functional.logsigmoid(recipe.beta * margin(layers, pair))
     assert pair.rejected is not None, "DPO reads both answers"
-    chosen, tokens = layers.log_prob(pair.chosen), pair.chosen.tokens
+    chosen = layers.log_prob(pair.chosen)
     ahead = chosen - pair.chosen.reference - gained(layers, pair.rejected)
-    likely = chosen / max(1, len(tokens.ids) - tokens.start)
+    likely = chosen / max(1, pair.chosen.tokens.num_learnt)
     return -torch.nn.functional.logsigmoid(recipe.beta * ahead) - recipe.likelihood * likely
 
 
@@ -77,8 +77,7 @@ def _kto(layers: TopLayers, pair: ReadPair, recipe: AlignRecipe, point: float) -
 
 
 def _sft(layers: TopLayers, pair: ReadPair, recipe: AlignRecipe, point: float) -> torch.Tensor:
-    tokens = pair.chosen.tokens
-    return -layers.log_prob(pair.chosen) / max(1, len(tokens.ids) - tokens.start)
+    return -layers.log_prob(pair.chosen) / max(1, pair.chosen.tokens.num_learnt)
 
 
-LOSSES: dict[str, Loss] = {"dpo": _dpo, "kto": _kto, "sft": _sft}
+LOSSES: dict[str, Loss] = {"dpo": _dpo, "kto": _kto, "sft": _sft, "hindsight": _sft}

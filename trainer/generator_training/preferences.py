@@ -16,11 +16,13 @@ from preference.generation.jobs import CUT
 from preference.labelling.label_config import LabelingLayout
 from preference.labelling.pairs import PreferencePair, majority
 from preference.labelling.prompts import normalised, opening
+from preference.models.chat_template import ids_of
 from preference.models.encoding import answer_tokens, encode_prompt, thinking_tokens
 from preference.setting_groups import GeneratorSettings
 from preference.studio.project import LabelStudioProject
 from preference.studio.task import META_KEY, entry_of
 from trainer.generator_training.top_layers import Tokens
+from trainer.judgements.hindsight import BETWEEN, in_hindsight
 
 LEAST_PAIRS = 16  # to learn from, and as many held-out prompts for the reward model that judges what was learnt
 CutAnswers = Collection[tuple[int, str]]  # (task's id, text)
@@ -90,26 +92,51 @@ def encode_pairs(
     cut: CutAnswers = (),
 ) -> list[tuple[Tokens, Tokens]]:  # fmt: skip
     """(chosen, rejected) of each pair, read as the huggingface engine reads its prompts. `window`: the tokens that the base reads."""
-    most = min(generation.max_prompt_tokens, window - generation.max_new_tokens)
+    most = window - generation.max_new_tokens
     encoded = []
     for pair in pairs:
-        prompt, _ = encode_prompt(
-            tokenizer, pair.prompt, max_tokens=most, system=generation.system_prompt, options=generation.template_options
+        prompt = _prompt(tokenizer, pair, generation, most=most)
+        chosen, rejected = (
+            _answer(tokenizer, pair, text, most=generation.max_new_tokens, cut=cut) for text in (pair.chosen, pair.rejected)
         )
-        encoded.append((
-            _with_answer(tokenizer, prompt, pair, pair.chosen, most=generation.max_new_tokens, cut=cut),
-            _with_answer(tokenizer, prompt, pair, pair.rejected, most=generation.max_new_tokens, cut=cut),
-        ))  # fmt: skip
+        encoded.append((Tokens([*prompt, *chosen], len(prompt)), Tokens([*prompt, *rejected], len(prompt))))
     return encoded
 
 
-def _with_answer(
-    tokenizer: PreTrainedTokenizerBase, prompt: list[int], pair: PreferencePair, answer: str, *, most: int, cut: CutAnswers
-) -> Tokens:
+def encode_in_hindsight(
+    pairs: Sequence[PreferencePair], tokenizer: PreTrainedTokenizerBase, generation: GeneratorSettings, *, window: int,
+    cut: CutAnswers = (),
+) -> list[Tokens]:  # fmt: skip
+    """Both answers of each pair in one text, and in the other order in the next; the markers are no part of what is learnt.
+
+    An answer that has ended is closed before the marker of the other, too: who goes on from the first marker has to learn to end.
+    """
+    encoded = []
+    for pair in pairs:
+        for (first, one), (second, other) in in_hindsight(pair):
+            marker = ids_of(tokenizer, f"{BETWEEN}{second}", is_start=False)
+            answers = [_answer(tokenizer, pair, text, most=generation.max_new_tokens, cut=cut) for text in (one, other)]
+            most = window - len(marker) - 2 * generation.max_new_tokens
+            prompt = _prompt(tokenizer, pair, generation, most=most, answer_prefix=first)
+            place = len(prompt) + len(answers[0])
+            encoded.append(Tokens([*prompt, *answers[0], *marker, *answers[1]], len(prompt), range(place, place + len(marker))))
+    return encoded
+
+
+def _prompt(
+    tokenizer: PreTrainedTokenizerBase, pair: PreferencePair, generation: GeneratorSettings, *, most: int, answer_prefix: str = ""
+) -> list[int]:
+    return encode_prompt(
+        tokenizer, pair.prompt, max_tokens=min(generation.max_prompt_tokens, most), system=generation.system_prompt,
+        options=generation.template_options, answer_prefix=answer_prefix,
+    )[0]  # fmt: skip
+
+
+def _answer(tokenizer: PreTrainedTokenizerBase, pair: PreferencePair, answer: str, *, most: int, cut: CutAnswers) -> list[int]:
+    """An answer's tokens, with the end token if it has ended."""
     ids = answer_tokens(tokenizer, answer)
     has_ended = len(ids) < most and (pair.task_id, answer) not in cut
-    end = [int(tokenizer.eos_token_id)] if has_ended else []
-    return Tokens([*prompt, *ids[:most], *end], len(prompt))
+    return [*ids[:most], int(tokenizer.eos_token_id)] if has_ended else ids[:most]
 
 
 def _answers_by_field(layout: LabelingLayout, data: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from trainer.judgements.hindsight import GOOD
+
 
 @dataclass(frozen=True)
 class AlignRecipe:
@@ -14,6 +16,7 @@ class AlignRecipe:
     likelihood: float = 0.0  # of the preferred answer, a token, beside DPO's pair: its weight (arXiv 2404.19733, equation 2)
     pairs_a_step: int = 4  # or prompts
     is_of_written: bool = False  # whether it learns from the answers that people wrote, in place of their votes
+    answer_prefix: str = ""  # what each answer is given to go on from, once it has learnt
     answers_a_prompt: int = 0  # that are written and rewarded in each step; 0 if it learns from preferences
     warm_up_steps: int = 5  # then the rate falls, in a line, to a tenth
     share_of_layers: float = 1 / 3  # from the top
@@ -39,7 +42,8 @@ DPO = AlignRecipe("dpo", learning_rate=8e-4, epochs=2, likelihood=0.2)
 # Rates of the others were compared with no others.
 KTO = AlignRecipe("kto", learning_rate=6e-4, epochs=2)
 SFT = AlignRecipe("sft", learning_rate=3e-4, epochs=2, is_of_written=True)
+HINDSIGHT = AlignRecipe("hindsight", learning_rate=3e-4, epochs=2, answer_prefix=GOOD)
 # beta is TRL's own; counts are what a CPU has time for.
 RLOO = AlignRecipe("rloo", learning_rate=2e-4, epochs=1, beta=0.05, answers_a_prompt=4)
 GRPO = AlignRecipe("grpo", learning_rate=2e-4, epochs=1, beta=0.04, answers_a_prompt=4)
-METHODS = {recipe.method: recipe for recipe in (DPO, KTO, SFT, RLOO, GRPO)}
+METHODS = {recipe.method: recipe for recipe in (DPO, KTO, SFT, HINDSIGHT, RLOO, GRPO)}

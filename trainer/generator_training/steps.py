@@ -31,6 +31,7 @@ class Budget:
     seconds_a_step: float
     pairs_a_step: int
     num_bytes: int  # of memory for what was read
+    unit: str = "pairs"  # of what a step takes so many
 
     @property
     def seconds(self) -> float:
@@ -40,7 +41,7 @@ class Budget:
     def __str__(self) -> str:
         cut = "" if self.num_steps == self.num_wanted else f" of {self.num_wanted}, which would take longer than ALIGN_MINUTES"
         return (
-            f"{self.num_steps} steps{cut}, {self.pairs_a_step} pairs each, {self.seconds_a_step:.1f} s a step (measured): "
+            f"{self.num_steps} steps{cut}, {self.pairs_a_step} {self.unit} each, {self.seconds_a_step:.1f} s a step (measured): "
             f"about {duration(self.seconds)}; what was read takes {self.num_bytes / 2**20:.0f} MB"
         )
 
@@ -69,7 +70,8 @@ def plan(
             "raise ALIGN_MINUTES, or name a smaller GENERATOR_MODEL."
         )
     num_bytes = sum(text.num_bytes for pair in pairs for text in pair.texts)
-    return Budget(num_steps, num_wanted, seconds, recipe.pairs_a_step, num_bytes)
+    unit = "pairs" if pairs[0].rejected else "texts"
+    return Budget(num_steps, num_wanted, seconds, recipe.pairs_a_step, num_bytes, unit)
 
 
 def train(

@@ -28,10 +28,16 @@ _SAME_IN_HALF = 5e-2
 
 @dataclass(frozen=True)
 class Tokens:
-    """A prompt and an answer to it; the answer's tokens are ids[start:]."""
+    """A prompt and an answer to it; the answer's tokens are ids[start:], without those of a marker that stands among them."""
 
     ids: list[int]
     start: int
+    marker: range = range(0)  # places in ids
+
+    @property
+    def num_learnt(self) -> int:
+        """Tokens of the answer."""
+        return len(self.ids) - self.start - len(self.marker)
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +94,7 @@ class TopLayers:
             self._layers[self.first].register_forward_pre_hook(keep, with_kwargs=True),
             self._layers[0].register_forward_hook(look),
         ):
-            reference = float(log_probs(self._network, tokens.ids, start=tokens.start).sum())
+            reference = float(self._log_prob(tokens))
         text = ReadText(tokens, given[0].clone(), reference)
         if not self._is_checked:
             self._check(text)
@@ -98,11 +104,15 @@ class TopLayers:
     def log_prob(self, text: ReadText) -> torch.Tensor:
         """() the log-probability of the whole answer by the top layers and their adapters."""
         with self._only_top(text.hidden):
-            return log_probs(self._network, text.tokens.ids, start=text.tokens.start).sum()
+            return self._log_prob(text.tokens)
 
     def save(self, folder: Path) -> None:
         """Writes the adapters into an existing folder, as peft and vLLM read them."""
         save_adapters(self._adapted, folder)
+
+    def _log_prob(self, tokens: Tokens) -> torch.Tensor:
+        likely = log_probs(self._network, tokens.ids, start=tokens.start)  # (len(ids) - start,)
+        return likely.sum() - likely[tokens.marker.start - tokens.start : tokens.marker.stop - tokens.start].sum()
 
     @contextmanager
     def _only_top(self, hidden: torch.Tensor) -> Iterator[None]:
@@ -128,7 +138,7 @@ class TopLayers:
                 del layer.__dict__["forward"]
 
     def _check(self, text: ReadText) -> None:
-        tolerance = (_SAME if text.hidden.dtype == torch.float32 else _SAME_IN_HALF) * (len(text.tokens.ids) - text.tokens.start)
+        tolerance = (_SAME if text.hidden.dtype == torch.float32 else _SAME_IN_HALF) * text.tokens.num_learnt
         reason = ""
         try:
             alone = float(self.log_prob(text).detach())

@@ -36,6 +36,8 @@ def print_generator_card(card: GeneratorCard, console: Console | None = None) ->
     console = console or Console(highlight=False)
     verdict = "promoted" if card.promoted else "kept back"
     print_sentence(f"{card.version} of project {card.project_id}, {verdict}: {card.reason}", console)
+    if card.answer_prefix:
+        print_sentence(f"Its answers go on from {card.answer_prefix.strip()!r}, which is no part of them.", console)
     print_sections(generator_sections(card), console)
 
 

@@ -8,6 +8,8 @@ import pytest
 
 from backend.generators.openai_api import OpenAIGenerator
 from preference.generation.jobs import Adapter, GivenJobs, Job, WrittenAnswers
+from preference.models.encoding import encode_prompt
+from preference.models.pretrained import load_tokenizer
 from preference.projects.folder import ProjectFolder
 from preference.projects.generators import Generators
 from tests.support.generator_versions import CARD, publish
@@ -80,6 +82,33 @@ def test_a_server_that_restarted_is_asked_again(
     assert {answers.version for answers in write(generator, adapter)} == {adapter.version}
 
     assert asked(server).count(f"load {adapter.folder}") == 2
+
+
+@pytest.mark.parametrize("endpoint", ["chat", "completions"])
+def test_a_version_goes_on_from_what_its_card_says_and_the_base_in_its_place_does_not(
+    server: OpenAIDouble, make: MakeGenerator, adapter: Adapter, tmp_path: Path, tiny_chat_base: Path, endpoint: str
+) -> None:
+    begun = replace(adapter, answer_prefix="A good answer:\n")
+    generator = make(openai_endpoint=endpoint, openai_concurrency=1, enable_thinking="false")
+    write(generator, begun)  # the server has no such model, so the base writes
+    server.models.append(f"pairloop-3-{adapter.version}")
+    write(make(openai_endpoint=endpoint, openai_concurrency=1, enable_thinking="false"), begun)
+
+    first, last = server.requests[0], server.requests[-1]
+    assert (first["model"], last["model"]) == ("tiny", f"pairloop-3-{adapter.version}")
+    if endpoint == "completions":
+        assert (first["prompt"], last["prompt"]) == ("a", "c\n\nA good answer:\n")
+        return
+    assert [message["role"] for message in first["messages"]] == ["user"] and "continue_final_message" not in first
+    assert (last["continue_final_message"], last["add_generation_prompt"]) == (True, False)
+    assert first["chat_template_kwargs"] == last["chat_template_kwargs"] == {"enable_thinking": False}
+    # What a server makes of it is what the version learnt on.
+    tokenizer = load_tokenizer(str(tiny_chat_base))
+    text = tokenizer.apply_chat_template(
+        last["messages"], continue_final_message=True, add_generation_prompt=False, tokenize=False
+    )
+    read, _ = encode_prompt(tokenizer, "c", max_tokens=100, answer_prefix=begun.answer_prefix)
+    assert tokenizer(text, add_special_tokens=False)["input_ids"] == read
 
 
 @pytest.mark.parametrize(

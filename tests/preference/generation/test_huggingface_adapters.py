@@ -2,6 +2,7 @@
 
 import logging
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ from preference.settings import Settings
 from tests.conftest import SettingsFactory
 from tests.support.adapters import publish_generator
 from tests.support.alike_answers import are_alike
-from tests.support.tiny_bases import retrain
+from tests.support.tiny_bases import CHAT_TEMPLATE, retrain, save_tiny_base
+from tests.support.tolerance import FEATURES, assert_close
 from tests.support.watched import PROMPTS, SEEDS
 
 
@@ -108,6 +110,27 @@ def test_a_version_of_a_base_that_was_replaced_is_refused(settings: Settings, ti
         ModelError, match=f"The generator version {version} learnt on '{base}', and GENERATOR_MODEL={base} is another base"
     ):
         engine.check(served(folder))
+
+
+def test_a_version_writes_as_if_the_template_ended_with_what_its_answers_go_on_from(
+    settings: Settings, tiny_chat_base: Path, tmp_path: Path
+) -> None:
+    one, two = ProjectFolder(settings.model_dir, 1), ProjectFolder(settings.model_dir, 2)
+    template = CHAT_TEMPLATE.replace("assistant\n{% endif", "assistant\nA good answer:\n{% endif")
+    other_base = save_tiny_base(tmp_path / "base", chat_template=template)
+    publish_generator(one, settings, tiny_chat_base, answer_prefix="A good answer:\n")
+    publish_generator(two, settings, other_base)
+    engine, other = HuggingFaceGenerator(settings), HuggingFaceGenerator(settings.replace(generator_model=str(other_base)))
+
+    written = write_all(engine, PROMPTS, seeds=SEEDS, adapter=served(one))
+
+    assert are_alike(written, write_all(other, PROMPTS, seeds=SEEDS, adapter=served(two)))
+    assert {answers.version for answers in written} == {served(one).version}
+    assert not any("A good answer" in text for answers in written for text in answers.answers)
+    bare = replace(served(one), answer_prefix="")
+    likely = [engine.log_probs("Why?", "Because it is.", adapter=version) for version in (served(one), bare)]
+    assert_close(likely[0], other.log_probs("Why?", "Because it is.", adapter=served(two)), within=FEATURES)
+    assert float((likely[0] - likely[1]).abs().max()) > 100 * FEATURES
 
 
 def test_how_likely_an_answer_is_depends_on_who_is_asked(settings: Settings, tiny_chat_base: Path) -> None:

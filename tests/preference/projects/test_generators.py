@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from preference.errors import ChampionChanged
+from preference.generation.jobs import Adapter
 from preference.projects.folder import ProjectFolder
 from preference.projects.generators import BASE, Generators, of_name
 from preference.projects.versions import Versions
@@ -29,6 +30,16 @@ def test_the_base_answers_until_one_is_promoted(folder: ProjectFolder) -> None:
     assert (first[:3], second[:3]) == ("g1-", "g2-")
     assert Generators(folder).champion() == second
     assert (folder.path / "generator").read_text(encoding="utf-8") == f"{second}\n"
+
+
+def test_engines_learn_what_a_versions_answers_go_on_from(folder: ProjectFolder) -> None:
+    plain = publish(folder)
+    begun = publish(folder, dataclasses.replace(CARD, answer_prefix="A good answer:\n"), promote=True)
+    generators = Generators(folder)
+
+    assert generators.served() == Adapter(begun, generators.path(begun), "A good answer:\n")
+    assert generators.adapter(plain) == Adapter(plain, generators.path(plain))
+    assert generators.adapter(BASE) is None
 
 
 def test_a_card_is_read_as_it_was_written(folder: ProjectFolder) -> None:

@@ -6,12 +6,15 @@ from filelock import FileLock
 
 from preference.errors import CannotLearn, StudioError, TrainingError
 from preference.generation.huggingface import HuggingFaceGenerator
+from preference.generation.jobs import WrittenAnswers
 from preference.projects.generators import BASE, Generators
 from preference.report_card.compared_answers import read_compared
 from tests.support.adapters import publish_generator
 from tests.support.aligned_house import SHORT, AlignedHouse
+from tests.support.alike_answers import are_alike
 from tests.support.generator_versions import publish
-from trainer.generator_training.recipe import KTO, SFT, AlignRecipe
+from trainer.aligning.writing import write
+from trainer.generator_training.recipe import HINDSIGHT, KTO, SFT, AlignRecipe
 
 
 def test_a_generator_that_learnt_what_people_like_is_published_and_promoted(house: AlignedHouse) -> None:
@@ -97,6 +100,24 @@ def test_other_methods_learn_from_the_same_judgements(house: AlignedHouse, recip
     assert (card.method, card.margin is None) == (recipe.method, recipe.method == "sft")
     assert card.metrics.kl is not None and card.metrics.kl != 0
     assert house.said[0].startswith(f"learning from {card.num_pairs} {'answers' if recipe.method == 'sft' else 'comparisons'}: ")
+
+
+def test_one_that_learnt_in_hindsight_is_judged_and_served_going_on_from_a_good_answer(house: AlignedHouse) -> None:
+    house.judge(60)
+
+    ended = house.align(replace(HINDSIGHT, epochs=0.5))
+
+    card = house.card(ended)
+    assert (card.method, card.answer_prefix, card.margin) == ("hindsight", "A good answer:\n", None)
+    assert card.num_pairs is not None and card.num_wanted_steps == -(-card.num_pairs // 4)  # two texts of each, half a pass
+    assert house.said[0].startswith(f"learning from {card.num_pairs} comparisons: {card.num_steps} steps, 4 texts each, ")
+    engine, generators = HuggingFaceGenerator(house.settings), Generators(house.folder)
+    version = generators.adapter(ended.version)
+    assert version is not None and version.answer_prefix == card.answer_prefix
+    engine.check(version)
+    (kept, *_) = read_compared(generators.path(ended.version))
+    (written,) = write(engine, [kept.prompt], version)
+    assert are_alike([WrittenAnswers(list(kept.new))], [written])
 
 
 # What cannot be

@@ -296,12 +296,15 @@ def test_the_dpo_trainer_takes_it(
 
 
 @pytest.mark.parametrize("conversational", [False, True], ids=["plain", "conversational"])
-def test_the_sft_trainer_takes_demonstrations(tmp_path: Path, tiny_chat_base: Path, conversational: bool) -> None:
-    export(judged_tasks(), tmp_path / "demonstrations.jsonl", "sft", conversational=conversational)
+@pytest.mark.parametrize("format_name", ["sft", "hindsight"])
+def test_the_sft_trainer_takes_demonstrations_and_hindsight(
+    tmp_path: Path, tiny_chat_base: Path, format_name: Format, conversational: bool
+) -> None:
+    export(judged_tasks(), tmp_path / "texts.jsonl", format_name, conversational=conversational)
     trainer = SFTTrainer(
         model=AutoModelForCausalLM.from_pretrained(tiny_chat_base),
         args=SFTConfig(output_dir=str(tmp_path / "out"), **TINY_STEPS),
-        train_dataset=load(tmp_path / "demonstrations.jsonl", tmp_path / "cache"),
+        train_dataset=load(tmp_path / "texts.jsonl", tmp_path / "cache"),
         processing_class=_tokenizer(tiny_chat_base),
     )
     train(trainer)

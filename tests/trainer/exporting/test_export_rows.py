@@ -17,7 +17,8 @@ from tests.conftest import REPOSITORY
 from tests.support.annotations import BOTH_BAD, DATA, FULL, PLAIN, PROMPTS, TIE, WRITTEN, task, vote, vote_with
 from tests.support.ranked_lists import ORDERED, listed, ranking
 from trainer.exporting.export import Exported, export_judgements, export_prompts
-from trainer.exporting.export_rows import GOOD, WORSE, Format
+from trainer.exporting.export_rows import Format
+from trainer.judgements.hindsight import GOOD, WORSE
 
 QUICK: dict[str, Any] = {"max_steps": 1, "per_device_train_batch_size": 4, "use_cpu": True, "bf16": False, "report_to": "none",
          "save_strategy": "no", "logging_steps": 1, "disable_tqdm": True, "gradient_checkpointing": False}  # fmt: skip

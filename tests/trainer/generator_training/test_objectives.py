@@ -11,9 +11,9 @@ from tests.support.small_generators import random_model, read_pairs, token_pairs
 from tests.support.tolerance import FEATURES, assert_close
 from tests.support.word_models import NUM_WORDS, SIZES
 from trainer.generator_training.objectives import LOSSES, ReadPair, gained, reference_point
-from trainer.generator_training.recipe import DPO, KTO, SFT, AlignRecipe
+from trainer.generator_training.recipe import DPO, HINDSIGHT, KTO, SFT, AlignRecipe
 from trainer.generator_training.steps import mean_margin, train
-from trainer.generator_training.top_layers import TopLayers
+from trainer.generator_training.top_layers import Tokens, TopLayers
 
 RECIPES = {recipe.method: replace(recipe, learning_rate=5e-3, warm_up_steps=2) for recipe in (DPO, KTO, SFT)}
 
@@ -46,6 +46,22 @@ def test_the_loss_is_the_formulas(recipe: AlignRecipe) -> None:
         wanted = (2 - torch.sigmoid(0.1 * (rewards[0] - point)) - torch.sigmoid(0.1 * (point - rewards[1]))) / 2
 
     assert_close(LOSSES[recipe.method](layers, pair, recipe, point).detach(), wanted.detach(), within=FEATURES)
+
+
+def test_in_hindsight_both_answers_count_and_the_marker_between_them_does_not() -> None:
+    layers, (pair, *_) = lesson()
+    ids = [*pair.chosen.tokens.ids, *range(4, 9), *pair.chosen.tokens.ids[-3:]]
+    place = len(pair.chosen.tokens.ids)
+    text = layers.read(Tokens(ids, pair.chosen.tokens.start, range(place, place + 5)))
+    moved(layers)
+    likely = layers._network(input_ids=torch.tensor([ids])).logits[0].log_softmax(-1)
+    learnt = [*range(text.tokens.start, place), *range(place + 5, len(ids))]
+    wanted = -torch.stack([likely[at - 1, ids[at]] for at in learnt]).mean()
+
+    loss = LOSSES["hindsight"](layers, ReadPair(text, None), HINDSIGHT, 0.0)
+
+    assert text.tokens.num_learnt == len(learnt) == len(ids) - text.tokens.start - 5
+    assert_close(loss.detach(), wanted.detach(), within=FEATURES)
 
 
 def test_the_reference_point_is_how_far_other_prompts_answers_have_come_and_never_below_zero() -> None:

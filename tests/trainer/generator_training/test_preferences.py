@@ -16,7 +16,14 @@ from tests.support.lab import LABEL_CONFIG
 from tests.support.separable_pairs import separable_pairs
 from tests.support.studio_double import StudioDouble
 from tests.support.tiny_bases import CHAT_TEMPLATE, save_tiny_base
-from trainer.generator_training.preferences import check_base, cut_answers, encode_pairs, to_learn_from
+from trainer.generator_training.preferences import (
+    check_base,
+    cut_answers,
+    encode_in_hindsight,
+    encode_pairs,
+    to_learn_from,
+)
+from trainer.judgements.hindsight import GOOD
 
 GENERATION = GeneratorSettings(max_new_tokens=40, max_prompt_tokens=100)
 
@@ -81,6 +88,30 @@ def test_a_prompt_leaves_room_for_the_longest_answer(tiny_chat_base: Path) -> No
     ((chosen, _),) = encode_pairs([PreferencePair("why " * 200, "So.", "No.")], tokenizer, GENERATION, window=100)
 
     assert chosen.start == 60
+
+
+def test_in_hindsight_each_answer_stands_behind_what_it_is_in_both_orders(tiny_chat_base: Path) -> None:
+    tokenizer = load_tokenizer(str(tiny_chat_base))
+    pair = PreferencePair("Why?", "It is kind.", "It is not", task_id=3)
+
+    first, second = encode_in_hindsight([pair], tokenizer, GENERATION, window=2048, cut={(3, "It is not")})
+
+    begun, _ = encode_prompt(tokenizer, "Why?", max_tokens=100, answer_prefix=GOOD)
+    assert first.ids[: first.start] == begun
+    prompt = "<|im_start|>user\nWhy?<|im_end|>\n<|im_start|>assistant\n"
+    good, worse = "A good answer:\nIt is kind.<|im_end|>", "A worse answer:\nIt is not"  # which a limit cut off
+    assert tokenizer.decode(first.ids) == f"{prompt}{good}\n\n{worse}"
+    assert tokenizer.decode(second.ids) == f"{prompt}{worse}\n\n{good}"
+    for text, marker in ((first, "\n\nA worse answer:\n"), (second, "\n\nA good answer:\n")):
+        assert tokenizer.decode(text.ids[text.marker.start : text.marker.stop]) == marker
+
+
+def test_in_hindsight_a_prompt_leaves_room_for_both_answers(tiny_chat_base: Path) -> None:
+    tokenizer = load_tokenizer(str(tiny_chat_base))
+    pair = PreferencePair("why " * 200, "kind " * 60, "so " * 60)
+
+    for text in encode_in_hindsight([pair], tokenizer, GENERATION, window=150):
+        assert text.num_learnt == 80 and len(text.ids) == 150
 
 
 def test_a_record_says_which_answers_were_cut_off(studio: StudioDouble, project: LabelStudioProject) -> None:
