@@ -23,8 +23,7 @@ _NUM_STEPS = 2  # the first one also chooses kernels and takes memory
 def trl_step_seconds(pairs: Sequence[PreferencePair], path: str, dtype: torch.dtype) -> float:
     """CPU seconds of a step of four pairs, by adapters of our rank on the linear layers of all layers.
 
-    All else is TRL's default, but float32 if the processor has no units for bfloat16 (`dtype`): in bfloat16, a step then takes several
-    times as long.
+    All else is TRL's default, but float32 if the processor is slower in bfloat16 (`dtype`).
     """
     rows = [
         {
