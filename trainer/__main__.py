@@ -20,6 +20,7 @@ from preference.projects.generators import Generators, of_name
 from preference.projects.versions import Versions
 from preference.setting_groups import StudioSettings
 from preference.settings import Settings
+from trainer.certifying.certify_command import certify
 from trainer.exporting.export_command import export
 from trainer.exporting.push_command import push
 from trainer.llm_judge.judge_command import judge
@@ -216,6 +217,7 @@ def _round_runner(settings: Settings):  # type: ignore[no-untyped-def]
     return lambda project, folder: run_round(project, folder, settings, extractors=extractors)
 
 
+main.add_command(certify)
 main.add_command(export)
 main.add_command(judge)
 main.add_command(push)

@@ -5,6 +5,7 @@
         versions/<version>/   a trained version (versions.py)
         requests/<kind>       what one process asks of the other; asking twice is asking once
         raters/               what LLMs said as judges (trainer/rating/replies.py, preference/report_card/raters.py)
+        certificates/         looks at blind judgements, and their audits (preference/report_card/certificate.py)
         duels.json            what people say of two generators (preference/duels/figures.py)
         guidelines.json       what annotators were shown, and since when (guidelines.py)
         backend_host          where Label Studio last reached the backend, "host:port"

@@ -17,6 +17,7 @@ from trainer.duels.duels import Duel, judged_duels
 from trainer.judgements.cache_file import JudgedTask
 from trainer.judgements.new_judgements import reach_of
 from trainer.judgements.reader import read_judgements
+from trainer.rounds.blind_votes import blind_pairs
 from trainer.rounds.context import RoundContext
 
 logger = logging.getLogger("pairloop.rounds")
@@ -38,6 +39,7 @@ class Reading:
     fields: dict[str, str]  # of a task's data: "prompt", and "left" and "right" for the answers
     layout: LabelingLayout
     duels: list[Duel]  # that people judged
+    blind: list[PreferencePair]  # blind judgements of tasks that were served by lot, as blind_pairs has them
 
 
 def read_pairs(context: RoundContext) -> Reading:
@@ -67,6 +69,13 @@ def read_pairs(context: RoundContext) -> Reading:
         )
     ]
     pairs = _guidelines(context, state).of(pairs)
+    blind = blind_pairs(
+        tasks,
+        layout,
+        control_percent=context.settings.suggesting.control_percent,
+        prefer_ground_truth=training.prefer_ground_truth,
+        where=where,
+    )
     train, votes = context.holdout.split(pairs)
     reach = reach_of(tasks)
     return Reading(
@@ -87,6 +96,7 @@ def read_pairs(context: RoundContext) -> Reading:
                 task, layout, dropped=Counter(), prefer_ground_truth=training.prefer_ground_truth, where=where
             ),
         ),
+        blind=blind,
     )
 
 

@@ -35,6 +35,7 @@ from trainer.reporting.learning_curve import learning_curve
 from trainer.reporting.model_card import model_card
 from trainer.reporting.picture_files import draw_pictures
 from trainer.reporting.report import EarlierVersions, RoundPairs, report_figures
+from trainer.rounds.audit import audit_or_log
 from trainer.rounds.context import RoundContext
 from trainer.rounds.duel_reading import judge_duels
 from trainer.rounds.outcome import Round
@@ -105,6 +106,7 @@ def _round(context: RoundContext) -> Round:
     except NoComparison as error:
         return Round("skipped", str(error))
     judge_duels(context, reading)
+    audit_or_log(context, reading)
     read = time.monotonic()
     if reason := reason_to_skip(reading, min_pairs=context.settings.training.min_pairs):
         return Round("skipped", reason)

@@ -1,0 +1,179 @@
+import json
+import re
+
+import numpy as np
+import pytest
+
+from preference.errors import TrainingError
+from preference.labelling.control_group import is_control
+from preference.report_card.certificate import Certificate, read_certificates
+from tests.support.certified_house import SURE, UNSURE, CertifiedHouse
+from tests.support.ranked_lists import ORDER as RANKED
+from trainer.certifying.certify import certify, look
+from trainer.rounds.blind_votes import BlindVotes
+from trainer.rounds.reading import read_pairs
+
+
+def votes(num_sure: int, num_agreeing: int, *, sure: float = 0.95) -> BlindVotes:
+    agrees = np.array([1.0] * num_agreeing + [0.0] * (num_sure - num_agreeing))
+    return BlindVotes([], np.full(num_sure, sure), agrees)
+
+
+def test_people_who_choose_its_side_where_it_is_sure_certify_that_part_of_the_open_tasks(house: CertifiedHouse) -> None:
+    house.judge(house.add(30), agreeing=30)
+    house.judge(house.add(20, more_words=UNSURE), agreeing=9)
+    house.add(4)
+    house.add(6, more_words=UNSURE)
+
+    certificate = house.certify()
+
+    assert certificate.certified_from == 0.96 and (certificate.num_covered, certificate.num_open) == (4, 10)
+    assert [(p.threshold, p.coverage, p.count, p.agreement) for p in certificate.curve] == [
+        (0.83, 1.0, 50, 0.78), (0.96, 0.4, 30, 1.0)
+    ]  # fmt: skip
+    assert certificate.point is not None and (certificate.point.lower or 0) > 0.9
+    assert str(certificate).startswith(
+        f"{house.champion} is certified from confidence 0.96 on: people choose its side in at least 80.0 % of such tasks, "
+        "with 90.0 % confidence; that is 40.0 % of the 10 open tasks"
+    )
+    standing = house.standing()
+    assert standing is not None and standing.problem == "" and standing.certificate == certificate
+
+
+def test_too_few_blind_judgements_are_a_not_yet_with_the_number_that_is_needed(house: CertifiedHouse) -> None:
+    house.judge(house.add(5), agreeing=5)
+
+    certificate = house.certify()
+
+    assert certificate.certified_from is None and house.standing() is None
+    assert str(certificate).startswith(
+        f"{house.champion} is not certified yet: there are 5 blind judgements that it does not know, and 14 are needed at least"
+    )
+
+
+def test_what_the_version_may_have_learnt_from_or_was_chosen_by_does_not_certify_it(house: CertifiedHouse) -> None:
+    """Held out or not: a champion is chosen by the held-out judgements, and trained on the others."""
+    house.judge(house.add(30), agreeing=30)
+    assert house.certify().num_votes == 30
+
+    house.champion = house.publish()
+    house.add(2)
+
+    assert house.certify().num_votes == 0
+    standing = house.standing()
+    assert standing is not None and standing.problem == f"the champion is another version, {house.champion}"
+
+
+def test_only_what_was_judged_blind_in_the_control_group_counts(house: CertifiedHouse) -> None:
+    seen, unseen = house.add(20), house.add(20)
+    house.judge(seen, agreeing=20, is_blind=False)
+    house.judge(unseen, agreeing=20)
+
+    assert house.certify(control_percent=30).num_votes == sum(is_control(task_id, 30) for task_id in unseen) > 0
+    with pytest.raises(TrainingError, match=r"^CONTROL_PERCENT=0, so that nobody judges without a suggestion"):
+        house.certify(control_percent=0)
+
+
+def test_a_prompt_has_one_vote_the_first_and_a_tie_is_not_the_models_side(house: CertifiedHouse) -> None:
+    same = house.add(12, prompt="Tell me.")
+    house.judge(same, agreeing=12)
+    twice = house.add(1)
+    house.judge(twice, agreeing=1)
+    house.judge(twice, agreeing=0)
+    house.judge(house.add(3), agreeing=1, ties=1)
+    house.studio.annotate(house.add(1)[0], [], is_skip=True)
+
+    context = house.context(ties="drop")
+    (point,) = certify(context, target=0.8, confidence=0.9).curve
+
+    assert (point.count, point.agreement) == (1 + 1 + 3, 0.6)
+
+
+def test_asked_again_without_a_new_judgement_it_says_the_same_and_each_further_look_has_less_of_the_error(
+    house: CertifiedHouse,
+) -> None:
+    house.judge(house.add(14), agreeing=14)
+    house.add(1)
+
+    first, same = house.certify(), house.certify()
+    other = house.certify(target=0.85)
+    house.judge(house.add(1), agreeing=1)
+    third = house.certify()
+
+    assert first == same and first.certified_from is not None
+    assert [known.look for known in (first, other, third)] == [1, 2, 3]
+    assert [known.error for known in (first, other, third)] == pytest.approx([0.05, 0.1 / 6, 0.1 / 12], abs=1e-6)
+    assert third.certified_from is None  # with fifteen, a first look would have certified it
+    assert [known.look for known in read_certificates(house.folder.path)] == [3, 2, 1]
+
+
+def test_a_look_whose_file_is_damaged_counts_as_one(house: CertifiedHouse) -> None:
+    house.judge(house.add(14), agreeing=14)
+    first = house.certify()
+    (house.folder.path / "certificates" / f"{first.name}.json").write_text('{"certified_from": "all", "target"')
+
+    assert house.standing() is None
+    assert house.certify().look == 2
+
+
+def test_open_tasks_of_which_it_is_less_sure_than_of_the_judged_ones_are_not_covered_by_them() -> None:
+    blind = BlindVotes([], np.linspace(0.8, 0.99, 100), np.ones(100))
+    assert look(blind, np.linspace(0.8, 0.99, 300), number=1, target=0.8, confidence=0.9).certified_from == 0.8
+
+    refused = look(blind, np.linspace(0.8, 0.85, 300), number=1, target=0.8, confidence=0.9)
+
+    assert refused.certified_from is None and refused.reason.startswith("it is less sure of the open tasks")
+
+
+def test_the_forecast_says_how_many_more_would_do_and_that_none_would() -> None:
+    open_tasks = np.full(10, 0.96)
+    few = look(votes(20, 18), open_tasks, number=1, target=0.8, confidence=0.9)
+    assert few.certified_from is None and (few.num_more, few.coverage_then) == (100, 1.0)
+    assert look(votes(120, 108), open_tasks, number=2, target=0.8, confidence=0.9).certified_from is not None
+
+    never = look(votes(100, 70), open_tasks, number=1, target=0.8, confidence=0.9)
+    assert never.num_more is None
+    assert str(Certificate(version="v1", reason=never.reason)) == (
+        "v1 is not certified yet: 100 blind judgements show at no confidence that people choose its side often enough; "
+        "if people go on as until now, 5000 more will not do"
+    )
+
+
+def test_duels_answers_that_are_the_same_and_unanswered_tasks_are_not_open(house: CertifiedHouse) -> None:
+    house.judge(house.add(14), agreeing=14)
+    house.add(3)
+    texts = {"prompt": "p", "answer1": "yes yes", "answer2": "no"}
+    record = {"pairloop": {"duel": {"new": "g1", "other": "base", "new_in": "answer1"}}}
+    house.studio.add_tasks(house.project.id, texts, meta=record)
+    house.studio.add_tasks(house.project.id, {**texts, "answer2": "yes yes "}, {**texts, "answer1": ""})
+
+    assert house.certify().num_open == 3
+
+
+def test_rankings_and_projects_without_a_champion_are_refused_in_words(house: CertifiedHouse) -> None:
+    house.studio.projects[house.project.id]["label_config"] = RANKED
+    with pytest.raises(TrainingError, match=r"ranks lists of answers; only comparisons of two can be certified\.$"):
+        house.certify()
+    (house.folder.path / "champion").unlink()
+    with pytest.raises(TrainingError, match=r"has no champion to certify yet; judge more tasks\.$"):
+        house.certify()
+
+
+def test_it_writes_nothing_to_label_studio_and_a_round_reads_the_same_judgements_as_before(house: CertifiedHouse) -> None:
+    house.judge(house.add(30), agreeing=30)
+    house.add(5)
+    before = read_pairs(house.context()).pairs
+    house.studio.requests.clear()
+    annotations = json.dumps([task["annotations"] for task in house.studio.tasks.values()])
+
+    house.certify()
+
+    assert {request.split()[0] for request in house.studio.requests} == {"GET"}
+    assert json.dumps([task["annotations"] for task in house.studio.tasks.values()]) == annotations
+    assert read_pairs(house.context()).pairs == before
+
+
+def test_sure_and_unsure_are_what_the_house_says(house: CertifiedHouse) -> None:
+    house.judge(house.add(1, more_words=SURE) + house.add(1, more_words=UNSURE), agreeing=2)
+    assert [point.threshold for point in house.certify().curve] == [0.83, 0.96]
+    assert re.fullmatch(r"v1-\d{8}-\d{6}-c1", read_certificates(house.folder.path)[0].name)

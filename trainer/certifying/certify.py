@@ -1,0 +1,144 @@
+"""One look at the champion's blind judgements: what of the open tasks its side can be certified for.
+
+Covered: whoever looks again and again has no better chance of a false certificate, since each look has its part of the error only.
+Asked again without a new blind judgement, it gives the same look and costs nothing.
+Not covered: open tasks on which people agree with the model less often than on judged ones of which it is as sure. If it is less sure
+of the open tasks that would be covered than of the judged ones, nothing is certified.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import numpy as np
+from scipy.stats import mannwhitneyu
+
+from preference.errors import TrainingError
+from preference.report_card.certificate import (
+    Certificate,
+    CertifiedPoint,
+    last_vote_at,
+    read_certificates,
+    write_certificate,
+)
+from trainer.certifying.open_tasks import decide_open_tasks
+from trainer.evaluation.fixed_sequence import THRESHOLDS, Counts, certified_from, error_of, least_votes, lower_bounds
+from trainer.evaluation.intervals import Array
+from trainer.rounds.audit import audit, known_prompts, since_withdrawn
+from trainer.rounds.blind_votes import BlindVotes, blind_votes, first_votes
+from trainer.rounds.context import RoundContext
+from trainer.rounds.reading import read_pairs
+
+logger = logging.getLogger("pairloop.rounds")
+_MORE = (25, 50, 100, 150, 200, 300, 400, 500, 750, 1000, 1500, 2000, 3000, 5000)  # blind judgements, of a forecast
+_WORTH_MORE = 0.1  # of the open tasks: what is forecast is to certify as many more
+_LESS_SURE = 0.01
+
+
+def certify(context: RoundContext, *, target: float, confidence: float) -> Certificate:
+    """What people's blind judgements certify of the champion now; that is kept in the project's folder.
+
+    `target`: how often people have to choose its side, above .5 and below 1. `confidence`: the probability that no certificate of
+    this version is false, 0..1.
+
+    Raises:
+        StudioError: Label Studio does not answer, or refuses.
+        NoComparison, LayoutError: there are no comparisons.
+        TrainingError: there is no champion, no control group, or the answers are ranked.
+        ModelError, RegistryError: the champion cannot be loaded, or MODEL_DIR is full or not writable.
+    """
+    if context.champion is None:
+        raise TrainingError(f"Project {context.project.id} has no champion to certify yet; judge more tasks.")
+    if not context.settings.suggesting.control_percent:
+        raise TrainingError(
+            "CONTROL_PERCENT=0, so that nobody judges without a suggestion; set it to 10, say, for the backend and here."
+        )
+    reading = read_pairs(context)
+    if reading.layout.ranker is not None:
+        raise TrainingError(f"Project {context.project.id} ranks lists of answers; only comparisons of two can be certified.")
+    audit(context, reading)
+    pairs = first_votes(reading.blind, known=known_prompts(context, reading), above=since_withdrawn(context))
+    model = context.load(context.champion)
+    votes, tasks = blind_votes(pairs, model), decide_open_tasks(context.project, reading.layout, model)
+    newest = max((pair.annotation_id or 0 for pair in [*reading.pairs, *reading.blind]), default=0)
+    with context.folder.locked():  # so that no two looks have one number
+        looks = [known for known in read_certificates(context.folder.path) if known.version == context.champion]
+        asked = (len(votes), last_vote_at([pair.judged_at for pair in votes.pairs]), target, confidence)
+        for known in looks:
+            if (known.num_votes, known.last_vote_at, known.target, known.confidence) == asked:
+                return known
+        number = max((known.look or 0 for known in looks), default=0) + 1
+        certificate = replace(
+            look(votes, tasks.confidence, number=number, target=target, confidence=confidence),
+            version=context.champion,
+            made_at=datetime.fromtimestamp(context.clock(), UTC).isoformat(timespec="seconds"),
+            newest_annotation=newest,
+            last_vote_at=last_vote_at([pair.judged_at for pair in votes.pairs]),
+        )
+        write_certificate(context.folder.path, certificate)
+    logger.info("project %d: look %d: %s", context.project.id, number, certificate)
+    return certificate
+
+
+def look(votes: BlindVotes, open_confidence: Array, *, number: int, target: float, confidence: float) -> Certificate:
+    """What the `number`-th look at these votes gives. `open_confidence`: (num_open,) how sure the version is of each open task."""
+    error, counts = error_of(number, confidence=confidence), Counts.of(votes.confidence, votes.agrees)
+    found = certified_from(counts, target=target, error=error)
+    reason = "" if found is not None else _why_not(counts, target=target, error=error)
+    if found is not None and _are_less_sure(open_confidence, votes.confidence, above=found):
+        found, reason = (
+            None,
+            "it is less sure of the open tasks than of those that were judged blind, which therefore say little of them",
+        )
+    coverage = [float((open_confidence >= threshold).mean()) if len(open_confidence) else None for threshold in THRESHOLDS]
+    at = THRESHOLDS.index(found) if found is not None else None
+    num_more, coverage_then = _forecast(
+        counts, coverage, number=number, target=target, confidence=confidence, now=0.0 if at is None else coverage[at] or 0.0
+    )
+    if found is None and num_more is None and len(votes) >= least_votes(target=target, error=error):
+        reason += f"; if people go on as until now, {_MORE[-1]} more will not do"
+    return Certificate(
+        look=number, target=target, confidence=confidence, error=round(error, 6), num_votes=len(votes), certified_from=found,
+        num_open=len(open_confidence), num_covered=int((open_confidence >= found).sum()) if found is not None else 0,
+        curve=_curve(counts, coverage, error=error), reason=reason, num_more=num_more, coverage_then=coverage_then,
+    )  # fmt: skip
+
+
+def _why_not(counts: Counts, *, target: float, error: float) -> str:
+    count, least = int(counts.votes[0]), least_votes(target=target, error=error)
+    if count < least:
+        return f"there are {count} blind judgements that it does not know, and {least} are needed at least"
+    return f"{count} blind judgements show at no confidence that people choose its side often enough"
+
+
+def _are_less_sure(open_confidence: Array, judged: Array, *, above: float) -> bool:
+    covered, seen = open_confidence[open_confidence >= above], judged[judged >= above]
+    return len(covered) > 0 and bool(mannwhitneyu(covered, seen, alternative="less").pvalue < _LESS_SURE)
+
+
+def _forecast(
+    counts: Counts, coverage: Sequence[float | None], *, number: int, target: float, confidence: float, now: float
+) -> tuple[int | None, float | None]:
+    """How many more blind judgements may certify how much at the next look, if people go on as until now; None if that is not known."""
+    error, count = error_of(number + 1, confidence=confidence), counts.votes[0]
+    for more in _MORE if count else ():
+        found = certified_from(counts.times((count + more) / count), target=target, error=error)
+        share = coverage[THRESHOLDS.index(found)] if found is not None else None
+        if share is not None and share >= now + (_WORTH_MORE if now else 1e-9):
+            return more, round(share, 4)
+    return None, None
+
+
+def _curve(counts: Counts, coverage: Sequence[float | None], *, error: float) -> tuple[CertifiedPoint, ...]:
+    """A point for each threshold above which there are fewer votes than at it."""
+    lower = lower_bounds(counts, error=error)
+    share = np.divide(counts.agreeing, counts.votes, out=np.zeros(len(lower)), where=counts.votes > 0)
+    rows = [i for i in range(len(lower)) if counts.votes[i] and counts.votes[i] != [*counts.votes, 0][i + 1]]
+    return tuple(
+        CertifiedPoint(
+            THRESHOLDS[i], None if coverage[i] is None else round(coverage[i] or 0.0, 4), round(float(share[i]), 4),
+            round(float(lower[i]), 4), int(counts.votes[i]),
+        )
+        for i in rows
+    )  # fmt: skip
