@@ -12,6 +12,7 @@ from preference.projects.promotions import Promotions, champions_before
 from preference.projects.status import ProjectStatus
 from preference.projects.versions import Versions
 from preference.report_card.card import ReportCard
+from preference.report_card.cautions import cautions
 from preference.report_card.charts import Chart, charts_of
 from preference.report_card.figures import RuleFigures, SuggestionEffect
 from preference.report_card.raters import RaterFigures, read_raters
@@ -40,6 +41,11 @@ class ProjectView:
     generator: GeneratorView
     duels: list[DuelFigures]  # of two generators each
     people_say: list[str]  # the same in words
+
+    @property
+    def cautions(self) -> list[str]:
+        """What to know before trusting the card's accuracy."""
+        return cautions(self.card) if self.card else []
 
     @property
     def bars(self) -> list[ComparedShare]:

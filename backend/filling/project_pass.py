@@ -156,7 +156,7 @@ class ProjectPass:
     def _score(self, tasks: Sequence[Task]) -> bool:
         """Stores a prediction of the served version for each task that still is as it was read. Returns whether all were kept."""
         serving, suggesting = self._champion.serving, self._bench.settings.suggesting
-        if serving is not None and suggesting.control_percent and len(serving.scores) < LEAST_OTHERS:
+        if serving is not None and len(serving.scores) < LEAST_OTHERS:
             serving.scores.extend(self._project.open_scores())  # this process has just started
         predictions = predict_tasks(tasks, self._layout, serving, suggesting=suggesting, least_others=0)
         return self._predictions.store(tasks, predictions)

@@ -19,6 +19,7 @@ import torch
 
 from backend.monitoring.metrics import Metrics
 from backend.scoring.first_version import FirstVersion
+from preference.labelling.holdout import Holdout
 from preference.log_once import LogOnce
 from preference.projects.folder import ProjectFolder, known_projects
 from preference.projects.versions import UNTRAINED, Versions
@@ -40,20 +41,23 @@ class ServedVersion:
     model: RewardModel
     version: str
     suggest_from: float | None = 0.5  # as ReportCard has it
-    # The latest confidences that this process gave, of any tasks: from them the control group's scores are drawn.
-    scores: deque[float] = field(default_factory=lambda: deque(maxlen=1000), compare=False, repr=False)
+    holdout: Holdout | None = None  # the prompts of which versions may be judged; None is none
+    # The latest confidences that this process gave: from them the scores of tasks are drawn that get their places by lot.
+    scores: deque[float] = field(default_factory=lambda: deque(maxlen=10_000), compare=False, repr=False)
 
 
 class Champion:
     """One project's served version. `serving` may be read from any thread; one thread calls `refresh`."""
 
     def __init__(
-        self, folder: ProjectFolder, load: LoadVersion, metrics: Metrics, *, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        """`clock` gives seconds."""
+        self, folder: ProjectFolder, load: LoadVersion, metrics: Metrics, *, clock: Callable[[], float] = time.monotonic,
+        holdout_fraction: float = 0.0,
+    ) -> None:  # fmt: skip
+        """`clock` gives seconds; `holdout_fraction`: HOLDOUT_FRACTION; a version may hold out fewer prompts."""
         self.serving: ServedVersion | None = None
         self.problem: str | None = None  # why the version that the pointer names is not served
         self._folder, self._load, self._metrics, self._clock = folder, load, metrics, clock
+        self._holdout_fraction = holdout_fraction
         self._refused: str | None = None
         self._num_refusals, self._next_try = 0, 0.0
 
@@ -86,8 +90,9 @@ class Champion:
         if pointed == self._refused and self._clock() < self._next_try:
             return False
         try:
-            model = self._load(self._folder, pointed)
-            self.serving = ServedVersion(model, pointed, Versions(self._folder).card(pointed, promotions=()).suggest_from)
+            model, card = self._load(self._folder, pointed), Versions(self._folder).card(pointed, promotions=())
+            holdout = Holdout.after([card.holdout], self._holdout_fraction)
+            self.serving = ServedVersion(model, pointed, card.suggest_from, holdout)
         except Exception as error:  # a damaged version may raise anything, and the other projects must be followed on
             self._refuse(pointed, error)
             return False
@@ -125,12 +130,13 @@ class Champions:
         metrics: Metrics | None = None,
         training: TrainingSettings | None = None,
     ) -> None:
-        """`training`: says which REWARD_MODEL there is, and in which number format; None is none."""
+        """`training`: says which REWARD_MODEL there is, in which number format, and how many prompts are held out; None is none."""
         self._model_dir, self._device, self._metrics = model_dir, device, metrics or Metrics()
         self._extractors = Extractors(model_dir, device)
         self.first: FirstVersion | None = None
         if training is not None and training.reward_model:
             self.first = FirstVersion(partial(publish_version_zero, training=training, extractors=self._extractors))
+        self._holdout_fraction = training.holdout_fraction if training is not None else 0.0
         self._champions: dict[int, Champion] = {}
         self._comparing = set[int]()
         self._adding = threading.Lock()
@@ -139,7 +145,8 @@ class Champions:
         """The project's champion; never waits for a model."""
         with self._adding:
             if project_id not in self._champions:
-                self._champions[project_id] = Champion(ProjectFolder(self._model_dir, project_id), self.load, self._metrics)
+                folder = ProjectFolder(self._model_dir, project_id)
+                self._champions[project_id] = Champion(folder, self.load, self._metrics, holdout_fraction=self._holdout_fraction)
             return self._champions[project_id]
 
     def all(self) -> dict[int, Champion]:

@@ -1,5 +1,8 @@
 """Label Studio predictions: suggestions for scored answers, empty ones for the control group, and which of them are stored.
 
+The score is the confidence, and so the place in the order in which Label Studio serves tasks. Control tasks, duels and held-out tasks
+get their place by lot instead. The regions of a held-out task's suggestion keep the confidence.
+
 A side is lit, or a list is put into order, if the model is sure enough of it. Below that, annotators see the rewards alone, if those are
 shown at all. Answers that are all the same are never lit, and have the highest score, so that uncertainty sampling serves them last.
 """
@@ -17,14 +20,15 @@ from preference.labelling.control_group import is_control, priority
 from preference.labelling.label_config import LabelingLayout
 from preference.labelling.layouts import Layout
 from preference.labelling.prompts import Prompt
-from preference.labelling.results import suggestion
+from preference.labelling.results import suggestion, with_confidence
+from preference.labelling.task_pairs import question_of
 from preference.setting_groups import SuggestingSettings
 from preference.studio.project import LabelStudioProject
 from preference.studio.task import META_KEY, Task, entry_of, is_annotated
 
 Prediction = dict[str, Any]
 _OBJECT_BYTES, _JSON_COPIES = 450, 6  # measured: 272 a prediction and 406 a region, and five times its JSON while that is made
-LEAST_OTHERS = 8  # scores of other tasks, among which a control task gets its place
+LEAST_OTHERS = 8  # scores of other tasks, among which one gets its place by lot
 _LAST = 1.0  # the score of a task that teaches nothing
 
 
@@ -40,14 +44,14 @@ def predict_tasks(
     Studio drops a whole request whose number of results differs from its tasks, and shows its user an error for a `null`.
     `[]` makes it ask again when the task is opened next.
 
-    A control task, and a duel, gets an empty result with a score drawn from those of other tasks, so that it may stand anywhere in the order.
-    The others are the tasks of this request; if these are fewer than LEAST_OTHERS, the latest that this process scored. If
-    even these are fewer than `least_others`, the control task gets `[]`.
+    A control task, a duel and a held-out task get a score drawn from those of other tasks, so that they may stand anywhere in the order;
+    the first two get an empty result. The others are the latest that this process scored; for the first two the tasks of this request, if
+    these are LEAST_OTHERS. If there are fewer than `least_others`, the first two get `[]`; a held-out task need not wait.
     """
     results: list[Prediction | list[Any]] = [[] for _ in tasks]
     if serving is None:
         return results
-    answered, control = [], []
+    answered, control, drawn = [], [], []
     for i, task in enumerate(tasks):
         prompt, texts = layout.prompt(task["data"]), layout.comparable_answers(task["data"])
         if prompt is None or not texts:
@@ -59,17 +63,25 @@ def predict_tasks(
     rewards = iter(serving.model.score(*_rows(answered)).tolist())
     scores = []
     suggest_from = serving.suggest_from if suggesting.suggest_from is None else suggesting.suggest_from
-    for i, _, texts in answered:
+    for i, prompt, texts in answered:
         own = [next(rewards) for _ in texts]
         if not all(map(math.isfinite, own)):  # JSON, and so Label Studio, takes no other number
             continue
         sure = fmean(serving.model.confidence(first, second) for first, second in combinations(own, 2))
-        scores.append(_LAST if _are_same(texts) else sure)
-        is_lit = suggest_from is not None and scores[-1] >= suggest_from and not _are_same(texts)
-        results[i] = _prediction(_suggestion(layout, tasks[i]["data"], own, suggesting, is_lit=is_lit), scores[-1], serving)
+        score = _LAST if _are_same(texts) else sure
+        is_lit = suggest_from is not None and score >= suggest_from and not _are_same(texts)
+        regions = _suggestion(layout, tasks[i]["data"], own, suggesting, is_lit=is_lit)
+        if serving.holdout is not None and serving.holdout.judges_by(question_of(prompt, texts)) and not _are_same(texts):
+            drawn.append((i, with_confidence(regions, score)))
+        else:
+            scores.append(score)
+            results[i] = _prediction(regions, score, serving)
     serving.scores.extend(scores)
-    # Tasks to be scored again are listed by their last scores, a page at a time: the page's own scores keep the control tasks there.
-    others = scores if len(scores) >= LEAST_OTHERS else list(serving.scores.copy())  # other threads extend it
+    # Tasks to be scored again are listed by their last scores, a page at a time: the page's own scores keep control tasks there.
+    latest = list(serving.scores.copy())  # other threads extend it
+    others = scores if len(scores) >= LEAST_OTHERS else latest
+    for i, regions in drawn:  # among all, and not on its page: an earlier build put it there because of its confidence
+        results[i] = _prediction(regions, priority(tasks[i].get("id"), serving.version, latest), serving)
     if len(others) >= least_others:
         for i in control:
             texts = layout.comparable_answers(tasks[i]["data"])

@@ -1,5 +1,8 @@
 """The control group: tasks that never show a suggestion, so that what suggestions do to people can be measured.
 
+`priority` is also the place of held-out tasks, by lot as well: served hardest first, they would make every version look worse than
+it is. Those show their suggestion.
+
 Label Studio's uncertainty sampling serves the lowest score first, among tasks that hold a prediction of the shown version
 (measured on label-studio 1.23.2; one with an empty result counts, is not asked for again, and is the `parent_prediction` of
 the judgement made from it). A control task's score is therefore no confidence but a place in that order, which says nothing of
@@ -22,8 +25,8 @@ def is_control(task_id: int | None, percent: float) -> bool:
     return task_id is not None and _fraction("group", task_id) < percent / 100
 
 
-def priority(task_id: int, version: str, others: Sequence[float]) -> float:
-    """A control task's score, .5..1, as likely in any place among the scores of others, before the first to after the last.
+def priority(task_id: int | None, version: str, others: Sequence[float]) -> float:
+    """The score of a task that gets its place by lot, .5..1, as likely in any place among the scores of others, before the first to after the last.
 
     Id and version decide the place. Between two neighbours, any value is as likely; without others, any in .5..1.
     """

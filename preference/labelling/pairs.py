@@ -34,6 +34,7 @@ class PreferencePair:
     suggested_side: Side | None = None  # what it suggested: the side that was lit, else the one with the higher reward
     is_lit: bool = False  # whether that side was lit
     suggested_confidence: float | None = None  # how sure it was of that, .5..1
+    is_by_confidence: bool = False  # whether that decided when the task was served, least confident first, and not a lot
     is_blind: bool = False  # whether the version answered with a prediction that shows nothing, as for the control group
     is_ground_truth: bool = False
     lead_seconds: float | None = None  # how long the annotator took
@@ -134,6 +135,7 @@ def _merged(votes: Sequence[PreferencePair]) -> PreferencePair:
         margin=sum(vote.weight * vote.margin for vote in votes) / sum(vote.weight for vote in votes),
         is_lit=all(vote.is_lit for vote in votes),
         is_blind=all(vote.is_blind for vote in votes),
+        is_by_confidence=any(vote.is_by_confidence for vote in votes),
         is_ground_truth=all(vote.is_ground_truth for vote in votes),
         judged_at=max((vote.judged_at for vote in votes if vote.judged_at), default=None),
     )

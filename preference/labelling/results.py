@@ -140,6 +140,18 @@ def suggestion(
     return Pairwise.suggestion(layout, rewards, suggest=suggest, show_rewards=show_rewards)
 
 
+def with_confidence(result: Sequence[Region], confidence: float) -> list[Region]:
+    """The regions of a prediction whose own score is a place by lot: they keep how sure the model is. `kept_confidence` reads it."""
+    return [region | {"score": confidence} for region in result]
+
+
+def kept_confidence(result: object) -> float | None:
+    """How sure the model was, .5..1, of a prediction that got its place by lot; None of any other."""
+    regions = [region for region in result if isinstance(region, dict)] if isinstance(result, list) else []
+    kept = (region.get("score") for region in regions)
+    return next((float(score) for score in kept if isinstance(score, int | float) and not isinstance(score, bool)), None)
+
+
 def _ranked(layout: LabelingLayout, regions: list[ShapedRegion]) -> dict[str, Any]:
     """What the <Ranker> says: ids by column."""
     held = [value.get("ranker") for name, kind, value in regions if name == layout.control and kind == "ranker"]

@@ -12,8 +12,8 @@ from preference.labelling.controls.criteria import Condition, criteria_of
 from preference.labelling.controls.verdict import Side
 from preference.labelling.label_config import LabelingLayout
 from preference.labelling.pairs import PreferencePair
-from preference.labelling.prompts import normalised
-from preference.labelling.results import Pairwise, ParsedResult, Ranking
+from preference.labelling.prompts import Prompt, normalised
+from preference.labelling.results import Pairwise, ParsedResult, Ranking, kept_confidence
 
 Ties = Literal["half", "drop"]
 Fields = Mapping[str, Any]  # of a task, an annotation or a prediction, as Label Studio lists them
@@ -63,6 +63,11 @@ def pairs_of_task(
             chosen = {"left": [left], "right": [right]}.get(judgement.outcome or "", texts)
             pairs += _written(make, judgement, chosen, texts, dropped=dropped)
     return pairs
+
+
+def question_of(prompt: Prompt, texts: Sequence[str]) -> Prompt:
+    """`PreferencePair.question` of a task with this prompt and these answers."""
+    return prompt or _digest(texts)
 
 
 def annotator_of(annotation: Fields) -> int | None:
@@ -122,9 +127,11 @@ def _suggestion_of(task: Fields, annotation: Fields) -> Fields:
 def _provenance(task: Fields, annotation: Fields, layout: LabelingLayout) -> dict[str, Any]:
     suggestion = _suggestion_of(task, annotation)
     side, score = Pairwise.suggested(layout, suggestion.get("result")), suggestion.get("score")
+    kept = kept_confidence(suggestion.get("result"))
     is_ordered = bool(Ranking.suggested(layout, suggestion.get("result")))
     is_lit = is_ordered or Pairwise.choice(layout, suggestion.get("result")) is not None
     is_seen = side is not None or is_ordered
+    confidence = score if kept is None else kept
     lead, made = annotation.get("lead_time"), annotation.get("created_at")
     return {
         "task_id": task.get("id"),
@@ -133,7 +140,8 @@ def _provenance(task: Fields, annotation: Fields, layout: LabelingLayout) -> dic
         "suggested_version": suggestion.get("model_version"),
         "suggested_side": side,
         "is_lit": is_lit,
-        "suggested_confidence": float(score) if is_seen and isinstance(score, int | float) else None,
+        "suggested_confidence": float(confidence) if is_seen and isinstance(confidence, int | float) else None,
+        "is_by_confidence": is_seen and kept is None,
         # Two generators wrote the answers of a duel, so it is no fair sample of the tasks that have suggestions.
         "is_blind": suggestion.get("result") == [] and not task.get("duel"),
         "is_ground_truth": bool(annotation.get("ground_truth")),

@@ -245,6 +245,14 @@ class ControlAccuracy:
 
 
 @dataclass(frozen=True)
+class ServingOrder:
+    """Held-out comparisons that were served because a version was unsure of them, as earlier builds did, beside those by lot."""
+
+    num_by_confidence: Known[Count] = None
+    by_lot: Known[Share] = None  # the accuracy on the others
+
+
+@dataclass(frozen=True)
 class CriterionFigures:
     """What annotators said of one thing beside the comparison."""
 
@@ -265,6 +273,7 @@ class ReportFigures:
     suggestions: Known[Followed] = None
     suggestion_effect: Known[SuggestionEffect] = None
     control_accuracy: Known[ControlAccuracy] = None
+    serving_order: Known[ServingOrder] = None  # None if none was served by confidence
     num_ties: Known[Count] = None
     num_rankings: Known[Count] = None
     dropped: Items[Count] = field(default_factory=dict)

@@ -11,6 +11,7 @@ from backend.filling.outdated_predictions import remove_outdated
 from demo.stack import PROGRAMS, Stack
 from preference.errors import StudioKeyError
 from preference.labelling.label_config import LabelingLayout
+from preference.labelling.results import with_confidence
 from preference.labelling.task_pairs import pairs_of_task
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import UNTRAINED, Versions
@@ -117,7 +118,7 @@ def test_open_tasks_are_served_least_certain_first_and_lose_replaced_predictions
     assert versions() == [{second}] * 3 + [{first, second}]
 
 
-def test_a_control_task_is_served_in_its_place_and_its_judgement_is_blind(
+def test_a_task_by_lot_is_served_in_its_place_and_its_judgement_is_blind_or_keeps_the_confidence(
     stack: Stack, settings: Settings, tmp_path: Path
 ) -> None:
     other = Account(settings.studio).create_project(title="Control group", label_config=LABEL_CONFIG)
@@ -125,7 +126,7 @@ def test_a_control_task_is_served_in_its_place_and_its_judgement_is_blind(
     left = [{"from_name": "comparison", "to_name": "answer1", "type": "pairwise", "value": {"selected": "left"}}]
     predictions = [
         {"task": task_id, "result": result, "score": score, "model_version": "v1"}
-        for task_id, result, score in zip(ids, (left, [], left), (0.9, 0.75, 0.6), strict=True)
+        for task_id, result, score in zip(ids, (with_confidence(left, 0.8), [], left), (0.9, 0.75, 0.6), strict=True)
     ]
     assert other.store_predictions(predictions) == 3
     other.update(model_version="v1", sampling="Uncertainty sampling")
@@ -138,8 +139,8 @@ def test_a_control_task_is_served_in_its_place_and_its_judgement_is_blind(
     layout = LabelingLayout.from_label_config(LABEL_CONFIG)
     judged = read_judgements(other, tmp_path, state=other.read(), now=time.time())
     pairs = [pair for task in judged for pair in pairs_of_task(task, layout, dropped=Counter())]
-    assert [(pair.is_blind, pair.suggested_side, pair.suggested_confidence) for pair in pairs] == [
-        (False, "left", 0.9), (True, None, None), (False, "left", 0.6),
+    assert [(pair.is_blind, pair.suggested_side, pair.suggested_confidence, pair.is_by_confidence) for pair in pairs] == [
+        (False, "left", 0.8, False), (True, None, None, False), (False, "left", 0.6, True),
     ]  # fmt: skip
     assert {pair.suggested_version for pair in pairs} == {"v1"}
 

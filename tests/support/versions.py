@@ -23,7 +23,7 @@ GOOD = JudgedFigures(interval=(0.6, 0.9))  # beyond chance, so that sides are su
 
 def publish_version(
     folder: ProjectFolder, base: Path | str, *, weight: float, layer_weight: float = 0, probe: dict[str, Any] | None = None,
-    metrics: JudgedFigures = GOOD, newest_annotation: int | None = None,
+    metrics: JudgedFigures = GOOD, newest_annotation: int | None = None, holdout_fraction: float = 1.0,
 ) -> str:  # fmt: skip
     """A published, not promoted `frozen` version over `base` that prefers longer answers as strongly as `weight` says.
 
@@ -38,6 +38,7 @@ def publish_version(
     reward = float(head.rewards(features)[0])
     card = ReportCard(
         folder.project_id, "frozen", str(base), num_train_pairs=0, promoted=True, reason="made by a test", metrics=metrics,
+        holdout_fraction=holdout_fraction,
         probe={"prompt": "Why?", "answer": "Because.", "reward": reward, **(probe or {})},
         newest_annotation=newest_annotation,
     )  # fmt: skip

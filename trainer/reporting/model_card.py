@@ -8,6 +8,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from preference.models.files import title
 from preference.report_card.card import ReportCard
+from preference.report_card.cautions import cautions
 from trainer.reporting.picture_files import Picture
 from trainer.reporting.tables import Section, sections
 
@@ -20,6 +21,7 @@ def model_card(card: ReportCard, pictures: Sequence[Picture] = ()) -> str:
     template = Environment(loader=folder, undefined=StrictUndefined, autoescape=False).get_template("README.md.jinja")  # noqa: S701 - Markdown, not HTML
     text = template.render(
         card=card,
+        cautions=cautions(card),
         base=title(card.base),
         metadata=metadata,
         accuracy=_markdown(first),

@@ -24,6 +24,7 @@ from trainer.reporting.figures import (
     suggestions,
 )
 from trainer.reporting.guidelines import by_guidelines
+from trainer.reporting.serving_order import serving_order
 from trainer.reporting.suggestion_effect import compared_versions, control_accuracy, suggestion_effect
 from trainer.reporting.suspect_labels import most_suspect
 
@@ -85,6 +86,9 @@ def report_figures(
             champion=before.right if before is not None else None,
             control_percent=control_percent,
         ),
+        serving_order=serving_order(pairs.holdout, rewards.right, control_percent=control_percent)
+        if rewards is not None
+        else None,
         num_ties=num_ties + pairs.dropped.get("tie", 0) + pairs.dropped.get("both bad", 0),
         num_rankings=sum(made.is_ranking for made in judgements),
         dropped=dict(pairs.dropped),

@@ -7,6 +7,7 @@ from rich.console import Console
 
 from preference.commands.tables import print_sentence, print_table
 from preference.report_card.card import ReportCard
+from preference.report_card.cautions import cautions
 from preference.report_card.figures import (
     Comparison,
     ControlAccuracy,
@@ -16,6 +17,7 @@ from preference.report_card.figures import (
     Reliability,
     ReportFigures,
     RuleFigures,
+    ServingOrder,
 )
 from preference.report_card.raters import RaterFigures
 from preference.report_card.shares import Median, Share, ShareDifference
@@ -55,6 +57,8 @@ def print_card(card: ReportCard, console: Console | None = None) -> None:
     console = console or Console(highlight=False)
     verdict = "promoted" if card.promoted else "kept back"
     print_sentence(f"{card.version} of project {card.project_id}, {verdict}: {card.reason}", console)
+    for sentence in cautions(card):
+        print_sentence(f"{sentence}.", console)
     if card.damage:
         print_sentence(card.damage, console)
     print_sections(sections(card), console)
@@ -99,6 +103,9 @@ def _accuracy(card: ReportCard) -> Section:
         for name, share in (("this version", control.this), ("the champion before it", control.champion))
         if share and share.value is not None
     ]
+    order = report.serving_order or ServingOrder()
+    if order.by_lot and order.by_lot.value is not None:
+        rows.append(("this version, on comparisons that were served by lot", _counted(order.by_lot), ""))
     people = report.people or People()
     if people.agreement and people.agreement.value is not None:
         alpha = f"; Krippendorff's alpha {people.alpha:.2f}" if people.alpha is not None else ""

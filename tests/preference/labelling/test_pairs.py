@@ -71,8 +71,8 @@ def test_what_a_vote_says_of_itself_is_kept() -> None:
     assert pairs == [
         PreferencePair(
             "Why?", "Right.", "Left.", margin=2 / 3, task_id=7, annotation_id=3, annotator_id=8, chosen_side="right",
-            suggested_version="v2", suggested_side="left", is_lit=True, is_ground_truth=True, lead_seconds=4.0,
-            judged_at="2026-11-21T12:02:04.939797Z",
+            suggested_version="v2", suggested_side="left", is_lit=True, is_by_confidence=True, is_ground_truth=True,
+            lead_seconds=4.0, judged_at="2026-11-21T12:02:04.939797Z",
         )
     ]  # fmt: skip
 
