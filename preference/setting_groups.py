@@ -275,7 +275,7 @@ class TrainingSettings(Group, title="Training"):
     report_to: str = advanced(
         "none",
         pattern=r"^[a-z_]+(,[a-z_]+)*$",
-        description="Where `lora`, `full`, `tutorial` and `align` (not by `rloo` or `grpo`) send their training curves: `none`, or TRL's `tensorboard`, `wandb`, `mlflow`.",
+        description="Where `lora`, `full`, `tutorial` and `align` send their training curves: `none`, or TRL's `tensorboard`, `wandb`, `mlflow`.",
     )
     look_every_seconds: float = advanced(
         5, gt=0, le=3600, description="How often the trainer looks for training requests and new judgements."

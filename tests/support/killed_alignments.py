@@ -1,4 +1,4 @@
-"""An alignment as a process of its own, which keeps a checkpoint after every step, so that a kill at any moment finds one."""
+"""Alignments that are killed: a process of its own, which keeps a checkpoint after every step, and one in this process."""
 
 import json
 import os
@@ -6,7 +6,9 @@ import signal
 import sys
 import threading
 import time
+from typing import Any
 
+import pytest
 import torch
 from safetensors import safe_open
 
@@ -14,7 +16,7 @@ from preference.commands.command_line import begin
 from preference.projects.folder import ProjectFolder
 from preference.reward_model.extractors import Extractors
 from preference.studio.project import LabelStudioProject
-from tests.support.aligned_house import QUICK
+from tests.support.aligned_house import QUICK, AlignedHouse
 from trainer.aligning.align import run_alignment
 from trainer.aligning.alignment import ALIGNMENT, UnfinishedAlignment
 from trainer.rounds.outcome import Round, run_here
@@ -54,3 +56,27 @@ def step_kept(folder: ProjectFolder) -> int:
             return int(json.loads(file.metadata()["progress"])["step"])
     except FileNotFoundError:
         return 0
+
+
+class Killed(BaseException):
+    """SIGKILL, as far as what lies on the disk goes: nothing is caught (tests/processes/test_killed_alignment.py sends the real one)."""
+
+
+def killed(house: AlignedHouse, recipe: Any = QUICK, *, beginning: str = "", step: int = 0) -> None:
+    """An alignment that dies when it says a line that begins so, or once so many steps are kept."""
+
+    def kill(line: str) -> None:
+        if beginning and line.startswith(beginning):
+            raise Killed
+
+    house.when_said = kill
+    seconds = iter(range(1_000_000))
+
+    def clock() -> float:
+        if step and step_kept(house.folder) >= step:
+            raise Killed
+        return float(next(seconds)) / 1000
+
+    with pytest.raises(Killed):
+        house.align(recipe, checkpoint_seconds=0, clock=clock)
+    house.when_said = lambda line: None

@@ -28,6 +28,7 @@ from preference.errors import (
 )
 from preference.labelling.label_config import LabelingLayout
 from preference.labelling.pairs import PreferencePair
+from preference.labelling.prompts import Prompt
 from preference.models.files import EMBEDDED
 from preference.models.fingerprint import fingerprint
 from preference.models.pretrained import load_tokenizer, locate
@@ -39,6 +40,7 @@ from preference.studio.project import LabelStudioProject
 from trainer.aligning.context import AlignContext
 from trainer.aligning.learning import learn
 from trainer.aligning.trial import Trial
+from trainer.aligning.writing import prompts_to_answer
 from trainer.generator_training.preferences import check_base, to_learn_from
 from trainer.generator_training.recipe import AlignRecipe
 from trainer.rounds.context import RoundContext
@@ -137,10 +139,11 @@ def _align(context: AlignContext) -> Alignment:
     reading = read_pairs(context.round)
     layout = LabelingLayout.from_label_config(context.round.project.read()["label_config"])
     learnt = to_learn_from(reading.train, held_out=reading.holdout, written=context.recipe.is_of_written)
-    context.unfinished.take_up(_key(context, learnt))
+    prompts = _prompts(context, learnt, layout)
+    context.unfinished.take_up(_key(context, learnt, prompts))
     read = context.clock()
     card = replace(
-        _trained(context, learnt, layout),
+        _trained(context, learnt, prompts, layout),
         num_annotations=reading.num_annotations,
         newest_annotation=reading.newest_annotation,
         newest_change=reading.newest_change,
@@ -148,7 +151,7 @@ def _align(context: AlignContext) -> Alignment:
         dropped=reading.dropped,
         holdout_fraction=context.round.holdout.fraction,
         holdout_rule=context.round.holdout.rule,
-        libraries=_libraries(),
+        libraries=_libraries(context.recipe),
     )
     trained = context.clock()
     draft = context.unfinished.version
@@ -163,7 +166,16 @@ def _align(context: AlignContext) -> Alignment:
             logger.info("project %d: the generator is judged anew: %s", context.round.project.id, error)
 
 
-def _trained(context: AlignContext, pairs: Sequence[PreferencePair], layout: LabelingLayout) -> GeneratorCard:
+def _prompts(context: AlignContext, pairs: Sequence[PreferencePair], layout: LabelingLayout) -> list[Prompt]:
+    """What it answers to learn from rewards; nothing if it learns from the pairs."""
+    if not context.recipe.answers_a_prompt:
+        return []
+    return prompts_to_answer(context.round.project, layout, context.round.holdout, judged=[pair.prompt for pair in pairs])
+
+
+def _trained(
+    context: AlignContext, pairs: Sequence[PreferencePair], prompts: Sequence[Prompt], layout: LabelingLayout
+) -> GeneratorCard:
     """What the card says of the training, whose adapters lie in the unfinished alignment's `version` folder; it may have ended before a kill."""
     kept = context.unfinished.folder / "trained.json"
     if kept.exists():
@@ -172,7 +184,7 @@ def _trained(context: AlignContext, pairs: Sequence[PreferencePair], layout: Lab
             logger.info("project %d: it had learnt before the kill, and is judged", context.round.project.id)
             return card
     draft = context.unfinished.version_folder()
-    card = learn(context, pairs, layout, draft)
+    card = learn(context, pairs, prompts, layout, draft)
     try:
         sync_all(draft)
         write_whole(kept, card.to_json())
@@ -181,28 +193,35 @@ def _trained(context: AlignContext, pairs: Sequence[PreferencePair], layout: Lab
     return card
 
 
-def _key(context: AlignContext, pairs: Sequence[PreferencePair]) -> dict[str, Any]:
+def _key(context: AlignContext, pairs: Sequence[PreferencePair], prompts: Sequence[Prompt]) -> dict[str, Any]:
     """Everything that decides the weights, by what a person would call it."""
     settings, generation = context.settings, context.settings.generator
-    texts = json.dumps([(pair.prompt, pair.chosen, pair.rejected, pair.task_id) for pair in pairs])
-    reading = [
+    reading: list[Any] = [
         generation.dtype, generation.max_prompt_tokens, generation.max_new_tokens, generation.system_prompt, generation.template_options,
     ]  # fmt: skip
+    if context.recipe.answers_a_prompt:
+        reading += [generation.temperature, generation.top_p, generation.top_k]
     key = {
-        "judgements": hashlib.sha256(texts.encode("utf-8", "surrogatepass")).hexdigest(),
+        "judgements": _digest([(pair.prompt, pair.chosen, pair.rejected, pair.task_id) for pair in pairs]),
+        "prompts": _digest(prompts),
         "recipe": asdict(context.recipe),
         "base": fingerprint(generation.model, model_dir=settings.model_dir),
         "settings": reading,
         "seed": settings.seed,
         "reward model": context.round.champion if context.recipe.answers_a_prompt else None,
-        "libraries": _libraries(),
+        "libraries": _libraries(context.recipe),
     }
     read_back: dict[str, Any] = json.loads(json.dumps(key))  # lists, no tuples
     return read_back
 
 
-def _libraries() -> dict[str, str]:
-    return {name: importlib.metadata.version(name) for name in ("torch", "transformers", "peft")}
+def _digest(texts: Sequence[object]) -> str:
+    return hashlib.sha256(json.dumps(texts).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _libraries(recipe: AlignRecipe) -> dict[str, str]:
+    names = ["torch", "transformers", "peft", *(["trl"] if recipe.answers_a_prompt else [])]
+    return {name: importlib.metadata.version(name) for name in names}
 
 
 def _publish(context: AlignContext, draft: Path, card: GeneratorCard, *, judged_against: str | None) -> Alignment:

@@ -22,7 +22,6 @@ from preference.models.pretrained import load_tokenizer, load_weights, locate
 from preference.report_card.generator_card import GeneratorCard
 from preference.setting_groups import GeneratorSettings
 from trainer.aligning.context import AlignContext
-from trainer.aligning.writing import prompts_to_answer
 from trainer.generator_training.objectives import ReadPair
 from trainer.generator_training.preferences import cut_answers, encode_in_hindsight, encode_pairs
 from trainer.generator_training.recipe import AlignRecipe
@@ -33,15 +32,21 @@ from trainer.training.progress import curves
 _MARGIN_PAIRS = 16  # for a figure on the card: of all, it would cost as much as a fifth of the steps
 
 
-def learn(context: AlignContext, pairs: Sequence[PreferencePair], layout: LabelingLayout, folder: Path) -> GeneratorCard:
+def learn(
+    context: AlignContext, pairs: Sequence[PreferencePair], prompts: Sequence[Prompt], layout: LabelingLayout, folder: Path
+) -> GeneratorCard:
     """What the card says of the training, after the adapters are in an existing folder. The budget is said before it is spent.
+
+    `prompts`: for a method that learns from rewards, in place of the pairs.
 
     Raises:
         CannotLearn: the base cannot learn, or there is no reward model to learn from.
         TrainingError: there is no time for it, or the loss became no number.
     """
-    by = _by_rewards if context.recipe.answers_a_prompt else _by_preferences
-    card = by(context, pairs, layout, folder)
+    if context.recipe.answers_a_prompt:
+        card = _by_rewards(context, prompts, folder)
+    else:
+        card = _by_preferences(context, pairs, layout, folder)
     gc.collect()  # before the engine loads the same base
     release_memory(context.round.extractors.device)
     settings, recipe = context.settings, context.recipe
@@ -104,7 +109,7 @@ def _read(layers: TopLayers, encoded: Sequence[tuple[Tokens, Tokens]], recipe: A
     return pairs
 
 
-def _by_rewards(context: AlignContext, pairs: Sequence[PreferencePair], layout: LabelingLayout, folder: Path) -> GeneratorCard:
+def _by_rewards(context: AlignContext, prompts: Sequence[Prompt], folder: Path) -> GeneratorCard:
     from trainer.generator_training.online import explore
 
     champion = context.round.champion
@@ -113,13 +118,13 @@ def _by_rewards(context: AlignContext, pairs: Sequence[PreferencePair], layout: 
             f"Project {context.round.project.id} serves no reward model to learn from; `pairloop-trainer once` trains one."
         )
     judge = context.round.load(champion)
-    prompts = prompts_to_answer(context.round.project, layout, context.round.holdout, judged=[pair.prompt for pair in pairs])
     path, model = _base(context)
     prompts = _that_fit(prompts, path, context.settings.generator, window=window_of(model.config.get_text_config()))
-    explored = explore(
-        model, load_tokenizer(path), prompts, judge, context.recipe, context.settings.generator, folder, seed=context.settings.seed,
-        most_seconds=60 * context.minutes, say=context.say, clock=context.clock,
-    )  # fmt: skip
+    with curves(context.settings.training.report_to, context.curves) as report:
+        explored = explore(
+            model, load_tokenizer(path), prompts, judge, context.recipe, context.settings.generator, folder, seed=context.settings.seed,
+            most_seconds=60 * context.minutes, say=context.say, clock=context.clock, checkpoints=context.checkpoints, report=report,
+        )  # fmt: skip
     return GeneratorCard(
         num_prompts=len(prompts),
         rewarded_by=champion,

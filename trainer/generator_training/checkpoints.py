@@ -1,7 +1,7 @@
 """How far the steps of an alignment are, kept every few minutes, so that a kill costs no more than those.
 
 One file that is replaced whole: the weights that learn and what the optimizer keeps of each, and in its metadata how far they are.
-The order of the pairs is the seed's, so that what is left of it need not be kept.
+The order of the pairs, or of the prompts, is the seed's, so that what is left of it need not be kept.
 
 Covered: a kill at any time; a full disk, which costs a killed alignment's time and not the alignment; a damaged file.
 """

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import TypeVar
 
 import torch
 
@@ -19,7 +20,8 @@ from trainer.training.progress import Report
 
 logger = logging.getLogger("pairloop.aligning")
 _LEAST_STEPS = 8  # with fewer, little more than the warm-up is done
-_LINE_SECONDS = 30.0
+LINE_SECONDS = 30.0  # between two lines of the log that say how far it is
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ def train(
     last_line = clock()
     began = last_line - spent
     losses: list[float] = []
-    for step, batch in islice(enumerate(_batches(pairs, recipe.pairs_a_step, num_steps, seed=seed)), first, None):
+    for step, batch in islice(enumerate(batches(pairs, recipe.pairs_a_step, num_steps, seed=seed)), first, None):
         if clock() - began > most_seconds:
             logger.warning("the time is up after %d of %d steps", step, num_steps)
             return step
@@ -105,7 +107,7 @@ def train(
             )
         if report is not None:
             report(step + 1, {"loss": losses[-1], "learning_rate": rate})
-        if clock() - last_line >= _LINE_SECONDS:
+        if clock() - last_line >= LINE_SECONDS:
             remaining = (clock() - began) / (step + 1) * (num_steps - step - 1)
             mean = sum(losses) / len(losses)
             logger.info("aligning: step %d of %d, loss %.2f, about %s to go", step + 1, num_steps, mean, duration(remaining))
@@ -119,6 +121,17 @@ def train(
 def mean_margin(layers: TopLayers, pairs: Sequence[ReadPair]) -> float:
     """By how much more the chosen answer of a pair gained than the rejected one, as a log-probability; 0 before the first step."""
     return sum(float(margin(layers, pair)) for pair in pairs) / max(1, len(pairs))
+
+
+def batches(items: Sequence[_T], size: int, num_steps: int, *, seed: int) -> Iterator[list[_T]]:
+    """So many batches; each pass over the items has an order of its own, and the next begins where one ends."""
+    generator = torch.Generator().manual_seed(seed)
+    order: list[int] = []
+    for _ in range(num_steps):
+        while len(order) < size:
+            order += torch.randperm(len(items), generator=generator).tolist()
+        chosen, order = order[:size], order[size:]
+        yield [items[i] for i in chosen]
 
 
 def learning_rate(step: int, num_steps: int, recipe: AlignRecipe) -> float:
@@ -150,14 +163,3 @@ def _step(
 def _forget(layers: TopLayers) -> None:
     for weight in layers.weights:
         weight.grad = None
-
-
-def _batches(pairs: Sequence[ReadPair], size: int, num_steps: int, *, seed: int) -> Iterator[list[ReadPair]]:
-    """So many batches; each pass over the pairs has an order of its own, and the next begins where one ends."""
-    generator = torch.Generator().manual_seed(seed)
-    order: list[int] = []
-    for _ in range(num_steps):
-        while len(order) < size:
-            order += torch.randperm(len(pairs), generator=generator).tolist()
-        chosen, order = order[:size], order[size:]
-        yield [pairs[i] for i in chosen]

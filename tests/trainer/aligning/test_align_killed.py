@@ -14,36 +14,12 @@ from preference.projects.folder import ProjectFolder
 from preference.projects.generators import Generators
 from preference.studio.project import LabelStudioProject
 from tests.support.aligned_house import QUICK, SHORT, AlignedHouse
-from tests.support.killed_alignments import step_kept
+from tests.support.killed_alignments import killed, step_kept
 from tests.support.tolerance import TRAINED_REWARDS, assert_close, assert_same_weights
 from trainer.aligning.align import Alignment
 from trainer.aligning.alignment import UnfinishedAlignment
 
 FEW = replace(QUICK, epochs=2)
-
-
-class Killed(BaseException):
-    """SIGKILL, as far as what lies on the disk goes: nothing is caught (tests/processes/test_killed_alignment.py sends the real one)."""
-
-
-def killed(house: AlignedHouse, recipe: Any = QUICK, *, beginning: str = "", step: int = 0) -> None:
-    """An alignment that dies when it says a line that begins so, or once so many steps are kept."""
-
-    def kill(line: str) -> None:
-        if beginning and line.startswith(beginning):
-            raise Killed
-
-    house.when_said = kill
-    seconds = iter(range(1_000_000))
-
-    def clock() -> float:
-        if step and step_kept(house.folder) >= step:
-            raise Killed
-        return float(next(seconds)) / 1000
-
-    with pytest.raises(Killed):
-        house.align(recipe, checkpoint_seconds=0, clock=clock)
-    house.when_said = lambda line: None
 
 
 def adapter(house: AlignedHouse, ended: Alignment) -> Any:

@@ -1,15 +1,18 @@
 """A generator that learns from a reward model's rewards, through TRL's RLOO and GRPO."""
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from preference.errors import CannotLearn, TrainingError
+from preference.errors import CannotLearn
 from preference.projects.generators import Generators
 from preference.projects.versions import Versions
 from tests.support.aligned_house import AlignedHouse
+from tests.support.killed_alignments import killed
 from tests.support.versions import publish_version
+from trainer.aligning.alignment import UnfinishedAlignment
 from trainer.generator_training.recipe import GRPO, RLOO, AlignRecipe
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # TRL's and accelerate's own
@@ -48,21 +51,47 @@ def test_it_learns_from_the_champions_rewards_and_is_judged_as_any_other(house: 
     }
 
 
-def test_the_time_is_kept_to(house: AlignedHouse) -> None:
-    ticks = iter(range(0, 10**6, 10))
+@pytest.mark.parametrize("recipe", [RLOO, GRPO], ids=lambda recipe: recipe.method)
+def test_killed_in_its_steps_it_goes_on_and_so_do_its_curves(
+    house: AlignedHouse, recipe: AlignRecipe, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="pairloop.aligning")
+    house.settings = house.settings.replace(report_to="tensorboard")
+    recipe = replace(quick(recipe), epochs=0.3)
+    killed(house, recipe, step=2)
+    assert house.said[0].startswith("learning by rewards: ")
+    assert {path.name for path in UnfinishedAlignment(house.folder).folder.iterdir()} == {
+        "alignment.json",
+        "checkpoint.safetensors",
+        "version",
+    }
 
-    ended = house.align(replace(quick(RLOO), epochs=2), minutes=1, clock=lambda: float(next(ticks)))
+    ended = house.align(recipe)
 
     card = house.card(ended)
-    assert card.num_steps == 6 and card.num_wanted_steps is not None and card.num_wanted_steps > 6
-    assert "which would take longer than ALIGN_MINUTES" in house.said[0]
+    assert card.num_steps and card.num_steps == card.num_wanted_steps
+    assert [message for message in caplog.messages if message.startswith("going on")] == [
+        f"going on after step 2 of {card.num_steps}"
+    ]
+    assert [line.partition(":")[0] for line in house.said] == ["judging it beside base"], "its budget was said before the kill"
+    assert "trl" in card.libraries
+    (curve,) = house.folder.path.glob("curves/*-align")
+    events = b"".join(path.read_bytes() for path in curve.glob("events.*"))
+    for name in (b"train/reward", b"train/kl", b"train/loss"):
+        assert events.count(name) >= card.num_steps - 2, name  # two writers within a second have one file
 
 
-def test_too_little_time_is_said_after_the_first_step(house: AlignedHouse) -> None:
-    ticks = iter(range(0, 10**6, 40))
-    with pytest.raises(TrainingError, match=r"^A step takes 40.0 s, so 60 s have room for 1 of 4 steps; raise ALIGN_MINUTES"):
-        house.align(quick(RLOO), minutes=1, clock=lambda: float(next(ticks)))
-    assert Generators(house.folder).all() == []
+def test_one_that_has_other_prompts_or_draws_otherwise_begins_anew(house: AlignedHouse, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, logger="pairloop.aligning")
+    killed(house, quick(RLOO), step=1)
+    for number in range(12):
+        house.studio.add_tasks(house.project.id, {"prompt": f"Nobody judged {number}.", "answer1": "a", "answer2": "b"})
+    killed(house, quick(RLOO), beginning="learning by")
+    house.settings = house.settings.replace(temperature=0.7)
+    killed(house, quick(RLOO), beginning="learning by")
+
+    changed = [message.partition("it had other ")[2] for message in caplog.messages if "is not taken up" in message]
+    assert changed == ["prompts", "settings"]
 
 
 def test_without_a_champion_there_are_no_rewards(house: AlignedHouse) -> None:
