@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import sys
+import time
 from contextlib import suppress
 from dataclasses import replace
 from functools import cache
@@ -154,8 +155,9 @@ def align(project_id: int, method: str, chosen: bool, minutes: float | None, as_
 @click.option("--mark-suspects", is_flag=True, help="Also mark the tasks of its most suspect labels in Label Studio, as meta.")
 def report(project_id: int, version: str | None, as_json: bool, mark_suspects: bool) -> None:
     """Show a version's report card, a generator's (g1-...) too. Without VERSION, the champion's, or the latest's if there is none."""
+    from preference.report_card.certificate import read_standing, values_of
     from preference.report_card.raters import rater_values, read_raters
-    from trainer.reporting.tables import print_card, print_sections, raters
+    from trainer.reporting.tables import print_card, print_sections, print_standing, raters
 
     settings = begin()
     folder = ProjectFolder(settings.model_dir, project_id)
@@ -167,12 +169,21 @@ def report(project_id: int, version: str | None, as_json: bool, mark_suspects: b
         if version is None:
             raise click.ClickException(f"Project {project_id} has no version yet; `pairloop-trainer once` trains one.")
         card, others = Versions(folder).card(version), read_raters(folder.path)
+        certified = read_standing(folder.path, Versions(folder).champion(), now=time.time(), version=version)
     if as_json:
         values = {**card.to_values(), "raters": [rater_values(rater) for rater in others]}
+        if certified is not None:
+            values["certificate"] = {
+                **values_of(certified.certificate),
+                "audit": values_of(certified.audit),
+                "problem": certified.problem,
+            }
         _echo_json(json.dumps(values, indent=1, ensure_ascii=False))
     else:
         print_card(card)
         print_sections(raters(others))
+        if certified is not None:
+            print_standing(certified)
     if mark_suspects:
         _mark_suspects(settings.studio, folder, card)
 

@@ -13,6 +13,8 @@ from preference.projects.status import ProjectStatus
 from preference.projects.versions import Versions
 from preference.report_card.card import ReportCard
 from preference.report_card.cautions import cautions
+from preference.report_card.certificate import Standing
+from preference.report_card.certificate_chart import certificate_chart
 from preference.report_card.charts import Chart, charts_of
 from preference.report_card.figures import RuleFigures, SuggestionEffect
 from preference.report_card.raters import RaterFigures, read_raters
@@ -108,7 +110,7 @@ def read_project_view(status: ProjectStatus, studio: StudioSettings, problems: l
         next((version for version in before if version in versions), None),
         card,
         rounds,
-        tried(problems, lambda: charts_of(card, newest=next(iter(rounds), None)) if card else no_charts, no_charts),
+        tried(problems, lambda: _charts(card, next(iter(rounds), None), status.certified), no_charts),
         tried(problems, lambda: read_raters(status.folder.path), no_raters),
         generator,
         duels,
@@ -122,6 +124,13 @@ def _card(versions: Versions, version: str, promotions: Mapping[str, Promotions]
     if card is not None and card.damage:
         problems.append(card.damage)
     return card
+
+
+def _charts(card: ReportCard | None, newest: ReportCard | None, certified: Standing | None) -> list[Chart]:
+    if card is None:
+        return []
+    chart = certificate_chart(certified.certificate) if certified and certified.certificate.version == card.version else None
+    return [*charts_of(card, newest=newest), *([chart] if chart else [])]
 
 
 def _comparison(card: ReportCard) -> list[ComparedShare]:

@@ -50,7 +50,7 @@ def list_status(settings: Settings, project_id: int | None, *, check: bool, as_j
     if not projects:
         click.echo("no project is known; `pairloop-backend connect --project ID` connects one")
         return
-    _print_table(PROJECT_HEADER, [project_row(status) for status in projects], num_notes=4)
+    _print_table(PROJECT_HEADER, [project_row(status) for status in projects], num_notes=5)
 
 
 def list_versions(settings: Settings, project_id: int | None, *, as_json: bool) -> None:

@@ -12,7 +12,7 @@ from preference.projects.status_files import LastRound
 if TYPE_CHECKING:
     from preference.report_card.card import Promotion
 
-# The last four of a project and the last two of a version are texts of any length.
+# The last five of a project and the last two of a version are texts of any length.
 PROJECT_HEADER = (
     "project",
     "champion",
@@ -24,6 +24,7 @@ PROJECT_HEADER = (
     "last alignment",
     "problem",
     "guidelines",
+    "certificate",
 )
 VERSION_HEADER = ("project", "version", "champion", "recipe", "pairs", "accuracy", "verdict", "made champion")
 NO_WEIGHTS = " (its weights were removed under KEEP_VERSIONS)"
@@ -43,6 +44,7 @@ def project_row(status: ProjectStatus) -> list[str]:
         _ended(status.last_alignment) if status.last_alignment.outcome else "",
         "; ".join(status.problems),
         status.guidelines,
+        str(status.certified or ""),
     ]
 
 
@@ -64,6 +66,7 @@ def project_values(status: ProjectStatus) -> dict[str, Any]:
         "last_alignment": _last_values(status.last_alignment),
         "problem": "; ".join(status.problems),
         "guidelines": status.guidelines,
+        "certificate": str(status.certified or ""),
     }
 
 

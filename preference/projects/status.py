@@ -20,6 +20,7 @@ from preference.projects.problems import read_problems
 from preference.projects.status_files import Filling, LastAlignment, LastRound, NextRound, ProjectCounts
 from preference.projects.trainer_heartbeat import ALIVE_SECONDS, seconds_since_alive
 from preference.projects.versions import Versions
+from preference.report_card.certificate import Standing, read_standing
 
 _T = TypeVar("_T")
 _FRESH_SECONDS = 600.0  # a filler that is at work writes about once a batch
@@ -57,6 +58,7 @@ class ProjectStatus:
     is_alignment_unfinished: bool  # the same of an alignment
     problems: tuple[str, ...]  # what of the project's folder cannot be read, or cannot be as it is, and what the processes noted
     versions: tuple[str, ...] = ()  # their names, oldest first; empty before `with_versions`
+    certified: Standing | None = None  # what blind judgements certify; None if nobody asked, and before `with_versions`
     guidelines: str = ""  # which version of them stands, in words; empty if there is none, and before `with_versions`
 
     @property
@@ -139,7 +141,9 @@ class ProjectStatus:
             known = Guidelines()
             problems.append(str(error))
         guidelines = known.in_words(known.latest.version)
-        return replace(self, versions=tuple(versions), guidelines=guidelines, problems=_named(self.folder, problems))
+        certified = _tried(problems, lambda: read_standing(self.folder.path, self.champion, now=self.now), None)
+        problems = list(_named(self.folder, problems))
+        return replace(self, versions=tuple(versions), certified=certified, guidelines=guidelines, problems=tuple(problems))
 
 
 @dataclass(frozen=True)

@@ -103,14 +103,15 @@ class Audit:
 
 @dataclass(frozen=True)
 class Standing:
-    """A certificate as it stands at a moment: `problem` says why it covers nothing now, or is empty."""
+    """A look at a version as it stands at a moment."""
 
     certificate: Certificate
     audit: Audit
-    problem: str
+    problem: str  # why it covers no task now; empty if it does
 
     def __str__(self) -> str:
-        return f"{self.certificate.name}: {self.problem}" if self.problem else str(self.certificate)
+        is_given = self.certificate.certified_from is not None
+        return f"{self.certificate.name}: {self.problem}" if is_given and self.problem else str(self.certificate)
 
 
 def read_certificates(folder: Path) -> list[Certificate]:
@@ -135,20 +136,22 @@ def read_audit(folder: Path, certificate: Certificate) -> Audit:
     return _read(Audit, folder / _FOLDER / f"{certificate.name}{_AUDIT}")
 
 
-def read_standing(folder: Path, champion: str | None, *, now: float) -> Standing | None:
-    """The certificate that is to be shown: the champion's latest, else the latest of all; None if nothing was ever certified.
+def read_standing(folder: Path, champion: str | None, *, now: float, version: str | None = None) -> Standing | None:
+    """The look that is to be shown of a version, or of the champion, else of any: its latest that certified something, else its latest.
 
-    `now`: seconds since 1970.
+    None if there was none. `now`: seconds since 1970.
 
     Raises:
         OSError: a file may not be read.
     """
-    given = [known for known in read_certificates(folder) if known.certified_from is not None and known.target is not None]
-    latest = next((known for known in given if known.version == champion), next(iter(given), None))
-    if latest is None:
+    every = read_certificates(folder)
+    wanted = version or champion
+    looks = [known for known in every if known.version == wanted] or ([] if version else every)
+    shown = next((known for known in looks if known.certified_from is not None and known.target), next(iter(looks), None))
+    if shown is None:
         return None
-    audit = read_audit(folder, latest)
-    return Standing(latest, audit, _problem(latest, audit, champion, now=now))
+    audit = read_audit(folder, shown)
+    return Standing(shown, audit, _problem(shown, audit, champion, now=now))
 
 
 def write_certificate(folder: Path, certificate: Certificate) -> None:
@@ -181,6 +184,8 @@ def last_vote_at(votes: Sequence[str | None], *, before: str = "") -> str:
 
 
 def _problem(certificate: Certificate, audit: Audit, champion: str | None, *, now: float) -> str:
+    if certificate.certified_from is None or not certificate.target:
+        return certificate.reason or "nothing is certified"
     if audit.withdrawn_at:
         return f"withdrawn: {audit.reason}"
     if certificate.version != champion:

@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -13,11 +15,13 @@ from preference.errors import TrainingError
 from preference.projects.folder import ProjectFolder, known_projects
 from preference.projects.status_files import LastAlignment, LastRound
 from preference.projects.versions import Versions
+from preference.report_card.certificate import Audit, write_audit, write_certificate
 from preference.report_card.figures import ReportFigures, SuspectLabel
 from preference.report_card.raters import RaterFigures, write_rater
 from preference.report_card.shares import Share
 from tests.conftest import REPOSITORY
 from tests.support.cards import EMPTY_CARD
+from tests.support.certificates import CERTIFICATE
 from tests.support.generator_versions import CARD, publish
 from tests.support.studio_double import KEY, StudioDouble
 from trainer.__main__ import main
@@ -106,6 +110,21 @@ def test_a_report_has_the_raters_that_are_no_people(invoke: Invoke, folder: Proj
     assert "org/judge-7b\t0.750 (95 % interval 0.600 to 0.900, of 40)\t3\t" in shown.replace("  ", "\t")
     (rater,) = json.loads(invoke("report", "--project", "3", "--json").output)["raters"]
     assert (rater["rater"], rater["agreement"]["value"]) == ("org/judge-7b", 0.75)
+
+
+def test_a_report_has_what_blind_judgements_certify_of_the_version(invoke: Invoke, folder: ProjectFolder) -> None:
+    first, second = Versions(folder).all()
+    now = datetime.now(UTC).isoformat()
+    write_certificate(folder.path, replace(CERTIFICATE, version=first, last_vote_at=now))
+    write_audit(folder.path, replace(CERTIFICATE, version=first), Audit(num_votes=12, num_agreeing=11, last_vote_at=now))
+
+    shown, other = invoke("report", "--project", "3").output, invoke("report", "--project", "3", second).output
+    assert f"{first} is certified from confidence 0.74 on: people choose its side in at least 80.0 % of such tasks" in shown
+    assert "audited by 12 blind judgements since, of which 11 chose its side" in shown
+    assert "0.74\t46.0 %\t88.9 %\t81.7 %\t81" in shown
+    assert "certified" not in other
+    known = json.loads(invoke("report", "--project", "3", "--json").output)["certificate"]
+    assert (known["certified_from"], known["audit"]["num_agreeing"], known["problem"]) == (0.74, 11, "")
 
 
 def test_a_report_marks_its_suspect_labels_and_removes_the_marks_of_earlier_versions(invoke: Invoke, tmp_path: Path) -> None:

@@ -23,7 +23,10 @@ _SHARE = click.FloatRange(0, 1, min_open=True, max_open=True)
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the certificate as JSON.")
 def certify(project_id: int, agreement: float, confidence: float, as_json: bool) -> None:
-    """Find the confidence from which on the champion's side is what people choose, by blind judgements alone."""
+    """Say where the champion's side may stand for people's.
+
+    It finds the confidence from which on they choose it often enough, by blind judgements alone. That nobody can know yet is a result, too.
+    """
     settings = begin()
     extractors = extractors_of(settings)
     with heavy_imports():

@@ -8,6 +8,8 @@ from rich.console import Console
 from preference.commands.tables import print_sentence, print_table
 from preference.report_card.card import ReportCard
 from preference.report_card.cautions import cautions
+from preference.report_card.certificate import Standing
+from preference.report_card.certificate_chart import certificate_chart
 from preference.report_card.figures import (
     Comparison,
     ControlAccuracy,
@@ -92,6 +94,20 @@ def raters(figures: Sequence[RaterFigures]) -> list[Section]:
         "picks the first answer", "judged",
     )  # fmt: skip
     return [_without_empty_columns(Section("Raters that are no people", header, rows))] if rows else []
+
+
+def print_standing(standing: Standing, console: Console | None = None) -> None:
+    """Prints what blind judgements certify of a version, below a blank line."""
+    console = console or Console(highlight=False)
+    console.print()
+    print_sentence(f"{standing}", console)
+    audit, chart = standing.audit, certificate_chart(standing.certificate)
+    if audit.num_votes:
+        print_sentence(
+            f"audited by {audit.num_votes} blind judgements since, of which {audit.num_agreeing} chose its side", console
+        )
+    if chart is not None:
+        print_sections([Section("Certificate", chart.header, chart.rows)], console)
 
 
 def _accuracy(card: ReportCard) -> Section:

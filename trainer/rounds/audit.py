@@ -50,6 +50,8 @@ def audit(context: RoundContext, reading: Reading) -> None:
     if standing is None or standing.audit.withdrawn_at or standing.certificate.version != context.champion:
         return
     certificate, before = standing.certificate, standing.audit
+    if certificate.certified_from is None:
+        return
     pairs = first_votes(reading.blind, known=known_prompts(context, reading), above=certificate.newest_annotation or 0)
     if not pairs:
         return
@@ -83,7 +85,7 @@ def since_withdrawn(context: RoundContext) -> int:
 
 
 def _tested(certificate: Certificate, votes: BlindVotes, *, now: str) -> Audit:
-    covered = votes.only(votes.confidence >= (certificate.certified_from or 0.0))
+    covered = votes.only(votes.confidence >= (certificate.certified_from or 0.5))
     count, agreeing, target = len(covered), int(covered.agrees.sum()), certificate.target or 0.0
     is_refuted = log_evidence(covered.agrees, target=target) >= log(1 / FALSE_ALARM)
     reason = (

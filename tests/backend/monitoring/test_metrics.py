@@ -6,6 +6,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +22,10 @@ from preference.projects.folder import ProjectFolder
 from preference.projects.problems import ProjectProblems
 from preference.projects.status_files import LastAlignment, write_last_round
 from preference.projects.trainer_heartbeat import mark_alive
+from preference.report_card.certificate import write_certificate
 from preference.report_card.shares import Share
 from tests.conftest import REPOSITORY
+from tests.support.certificates import CERTIFICATE
 from tests.support.generator_versions import publish
 from tests.support.statuses import write_counts
 
@@ -241,6 +245,7 @@ def test_each_projects_status_is_read_at_the_time_of_the_scrape(tmp_path: Path, 
     write_last_round(folder, "rejected", reason="accuracy 0.5", version="v2-20260101-000000", seconds=12.34)
     write_duels(folder.path, [DuelFigures("g1-20260101-000000", "base", Share(0.6, (0.45, 0.73), 40)), DuelFigures("a", "b")])
     write_last_round(folder, "skipped", reason="too few", version=None, seconds=4, kind=LastAlignment)
+    write_certificate(folder.path, replace(CERTIFICATE, version="v2-20260101-000000", last_vote_at=datetime.now(UTC).isoformat()))
     generator = publish(folder, promote=True)
     mark_alive(tmp_path)
     problems = ProjectProblems(tmp_path, "trainer", logging.getLogger("pairloop.daemon"))
@@ -262,6 +267,8 @@ def test_each_projects_status_is_read_at_the_time_of_the_scrape(tmp_path: Path, 
     assert figures["pairloop_trainer_up"] == 1
     assert 0 <= figures["pairloop_trainer_heartbeat_age_seconds"] < 60
     assert figures['pairloop_problems{project="3"}'] == 2
+    assert figures['pairloop_certificate_live{project="3"}'] == 1
+    assert figures['pairloop_certified_coverage{project="3"}'] == 0.46
     met = 'new="g1-20260101-000000",other="base",project="3"'
     assert (figures[f"pairloop_duels_judged{{{met}}}"], figures[f"pairloop_duel_wins{{{met}}}"]) == (40, 0.6)
     assert 'pairloop_duel_wins{new="a",other="b",project="3"}' not in figures

@@ -36,9 +36,9 @@ def test_status_shows_a_row_for_each_project(invoke: Invoke, folder: ProjectFold
     assert re.fullmatch(rf"kept back {second}, \d{{4}}-\d\d-\d\d \d\d:\d\d UTC: accuracy 0.600 is below", third.pop("last round"))
     assert third == {
         "project": "3", "champion": first, "versions": "2", "waiting": "12 of 20", "training": "-", "requests": "train, fill",
-        "last alignment": "-", "problem": "-", "guidelines": "-",
+        "last alignment": "-", "problem": "-", "guidelines": "-", "certificate": "-",
     }  # fmt: skip
-    assert list(twelfth.values()) == ["12", "none yet", "0", "-", "-", "-", "-", "-", "-", "-"]
+    assert list(twelfth.values()) == ["12", "none yet", "0", "-", "-", "-", "-", "-", "-", "-", "-"]
 
 
 def test_status_shows_for_how_long_a_round_is_running_while_there_is_a_trainer(
@@ -160,7 +160,7 @@ def test_status_as_json_holds_the_same_for_programs(invoke: Invoke, folder: Proj
     assert ended == {"outcome": "rejected", "reason": "accuracy 0.600 is below", "version": second, "seconds": 4.0}
     assert project == {
         "project": 3, "title": "Höflichkeit", "champion": first, "num_versions": 2, "num_waiting": 12, "training_since": None,
-        "is_training": False, "is_unfinished": False, "is_aligning": False, "interrupted": [], "requests": [], "last_alignment": None, "problem": "", "guidelines": "",
+        "is_training": False, "is_unfinished": False, "is_aligning": False, "interrupted": [], "requests": [], "last_alignment": None, "problem": "", "guidelines": "", "certificate": "",
     }  # fmt: skip
 
 

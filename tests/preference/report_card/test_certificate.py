@@ -5,20 +5,16 @@ import pytest
 from preference.report_card.certificate import (
     Audit,
     Certificate,
-    CertifiedPoint,
     read_audit,
     read_certificates,
     read_standing,
     write_audit,
     write_certificate,
 )
+from tests.support.certificates import CERTIFICATE
 
 NOW = 1_790_000_000.0  # 21 September 2026
-FIRST = Certificate(
-    version="v3-20260920-120000", look=1, made_at="2026-09-20T13:00:00+00:00", target=0.8, confidence=0.9, error=0.05, num_votes=120,
-    newest_annotation=400, last_vote_at="2026-09-20T12:59:00Z", certified_from=0.74, num_open=1300, num_covered=598,
-    curve=(CertifiedPoint(0.74, 0.46, 0.87, 0.81, 90), CertifiedPoint(0.9, 0.1, 0.9, 0.7, 20)), num_more=300, coverage_then=0.63,
-)  # fmt: skip
+FIRST = CERTIFICATE
 
 
 def test_a_certificate_is_read_as_it_was_written_and_says_what_it_covers(tmp_path: Path) -> None:
@@ -26,7 +22,7 @@ def test_a_certificate_is_read_as_it_was_written_and_says_what_it_covers(tmp_pat
 
     (read,) = read_certificates(tmp_path)
 
-    assert read == FIRST and read.point == FIRST.curve[0]
+    assert read == FIRST and read.point is not None and read.point.threshold == 0.74
     assert str(read) == (
         "v3-20260920-120000 is certified from confidence 0.74 on: people choose its side in at least 80.0 % of such tasks, with "
         "90.0 % confidence; that is 46.0 % of the 1300 open tasks; 300 more blind judgements may certify 63.0 %"
