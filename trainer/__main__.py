@@ -6,7 +6,6 @@ import signal
 import sys
 import time
 from contextlib import suppress
-from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -21,6 +20,7 @@ from preference.projects.generators import Generators, of_name
 from preference.projects.versions import Versions
 from preference.setting_groups import StudioSettings
 from preference.settings import Settings
+from trainer.aligning.align_command import align
 from trainer.certifying.certify_command import certify
 from trainer.exporting.export_command import export
 from trainer.exporting.push_command import push
@@ -96,56 +96,6 @@ def once(project_id: int | None, as_json: bool) -> None:
         failed = failed or (ended.outcome == "failed" if isinstance(ended, Round) else isinstance(ended, StudioUnreachable))
         click.echo(write_outcome(ended) if as_json else f"project {folder.project_id}: {ended}")
     sys.exit(1 if failed else 0)
-
-
-@main.command()
-@PROJECT
-@click.option(
-    "--method",
-    type=click.Choice(["dpo", "kto", "sft", "hindsight", "rloo", "grpo"]),
-    default="dpo",
-    show_default=True,
-    help="How it learns.",
-)
-@click.option("--chosen", is_flag=True, help="With sft: from the answers that people chose, not those that they wrote.")
-@click.option(
-    "--minutes", type=click.FloatRange(min=0, min_open=True), help="For the steps in which it learns, in place of ALIGN_MINUTES."
-)
-@click.option("--json", "as_json", is_flag=True, help="Say how it ended as a line of JSON.")
-def align(project_id: int, method: str, chosen: bool, minutes: float | None, as_json: bool) -> None:
-    """Let the model that writes answers learn from the judgements. An alignment that was killed is taken up."""
-    from preference.studio.project import LabelStudioProject
-    from trainer.aligning.alignment import ALIGNMENT
-    from trainer.rounds.outcome import Round, run_here, write_outcome
-
-    settings = begin()
-    project, folder = LabelStudioProject.for_command(settings.studio, project_id), ProjectFolder(settings.model_dir, project_id)
-
-    def say(line: str) -> None:
-        click.echo(f"project {project_id}: {line}", err=as_json)
-
-    def run() -> Round:
-        extractors = extractors_of(settings)
-        with heavy_imports():
-            from trainer.aligning.align import run_alignment
-            from trainer.generator_training.recipe import METHODS
-        recipe = replace(METHODS[method], is_of_written=METHODS[method].is_of_written and not chosen)
-        return run_alignment(project, folder, settings, recipe, extractors=extractors, minutes=minutes, say=say)
-
-    with refusals():
-        is_asked_for, is_new = folder.is_requested("align"), not folder.path.is_dir()
-        if is_new:
-            with suppress(StudioKeyError, StudioUnreachable):  # which the alignment says, too
-                project.read()  # else a number that is no project's would be known from now on
-        ended = run_here(folder, run, work=ALIGNMENT)
-        if is_asked_for and isinstance(ended, Round):
-            folder.take_request("align")  # that was this alignment
-    if as_json:
-        click.echo(write_outcome(ended))
-        sys.exit(0 if isinstance(ended, Round) and ended.outcome != "failed" else 1)
-    if not isinstance(ended, Round) or ended.version is None:
-        raise click.ClickException(ended.reason if isinstance(ended, Round) else str(ended))
-    click.echo(f"project {project_id}: {ended}")
 
 
 @main.command()
@@ -228,6 +178,7 @@ def _round_runner(settings: Settings):  # type: ignore[no-untyped-def]
     return lambda project, folder: run_round(project, folder, settings, extractors=extractors)
 
 
+main.add_command(align)
 main.add_command(certify)
 main.add_command(export)
 main.add_command(judge)

@@ -12,8 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from preference.errors import TrainingError
-from preference.projects.folder import ProjectFolder, known_projects
-from preference.projects.status_files import LastAlignment, LastRound
+from preference.projects.folder import ProjectFolder
 from preference.projects.versions import Versions
 from preference.report_card.certificate import Audit, write_audit, write_certificate
 from preference.report_card.figures import ReportFigures, SuspectLabel
@@ -25,7 +24,6 @@ from tests.support.certificates import CERTIFICATE
 from tests.support.generator_versions import CARD, publish
 from tests.support.studio_double import KEY, StudioDouble
 from trainer.__main__ import main
-from trainer.aligning.alignment import ALIGNMENT
 from trainer.rounds.lock import only_one
 from trainer.rounds.outcome import read_outcome
 
@@ -269,51 +267,3 @@ def test_a_wrong_cron_field_ends_run_with_its_reason(invoke: Invoke) -> None:
 
     assert result.exit_code == 1
     assert result.output.startswith("Error: TRAIN_SCHEDULE='61 3 * * *' is wrong: ")
-
-
-# align
-
-
-def test_an_alignment_that_cannot_be_ends_with_one_sentence(invoke: Invoke) -> None:
-    result = invoke("align", "--project", "3", GENERATOR_ENGINE="echo")
-
-    assert result.exit_code == 1
-    assert result.output.startswith("Error: GENERATOR_ENGINE=echo writes with no model that could learn; set")
-    assert "Traceback" not in result.output
-
-
-def test_what_is_no_project_is_not_known_because_its_generator_was_to_learn(
-    invoke: Invoke, folder: ProjectFolder, studio: StudioDouble, tmp_path: Path
-) -> None:
-    result = invoke("align", "--project", "999", LABEL_STUDIO_URL=studio.url, LABEL_STUDIO_API_KEY=KEY)
-
-    assert result.exit_code == 1 and "999" in result.output
-    assert [known.project_id for known in known_projects(tmp_path)] == [3]
-
-
-def test_an_alignment_by_hand_is_the_one_that_was_asked_for(invoke: Invoke, folder: ProjectFolder) -> None:
-    folder.request("align")
-
-    invoke("align", "--project", "3", GENERATOR_ENGINE="echo")
-
-    assert not folder.is_requested("align")
-
-
-def test_the_daemon_learns_that_an_alignment_cannot_be_which_is_no_error(invoke: Invoke, folder: ProjectFolder) -> None:
-    result = invoke("align", "--json", "--project", "3", GENERATOR_ENGINE="echo")
-
-    assert result.exit_code == 0
-    ended = read_outcome(result.stdout)
-    assert ended is not None and ended.outcome == "skipped"
-    assert ended.reason.startswith("GENERATOR_ENGINE=echo writes with no model that could learn")
-    assert LastAlignment.read(folder.path).reason == ended.reason
-    assert not LastRound.read(folder.path).outcome
-    with only_one(folder, ALIGNMENT):
-        result = invoke("align", "--json", "--project", "3")
-    with pytest.raises(TrainingError, match="in the middle of an alignment of project 3"):
-        read_outcome(result.stdout)
-
-
-@pytest.mark.parametrize("arguments", [["--minutes", "0"], ["--method", "ppo"], []])
-def test_wrong_options_of_an_alignment_are_refused(invoke: Invoke, arguments: list[str]) -> None:
-    assert invoke("align", *(["--project", "3", *arguments] if arguments else [])).exit_code == 2

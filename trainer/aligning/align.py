@@ -29,7 +29,6 @@ from preference.errors import (
 from preference.labelling.label_config import LabelingLayout
 from preference.labelling.pairs import PreferencePair
 from preference.labelling.prompts import Prompt
-from preference.models.files import EMBEDDED
 from preference.models.fingerprint import fingerprint
 from preference.models.pretrained import load_tokenizer, locate
 from preference.projects.folder import ProjectFolder
@@ -41,7 +40,7 @@ from trainer.aligning.context import AlignContext
 from trainer.aligning.learning import learn
 from trainer.aligning.trial import Trial
 from trainer.aligning.writing import prompts_to_answer
-from trainer.generator_training.preferences import check_base, to_learn_from
+from trainer.generator_training.preferences import check_base, check_engine, to_learn_from
 from trainer.generator_training.recipe import AlignRecipe
 from trainer.rounds.context import RoundContext
 from trainer.rounds.outcome import Round
@@ -125,25 +124,16 @@ def align(
 
 def _align(context: AlignContext) -> Alignment:
     generation = context.settings.generator
-    if generation.engine == "echo":
-        raise CannotLearn(
-            "GENERATOR_ENGINE=echo writes with no model that could learn; set GENERATOR_ENGINE=huggingface or openai."
-        )
-    if generation.engine == "openai" and generation.model == EMBEDDED:
-        raise CannotLearn(
-            "GENERATOR_ENGINE=openai, and GENERATOR_MODEL does not say which model the server has; set it to the id or folder by which "
-            "both the server and this machine know it, or write the pairs for another trainer with `pairloop-trainer export --format dpo`."
-        )
+    check_engine(generation)
     started = context.clock()
     check_base(load_tokenizer(locate(generation.model, context.settings.model_dir)), generation)
     reading = read_pairs(context.round)
-    layout = LabelingLayout.from_label_config(context.round.project.read()["label_config"])
     learnt = to_learn_from(reading.train, held_out=reading.holdout, written=context.recipe.is_of_written)
-    prompts = _prompts(context, learnt, layout)
+    prompts = _prompts(context, learnt, reading.layout)
     context.unfinished.take_up(_key(context, learnt, prompts))
     read = context.clock()
     card = replace(
-        _trained(context, learnt, prompts, layout),
+        _trained(context, learnt, prompts, reading.layout),
         num_annotations=reading.num_annotations,
         newest_annotation=reading.newest_annotation,
         newest_change=reading.newest_change,
@@ -155,7 +145,7 @@ def _align(context: AlignContext) -> Alignment:
     )
     trained = context.clock()
     draft = context.unfinished.version
-    trial = Trial(context, reading, layout, draft, learnt=learnt)
+    trial = Trial(context, reading, draft, learnt=learnt)
     while True:
         judged = trial.judged(card)
         seconds = {"read": read - started, "train": trained - read, "judge": context.clock() - trained}

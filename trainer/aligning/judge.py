@@ -66,13 +66,13 @@ def measure(
     *,
     champion: Scores | None,
     judge_accuracy: Share,
-    kl: float,
+    kl: float | None,
     seed: int = 0,
     z: float = Z,
 ) -> GeneratorFigures:
     """All that the verdict goes by. `judge`: the reward model that is held back; `champion`: the project's, for comparison.
 
-    `z`: how wide the intervals of the win rates are, in standard deviations.
+    `kl`: None if it is not known. `z`: how wide the intervals of the win rates are, in standard deviations.
     """
     plain, controlled = win_rates(_contests(answered, judge), seed=seed, z=z)
     by_champion = Share() if champion is None else win_rates(_contests(answered, champion), seed=seed, z=z)[0]
@@ -82,7 +82,7 @@ def measure(
         length_controlled=controlled,
         champion_wins=by_champion,
         judge_accuracy=judge_accuracy,
-        kl=round(kl, 4),
+        kl=None if kl is None else round(kl, 4),
         answers=figures_of(answered.new),
         other=figures_of(answered.other),
     )

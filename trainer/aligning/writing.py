@@ -52,17 +52,19 @@ def prompts_to_answer(
     return list(found.values())
 
 
-def write(generator: HuggingFaceGenerator, prompts: Collection[Prompt], adapter: Adapter | None) -> list[WrittenAnswers]:
-    """Two answers to each prompt, in order; a prompt alone decides its seed.
+def write(
+    generator: HuggingFaceGenerator, prompts: Collection[Prompt], adapter: Adapter | None, *, num_answers: int = NUM_ANSWERS,
+    draw: str = "judge",
+) -> list[WrittenAnswers]:  # fmt: skip
+    """The answers to each prompt, in order; the prompt and the name of the draw decide its seed.
 
     Raises:
         ModelError: the model failed, or cannot use the adapter.
     """
     if adapter is not None:
         generator.check(adapter)  # else the base would answer in its place
-    return write_all(
-        generator, list(prompts), seeds=[_seed(prompt) for prompt in prompts], num_answers=NUM_ANSWERS, adapter=adapter
-    )
+    seeds = [_seed(prompt, draw) for prompt in prompts]
+    return write_all(generator, list(prompts), seeds=seeds, num_answers=num_answers, adapter=adapter)
 
 
 def distance_to_base(
@@ -87,5 +89,5 @@ def _candidates(project: LabelStudioProject, layout: LabelingLayout, judged: Ite
             yield prompt
 
 
-def _seed(prompt: Prompt) -> int:
-    return int.from_bytes(hashlib.sha256(f"judge|{transcript(prompt)}".encode()).digest()[:6], "big")
+def _seed(prompt: Prompt, draw: str) -> int:
+    return int.from_bytes(hashlib.sha256(f"{draw}|{transcript(prompt)}".encode()).digest()[:6], "big")

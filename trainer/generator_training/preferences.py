@@ -18,6 +18,7 @@ from preference.labelling.pairs import PreferencePair, majority
 from preference.labelling.prompts import normalised, opening
 from preference.models.chat_template import ids_of
 from preference.models.encoding import answer_tokens, encode_prompt, thinking_tokens
+from preference.models.files import EMBEDDED
 from preference.setting_groups import GeneratorSettings
 from preference.studio.project import LabelStudioProject
 from preference.studio.task import META_KEY, entry_of
@@ -67,6 +68,23 @@ def cut_answers(project: LabelStudioProject, layout: LabelingLayout, pairs: Iter
             if isinstance(reasons, dict) and reasons.get(field) in CUT and text is not None:
                 cut.add((task_id, text))
     return cut
+
+
+def check_engine(generation: GeneratorSettings) -> None:
+    """Looks whether what writes the answers is a model that this machine can load.
+
+    Raises:
+        CannotLearn: it is none, or nobody says which.
+    """
+    if generation.engine == "echo":
+        raise CannotLearn(
+            "GENERATOR_ENGINE=echo writes with no model that could learn; set GENERATOR_ENGINE=huggingface or openai."
+        )
+    if generation.engine == "openai" and generation.model == EMBEDDED:
+        raise CannotLearn(
+            "GENERATOR_ENGINE=openai, and GENERATOR_MODEL does not say which model the server has; set it to the id or folder by which "
+            "both the server and this machine know it, or write the pairs for another trainer with `pairloop-trainer export --format dpo`."
+        )
 
 
 def check_base(tokenizer: PreTrainedTokenizerBase, generation: GeneratorSettings) -> None:

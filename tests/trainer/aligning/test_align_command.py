@@ -1,0 +1,112 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from preference.errors import TrainingError
+from preference.projects.folder import ProjectFolder, known_projects
+from preference.projects.status_files import LastAlignment, LastRound
+from preference.projects.versions import Versions
+from tests.support.aligned_house import AlignedHouse
+from tests.support.studio_double import KEY, StudioDouble
+from tests.support.versions import publish_version
+from trainer.__main__ import main
+from trainer.aligning.alignment import ALIGNMENT
+from trainer.rounds.lock import only_one
+from trainer.rounds.outcome import read_outcome
+
+Invoke = Callable[..., Result]
+
+
+@pytest.fixture
+def invoke(tmp_path: Path) -> Invoke:
+    """Runs pairloop-trainer with MODEL_DIR in this test's folder; keyword arguments are further variables."""
+
+    def run(*arguments: str, **environ: str) -> Result:
+        settings = {"MODEL_DIR": str(tmp_path), "DEVICE": "cpu", "TORCH_THREADS": "1", "LABEL_STUDIO_API_KEY": ""}
+        return CliRunner().invoke(main, list(arguments), env={**settings, **environ})
+
+    return run
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> ProjectFolder:
+    made = ProjectFolder(tmp_path, 3)
+    made.create()
+    return made
+
+
+def test_an_alignment_that_cannot_be_ends_with_one_sentence(invoke: Invoke) -> None:
+    result = invoke("align", "--project", "3", GENERATOR_ENGINE="echo")
+
+    assert result.exit_code == 1
+    assert result.output.startswith("Error: GENERATOR_ENGINE=echo writes with no model that could learn; set")
+    assert "Traceback" not in result.output
+
+
+def test_what_is_no_project_is_not_known_because_its_generator_was_to_learn(
+    invoke: Invoke, folder: ProjectFolder, studio: StudioDouble, tmp_path: Path
+) -> None:
+    result = invoke("align", "--project", "999", LABEL_STUDIO_URL=studio.url, LABEL_STUDIO_API_KEY=KEY)
+
+    assert result.exit_code == 1 and "999" in result.output
+    assert [known.project_id for known in known_projects(tmp_path)] == [3]
+
+
+def test_an_alignment_by_hand_is_the_one_that_was_asked_for(invoke: Invoke, folder: ProjectFolder) -> None:
+    folder.request("align")
+
+    invoke("align", "--project", "3", GENERATOR_ENGINE="echo")
+
+    assert not folder.is_requested("align")
+
+
+def test_the_daemon_learns_that_an_alignment_cannot_be_which_is_no_error(invoke: Invoke, folder: ProjectFolder) -> None:
+    result = invoke("align", "--json", "--project", "3", GENERATOR_ENGINE="echo")
+
+    assert result.exit_code == 0
+    ended = read_outcome(result.stdout)
+    assert ended is not None and ended.outcome == "skipped"
+    assert ended.reason.startswith("GENERATOR_ENGINE=echo writes with no model that could learn")
+    assert LastAlignment.read(folder.path).reason == ended.reason
+    assert not LastRound.read(folder.path).outcome
+    with only_one(folder, ALIGNMENT):
+        result = invoke("align", "--json", "--project", "3")
+    with pytest.raises(TrainingError, match="in the middle of an alignment of project 3"):
+        read_outcome(result.stdout)
+
+
+@pytest.mark.parametrize("arguments", [["--minutes", "0"], ["--method", "ppo"], ["--method", "best-of-n", "--minutes", "3"], []])
+def test_wrong_options_of_an_alignment_are_refused(invoke: Invoke, arguments: list[str]) -> None:
+    assert invoke("align", *(["--project", "3", *arguments] if arguments else [])).exit_code == 2
+
+
+def test_best_of_n_prints_what_it_would_do_and_needs_a_reward_model(
+    invoke: Invoke, house: AlignedHouse, tiny_chat_base: Path
+) -> None:
+    settings = house.settings
+    environ = {
+        "MODEL_DIR": str(settings.model_dir), "LABEL_STUDIO_URL": settings.studio.url, "LABEL_STUDIO_API_KEY": KEY,
+        "GENERATOR_MODEL": str(tiny_chat_base), "REWARD_BASE": str(tiny_chat_base), "MAX_NEW_TOKENS": "8", "HOLDOUT_FRACTION": "0.3",
+        "DTYPE": "float32",
+    }  # fmt: skip
+    arguments = ["align", "--project", str(house.project.id), "--method", "best-of-n"]
+    house.judge(90)
+
+    result = invoke(*arguments, **environ)
+    assert result.exit_code == 1
+    assert result.output == "Error: Project 1 serves no reward model to choose by; `pairloop-trainer once` trains one.\n"
+
+    house.folder.create()
+    champion = publish_version(house.folder, tiny_chat_base, weight=1)
+    Versions(house.folder).promote(champion)
+    result = invoke(*arguments, **environ)
+    assert result.exit_code == 0, result.output
+    assert f"project 1: the best of 7 answers by {champion} wins " in result.output
+    assert "project 1: it takes 7 answers written and scored a task; now NUM_CANDIDATES=2\n" in result.output
+    result = invoke(*arguments, "--json", **environ)
+    values = json.loads(result.stdout)
+    assert (values["num_candidates"], values["chosen_by"], values["compared_with"]) == (7, champion, "base")
+    assert not LastAlignment.read(house.folder.path).outcome
