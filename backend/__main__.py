@@ -87,6 +87,7 @@ def connect(
     from backend.connecting.default_label_config import has_no_config
     from backend.connecting.guidelines import instruction_of, set_guidelines
     from preference.labelling.demonstrations import DemonstrationLayout
+    from preference.labelling.holdout import FEWEST_PROMPTS
     from preference.labelling.layouts import layout_of
     from preference.projects.folder import ProjectFolder
     from preference.studio.project import LabelStudioProject
@@ -128,8 +129,10 @@ def connect(
     for note in config_notes(layout) if layout is not None else []:
         click.echo(f"note: {note}", err=True)
     if champion is None and not isinstance(layout, DemonstrationLayout):
-        num_needed = max(settings.training.min_new_pairs, settings.training.min_pairs)
-        click.echo(f"nothing is suggested yet: pairloop-trainer trains its first reward model after {num_needed} judgements")
+        click.echo(
+            f"nothing is suggested yet: pairloop-trainer trains its first reward model after {settings.training.min_pairs} judgements, "
+            f"on {FEWEST_PROMPTS} prompts or more"
+        )
     if prompts is not None:
         _import(project.id, prompts, judged=judged)
 

@@ -236,8 +236,14 @@ class TrainingSettings(Group, title="Training"):
         description="The number format that `lora`, `full`, `tutorial` and `REWARD_MODEL` compute in; `auto` takes bfloat16 on a GPU that has it. `nf4`, with `lora` alone: bfloat16 over a base of 4 bits a weight. What learns is float32, the score head always.",
     )
     train_schedule: Schedule = Field("0 3 * * *", description="When to retrain: a cron line, or an interval such as `30m`.")
-    min_new_pairs: int = Field(50, ge=1, description="A round starts by itself after this many new or edited judgements.")
-    min_pairs: int = Field(30, ge=4, description="A round with fewer pairs than this is skipped.")
+    min_new_pairs: int = Field(
+        50, ge=1, description="A round starts by itself after this many new or edited judgements; the first one after MIN_PAIRS."
+    )
+    min_pairs: int = Field(
+        30,
+        ge=4,
+        description="A round with fewer pairs than this is skipped; the first begins with as many, as soon as eight comparisons can be held out.",
+    )
     holdout_fraction: float = Field(0.2, gt=0, lt=0.9, description="The share of prompts that no version ever trains on.")
     ties: Literal["half", "drop"] = Field(
         "half", description="What a tie, or both bad, becomes: `half` a vote each way, or nothing (`drop`)."

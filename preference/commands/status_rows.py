@@ -37,7 +37,7 @@ def project_row(status: ProjectStatus) -> list[str]:
         str(status.project_id),
         status.champion or "none yet",
         str(len(status.versions)),
-        "" if num_new is None else f"{num_new} of {status.trainer.num_needed}",
+        status.counts.missing or ("" if num_new is None else f"{num_new} of {status.trainer.num_needed}"),
         "; ".join(_work(status)),
         ", ".join(status.requests),
         _ended(status.last_round) if status.last_round.outcome else "",
@@ -56,6 +56,7 @@ def project_values(status: ProjectStatus) -> dict[str, Any]:
         "champion": status.champion,
         "num_versions": len(status.versions),
         "num_waiting": status.num_new_judgements,
+        "missing": status.counts.missing,
         "training_since": status.training_since,
         "is_training": status.is_training,
         "is_unfinished": status.is_unfinished,
@@ -111,6 +112,8 @@ def forecast(status: ProjectStatus) -> str:
     schedule = f"; the schedule ({trainer.schedule}) looks at {_as_text(at)}, in {_span(at)}" if at else ""
     after = moment(status.counts.not_before)
     wait = f"; not before {_as_text(after)}, as the last one failed" if after and after > datetime.now(UTC) else ""
+    if status.counts.missing:
+        return f"{new}; the first round has {status.counts.missing}{wait}"
     return f"{new}, {trainer.num_needed} start a round{schedule}{wait}"
 
 

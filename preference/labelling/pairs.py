@@ -87,6 +87,11 @@ def drawn(ranking: Iterable[PreferencePair]) -> PreferencePair:
     return min(ranking, key=digest)
 
 
+def num_comparisons(decided: Iterable[PreferencePair]) -> int:
+    """How many comparisons these are, of which `majority` left one pair each: all that were made by ranking one prompt are one."""
+    return len({normalised(pair.question) if pair.kind == "ranking" else i for i, pair in enumerate(decided)})
+
+
 def num_votes(pairs: Iterable[PreferencePair]) -> int:
     """How many judgements these pairs are, a tie or a ranking counted once."""
     return round(sum(pair.weight for pair in pairs))

@@ -93,8 +93,8 @@ class ProjectStatus:
 
     @property
     def num_missing(self) -> int | None:
-        """How many more judgements start a round by themselves."""
-        if self.num_new_judgements is None or self.trainer.num_needed is None:
+        """How many more judgements start a round by themselves; None before the first, which waits for what `counts.missing` says."""
+        if self.counts.missing or self.num_new_judgements is None or self.trainer.num_needed is None:
             return None
         return max(0, self.trainer.num_needed - self.num_new_judgements)
 

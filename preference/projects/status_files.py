@@ -74,6 +74,7 @@ class ProjectCounts(_File):
     num_judged_tasks: Known[Count] = Field(None, alias="tasks_judged")
     num_judgements: Known[Count] = Field(None, alias="annotations")
     training_since: Known[Number] = None  # seconds since the epoch; None unless a round is running
+    missing: Known[Text] = None  # for a first round to end with a verdict, in words; None if nothing is, and after it
     not_before: Known[Number] = None  # the next round, in seconds since the epoch; None unless the last one failed
 
 

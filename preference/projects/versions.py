@@ -22,6 +22,11 @@ class Versions(Published["ReportCard"]):
     room, pointer, letter, noun, title = "versions", "champion", "v", "version", "champion"
     taken_up = "backends load it within a second"
 
+    @property
+    def has_trained(self) -> bool:
+        """Whether there is a version that was trained here: more than a version 0."""
+        return any(not version.startswith(f"{self.letter}0-") for version in self.all())
+
     def _read_card(self, path: Path, *, version: str, promotions: Promotions) -> "ReportCard":
         from preference.report_card.card import ReportCard
 

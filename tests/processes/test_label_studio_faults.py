@@ -311,7 +311,7 @@ def read_and_train(
         assert kept == truth
         assert len(truth) == 25 - (fault.begin is delete_task)
         is_other = case.studio.projects[case.project_id]["label_config"] == OTHER_CONFIG
-        assert rounds[-1].reason.startswith(f"{0 if is_other else len(truth)} pairs, MIN_PAIRS=1000 are needed"), rounds[-1]
+        assert rounds[-1].reason.startswith(f"{0 if is_other else len(truth)} of 1000 pairs (MIN_PAIRS)"), rounds[-1]
         assert not UnfinishedRound(folder).exists
         check_log(case, fault)
         return case.num_requests

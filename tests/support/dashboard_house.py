@@ -19,7 +19,7 @@ from tests.support.separable_pairs import separable_pairs
 from tests.support.statuses import keep_filling, write_counts
 
 PROJECT = 7  # the one that a Lab trains for
-SIZES = (50, 90, 140, 220)
+SIZES = (20, 90, 140, 220)  # the first version is kept back
 
 
 def shared_model_dir(temporary: Path, base: Path) -> Path:
@@ -59,9 +59,7 @@ def write_status(folder: ProjectFolder, *, now: float, **changes: Any) -> None:
     )  # fmt: skip
     write_counts(folder, 38, title="Support answers, English", num_tasks=1240, num_judged_tasks=220, num_judgements=331)
     write_next_round(model_dir, now + 5.2 * 3600, schedule="0 3 * * *", min_new_pairs=50)
-    write_last_round(
-        folder, "skipped", reason="38 pairs, MIN_PAIRS=50 are needed; excluded: 4 skipped", version=None, seconds=2.3
-    )
+    write_last_round(folder, "skipped", reason="38 of 50 pairs (MIN_PAIRS); excluded: 4 skipped", version=None, seconds=2.3)
     (model_dir / "trainer.alive").touch()
 
 

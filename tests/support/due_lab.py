@@ -27,6 +27,7 @@ class Lab:
         self.projects = {i: CountedProject(i) for i in self.folders}
         self.rounds: list[int] = []
         self.ends: Callable[[ProjectFolder], Round] = lambda folder: Round("promoted", "better")
+        self.missing = ""  # for a first round
         self.now = 1_790_000_000.0
         self._settings = settings
         self.watch = self.started()
@@ -39,6 +40,7 @@ class Lab:
             self._run_round,
             open_project=lambda settings, project_id: self.projects[project_id],
             clock=lambda: self.now,
+            read_evidence=lambda project, folder: self.missing,
         )
 
     def alignments(self) -> DueAlignments:

@@ -16,6 +16,7 @@ from preference.setting_groups import StudioSettings
 from preference.settings import Settings
 from preference.studio.project import LabelStudioProject
 from trainer.daemon.failures import Failures
+from trainer.daemon.first_round import FirstRounds, ReadEvidence, evidence_by
 from trainer.judgements.new_judgements import NewJudgements
 from trainer.rounds.lock import is_running
 from trainer.rounds.outcome import Round
@@ -43,22 +44,26 @@ class DueRounds:
 
     def __init__(
         self, settings: Settings, run_round: RunRound, *, open_project: OpenProject = open_project,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.time, read_evidence: ReadEvidence | None = None,
     ) -> None:  # fmt: skip
         self._settings, self._run_round, self._open_project, self._clock = settings, run_round, open_project, clock
         self.is_stopping = False
         # project id -> the name of its latest version, and the judgements that are new since that
         self._new: dict[int, tuple[str | None, NewJudgements]] = {}
         self._failures: dict[int, Failures] = {}
+        self._first_rounds = FirstRounds(read_evidence or evidence_by(settings, clock))
         self.problems = ProjectProblems(settings.model_dir, "trainer", logger)
         self._written: dict[int, ProjectCounts] = {}  # project id -> what was written of it last
 
     def scheduled(self) -> None:
-        """A round for each project with a judgement that was made or edited since its latest version."""
+        """A round for each project with a judgement that was made or edited since its latest version, if its first can end."""
         self._each(1)
 
     def look(self) -> None:
-        """A round for each project that asked for one, whose last one was killed, or that has MIN_NEW_PAIRS new judgements."""
+        """A round for each project that asked for one, whose last one was killed, or that has MIN_NEW_PAIRS new judgements.
+
+        A first round begins as soon as it can end with a verdict, and not before, however many judgements there are.
+        """
         self._each(self._settings.training.min_new_pairs, is_due_at_once=_is_asked_for)
 
     def _each(self, num_needed: int, *, is_due_at_once: Callable[[ProjectFolder], bool] = lambda folder: False) -> None:
@@ -83,6 +88,7 @@ class DueRounds:
         for by_project in known:
             for project_id in by_project.keys() - project_ids:
                 del by_project[project_id]
+                self._first_rounds.forget(project_id)
 
     def _consider(self, folder: ProjectFolder, num_needed: int) -> None:
         self._end_killed_round(folder)
@@ -97,10 +103,14 @@ class DueRounds:
         num_new = new_judgements.count(project, num_annotations)
         failures = self._failures[folder.project_id] = self._failures[folder.project_id].unless_well(folder.path)
         not_before = failures.waits_until(self._clock())
+        is_first = not Versions(folder).has_trained
+        missing = self._first_rounds.missing(project, folder, num_annotations) if is_first else None
         known = {name: state.get(field) for name, field in _FIELDS.items()}
-        counts = ProjectCounts(num_new_judgements=num_new, not_before=not_before, **known)
+        counts = ProjectCounts(num_new_judgements=num_new, not_before=not_before, missing=missing or None, **known)
         self._write(folder, counts)
-        if num_new < num_needed or (num_needed and not_before is not None):
+        if missing is not None:
+            num_needed = min(num_needed, self._settings.training.min_pairs)
+        if num_new < num_needed or (num_needed and (missing or not_before is not None)):
             return
         cause = f"{num_new} new judgements" if num_needed else "a training request"
         ended = self._run(project, folder, counts, cause=cause, is_asked_for=num_needed == 0)

@@ -24,6 +24,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from preference.labelling.holdout import MIN_HOLDOUT
 from preference.labelling.pairs import PreferencePair, num_votes
 from preference.report_card.card import ReportCard
 from preference.report_card.figures import JudgedFigures, RuleFigures
@@ -32,7 +33,6 @@ from trainer.evaluation.baselines import baselines
 from trainer.evaluation.intervals import compare, share
 from trainer.evaluation.pair_rewards import Rewards, once_each, score_pairs
 
-MIN_HOLDOUT = 8
 MAX_DEBT = 0.05  # of accuracy
 _NOISE = 0.05  # a p-value below it is no noise
 _GROWTH = 1.1

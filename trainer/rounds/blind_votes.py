@@ -9,23 +9,17 @@ A tie, and both bad, count against the version. Skipped tasks, and those of whic
 Not covered: judgements by which a person chose the version, who promoted it by hand after they were made.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from preference.labelling.control_group import is_control
-from preference.labelling.controls.criteria import Condition
-from preference.labelling.label_config import LabelingLayout
 from preference.labelling.pairs import PreferencePair
 from preference.labelling.prompts import normalised, opening
-from preference.labelling.task_pairs import pairs_of_task
 from preference.reward_model.model import RewardModel
 from trainer.evaluation.intervals import Array
 from trainer.evaluation.pair_rewards import score_pairs
-from trainer.judgements.cache_file import JudgedTask
 from trainer.reporting.figures import confidences
 
 
@@ -44,25 +38,6 @@ class BlindVotes:
         """Those for which `rows` is true."""
         kept = [pair for pair, is_in in zip(self.pairs, rows, strict=True) if is_in]
         return BlindVotes(kept, self.confidence[rows], self.agrees[rows])
-
-
-def blind_pairs(
-    tasks: Iterable[JudgedTask], layout: LabelingLayout, *, control_percent: float, prefer_ground_truth: bool = False,
-    where: Sequence[Condition] = (),
-) -> list[PreferencePair]:  # fmt: skip
-    """All blind judgements of tasks that were served by lot; a tie is two halves, whatever TIES is.
-
-    The control group is served by lot. Whoever serves other tasks so, and blind, adds them here.
-    """
-    return [
-        pair
-        for task in tasks
-        if is_control(task["id"], control_percent)
-        for pair in pairs_of_task(
-            task, layout, dropped=Counter(), ties="half", prefer_ground_truth=prefer_ground_truth, where=where
-        )
-        if pair.is_blind and pair.kind in ("vote", "tie", "both_bad")
-    ]
 
 
 def first_votes(pairs: Iterable[PreferencePair], *, known: Set[str], above: int = 0) -> list[PreferencePair]:

@@ -1,47 +1,28 @@
 """What every phase of a round works with."""
 
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
-from preference.labelling.holdout import Holdout
-from preference.projects.folder import ProjectFolder
 from preference.projects.versions import Versions
 from preference.report_card.card import ReportCard
 from preference.reward_model.extractors import Extractors
 from preference.reward_model.model import RewardModel
 from preference.reward_model.probe import load_version
-from preference.settings import Settings
-from preference.studio.project import LabelStudioProject
+from trainer.rounds.reading_context import ReadingContext
 from trainer.rounds.unfinished import UnfinishedRound
 
 
 @dataclass(frozen=True)
-class RoundContext:
-    """One project's round. The cards of earlier versions and the champion are read once, and are those from before the round."""
+class RoundContext(ReadingContext):
+    """One project's round. What it reads of earlier versions is from before the round."""
 
-    project: LabelStudioProject
-    folder: ProjectFolder
-    settings: Settings
     extractors: Extractors
     checkpoint_seconds: float = 180  # between two checkpoints: what a kill costs at most
-    clock: Callable[[], float] = time.time  # seconds since 1970
 
     @cached_property
     def unfinished(self) -> UnfinishedRound:
         """What this round leaves behind until it ends."""
         return UnfinishedRound(self.folder)
-
-    @cached_property
-    def cards(self) -> list[ReportCard]:
-        """The cards of all earlier versions, latest first, without damaged ones."""
-        return list(Versions(self.folder).cards())
-
-    @cached_property
-    def holdout(self) -> Holdout:
-        """The prompts that this round holds out."""
-        return Holdout.after((card.holdout for card in self.cards), self.settings.training.holdout_fraction)
 
     @cached_property
     def champion(self) -> str | None:

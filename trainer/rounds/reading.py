@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from preference.errors import RegistryError
 from preference.labelling.controls.criteria import applying
+from preference.labelling.holdout import Holdout
 from preference.labelling.label_config import LabelingLayout
 from preference.labelling.layouts import judged_layout_of
 from preference.labelling.pairs import PreferencePair, majority, num_votes
@@ -14,11 +15,12 @@ from preference.projects.answer_sides import check_sides, fields_of
 from preference.projects.guidelines import Guidelines, note_instruction
 from preference.studio.task import ProjectFields
 from trainer.duels.duels import Duel, judged_duels
+from trainer.judgements.blind_pairs import blind_pairs
 from trainer.judgements.cache_file import JudgedTask
 from trainer.judgements.new_judgements import reach_of
 from trainer.judgements.reader import read_judgements
-from trainer.rounds.blind_votes import blind_pairs
-from trainer.rounds.context import RoundContext
+from trainer.rounds.evidence import Evidence
+from trainer.rounds.reading_context import ReadingContext
 
 logger = logging.getLogger("pairloop.rounds")
 _WRITTEN = "nothing is trained; pairloop-trainer export --format sft writes them"
@@ -40,9 +42,11 @@ class Reading:
     layout: LabelingLayout
     duels: list[Duel]  # that people judged
     blind: list[PreferencePair]  # blind judgements of tasks that were served by lot, as blind_pairs has them
+    holds_out: Holdout
+    evidence: Evidence
 
 
-def read_pairs(context: RoundContext) -> Reading:
+def read_pairs(context: ReadingContext) -> Reading:
     """What people judged until now.
 
     Raises:
@@ -76,7 +80,8 @@ def read_pairs(context: RoundContext) -> Reading:
         prefer_ground_truth=training.prefer_ground_truth,
         where=where,
     )
-    train, votes = context.holdout.split(pairs)
+    holds_out, num_held_out = context.holdout.with_evidence(pairs)
+    train, votes = holds_out.split(pairs)
     reach = reach_of(tasks)
     return Reading(
         pairs,
@@ -97,10 +102,12 @@ def read_pairs(context: RoundContext) -> Reading:
             ),
         ),
         blind=blind,
+        holds_out=holds_out,
+        evidence=Evidence.of(pairs, num_held_out=num_held_out, min_pairs=training.min_pairs),
     )
 
 
-def _guidelines(context: RoundContext, state: ProjectFields) -> Guidelines:
+def _guidelines(context: ReadingContext, state: ProjectFields) -> Guidelines:
     """The versions of the project's guidelines; none if they cannot be read or kept, since no round is lost for that."""
     try:
         return note_instruction(context.folder, state.get("expert_instruction"), now=context.clock())
@@ -109,7 +116,7 @@ def _guidelines(context: RoundContext, state: ProjectFields) -> Guidelines:
         return Guidelines()
 
 
-def _read_together(context: RoundContext) -> tuple[ProjectFields, list[JudgedTask]]:
+def _read_together(context: ReadingContext) -> tuple[ProjectFields, list[JudgedTask]]:
     """The project and its judgements, read anew if somebody changed the label config in between: they would not fit."""
     project, before = context.project, context.project.read()
     while True:
@@ -121,12 +128,11 @@ def _read_together(context: RoundContext) -> tuple[ProjectFields, list[JudgedTas
         before = after
 
 
-def reason_to_skip(reading: Reading, *, min_pairs: int) -> str | None:
-    """Why there is nothing to train on; None if there is."""
-    weight = sum(pair.weight for pair in reading.pairs)
-    if weight < min_pairs:
+def reason_to_skip(reading: Reading) -> str | None:
+    """Why a round could not end with a verdict; None if it can."""
+    if missing := reading.evidence.missing:
         excluded = ", ".join(f"{count} {reason}" for reason, count in reading.dropped.items()) or "nothing"
-        return f"{weight:g} pairs, MIN_PAIRS={min_pairs} are needed; excluded: {excluded}"
+        return f"{missing}; excluded: {excluded}"
     if not reading.train:
         return f"all {num_votes(reading.pairs)} pairs are of prompts that are held out; judge other prompts"
     return None

@@ -38,6 +38,7 @@ from trainer.reporting.report import EarlierVersions, RoundPairs, report_figures
 from trainer.rounds.audit import audit_or_log
 from trainer.rounds.context import RoundContext
 from trainer.rounds.duel_reading import judge_duels
+from trainer.rounds.nothing_new import digest, nothing_new
 from trainer.rounds.outcome import Round
 from trainer.rounds.reading import Reading, read_pairs, reason_to_skip
 from trainer.rounds.training_pairs import pairs_to_train_on, warm_start
@@ -58,7 +59,7 @@ def run_round(
     Raises:
         StudioUnreachable: Label Studio did not answer; the round is worth trying again as it is.
     """
-    context = RoundContext(project, folder, settings, extractors, checkpoint_seconds, clock)
+    context = RoundContext(project, folder, settings, extractors, checkpoint_seconds, clock=clock)
     try:
         context.unfinished.begin()
         ended = _round(context)
@@ -108,9 +109,11 @@ def _round(context: RoundContext) -> Round:
     judge_duels(context, reading)
     audit_or_log(context, reading)
     read = time.monotonic()
-    if reason := reason_to_skip(reading, min_pairs=context.settings.training.min_pairs):
+    if reason := reason_to_skip(reading):
         return Round("skipped", reason)
     context = _with_version_zero(context)
+    if reason := nothing_new(context, reading):
+        return Round("skipped", reason)
     start = warm_start(context)
     snapshot = pairs_to_train_on(context, reading, start)
     draft = context.unfinished.version_folder()
@@ -207,6 +210,7 @@ def _card(context: RoundContext, challenge: _Challenge, verdict: Verdict) -> Rep
         num_annotations=snapshot.num_annotations,
         newest_annotation=snapshot.newest_annotation,
         newest_change=snapshot.newest_change,
+        judgements=digest(challenge.reading),
         num_train_pairs=num_votes(snapshot.pairs),
         num_rated_pairs=len(challenge.rated.pairs) or None,
         rater=challenge.rated.rater,
@@ -219,8 +223,8 @@ def _card(context: RoundContext, challenge: _Challenge, verdict: Verdict) -> Rep
         probe=take_probe(challenge.trained.model),
         seed=settings.seed,
         seconds={},
-        holdout_fraction=context.holdout.fraction,
-        holdout_rule=context.holdout.rule,
+        holdout_fraction=challenge.reading.holds_out.fraction,
+        holdout_rule=challenge.reading.holds_out.rule,
         compared_with=context.champion if challenge.champion is not None else None,
         start=challenge.trained.start,
         libraries={

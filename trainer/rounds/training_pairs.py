@@ -57,7 +57,7 @@ def pairs_to_train_on(context: RoundContext, reading: Reading, champion: Path | 
     if kept is not None:
         if kept.key not in (key, *_earlier_keys(key, context)):
             reason = "recipe, base, seed, champion, the reading's settings or a library changed"
-        elif any(context.holdout.has(pair.question) for pair in kept.pairs):
+        elif any(reading.holds_out.has(pair.question) for pair in kept.pairs):
             reason = "HOLDOUT_FRACTION now holds out prompts that it trains on"
         else:
             logger.info("%s: taking up the round that was killed (attempt %d)", unfinished.folder, unfinished.num_attempts)

@@ -159,8 +159,9 @@ def test_status_as_json_holds_the_same_for_programs(invoke: Invoke, folder: Proj
     assert datetime.fromisoformat(ended.pop("at")) == datetime.fromtimestamp(at, UTC)
     assert ended == {"outcome": "rejected", "reason": "accuracy 0.600 is below", "version": second, "seconds": 4.0}
     assert project == {
-        "project": 3, "title": "Höflichkeit", "champion": first, "num_versions": 2, "num_waiting": 12, "training_since": None,
-        "is_training": False, "is_unfinished": False, "is_aligning": False, "interrupted": [], "requests": [], "last_alignment": None, "problem": "", "guidelines": "", "certificate": "",
+        "project": 3, "title": "Höflichkeit", "champion": first, "num_versions": 2, "num_waiting": 12, "missing": None,
+        "training_since": None, "is_training": False, "is_unfinished": False, "is_aligning": False, "interrupted": [], "requests": [],
+        "last_alignment": None, "problem": "", "guidelines": "", "certificate": "",
     }  # fmt: skip
 
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from preference.labelling.holdout import NEWEST_RULE, Holdout
+from preference.labelling.holdout import FEWEST_PROMPTS, MIN_HOLDOUT, NEWEST_RULE, Holdout
 from preference.labelling.pairs import PreferencePair
 from preference.labelling.prompts import Turn, normalised, opening
 from preference.report_card.card import ReportCard
@@ -144,3 +144,37 @@ def test_conversations_that_share_their_first_question_are_on_one_side(rule: int
 
     assert train and len(holdout) == 4 * sum(Holdout(0.3, rule).has(text) for text in PROMPTS[:300])
     assert not {normalised(opening(p.prompt)) for p in train} & {normalised(opening(p.prompt)) for p in holdout}
+
+
+# Enough to judge by
+
+
+def test_where_few_prompts_are_judged_more_of_them_are_held_out_until_there_is_a_verdict() -> None:
+    judged = [pair(prompt) for prompt in PROMPTS[:FEWEST_PROMPTS]]
+
+    more, num_held_out = Holdout(0.2).with_evidence(judged * 3)
+
+    assert len({p.prompt for p in more.split(judged)[1]}) == num_held_out == MIN_HOLDOUT
+    assert all(more.has(prompt) for prompt in PROMPTS if Holdout(0.2).has(prompt)), "none that was held out is trained on"
+    fewer, num_held_out = Holdout(0.2).with_evidence(judged[:-1])
+    assert (fewer, num_held_out) == (Holdout(0.2), 7), "half of the prompts are trained on at least"
+
+
+def test_where_enough_is_held_out_nothing_changes() -> None:
+    judged = [pair(prompt) for prompt in PROMPTS[:200]]
+
+    assert Holdout(0.2).with_evidence(judged) == (Holdout(0.2), len(Holdout(0.2).split(judged)[1]))
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_what_an_earlier_version_trained_on_never_comes_back_to_judge(rule: int) -> None:
+    earlier = Holdout(0.2, rule)
+    judged = [pair(prompt) for prompt in PROMPTS[:20]]
+    few, num_held_out = Holdout.after([earlier], 0.1).with_evidence(judged)
+
+    assert num_held_out < MIN_HOLDOUT
+    assert {p.prompt for p in few.split(judged)[1]} <= {prompt for prompt in PROMPTS if earlier.has(prompt)}
+    many = [pair(prompt) for prompt in PROMPTS[:60]]
+    more, num_held_out = Holdout.after([earlier], 0.05).with_evidence(many)
+    assert num_held_out >= MIN_HOLDOUT and 0.05 < more.fraction <= 0.2
+    assert all(earlier.has(p.prompt) for p in more.split(many)[1])

@@ -105,7 +105,8 @@ def test_the_daemon_writes_the_projects_title_and_counts_whenever_they_change(
         studio.projects[number]["task_number"] = 13
         watch.look()
 
-    assert first == {"judgements": 0, "title": "Answers", "tasks": 12, "tasks_judged": 3, "annotations": 0}
+    missing = "0 of 30 pairs (MIN_PAIRS); 0 of 8 held-out comparisons, about 16 more prompts"
+    assert first == {"judgements": 0, "title": "Answers", "tasks": 12, "tasks_judged": 3, "annotations": 0, "missing": missing}
     assert read_json(folder.path / "waiting.json") == {**first, "tasks": 13}
 
 

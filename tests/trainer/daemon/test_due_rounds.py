@@ -12,6 +12,7 @@ from preference.projects.guidelines import Guidelines, version_of
 from preference.projects.versions import Versions
 from preference.studio.project import LabelStudioProject
 from tests.conftest import SettingsFactory
+from tests.support.cards import EMPTY_CARD
 from tests.support.due_lab import Lab
 from tests.support.round_that_waits import CountedProject
 from tests.support.studio_double import KEY, StudioDouble
@@ -148,11 +149,20 @@ def test_a_look_asks_label_studio_twice_whatever_is_new(
 ) -> None:
     settings = settings_for(label_studio_url=studio.url, label_studio_api_key=KEY)
     ProjectFolder(settings.model_dir, project.id).create()
+    folder = ProjectFolder(settings.model_dir, project.id)
     watch = DueRounds(settings, lambda project, folder: Round("skipped", "few"))
 
     for task_id in [0, *studio.add_tasks(project.id, *[{"prompt": "p"}] * 3)]:
         if task_id:
             studio.annotate(task_id, [])
+            watch.look()  # before the first round, a look reads the judgements as well if their number has changed
+        studio.requests.clear()
+        watch.look()
+        assert task_id == 0 or studio.requests == [f"GET /api/projects/{project.id}/", "GET /api/tasks/"]
+    folder.path.joinpath("trained").mkdir()
+    Versions(folder).publish(folder.path / "trained", EMPTY_CARD)
+    for task_id in studio.add_tasks(project.id, *[{"prompt": "p"}] * 3):
+        studio.annotate(task_id, [])
         studio.requests.clear()
         watch.look()
         assert studio.requests == [f"GET /api/projects/{project.id}/", "GET /api/tasks/"]

@@ -52,7 +52,7 @@ def saying(**fields: Any) -> str:
     "ended",
     [
         Round("promoted", "accuracy 0.700, „mehr“", "v3-20261121-062026"),
-        Round("skipped", "3 pairs, MIN_PAIRS=30 are needed; excluded: 2 skipped"),
+        Round("skipped", "3 of 30 pairs (MIN_PAIRS); excluded: 2 skipped"),
         Round("failed", "a reason\nof two lines"),
     ],
 )

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from preference.labelling.holdout import MIN_HOLDOUT
 from preference.labelling.pairs import PreferencePair, majority
 from preference.report_card.card import ReportCard
 from preference.report_card.figures import Comparison, JudgedFigures
@@ -12,7 +13,7 @@ from preference.report_card.shares import Share, wilson
 from preference.reward_model.model import RewardModel
 from tests.support.known_rewards import KnowsRewards, holdout, model
 from trainer.evaluation.intervals import compare, share
-from trainer.evaluation.judge import MAX_DEBT, MIN_HOLDOUT, LoadedChampion, Verdict
+from trainer.evaluation.judge import MAX_DEBT, LoadedChampion, Verdict
 from trainer.evaluation.judge import judge as judge_on
 from trainer.evaluation.pair_rewards import score_pairs
 

@@ -5,9 +5,10 @@ from itertools import combinations
 import numpy as np
 import pytest
 
+from preference.labelling.holdout import MIN_HOLDOUT
 from preference.labelling.pairs import PreferencePair
 from tests.support.known_rewards import KnowsRewards
-from trainer.evaluation.judge import MIN_HOLDOUT, LoadedChampion, judge
+from trainer.evaluation.judge import LoadedChampion, judge
 from trainer.evaluation.pair_rewards import once_each
 
 TRAIN = [PreferencePair(f"train {i}", "right", "wrong") for i in range(20)]

@@ -38,7 +38,7 @@ def test_rankings_are_trained_on_judged_by_and_counted_once_each(lab: Lab) -> No
 def test_too_few_rankings_are_skipped_with_their_number(lab: Lab) -> None:
     ended = lab.round(ranked_tasks(19), label_config=ORDER)
 
-    assert (ended.outcome, ended.reason) == ("skipped", "19 pairs, MIN_PAIRS=20 are needed; excluded: nothing")
+    assert (ended.outcome, ended.reason) == ("skipped", "19 of 20 pairs (MIN_PAIRS); excluded: nothing")
 
 
 def test_a_project_that_voted_before_it_ranked_goes_on(lab_with_champion: Lab) -> None:
