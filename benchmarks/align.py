@@ -183,7 +183,7 @@ class _Bench:
         """(the pairs as the layers below the adapters give them, the CPU seconds that it took, the layers that learn)"""
         layers = self._layers()
         encoded = self._encoded(pairs)
-        read, seconds = _timed(lambda: [ReadPair(layers.read(chosen), layers.read(rejected)) for chosen, rejected in encoded])
+        read, seconds = _timed(lambda: [ReadPair(*layers.read_two(*pair)) for pair in encoded])
         return read, seconds, layers
 
     def _layers(self) -> TopLayers:

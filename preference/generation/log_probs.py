@@ -16,7 +16,7 @@ def log_probs(model: PreTrainedModel, ids: Sequence[int], *, start: int) -> torc
     # slice: bfloat16 on a CPU is 100 times slower on a slice (torch 2.13).
     has_places = "logits_to_keep" in inspect.signature(model.forward).parameters
     options: dict[str, Any] = {"logits_to_keep": places} if has_places else {}
-    logits = model(input_ids=torch.tensor([list(ids[:-1])], device=device), use_cache=False, **options).logits[0]
+    logits = model(input_ids=torch.tensor([list(ids[:-1])], device=device), use_cache=False, **options).logits.flatten(0, 1)
     logits = logits if has_places else logits[places]  # (len(ids) - start, vocabulary)
     targets = torch.tensor(list(ids[start:]), device=device)
     return -torch.nn.functional.cross_entropy(logits.float(), targets, reduction="none")

@@ -1,10 +1,40 @@
 """Language models of random weights in memory, and pairs of token ids that one can learn from."""
 
-import torch
-from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
+from collections.abc import Callable
 
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    BloomConfig,
+    Gemma2Config,
+    Gemma3TextConfig,
+    GPTNeoXConfig,
+    LlamaConfig,
+    OPTConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
+    Qwen3Config,
+)
+
+from tests.support.word_models import NUM_WORDS, SIZES
 from trainer.generator_training.objectives import ReadPair
 from trainer.generator_training.top_layers import Tokens, TopLayers
+
+ALTERNATING = ["sliding_attention", "full_attention"] * 2
+ARCHITECTURES: dict[str, Callable[[], PreTrainedConfig]] = {
+    "Llama": lambda: LlamaConfig(**SIZES),
+    "Qwen 3": lambda: Qwen3Config(**SIZES, head_dim=8),
+    "Gemma 2, whose head caps": lambda: Gemma2Config(**SIZES, head_dim=8, sliding_window=4, layer_types=ALTERNATING),
+    "Gemma 3, two kinds of positions": lambda: Gemma3TextConfig(**SIZES, head_dim=8, sliding_window=4, layer_types=ALTERNATING),
+    "GPT-NeoX": lambda: GPTNeoXConfig(**SIZES),
+    "OPT, positions that begin at 2": lambda: OPTConfig(
+        hidden_size=32, ffn_dim=64, num_hidden_layers=3, num_attention_heads=4, word_embed_proj_dim=32,
+        max_position_embeddings=256, vocab_size=NUM_WORDS, eos_token_id=1, pad_token_id=0, bos_token_id=None,
+    ),
+    "Bloom, ALiBi": lambda: BloomConfig(
+        vocab_size=NUM_WORDS, hidden_size=32, n_layer=3, n_head=4, eos_token_id=1, pad_token_id=0, bos_token_id=None
+    ),
+}  # fmt: skip
 
 
 def random_model(config: PreTrainedConfig, *, dtype: torch.dtype = torch.float32) -> PreTrainedModel:

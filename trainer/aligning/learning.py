@@ -99,13 +99,12 @@ def _read(layers: TopLayers, encoded: Sequence[tuple[Tokens, Tokens]], recipe: A
     for (chosen, rejected), (other, _) in zip(encoded, [*encoded[1:], encoded[0]], strict=True):
         # An answer to the next prompt: how much likelier it became tells how far the generator is from its base.
         mismatched = Tokens([*chosen.ids[: chosen.start], *other.ids[other.start :]], chosen.start)
-        pairs.append(
-            ReadPair(
-                layers.read(chosen),
-                None if recipe.method == "sft" else layers.read(rejected),
-                layers.read(mismatched) if recipe.method == "kto" else None,
+        if recipe.method == "sft":
+            pairs.append(ReadPair(layers.read(chosen), None))
+        else:
+            pairs.append(
+                ReadPair(*layers.read_two(chosen, rejected), layers.read(mismatched) if recipe.method == "kto" else None)
             )
-        )
     return pairs
 
 

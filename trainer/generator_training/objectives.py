@@ -49,7 +49,8 @@ def margin(layers: TopLayers, pair: ReadPair) -> torch.Tensor:
     """
     if pair.rejected is None:
         raise ValueError("the chosen answer stands alone")
-    return gained(layers, pair.chosen) - gained(layers, pair.rejected)
+    chosen, rejected = layers.log_probs(pair.chosen, pair.rejected)
+    return chosen - pair.chosen.reference - (rejected - pair.rejected.reference)
 
 
 @torch.no_grad()
@@ -60,20 +61,18 @@ def reference_point(layers: TopLayers, batch: Sequence[ReadPair]) -> float:
 
 
 def _dpo(layers: TopLayers, pair: ReadPair, recipe: AlignRecipe, point: float) -> torch.Tensor:
-    if not recipe.likelihood:
-        return -torch.nn.functional.logsigmoid(recipe.beta * margin(layers, pair))
     assert pair.rejected is not None, "DPO reads both answers"
-    chosen = layers.log_prob(pair.chosen)
-    ahead = chosen - pair.chosen.reference - gained(layers, pair.rejected)
+    chosen, rejected = layers.log_probs(pair.chosen, pair.rejected)
+    ahead = chosen - pair.chosen.reference - (rejected - pair.rejected.reference)
     likely = chosen / max(1, pair.chosen.tokens.num_learnt)
     return -torch.nn.functional.logsigmoid(recipe.beta * ahead) - recipe.likelihood * likely
 
 
 def _kto(layers: TopLayers, pair: ReadPair, recipe: AlignRecipe, point: float) -> torch.Tensor:
-    loss = 1 - torch.sigmoid(recipe.beta * (gained(layers, pair.chosen) - point))
-    if pair.rejected is not None:
-        loss = loss + 1 - torch.sigmoid(recipe.beta * (point - gained(layers, pair.rejected)))
-    return loss / (len(pair.texts) - 1)
+    assert pair.rejected is not None, "KTO reads both answers"
+    chosen, rejected = layers.log_probs(pair.chosen, pair.rejected)
+    better, worse = chosen - pair.chosen.reference - point, rejected - pair.rejected.reference - point
+    return 1 - (torch.sigmoid(recipe.beta * better) + torch.sigmoid(-recipe.beta * worse)) / 2
 
 
 def _sft(layers: TopLayers, pair: ReadPair, recipe: AlignRecipe, point: float) -> torch.Tensor:

@@ -21,6 +21,7 @@ from transformers import PreTrainedModel
 from preference.errors import CannotLearn
 from preference.generation.log_probs import log_probs
 from trainer.generator_training.recipe import AlignRecipe
+from trainer.generator_training.two_answers import log_probs_of_two, takes_two_answers
 
 _SAME = 1e-3  # of log-probability a token: more than rounding in float32; bfloat16 has its own
 _SAME_IN_HALF = 5e-2
@@ -73,6 +74,7 @@ class TopLayers:
         self._network = model
         self.weights = [weight for weight in model.parameters() if weight.requires_grad]
         self._gives_tuples = False  # whether its layers do, as some architectures' still do
+        self._takes_two = takes_two_answers(model)
         self._is_checked = False
 
     @torch.no_grad()
@@ -82,6 +84,32 @@ class TopLayers:
         Raises:
             CannotLearn: the top layers alone do not give what the whole model gives.
         """
+        with self._reading() as given:
+            reference = float(self._log_prob(tokens))
+        text = ReadText(tokens, given[0].clone(), reference)
+        if not self._is_checked:
+            self._check(text)
+            self._is_checked = True
+        return text
+
+    @torch.no_grad()
+    def read_two(self, first: Tokens, second: Tokens) -> tuple[ReadText, ReadText]:
+        """Two answers to one prompt, as `read` reads each; the prompt is computed once if the network lets us."""
+        if not (self._is_checked and self._are_together(first, second)):
+            return self.read(first), self.read(second)
+        with self._reading() as given:
+            references = [float(likely.sum()) for likely in self._log_probs_of_two(first, second)]
+        prompt, of_first, of_second = given[0].split(
+            [first.start, len(first.ids) - 1 - first.start, len(second.ids) - 1 - first.start], 1
+        )
+        return (
+            ReadText(first, torch.cat([prompt, of_first], 1), references[0]),
+            ReadText(second, torch.cat([prompt, of_second], 1), references[1]),
+        )
+
+    @contextmanager
+    def _reading(self) -> Iterator[list[torch.Tensor]]:
+        """Within it, what the first layer that learns is given is kept in the list."""
         given: list[torch.Tensor] = []
 
         def keep(layer: torch.nn.Module, args: tuple[Any, ...], options: dict[str, Any]) -> None:
@@ -94,21 +122,33 @@ class TopLayers:
             self._layers[self.first].register_forward_pre_hook(keep, with_kwargs=True),
             self._layers[0].register_forward_hook(look),
         ):
-            reference = float(self._log_prob(tokens))
-        text = ReadText(tokens, given[0].clone(), reference)
-        if not self._is_checked:
-            self._check(text)
-            self._is_checked = True
-        return text
+            yield given
 
     def log_prob(self, text: ReadText) -> torch.Tensor:
         """() the log-probability of the whole answer by the top layers and their adapters."""
         with self._only_top(text.hidden):
             return self._log_prob(text.tokens)
 
+    def log_probs(self, first: ReadText, second: ReadText) -> tuple[torch.Tensor, torch.Tensor]:
+        """() and () as `log_prob` gives them for two answers to one prompt, which is computed once if the network lets us."""
+        if not self._are_together(first.tokens, second.tokens):
+            return self.log_prob(first), self.log_prob(second)
+        with self._only_top(torch.cat([first.hidden, second.hidden[:, first.tokens.start :]], 1)):
+            of_first, of_second = self._log_probs_of_two(first.tokens, second.tokens)
+        return of_first.sum(), of_second.sum()
+
     def save(self, folder: Path) -> None:
         """Writes the adapters into an existing folder, as peft and vLLM read them."""
         save_adapters(self._adapted, folder)
+
+    def _are_together(self, first: Tokens, second: Tokens) -> bool:
+        """Whether they can be computed as one text."""
+        are_alike = first.ids[: first.start] == second.ids[: second.start] and not (first.marker or second.marker)
+        return self._takes_two and are_alike
+
+    def _log_probs_of_two(self, first: Tokens, second: Tokens) -> tuple[torch.Tensor, torch.Tensor]:
+        start = first.start
+        return log_probs_of_two(self._network, first.ids[:start], first.ids[start:], second.ids[start:])
 
     def _log_prob(self, tokens: Tokens) -> torch.Tensor:
         likely = log_probs(self._network, tokens.ids, start=tokens.start)  # (len(ids) - start,)
@@ -144,6 +184,8 @@ class TopLayers:
             alone = float(self.log_prob(text).detach())
             if not abs(alone - text.reference) <= tolerance:
                 reason = f"they give {alone:.3f} where the whole model gives {text.reference:.3f}"
+            twice = [float(likely.detach()) for likely in self.log_probs(text, text)]
+            self._takes_two = self._takes_two and all(abs(likely - text.reference) <= tolerance for likely in twice)
         except Exception as error:  # an architecture raises whatever its own code runs into
             reason = type(error).__name__
         if reason:

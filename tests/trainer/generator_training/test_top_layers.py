@@ -5,41 +5,19 @@ from typing import Any
 import pytest
 import torch
 from transformers import (
-    BloomConfig,
-    Gemma2Config,
-    Gemma3TextConfig,
     GPT2Config,
-    GPTNeoXConfig,
     LlamaConfig,
-    OPTConfig,
     PreTrainedConfig,
-    Qwen3Config,
 )
 
 from preference.errors import TrainingError
 from preference.generation.log_probs import log_probs
 from tests.support.adapters import by_peft
-from tests.support.small_generators import random_model, token_pairs
+from tests.support.small_generators import ARCHITECTURES, random_model, token_pairs
 from tests.support.tolerance import FEATURES, assert_close
 from tests.support.word_models import NUM_WORDS, SIZES
 from trainer.generator_training.recipe import DPO
 from trainer.generator_training.top_layers import TopLayers
-
-ALTERNATING = ["sliding_attention", "full_attention"] * 2
-ARCHITECTURES: dict[str, Callable[[], PreTrainedConfig]] = {
-    "Llama": lambda: LlamaConfig(**SIZES),
-    "Qwen 3": lambda: Qwen3Config(**SIZES, head_dim=8),
-    "Gemma 2, whose head caps": lambda: Gemma2Config(**SIZES, head_dim=8, sliding_window=4, layer_types=ALTERNATING),
-    "Gemma 3, two kinds of positions": lambda: Gemma3TextConfig(**SIZES, head_dim=8, sliding_window=4, layer_types=ALTERNATING),
-    "GPT-NeoX": lambda: GPTNeoXConfig(**SIZES),
-    "OPT, positions that begin at 2": lambda: OPTConfig(
-        hidden_size=32, ffn_dim=64, num_hidden_layers=3, num_attention_heads=4, word_embed_proj_dim=32,
-        max_position_embeddings=256, vocab_size=NUM_WORDS, eos_token_id=1, pad_token_id=0, bos_token_id=None,
-    ),
-    "Bloom, ALiBi": lambda: BloomConfig(
-        vocab_size=NUM_WORDS, hidden_size=32, n_layer=3, n_head=4, eos_token_id=1, pad_token_id=0, bos_token_id=None
-    ),
-}  # fmt: skip
 
 
 def wake(layers: TopLayers, *, size: float = 0.1) -> None:
