@@ -12,7 +12,6 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
-from scipy.stats import mannwhitneyu
 
 from preference.errors import TrainingError
 from preference.report_card.certificate import (
@@ -22,9 +21,8 @@ from preference.report_card.certificate import (
     read_certificates,
     write_certificate,
 )
-from trainer.certifying.open_tasks import decide_open_tasks
+from trainer.certifying.open_tasks import OpenTasks, decide_open_tasks
 from trainer.evaluation.fixed_sequence import THRESHOLDS, Counts, certified_from, error_of, least_votes, lower_bounds
-from trainer.evaluation.intervals import Array
 from trainer.rounds.audit import audit, known_prompts, since_withdrawn
 from trainer.rounds.blind_votes import BlindVotes, blind_votes, first_votes
 from trainer.rounds.context import RoundContext
@@ -33,7 +31,6 @@ from trainer.rounds.reading import read_pairs
 logger = logging.getLogger("pairloop.rounds")
 _MORE = (25, 50, 100, 150, 200, 300, 400, 500, 750, 1000, 1500, 2000, 3000, 5000)  # blind judgements, of a forecast
 _WORTH_MORE = 0.1  # of the open tasks: what is forecast is to certify as many more
-_LESS_SURE = 0.01
 
 
 def certify(context: RoundContext, *, target: float, confidence: float) -> Certificate:
@@ -70,7 +67,7 @@ def certify(context: RoundContext, *, target: float, confidence: float) -> Certi
                 return known
         number = max((known.look or 0 for known in looks), default=0) + 1
         certificate = replace(
-            look(votes, tasks.confidence, number=number, target=target, confidence=confidence),
+            look(votes, tasks, number=number, target=target, confidence=confidence),
             version=context.champion,
             made_at=datetime.fromtimestamp(context.clock(), UTC).isoformat(timespec="seconds"),
             newest_annotation=newest,
@@ -81,16 +78,17 @@ def certify(context: RoundContext, *, target: float, confidence: float) -> Certi
     return certificate
 
 
-def look(votes: BlindVotes, open_confidence: Array, *, number: int, target: float, confidence: float) -> Certificate:
-    """What the `number`-th look at these votes gives. `open_confidence`: (num_open,) how sure the version is of each open task."""
+def look(votes: BlindVotes, tasks: OpenTasks, *, number: int, target: float, confidence: float) -> Certificate:
+    """What the `number`-th look at these votes gives of these open tasks."""
     error, counts = error_of(number, confidence=confidence), Counts.of(votes.confidence, votes.agrees)
     found = certified_from(counts, target=target, error=error)
     reason = "" if found is not None else _why_not(counts, target=target, error=error)
-    if found is not None and _are_less_sure(open_confidence, votes.confidence, above=found):
+    if found is not None and tasks.are_less_sure_than(votes, above=found):
         found, reason = (
             None,
             "it is less sure of the open tasks than of those that were judged blind, which therefore say little of them",
         )
+    open_confidence = tasks.confidence
     coverage = [float((open_confidence >= threshold).mean()) if len(open_confidence) else None for threshold in THRESHOLDS]
     at = THRESHOLDS.index(found) if found is not None else None
     num_more, coverage_then = _forecast(
@@ -110,11 +108,6 @@ def _why_not(counts: Counts, *, target: float, error: float) -> str:
     if count < least:
         return f"there are {count} blind judgements that it does not know, and {least} are needed at least"
     return f"{count} blind judgements show at no confidence that people choose its side often enough"
-
-
-def _are_less_sure(open_confidence: Array, judged: Array, *, above: float) -> bool:
-    covered, seen = open_confidence[open_confidence >= above], judged[judged >= above]
-    return len(covered) > 0 and bool(mannwhitneyu(covered, seen, alternative="less").pvalue < _LESS_SURE)
 
 
 def _forecast(

@@ -18,7 +18,7 @@ from preference.labelling.controls.criteria import Condition
 from preference.labelling.demonstrations import DemonstrationLayout
 from preference.labelling.holdout import Holdout
 from preference.labelling.label_config import LabelingLayout
-from preference.labelling.prompts import normalised
+from preference.labelling.prompts import Prompt, normalised
 from preference.labelling.task_pairs import Fields, pairs_of_task
 from preference.projects.guidelines import Guidelines
 from trainer.exporting.export_rows import TIES, Format, Row, agreed, one_each, prompt_cell, rows_of
@@ -123,14 +123,19 @@ def export_prompts(
         elif (twin := normalised(prompt)) in rows:
             excluded["the same as another"] += 1
         else:
-            split = "train" if not holdout.has(prompt) else "holdout" if holdout.judges_by(prompt) else "unused"
             rows[twin] = {
-                "prompt": prompt_cell(prompt, conversational=conversational), "task_id": task.get("id") or 0, "split": split
+                "prompt": prompt_cell(prompt, conversational=conversational), "task_id": task.get("id") or 0,
+                "split": split_of(prompt, holdout),
             }  # fmt: skip
     if not rows:
         raise ExportError("There is no prompt to export; import some prompts first.")
     write_rows(list(rows.values()), path)
     return counted(rows.values(), excluded)
+
+
+def split_of(prompt: Prompt, holdout: Holdout) -> str:
+    """The `split` of a prompt whose twins nobody need have judged."""
+    return "train" if not holdout.has(prompt) else "holdout" if holdout.judges_by(prompt) else "unused"
 
 
 def counted(rows: Iterable[dict[str, Any]], excluded: Counter[str]) -> Exported:

@@ -1,15 +1,19 @@
 """`pairloop-trainer export`."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from preference.commands.command_line import PROJECT, begin, refusals
 from preference.errors import PairloopError
+from preference.heavy_imports import heavy_imports
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import Versions
 from trainer.torch_setup import extractors_of
+
+if TYPE_CHECKING:
+    from trainer.exporting.export import Exported
 
 
 @click.command()
@@ -46,15 +50,27 @@ from trainer.torch_setup import extractors_of
     "--where", "conditions", multiple=True, metavar="CONDITION",
     help="Only judgements of which it is so: clarity=Clear, relevance>=3 (=, !=, >=, <=, >, <). May be repeated.",
 )  # fmt: skip
+@click.option(
+    "--certified", is_flag=True,
+    help="The champion's side of open tasks that a certificate covers, and nobody's judgement; with --format trl, dpo or csv.",
+)  # fmt: skip
 @click.option("--version", metavar="VERSION", help="With --format model: this version, such as v3, instead of the champion.")
 def export(
     project_id: int, format_name: str, path: Path, conversational: bool, chosen: bool, aggregate: str | None, min_agreement: float,
-    conditions: tuple[str, ...], version: str | None,
+    conditions: tuple[str, ...], certified: bool, version: str | None,
 ) -> None:  # fmt: skip
     """Write the judgements, or the reward model, for other programs."""
-    of_judgements = conversational or chosen or aggregate or min_agreement or conditions
+    of_judgements = chosen or aggregate or min_agreement or conditions
+    if certified:
+        if of_judgements or version or format_name not in ("trl", "dpo", "csv"):
+            raise click.UsageError(
+                "--certified writes the model's side of tasks that nobody judged: with --format trl, dpo or csv, and of the options "
+                "only --conversational goes with it."
+            )
+        _export_certified(project_id, "csv" if format_name == "csv" else "trl", path, conversational=conversational)
+        return
     if format_name == "model":
-        if of_judgements:
+        if of_judgements or conversational:
             raise click.UsageError("--format model writes the reward model; only --version goes with it.")
         _export_model(project_id, path, version)
         return
@@ -111,10 +127,34 @@ def export(
             written = export_judgements(project.annotated_tasks(), path, layout=layout, **asked, **votes)
     except PairloopError as error:
         raise click.ClickException(str(error)) from None
+    click.echo(f"project {project_id}: {_in_words(written, path)}")
+
+
+def _in_words(written: "Exported", path: Path) -> str:
     counts = f"{written.num_train} rows to train on and {written.num_holdout} held out"
     counts += f", {written.num_unused} for neither," if written.num_unused else ""
     excluded = ", ".join(f"{count} {reason}" for reason, count in written.excluded.most_common()) or "nothing"
-    click.echo(f"project {project_id}: {counts} are in {path}; excluded: {excluded}")
+    return f"{counts} are in {path}; excluded: {excluded}"
+
+
+def _export_certified(project_id: int, format_name: Any, path: Path, *, conversational: bool) -> None:
+    settings = begin()
+    extractors = extractors_of(settings)
+    with heavy_imports():
+        from preference.studio.project import LabelStudioProject
+        from trainer.certifying.covered_tasks import covered_tasks
+        from trainer.exporting.certified_export import export_certified
+        from trainer.exporting.export import check_path
+        from trainer.rounds.context import RoundContext
+
+    project, folder = LabelStudioProject.for_command(settings.studio, project_id), ProjectFolder(settings.model_dir, project_id)
+    with refusals():
+        check_path(path, format_name=format_name, conversational=conversational)
+        covered = covered_tasks(RoundContext(project, folder, settings, extractors))
+        written = export_certified(covered, path, conversational=conversational)
+    click.echo(
+        f"project {project_id}: by {covered.certificate.name}, the model's and nobody's judgements: {_in_words(written, path)}"
+    )
 
 
 def _export_model(project_id: int, path: Path, version: str | None) -> None:

@@ -17,7 +17,8 @@ def blind_pairs(
 ) -> list[PreferencePair]:  # fmt: skip
     """All blind judgements of tasks that were served by lot; a tie is two halves, whatever TIES is.
 
-    The control group is served by lot. Whoever serves other tasks so, and blind, adds them here.
+    That is the control group. Held-out tasks are served by lot, too, but their annotators see suggestions. Whoever serves other tasks by
+    lot and blind adds them here.
     """
     return [
         pair

@@ -10,6 +10,7 @@ from preference.report_card.certificate import Certificate, read_certificates
 from tests.support.certified_house import SURE, UNSURE, CertifiedHouse
 from tests.support.ranked_lists import ORDER as RANKED
 from trainer.certifying.certify import certify, look
+from trainer.certifying.open_tasks import OpenTasks
 from trainer.rounds.blind_votes import BlindVotes
 from trainer.rounds.reading import read_pairs
 
@@ -120,15 +121,15 @@ def test_a_look_whose_file_is_damaged_counts_as_one(house: CertifiedHouse) -> No
 
 def test_open_tasks_of_which_it_is_less_sure_than_of_the_judged_ones_are_not_covered_by_them() -> None:
     blind = BlindVotes([], np.linspace(0.8, 0.99, 100), np.ones(100))
-    assert look(blind, np.linspace(0.8, 0.99, 300), number=1, target=0.8, confidence=0.9).certified_from == 0.8
+    assert look(blind, OpenTasks([], np.linspace(0.8, 0.99, 300)), number=1, target=0.8, confidence=0.9).certified_from == 0.8
 
-    refused = look(blind, np.linspace(0.8, 0.85, 300), number=1, target=0.8, confidence=0.9)
+    refused = look(blind, OpenTasks([], np.linspace(0.8, 0.85, 300)), number=1, target=0.8, confidence=0.9)
 
     assert refused.certified_from is None and refused.reason.startswith("it is less sure of the open tasks")
 
 
 def test_the_forecast_says_how_many_more_would_do_and_that_none_would() -> None:
-    open_tasks = np.full(10, 0.96)
+    open_tasks = OpenTasks([], np.full(10, 0.96))
     few = look(votes(20, 18), open_tasks, number=1, target=0.8, confidence=0.9)
     assert few.certified_from is None and (few.num_more, few.coverage_then) == (100, 1.0)
     assert look(votes(120, 108), open_tasks, number=2, target=0.8, confidence=0.9).certified_from is not None
