@@ -192,7 +192,7 @@ def _key(context: AlignContext, pairs: Sequence[PreferencePair], prompts: Sequen
     if context.recipe.answers_a_prompt:
         reading += [generation.temperature, generation.top_p, generation.top_k]
     key = {
-        "judgements": _digest([(pair.prompt, pair.chosen, pair.rejected, pair.task_id) for pair in pairs]),
+        "judgements": _digest([(pair.prompt, pair.chosen, pair.rejected, pair.margin, pair.task_id) for pair in pairs]),
         "prompts": _digest(prompts),
         "recipe": asdict(context.recipe),
         "base": fingerprint(generation.model, model_dir=settings.model_dir),

@@ -75,9 +75,12 @@ def _by_preferences(
         texts = encode_in_hindsight(pairs, tokenizer, settings.generator, window=window, cut=cut)
         read = [ReadPair(layers.read(text), None) for text in texts]
     else:
-        read = _read(layers, encode_pairs(pairs, tokenizer, settings.generator, window=window, cut=cut), recipe)
+        encoded = encode_pairs(pairs, tokenizer, settings.generator, window=window, cut=cut)
+        read = _read(layers, encoded, recipe, margins=[pair.margin for pair in pairs])
     budget = plan(layers, read, recipe, most_seconds=most_seconds, clock=context.clock)
-    context.say(f"learning from {len(pairs)} {'answers' if recipe.method == 'sft' else 'comparisons'}: {budget}")
+    graded = sum(pair.offset > 0 for pair in read)
+    strength = f", {graded} of them with how much better one is" if graded and recipe.method == "dpo" else ""
+    context.say(f"learning from {len(pairs)} {'answers' if recipe.method == 'sft' else 'comparisons'}{strength}: {budget}")
     with curves(settings.training.report_to, context.curves) as report:
         num_steps = train(
             layers, read, recipe, num_steps=budget.num_steps, seed=settings.seed, most_seconds=most_seconds, clock=context.clock,
@@ -93,18 +96,19 @@ def _by_preferences(
     )
 
 
-def _read(layers: TopLayers, encoded: Sequence[tuple[Tokens, Tokens]], recipe: AlignRecipe) -> list[ReadPair]:
+def _read(
+    layers: TopLayers, encoded: Sequence[tuple[Tokens, Tokens]], recipe: AlignRecipe, *, margins: Sequence[float]
+) -> list[ReadPair]:
     """The texts of each pair that the method looks at."""
     pairs = []
-    for (chosen, rejected), (other, _) in zip(encoded, [*encoded[1:], encoded[0]], strict=True):
+    for (chosen, rejected), (other, _), margin in zip(encoded, [*encoded[1:], encoded[0]], margins, strict=True):
         # An answer to the next prompt: how much likelier it became tells how far the generator is from its base.
         mismatched = Tokens([*chosen.ids[: chosen.start], *other.ids[other.start :]], chosen.start)
         if recipe.method == "sft":
             pairs.append(ReadPair(layers.read(chosen), None))
         else:
-            pairs.append(
-                ReadPair(*layers.read_two(chosen, rejected), layers.read(mismatched) if recipe.method == "kto" else None)
-            )
+            both = layers.read_two(chosen, rejected)
+            pairs.append(ReadPair(*both, layers.read(mismatched) if recipe.method == "kto" else None, offset=margin))
     return pairs
 
 

@@ -1,6 +1,8 @@
 """What one comparison pulls a generator to: the losses of DPO, of KTO, and of supervised fine-tuning: on the better answer, or in hindsight.
 
-Direct Preference Optimisation: arXiv 2305.18290, equation 7; with the likelihood of the preferred answer: arXiv 2404.19733, equation 2.
+Direct Preference Optimisation: arXiv 2305.18290, equation 7; with the likelihood of the preferred answer: arXiv 2404.19733, equation 2;
+with an offset if people said by how much it is better: arXiv 2402.10571, in the unit in which the reward models have their
+margins (arXiv 2307.09288, equation 2).
 Kahneman-Tversky Optimisation: arXiv 2402.01306, equation 8, with both answers of a comparison at equal weights. A text's log-probability
 is over all tokens of its answer.
 """
@@ -21,6 +23,7 @@ class ReadPair:
     chosen: ReadText
     rejected: ReadText | None  # None if the method reads the chosen one alone
     mismatched: ReadText | None = None  # the answer to another prompt, for a method that measures how far the generator has come
+    offset: float = 0.0  # the reward by which the chosen one is to be ahead, at least: by how much better people said it is, 0..1
 
     @property
     def texts(self) -> list[ReadText]:
@@ -65,7 +68,7 @@ def _dpo(layers: TopLayers, pair: ReadPair, recipe: AlignRecipe, point: float) -
     chosen, rejected = layers.log_probs(pair.chosen, pair.rejected)
     ahead = chosen - pair.chosen.reference - (rejected - pair.rejected.reference)
     likely = chosen / max(1, pair.chosen.tokens.num_learnt)
-    return -torch.nn.functional.logsigmoid(recipe.beta * ahead) - recipe.likelihood * likely
+    return -torch.nn.functional.logsigmoid(recipe.beta * ahead - pair.offset) - recipe.likelihood * likely
 
 
 def _kto(layers: TopLayers, pair: ReadPair, recipe: AlignRecipe, point: float) -> torch.Tensor:

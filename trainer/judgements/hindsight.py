@@ -1,4 +1,4 @@
-"""Both answers of a comparison in one text, each behind what it is: Chain of Hindsight (arXiv 2302.02676, section 2).
+"""Both answers of a comparison in one text, each behind what it is: Chain of Hindsight (arXiv 2302.02676).
 
 Who learnt such texts is asked to go on from GOOD. A marker ends with a line break and no space: an answer's first word has the same
 tokens behind it as where an answer begins.

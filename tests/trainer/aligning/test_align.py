@@ -12,6 +12,7 @@ from preference.report_card.compared_answers import read_compared
 from tests.support.adapters import publish_generator
 from tests.support.aligned_house import SHORT, AlignedHouse
 from tests.support.alike_answers import are_alike
+from tests.support.annotations import tag_result
 from tests.support.generator_versions import publish
 from trainer.aligning.writing import write
 from trainer.generator_training.recipe import HINDSIGHT, KTO, SFT, AlignRecipe
@@ -100,6 +101,20 @@ def test_other_methods_learn_from_the_same_judgements(house: AlignedHouse, recip
     assert (card.method, card.margin is None) == (recipe.method, recipe.method == "sft")
     assert card.metrics.kl is not None and card.metrics.kl != 0
     assert house.said[0].startswith(f"learning from {card.num_pairs} {'answers' if recipe.method == 'sft' else 'comparisons'}: ")
+
+
+def test_by_how_much_an_answer_is_better_is_learnt_where_people_said_it(house: AlignedHouse) -> None:
+    tasks = house.judge(60)
+    for task in tasks[:30]:
+        annotation = house.studio.tasks[task]["annotations"][0]
+        annotation["result"] = [*annotation["result"], tag_result("strength", "rating", {"rating": 4})]
+
+    house.align(SHORT)
+    graded = int(house.said[0].split(", ")[1].split(" of them with how much better one is: ")[0])
+    house.align(replace(KTO, epochs=0.5))
+
+    assert 15 < graded < 30, "those that are not held out"
+    assert "how much better" not in house.said[0]
 
 
 def test_one_that_learnt_in_hindsight_is_judged_and_served_going_on_from_a_good_answer(house: AlignedHouse) -> None:

@@ -48,6 +48,21 @@ def test_the_loss_is_the_formulas(recipe: AlignRecipe) -> None:
     assert_close(LOSSES[recipe.method](layers, pair, recipe, point).detach(), wanted.detach(), within=FEATURES)
 
 
+@pytest.mark.parametrize("likelihood", [0.0, 0.2])
+def test_dpo_asks_for_as_much_of_a_lead_as_people_said(likelihood: float) -> None:
+    layers, (pair, *_) = lesson()
+    moved(layers)
+    assert pair.rejected is not None
+    model, recipe = layers._network, replace(DPO, likelihood=likelihood)
+    logs = [log_probs(model, text.tokens.ids, start=text.tokens.start) for text in (pair.chosen, pair.rejected)]
+    chosen, rejected = (log.sum() - text.reference for log, text in zip(logs, (pair.chosen, pair.rejected), strict=True))
+
+    for offset in (0.0, 1 / 3, 1.0):
+        loss = LOSSES["dpo"](layers, replace(pair, offset=offset), recipe, 0.0).detach()
+        wanted = torch.log1p(torch.exp(offset - 0.1 * (chosen - rejected))) - likelihood * logs[0].mean()
+        assert_close(loss, wanted.detach(), within=FEATURES)
+
+
 def test_in_hindsight_both_answers_count_and_the_marker_between_them_does_not() -> None:
     layers, (pair, *_) = lesson()
     ids = [*pair.chosen.tokens.ids, *range(4, 9), *pair.chosen.tokens.ids[-3:]]
