@@ -216,6 +216,10 @@ class SuggestingSettings(Group, title="What annotators see"):
         le=50,
         description="The percentage of tasks that never show a suggestion (the control group); a hash of a task's id chooses them.",
     )
+    suggest_held_out: bool = Field(
+        True,
+        description="Whether held-out tasks show a suggestion; if not, no vote that a version is judged by was cast beside one, and the control group grows by them.",
+    )
 
 
 class TrainingSettings(Group, title="Training"):

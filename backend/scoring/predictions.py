@@ -16,7 +16,7 @@ from typing import Any
 
 from backend.scoring.champion import ServedVersion
 from preference.duels.duel import KEY
-from preference.labelling.control_group import is_control, priority
+from preference.labelling.control_group import ControlGroup, priority
 from preference.labelling.label_config import LabelingLayout
 from preference.labelling.layouts import Layout
 from preference.labelling.prompts import Prompt
@@ -51,12 +51,13 @@ def predict_tasks(
     results: list[Prediction | list[Any]] = [[] for _ in tasks]
     if serving is None:
         return results
+    group = ControlGroup(suggesting.control_percent, None if suggesting.suggest_held_out else serving.holdout)
     answered, control, drawn = [], [], []
     for i, task in enumerate(tasks):
         prompt, texts = layout.prompt(task["data"]), layout.comparable_answers(task["data"])
         if prompt is None or not texts:
             continue
-        if is_control(task.get("id"), suggesting.control_percent) or entry_of(task, META_KEY).get(KEY):
+        if group.has(task.get("id"), question_of(prompt, texts)) or entry_of(task, META_KEY).get(KEY):
             control.append(i)
         elif not only_known or all(serving.model.knows(prompt, text) for text in texts):
             answered.append((i, prompt, texts))

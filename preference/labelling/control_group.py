@@ -1,7 +1,7 @@
 """The control group: tasks that never show a suggestion, so that what suggestions do to people can be measured.
 
 `priority` is also the place of held-out tasks, by lot as well: served hardest first, they would make every version look worse than
-it is. Those show their suggestion.
+it is. Those show their suggestion, unless SUGGEST_HELD_OUT is false, which puts them into the group.
 
 Label Studio's uncertainty sampling serves the lowest score first, among tasks that hold a prediction of the shown version
 (measured on label-studio 1.23.2; one with an empty result counts, is not asked for again, and is the `parent_prediction` of
@@ -13,6 +13,10 @@ Not covered: with a smaller CONTROL_PERCENT, tasks that leave the group get sugg
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
+
+from preference.labelling.holdout import Holdout
+from preference.labelling.prompts import Prompt
 
 _LOWEST, _HIGHEST = 0.5, 1.0  # of a confidence
 
@@ -23,6 +27,18 @@ def is_control(task_id: int | None, percent: float) -> bool:
     The id alone decides, in every process and version. A task without one, which no Label Studio sends, is in none.
     """
     return task_id is not None and _fraction("group", task_id) < percent / 100
+
+
+@dataclass(frozen=True)
+class ControlGroup:
+    """The tasks that show no suggestion."""
+
+    percent: float
+    held_out: Holdout | None = None  # whose tasks are in it, too (SUGGEST_HELD_OUT=false)
+
+    def has(self, task_id: int | None, question: Prompt) -> bool:
+        """Whether this task shows nothing; `question`: as PreferencePair has it."""
+        return is_control(task_id, self.percent) or (self.held_out is not None and self.held_out.judges_by(question))
 
 
 def priority(task_id: int | None, version: str, others: Sequence[float]) -> float:

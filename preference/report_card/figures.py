@@ -66,6 +66,8 @@ class JudgedFigures(HeldOutAccuracy, Comparison):
 
     num_pairs: Known[Count] = None
     champion: Known[Part] = None  # the accuracy of the champion at that time
+    num_beside: Known[Count] = None  # comparisons that were judged beside the champion's suggestion; None if there was none
+    pull: Known[Part] = None  # the share of people that it moves, by which the gain is corrected; None if it is not measured
     baseline: Known[Text] = None  # the name of the rule that is best on the training pairs
     baselines: Items[RuleFigures] = field(default_factory=dict)
     # The accuracy that promotions within noise gave away since the best version.

@@ -13,6 +13,9 @@ The rule, in this order; "beyond noise" is the exact one-sided McNemar test on t
 Style-only is a model itself, trained on the same pairs. If annotators go by style, both are right nine times in ten, and
 thirty comparisons do not tell them apart: to be one pair below must not keep back what clearly knows something.
 
+Votes that were cast beside the champion's own suggestion favour it. The gain and the test are corrected for how far suggestions move people,
+if that is measured (trainer/evaluation/pull.py).
+
 Many rounds, each a little worse within noise, cannot walk downwards: what each gives away is added up as `accuracy_debt`,
 gains pay it back, and no promotion lets it pass MAX_DEBT. So the sum of all measured gains is never further than MAX_DEBT
 below the highest that it ever was.
@@ -32,6 +35,7 @@ from preference.reward_model.model import RewardModel
 from trainer.evaluation.baselines import baselines
 from trainer.evaluation.intervals import compare, share
 from trainer.evaluation.pair_rewards import Rewards, once_each, score_pairs
+from trainer.evaluation.pull import Pull
 
 MAX_DEBT = 0.05  # of accuracy
 _NOISE = 0.05  # a p-value below it is no noise
@@ -73,12 +77,13 @@ def judge(
     holdout: Sequence[PreferencePair],
     *,
     train: Sequence[PreferencePair],
+    pull: Pull | None = None,
     seed: int = 0,
 ) -> Verdict:
-    """The verdict on a challenger that was trained on `train`. `holdout`: one pair for each comparison."""
+    """The verdict on a challenger that was trained on `train`. `holdout`: one pair for each comparison; `pull`: the champion's."""
     rewards = score_pairs(challenger, holdout)
     before = score_pairs(champion.model, holdout) if champion is not None else None
-    metrics = _measure(rewards, before, train, holdout, seed=seed)
+    metrics = _measure(rewards, before, train, holdout, pull=pull, seed=seed)
     refusal = _unfit(rewards) or _no_evidence(metrics.num_pairs or 0) or _below_baselines(metrics)
     if refusal:
         promoted, reason = False, refusal
@@ -93,8 +98,9 @@ def judge(
 
 
 def _measure(
-    rewards: Rewards, before: Rewards | None, train: Sequence[PreferencePair], holdout: Sequence[PreferencePair], *, seed: int
-) -> JudgedFigures:
+    rewards: Rewards, before: Rewards | None, train: Sequence[PreferencePair], holdout: Sequence[PreferencePair], *,
+    pull: Pull | None, seed: int,
+) -> JudgedFigures:  # fmt: skip
     """The accuracies, and the comparisons with the champion and with each rule, that which is best in training first."""
     right = once_each(rewards.right, holdout)
     accuracy = share(right)
@@ -122,7 +128,11 @@ def _measure(
     if before is None:
         return measured
     right_before = once_each(before.right, holdout)
-    return replace(measured, champion=share(right_before).value, **vars(compare(right, right_before, seed=seed)))
+    is_beside = once_each(pull.is_beside.astype(float), holdout) > 0 if pull is not None else None
+    known = pull.share if pull is not None else None
+    comparison = compare(right, right_before, seed=seed, is_pulled=is_beside, pull=known or 0.0)
+    measured = replace(measured, champion=share(right_before).value, **vars(comparison))
+    return measured if is_beside is None else replace(measured, num_beside=int(is_beside.sum()), pull=known)
 
 
 def _unfit(rewards: Rewards) -> str:
@@ -165,7 +175,7 @@ def _beside_baseline(metrics: JudgedFigures) -> str:
 def _against_champion(metrics: JudgedFigures, num_train: int, num_train_before: int, debt: float) -> tuple[bool, str]:
     """Whether it is promoted, and why."""
     gain, p_worse = _known(metrics.gain), _known(metrics.p_worse)
-    below = f"accuracy {metrics.accuracy:.3f} is below the champion's {metrics.champion:.3f}"
+    below = f"accuracy {metrics.accuracy:.3f} is below the champion's {_champion(metrics)}"
     within = f"{below} within noise (p {p_worse:.2g})"
     if gain < 0 and p_worse < _NOISE:
         return False, f"{below} beyond noise (p {p_worse:.2g})"
@@ -178,7 +188,16 @@ def _against_champion(metrics: JudgedFigures, num_train: int, num_train_before: 
         return True, f"{within}, with {grown}"
     if gain == 0 and num_train <= num_train_before:
         return False, f"accuracy {metrics.accuracy:.3f} is the champion's, and it trained on no more pairs ({num_train})"
-    return True, f"{_beside_baseline(metrics)}, the champion has {metrics.champion:.3f}"
+    return True, f"{_beside_baseline(metrics)}, the champion has {_champion(metrics)}"
+
+
+def _champion(metrics: JudgedFigures) -> str:
+    """The champion's accuracy, without what its own suggestions add to it."""
+    without = _known(metrics.accuracy) - _known(metrics.gain)
+    measured = f"{metrics.champion:.3f}"
+    if not metrics.pull or not metrics.num_beside or f"{without:.3f}" == measured:
+        return measured
+    return f"{without:.3f} without the pull of its own suggestions ({measured} with it)"
 
 
 def _known(value: float | None) -> float:

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from preference.labelling.control_group import is_control
+from preference.labelling.control_group import ControlGroup
 from preference.labelling.controls.criteria import Condition
 from preference.labelling.label_config import LabelingLayout
 from preference.labelling.pairs import PreferencePair
@@ -12,20 +12,15 @@ from trainer.judgements.cache_file import JudgedTask
 
 
 def blind_pairs(
-    tasks: Iterable[JudgedTask], layout: LabelingLayout, *, control_percent: float, prefer_ground_truth: bool = False,
+    tasks: Iterable[JudgedTask], layout: LabelingLayout, *, control: ControlGroup, prefer_ground_truth: bool = False,
     where: Sequence[Condition] = (),
 ) -> list[PreferencePair]:  # fmt: skip
-    """All blind judgements of tasks that were served by lot; a tie is two halves, whatever TIES is.
-
-    That is the control group. Held-out tasks are served by lot, too, but their annotators see suggestions. Whoever serves other tasks by
-    lot and blind adds them here.
-    """
+    """All blind judgements of tasks that were served by lot, which is the control group; a tie is two halves, whatever TIES is."""
     return [
         pair
         for task in tasks
-        if is_control(task["id"], control_percent)
         for pair in pairs_of_task(
             task, layout, dropped=Counter(), ties="half", prefer_ground_truth=prefer_ground_truth, where=where
         )
-        if pair.is_blind and pair.kind in ("vote", "tie", "both_bad")
+        if pair.is_blind and pair.kind in ("vote", "tie", "both_bad") and control.has(pair.task_id, pair.question)
     ]

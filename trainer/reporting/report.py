@@ -1,14 +1,15 @@
 """The report card's figures of one round, for card.json."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from preference.labelling.control_group import ControlGroup
 from preference.labelling.pairs import PreferencePair
 from preference.report_card.card import ReportCard
-from preference.report_card.figures import CurvePoint, ReportFigures
+from preference.report_card.figures import CurvePoint, ReportFigures, SuggestionEffect
 from preference.reward_model.model import RewardModel
 from trainer.evaluation.judge import LoadedChampion, Verdict
 from trainer.evaluation.pair_rewards import once_each
@@ -25,7 +26,7 @@ from trainer.reporting.figures import (
 )
 from trainer.reporting.guidelines import by_guidelines
 from trainer.reporting.serving_order import serving_order
-from trainer.reporting.suggestion_effect import compared_versions, control_accuracy, suggestion_effect
+from trainer.reporting.suggestion_effect import compared_versions, control_accuracy
 from trainer.reporting.suspect_labels import most_suspect
 
 
@@ -46,7 +47,6 @@ class EarlierVersions:
 
     cards: Sequence[ReportCard]  # of all that can be read
     champion: LoadedChampion | None  # None without one, and if it cannot be loaded
-    load: Callable[[str], RewardModel]  # gives one of them, or raises PairloopError
 
 
 def report_figures(
@@ -57,12 +57,13 @@ def report_figures(
     earlier: EarlierVersions,
     learning_curve: Sequence[CurvePoint] = (),
     project_url: str,
-    control_percent: float | None = None,
+    effect: SuggestionEffect | None = None,
+    control: ControlGroup | None = None,
 ) -> ReportFigures:
     """The figures of ReportCard.report; what there are too few data for is None.
 
-    `project_url`: the project's page in Label Studio. `control_percent`: as suggestion_effect has it. The champion scores the judgements that are newer than itself, and the
-    versions that were served score those of the control group. Nothing else is scored.
+    `project_url`: the project's page in Label Studio. `effect`: how far suggestions move people, which the judge needs, too; `control`: as suggestion_effect has
+    it. The champion scores the judgements that are newer than itself. Nothing else is scored.
     """
     every = [*pairs.train, *pairs.votes]
     judgements = judgements_of(every)
@@ -78,17 +79,15 @@ def report_figures(
         guidelines=by_guidelines(judgements, votes=pairs.votes, holdout=pairs.holdout, rewards=rewards),
         left_rate=left_rate(judgements),
         suggestions=suggestions(judgements),
-        suggestion_effect=suggestion_effect(every, cards=earlier.cards, load=earlier.load, control_percent=control_percent),
+        suggestion_effect=effect,
         control_accuracy=control_accuracy(
             pairs.holdout,
-            compared_versions(judgements, control_percent=control_percent),
+            compared_versions(judgements, control=control),
             this=rewards.right if rewards is not None else None,
             champion=before.right if before is not None else None,
-            control_percent=control_percent,
+            control=control,
         ),
-        serving_order=serving_order(pairs.holdout, rewards.right, control_percent=control_percent)
-        if rewards is not None
-        else None,
+        serving_order=serving_order(pairs.holdout, rewards.right, control=control) if rewards is not None else None,
         num_ties=num_ties + pairs.dropped.get("tie", 0) + pairs.dropped.get("both bad", 0),
         num_rankings=sum(made.is_ranking for made in judgements),
         dropped=dict(pairs.dropped),

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from preference.errors import PairloopError
-from preference.labelling.control_group import is_control
+from preference.labelling.control_group import ControlGroup
 from preference.labelling.controls.verdict import Side
 from preference.labelling.pairs import PreferencePair
 from preference.labelling.prompts import normalised, opening
@@ -53,25 +53,25 @@ class _Preference:
 
 def suggestion_effect(
     pairs: Sequence[PreferencePair], *, cards: Sequence[ReportCard], load: Callable[[str], RewardModel],
-    control_percent: float | None = None,
+    control: ControlGroup | None = None,
 ) -> SuggestionEffect | None:  # fmt: skip
     """Judgements made with a suggestion beside those of the control group; None if no version has both.
 
     `cards`: of all versions that may have been served. `load`: gives one of those versions, or raises PairloopError. For the
-    control group, the model's side is what the version that was served says of the task now. `control_percent`: the share of tasks
-    in that group; None if every task that showed nothing is in it. `warning` is a sentence if the lower end of the interval of
+    control group, the model's side is what the version that was served says of the task now. `control`: that
+    group; None if every task that showed nothing is in it. `warning` is a sentence if the lower end of the interval of
     `moves` is above MOVED.
     """
     judgements = [made for made in judgements_of(pairs) if made.outcome is not None]
-    versions = compared_versions(judgements, control_percent=control_percent)
+    versions = compared_versions(judgements, control=control)
     if not versions:
         return None
     left_out: Counter[str] = Counter()
     comparable = _comparable(judgements, pairs, versions, cards, left_out=left_out)
     has_suggestion = {id(made) for made in with_suggestion(judgements)}
     suggested = [made for made in comparable if id(made) in has_suggestion]
-    blind = [made for made in comparable if _is_control(made, control_percent)]
-    unlit = [made for made in comparable if id(made) not in has_suggestion and not _is_control(made, control_percent)]
+    blind = [made for made in comparable if _is_control(made, control)]
+    unlit = [made for made in comparable if id(made) not in has_suggestion and not _is_control(made, control)]
     preferences = _preferences(blind, load, left_out=left_out)
     outcomes = outcomes_by_task(judgements)
     steered, unsteered = _agreement(suggested, [_suggestion(made) for made in suggested]), _agreement(blind, preferences)
@@ -90,28 +90,28 @@ def suggestion_effect(
 
 def control_accuracy(
     holdout: Sequence[PreferencePair], versions: set[str], *, this: Array | None, champion: Array | None,
-    control_percent: float | None = None,
+    control: ControlGroup | None = None,
 ) -> ControlAccuracy:  # fmt: skip
     """The accuracy of both models on the control group's held-out comparisons.
 
     `versions`: those of compared_versions. `this`, `champion`: whether the model is right on each of `holdout`.
     """
-    rows = np.array([_is_control(pair, control_percent) and pair.suggested_version in versions for pair in holdout], bool)
+    rows = np.array([_is_control(pair, control) and pair.suggested_version in versions for pair in holdout], bool)
     pairs = [pair for pair, is_in in zip(holdout, rows, strict=True) if is_in]
     both = [None if right is None else share(once_each(right[rows], pairs), at_least=AT_LEAST) for right in (this, champion)]
     return ControlAccuracy(*both)
 
 
-def compared_versions(judgements: Sequence[Judgement], *, control_percent: float | None = None) -> set[str]:
+def compared_versions(judgements: Sequence[Judgement], *, control: ControlGroup | None = None) -> set[str]:
     """The versions that suggested on some judged tasks and showed nothing on others, those of the control group."""
     suggested = {made.suggested_version for made in with_suggestion(judgements)}
-    blind = {made.suggested_version for made in judgements if _is_control(made, control_percent)}
+    blind = {made.suggested_version for made in judgements if _is_control(made, control)}
     return {version for version in suggested & blind if version is not None}
 
 
-def _is_control(made: Judgement | PreferencePair, percent: float | None) -> bool:
+def _is_control(made: Judgement | PreferencePair, control: ControlGroup | None) -> bool:
     """Whether nothing was shown because the task is in the control group; that counts as so if the task is not known."""
-    return made.is_blind and (percent is None or made.task_id is None or is_control(made.task_id, percent))
+    return made.is_blind and (control is None or made.task_id is None or control.has(made.task_id, made.question))
 
 
 def _comparable(

@@ -76,7 +76,7 @@ def read_pairs(context: ReadingContext) -> Reading:
     blind = blind_pairs(
         tasks,
         layout,
-        control_percent=context.settings.suggesting.control_percent,
+        control=context.control,
         prefer_ground_truth=training.prefer_ground_truth,
         where=where,
     )

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from preference.labelling.control_group import ControlGroup
 from preference.labelling.holdout import Holdout
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import Versions
@@ -31,3 +32,9 @@ class ReadingContext:
     def holdout(self) -> Holdout:
         """The prompts that are held out by HOLDOUT_FRACTION alone; `Reading.holds_out` may be more."""
         return Holdout.after((card.holdout for card in self.cards), self.settings.training.holdout_fraction)
+
+    @property
+    def control(self) -> ControlGroup:
+        """The tasks that show no suggestion."""
+        suggesting = self.settings.suggesting
+        return ControlGroup(suggesting.control_percent, None if suggesting.suggest_held_out else self.holdout)

@@ -22,7 +22,7 @@ from preference.models.number_formats import four_bit_libraries
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import Versions
 from preference.report_card.card import ReportCard
-from preference.report_card.figures import ReportFigures
+from preference.report_card.figures import ReportFigures, SuggestionEffect
 from preference.reward_model.extractors import Extractors
 from preference.reward_model.feature_cache import prune_features
 from preference.reward_model.probe import take_probe
@@ -30,11 +30,13 @@ from preference.reward_model.version_zero import publish_version_zero
 from preference.settings import Settings
 from preference.studio.project import LabelStudioProject
 from trainer.evaluation.judge import LoadedChampion, Verdict, judge
+from trainer.evaluation.pull import pull_of
 from trainer.rating.rated_pairs import rated_pairs, training_rater
 from trainer.reporting.learning_curve import learning_curve
 from trainer.reporting.model_card import model_card
 from trainer.reporting.picture_files import draw_pictures
 from trainer.reporting.report import EarlierVersions, RoundPairs, report_figures
+from trainer.reporting.suggestion_effect import suggestion_effect
 from trainer.rounds.audit import audit_or_log
 from trainer.rounds.context import RoundContext
 from trainer.rounds.duel_reading import judge_duels
@@ -97,6 +99,7 @@ class _Challenge:
     snapshot: Snapshot
     trained: TrainingResult
     rated: Rated
+    effect: SuggestionEffect | None
     champion: LoadedChampion | None
 
 
@@ -120,8 +123,10 @@ def _round(context: RoundContext) -> Round:
     rated = _rated(context, snapshot)
     trained = _train(context, snapshot, rated, draft, start)
     trained_at = time.monotonic()
+    every = [*snapshot.pairs, *reading.votes]
+    effect = suggestion_effect(every, cards=context.cards, load=context.load, control=context.control)
     while True:
-        challenge = _Challenge(reading, snapshot, trained, rated, _load_champion(context))
+        challenge = _Challenge(reading, snapshot, trained, rated, effect, _load_champion(context))
         verdict = _judge(context, challenge)
         card = _card(context, challenge, verdict)
         seconds = {"read": read - started, "train": trained_at - read, "judge": time.monotonic() - trained_at}
@@ -192,6 +197,7 @@ def _judge(context: RoundContext, challenge: _Challenge) -> Verdict:
         challenge.champion,
         challenge.reading.holdout,
         train=challenge.snapshot.pairs,
+        pull=pull_of(challenge.reading.holdout, context.champion, challenge.effect),
         seed=context.settings.seed,
     )
     if context.champion is None or challenge.champion is not None:
@@ -241,10 +247,11 @@ def _figures(context: RoundContext, challenge: _Challenge, verdict: Verdict) -> 
         trained.model,
         verdict,
         pairs=RoundPairs(snapshot.pairs, reading.holdout, reading.votes, snapshot.dropped, trained.gaps),
-        earlier=EarlierVersions(context.cards, challenge.champion, context.load),
+        earlier=EarlierVersions(context.cards, challenge.champion),
         learning_curve=curve,
         project_url=f"{context.settings.studio.page}/projects/{context.project.id}",
-        control_percent=context.settings.suggesting.control_percent,
+        effect=challenge.effect,
+        control=context.control,
     )
 
 

@@ -136,3 +136,14 @@ def test_after_an_earlier_build_held_out_tasks_are_mixed_among_the_others(
 def reads_numbers(folder: ProjectFolder, version: str) -> KnowsRewards:
     """A model whose reward is the number that the answer is."""
     return KnowsRewards({str(number / 100): number / 100 for number in range(600)} | {"0": 0.0})
+
+
+def test_without_suggestions_on_held_out_tasks_they_are_control_tasks() -> None:
+    suggesting = Settings.of(control_percent=0, suggest_held_out=False).suggesting
+    shown = [
+        predict_tasks([answered(1)], LAYOUT, serving(holdout), suggesting=suggesting)[0]
+        for holdout in (Holdout(1.0), Holdout(0.0))
+    ]
+
+    assert [bool(dict(made)["result"]) for made in shown] == [False, True]
+    assert 0.5 <= dict(shown[0])["score"] <= 1

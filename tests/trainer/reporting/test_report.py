@@ -21,12 +21,13 @@ from preference.report_card.shares import Share
 from preference.tolerant import read_as
 from tests.support.cards import CARD, REPORT
 from tests.support.known_rewards import KnowsRewards, holdout, model
-from tests.support.suggestions import Annotators, blind, raise_missing
+from tests.support.suggestions import Annotators, blind
 from trainer.evaluation.intervals import share
 from trainer.evaluation.judge import LoadedChampion, judge
 from trainer.reporting.model_card import model_card
 from trainer.reporting.picture_files import Picture
 from trainer.reporting.report import EarlierVersions, RoundPairs, report_figures
+from trainer.reporting.suggestion_effect import suggestion_effect
 from trainer.reporting.tables import print_card, sections
 
 PAIRS = {"train", "holdout", "votes", "gaps", "dropped"}
@@ -52,7 +53,7 @@ def figures(num_pairs: int = 30, *, challenger: KnowsRewards | None = None, **op
     champion = LoadedChampion(known, HISTORY[0])
     verdict = judge(challenger, champion, held, train=train)
     pairs = RoundPairs(train, held, held, Counter(skipped=2, tie=1), np.array([-5.0, *[2.0] * 59]))
-    earlier = EarlierVersions(HISTORY, champion, raise_missing)
+    earlier, effect = EarlierVersions(HISTORY, champion), options.pop("effect", None)
     report = report_figures(
         challenger,
         verdict,
@@ -60,6 +61,7 @@ def figures(num_pairs: int = 30, *, challenger: KnowsRewards | None = None, **op
         earlier=dataclasses.replace(earlier, **{name: value for name, value in options.items() if name not in PAIRS}),
         learning_curve=[CurvePoint(30, 0.6123, (0.5, 0.7))],
         project_url="http://studio/projects/3",
+        effect=effect,
     )
     kept = read_as(ReportFigures, json.loads(json.dumps(dataclasses.asdict(report), allow_nan=False)))
     assert kept == report, "the card holds the same figures"
@@ -92,9 +94,12 @@ def test_a_report_has_the_suggestion_effect_and_the_accuracy_on_the_control_grou
     ]
     served = KnowsRewards({**world.rewards, **model(held, right=range(30)).rewards})
 
-    report = figures(train=train, holdout=held, votes=held, gaps=np.full(len(train), 2.0), champion=None, load=lambda _: served)
+    effect = suggestion_effect([*train, *held], cards=HISTORY, load=lambda _: served)
+    assert effect is not None and effect.with_suggestion and effect.without and effect.moves
 
-    effect = report.suggestion_effect
+    report = figures(train=train, holdout=held, votes=held, gaps=np.full(len(train), 2.0), champion=None, effect=effect)
+
+    assert report.suggestion_effect == effect
     assert (effect.with_suggestion.num_judgements, effect.without.num_judgements) == (160, 40 + 10)
     assert effect.moves.count == 50
     assert report.control_accuracy == ControlAccuracy(share([1] * 9 + [0]), share([1] * 8 + [0] * 2))
@@ -136,7 +141,7 @@ def test_all_ties_leave_figures_that_are_none() -> None:
         challenger,
         verdict,
         pairs=RoundPairs(ties, [], [], {}, np.zeros(40)),
-        earlier=EarlierVersions([], None, raise_missing),
+        earlier=EarlierVersions([], None),
         project_url="",
     )
 

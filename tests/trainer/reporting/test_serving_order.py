@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from preference.labelling.control_group import is_control
+from preference.labelling.control_group import ControlGroup, is_control
 from preference.labelling.pairs import PreferencePair
 from preference.report_card.figures import ServingOrder
 from preference.report_card.shares import Share
@@ -51,6 +51,6 @@ def test_too_few_others_have_no_accuracy() -> None:
 def test_a_task_that_showed_nothing_counts_by_the_control_group_and_by_its_version(
     kinds: list[dict[str, Any]], num_by_confidence: int
 ) -> None:
-    found = serving_order(pairs(*kinds), RIGHT, control_percent=10)
+    found = serving_order(pairs(*kinds), RIGHT, control=ControlGroup(10))
 
     assert (found.num_by_confidence if found else 0) == num_by_confidence

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from preference.errors import ModelError
-from preference.labelling.control_group import is_control
+from preference.labelling.control_group import ControlGroup, is_control
 from preference.labelling.pairs import PreferencePair
 from preference.labelling.prompts import Prompt
 from preference.report_card.figures import ControlAccuracy
@@ -227,7 +227,7 @@ def test_tasks_on_which_the_version_was_not_sure_enough_are_a_group_of_their_own
     pairs = lit_from(world, 0.7, shows_rewards=shows_rewards)
     num_unlit = sum((pair.suggested_confidence or 1) < 0.7 for pair in suggested(world.pairs))
 
-    effect = world.effect(pairs=pairs, control_percent=50)
+    effect = world.effect(pairs=pairs, control=ControlGroup(50))
 
     assert effect.unlit.num_judgements == num_unlit > 300
     assert effect.with_suggestion.num_judgements == 1200 - num_unlit
@@ -250,7 +250,7 @@ def test_if_nobody_knows_who_is_in_the_control_group_all_that_saw_nothing_are() 
     pairs = lit_from(world, 0.7, shows_rewards=False)
 
     assert world.effect(pairs=pairs).without.num_judgements == len(blind(pairs)) > 80
-    assert world.effect(pairs=pairs, control_percent=50).without.num_judgements == 80
+    assert world.effect(pairs=pairs, control=ControlGroup(50)).without.num_judgements == 80
 
 
 # Accuracy on the control group
