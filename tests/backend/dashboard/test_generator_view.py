@@ -47,6 +47,19 @@ def test_a_project_whose_generator_never_learnt_shows_none(tmp_path: Path) -> No
     assert "The generator" not in page(client_on(tmp_path)).words
 
 
+def test_what_a_version_learnt_from_is_said_in_the_words_of_its_method(models: Path) -> None:
+    folder = ProjectFolder(models, PROJECT)
+    publish(folder, replace(CARD, method="hindsight", answer_prefix="A good answer:\n"), promote=True)
+    words = page(client_on(models)).words
+    assert "From 45 judged comparisons, in hindsight, base" in words
+    assert "Goes on from “A good answer:”, which is no part of its answers" in words
+
+    publish(folder, replace(CARD, method="sft"), promote=True)
+    words = page(client_on(models)).words
+    assert "From 45 answers, by SFT, base" in words and "Goes on from" not in words
+    assert "at equal length · 45 answers" in words and "at equal length · 45 comparisons" in words
+
+
 def test_the_version_that_answers_is_shown_with_its_figures(models: Path) -> None:
     words = page(client_on(models)).words
 
