@@ -26,6 +26,7 @@ from trainer.generator_training.top_layers import Tokens
 from trainer.judgements.hindsight import BETWEEN, in_hindsight
 
 LEAST_PAIRS = 16  # to learn from, and as many held-out prompts for the reward model that judges what was learnt
+_LEAST_PROMPT = 16  # tokens
 CutAnswers = Collection[tuple[int, str]]  # (task's id, text)
 
 
@@ -128,13 +129,21 @@ def encode_in_hindsight(
     """Both answers of each pair in one text, and in the other order in the next; the markers are no part of what is learnt.
 
     An answer that has ended is closed before the marker of the other, too: who goes on from the first marker has to learn to end.
+
+    Raises:
+        CannotLearn: the answers leave no room for a prompt.
     """
     encoded = []
     for pair in pairs:
         for (first, one), (second, other) in in_hindsight(pair):
             marker = ids_of(tokenizer, f"{BETWEEN}{second}", is_start=False)
             answers = [_answer(tokenizer, pair, text, most=generation.max_new_tokens, cut=cut) for text in (one, other)]
-            most = window - len(marker) - 2 * generation.max_new_tokens
+            most = window - max(generation.max_new_tokens, len(marker) + sum(map(len, answers)))
+            if most < _LEAST_PROMPT:
+                raise CannotLearn(
+                    f"In hindsight two answers of up to MAX_NEW_TOKENS={generation.max_new_tokens} tokens stand in one text, and the base reads "
+                    f"{window}, which leaves no room for a prompt; lower it, or learn by --method dpo."
+                )
             prompt = _prompt(tokenizer, pair, generation, most=most, answer_prefix=first)
             place = len(prompt) + len(answers[0])
             encoded.append(Tokens([*prompt, *answers[0], *marker, *answers[1]], len(prompt), range(place, place + len(marker))))

@@ -40,6 +40,8 @@ def test_engines_learn_what_a_versions_answers_go_on_from(folder: ProjectFolder)
     assert generators.served() == Adapter(begun, generators.path(begun), "A good answer:\n")
     assert generators.adapter(plain) == Adapter(plain, generators.path(plain))
     assert generators.adapter(BASE) is None
+    (generators.path(begun) / "card.json").write_text("[]", encoding="utf-8")
+    assert "is not a generator's card" in refusal(generators.served)
 
 
 def test_a_card_is_read_as_it_was_written(folder: ProjectFolder) -> None:

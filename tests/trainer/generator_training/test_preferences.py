@@ -112,6 +112,10 @@ def test_in_hindsight_a_prompt_leaves_room_for_both_answers(tiny_chat_base: Path
 
     for text in encode_in_hindsight([pair], tokenizer, GENERATION, window=150):
         assert text.num_learnt == 80 and len(text.ids) == 150
+    with pytest.raises(
+        CannotLearn, match=r"^In hindsight two answers of up to MAX_NEW_TOKENS=40 tokens .* reads 90, which leaves no room"
+    ):
+        encode_in_hindsight([pair], tokenizer, GENERATION, window=90)
 
 
 def test_a_record_says_which_answers_were_cut_off(studio: StudioDouble, project: LabelStudioProject) -> None:
