@@ -75,9 +75,16 @@ def serve() -> None:
     help="Add keys, a tie, stars and a better answer to its labeling interface, after showing how.",
 )
 @click.option("--yes", is_flag=True, help="With --add-controls: do not ask.")
+@click.option(
+    "--overlap",
+    metavar="SHARE",
+    type=click.FloatRange(0, 1),
+    help="Have this share of the tasks, such as 0.2, judged by several people.",
+)
+@click.option("--annotators", metavar="N", type=click.IntRange(1, 20), help="With --overlap: by so many; 2 if it is not given.")
 def connect(
     project_id: int | None, title: str | None, title_of_before: str | None, label_config: Any, conversations: bool,
-    guidelines: Any, prompts: Path | None, judged: bool, add_controls: bool, yes: bool,
+    guidelines: Any, prompts: Path | None, judged: bool, add_controls: bool, yes: bool, overlap: float | None, annotators: int | None,
 ) -> None:  # fmt: skip
     """Connect a project to the backend, or fix its connection. Safe to run again."""
     from backend.commands.annotators_page import add_controls_to
@@ -86,6 +93,7 @@ def connect(
     from backend.connecting.connect import connect as connect_project
     from backend.connecting.default_label_config import has_no_config
     from backend.connecting.guidelines import instruction_of, set_guidelines
+    from backend.connecting.overlap import Overlap, set_overlap
     from preference.labelling.demonstrations import DemonstrationLayout
     from preference.labelling.holdout import FEWEST_PROMPTS
     from preference.labelling.layouts import layout_of
@@ -101,6 +109,8 @@ def connect(
         )
     if judged and prompts is None:
         raise click.UsageError("--judged is of --prompts FILE; give that as well.")
+    if annotators is not None and overlap is None:
+        raise click.UsageError("--annotators is of --overlap SHARE; give that as well, such as --overlap 0.2.")
     settings = read_settings()
     instruction = instruction_of(_text_of(guidelines)) if guidelines else None
     if instruction == "":
@@ -118,7 +128,8 @@ def connect(
             has_done = add_controls_to(project, state, asks=not yes)
         _wait_for_backend(settings.server)
         guiding = set_guidelines(project, folder, instruction, state=state) if instruction else ()
-        for sentence in chain(connect_project(project, folder, settings, state=state), guiding):
+        sharing = () if overlap is None else set_overlap(project, Overlap(overlap, annotators or 2), state=state)
+        for sentence in chain(connect_project(project, folder, settings, state=state), guiding, sharing):
             click.echo(sentence)
             has_done = True
         layout = None if has_no_config(state) else layout_of(state["label_config"])

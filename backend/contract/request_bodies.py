@@ -58,6 +58,9 @@ class TaskBody(TypedDict):
 
     id: NotRequired[TaskId | None]
     data: dict[str, Any]
+    meta: NotRequired[Any]
+    total_annotations: NotRequired[Any]
+    cancelled_annotations: NotRequired[Any]
 
 
 class SetupBody(Body):

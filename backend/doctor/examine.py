@@ -15,6 +15,7 @@ from rich.text import Text
 from backend.doctor.check import Finding, run_checks
 from backend.doctor.installation import Installation
 from backend.doctor.installation_checks import INSTALLATION_CHECKS
+from backend.doctor.judging_checks import JUDGING_CHECKS
 from backend.doctor.project_checks import PROJECT_CHECKS, Examined
 from backend.doctor.version_checks import VERSION_CHECKS
 from preference.certificates import certificates
@@ -24,7 +25,7 @@ from preference.settings import Settings
 from preference.studio.project import LabelStudioProject
 
 _SIGNS = {True: ("✓", "+", "green"), False: ("✗", "x", "bold red"), None: ("–", "-", "dim")}  # noqa: RUF001
-_PROJECT_CHECKS = (*PROJECT_CHECKS, *VERSION_CHECKS)
+_PROJECT_CHECKS = (*PROJECT_CHECKS, *JUDGING_CHECKS, *VERSION_CHECKS)
 _NAME_WIDTH = max(len(name) for checks in (INSTALLATION_CHECKS, _PROJECT_CHECKS) for name in (check.name for check in checks))
 
 

@@ -44,6 +44,9 @@ def predict_tasks(
     Studio drops a whole request whose number of results differs from its tasks, and shows its user an error for a `null`.
     `[]` makes it ask again when the task is opened next.
 
+    A task that somebody judged or skipped gets `[]`: whoever judges it next sees what the first person saw, as long as the project shows
+    that version, and then nothing. The suggestion of a newer version would make a difference of versions look like one of people.
+
     A control task, a duel and a held-out task get a score drawn from those of other tasks, so that they may stand anywhere in the order;
     the first two get an empty result. The others are the latest that this process scored; for the first two the tasks of this request, if
     these are LEAST_OTHERS. If there are fewer than `least_others`, the first two get `[]`; a held-out task need not wait.
@@ -55,7 +58,7 @@ def predict_tasks(
     answered, control, drawn = [], [], []
     for i, task in enumerate(tasks):
         prompt, texts = layout.prompt(task["data"]), layout.comparable_answers(task["data"])
-        if prompt is None or not texts:
+        if prompt is None or not texts or is_annotated(task):
             continue
         if group.has(task.get("id"), question_of(prompt, texts)) or entry_of(task, META_KEY).get(KEY):
             control.append(i)

@@ -16,6 +16,7 @@ from preference.labelling.label_config import LabelingLayout
 from preference.setting_groups import StudioSettings
 from preference.studio.calls import Patience, StudioCalls
 from preference.studio.connections import Connections
+from preference.studio.tabs import Tabs
 from preference.studio.task import ProjectFields, StoredPrediction, Task, is_annotated
 from preference.studio.task_filters import ANNOTATED, OPEN, Line, filter_query, moment_text, unanswered
 from preference.studio.task_lists import TaskLists
@@ -33,7 +34,7 @@ _IDS_A_REQUEST = 100  # they stand in the address, which some servers cut at 4,0
 
 
 class LabelStudioProject:
-    """Reads and writes one project: tasks, predictions, annotations; its `connections` to backends and its `webhooks`."""
+    """Reads and writes one project: tasks, predictions, annotations; its `connections` to backends, its `webhooks` and its `tabs`."""
 
     def __init__(
         self, settings: StudioSettings, project_id: int, *, patience_seconds: Patience = 120, timeout_seconds: float = 60,
@@ -54,6 +55,7 @@ class LabelStudioProject:
         self._lists = TaskLists(self._calls, project_id)
         self.connections = Connections(self._calls, project_id)
         self.webhooks = Webhooks(self._calls, project_id)
+        self.tabs = Tabs(self._calls, project_id)
 
     @classmethod
     def for_request(cls, settings: StudioSettings, project_id: int, *, stop: threading.Event) -> Self:
@@ -196,6 +198,12 @@ class LabelStudioProject:
         """
         lines = [("updated_at", "greater", "Datetime", moment_text(moment)), ("total_annotations", "greater", "Number", 0)]
         for page, _ in self._lists.pages(lines, "and", 500, include=_VERDICTS):
+            yield from page
+
+    def judged_by_several(self) -> Iterator[Task]:
+        """Tasks with two judgements or more, by id: their annotations alone."""
+        lines = [("total_annotations", "greater", "Number", 1)]
+        for page, _ in self._lists.pages(lines, "and", 500, include="id,annotations,was_cancelled,ground_truth"):
             yield from page
 
     def judged_among(self, task_ids: Sequence[int]) -> Iterator[Task]:

@@ -17,6 +17,7 @@ from PIL import Image
 from backend.connecting.links import HookFault
 from backend.doctor.check import Check
 from backend.doctor.installation_checks import INSTALLATION_CHECKS
+from backend.doctor.judging_checks import JUDGING_CHECKS
 from backend.doctor.project_checks import PROJECT_CHECKS
 from backend.doctor.version_checks import VERSION_CHECKS
 from preference.labelling.label_config import LabelingLayout
@@ -124,7 +125,7 @@ def test_messages_in_the_manual_are_in_the_code() -> None:
 
 def test_the_manual_has_every_check_of_doctor_and_each_of_its_messages() -> None:
     manual = page("docs/doctor.md")
-    checks: list[Check[Any]] = [*INSTALLATION_CHECKS, *PROJECT_CHECKS, *VERSION_CHECKS]
+    checks: list[Check[Any]] = [*INSTALLATION_CHECKS, *PROJECT_CHECKS, *JUDGING_CHECKS, *VERSION_CHECKS]
     names = ["settings", *(check.name for check in checks)]
     names.insert(1 + len(INSTALLATION_CHECKS), "project")
     assert [heading for level, heading in manual.headings if level == 3] == names

@@ -1,11 +1,12 @@
 """A registry, quick rounds on the tiny base, and the judged tasks that they train on."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, cast
 
 import torch
 
+from preference.errors import StudioError
 from preference.labelling.prompts import transcript
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import Versions
@@ -13,6 +14,7 @@ from preference.report_card.card import ReportCard
 from preference.reward_model.extractors import Extractors
 from preference.settings import Settings
 from preference.studio.project import LabelStudioProject
+from preference.studio.tabs import Tabs
 from preference.studio.task import Task
 from tests.conftest import REPOSITORY
 from tests.support.separable_pairs import separable_pairs
@@ -25,11 +27,26 @@ Annotation = dict[str, Any]
 LABEL_CONFIG = (REPOSITORY / "label_config.xml").read_text(encoding="utf-8")
 
 
+class NotedTabs(Tabs):
+    """The tabs of a project without Label Studio: what one would list, from fill to fill."""
+
+    def __init__(self) -> None:
+        self.filled: list[list[int]] = []
+        self.error: StudioError | None = None
+
+    def fill(self, title: str, task_ids: Sequence[int]) -> bool:
+        if self.error is not None:
+            raise self.error
+        self.filled.append(list(task_ids))
+        return True
+
+
 class JudgedProject(LabelStudioProject):
     """A project as label-studio 1.23.2 lists it with `fields=all`, without Label Studio."""
 
     def __init__(self, tasks: list[dict[str, Any]], *, error: Exception | None = None, label_config: str = LABEL_CONFIG) -> None:
         self.id, self._tasks, self._error, self._label_config = 7, tasks, error, label_config
+        self.tabs: NotedTabs = NotedTabs()
         self._created_at = datetime.now(UTC).isoformat()  # of another project than before, so nothing kept is trusted
 
     @property

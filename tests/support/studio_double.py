@@ -214,6 +214,12 @@ class StudioDouble(StudioRecords):
                 self._follow(record_of(self.rows, number, "MLBackend"), "")
                 del self.rows[number]
                 return 204, None  # the webhook stays
+            case "GET", "/api/dm/views/":
+                return 200, [tab for tab in self.tabs.values() if tab["project"] == int(query["project"])]
+            case "POST", "/api/dm/views/":
+                return 201, self.tabs[self.add_tab(body["project"], body["data"])]
+            case "PATCH", "/api/dm/views/N/":
+                return 200, changed(record_of(self.tabs, number, "View"), body)
             case "GET", "/api/webhooks/":
                 return 200, [hook for hook in self.hooks.values() if hook["project"] == int(query["project"])]
             case "POST", "/api/webhooks/":

@@ -39,6 +39,7 @@ class StudioRecords:
         self.tasks: dict[int, Fields] = {}
         self.rows: dict[int, Fields] = {}
         self.hooks: dict[int, Fields] = {}
+        self.tabs: dict[int, Fields] = {}  # of the Data Manager
         self.clock: Callable[[], float] = time.time
         self.refuses_private = False  # as with ML_BLOCK_LOCAL_IP=false alone: 403, and a half-made row stays
         self.blocks_private = False  # as with ML_BLOCK_LOCAL_IP=true: no backend of a private address is called
@@ -54,6 +55,11 @@ class StudioRecords:
         record = {**copy.deepcopy(RECORDS["project"]), "model_version": "", **fields}
         self.projects[project_id] = {**record, "id": project_id, "label_config": label_config}
         return project_id
+
+    def add_tab(self, project_id: int, data: Fields) -> int:
+        tab_id = self._new_id()
+        self.tabs[tab_id] = {"id": tab_id, "project": project_id, "data": data}
+        return tab_id
 
     def add_tasks(self, project_id: int, *datas: Fields, meta: Fields | None = None) -> list[int]:
         ids = []

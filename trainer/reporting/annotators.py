@@ -22,6 +22,7 @@ MIN_SHARED = 5  # comparisons judged by several; with fewer, agreement is None
 _MOST_LISTED = 50
 _ONE_SIDED = 0.8
 Outcome = Literal["left", "right", "tie"]  # a tie, or both bad
+Comparison = tuple[int | None, tuple[str, str] | None]  # a task, and of a list which of its answers
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class Judgement:
     criteria: str = NONE
 
     @property
-    def comparison(self) -> tuple[int | None, tuple[str, str] | None]:
+    def comparison(self) -> Comparison:
         """The same for all who compared the same: of a list sorted into buckets, the pair that stands for all may differ."""
         return self.task_id, self.answers if self.is_ranking else None
 
@@ -120,9 +121,9 @@ def _judgement(group: Sequence[PreferencePair]) -> Judgement:
     )  # fmt: skip
 
 
-def outcomes_by_task(judgements: Sequence[Judgement]) -> dict[object, dict[int, Outcome]]:
+def outcomes_by_task(judgements: Sequence[Judgement]) -> dict[Comparison, dict[int, Outcome]]:
     """The outcome by annotator, for each comparison that several people judged; the later one if somebody judged it twice."""
-    by_task: dict[object, dict[int, Outcome]] = defaultdict(dict)
+    by_task: dict[Comparison, dict[int, Outcome]] = defaultdict(dict)
     for judgement in sorted(judgements, key=lambda made: (made.judged_at or "", made.annotation_id or 0)):
         if judgement.task_id is not None and judgement.annotator_id is not None and judgement.outcome is not None:
             by_task[judgement.comparison][judgement.annotator_id] = judgement.outcome
@@ -144,7 +145,7 @@ def _alpha(counts: Sequence[Counter[Outcome]]) -> float | None:
     return round(float(krippendorff.alpha(value_counts=table, level_of_measurement="nominal")), 4)
 
 
-def _row(annotator: int | None, made: Sequence[Judgement], shared: dict[object, dict[int, Outcome]]) -> AnnotatorFigures:
+def _row(annotator: int | None, made: Sequence[Judgement], shared: dict[Comparison, dict[int, Outcome]]) -> AnnotatorFigures:
     lead = [judgement.lead_seconds for judgement in made if judgement.lead_seconds is not None and judgement.lead_seconds > 0]
     alike = []
     for outcomes in shared.values():

@@ -34,7 +34,7 @@ from preference.report_card.shares import ShareDifference
 from preference.reward_model.model import RewardModel
 from trainer.evaluation.intervals import Array, middle, share
 from trainer.evaluation.pair_rewards import once_each
-from trainer.reporting.annotators import Judgement, judgements_of, left_rate, outcomes_by_task, with_suggestion
+from trainer.reporting.annotators import Comparison, Judgement, judgements_of, left_rate, outcomes_by_task, with_suggestion
 from trainer.reporting.figures import AT_LEAST, prompts_known_to
 from trainer.reporting.steering import Agreement, moves
 
@@ -166,7 +166,7 @@ def _preferences(
 
 
 def _group(
-    judgements: Sequence[Judgement], sides: Sequence[Side | None], outcomes: Mapping[object, Mapping[int, str]]
+    judgements: Sequence[Judgement], sides: Sequence[Side | None], outcomes: Mapping[Comparison, Mapping[int, str]]
 ) -> JudgementGroup:
     """`sides`: the model's, of each judgement. `outcomes`: those of outcomes_by_task."""
     known = [(made, side) for made, side in zip(judgements, sides, strict=True) if side is not None]
@@ -180,7 +180,7 @@ def _group(
     )
 
 
-def _with_majority(made: Judgement, outcomes: Mapping[object, Mapping[int, str]]) -> list[float]:
+def _with_majority(made: Judgement, outcomes: Mapping[Comparison, Mapping[int, str]]) -> list[float]:
     """[1] if the annotator agrees with most of the others on the task, else [0]; [1 / n] if n outcomes are equally frequent.
 
     Empty if nobody else judged the task.

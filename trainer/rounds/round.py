@@ -31,6 +31,7 @@ from preference.settings import Settings
 from preference.studio.project import LabelStudioProject
 from trainer.evaluation.judge import LoadedChampion, Verdict, judge
 from trainer.evaluation.pull import pull_of
+from trainer.judgements.disagreements import list_disagreements
 from trainer.rating.rated_pairs import rated_pairs, training_rater
 from trainer.reporting.learning_curve import learning_curve
 from trainer.reporting.model_card import model_card
@@ -110,6 +111,7 @@ def _round(context: RoundContext) -> Round:
     except NoComparison as error:
         return Round("skipped", str(error))
     judge_duels(context, reading)
+    list_disagreements(context.project, reading.pairs)
     audit_or_log(context, reading)
     read = time.monotonic()
     if reason := reason_to_skip(reading):

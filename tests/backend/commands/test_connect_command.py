@@ -101,6 +101,17 @@ def test_connect_takes_judgements_along_as_import_does(clinic: Clinic, tmp_path:
     assert len(task["annotations"]) == 1
 
 
+def test_several_people_judge_a_part_of_the_tasks_with_overlap(clinic: Clinic) -> None:
+    result = clinic.run("connect", "--project", clinic.id, "--overlap", "0.2", "--annotators", "3")
+
+    assert result.output.splitlines()[:2] == [
+        "set the overlap: 3 people judge each of 20 % of the tasks", 'made the tab "Pairloop: people disagree"',
+    ]  # fmt: skip
+    result = clinic.run("connect", "--project", clinic.id, "--annotators", "3")
+    assert result.exit_code == 2
+    assert "Error: --annotators is of --overlap SHARE; give that as well, such as --overlap 0.2." in result.output
+
+
 def test_judged_without_a_file_is_refused(clinic: Clinic) -> None:
     result = clinic.run("connect", "--project", clinic.id, "--judged")
 

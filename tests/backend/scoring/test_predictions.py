@@ -101,3 +101,14 @@ def test_a_served_version_suggests_from_where_its_card_says(
     champion.refresh()
 
     assert champion.serving is not None and champion.serving.suggest_from == suggest_from
+
+
+@pytest.mark.parametrize("counts", [{"total_annotations": 1}, {"total_annotations": 0, "cancelled_annotations": 1}])
+def test_a_task_that_somebody_judged_or_skipped_gets_no_newer_suggestion(counts: dict[str, int]) -> None:
+    open_task = {"id": 1, "data": {"prompt": "Why?", "answer1": "a coin", "answer2": "by far"}, "total_annotations": 0}
+    suggesting, serving = Settings.of(control_percent=0).suggesting, ServedVersion(KnowsRewards(REWARDS), "v2", 0.6)
+
+    first, second = predict_tasks([open_task, {**open_task, "id": 2, **counts}], LAYOUT, serving, suggesting=suggesting)
+
+    assert isinstance(first, dict) and first["model_version"] == "v2"
+    assert second == []

@@ -1,0 +1,36 @@
+"""What doctor looks at of how people judge: how many of them a task, and whose word counts."""
+
+from backend.connecting.overlap import in_words
+from backend.doctor.check import Check, CheckFailed
+from backend.doctor.project_checks import Examined
+
+
+def _overlap(examined: Examined) -> str:
+    state = examined.state
+    sentence = in_words(state)
+    if (state.get("maximum_annotations") or 1) == 1:
+        return f"{sentence}, so nobody knows how often people agree; {examined.connect} --overlap 0.2 has a fifth judged by two"
+    return f"{sentence}; whoever comes second sees what the first saw, or nothing, and gets tasks that are begun before others"
+
+
+def _ground_truth(examined: Examined) -> str:
+    num_true = examined.state.get("ground_truth_number") or 0
+    if not examined.installation.settings.training.prefer_ground_truth:
+        return f"every judgement counts alike, ground truth or not ({num_true} are)"
+    num_outweighed = sum(
+        sum(not each["ground_truth"] and not each["was_cancelled"] for each in task["annotations"])
+        for task in examined.project.judged_by_several()
+        if any(each["ground_truth"] and not each["was_cancelled"] for each in task["annotations"])
+    )
+    if num_outweighed:
+        raise CheckFailed(
+            f"PREFER_GROUND_TRUTH leaves out {num_outweighed} judgements, whose tasks have one that is ground truth",
+            "if those were imported, and nobody reviewed them, unset it: Label Studio marks each imported judgement as ground truth",
+        )
+    return f"on tasks with ground truth nothing else counts ({num_true} judgements are), and nothing else was judged there"
+
+
+JUDGING_CHECKS: tuple[Check[Examined], ...] = (
+    Check("overlap", _overlap, needs=["rights"]),
+    Check("ground truth", _ground_truth, needs=["rights"]),
+)

@@ -1,0 +1,50 @@
+"""What doctor says of how many people judge a task, and whose word counts."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.clinic import Clinic
+from tests.support.studio_double import StudioDouble
+
+
+@pytest.fixture
+def clinic(studio: StudioDouble, tmp_path: Path) -> Iterator[Clinic]:
+    with Clinic(studio, tmp_path) as clinic:
+        yield clinic
+
+
+def test_doctor_explains_the_overlap(clinic: Clinic) -> None:
+    found = clinic.doctor()["overlap"]["found"]
+    assert found.startswith(
+        "one person judges each task, so nobody knows how often people agree; pairloop-backend connect --project "
+    )
+
+    assert clinic.run("connect", "--project", clinic.id, "--overlap", "0.2").exit_code == 0
+
+    found = clinic.doctor()["overlap"]["found"]
+    assert found.startswith("2 people judge each of 20 % of the tasks; whoever comes second sees what the first saw, or nothing")
+
+
+def judge(clinic: Clinic, task_id: int, **fields: Any) -> None:
+    clinic.studio.annotate(task_id, [])
+    clinic.studio.tasks[task_id]["annotations"][-1].update(fields)
+
+
+def test_ground_truth_that_outweighs_people_is_a_cross_if_it_alone_is_to_count(clinic: Clinic) -> None:
+    both, reviewed = clinic.studio.add_tasks(clinic.id, *[{"prompt": "p", "answer1": "a", "answer2": "b"}] * 2)
+    judge(clinic, both, ground_truth=True)  # as an import's are
+    judge(clinic, reviewed, ground_truth=True)
+    assert clinic.doctor(PREFER_GROUND_TRUTH="true")["ground truth"]["ok"]
+
+    for _ in range(2):
+        judge(clinic, both, ground_truth=False)
+
+    row = clinic.doctor(PREFER_GROUND_TRUTH="true")["ground truth"]
+    assert (row["ok"], row["found"]) == (
+        False, "PREFER_GROUND_TRUTH leaves out 2 judgements, whose tasks have one that is ground truth",
+    )  # fmt: skip
+    assert "Label Studio marks each imported judgement as ground truth" in row["fix"]
+    assert clinic.doctor()["ground truth"]["ok"], "without the setting, all count alike"
