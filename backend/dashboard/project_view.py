@@ -12,7 +12,7 @@ from preference.projects.promotions import Promotions, champions_before
 from preference.projects.status import ProjectStatus
 from preference.projects.versions import Versions
 from preference.report_card.card import ReportCard
-from preference.report_card.cautions import cautions
+from preference.report_card.cautions import cautions, headline
 from preference.report_card.certificate import Standing
 from preference.report_card.certificate_chart import certificate_chart
 from preference.report_card.charts import Chart, charts_of
@@ -43,6 +43,11 @@ class ProjectView:
     generator: GeneratorView
     duels: list[DuelFigures]  # of two generators each
     people_say: list[str]  # the same in words
+
+    @property
+    def headline(self) -> str:
+        """The card's accuracy as far as there is evidence for it."""
+        return headline(self.card) if self.card else ""
 
     @property
     def cautions(self) -> list[str]:

@@ -1,8 +1,13 @@
 """What a reader of a report card should know before trusting its accuracy, in sentences."""
 
+from preference.formatting import per_cent
+from preference.labelling.holdout import MIN_HOLDOUT
 from preference.report_card.card import ReportCard
 from preference.report_card.shares import Share
+from preference.report_card.winners_curse import ENOUGH, excess_of
 
+RULES = {"longer": "choosing the longer answer", "shorter": "choosing the shorter answer", "style": "style alone"}
+_NOISE = 0.05  # a p-value below it is no noise, as for the judge
 _FEW = (
     0.1  # of the held-out comparisons: with fewer that were served by confidence, the accuracy is too low by half a point at most
 )
@@ -10,7 +15,52 @@ _FEW = (
 
 def cautions(card: ReportCard) -> list[str]:
     """A sentence for each reason why the accuracy is not what it seems; none if there is none."""
-    return [sentence for sentence in (_hardest_first(card), _beside_the_champion(card)) if sentence]
+    found = (_few(card), _no_better_than_a_rule(card), _hardest_first(card), _beside_the_champion(card))
+    return [sentence for sentence in found if sentence]
+
+
+def headline(card: ReportCard) -> str:
+    """The accuracy as far as there is evidence for it: in per cent, its interval below ENOUGH comparisons, empty below MIN_HOLDOUT."""
+    metrics = card.metrics
+    if metrics.accuracy is None or (metrics.num_pairs is not None and metrics.num_pairs < MIN_HOLDOUT):
+        return ""
+    if metrics.interval and metrics.num_pairs is not None and metrics.num_pairs < ENOUGH:
+        return f"{100 * metrics.interval[0]:.0f} to {100 * metrics.interval[1]:.0f} %"
+    return per_cent(metrics.accuracy)
+
+
+def _few(card: ReportCard) -> str:
+    """What so few comparisons can say of the version, and what choosing it on them did to its accuracy."""
+    count, excess = card.metrics.num_pairs, excess_of(card.metrics, promoted=card.promoted)
+    if card.metrics.accuracy is not None and count is not None and count < MIN_HOLDOUT:
+        return f"{count} held-out comparison{'' if count == 1 else 's'} cannot say how good it is; {MIN_HOLDOUT} are the least"
+    if excess is None:
+        return ""
+    return (
+        f"It was chosen on these {count} comparisons, so the accuracy is too high: by some {excess:.2f} if the versions that it was chosen from "
+        f"are equally good. From {ENOUGH} comparisons on that matters little"
+    )
+
+
+def _no_better_than_a_rule(card: ReportCard) -> str:
+    """The best of the rules that the version is not better than, beyond noise."""
+    metrics = card.metrics
+    rules = {
+        name: rule
+        for name, rule in metrics.baselines.items()
+        if name in RULES
+        and rule.value is not None
+        and rule.gain is not None
+        and rule.p_better is not None
+        and rule.p_better >= _NOISE
+    }
+    if metrics.accuracy is None or not rules or (metrics.num_pairs or 0) < MIN_HOLDOUT:
+        return ""
+    name, rule = max(rules.items(), key=lambda item: item[1].value or 0)
+    beside = f"{metrics.accuracy:.3f} beside {rule.value:.3f}"
+    if (rule.gain or 0) <= 0:
+        return f"It is no better than {RULES[name]}: {beside}"
+    return f"It may be no better than {RULES[name]}: {beside}, a difference that could be luck"
 
 
 def _hardest_first(card: ReportCard) -> str:

@@ -28,6 +28,7 @@ from preference.report_card.svg import (
     scale,
     steps,
 )
+from preference.report_card.winners_curse import ENOUGH, excess_of
 
 _MOST_VERSIONS = 16
 
@@ -69,6 +70,8 @@ def versions_chart(rows: Sequence[VersionRow], agreement: Share | None) -> Chart
     values = [end for row in rows for end in (*(row.interval or ()), row.accuracy, row.length_rule, row.style_only)]
     values += [later.value for row in rows if (later := row.prequential)]
     values += [people.value] if people else []
+    lowered = [_without_choice(row) for row in rows]
+    values += lowered
     y, ticks = accuracy_axis(values)
     x = steps(len(rows))
     chart = Chart(
@@ -106,12 +109,17 @@ def versions_chart(rows: Sequence[VersionRow], agreement: Share | None) -> Chart
         chart.marks.extend(dot(look, x(place), y(row.accuracy), row.interval and (y(row.interval[0]), y(row.interval[1]))))
         if row.prequential and row.prequential.value is not None:
             chart.marks.append(circle("later dot", x(place) + 1.6, y(row.prequential.value), 4))
+        if (less := lowered[place]) is not None:
+            chart.marks.append(line("model drop", x(place), y(row.accuracy), x(place), y(less)))
+            chart.marks.append(circle("model hollow", x(place), y(less), 4))
     looks = {"model dot" if row.promoted else "model ring" for row in rows}
     chart.legend[:0] = [
         (look, words) for look, words in (("model dot", "promoted"), ("model ring", "kept back")) if look in looks
     ]
     if any(row.prequential and row.prequential.value is not None for row in rows):
         chart.legend.append(("later dot", "on later judgements"))
+    if any(low is not None for low in lowered):
+        chart.legend.append(("model hollow", f"less what being chosen on fewer than {ENOUGH} comparisons may add"))
     return chart
 
 
@@ -213,6 +221,12 @@ def strip(share: Share, look: str) -> list[SvgElement]:
         elements.append(line(f"{look.split()[0]} interval", 100 * low, 9, 100 * high, 9))
         elements.append(circle(look, 100 * share.value, 9, 5))
     return elements
+
+
+def _without_choice(row: VersionRow) -> float | None:
+    """The accuracy less what choosing the version on few comparisons may have added; None if they are many."""
+    excess = excess_of(row, promoted=row.promoted)
+    return None if excess is None or row.accuracy is None else max(row.accuracy - excess, 0.0)
 
 
 def _name(row: VersionRow) -> str:

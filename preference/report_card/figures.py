@@ -50,6 +50,7 @@ class HeldOutAccuracy:
 
     accuracy: Known[Part] = None
     interval: Known[Interval] = None
+    num_pairs: Known[Count] = None
     longer_wins: Known[Part] = None
     shorter_wins: Known[Part] = None
     style_only: Known[Part] = None
@@ -64,7 +65,6 @@ class HeldOutAccuracy:
 class JudgedFigures(HeldOutAccuracy, Comparison):
     """What the judge measured on the held-out comparisons; the comparison is the one with the champion."""
 
-    num_pairs: Known[Count] = None
     champion: Known[Part] = None  # the accuracy of the champion at that time
     num_beside: Known[Count] = None  # comparisons that were judged beside the champion's suggestion; None if there was none
     pull: Known[Part] = None  # the share of people that it moves, by which the gain is corrected; None if it is not measured

@@ -4,8 +4,8 @@ from typing import Any
 import pytest
 
 from preference.report_card.card import ReportCard
-from preference.report_card.cautions import cautions
-from preference.report_card.figures import JudgedFigures, ReportFigures, ServingOrder
+from preference.report_card.cautions import cautions, headline
+from preference.report_card.figures import JudgedFigures, ReportFigures, RuleFigures, ServingOrder
 from preference.report_card.shares import Share
 from tests.support.cards import CARD
 
@@ -53,3 +53,54 @@ def test_a_card_says_on_which_votes_the_comparison_with_the_champion_stands(figu
 @pytest.mark.parametrize("figures", [{"champion": 0.7, "num_beside": 0, "pull": 0.1}, {"champion": 0.7}, {"num_beside": 3}])
 def test_without_such_votes_it_says_nothing_of_them(figures: dict[str, Any]) -> None:
     assert cautions(card(**figures)) == []
+
+
+# Few comparisons
+
+
+def small(num_pairs: int, *, promoted: bool = True, accuracy: float = 0.8, **figures: Any) -> ReportCard:
+    metrics = JudgedFigures(accuracy=accuracy, interval=(0.626, 0.912), num_pairs=num_pairs, **figures)
+    return dataclasses.replace(CARD, metrics=metrics, promoted=promoted)
+
+
+@pytest.mark.parametrize(("num_pairs", "excess"), [(8, "0.22"), (20, "0.13"), (30, "0.09"), (60, "0.05"), (99, "0.03")])
+def test_below_a_hundred_comparisons_a_version_that_was_chosen_on_them_says_how_much_too_high_its_accuracy_may_be(
+    num_pairs: int, excess: str
+) -> None:
+    (sentence,) = cautions(small(num_pairs))
+
+    assert sentence.startswith(
+        f"It was chosen on these {num_pairs} comparisons, so the accuracy is too high: by some {excess} if "
+    )
+
+
+def test_what_was_kept_back_or_has_a_hundred_comparisons_says_nothing_of_that() -> None:
+    assert cautions(small(30, promoted=False)) == cautions(small(100)) == []
+
+
+def test_four_comparisons_say_nothing_of_a_version() -> None:
+    card = small(4, promoted=False, accuracy=1.0)
+
+    assert cautions(card) == ["4 held-out comparisons cannot say how good it is; 8 are the least"]
+    assert headline(card) == ""
+
+
+@pytest.mark.parametrize(
+    ("num_pairs", "words"), [(7, ""), (8, "63 to 91 %"), (99, "63 to 91 %"), (100, "80.0 %"), (None, "80.0 %")]
+)
+def test_the_headline_waits_for_evidence(num_pairs: int, words: str) -> None:
+    assert headline(small(num_pairs)) == words
+
+
+def test_a_version_that_is_no_better_than_a_rule_says_so() -> None:
+    rules = {
+        "longer": RuleFigures(value=0.6, gain=0.2, p_better=0.001),
+        "style": RuleFigures(value=0.8, gain=0.0, p_better=0.6),
+    }
+    assert cautions(small(400, baselines=rules)) == ["It is no better than style alone: 0.800 beside 0.800"]
+
+    rules["style"] = RuleFigures(value=0.78, gain=0.02, p_better=0.3)
+    assert cautions(small(400, baselines=rules)) == [
+        "It may be no better than style alone: 0.800 beside 0.780, a difference that could be luck"
+    ]
+    assert cautions(small(400, baselines={"longer": rules["longer"]})) == []

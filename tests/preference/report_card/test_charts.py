@@ -1,5 +1,6 @@
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -50,6 +51,18 @@ def test_versions_of_any_number_and_accuracy_are_drawn(accuracies: list[float]) 
 
     assert len(discs(chart, "model dot")) == min(len(accuracies), 16)
     assert ("people line", "two annotators agree") in chart.legend
+
+
+def test_a_version_that_was_chosen_on_few_comparisons_has_a_second_mark_below() -> None:
+    rows = [replace(row(i, 0.8, promoted=i != 2), num_pairs=count) for i, count in enumerate((30, 400, 30, 12))]
+
+    chart = assert_drawn(versions_chart(rows, None))
+
+    heights = [mark.attributes["cy"] for mark in discs(chart, "model hollow")]
+    assert len(heights) == 2 and float(str(heights[1])) > float(str(heights[0])) > float(
+        str(discs(chart, "model dot")[0].attributes["cy"])
+    )
+    assert ("model hollow", "less what being chosen on fewer than 100 comparisons may add") in chart.legend
 
 
 def test_versions_that_were_kept_back_have_another_mark_and_those_without_a_figure_none() -> None:
