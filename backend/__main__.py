@@ -159,7 +159,7 @@ def disconnect(project_id: int) -> None:
     settings = read_settings()
     try:
         project = LabelStudioProject.for_command(settings.studio, project_id)
-        done = disconnect_project(project, ProjectFolder(settings.model_dir, project_id), settings.server)
+        done = disconnect_project(project, ProjectFolder(settings.model_dir, project_id), settings)
     except PairloopError as error:
         raise click.ClickException(str(error)) from None
     for sentence in done or ["there was nothing to remove"]:

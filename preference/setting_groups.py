@@ -216,6 +216,10 @@ class SuggestingSettings(Group, title="What annotators see"):
         le=50,
         description="The percentage of tasks that never show a suggestion (the control group); a hash of a task's id chooses them.",
     )
+    order: Literal["uncertain", "random"] = Field(
+        "uncertain",
+        description="In which order annotators get tasks: those first of which the version is least sure (`uncertain`), or at random (`random`); `connect` sets it.",
+    )
     suggest_held_out: bool = Field(
         True,
         description="Whether held-out tasks show a suggestion; if not, no vote that a version is judged by was cast beside one, and the control group grows by them.",

@@ -27,6 +27,7 @@ from preference.studio.task import ProjectFields
 from preference.studio.webhooks import Webhook
 
 UNCERTAINTY = "Uncertainty sampling"
+SAMPLING = {"uncertain": UNCERTAINTY, "random": "Uniform sampling"}  # by ORDER, as Label Studio names it
 _SEQUENTIAL = "Sequential sampling"  # what a new project has
 _FIXED: dict[HookFault, str] = {
     "does not send WEBHOOK_SECRET": "put WEBHOOK_SECRET into the webhook",
@@ -62,9 +63,10 @@ def connect(
     # Label Studio makes the webhook together with the row.
     done += _fix_webhook(project, links.hooks if links.rows else own_hooks(project.webhooks.all(), server), server)
     done += _remove(project, links, only_old=True)
-    if state.get("sampling") != UNCERTAINTY:
-        project.update(sampling=UNCERTAINTY)
-        done.append("switched uncertainty sampling on")
+    sampling = SAMPLING[settings.suggesting.order]
+    if state.get("sampling") != sampling:
+        project.update(sampling=sampling)
+        done.append(f"switched {sampling.lower()} on")
     yield from done
     if done:  # which may have changed what Label Studio shows
         state, links = project.read(), read_links(project, folder, server)
@@ -77,7 +79,7 @@ def connect(
         raise StudioError(f"{problem}. {REACH_ADVICE}")
 
 
-def disconnect(project: LabelStudioProject, folder: ProjectFolder, server: ServerSettings) -> list[str]:
+def disconnect(project: LabelStudioProject, folder: ProjectFolder, settings: Settings) -> list[str]:
     """Undoes the connection, and makes both processes forget the project. Returns a sentence for each thing that was removed.
 
     Tasks, answers, predictions and annotations stay, and so do the versions in MODEL_DIR. If the project was deleted in Label
@@ -93,8 +95,8 @@ def disconnect(project: LabelStudioProject, folder: ProjectFolder, server: Serve
             raise
         folder.disconnect()
         return [f"Label Studio has no project {project.id} any more, or does not show it to this key; nothing looks after it now"]
-    done = _remove(project, read_links(project, folder, server), only_old=False)
-    if state.get("sampling") == UNCERTAINTY:
+    done = _remove(project, read_links(project, folder, settings.server), only_old=False)
+    if state.get("sampling") == SAMPLING[settings.suggesting.order]:
         project.update(sampling=_SEQUENTIAL)
         done.append("switched back to sequential sampling")
     folder.disconnect()  # last: a /setup before the row is removed makes the project known again

@@ -1,6 +1,6 @@
 """What doctor looks at of one project's versions: the served model, what names it, and the predictions that it makes."""
 
-from backend.connecting.connect import UNCERTAINTY
+from backend.connecting.connect import SAMPLING
 from backend.doctor.check import Check, CheckFailed
 from backend.doctor.project_checks import Examined
 from preference.errors import PairloopError
@@ -18,9 +18,11 @@ _SOME = 8  # open tasks; fewer may all be of the control group, which waits unti
 
 
 def _sampling(examined: Examined) -> str:
-    if examined.state.get("sampling") != UNCERTAINTY:
-        raise CheckFailed(f"{examined.state.get('sampling')}, so the least certain tasks are not served first", examined.connect)
-    return UNCERTAINTY
+    order, sampling = examined.installation.settings.suggesting.order, examined.state.get("sampling")
+    if sampling != SAMPLING[order]:
+        wrong = {"uncertain": "the least certain tasks are not served first", "random": "tasks are not served at random"}[order]
+        raise CheckFailed(f"{sampling}, so {wrong}", examined.connect)
+    return SAMPLING[order]
 
 
 def _champion(examined: Examined) -> str:

@@ -87,6 +87,7 @@ def test_every_field_is_read_from_the_variable_of_its_name_in_capitals() -> None
         "suggest_from": "0.75",
         "show_rewards": "False",
         "control_percent": "12.5",
+        "order": "random",
         "suggest_held_out": "False",
         "recipe": "lora",
         "reward_base": "/base",

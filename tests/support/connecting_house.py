@@ -25,7 +25,7 @@ class House:
         return list(connect(self.project, self.folder, settings or self.settings))
 
     def disconnect(self, settings: Settings | None = None) -> list[str]:
-        return disconnect(self.project, self.folder, (settings or self.settings).server)
+        return disconnect(self.project, self.folder, settings or self.settings)
 
     def fix(self, version: str, *, host: str | None = HOST, is_thorough: bool = False) -> bool:
         return fix_version(self.project, self.folder, version, host=host, is_thorough=is_thorough)

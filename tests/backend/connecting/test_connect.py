@@ -36,6 +36,18 @@ def test_connect_makes_the_row_the_webhooks_secret_and_uncertainty_sampling(
     assert house.folder.take_request("fill") is True
 
 
+def test_the_order_of_tasks_is_a_setting_that_connecting_again_applies_and_disconnecting_undoes(
+    studio: StudioDouble, house: House
+) -> None:
+    house.connect()
+    at_random = house.settings.replace(order="random")
+
+    assert house.connect(at_random) == ["switched uniform sampling on"]
+    assert studio.projects[house.id]["sampling"] == "Uniform sampling" and house.connect(at_random) == []
+    assert "switched back to sequential sampling" in house.disconnect(at_random)
+    assert studio.projects[house.id]["sampling"] == "Sequential sampling"
+
+
 def test_a_project_that_shows_another_version_shows_ours_after_connecting(studio: StudioDouble, house: House) -> None:
     studio.projects[house.id].update(model_version="another model", sampling="Uncertainty sampling")
 
