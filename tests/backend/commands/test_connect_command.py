@@ -289,7 +289,7 @@ def test_guidelines_are_set_once_and_doctor_and_status_say_if_they_were_edited(c
     assert clinic.doctor()["guidelines"]["found"] == f"{edited}; Label Studio does not show them before labeling"
     assert clinic.is_well(), "people may do that"
     note_instruction(clinic.folder, "Be honest", now=2e9)  # as the trainer does when it looks
-    assert f"\t{edited}\n" in clinic.run("status").output
+    assert f"\t{edited}\t" in clinic.run("status").output
     assert json.loads(clinic.run("status", "--json").output)["projects"][0]["guidelines"] == edited
 
 
