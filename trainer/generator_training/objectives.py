@@ -36,7 +36,17 @@ class ReadPair:
         return sum(len(text.tokens.ids) for text in self.texts)
 
 
-Loss = Callable[[TopLayers, ReadPair, AlignRecipe, float], torch.Tensor]
+@dataclass(frozen=True, eq=False)
+class Pull:
+    """What a comparison does in a step."""
+
+    loss: torch.Tensor  # ()
+    # Nats a token by which its two answers became unlikelier. The base wrote such answers, so on average it is the divergence of the base
+    # from what learns; 0 for a method that reads what people wrote.
+    drift: float = 0.0
+
+
+Loss = Callable[[TopLayers, ReadPair, AlignRecipe, float], Pull]
 
 
 def gained(layers: TopLayers, text: ReadText) -> torch.Tensor:
@@ -50,10 +60,8 @@ def margin(layers: TopLayers, pair: ReadPair) -> torch.Tensor:
     Raises:
         ValueError: the pair has no rejected answer.
     """
-    if pair.rejected is None:
-        raise ValueError("the chosen answer stands alone")
-    chosen, rejected = layers.log_probs(pair.chosen, pair.rejected)
-    return chosen - pair.chosen.reference - (rejected - pair.rejected.reference)
+    better, worse = _both_gained(layers, pair)
+    return better - worse
 
 
 @torch.no_grad()
@@ -63,23 +71,34 @@ def reference_point(layers: TopLayers, batch: Sequence[ReadPair]) -> float:
     return max(0.0, sum(drifts) / max(1, len(drifts)))
 
 
-def _dpo(layers: TopLayers, pair: ReadPair, recipe: AlignRecipe, point: float) -> torch.Tensor:
-    assert pair.rejected is not None, "DPO reads both answers"
+def _dpo(layers: TopLayers, pair: ReadPair, recipe: AlignRecipe, point: float) -> Pull:
+    better, worse = _both_gained(layers, pair)
+    likely = (better + pair.chosen.reference) / max(1, pair.chosen.tokens.num_learnt)
+    loss = -torch.nn.functional.logsigmoid(recipe.beta * (better - worse) - pair.offset) - recipe.likelihood * likely
+    return Pull(loss, _drift(pair, better, worse))
+
+
+def _kto(layers: TopLayers, pair: ReadPair, recipe: AlignRecipe, point: float) -> Pull:
+    better, worse = _both_gained(layers, pair)
+    loss = 1 - (torch.sigmoid(recipe.beta * (better - point)) + torch.sigmoid(recipe.beta * (point - worse))) / 2
+    return Pull(loss, _drift(pair, better, worse))
+
+
+def _sft(layers: TopLayers, pair: ReadPair, recipe: AlignRecipe, point: float) -> Pull:
+    return Pull(-layers.log_prob(pair.chosen) / max(1, pair.chosen.tokens.num_learnt))
+
+
+def _both_gained(layers: TopLayers, pair: ReadPair) -> tuple[torch.Tensor, torch.Tensor]:
+    """() and () by how much likelier either answer became, as log-probabilities."""
+    if pair.rejected is None:
+        raise ValueError("the chosen answer stands alone")
     chosen, rejected = layers.log_probs(pair.chosen, pair.rejected)
-    ahead = chosen - pair.chosen.reference - (rejected - pair.rejected.reference)
-    likely = chosen / max(1, pair.chosen.tokens.num_learnt)
-    return -torch.nn.functional.logsigmoid(recipe.beta * ahead - pair.offset) - recipe.likelihood * likely
+    return chosen - pair.chosen.reference, rejected - pair.rejected.reference
 
 
-def _kto(layers: TopLayers, pair: ReadPair, recipe: AlignRecipe, point: float) -> torch.Tensor:
-    assert pair.rejected is not None, "KTO reads both answers"
-    chosen, rejected = layers.log_probs(pair.chosen, pair.rejected)
-    better, worse = chosen - pair.chosen.reference - point, rejected - pair.rejected.reference - point
-    return 1 - (torch.sigmoid(recipe.beta * better) + torch.sigmoid(-recipe.beta * worse)) / 2
-
-
-def _sft(layers: TopLayers, pair: ReadPair, recipe: AlignRecipe, point: float) -> torch.Tensor:
-    return -layers.log_prob(pair.chosen) / max(1, pair.chosen.tokens.num_learnt)
+def _drift(pair: ReadPair, better: torch.Tensor, worse: torch.Tensor) -> float:
+    num_tokens = sum(text.tokens.num_learnt for text in (pair.chosen, pair.rejected) if text is not None)
+    return -float((better + worse).detach()) / max(1, num_tokens)
 
 
 LOSSES: dict[str, Loss] = {"dpo": _dpo, "kto": _kto, "sft": _sft, "hindsight": _sft}

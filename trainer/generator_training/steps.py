@@ -3,6 +3,7 @@
 import logging
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -19,6 +20,7 @@ from trainer.generator_training.top_layers import TopLayers
 from trainer.training.progress import Report
 
 logger = logging.getLogger("pairloop.aligning")
+_DRIFT_STEPS = 8  # whose mean drift counts: that of one step's pairs is noise
 _LEAST_STEPS = 8  # with fewer, little more than the warm-up is done
 LINE_SECONDS = 30.0  # between two lines of the log that say how far it is
 _T = TypeVar("_T")
@@ -61,7 +63,7 @@ def plan(
     middle = by_length[len(by_length) // 2]
     for _ in range(2):  # the first one also chooses kernels and takes memory
         began = clock()
-        LOSSES[recipe.method](layers, middle, recipe, reference_point(layers, [middle])).backward()
+        LOSSES[recipe.method](layers, middle, recipe, reference_point(layers, [middle])).loss.backward()
         seconds = (clock() - began) * recipe.pairs_a_step
     _forget(layers)
     num_wanted = max(1, math.ceil(recipe.epochs * len(pairs) / recipe.pairs_a_step))
@@ -81,7 +83,7 @@ def train(
     clock: Callable[[], float] = time.monotonic, checkpoints: Checkpoints | None = None,
     report: Report | None = None,
 ) -> int:  # fmt: skip
-    """The number of steps done: `num_steps`, or those that `most_seconds` had room for after all.
+    """The number of steps done: `num_steps`, or those after which it was `most_drift` from its base, or the time was up.
 
     With `checkpoints`, it goes on after those of a training that was killed, and to the number of steps that was decided then.
 
@@ -94,19 +96,25 @@ def train(
     last_line = clock()
     began = last_line - spent
     losses: list[float] = []
+    drifts: deque[float] = deque(maxlen=_DRIFT_STEPS)
     for step, batch in islice(enumerate(batches(pairs, recipe.pairs_a_step, num_steps, seed=seed)), first, None):
         if clock() - began > most_seconds:
             logger.warning("the time is up after %d of %d steps", step, num_steps)
             return step
+        if len(drifts) == _DRIFT_STEPS and (drift := sum(drifts) / _DRIFT_STEPS) > recipe.most_drift:
+            logger.info("it is far enough from its base after %d of %d steps (%.2f nats a token)", step, num_steps, drift)
+            return step
         rate = learning_rate(step, num_steps, recipe)
-        losses.append(_step(layers, batch, recipe, optimizer, rate=rate))
+        loss, drift = _step(layers, batch, recipe, optimizer, rate=rate)
+        losses.append(loss)
+        drifts.append(drift)
         if not math.isfinite(losses[-1]):
             raise TrainingError(
                 f"The loss became {losses[-1]} at step {step + 1} of {num_steps}; lower the learning rate of {recipe.method!r} "
                 f"({recipe.learning_rate:g}) in trainer/generator_training/recipe.py, or look for damaged weights in GENERATOR_MODEL."
             )
         if report is not None:
-            report(step + 1, {"loss": losses[-1], "learning_rate": rate})
+            report(step + 1, {"loss": loss, "learning_rate": rate, "drift": drift})
         if clock() - last_line >= LINE_SECONDS:
             remaining = (clock() - began) / (step + 1) * (num_steps - step - 1)
             mean = sum(losses) / len(losses)
@@ -145,19 +153,20 @@ def learning_rate(step: int, num_steps: int, recipe: AlignRecipe) -> float:
 
 def _step(
     layers: TopLayers, batch: Sequence[ReadPair], recipe: AlignRecipe, optimizer: torch.optim.Optimizer, *, rate: float
-) -> float:
-    """The mean loss of the batch before the step."""
-    total, point = 0.0, reference_point(layers, batch)
+) -> tuple[float, float]:
+    """The mean loss of the batch before the step, and its mean drift."""
+    total, drift, point = 0.0, 0.0, reference_point(layers, batch)
     for pair in batch:  # one at a time: nothing is padded, and one pair's activations are all that memory holds
-        loss = LOSSES[recipe.method](layers, pair, recipe, point)
-        (loss / len(batch)).backward()
-        total += float(loss.detach())
+        pull = LOSSES[recipe.method](layers, pair, recipe, point)
+        (pull.loss / len(batch)).backward()
+        total += float(pull.loss.detach())
+        drift += pull.drift
     torch.nn.utils.clip_grad_norm_(layers.weights, recipe.most_norm)
     for group in optimizer.param_groups:
         group["lr"] = rate
     optimizer.step()
     _forget(layers)
-    return total / len(batch)
+    return total / len(batch), drift / len(batch)
 
 
 def _forget(layers: TopLayers) -> None:

@@ -45,7 +45,7 @@ def test_the_loss_is_the_formulas(recipe: AlignRecipe) -> None:
         rewards = [log.sum() - text.reference for log, text in zip(logs, (pair.chosen, pair.rejected), strict=True)]
         wanted = (2 - torch.sigmoid(0.1 * (rewards[0] - point)) - torch.sigmoid(0.1 * (point - rewards[1]))) / 2
 
-    assert_close(LOSSES[recipe.method](layers, pair, recipe, point).detach(), wanted.detach(), within=FEATURES)
+    assert_close(LOSSES[recipe.method](layers, pair, recipe, point).loss.detach(), wanted.detach(), within=FEATURES)
 
 
 @pytest.mark.parametrize("likelihood", [0.0, 0.2])
@@ -58,7 +58,7 @@ def test_dpo_asks_for_as_much_of_a_lead_as_people_said(likelihood: float) -> Non
     chosen, rejected = (log.sum() - text.reference for log, text in zip(logs, (pair.chosen, pair.rejected), strict=True))
 
     for offset in (0.0, 1 / 3, 1.0):
-        loss = LOSSES["dpo"](layers, replace(pair, offset=offset), recipe, 0.0).detach()
+        loss = LOSSES["dpo"](layers, replace(pair, offset=offset), recipe, 0.0).loss.detach()
         wanted = torch.log1p(torch.exp(offset - 0.1 * (chosen - rejected))) - likelihood * logs[0].mean()
         assert_close(loss, wanted.detach(), within=FEATURES)
 
@@ -73,10 +73,24 @@ def test_in_hindsight_both_answers_count_and_the_marker_between_them_does_not() 
     learnt = [*range(text.tokens.start, place), *range(place + 5, len(ids))]
     wanted = -torch.stack([likely[at - 1, ids[at]] for at in learnt]).mean()
 
-    loss = LOSSES["hindsight"](layers, ReadPair(text, None), HINDSIGHT, 0.0)
+    loss = LOSSES["hindsight"](layers, ReadPair(text, None), HINDSIGHT, 0.0).loss
 
     assert text.tokens.num_learnt == len(learnt) == len(ids) - text.tokens.start - 5
     assert_close(loss.detach(), wanted.detach(), within=FEATURES)
+
+
+@pytest.mark.parametrize("method", ["dpo", "kto"])
+def test_the_drift_is_by_how_much_unlikelier_the_base_finds_its_answers_a_token(method: str) -> None:
+    layers, (pair, *_) = lesson()
+    assert pair.rejected is not None
+    assert LOSSES[method](layers, pair, RECIPES[method], 0.0).drift == pytest.approx(0, abs=FEATURES)
+    moved(layers)
+    texts = [pair.chosen, pair.rejected]
+
+    drift = LOSSES[method](layers, pair, RECIPES[method], 0.0).drift
+
+    lost = sum(-float(gained(layers, text).detach()) for text in texts)
+    assert drift == pytest.approx(lost / sum(text.tokens.num_learnt for text in texts), abs=FEATURES)
 
 
 def test_the_reference_point_is_how_far_other_prompts_answers_have_come_and_never_below_zero() -> None:

@@ -1,3 +1,4 @@
+import logging
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -75,6 +76,23 @@ def test_likelihood_makes_what_was_preferred_likelier_itself() -> None:
 
     assert chosen > without + 0.1
     assert margin > 0.5
+
+
+def test_it_stops_once_it_is_far_enough_from_its_base(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    layers, pairs = lesson(num_pairs=40)
+    drifts: list[float] = []
+    free = train(layers, pairs, QUICK, num_steps=40, seed=0, report=lambda _, figures: drifts.append(figures["drift"]))
+    means = [sum(drifts[step - 8 : step]) / 8 for step in range(8, 41)]
+    limit = max(means) / 2
+    wanted = 8 + next(place for place, mean in enumerate(means) if mean > limit)
+
+    layers, pairs = lesson(num_pairs=40)
+    num_steps = train(layers, pairs, replace(QUICK, most_drift=limit), num_steps=40, seed=0)
+
+    assert free == 40
+    assert num_steps == wanted < 40
+    assert f"it is far enough from its base after {wanted} of 40 steps" in caplog.text
 
 
 def test_the_same_pairs_and_seed_give_the_same_weights() -> None:
