@@ -51,6 +51,9 @@ DPO = AlignRecipe("dpo", learning_rate=8e-4, epochs=3, most_drift=0.08, likeliho
 # Rates of the others were compared with no others.
 KTO = AlignRecipe("kto", learning_rate=6e-4, epochs=2)
 SFT = AlignRecipe("sft", learning_rate=3e-4, epochs=2, is_of_written=True)
+# In hindsight the base wins as often as before (demo's setting; 68 pairs at the first rate, 72 at the second; 51 prompts, one seed):
+#   3e-4, 2 passes   .49 (.36 to .63)   0 %   .24
+#   1e-3, 2 passes   .53 (.40 to .66)   0 %   .41   kept back: too far from the base
 HINDSIGHT = AlignRecipe("hindsight", learning_rate=3e-4, epochs=2, answer_prefix=GOOD)
 # beta is TRL's own; counts are what a CPU has time for.
 RLOO = AlignRecipe("rloo", learning_rate=2e-4, epochs=1, beta=0.05, answers_a_prompt=4)
