@@ -37,6 +37,10 @@ class Settings(Group, title="Both processes"):
     log_format: Literal["text", "json"] = Field(
         "text", description="How a log line is written: `text`, or `json`, one object a line with its traceback inside."
     )
+    annotator_names: bool = Field(
+        True,
+        description="Whether dashboard and report call annotators by the name or email address that Label Studio has; if not, by their numbers.",
+    )
     seed: int = advanced(0, ge=0, lt=2**32, description="The seed of sampling, of sides and of training.")
     torch_threads: int = advanced(
         0, ge=0, le=256, description="CPU threads of torch in each process; 0 takes half of the cores, but at least one."

@@ -105,6 +105,7 @@ def once(project_id: int | None, as_json: bool) -> None:
 @click.option("--mark-suspects", is_flag=True, help="Also mark the tasks of its most suspect labels in Label Studio, as meta.")
 def report(project_id: int, version: str | None, as_json: bool, mark_suspects: bool) -> None:
     """Show a version's report card, a generator's (g1-...) too. Without VERSION, the champion's, or the latest's if there is none."""
+    from preference.projects.annotator_names import read_names
     from preference.report_card.certificate import read_standing, values_of
     from preference.report_card.raters import rater_values, read_raters
     from trainer.reporting.tables import print_card, print_sections, print_standing, raters
@@ -119,6 +120,7 @@ def report(project_id: int, version: str | None, as_json: bool, mark_suspects: b
         if version is None:
             raise click.ClickException(f"Project {project_id} has no version yet; `pairloop-trainer once` trains one.")
         card, others = Versions(folder).card(version), read_raters(folder.path)
+        names = read_names(folder) if settings.annotator_names else {}
         certified = read_standing(folder.path, Versions(folder).champion(), now=time.time(), version=version)
     if as_json:
         values = {**card.to_values(), "raters": [rater_values(rater) for rater in others]}
@@ -130,7 +132,7 @@ def report(project_id: int, version: str | None, as_json: bool, mark_suspects: b
             }
         _echo_json(json.dumps(values, indent=1, ensure_ascii=False))
     else:
-        print_card(card)
+        print_card(card, names=names)
         print_sections(raters(others))
         if certified is not None:
             print_standing(certified)

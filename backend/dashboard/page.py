@@ -26,6 +26,7 @@ from backend.serving.process import Backend
 from preference.errors import RegistryError
 from preference.formatting import between, count, duration, moment, per_cent, points, short
 from preference.models.files import title
+from preference.projects.annotator_names import name_of
 from preference.projects.folder import known_projects
 from preference.projects.status import read_overview
 from preference.report_card.charts import strip
@@ -85,7 +86,11 @@ class Dashboard:
         chosen = next((status for status in projects if status.project_id == wanted), projects[-1] if projects else None)
         if project is not None and projects and (chosen is None or chosen.project_id != wanted):
             problems.append("The project that was asked for is not known here; this is another one.")
-        view = read_project_view(chosen, self._settings.studio, problems) if chosen else None
+        view = (
+            read_project_view(chosen, self._settings.studio, problems, shows_names=self._settings.annotator_names)
+            if chosen
+            else None
+        )
         nonce = secrets.token_urlsafe(16)
         html = _template().render(
             nonce=nonce,
@@ -143,7 +148,7 @@ def _template() -> Template:
     environment = Environment(loader=folder, undefined=StrictUndefined, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {
         "per_cent": per_cent, "between": between, "short": short, "duration": duration, "moment": moment, "count": count,
-        "points": points, "base": title,
+        "points": points, "base": title, "name_of": name_of,
     }  # fmt: skip
     environment.globals |= {"strip": strip, "legend_mark": legend_mark}
     return environment.get_template("dashboard.html.jinja")

@@ -8,6 +8,7 @@ from backend.dashboard.reading import ComparedShare, tried
 from preference.duels.figures import DuelFigures, read_duels
 from preference.duels.on_trial import trial_of, what_people_say
 from preference.formatting import short
+from preference.projects.annotator_names import read_names
 from preference.projects.promotions import Promotions, champions_before
 from preference.projects.status import ProjectStatus
 from preference.projects.versions import Versions
@@ -43,6 +44,7 @@ class ProjectView:
     generator: GeneratorView
     duels: list[DuelFigures]  # of two generators each
     people_say: list[str]  # the same in words
+    names: dict[str, str]  # of annotators, by their numbers
 
     @property
     def headline(self) -> str:
@@ -89,7 +91,9 @@ class ProjectView:
         return effect.warning or "" if effect else ""
 
 
-def read_project_view(status: ProjectStatus, studio: StudioSettings, problems: list[str]) -> ProjectView:
+def read_project_view(
+    status: ProjectStatus, studio: StudioSettings, problems: list[str], *, shows_names: bool = True
+) -> ProjectView:  # fmt: skip
     """What is shown of a project; `problems` gets a sentence for each thing that cannot be read."""
     num_known, status = len(status.problems), status.with_versions()
     problems += status.sentences[num_known:]
@@ -106,6 +110,7 @@ def read_project_view(status: ProjectStatus, studio: StudioSettings, problems: l
     nothing: list[str] = []
     no_raters: list[RaterFigures] = []
     no_duels: list[DuelFigures] = []
+    no_names: dict[str, str] = {}
     duels = tried(problems, lambda: list(read_duels(status.folder.path)), no_duels)
     generator = read_generator_view(status, problems)
     before = tried(problems, lambda: champions_before(status.champion, promotions)[-1:], nothing)
@@ -120,6 +125,7 @@ def read_project_view(status: ProjectStatus, studio: StudioSettings, problems: l
         generator,
         duels,
         tried(problems, lambda: what_people_say(trial_of(generator.served, generator.promotions, duels), duels), nothing),
+        tried(problems, lambda: read_names(status.folder), no_names) if shows_names else no_names,
     )
 
 

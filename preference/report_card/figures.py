@@ -137,6 +137,17 @@ class CurvePoint:
 
 
 @dataclass(frozen=True)
+class AnnotatorWeek:
+    """What one annotator did in one week."""
+
+    week: Known[Text] = None  # of ISO 8601, such as 2026-W48
+    num_judgements: Known[Count] = None
+    left_rate: Known[Share] = None
+    agreement: Known[Share] = None
+    lead_seconds: Known[Number] = None  # the median
+
+
+@dataclass(frozen=True)
 class AnnotatorFigures:
     """What one annotator did."""
 
@@ -147,6 +158,10 @@ class AnnotatorFigures:
     agreement: Known[Share] = None
     lead_seconds: Known[Number] = None  # the median
     flags: Rows[Text] = ()
+    with_self: Known[Share] = None  # of comparisons that came again, how often the same was said
+    gold: Known[Share] = None  # of tasks with ground truth by another annotation, how often the same was said
+    num_too_fast: Known[Count] = None  # judgements in less time than it takes to read both answers
+    weeks: Rows[AnnotatorWeek] = ()  # if there are several, the latest last
 
 
 @dataclass(frozen=True)

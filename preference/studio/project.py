@@ -95,6 +95,12 @@ class LabelStudioProject:
         """Removes the project, with all that it holds."""
         self._calls.delete(f"api/projects/{self.id}/")
 
+    def annotator_names(self) -> dict[int, str]:
+        """What each user of the organization is called, by number: the first and last name, else the email address."""
+        users = self._calls.get("api/users/")
+        named = {user["id"]: f"{user.get('first_name') or ''} {user.get('last_name') or ''}".strip() for user in users}
+        return {user["id"]: named[user["id"]] or str(user.get("email") or user.get("username") or user["id"]) for user in users}
+
     # Tasks
 
     def import_tasks(self, tasks: Sequence[Task]) -> list[int]:

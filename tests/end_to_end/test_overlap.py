@@ -25,8 +25,9 @@ from preference.studio.project import LabelStudioProject
 from preference.studio.tabs import THIRD_LOOK
 from tests.support.lab import CPU
 from tests.support.loop_stack import LABEL_CONFIG, call
-from trainer.judgements.disagreements import list_disagreements
-from trainer.reporting.annotators import judgements_of, people_figures
+from trainer.people.agreement import people_figures
+from trainer.people.disagreements import list_disagreements
+from trainer.people.judgements import judgements_of
 from trainer.rounds.context import RoundContext
 from trainer.rounds.reading import read_pairs
 

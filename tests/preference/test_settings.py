@@ -63,6 +63,7 @@ def test_every_field_is_read_from_the_variable_of_its_name_in_capitals() -> None
         "top_k": "6",
         "top_p": "0.5",
         "stop": '["###", "\\n\\nHuman:"]',
+        "annotator_names": "False",
         "seed": "7",
         "dtype": "bfloat16",
         "batch_prompts": "8",

@@ -3,7 +3,7 @@
 from typing import Any
 
 from preference.labelling.pairs import PreferencePair
-from trainer.reporting.annotators import Outcome
+from trainer.people.judgements import Outcome
 
 
 def judged(*votes: tuple[int, int, Outcome], **fields: Any) -> list[PreferencePair]:

@@ -60,6 +60,9 @@ class JudgedProject(LabelStudioProject):
             "total_annotations_number": sum(len(task["annotations"]) for task in self._tasks),
         }
 
+    def annotator_names(self) -> dict[int, str]:
+        return {1: "Ann Lee"}
+
     def judged_since(self, moment: datetime) -> Iterator[Task]:
         return iter(())
 

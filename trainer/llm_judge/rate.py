@@ -17,10 +17,11 @@ from preference.report_card.shares import Share
 from trainer.evaluation.intervals import share
 from trainer.evaluation.pair_rewards import once_each, score_pairs
 from trainer.llm_judge.rater import Comparison, Rater
+from trainer.people.agreement import people_figures
+from trainer.people.judgements import judgements_of
 from trainer.rating.opinions import opinion_of
 from trainer.rating.rated_pairs import compared
 from trainer.rating.replies import Replies
-from trainer.reporting.annotators import judgements_of, people_figures
 from trainer.rounds.context import RoundContext
 from trainer.rounds.reading import read_pairs
 

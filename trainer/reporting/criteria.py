@@ -12,7 +12,7 @@ from preference.report_card.figures import CriterionFigures
 from preference.report_card.shares import Share
 from trainer.evaluation.intervals import share
 from trainer.evaluation.pair_rewards import Rewards
-from trainer.reporting.annotators import MIN_SHARED, Judgement
+from trainer.people.judgements import MIN_SHARED, Judgement
 
 _AT_LEAST = 8  # comparisons that an accuracy is the mean of
 _MOST_CRITERIA, _MOST_VALUES = 20, 10

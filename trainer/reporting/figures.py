@@ -17,7 +17,7 @@ from preference.report_card.shares import Share, wilson
 from preference.reward_model.model import RewardModel
 from trainer.evaluation.intervals import Array, share
 from trainer.evaluation.pair_rewards import Rewards, once_each, score_pairs
-from trainer.reporting.annotators import Judgement, with_suggestion
+from trainer.people.judgements import Judgement, with_suggestion
 
 AT_LEAST = 8  # of what a figure is the mean of
 _LEAST_IN_BINS, _PER_BIN = 20, 20

@@ -7,7 +7,8 @@ from preference.labelling.pairs import PreferencePair, comparison_of
 from preference.report_card.figures import GuidelinesFigures
 from trainer.evaluation.intervals import share
 from trainer.evaluation.pair_rewards import Rewards
-from trainer.reporting.annotators import Judgement, people_figures
+from trainer.people.agreement import people_figures
+from trainer.people.judgements import Judgement
 from trainer.reporting.figures import AT_LEAST
 
 

@@ -13,7 +13,8 @@ from preference.report_card.figures import CurvePoint, ReportFigures, Suggestion
 from preference.reward_model.model import RewardModel
 from trainer.evaluation.judge import LoadedChampion, Verdict
 from trainer.evaluation.pair_rewards import once_each
-from trainer.reporting.annotators import judgements_of, left_rate, people_figures
+from trainer.people.agreement import people_figures
+from trainer.people.judgements import judgements_of, left_rate
 from trainer.reporting.criteria import criteria_figures
 from trainer.reporting.figures import (
     confidences,

@@ -34,7 +34,7 @@ from preference.report_card.shares import ShareDifference
 from preference.reward_model.model import RewardModel
 from trainer.evaluation.intervals import Array, middle, share
 from trainer.evaluation.pair_rewards import once_each
-from trainer.reporting.annotators import Comparison, Judgement, judgements_of, left_rate, outcomes_by_task, with_suggestion
+from trainer.people.judgements import Comparison, Judgement, judgements_of, left_rate, outcomes_by_task, with_suggestion
 from trainer.reporting.figures import AT_LEAST, prompts_known_to
 from trainer.reporting.steering import Agreement, moves
 

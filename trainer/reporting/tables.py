@@ -1,11 +1,12 @@
 """A version's figures as tables of text, for its README.md and for the terminal. What is not known has no row and no column."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from rich.console import Console
 
 from preference.commands.tables import print_sentence, print_table
+from preference.projects.annotator_names import name_of
 from preference.report_card.card import ReportCard
 from preference.report_card.cautions import cautions
 from preference.report_card.certificate import Standing
@@ -27,7 +28,7 @@ from preference.report_card.shares import Median, Share, ShareDifference
 _RULES = {"longer": "the longer answer wins", "shorter": "the shorter answer wins", "style": "style only"}
 _RULE_ACCURACIES = {"longer": "longer_wins", "shorter": "shorter_wins", "style": "style_only"}
 _MOVES = "how much more often they choose the model's side if it is suggested, among tasks on which it is as sure"
-_MOST_VERSIONS, _MOST_SUSPECTS = 10, 10
+_MOST_VERSIONS, _MOST_SUSPECTS, _MOST_WEEKS = 10, 10, 6
 
 
 @dataclass(frozen=True)
@@ -39,22 +40,24 @@ class Section:
     rows: Sequence[tuple[str, ...]]
 
 
-def sections(card: ReportCard) -> list[Section]:
-    """The tables of a card that have a row; a figure that is None has none."""
+def sections(card: ReportCard, *, names: Mapping[str, str] | None = None) -> list[Section]:
+    """The tables of a card that have a row; a figure that is None has none. `names`: of annotators, by their numbers."""
+    names = names or {}
     tables = [
         _accuracy(card),
         _more(card),
         _effect(card.report),
         _versions(card),
-        _annotators(card.report),
+        _annotators(card.report, names),
+        _weeks(card.report, names),
         _guidelines(card.report),
         _criteria(card.report),
-        _suspects(card.report),
+        _suspects(card.report, names),
     ]
     return [_without_empty_columns(section) for section in tables if section.rows]
 
 
-def print_card(card: ReportCard, console: Console | None = None) -> None:
+def print_card(card: ReportCard, console: Console | None = None, *, names: Mapping[str, str] | None = None) -> None:
     """Prints a card's verdict and tables, and what of its file cannot be read."""
     console = console or Console(highlight=False)
     verdict = "promoted" if card.promoted else "kept back"
@@ -63,7 +66,7 @@ def print_card(card: ReportCard, console: Console | None = None) -> None:
         print_sentence(f"{sentence}.", console)
     if card.damage:
         print_sentence(card.damage, console)
-    print_sections(sections(card), console)
+    print_sections(sections(card, names=names), console)
 
 
 def print_sections(tables: Sequence[Section], console: Console | None = None) -> None:
@@ -193,21 +196,43 @@ def _versions(card: ReportCard) -> Section:
     return Section("Versions before it", ("version", "training pairs", "accuracy", "on later judgements", "promoted"), rows)
 
 
-def _annotators(report: ReportFigures) -> Section:
+def _annotators(report: ReportFigures, names: Mapping[str, str]) -> Section:
     rows = [
         (
-            "unknown" if row.annotator is None else str(row.annotator),
+            name_of(row.annotator, names),
             _number(row.num_judgements, "d"),
             _number(row.num_ties, "d"),
             _number(row.left_rate.value if row.left_rate else None, ".2f"),
-            _number(row.agreement.value if row.agreement else None, ".2f"),
+            _counted(row.agreement),
+            _counted(row.with_self),
+            _counted(row.gold),
             _number(row.lead_seconds, ".0f"),
+            _number(row.num_too_fast or None, "d"),
             ", ".join(row.flags),
         )
         for row in (report.people or People()).annotators
     ]
-    header = ("annotator", "judgements", "ties", "picks left", "agrees with others", "median seconds", "look at")
+    header = (
+        "annotator", "judgements", "ties", "picks left", "agrees with others", "with oneself", "with ground truth", "median seconds",
+        "faster than one reads", "look at",
+    )  # fmt: skip
     return Section("Annotators", header, rows)
+
+
+def _weeks(report: ReportFigures, names: Mapping[str, str]) -> Section:
+    rows = [
+        (
+            name_of(row.annotator, names),
+            week.week or "",
+            _number(week.num_judgements, "d"),
+            _number(week.left_rate.value if week.left_rate else None, ".2f"),
+            _counted(week.agreement),
+            _number(week.lead_seconds, ".0f"),
+        )
+        for row in (report.people or People()).annotators
+        for week in row.weeks[-_MOST_WEEKS:]
+    ]
+    return Section("By week", ("annotator", "week", "judgements", "picks left", "agrees with others", "median seconds"), rows)
 
 
 def _guidelines(report: ReportFigures) -> Section:
@@ -241,9 +266,15 @@ def _criteria(report: ReportFigures) -> Section:
     return Section("Criteria and reasons", header, rows)
 
 
-def _suspects(report: ReportFigures) -> Section:
+def _suspects(report: ReportFigures, names: Mapping[str, str]) -> Section:
     rows = [
-        (*(_plain(value) for value in (row.task, row.annotation, row.annotator)), _number(row.probability, ".2f"), row.link or "")
+        (
+            _plain(row.task),
+            _plain(row.annotation),
+            "" if row.annotator is None else name_of(row.annotator, names),
+            _number(row.probability, ".2f"),
+            row.link or "",
+        )
         for row in report.suspects[:_MOST_SUSPECTS]
     ]
     header = ("task", "annotation", "annotator", "chance that the label is right", "link")

@@ -31,7 +31,8 @@ from preference.settings import Settings
 from preference.studio.project import LabelStudioProject
 from trainer.evaluation.judge import LoadedChampion, Verdict, judge
 from trainer.evaluation.pull import pull_of
-from trainer.judgements.disagreements import list_disagreements
+from trainer.people.disagreements import list_disagreements
+from trainer.people.names import note_names
 from trainer.rating.rated_pairs import rated_pairs, training_rater
 from trainer.reporting.learning_curve import learning_curve
 from trainer.reporting.model_card import model_card
@@ -112,6 +113,7 @@ def _round(context: RoundContext) -> Round:
         return Round("skipped", str(error))
     judge_duels(context, reading)
     list_disagreements(context.project, reading.pairs)
+    note_names(context.project, context.folder, reading.pairs, is_wanted=context.settings.annotator_names)
     audit_or_log(context, reading)
     read = time.monotonic()
     if reason := reason_to_skip(reading):

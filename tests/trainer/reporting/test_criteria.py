@@ -10,7 +10,7 @@ from preference.labelling.controls.verdict import Side
 from preference.labelling.pairs import PreferencePair, majority
 from preference.report_card.figures import CriterionFigures
 from trainer.evaluation.pair_rewards import Rewards
-from trainer.reporting.annotators import judgements_of
+from trainer.people.judgements import judgements_of
 from trainer.reporting.criteria import criteria_figures
 
 

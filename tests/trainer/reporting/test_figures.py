@@ -17,7 +17,7 @@ from tests.support.judged_pairs import judged
 from tests.support.known_rewards import KnowsRewards, holdout, model
 from trainer.evaluation.intervals import share
 from trainer.evaluation.pair_rewards import Rewards, score_pairs
-from trainer.reporting.annotators import judgements_of
+from trainer.people.judgements import judgements_of
 from trainer.reporting.figures import (
     confidences,
     history,

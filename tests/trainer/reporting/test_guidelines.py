@@ -13,7 +13,7 @@ from tests.support.cards import CARD
 from tests.support.judged_pairs import judged
 from trainer.evaluation.intervals import share
 from trainer.evaluation.pair_rewards import Rewards
-from trainer.reporting.annotators import Outcome, judgements_of
+from trainer.people.judgements import Outcome, judgements_of
 from trainer.reporting.guidelines import by_guidelines
 from trainer.reporting.tables import sections
 

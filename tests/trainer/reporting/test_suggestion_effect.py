@@ -17,7 +17,7 @@ from tests.support.cards import CARD
 from tests.support.known_rewards import KnowsRewards
 from tests.support.suggestions import BEFORE, Annotators, blind, raise_missing
 from trainer.evaluation.intervals import middle, share
-from trainer.reporting.annotators import judgements_of
+from trainer.people.judgements import judgements_of
 from trainer.reporting.suggestion_effect import MOVED, compared_versions, control_accuracy, suggestion_effect
 
 

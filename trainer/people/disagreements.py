@@ -8,7 +8,7 @@ from preference.errors import StudioError
 from preference.labelling.pairs import PreferencePair
 from preference.studio.project import LabelStudioProject
 from preference.studio.tabs import THIRD_LOOK
-from trainer.reporting.annotators import judgements_of, outcomes_by_task
+from trainer.people.judgements import judgements_of, outcomes_by_task
 
 logger = logging.getLogger("pairloop.judgements")
 

@@ -9,7 +9,7 @@ from preference.errors import StudioError
 from preference.labelling.label_config import LabelingLayout
 from preference.labelling.task_pairs import pairs_of_task
 from tests.support.lab import LABEL_CONFIG, JudgedProject, judged_tasks, vote
-from trainer.judgements.disagreements import list_disagreements
+from trainer.people.disagreements import list_disagreements
 
 LAYOUT = LabelingLayout.from_label_config(LABEL_CONFIG)
 

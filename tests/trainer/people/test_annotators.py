@@ -8,7 +8,8 @@ from preference.labelling.pairs import PreferencePair
 from preference.report_card.figures import People
 from preference.tolerant import read_as
 from tests.support.judged_pairs import judged
-from trainer.reporting.annotators import Outcome, judgements_of, left_rate, people_figures
+from trainer.people.agreement import people_figures
+from trainer.people.judgements import Outcome, judgements_of, left_rate
 
 
 def figures(*votes: tuple[int, int, Outcome], **fields: Any) -> Any:
@@ -176,3 +177,58 @@ def test_no_judgement_at_all_has_no_figures() -> None:
     people = figures()
 
     assert (people.num_annotators, people.annotators, people.alpha, people.agreement.value) == (0, (), None, None)
+
+
+# With oneself, with the ground truth, and in time
+
+
+def test_the_same_comparison_judged_again_tells_how_far_somebody_agrees_with_himself() -> None:
+    votes = judged(*((task, 7, "left") for task in range(6)))
+    again = judged(*((task, 7, "left" if task < 4 else "right") for task in range(6)))
+    turned = [
+        dataclasses.replace(pair, task_id=100 + (pair.task_id or 0), annotation_id=100 + n, judged_at=f"2026-02-01T10:00:0{n}Z")
+        for n, pair in enumerate(again)
+    ]
+
+    seven = row(people_figures(judgements_of([*votes, *turned])), 7)
+
+    assert (seven.with_self.value, seven.with_self.count) == (pytest.approx(4 / 6, abs=1e-4), 6)
+    assert row(figures((1, 7, "left")), 7).with_self.value is None
+
+
+def test_ground_truth_is_what_others_are_measured_by() -> None:
+    true = [dataclasses.replace(pair, is_ground_truth=True) for pair in judged(*((task, 1, "left") for task in range(6)))]
+    votes: list[tuple[int, int, Outcome]] = [(task, 7, "left" if task < 5 else "tie") for task in range(6)]
+    others = [dataclasses.replace(pair, annotation_id=50 + (pair.annotation_id or 0)) for pair in judged(*votes)]
+
+    people = people_figures(judgements_of([*true, *others]))
+
+    assert (row(people, 7).gold.value, row(people, 7).gold.count) == (pytest.approx(5 / 6, abs=1e-4), 6)
+    assert row(people, 1).gold.count == 0, "nobody is measured by himself"
+
+
+@pytest.mark.parametrize(("seconds", "num_fast"), [(0.2, 12), (0.3, 0), (None, None)])
+def test_who_judges_faster_than_anybody_reads_is_flagged_and_counted(seconds: float | None, num_fast: int | None) -> None:
+    """The two answers have 23 letters, which nobody reads in less than .23 seconds."""
+    people = figures(*((task, 7, "left" if task % 2 else "right") for task in range(12)), lead_seconds=seconds)
+
+    seven = row(people, 7)
+    assert (seven.num_judgements, seven.num_too_fast) == (12, num_fast)
+    assert seven.flags == (("judged 12 of 12 faster than anybody reads",) if num_fast else ())
+
+
+def test_who_agrees_less_than_in_earlier_weeks_is_flagged() -> None:
+    votes: list[tuple[int, int, Outcome]] = []
+    for task in range(60):
+        votes += [(task, 1, "left"), (task, 7, "left" if task < 40 else "right")]
+    pairs = [
+        dataclasses.replace(pair, judged_at=f"2026-11-{'02' if (pair.task_id or 0) < 40 else '10'}T10:00:00Z")
+        for pair in judged(*votes)
+    ]
+
+    seven = row(people_figures(judgements_of(pairs)), 7)
+
+    assert "agrees with the others less than in earlier weeks" in seven.flags
+    assert [(week.week, week.num_judgements, week.agreement.value) for week in seven.weeks] == [
+        ("2026-W45", 40, 1.0), ("2026-W46", 20, 0.0),
+    ]  # fmt: skip

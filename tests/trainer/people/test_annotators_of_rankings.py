@@ -8,7 +8,8 @@ from preference.labelling.pairs import PreferencePair
 from preference.labelling.results import Ranking
 from preference.labelling.task_pairs import pairs_of_task
 from tests.support.ranked_lists import ORDERED, SORTED, listed, ranking
-from trainer.reporting.annotators import judgements_of, left_rate, people_figures
+from trainer.people.agreement import people_figures
+from trainer.people.judgements import judgements_of, left_rate
 from trainer.reporting.figures import suggestions
 
 
