@@ -88,6 +88,16 @@ def test_sequential_sampling(clinic: Clinic) -> None:
     assert clinic.is_well()
 
 
+def test_another_order_than_was_set(clinic: Clinic) -> None:
+    clinic.environ["ORDER"] = "random"
+
+    row = clinic.cross()
+
+    assert (row["check"], row["found"]) == ("sampling", "Uncertainty sampling, so tasks are not served at random")
+    clinic.follow(row)
+    assert clinic.is_well()
+
+
 def test_a_champion_that_is_damaged(clinic: Clinic, tiny_base: Path) -> None:
     older, newer = clinic.promote(tiny_base), clinic.promote(tiny_base, weight=2)
     weights = max(Versions(clinic.folder).path(newer).glob("*.safetensors"), key=lambda path: path.stat().st_size)

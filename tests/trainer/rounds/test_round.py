@@ -329,7 +329,13 @@ def test_a_round_compares_judgements_with_and_without_a_suggestion(
         task["predictions"] = [{"id": 900 + number, "model_version": served, "result": suggested, "score": 0.9}]
         made |= {"parent_prediction": 900 + number, "lead_time": 4.0, "created_at": "2099-01-01T00:00:00Z"}
 
-    effect: Any = lab.card(lab.round(tasks)).report.suggestion_effect
+    card = lab.card(lab.round(tasks))
+
+    effect: Any = card.report.suggestion_effect
+    beside = [task for task in tasks[60:] if not is_control(task["id"], 43) and in_holdout(task["data"]["prompt"])]
+    assert (card.metrics.num_beside, card.metrics.pull) == (len(beside), None), (
+        "twenty blind judgements cannot say how far they pull"
+    )
 
     assert (effect.with_suggestion.model_side.value, effect.with_suggestion.num_judgements) == (1, 40)
     assert effect.without.model_side.count == effect.without.num_judgements == effect.moves.count == 20
