@@ -116,11 +116,11 @@ class _Bench:
 
     def _learnt(self, layers: TopLayers, read: Sequence[ReadPair], read_seconds: float) -> tuple[float, _Way]:
         """(CPU seconds a step, how it answers)"""
-        num_steps = -(-round(DPO.epochs * len(read)) // DPO.pairs_a_step)
-        seconds = _timed(lambda: train(layers, read, DPO, num_steps=num_steps, seed=0))[1]
+        num_wanted = -(-round(DPO.epochs * len(read)) // DPO.pairs_a_step)
+        num_steps, seconds = _timed(lambda: train(layers, read, DPO, num_steps=num_wanted, seed=0))
         folder = self._folder("DPO")
         layers.save(folder)
-        return seconds / num_steps, self._adapted("ours: DPO", folder, read_seconds + seconds)
+        return seconds / num_steps, self._adapted(f"ours: DPO, {num_steps} steps", folder, read_seconds + seconds)
 
     def _best_of(self, champion: RewardModel, base_seconds: float) -> _Way:
         groups, seconds = self._written(self._held_out, seed=2000, num_answers=2 * _CANDIDATES)
