@@ -82,9 +82,14 @@ def serve() -> None:
     help="Have this share of the tasks, such as 0.2, judged by several people.",
 )
 @click.option("--annotators", metavar="N", type=click.IntRange(1, 20), help="With --overlap: by so many; 2 if it is not given.")
+@click.option(
+    "--learn-from", "earlier_id", metavar="ID", type=click.IntRange(min=1),
+    help="An earlier project of the same kind, whose champion helps the first versions of this one.",
+)  # fmt: skip
 def connect(
     project_id: int | None, title: str | None, title_of_before: str | None, label_config: Any, conversations: bool,
     guidelines: Any, prompts: Path | None, judged: bool, add_controls: bool, yes: bool, overlap: float | None, annotators: int | None,
+    earlier_id: int | None,
 ) -> None:  # fmt: skip
     """Connect a project to the backend, or fix its connection. Safe to run again."""
     from backend.commands.annotators_page import add_controls_to
@@ -98,6 +103,7 @@ def connect(
     from preference.labelling.holdout import FEWEST_PROMPTS
     from preference.labelling.layouts import layout_of
     from preference.projects.folder import ProjectFolder
+    from preference.reward_model.earlier_project import learn_from
     from preference.studio.project import LabelStudioProject
 
     title = title or title_of_before
@@ -127,6 +133,11 @@ def connect(
         if add_controls:
             has_done = add_controls_to(project, state, asks=not yes)
         _wait_for_backend(settings.server)
+        if earlier_id is not None and (sentence := learn_from(
+            folder, ProjectFolder(settings.model_dir, earlier_id), base=settings.training.reward_base
+        )):  # fmt: skip
+            click.echo(sentence)
+            has_done = True
         guiding = set_guidelines(project, folder, instruction, state=state) if instruction else ()
         sharing = () if overlap is None else set_overlap(project, Overlap(overlap, annotators or 2), state=state)
         for sentence in chain(connect_project(project, folder, settings, state=state), guiding, sharing):

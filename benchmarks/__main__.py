@@ -11,7 +11,21 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import accuracy, align, commands, filling, generation, importing, light, load, reload, rounds, score, stages
+from benchmarks import (
+    accuracy,
+    align,
+    commands,
+    filling,
+    generation,
+    importing,
+    light,
+    load,
+    reload,
+    rounds,
+    score,
+    stages,
+    transfer,
+)
 
 BENCHMARKS = {
     "generation": generation.run,
@@ -19,6 +33,7 @@ BENCHMARKS = {
     "importing": importing.run,
     "load": load.run,
     "accuracy": accuracy.run,
+    "transfer": transfer.run,
     "reload": reload.run,
     "score": score.run,
     "align": align.run,

@@ -77,9 +77,9 @@ def run(console: Console) -> list[Row]:
     rows: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="pairloop-bench-") as scratch:
         lab = _Lab(Path(scratch))
-        rows += _costs(lab, _pairs(files[0]), console)
+        rows += _costs(lab, read_pairs(files[0]), console)
         for path in files:
-            rows += _accuracy(lab, path.name.removesuffix(".jsonl.gz"), _pairs(path), console)
+            rows += _accuracy(lab, path.name.removesuffix(".jsonl.gz"), read_pairs(path), console)
     return rows
 
 
@@ -100,7 +100,8 @@ class _Lab:
         return train_challenger(pairs, RECIPES[recipe], self.version, TrainingContext("embedded", self.extractors)).model
 
 
-def _pairs(path: Path) -> list[PreferencePair]:
+def read_pairs(path: Path) -> list[PreferencePair]:
+    """The pairs of a file."""
     with gzip.open(path, "rt", encoding="utf-8") as file:
         return [PreferencePair(r["prompt"], r["chosen"], r["rejected"]) for r in map(json.loads, file)]
 

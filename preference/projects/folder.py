@@ -7,6 +7,7 @@
         raters/               what LLMs said as judges (trainer/rating/replies.py, preference/report_card/raters.py)
         certificates/         looks at blind judgements, and their audits (preference/report_card/certificate.py)
         duels.json            what people say of two generators (preference/duels/figures.py)
+        learnt_from/          the head of an earlier project's champion (preference/reward_model/earlier_project.py)
         guidelines.json       what annotators were shown, and since when (guidelines.py)
         backend_host          where Label Studio last reached the backend, "host:port"
         disconnected          while it stands, no process looks after the project

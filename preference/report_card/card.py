@@ -70,6 +70,7 @@ class ReportCard:
     holdout_rule: Annotated[Count, otherwise(lambda: 1)] = 1  # how they were chosen; cards of build e08322f do not name it
     compared_with: Known[Text] = None  # the champion at that time
     start: Words = "base"  # the weights that training started from: "base", or "champion"
+    learnt_from: Words = ""  # the champion of an earlier project whose reward was one of its features
     libraries: Items[Text] = field(default_factory=dict)
     report: Annotated[ReportFigures, otherwise(ReportFigures)] = field(default_factory=ReportFigures)
     newest_change: Known[Text] = None  # when the last judgement that was read was made or edited, by Label Studio's clock

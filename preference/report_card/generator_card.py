@@ -59,7 +59,9 @@ class GeneratorCard:
     num_held_back: Known[Count] = None  # that its judge was trained on
     dropped: Items[Count] = field(default_factory=dict)  # judgements that give no pair, by the reason
     num_steps: Known[Count] = None
-    num_wanted_steps: Known[Count] = None  # more than num_steps if ALIGN_MINUTES had no room for all, or fewer led far enough from the base
+    num_wanted_steps: Known[Count] = (
+        None  # more than num_steps if ALIGN_MINUTES had no room for all, or fewer led far enough from the base
+    )
     margin: Known[Number] = None  # by how much more the chosen answers of the first of its own pairs gained, as a log-probability
     learning_rate: Known[Number] = None
     rank: Known[Count] = None

@@ -47,7 +47,7 @@ def certify(context: RoundContext, *, target: float, confidence: float) -> Certi
     """
     if context.champion is None:
         raise TrainingError(f"Project {context.project.id} has no champion to certify yet; judge more tasks.")
-    if not context.settings.suggesting.control_percent:
+    if not context.control.percent and context.control.held_out is None:
         raise TrainingError(
             "CONTROL_PERCENT=0, so that nobody judges without a suggestion; set it to 10, say, for the backend and here."
         )

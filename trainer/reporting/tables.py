@@ -151,6 +151,7 @@ def _more(card: ReportCard) -> Section:
         ("expected calibration error", _number(calibrated.calibration_error)),
         ("mean confidence", _number(calibrated.confidence)),
         ("suggests a side, unless SUGGEST_FROM is set", suggest_from),
+        ("has learnt from", card.learnt_from),
         ("rankings among the judgements", str(report.num_rankings or "")),
         (f"opinions of {card.rater} that it also trained on", str(card.num_rated_pairs or "")),
         ("accuracy if lengths differ by a tenth at most", _counted(report.length_matched)),

@@ -1,15 +1,22 @@
 """What every phase of a round works with."""
 
+import logging
 from dataclasses import dataclass
 from functools import cached_property
 
+from preference.errors import ModelError
 from preference.projects.versions import Versions
 from preference.report_card.card import ReportCard
 from preference.reward_model.extractors import Extractors
-from preference.reward_model.model import RewardModel
+from preference.reward_model.model import RewardModel, read_description
 from preference.reward_model.probe import load_version
+from preference.reward_model.reward_head import RewardHead
 from trainer.rounds.reading_context import ReadingContext
 from trainer.rounds.unfinished import UnfinishedRound
+from trainer.training.recipes import RECIPES
+from trainer.training.trained import EarlierHead
+
+logger = logging.getLogger("pairloop.rounds")
 
 
 @dataclass(frozen=True)
@@ -23,6 +30,25 @@ class RoundContext(ReadingContext):
     def unfinished(self) -> UnfinishedRound:
         """What this round leaves behind until it ends."""
         return UnfinishedRound(self.folder)
+
+    @cached_property
+    def earlier(self) -> EarlierHead | None:
+        """What a `frozen` challenger learns from an earlier project; None without one, and if its head cannot be used."""
+        known, training = self.learns_from, self.settings.training
+        if known is None or RECIPES[training.recipe].kind != "frozen":
+            return None
+        try:
+            head, features = RewardHead.load(known.path), read_description(known.path).feature_recipe
+        except ModelError as error:
+            logger.warning("project %d: nothing is learnt from %s: %s", self.project.id, known.name, error)
+            return None
+        if features.base != training.reward_base:
+            logger.warning(
+                "project %d: nothing is learnt from %s: it reads with %s, and REWARD_BASE is %s", self.project.id, known.name,
+                features.base, training.reward_base,
+            )  # fmt: skip
+            return None
+        return EarlierHead(known.name, head.weight, features)
 
     @cached_property
     def champion(self) -> str | None:

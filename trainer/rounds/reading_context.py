@@ -1,17 +1,22 @@
 """What a reading of judgements works with. It loads no torch: the trainer's daemon reads, too, before the first round."""
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from preference.errors import RegistryError
 from preference.labelling.control_group import ControlGroup
 from preference.labelling.holdout import Holdout
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import Versions
 from preference.report_card.card import ReportCard
+from preference.reward_model.earlier_project import EarlierProject, read_earlier_project
 from preference.settings import Settings
 from preference.studio.project import LabelStudioProject
+
+logger = logging.getLogger("pairloop.rounds")
 
 
 @dataclass(frozen=True)
@@ -31,7 +36,17 @@ class ReadingContext:
     @cached_property
     def holdout(self) -> Holdout:
         """The prompts that are held out by HOLDOUT_FRACTION alone; `Reading.holds_out` may be more."""
-        return Holdout.after((card.holdout for card in self.cards), self.settings.training.holdout_fraction)
+        earlier = [card.holdout for card in self.cards] + ([self.learns_from.holdout] if self.learns_from else [])
+        return Holdout.after(earlier, self.settings.training.holdout_fraction)
+
+    @cached_property
+    def learns_from(self) -> EarlierProject | None:
+        """The earlier project that it learns from, if there is one. What that trained on is no evidence here."""
+        try:
+            return read_earlier_project(self.folder)
+        except RegistryError as error:
+            logger.warning("project %d: nothing is learnt from an earlier project: %s", self.project.id, error)
+            return None
 
     @property
     def control(self) -> ControlGroup:

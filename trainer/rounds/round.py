@@ -176,7 +176,7 @@ def _train(context: RoundContext, snapshot: Snapshot, rated: Rated, draft: Path,
     )  # fmt: skip
     training = TrainingContext(
         settings.training.reward_base, context.extractors, settings.seed, holdout_rule=context.holdout.rule,
-        dtype=reward_dtype(settings.training.reward_dtype, context.extractors.device),
+        dtype=reward_dtype(settings.training.reward_dtype, context.extractors.device), earlier=context.earlier,
     )  # fmt: skip
     pairs, count = [*snapshot.pairs, *rated.pairs], len(snapshot.pairs)
     trained = train_challenger(pairs, RECIPES[settings.training.recipe], draft, training, workspace)
@@ -237,6 +237,7 @@ def _card(context: RoundContext, challenge: _Challenge, verdict: Verdict) -> Rep
         holdout_rule=challenge.reading.holds_out.rule,
         compared_with=context.champion if challenge.champion is not None else None,
         start=challenge.trained.start,
+        learnt_from=challenge.trained.learnt_from,
         libraries={
             name: importlib.metadata.version(name)
             for name in ("torch", "transformers", "trl", *four_bit_libraries(challenge.trained.model.description.dtype))

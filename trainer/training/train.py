@@ -4,6 +4,7 @@ import logging
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 from preference.errors import TrainingError
@@ -41,7 +42,14 @@ def train_challenger(
 
         path = locate(context.base, context.extractors.model_dir)
         features = feature_recipe(recipe, base=context.base, path=path)
-        trained = train_head(pairs, recipe, context.extractors(features), shares=CURVE_SHARES)
+        earlier = context.earlier
+        if earlier is not None and earlier.features != features:
+            logger.warning("nothing is learnt from %s: it reads other features of the base than this build", earlier.name)
+            earlier = None
+        trained = train_head(
+            pairs, recipe, context.extractors(features), shares=CURVE_SHARES, earlier=earlier.weight if earlier else None
+        )
+        trained = replace(trained, learnt_from=earlier.name if earlier else "")
     else:
         with heavy_imports():
             from trainer.training.sequence import train_sequence  # TRL takes three seconds to import

@@ -1,16 +1,19 @@
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from backend.connecting.guidelines import instruction_of
-from preference.projects.folder import known_projects
+from preference.projects.folder import ProjectFolder, known_projects
 from preference.projects.guidelines import note_instruction, version_of
-from preference.projects.versions import UNTRAINED
+from preference.projects.versions import UNTRAINED, Versions
+from preference.reward_model.earlier_project import read_earlier_project
 from tests.support.clinic import Clinic
 from tests.support.studio_double import StudioDouble
 from tests.support.studio_records import LABEL_CONFIG
+from tests.support.version_house import CARD, trained_in
 
 # connect and disconnect
 
@@ -56,6 +59,26 @@ def test_one_command_makes_a_project_and_fills_it(clinic: Clinic, tmp_path: Path
     assert again.output.splitlines()[0] == "there was nothing to do"
     assert "2 skipped, the project holds the prompt" in again.output
     assert len(clinic.studio.tasks) == 2
+
+
+def test_a_project_may_learn_from_an_earlier_one(clinic: Clinic, tmp_path: Path) -> None:
+    earlier, folder = (ProjectFolder(clinic.model_dir, number) for number in (70, clinic.id))
+    draft = trained_in(tmp_path)
+    (draft / "reward_model.json").write_text("{}")
+    champion = Versions(earlier).publish(draft, replace(CARD, project_id=70), promote=True)
+
+    result = clinic.run("connect", "--project", clinic.id, "--learn-from", 70)
+
+    assert result.exit_code == 0, result.output
+    assert f"learns from {champion} of project 70, whose head was copied" in result.output
+    known = read_earlier_project(folder)
+    assert known is not None and known.version == champion
+    assert "learns from" not in clinic.run("connect", "--project", clinic.id, "--learn-from", 70).output
+    refused = clinic.run("connect", "--project", clinic.id, "--learn-from", 71)
+    assert (
+        refused.exit_code == 1
+        and "Error: Project 71 has no champion to learn from; name a project that has one." in refused.output
+    )
 
 
 def test_a_new_project_may_hold_conversations(clinic: Clinic, tmp_path: Path) -> None:

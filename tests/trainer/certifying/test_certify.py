@@ -76,6 +76,16 @@ def test_only_what_was_judged_blind_in_the_control_group_counts(house: Certified
         house.certify(control_percent=0)
 
 
+def test_held_out_tasks_count_if_they_show_no_suggestion(house: CertifiedHouse) -> None:
+    house.judge(house.add(40), agreeing=40)
+    context = house.context(control_percent=0, suggest_held_out=False)
+
+    certificate = certify(context, target=0.8, confidence=0.9)
+
+    prompts = [task["data"]["prompt"] for task in house.studio.tasks.values()]
+    assert certificate.num_votes == sum(context.holdout.judges_by(prompt) for prompt in prompts) > 0
+
+
 def test_a_prompt_has_one_vote_the_first_and_a_tie_is_not_the_models_side(house: CertifiedHouse) -> None:
     same = house.add(12, prompt="Tell me.")
     house.judge(same, agreeing=12)

@@ -1,0 +1,102 @@
+"""What an earlier project's champion gives to a new project's first versions: on judgements of the same kind, and of another kind.
+
+The pairs are those of the accuracy benchmark (PREFERENCE_DATA). Of a source, half of the prompts make the earlier project; the new one
+has so many pairs of the other half, and the rest is held out. Of another source, all pairs make the earlier project. Both heads, with
+and without it, learn from the same pairs and are judged on the same ones. Intervals are over repeats, each with another split.
+Features are kept in .cache/bench-features between runs, as nothing of their cost is measured here.
+"""
+
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+
+from benchmarks.accuracy import read_pairs
+from benchmarks.row import Row
+from demo.stack import REPOSITORY
+from preference.labelling.pairs import PreferencePair
+from preference.models.pretrained import locate, quiet_transformers
+from preference.reward_model.extractors import Extractors
+from preference.reward_model.feature_extractor import FeatureExtractor
+from preference.reward_model.model import FrozenRewardModel, RewardModel
+from trainer.evaluation.pair_rewards import score_pairs
+from trainer.training.frozen_head import feature_recipe, train_head
+from trainer.training.recipes import FROZEN
+
+_REPEATS = {30: 24, 100: 12, 300: 6}  # by the number of pairs of the new project
+_LEAST_HELD_OUT = 60
+_MOST_EARLIER = 600
+
+
+def run(console: Console) -> list[Row]:
+    """The gain in held-out accuracy for each two sources and each size."""
+    folder = Path(os.environ.get("PREFERENCE_DATA", REPOSITORY.parent / "shared" / "data"))
+    sources = {path.name.removesuffix(".jsonl.gz"): read_pairs(path) for path in sorted(folder.glob("*.jsonl.gz"))}
+    if not sources:
+        console.print(f"transfer: no *.jsonl.gz in PREFERENCE_DATA={folder}, so nothing is measured")
+        return []
+    quiet_transformers()
+    torch.set_num_threads(1)
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory(prefix="pairloop-bench-") as scratch:
+        extractor = _extractor(Path(scratch))
+        for name, pairs in sources.items():
+            for earlier_name, others in sources.items():
+                for size, repeats in _REPEATS.items():
+                    if (outcome := _outcome(extractor, pairs, None if others is pairs else others, size, repeats)) is None:
+                        continue
+                    alone, gains = outcome
+                    error = 1.96 * float(gains.std(ddof=1)) / repeats**0.5
+                    mean = float(gains.mean())
+                    what = f"{name} after {earlier_name}, {size} pairs"
+                    console.print(f"transfer: {what}: {mean:+.3f} ({mean - error:+.3f} to {mean + error:+.3f}) on {alone:.3f}")
+                    rows.append(Row(f"gain by an earlier project, {what}", mean, "", interval=(mean - error, mean + error)))
+                    rows.append(Row(f"accuracy with it, {what}", alone + mean, "", alone, "without"))
+    return rows
+
+
+def _extractor(model_dir: Path) -> FeatureExtractor:
+    for name, kept in (("embedded", "bench-models/embedded"), ("features", "bench-features")):
+        folder = REPOSITORY / ".cache" / kept
+        folder.mkdir(parents=True, exist_ok=True)
+        (model_dir / name).symlink_to(folder)
+    extractors = Extractors(model_dir, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    return extractors(feature_recipe(FROZEN, base="embedded", path=locate("embedded", model_dir)))
+
+
+def _outcome(
+    extractor: FeatureExtractor, pairs: Sequence[PreferencePair], others: Sequence[PreferencePair] | None, size: int, repeats: int
+) -> tuple[float, np.ndarray] | None:  # fmt: skip
+    """(mean accuracy without the earlier project, (repeats,) what it gains); None if there are too few pairs.
+
+    `others`: those of the earlier project, if it is of another kind.
+    """
+    accuracies = []
+    for seed in range(repeats):
+        chance = np.random.default_rng(seed)
+        prompts = list(dict.fromkeys(pair.prompt for pair in pairs))
+        rank = {prompt: place for place, prompt in enumerate(chance.permutation(np.array(prompts, object)))}
+        ordered = sorted(pairs, key=lambda pair: rank[pair.prompt])
+        half = len(ordered) // 2
+        before = ordered[:half] if others is None else list(others)
+        known = {pair.prompt for pair in ordered[:half]}
+        new = [pair for pair in ordered[half:] if pair.prompt not in known]
+        train = new[:size]
+        trained_on = {pair.prompt for pair in train}
+        held_out = [pair for pair in new[size:] if pair.prompt not in trained_on]
+        if len(train) < size or len(held_out) < _LEAST_HELD_OUT:
+            return None
+        model = train_head(before[:_MOST_EARLIER], FROZEN, extractor).model
+        assert isinstance(model, FrozenRewardModel)
+        heads = [train_head(train, FROZEN, extractor, earlier=earlier).model for earlier in (None, model.head.weight)]
+        accuracies.append([_accuracy(head, held_out) for head in heads])
+    alone, helped = np.array(accuracies).T
+    return float(alone.mean()), helped - alone
+
+
+def _accuracy(model: RewardModel, pairs: Sequence[PreferencePair]) -> float:
+    return float(score_pairs(model, pairs).right.mean())
