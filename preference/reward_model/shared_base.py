@@ -79,6 +79,11 @@ def load_classifier(
     network = load_weights(
         AutoModelForSequenceClassification, path, revision=revision, num_labels=1, dtype=computed_in, **options
     )
+    for layer in network.modules():
+        # On a CPU with AVX512_BF16 bitsandbytes 0.50 repacks a layer when it is first evaluated: what is computed then is rounded otherwise
+        # than on other CPUs, and a layer whose input is no multiple of 64 fails.
+        if hasattr(layer, "support_avx512bf16_for_cpu"):
+            setattr(layer, "support_avx512bf16_for_cpu", False)  # noqa: B010 - a name that is bitsandbytes' own
     head = getattr(network, HEAD, None)
     if computed_in != torch.float32 and isinstance(head, torch.nn.Linear):
         in_float = ScoreHead(head.in_features, head.out_features, head.bias is not None, device=head.weight.device)
