@@ -17,6 +17,7 @@ from preference.labelling.label_config import LabelingLayout
 from preference.labelling.pairs import PreferencePair
 from preference.labelling.prompts import Prompt
 from preference.models.encoding import encode_prompt
+from preference.models.hardware import free_bytes
 from preference.models.out_of_memory import release_memory
 from preference.models.pretrained import load_tokenizer, load_weights, locate
 from preference.report_card.generator_card import GeneratorCard
@@ -27,6 +28,7 @@ from trainer.generator_training.preferences import cut_answers, encode_in_hindsi
 from trainer.generator_training.recipe import AlignRecipe
 from trainer.generator_training.steps import mean_margin, plan, train
 from trainer.generator_training.top_layers import Tokens, TopLayers
+from trainer.training.memory_plan import enough_memory
 from trainer.training.progress import curves
 
 _MARGIN_PAIRS = 16  # for a figure on the card: of all, it would cost as much as a fifth of the steps
@@ -43,10 +45,14 @@ def learn(
         CannotLearn: the base cannot learn, or there is no reward model to learn from.
         TrainingError: there is no time for it, or the loss became no number.
     """
-    if context.recipe.answers_a_prompt:
-        card = _by_rewards(context, prompts, folder)
-    else:
-        card = _by_preferences(context, pairs, layout, folder)
+    with enough_memory(
+        f"{context.settings.generator.model} learning by {context.recipe.method}",
+        fix="name a smaller GENERATOR_MODEL, or lower MAX_PROMPT_TOKENS or MAX_NEW_TOKENS",
+    ):
+        if context.recipe.answers_a_prompt:
+            card = _by_rewards(context, prompts, folder)
+        else:
+            card = _by_preferences(context, pairs, layout, folder)
     gc.collect()  # before the engine loads the same base
     release_memory(context.round.extractors.device)
     settings, recipe = context.settings, context.recipe
@@ -77,7 +83,10 @@ def _by_preferences(
     else:
         encoded = encode_pairs(pairs, tokenizer, settings.generator, window=window, cut=cut)
         read = _read(layers, encoded, recipe, margins=[pair.margin for pair in pairs])
-    budget = plan(layers, read, recipe, most_seconds=most_seconds, clock=context.clock)
+    release_memory(context.round.extractors.device)
+    budget = plan(
+        layers, read, recipe, most_seconds=most_seconds, clock=context.clock, free=free_bytes(context.round.extractors.device)
+    )
     graded = sum(pair.offset > 0 for pair in read)
     strength = f", {graded} of them with how much better one is" if graded and recipe.method == "dpo" else ""
     context.say(f"learning from {len(pairs)} {'answers' if recipe.method == 'sft' else 'comparisons'}{strength}: {budget}")

@@ -77,6 +77,12 @@ class TopLayers:
         self._takes_two = takes_two_answers(model)
         self._is_checked = False
 
+    @property
+    def storages(self) -> dict[int, int]:
+        """The memory of the model and its adapters: how many bytes lie where."""
+        storages = (weight.untyped_storage() for weight in self._network.parameters())
+        return {storage.data_ptr(): storage.nbytes() for storage in storages}
+
     @torch.no_grad()
     def read(self, tokens: Tokens) -> ReadText:
         """Runs the whole model once; called before the first step, while the adapters change nothing.

@@ -14,7 +14,7 @@ from the first two; what the libraries of a GPU or the allocator of a CPU take f
 import json
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -36,10 +36,10 @@ from preference.reward_model.shared_base import HEAD
 from trainer.training.lora import begun
 from trainer.training.recipes import Recipe
 
+F32 = 4  # bytes of what learns, and of each of the two numbers that Adam keeps of it
 _GB = 1e9
-_F32 = 4  # bytes of what learns, and of each of the two numbers that Adam keeps of it
-_TOKENS = 64  # of the texts that are counted
 _SPARE = 0.05  # of the memory that is free: allocators leave gaps
+_TOKENS = 64  # of the texts that are counted
 
 
 @dataclass(frozen=True)
@@ -52,21 +52,28 @@ class MemoryPlan:
     activations: int | None  # of `pairs_at_once`; None if they are not known
     pairs_at_once: int
     tokens: int  # of the longest answer with its prompt
-    is_checkpointed: bool  # whether activations are computed again in the backward pass, which takes a third more time
+    is_checkpointed: bool = False  # whether activations are computed again in the backward pass, which takes a third more time
+    texts: int = 0  # of what was read of the texts before the first step
+    unit: str = "pair"  # of what a step takes some at once
 
     @property
     def total(self) -> int:
         """All of it."""
-        return self.weights + self.gradients + self.optimizer + (self.activations or 0)
+        return self.weights + self.gradients + self.optimizer + (self.activations or 0) + self.texts
 
     def __str__(self) -> str:
-        known = "activations that are not known" if self.activations is None else f"activations {_in_words(self.activations)}"
+        known = "activations that are not known" if self.activations is None else f"activations {size_in_words(self.activations)}"
         again = ", computed twice to save memory" if self.is_checkpointed else ""
-        pairs = "1 pair" if self.pairs_at_once == 1 else f"{self.pairs_at_once} pairs"
+        at_once = f"{self.pairs_at_once} {self.unit}{'' if self.pairs_at_once == 1 else 's'}"
+        texts = f", texts that were read {size_in_words(self.texts)}" if self.texts else ""
         return (
-            f"{_in_words(self.total)}: weights {_in_words(self.weights)}, gradients {_in_words(self.gradients)}, optimizer "
-            f"{_in_words(self.optimizer)}, {known} ({pairs} of up to {self.tokens} tokens at once{again})"
+            f"{size_in_words(self.total)}: weights {size_in_words(self.weights)}, gradients {size_in_words(self.gradients)}, optimizer "
+            f"{size_in_words(self.optimizer)}, {known} ({at_once} of up to {self.tokens} tokens at once{again}){texts}"
         )
+
+    def fits(self, free: float) -> bool:
+        """Whether so many bytes are enough."""
+        return self.total <= (1 - _SPARE) * free
 
 
 def plan_memory(
@@ -89,14 +96,37 @@ def plan_memory(
     shape = _shape(json.dumps(config.to_dict(), default=str, sort_keys=True), recipe.lora_rank, dtype)
     sizes = [size for size in range(most_at_once, 0, -1) if recipe.batch_pairs % size == 0]
     plans = [_plan(shape, recipe, tokens, size, is_checkpointed=again) for again in (False, True) for size in sizes]
-    fitting = [plan for plan in plans if plan.total <= (1 - _SPARE) * free]
+    fitting = [plan for plan in plans if plan.fits(free)]
     if not fitting:
-        least = min(plans, key=lambda plan: plan.total)
+        other = "RECIPE=frozen" if recipe.lora_rank else "RECIPE=lora"
         raise TrainingError(
-            f"RECIPE={recipe.name} takes {least}, and {_in_words(free)} are free; take a smaller REWARD_BASE, "
-            f"{'RECIPE=frozen' if recipe.lora_rank else 'RECIPE=lora'}, a smaller max_tokens in trainer/training/recipes.py, or more memory."
+            f"RECIPE={recipe.name} takes {min(plans, key=lambda plan: plan.total)}, and {size_in_words(free)} are free; take a smaller REWARD_BASE, "
+            f"{other}, a smaller max_tokens in trainer/training/recipes.py, or more memory."
         )
     return fitting[0]
+
+
+@contextmanager
+def enough_memory(what: str, *, fix: str) -> Iterator[None]:
+    """Memory that runs out within it is one sentence: a plan counts no other program's.
+
+    Raises:
+        TrainingError: it ran out.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise TrainingError(f"The memory is too small for {what}; end what else runs there, {fix}.") from error
+
+
+def memory_for(recipe: Recipe) -> AbstractContextManager[None]:
+    """Within it, memory that runs out is one sentence about this recipe: a TrainingError."""
+    return enough_memory(
+        f"recipe {recipe.name!r} with {recipe.batch_pairs} pairs of up to {recipe.max_tokens} tokens a step",
+        fix="take RECIPE=lora, a smaller REWARD_BASE, or fewer batch_pairs in trainer/training/recipes.py",
+    )
 
 
 @dataclass(frozen=True)
@@ -111,26 +141,8 @@ class _Shape:
     input_bytes: int  # a layer's input, likewise
 
 
-@contextmanager
-def memory_for(recipe: Recipe) -> Iterator[None]:
-    """Memory that runs out within it is one sentence: the plan counts no other program's.
-
-    Raises:
-        TrainingError: it ran out.
-    """
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
-            raise
-        raise TrainingError(
-            f"The memory is too small for recipe {recipe.name!r} with {recipe.batch_pairs} pairs of up to {recipe.max_tokens} tokens "
-            "a step; end what else runs there, take RECIPE=lora, a smaller REWARD_BASE, or fewer batch_pairs in trainer/training/recipes.py."
-        ) from error
-
-
 def _plan(shape: _Shape, recipe: Recipe, tokens: int, pairs_at_once: int, *, is_checkpointed: bool) -> MemoryPlan:
-    learning = _F32 * shape.num_learning
+    learning = F32 * shape.num_learning
     activations = None
     if shape.layer_bytes is not None:
         # The backward pass of one layer needs as much again as it kept.
@@ -238,5 +250,6 @@ class _KeepsLikeFlash(torch.autograd.Function):
         return cls.apply(query, *(each.repeat_interleave(times, dim=1) for each in (key, value))), None  # type: ignore[no-untyped-call]
 
 
-def _in_words(num_bytes: int) -> str:
+def size_in_words(num_bytes: float) -> str:
+    """Bytes as a person reads them."""
     return f"{num_bytes / _GB:.1f} GB" if num_bytes >= _GB else f"{num_bytes / 1e6:.0f} MB"

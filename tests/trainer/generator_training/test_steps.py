@@ -4,8 +4,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from itertools import count
 
+import psutil
 import pytest
 import torch
+from torch.profiler import ProfilerActivity, profile
 from transformers import LlamaConfig
 
 from preference.errors import TrainingError
@@ -13,10 +15,11 @@ from preference.generation.log_probs import log_probs
 from tests.support.small_generators import random_model, read_pairs, token_pairs
 from tests.support.tolerance import FEATURES, assert_close, assert_same_weights
 from tests.support.word_models import NUM_WORDS, SIZES
-from trainer.generator_training.objectives import ReadPair
+from trainer.generator_training.objectives import ReadPair, margin
 from trainer.generator_training.recipe import DPO
 from trainer.generator_training.steps import Budget, learning_rate, mean_margin, plan, train
-from trainer.generator_training.top_layers import TopLayers
+from trainer.generator_training.top_layers import Tokens, TopLayers
+from trainer.training.memory_plan import MemoryPlan
 
 QUICK = replace(DPO, learning_rate=5e-3, epochs=2, warm_up_steps=2)
 
@@ -126,14 +129,72 @@ def test_the_budget_is_measured_and_kept_to() -> None:
     assert all(weight.grad is None for weight in layers.weights)
     assert_close(mean_margin(layers, pairs), 0, within=FEATURES)  # what was measured was taken back
     num_bytes = sum(4 * 32 * (len(text.tokens.ids) - 1) for pair in pairs for text in pair.texts)
-    assert short.num_bytes == num_bytes
+    assert short.memory.texts == num_bytes
 
 
 def test_the_budget_reads_as_a_sentence() -> None:
-    assert str(Budget(46, 46, 2.4, 4, 60 * 2**20)) == (
-        "46 steps, 4 pairs each, 2.4 s a step (measured): about 2 min; what was read takes 60 MB"
+    memory = MemoryPlan(545_000_000, 7_000_000, 14_000_000, 266_000_000, 1, 200, texts=60_000_000)
+    assert str(Budget(46, 46, 2.4, 4, memory)) == (
+        "46 steps, 4 pairs each, 2.4 s a step (measured): about 2 min; it takes 892 MB: weights 545 MB, gradients 7 MB, optimizer 14 MB, "
+        "activations 266 MB (1 pair of up to 200 tokens at once), texts that were read 60 MB"
     )
-    assert str(Budget(30, 46, 2.0, 4, 0)).startswith("30 steps of 46, which would take longer than ALIGN_MINUTES, 4 pairs each,")
+    of_texts = replace(memory, unit="text")
+    assert str(Budget(30, 46, 2.0, 4, of_texts)).startswith(
+        "30 steps of 46, which would take longer than ALIGN_MINUTES, 4 texts each,"
+    )
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_as_much_memory_is_planned_as_a_step_takes(dtype: torch.dtype) -> None:
+    """What torch's allocator gives at most in a step on the longest pair, by its profiler."""
+    model = random_model(LlamaConfig(**{**SIZES, "hidden_size": 64}), dtype=dtype)
+    layers = TopLayers(model, QUICK, seed=0)
+    pairs = read_pairs(layers, token_pairs(6, vocabulary=NUM_WORDS))
+    longest = max(pairs, key=lambda pair: pair.num_tokens)
+
+    def step() -> None:
+        (-torch.nn.functional.logsigmoid(margin(layers, longest))).backward()
+
+    step()  # which leaves gradients, that are planned by themselves
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
+        step()
+    taken = most = 0
+    for event in profiled.profiler.kineto_results.events():
+        if event.name() == "[memory]":
+            taken += event.nbytes()
+            most = max(most, taken)
+
+    memory = plan(layers, pairs, QUICK, most_seconds=1e6).memory
+
+    num_learning = sum(weight.numel() for weight in layers.weights)
+    assert memory.activations is not None and most / 1.2 <= memory.activations <= 1.2 * most
+    assert (memory.gradients, memory.optimizer) == (4 * num_learning, 8 * num_learning)
+    assert memory.weights == sum(weight.nbytes for weight in model.parameters())
+    assert memory.tokens == max(len(text.tokens.ids) for pair in pairs for text in pair.texts)
+
+
+def test_measuring_the_memory_keeps_none_of_it() -> None:
+    layers = TopLayers(random_model(LlamaConfig(**{**SIZES, "vocab_size": 30_000})), QUICK, seed=0)
+    tokens = Tokens([5] * 200, 20)
+    pairs = [ReadPair(layers.read(tokens), layers.read(tokens))]  # of 40 MB
+    plan(layers, pairs, QUICK, most_seconds=1e6)
+    before = psutil.Process().memory_info().rss
+
+    for _ in range(4):
+        plan(layers, pairs, QUICK, most_seconds=1e6)
+
+    assert psutil.Process().memory_info().rss < before + 60e6
+
+
+def test_what_does_not_fit_is_refused_with_the_numbers() -> None:
+    layers, pairs = lesson()
+
+    with pytest.raises(
+        TrainingError, match=r"^Learning by dpo takes .*, texts that were read 0 MB, and 0 MB are free; name a smaller"
+    ):
+        plan(layers, pairs, QUICK, most_seconds=1e6, free=1000)
+
+    assert plan(layers, pairs, QUICK, most_seconds=1e6, free=10**9).num_steps == 6
 
 
 def test_a_budget_for_a_few_steps_is_refused() -> None:
