@@ -43,7 +43,7 @@ def run(console: Console) -> list[Row]:
     torch.set_num_threads(1)
     rows: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="pairloop-bench-") as scratch:
-        extractor = _extractor(Path(scratch))
+        extractor = kept_extractor(Path(scratch))
         for name, pairs in sources.items():
             for earlier_name, others in sources.items():
                 for size, repeats in _REPEATS.items():
@@ -59,7 +59,8 @@ def run(console: Console) -> list[Row]:
     return rows
 
 
-def _extractor(model_dir: Path) -> FeatureExtractor:
+def kept_extractor(model_dir: Path) -> FeatureExtractor:
+    """The default recipe's extractor, whose features are kept between runs."""
     for name, kept in (("embedded", "bench-models/embedded"), ("features", "bench-features")):
         folder = REPOSITORY / ".cache" / kept
         folder.mkdir(parents=True, exist_ok=True)
