@@ -281,6 +281,24 @@ class CriterionFigures:
 
 
 @dataclass(frozen=True)
+class KindFigures:
+    """A kind of answers that people choose more often, or less often, than the other answer."""
+
+    name: Words = ""
+    people: Known[Share] = None  # how often the chosen answer is more of that kind than the rejected one
+    by_annotator: Items[Share] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class SliceFigures:
+    """The accuracy on a part of the held-out comparisons."""
+
+    name: Words = ""
+    accuracy: Known[Share] = None
+    num_missing: Known[Count] = None  # comparisons, for the accuracy to say something; None if there are enough
+
+
+@dataclass(frozen=True)
 class ReportFigures:
     """All that a report card holds beyond what the judge measured."""
 
@@ -302,3 +320,5 @@ class ReportFigures:
     versions: Rows[VersionRow] = ()
     suspects: Rows[SuspectLabel] = ()
     criteria: Rows[CriterionFigures] = ()
+    kinds: Rows[KindFigures] = ()  # the surest first; only of a recipe that reads features
+    slices: Rows[SliceFigures] = ()

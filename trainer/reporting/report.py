@@ -9,12 +9,13 @@ from numpy.typing import ArrayLike
 from preference.labelling.control_group import ControlGroup
 from preference.labelling.pairs import PreferencePair
 from preference.report_card.card import ReportCard
-from preference.report_card.figures import CurvePoint, ReportFigures, SuggestionEffect
+from preference.report_card.figures import CurvePoint, KindFigures, ReportFigures, SuggestionEffect
 from preference.reward_model.model import RewardModel
 from trainer.evaluation.judge import LoadedChampion, Verdict
 from trainer.evaluation.pair_rewards import once_each
 from trainer.people.agreement import people_figures
 from trainer.people.judgements import judgements_of, left_rate
+from trainer.people.slices import sliced_accuracy
 from trainer.reporting.criteria import criteria_figures
 from trainer.reporting.figures import (
     confidences,
@@ -59,6 +60,7 @@ def report_figures(
     learning_curve: Sequence[CurvePoint] = (),
     project_url: str,
     effect: SuggestionEffect | None = None,
+    kinds: Sequence[KindFigures] = (),
     control: ControlGroup | None = None,
 ) -> ReportFigures:
     """The figures of ReportCard.report; what there are too few data for is None.
@@ -103,5 +105,7 @@ def report_figures(
         prequential=later,
         versions=history(earlier.cards, later),
         criteria=criteria_figures(judgements, pairs.votes, pairs.holdout, rewards),
+        kinds=tuple(kinds),
+        slices=sliced_accuracy(pairs.holdout, rewards.right) if rewards is not None else (),
         suspects=most_suspect(pairs.train, pairs.gaps, temperature=challenger.description.temperature, project_url=project_url),
     )

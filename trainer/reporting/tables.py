@@ -52,6 +52,8 @@ def sections(card: ReportCard, *, names: Mapping[str, str] | None = None) -> lis
         _weeks(card.report, names),
         _guidelines(card.report),
         _criteria(card.report),
+        _kinds(card.report, names),
+        _slices(card.report),
         _suspects(card.report, names),
     ]
     return [_without_empty_columns(section) for section in tables if section.rows]
@@ -265,6 +267,32 @@ def _criteria(report: ReportFigures) -> Section:
         ]
     header = ("what else people say", "judgements", "two annotators agree", "accuracy of this version")
     return Section("Criteria and reasons", header, rows)
+
+
+def _kinds(report: ReportFigures, names: Mapping[str, str]) -> Section:
+    rows = [
+        (
+            row.name,
+            _of_many(row.people or Share()),
+            ", ".join(f"{name_of(who, names)} {_number(by.value, '.2f')}" for who, by in row.by_annotator.items()),
+        )
+        for row in report.kinds
+    ]
+    return Section(
+        "What people reward", ("answers that are more of this kind", "are chosen (interval for all 48)", "by annotator"), rows
+    )
+
+
+def _of_many(share: Share) -> str:
+    return _number(share.value, ".3f") + (f" ({_between(share.interval, '.3f')})" if share.interval else "")
+
+
+def _slices(report: ReportFigures) -> Section:
+    rows = [
+        (row.name, _counted(row.accuracy), f"{row.num_missing} more comparisons are needed" if row.num_missing else "")
+        for row in report.slices
+    ]
+    return Section("By kind of prompt", ("held-out comparisons of", "accuracy of this version", "missing"), rows)
 
 
 def _suspects(report: ReportFigures, names: Mapping[str, str]) -> Section:

@@ -22,7 +22,7 @@ from preference.models.number_formats import four_bit_libraries
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import Versions
 from preference.report_card.card import ReportCard
-from preference.report_card.figures import ReportFigures, SuggestionEffect
+from preference.report_card.figures import KindFigures, ReportFigures, SuggestionEffect
 from preference.reward_model.extractors import Extractors
 from preference.reward_model.feature_cache import prune_features
 from preference.reward_model.probe import take_probe
@@ -32,6 +32,7 @@ from preference.studio.project import LabelStudioProject
 from trainer.evaluation.judge import LoadedChampion, Verdict, judge
 from trainer.evaluation.pull import pull_of
 from trainer.people.disagreements import list_disagreements
+from trainer.people.kinds import kinds_rewarded
 from trainer.people.names import note_names
 from trainer.rating.rated_pairs import rated_pairs, training_rater
 from trainer.reporting.learning_curve import learning_curve
@@ -256,8 +257,17 @@ def _figures(context: RoundContext, challenge: _Challenge, verdict: Verdict) -> 
         learning_curve=curve,
         project_url=f"{context.settings.studio.page}/projects/{context.project.id}",
         effect=challenge.effect,
+        kinds=_kinds(context, challenge),
         control=context.control,
     )
+
+
+def _kinds(context: RoundContext, challenge: _Challenge) -> tuple[KindFigures, ...]:
+    """What people reward; nothing by a recipe that reads no features."""
+    description, reading = challenge.trained.model.description, challenge.reading
+    if description.kind != "frozen":
+        return ()
+    return kinds_rewarded([*reading.train, *reading.votes], context.extractors(description.feature_recipe))
 
 
 def _publish(context: RoundContext, draft: Path, card: ReportCard) -> Round:

@@ -8,6 +8,7 @@ Such directions: concept activation vectors, Kim et al. 2018 (arXiv 1711.11279);
 
 import tomllib
 from pathlib import Path
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
@@ -25,8 +26,20 @@ def concept_directions(extractor: FeatureExtractor) -> torch.Tensor:
     return _known[extractor]
 
 
+def concept_names() -> list[str]:
+    """What each kind is called, in the order of their directions."""
+    return [concept["name"] for concept in _concepts()]
+
+
+def _concepts() -> list[dict[str, Any]]:
+    concepts: list[dict[str, Any]] = tomllib.loads((Path(__file__).parent / "concepts.toml").read_text(encoding="utf-8"))[
+        "concept"
+    ]
+    return concepts
+
+
 def _directions(extractor: FeatureExtractor) -> torch.Tensor:
-    concepts = tomllib.loads((Path(__file__).parent / "concepts.toml").read_text(encoding="utf-8"))["concept"]
+    concepts = _concepts()
     texts = [text for concept in concepts for text in (*concept["more"], *concept["less"])]
     rows = iter(extractor.features([_PROMPT] * len(texts), texts))
 
