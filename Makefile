@@ -1,5 +1,5 @@
 # `make demo` runs the whole loop; `make test` passes the tests. Both install what they need.
-.PHONY: demo test matrix lint docs audit bench install install-label-studio clean
+.PHONY: demo test matrix lint docs audit bench bench-gpu install install-label-studio clean
 SHELL := /bin/bash
 PYTHON ?= python3
 LABEL_STUDIO_VERSION := 1.23.2
@@ -46,6 +46,10 @@ audit: install
 
 bench: $(VENV)/.installed-bench install-label-studio
 	$(BIN)/python -m benchmarks $(if $(ONLY),--only $(ONLY))
+
+# Random weights of a 1.5B's shape on the first GPU; says so if there is none.
+bench-gpu: $(VENV)/.installed-bench
+	$(BIN)/python -m benchmarks.gpu
 
 install: $(VENV)/.installed
 install-label-studio: .venv-label-studio/.installed-$(LABEL_STUDIO_VERSION)

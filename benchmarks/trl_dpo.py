@@ -17,11 +17,12 @@ from preference.labelling.pairs import PreferencePair
 from preference.models.pretrained import load_tokenizer
 from trainer.generator_training.recipe import DPO
 
+_CPU = torch.device("cpu")
 _NUM_STEPS = 2  # the first one also chooses kernels and takes memory
 
 
-def trl_step_seconds(pairs: Sequence[PreferencePair], path: str, dtype: torch.dtype) -> float:
-    """CPU seconds of a step of four pairs, by adapters of our rank on the linear layers of all layers.
+def trl_step_seconds(pairs: Sequence[PreferencePair], path: str, dtype: torch.dtype, *, device: torch.device = _CPU) -> float:
+    """Seconds of a step of four pairs, of a CPU's time or on a GPU, by adapters of our rank on the linear layers of all layers.
 
     All else is TRL's default, but float32 if the processor is slower in bfloat16 (`dtype`).
     """
@@ -33,13 +34,13 @@ def trl_step_seconds(pairs: Sequence[PreferencePair], path: str, dtype: torch.dt
         }
         for pair in pairs
     ]
-    clock = _Clock()
+    clock = _Clock(device)
     with tempfile.TemporaryDirectory(prefix="pairloop-bench-") as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         trainer = DPOTrainer(
             model=AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, trust_remote_code=False),
             args=DPOConfig(
-                output_dir=folder, use_cpu=True, bf16=dtype == torch.bfloat16, per_device_train_batch_size=DPO.pairs_a_step,
+                output_dir=folder, use_cpu=device.type == "cpu", bf16=dtype == torch.bfloat16, per_device_train_batch_size=DPO.pairs_a_step,
                 max_steps=_NUM_STEPS, report_to="none", save_strategy="no", disable_tqdm=True, logging_strategy="no",
             ),
             train_dataset=Dataset.from_list(rows),
@@ -52,13 +53,20 @@ def trl_step_seconds(pairs: Sequence[PreferencePair], path: str, dtype: torch.dt
 
 
 class _Clock(TrainerCallback):
-    """CPU seconds of each step."""
+    """Seconds of each step: of a CPU's time, or until a GPU is done."""
 
-    def __init__(self) -> None:
+    def __init__(self, device: torch.device) -> None:
         self.seconds: list[float] = []
+        self._device = device
 
     def on_step_begin(self, *_: Any, **__: Any) -> None:
-        self.seconds.append(-time.process_time())
+        self.seconds.append(-self._now())
 
     def on_step_end(self, *_: Any, **__: Any) -> None:
-        self.seconds[-1] += time.process_time()
+        self.seconds[-1] += self._now()
+
+    def _now(self) -> float:
+        if self._device.type == "cpu":
+            return time.process_time()
+        torch.cuda.synchronize(self._device)
+        return time.monotonic()
