@@ -63,7 +63,7 @@ def _of_source(name: str, pairs: Sequence[PreferencePair], extractor: FeatureExt
             count, curve, outcomes = _judged_in(order, pool, test, extractor, seed=seed)
             curves[order].append(curve)
             last[order].append(outcomes)
-    gains = np.array(curves["uncertain"]).mean(1) - np.array(curves["random"]).mean(1)
+    gains = np.array([first.mean() - other.mean() for first, other in zip(curves["uncertain"], curves["random"], strict=True)])
     error = 1.96 * float(gains.std(ddof=1)) / _REPEATS**0.5
     mean = float(gains.mean())
     console.print(f"order: {name}, {_FIRST} to {count} judgements: {mean:+.3f} ({mean - error:+.3f} to {mean + error:+.3f})")
