@@ -1,5 +1,6 @@
 """`make demo`: prompts in, answers and rewards out, choices back, a new reward model live, on this machine."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -167,6 +168,7 @@ class Demo:
         """The model that writes the answers learns from the same judgements, and is judged beside itself as it was."""
         command = [str(PROGRAMS / "pairloop-trainer"), "align", "--project", str(self.project.id)]
         log = self.stack.folder / "logs" / "align.log"
+        began = os.times()
         with (
             log.open("w", encoding="utf-8") as errors,
             subprocess.Popen(command, env=self.stack.environ, stdout=subprocess.PIPE, stderr=errors, text=True) as running,
@@ -174,6 +176,8 @@ class Demo:
             assert running.stdout is not None
             for line in running.stdout:
                 self.console.print(line.rstrip(), highlight=False)
+        ended = os.times()  # of children that have ended, user and system: of this one alone
+        self.seconds["learn and be judged, on one core"] = sum(ended[2:4]) - sum(began[2:4])
         if running.returncode:
             raise StackError(f"The generator did not learn; {log} says why.")
         return Generators(self.folder).card(Generators(self.folder).all()[-1])
