@@ -10,7 +10,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
@@ -29,6 +29,7 @@ class Progress:
     step: int  # steps done
     num_steps: int  # that it has in all, as was decided when it began
     seconds: float  # that these took
+    drifts: list[float] = field(default_factory=list)  # of the latest steps, if it ends by them
 
 
 class Checkpoints:

@@ -104,7 +104,7 @@ def train(
     last_line = clock()
     began = last_line - spent
     losses: list[float] = []
-    drifts: deque[float] = deque(maxlen=_DRIFT_STEPS)
+    drifts = deque(kept.drifts if kept else (), maxlen=_DRIFT_STEPS)
     for step, batch in islice(enumerate(batches(pairs, recipe.pairs_a_step, num_steps, seed=seed)), first, None):
         if clock() - began > most_seconds:
             logger.warning("the time is up after %d of %d steps", step, num_steps)
@@ -129,7 +129,7 @@ def train(
             logger.info("aligning: step %d of %d, loss %.2f, about %s to go", step + 1, num_steps, mean, duration(remaining))
             last_line, losses = clock(), []
         if checkpoints is not None:
-            checkpoints.keep(layers.weights, optimizer, Progress(step + 1, num_steps, clock() - began))
+            checkpoints.keep(layers.weights, optimizer, Progress(step + 1, num_steps, clock() - began, list(drifts)))
     return num_steps
 
 

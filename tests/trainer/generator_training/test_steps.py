@@ -3,6 +3,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import count
+from pathlib import Path
 
 import psutil
 import pytest
@@ -15,6 +16,7 @@ from preference.generation.log_probs import log_probs
 from tests.support.small_generators import random_model, read_pairs, token_pairs
 from tests.support.tolerance import FEATURES, assert_close, assert_same_weights
 from tests.support.word_models import NUM_WORDS, SIZES
+from trainer.generator_training.checkpoints import Checkpoints
 from trainer.generator_training.objectives import ReadPair, margin
 from trainer.generator_training.recipe import DPO
 from trainer.generator_training.steps import Budget, learning_rate, mean_margin, plan, train
@@ -96,6 +98,30 @@ def test_it_stops_once_it_is_far_enough_from_its_base(caplog: pytest.LogCaptureF
     assert free == 40
     assert num_steps == wanted < 40
     assert f"it is far enough from its base after {wanted} of 40 steps" in caplog.text
+
+
+def test_killed_it_stops_where_it_would_have_stopped(tmp_path: Path) -> None:
+    """Not later by the steps whose mean drift counts: it would go farther than it may."""
+    layers, pairs = lesson(num_pairs=40)
+    drifts: list[float] = []
+    train(layers, pairs, QUICK, num_steps=20, seed=0, report=lambda _, figures: drifts.append(figures["drift"]))
+    near = replace(QUICK, most_drift=max(sum(drifts[step - 8 : step]) / 8 for step in range(8, 21)) / 2)
+    layers, pairs = lesson(num_pairs=40)
+    wanted = train(layers, pairs, near, num_steps=20, seed=0)
+    undisturbed = {str(i): weight.detach() for i, weight in enumerate(layers.weights)}
+    checkpoints = Checkpoints(tmp_path / "kept", every_seconds=0)
+
+    def killed(step: int, _: object) -> None:
+        if step == wanted - 1:
+            raise KeyboardInterrupt
+
+    layers, pairs = lesson(num_pairs=40)
+    with pytest.raises(KeyboardInterrupt):
+        train(layers, pairs, near, num_steps=20, seed=0, checkpoints=checkpoints, report=killed)
+    layers, pairs = lesson(num_pairs=40)
+
+    assert train(layers, pairs, near, num_steps=20, seed=0, checkpoints=checkpoints) == wanted < 20
+    assert_same_weights({str(i): weight.detach() for i, weight in enumerate(layers.weights)}, undisturbed)
 
 
 def test_the_same_pairs_and_seed_give_the_same_weights() -> None:
