@@ -6,6 +6,7 @@ import torch
 from transformers import (
     AutoModelForCausalLM,
     BloomConfig,
+    FalconConfig,
     Gemma2Config,
     Gemma3TextConfig,
     GPTNeoXConfig,
@@ -30,6 +31,9 @@ ARCHITECTURES: dict[str, Callable[[], PreTrainedConfig]] = {
     "OPT, positions that begin at 2": lambda: OPTConfig(
         hidden_size=32, ffn_dim=64, num_hidden_layers=3, num_attention_heads=4, word_embed_proj_dim=32,
         max_position_embeddings=256, vocab_size=NUM_WORDS, eos_token_id=1, pad_token_id=0, bos_token_id=None,
+    ),
+    "Falcon, ALiBi": lambda: FalconConfig(
+        hidden_size=32, num_hidden_layers=3, num_attention_heads=4, alibi=True, vocab_size=NUM_WORDS, eos_token_id=1, bos_token_id=None
     ),
     "Bloom, ALiBi": lambda: BloomConfig(
         vocab_size=NUM_WORDS, hidden_size=32, n_layer=3, n_head=4, eos_token_id=1, pad_token_id=0, bos_token_id=None

@@ -101,7 +101,9 @@ class TopLayers:
     @torch.no_grad()
     def read_two(self, first: Tokens, second: Tokens) -> tuple[ReadText, ReadText]:
         """Two answers to one prompt, as `read` reads each; the prompt is computed once if the network lets us."""
-        if not (self._is_checked and self._are_together(first, second)):
+        if not self._is_checked:  # which also finds out how the two are to be computed, for good
+            self.read(first)
+        if not self._are_together(first, second):
             return self.read(first), self.read(second)
         with self._reading() as given:
             references = [float(likely.sum()) for likely in self._log_probs_of_two(first, second)]
@@ -190,10 +192,13 @@ class TopLayers:
             alone = float(self.log_prob(text).detach())
             if not abs(alone - text.reference) <= tolerance:
                 reason = f"they give {alone:.3f} where the whole model gives {text.reference:.3f}"
-            twice = [float(likely.detach()) for likely in self.log_probs(text, text)]
-            self._takes_two = self._takes_two and all(abs(likely - text.reference) <= tolerance for likely in twice)
         except Exception as error:  # an architecture raises whatever its own code runs into
             reason = type(error).__name__
+        try:
+            twice = [float(likely.detach()) for likely in self.log_probs(text, text)]
+            self._takes_two = self._takes_two and all(abs(likely - text.reference) <= tolerance for likely in twice)
+        except Exception:
+            self._takes_two = False
         if reason:
             raise CannotLearn(
                 f"The top layers of a {self._network.config.model_type} model cannot be trained alone ({reason}); name another GENERATOR_MODEL."

@@ -17,9 +17,11 @@ def takes_two_answers(model: PreTrainedModel) -> bool:
     A layer that sees a part of a text only makes a mask of its own, unless it is given one; then it would see all.
     """
     config = model.config.get_text_config()
-    sees_all = getattr(config, "sliding_window", None) is None and set(getattr(config, "layer_types", None) or ()) <= {
-        "full_attention"
-    }
+    kinds = {
+        *(getattr(config, "layer_types", None) or ()),
+        *(getattr(config, "attention_layers", None) or ()),
+    }  # the second is GPT-Neo's
+    sees_all = getattr(config, "sliding_window", None) is None and kinds <= {"full_attention", "global"}
     return sees_all and {"position_ids", "logits_to_keep"} <= inspect.signature(model.forward).parameters.keys()
 
 
