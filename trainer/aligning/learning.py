@@ -110,15 +110,30 @@ def _read(
 ) -> list[ReadPair]:
     """The texts of each pair that the method looks at."""
     pairs = []
-    for (chosen, rejected), (other, _), margin in zip(encoded, [*encoded[1:], encoded[0]], margins, strict=True):
-        # An answer to the next prompt: how much likelier it became tells how far the generator is from its base.
-        mismatched = Tokens([*chosen.ids[: chosen.start], *other.ids[other.start :]], chosen.start)
+    for place, ((chosen, rejected), margin) in enumerate(zip(encoded, margins, strict=True)):
         if recipe.method == "sft":
             pairs.append(ReadPair(layers.read(chosen), None))
-        else:
-            both = layers.read_two(chosen, rejected)
-            pairs.append(ReadPair(*both, layers.read(mismatched) if recipe.method == "kto" else None, offset=margin))
+            continue
+        both = layers.read_two(chosen, rejected)
+        mismatched = _mismatched(encoded, place) if recipe.method == "kto" else None
+        pairs.append(ReadPair(*both, layers.read(mismatched) if mismatched else None, offset=margin))
     return pairs
+
+
+def _mismatched(encoded: Sequence[tuple[Tokens, Tokens]], place: int) -> Tokens | None:
+    """This pair's prompt and the next answer to another one: how much likelier that became tells how far the generator is from its base.
+
+    None if there is no other prompt.
+    """
+    prompt = _prompt_of(encoded[place][0])
+    for other, _ in (*encoded[place + 1 :], *encoded[:place]):  # a ranking's pairs stand together, and have one prompt
+        if _prompt_of(other) != prompt:
+            return Tokens([*prompt, *other.ids[other.start :]], len(prompt))
+    return None
+
+
+def _prompt_of(tokens: Tokens) -> list[int]:
+    return tokens.ids[: tokens.start]
 
 
 def _by_rewards(context: AlignContext, prompts: Sequence[Prompt], folder: Path) -> GeneratorCard:
