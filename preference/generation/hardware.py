@@ -19,13 +19,20 @@ _NUM_TOKENS, _WIDTH, _NUM_PRODUCTS = 64, 1024, 5  # a few milliseconds in each f
 
 @cache
 def _seconds_of_a_product(dtype: torch.dtype) -> float:
-    """How long the product of a batch of tokens and a layer's weights takes: the least of some, since other programs disturb."""
+    """How long the product of a batch of tokens and a layer's weights takes: the least of some, since other programs disturb.
+
+    On one thread: several wait for each other, twenty times as long as the product takes if other programs have the processors.
+    """
     tokens, weights = torch.ones(_NUM_TOKENS, _WIDTH, dtype=dtype), torch.ones(_WIDTH, _WIDTH, dtype=dtype)
-    spent = []
-    for _ in range(_NUM_PRODUCTS):
-        began = time.perf_counter()
-        tokens @ weights.T
-        spent.append(time.perf_counter() - began)
+    spent, num_threads = [], torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        for _ in range(_NUM_PRODUCTS):
+            began = time.perf_counter()
+            tokens @ weights.T
+            spent.append(time.perf_counter() - began)
+    finally:
+        torch.set_num_threads(num_threads)
     return min(spent)
 
 
