@@ -103,10 +103,13 @@ def test_an_alignment_that_runs_is_told_from_one_that_was_killed(tmp_path: Path)
 
     words = page(client_on(tmp_path)).words
     assert "It is learning." not in words
-    assert "Its learning was interrupted; the next alignment takes it up: pairloop-trainer align --project 3" in words
+    assert (
+        "Its learning was interrupted; the next alignment by the same method takes it up: pairloop-trainer align --project 3"
+        in words
+    )
 
     folder.request("align")
-    assert "the next alignment takes it up" in page(client_on(tmp_path)).words, "no trainer runs"
+    assert "the next alignment by the same method takes it up" in page(client_on(tmp_path)).words, "no trainer runs"
     mark_alive(tmp_path)
     assert "Its learning was interrupted; the trainer takes it up." in page(client_on(tmp_path)).words
 
