@@ -122,7 +122,10 @@ def train(
                 f"({recipe.learning_rate:g}) in trainer/generator_training/recipe.py, or look for damaged weights in GENERATOR_MODEL."
             )
         if report is not None:
-            report(step + 1, {"loss": loss, "learning_rate": rate, "drift": drift})
+            measured = (
+                {"drift": drift} if batch[0].rejected is not None else {}
+            )  # nothing tells how far what reads single texts is
+            report(step + 1, {"loss": loss, "learning_rate": rate, **measured})
         if clock() - last_line >= LINE_SECONDS:
             remaining = (clock() - began) / (step + 1) * (num_steps - step - 1)
             mean = sum(losses) / len(losses)

@@ -107,8 +107,12 @@ def test_the_reference_point_is_how_far_other_prompts_answers_have_come_and_neve
 def test_each_method_makes_the_chosen_answers_likelier(method: str) -> None:
     layers, pairs = lesson(16)
 
-    train(layers, pairs, RECIPES[method], num_steps=20, seed=0)
+    figures: list[set[str]] = []
+    if method == "sft":
+        pairs = [ReadPair(pair.chosen, None) for pair in pairs]
+    train(layers, pairs, RECIPES[method], num_steps=20, seed=0, report=lambda _, of_step: figures.append(set(of_step)))
 
+    assert figures == 20 * [{"loss", "learning_rate", *([] if method == "sft" else ["drift"])}]
     assert sum(float(gained(layers, pair.chosen).detach()) for pair in pairs) > 0
     if method != "sft":
         assert mean_margin(layers, pairs) > 1
