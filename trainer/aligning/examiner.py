@@ -48,7 +48,7 @@ class Examiner:
             if served is not None:
                 self.engine.check(served)
         except (PairloopError, RegistryError) as error:
-            logger.warning("%s It is judged beside the base.", error)
+            logger.warning("%s The base is taken in its place.", error)
             return None
         return served
 
