@@ -53,7 +53,7 @@ class Champion:
         self, folder: ProjectFolder, load: LoadVersion, metrics: Metrics, *, clock: Callable[[], float] = time.monotonic,
         holdout_fraction: float = 0.0,
     ) -> None:  # fmt: skip
-        """`clock` gives seconds; `holdout_fraction`: HOLDOUT_FRACTION; a version may hold out fewer prompts."""
+        """`clock` gives seconds; `holdout_fraction`: HOLDOUT_FRACTION; a version may hold out other numbers of prompts."""
         self.serving: ServedVersion | None = None
         self.problem: str | None = None  # why the version that the pointer names is not served
         self._folder, self._load, self._metrics, self._clock = folder, load, metrics, clock
@@ -91,7 +91,7 @@ class Champion:
             return False
         try:
             model, card = self._load(self._folder, pointed), Versions(self._folder).card(pointed, promotions=())
-            holdout = Holdout.after([card.holdout], self._holdout_fraction)
+            holdout = Holdout.after([card.holdout], self._holdout_fraction).with_served(card.holdout)
             self.serving = ServedVersion(model, pointed, card.suggest_from, holdout)
         except Exception as error:  # a damaged version may raise anything, and the other projects must be followed on
             self._refuse(pointed, error)

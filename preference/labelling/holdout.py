@@ -48,6 +48,13 @@ class Holdout:
         known = tuple(dict.fromkeys(earlier))
         return cls(fraction, min((holdout.rule for holdout in known), default=NEWEST_RULE), known)
 
+    def with_served(self, served: "Holdout") -> Self:
+        """This one, or one that holds out as many prompts as the served version did, if `with_evidence` gave that one more.
+
+        A version that held out all prompts was trained on none and judged by none, and changes nothing.
+        """
+        return replace(self, fraction=served.fraction) if self.fraction < served.fraction < 1 else self
+
     def has(self, prompt: Prompt) -> bool:
         """Whether the round must not train on this prompt."""
         return self._place(prompt) < self.fraction

@@ -44,7 +44,7 @@ from trainer.generator_training.preferences import check_base, check_engine, to_
 from trainer.generator_training.recipe import AlignRecipe
 from trainer.rounds.context import RoundContext
 from trainer.rounds.outcome import Round
-from trainer.rounds.reading import read_pairs
+from trainer.rounds.reading import Reading, read_pairs
 
 logger = logging.getLogger("pairloop.aligning")
 
@@ -129,7 +129,7 @@ def _align(context: AlignContext) -> Alignment:
     check_base(load_tokenizer(locate(generation.model, context.settings.model_dir)), generation)
     reading = read_pairs(context.round)
     learnt = to_learn_from(reading.train, held_out=reading.holdout, written=context.recipe.is_of_written)
-    prompts = _prompts(context, learnt, reading.layout)
+    prompts = _prompts(context, learnt, reading)
     context.unfinished.take_up(_key(context, learnt, prompts))
     read = context.clock()
     card = replace(
@@ -139,8 +139,8 @@ def _align(context: AlignContext) -> Alignment:
         newest_change=reading.newest_change,
         num_held_back=len(reading.votes),
         dropped=reading.dropped,
-        holdout_fraction=context.round.holdout.fraction,
-        holdout_rule=context.round.holdout.rule,
+        holdout_fraction=reading.holds_out.fraction,
+        holdout_rule=reading.holds_out.rule,
         libraries=_libraries(context.recipe),
     )
     trained = context.clock()
@@ -156,11 +156,11 @@ def _align(context: AlignContext) -> Alignment:
             logger.info("project %d: the generator is judged anew: %s", context.round.project.id, error)
 
 
-def _prompts(context: AlignContext, pairs: Sequence[PreferencePair], layout: LabelingLayout) -> list[Prompt]:
+def _prompts(context: AlignContext, pairs: Sequence[PreferencePair], reading: Reading) -> list[Prompt]:
     """What it answers to learn from rewards; nothing if it learns from the pairs."""
     if not context.recipe.answers_a_prompt:
         return []
-    return prompts_to_answer(context.round.project, layout, context.round.holdout, judged=[pair.prompt for pair in pairs])
+    return prompts_to_answer(context.round.project, reading.layout, reading.holds_out, judged=[pair.prompt for pair in pairs])
 
 
 def _trained(

@@ -38,7 +38,7 @@ class Examiner:
         self._context, self._reading = context, reading
         self.engine = HuggingFaceGenerator(context.settings)
         self.prompts = held_out_prompts(
-            context.project, reading.layout, context.holdout, judged=[pair.prompt for pair in reading.pairs], learnt=learnt
+            context.project, reading.layout, reading.holds_out, judged=[pair.prompt for pair in reading.pairs], learnt=learnt
         )
 
     def served(self) -> Adapter | None:

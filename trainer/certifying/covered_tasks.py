@@ -21,7 +21,7 @@ class CoveredTasks:
     pairs: list[PreferencePair]  # by task id; `chosen`: the answer that the champion prefers
     confidence: list[float]  # of each, .5..1
     num_others: int  # open tasks of which it is not sure enough
-    holds_out: Holdout  # the prompts on which the next round does not train
+    holds_out: Holdout  # the prompts by which versions are judged, as `export` has them
 
 
 def covered_tasks(context: RoundContext) -> CoveredTasks:
@@ -55,5 +55,5 @@ def covered_tasks(context: RoundContext) -> CoveredTasks:
         [tasks.pairs[place] for place in rows],
         [float(tasks.confidence[place]) for place in rows],
         num_others=len(tasks.pairs) - len(rows),
-        holds_out=reading.holds_out,
+        holds_out=context.served_holdout,
     )

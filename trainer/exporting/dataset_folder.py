@@ -8,19 +8,18 @@ from huggingface_hub import DatasetCardData
 
 from preference.errors import ExportError
 from preference.labelling.controls.criteria import applying
-from preference.labelling.holdout import Holdout
 from preference.labelling.label_config import LabelingLayout
 from preference.labelling.layouts import layout_of
 from preference.projects.answer_sides import check_sides
 from preference.projects.folder import ProjectFolder
 from preference.projects.guidelines import Guidelines
-from preference.projects.versions import Versions
 from preference.settings import Settings
 from preference.studio.project import LabelStudioProject
 from trainer.classifiers.folder_card import rendered
 from trainer.exporting.export import judgement_rows
 from trainer.exporting.export_rows import Row
 from trainer.exporting.row_files import write_rows
+from trainer.rounds.reading_context import ReadingContext
 
 _SPLITS = ("train", "holdout", "unused")
 _TEMPLATE = Path(__file__).parent / "templates" / "dataset.md.jinja"
@@ -38,11 +37,11 @@ def pairs_to_share(project: LabelStudioProject, folder: ProjectFolder, settings:
     layout = layout_of(project.read()["label_config"])
     if not isinstance(layout, LabelingLayout):
         raise ExportError(f"Project {project.id} compares no answers, so it has no pairs; omit --pairs.")
-    cards, training = list(Versions(folder).cards()), settings.training
-    check_sides(layout, cards)
+    context, training = ReadingContext(project, folder, settings), settings.training
+    check_sides(layout, context.cards)
     rows, _ = judgement_rows(
         project.annotated_tasks(), format_name="trl", layout=layout, guidelines=Guidelines.read(folder),
-        holdout=Holdout.after((card.holdout for card in cards), training.holdout_fraction),
+        holdout=context.served_holdout,
         prefer_ground_truth=training.prefer_ground_truth, where=applying(training.judgements_where, layout.criteria),
     )  # fmt: skip
     return [{name: value for name, value in row.items() if name not in _PERSONS} for row in rows]

@@ -74,7 +74,7 @@ def judgement_rows(
     `trl` excludes ties; `csv` has everything, ties as two rows of weight .5. `chosen`: `sft` has the answers that people chose, too.
     `aggregate`: one vote for each comparison, as most went. `min_agreement`, 0..1: only comparisons of which this share of the votes went
     one way. `margin` is 0..1. Nothing is null: ids that are not known are 0, texts "". `split` is that of `holdout`: "train",
-    "holdout", or "unused" if the next round would neither train on the row nor judge by it. `criteria` is a JSON object. `guidelines` is
+    "holdout", or "unused" if a round would neither train on the row nor judge by it. `criteria` is a JSON object. `guidelines` is
     the version of them that stood when the judgement was made.
 
     Raises:

@@ -9,7 +9,6 @@ from preference.commands.command_line import PROJECT, begin, refusals
 from preference.errors import PairloopError
 from preference.heavy_imports import heavy_imports
 from preference.projects.folder import ProjectFolder
-from preference.projects.versions import Versions
 from trainer.torch_setup import extractors_of
 
 if TYPE_CHECKING:
@@ -78,13 +77,13 @@ def export(
         raise click.UsageError("--version goes with --format model.")
     from preference.labelling.controls.criteria import Condition, applying
     from preference.labelling.demonstrations import DemonstrationLayout
-    from preference.labelling.holdout import Holdout
     from preference.labelling.layouts import layout_of
     from preference.projects.answer_sides import check_sides
     from preference.projects.guidelines import Guidelines
     from preference.studio.project import LabelStudioProject
     from trainer.exporting.demonstrations import export_demonstrations
     from trainer.exporting.export import check_path, export_judgements, export_prompts
+    from trainer.rounds.reading_context import ReadingContext
 
     if chosen and format_name != "sft":
         raise click.UsageError("--chosen goes with --format sft.")
@@ -98,20 +97,19 @@ def export(
         raise click.BadParameter(str(error), param_hint="--where") from None
     settings = begin()
     project = LabelStudioProject.for_command(settings.studio, project_id)
-    folder = ProjectFolder(settings.model_dir, project_id)
-    cards = list(Versions(folder).cards())
+    context = ReadingContext(project, ProjectFolder(settings.model_dir, project_id), settings)
     try:
         kind: Any = "trl" if format_name == "dpo" else format_name
         check_path(path, format_name=kind, conversational=conversational)
         layout = layout_of(project.read()["label_config"])
         rows: dict[str, Any] = {
             "conversational": conversational,
-            "holdout": Holdout.after((card.holdout for card in cards), settings.training.holdout_fraction),
+            "holdout": context.served_holdout,
         }
         asked: dict[str, Any] = {
             **rows,
             "format_name": kind,
-            "guidelines": Guidelines.read(folder),
+            "guidelines": Guidelines.read(context.folder),
             "prefer_ground_truth": settings.training.prefer_ground_truth,
             "where": where or applying(settings.training.judgements_where, layout.criteria),
         }
@@ -122,7 +120,7 @@ def export(
                 raise click.UsageError("--chosen, --aggregate and --min-agreement are about comparisons; this project has none.")
             written = export_demonstrations(project.annotated_tasks(), path, layout=layout, **asked)
         else:
-            check_sides(layout, cards)
+            check_sides(layout, context.cards)
             votes: dict[str, Any] = {"chosen": chosen, "aggregate": aggregate is not None, "min_agreement": min_agreement}
             written = export_judgements(project.annotated_tasks(), path, layout=layout, **asked, **votes)
     except PairloopError as error:

@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from preference.errors import ModelError
-from preference.projects.versions import Versions
-from preference.report_card.card import ReportCard
 from preference.reward_model.extractors import Extractors
 from preference.reward_model.model import RewardModel, read_description
 from preference.reward_model.probe import load_version
@@ -50,16 +48,6 @@ class RoundContext(ReadingContext):
             return None
         return EarlierHead(known.name, head.weight, features)
 
-    @cached_property
-    def champion(self) -> str | None:
-        """The version that is served, as the pointer names it, or None before the first."""
-        return Versions(self.folder).champion()
-
-    @property
-    def champion_card(self) -> ReportCard | None:
-        """Its card; None if there is none, or it is damaged."""
-        return self._card(self.champion)
-
     def load(self, version: str) -> RewardModel:
         """An earlier version.
 
@@ -67,8 +55,5 @@ class RoundContext(ReadingContext):
             PairloopError: it is not there, cannot be loaded, or does not give its probe the reward on its card.
         """
         return load_version(
-            self.folder, version, card=self._card(version), extractor=self.extractors, device=self.extractors.device
+            self.folder, version, card=self.card(version), extractor=self.extractors, device=self.extractors.device
         )
-
-    def _card(self, version: str | None) -> ReportCard | None:
-        return next((card for card in self.cards if card.version == version), None)

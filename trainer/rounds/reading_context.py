@@ -35,9 +35,28 @@ class ReadingContext:
 
     @cached_property
     def holdout(self) -> Holdout:
-        """The prompts that are held out by HOLDOUT_FRACTION alone; `Reading.holds_out` may be more."""
+        """The prompts that are held out by HOLDOUT_FRACTION alone, from which a round begins; `Reading.holds_out` may be more."""
         earlier = [card.holdout for card in self.cards] + ([self.learns_from.holdout] if self.learns_from else [])
         return Holdout.after(earlier, self.settings.training.holdout_fraction)
+
+    @property
+    def served_holdout(self) -> Holdout:
+        """The same, and those by which the served version was judged: they are shown, and exported, as held out until another is."""
+        return self.holdout if self.champion_card is None else self.holdout.with_served(self.champion_card.holdout)
+
+    @cached_property
+    def champion(self) -> str | None:
+        """The version that is served, as the pointer names it, or None before the first."""
+        return Versions(self.folder).champion()
+
+    @property
+    def champion_card(self) -> ReportCard | None:
+        """Its card; None if there is none, or it is damaged."""
+        return self.card(self.champion)
+
+    def card(self, version: str | None) -> ReportCard | None:
+        """The card of a version; None if there is none, or it is damaged."""
+        return next((card for card in self.cards if card.version == version), None)
 
     @cached_property
     def learns_from(self) -> EarlierProject | None:
@@ -52,4 +71,4 @@ class ReadingContext:
     def control(self) -> ControlGroup:
         """The tasks that show no suggestion."""
         suggesting = self.settings.suggesting
-        return ControlGroup(suggesting.control_percent, None if suggesting.suggest_held_out else self.holdout)
+        return ControlGroup(suggesting.control_percent, None if suggesting.suggest_held_out else self.served_holdout)

@@ -65,6 +65,26 @@ def test_the_command_splits_as_the_projects_next_round_does(studio: StudioDouble
     assert [row["split"] for row in rows] == ["holdout" if before.has(prompt) else "train" for prompt in PROMPTS[:40]]
 
 
+@pytest.mark.parametrize(("served", "held_out"), [(0.7, 0.7), (0.3, 0.5), (1.0, 0.5)], ids=["more", "fewer", "trained on none"])
+def test_what_the_served_version_was_judged_by_is_held_out(
+    studio: StudioDouble, tmp_path: Path, served: float, held_out: float
+) -> None:
+    """A first round holds out more than HOLDOUT_FRACTION if people judged few prompts."""
+    project_id = studio.add_project()
+    versions = Versions(ProjectFolder(tmp_path, project_id))
+    versions.publish(trained_in(tmp_path), replace(CARD, holdout_fraction=served, holdout_rule=2), promote=True)
+    for prompt in PROMPTS[:60]:
+        (task_id,) = studio.add_tasks(project_id, {"prompt": prompt, "answer1": "Left.", "answer2": "Right."})
+        studio.annotate(task_id, vote("left")["result"])
+
+    for format_name in ("trl", "prompts"):
+        path = tmp_path / f"{format_name}.jsonl"
+        invoke(studio, tmp_path, "--project", str(project_id), "--format", format_name, "--out", str(path))
+        splits = {row["prompt"]: row["split"] for row in map(json.loads, path.read_text(encoding="utf-8").splitlines())}
+        assert [splits[prompt] == "train" for prompt in PROMPTS[:60]] == [not Holdout(held_out).has(p) for p in PROMPTS[:60]]
+        assert [splits[p] == "holdout" for p in PROMPTS[:60]] == [Holdout(min(held_out, served)).has(p) for p in PROMPTS[:60]]
+
+
 def test_the_command_turns_no_judgement_round(studio: StudioDouble, project_id: int, tmp_path: Path) -> None:
     fields = {"prompt": "prompt", "left": "answer2", "right": "answer1"}  # before the label config was changed
     Versions(ProjectFolder(tmp_path, project_id)).publish(trained_in(tmp_path), replace(CARD, fields=fields))

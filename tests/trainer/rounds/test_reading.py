@@ -96,6 +96,20 @@ def test_a_larger_fraction_than_before_judges_by_what_no_version_trained_on(hous
     assert not any(Holdout(HOLDOUT).has(pair.prompt) for pair in reading.train)
 
 
+def test_the_tasks_that_show_nothing_are_those_by_which_the_served_version_was_judged(house: House) -> None:
+    """SUGGEST_HELD_OUT=false, after a first round that held out more than HOLDOUT_FRACTION."""
+    house.lab.settings = house.lab.settings.replace(suggest_held_out=False, control_percent=0)
+    house.publish(holdout_fraction=0.6, holdout_rule=NEWEST_RULE)
+    Versions(house.lab.folder).promote(Versions(house.lab.folder).all()[0])
+    project = JudgedProject(judged_tasks(200))
+
+    context = RoundContext(project, house.lab.folder, house.lab.settings, house.lab.extractors)
+
+    prompts = [f"Tell me of {number}." for number in range(200)]
+    assert [context.control.has(1, prompt) for prompt in prompts] == [Holdout(0.6).has(prompt) for prompt in prompts]
+    assert read_pairs(context).holds_out.fraction == HOLDOUT, "the next round needs no more"
+
+
 def test_the_newest_annotation_is_known_whatever_it_says(house: House) -> None:
     tasks = judged_tasks(5)
     tasks[2]["annotations"].append({"id": 900, "completed_by": 1, "was_cancelled": True, "parent_prediction": None, "result": []})
