@@ -1,25 +1,60 @@
 """The benchmark of a GPU, on a CPU with a tiny shape: that it runs, not what it measures."""
 
+import gc
+import weakref
+
 import pytest
 import torch
 from rich.console import Console
 from transformers import Qwen2Config
 
 from benchmarks.gpu import Size, main, run
+from benchmarks.row import Row
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # TRL's and accelerate's own
 
 
-def test_it_measures_writing_and_learning_beside_trl() -> None:
+def measured() -> list[Row]:
     shape = Qwen2Config(
         hidden_size=32, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2, intermediate_size=64,
         tie_word_embeddings=True,
     )  # fmt: skip
+    return run(Console(quiet=True), torch.device("cpu"), shape=shape, size=Size(num_prompts=2, num_tokens=8, num_pairs=8))
 
-    rows = run(Console(quiet=True), torch.device("cpu"), shape=shape, size=Size(num_prompts=2, num_tokens=8, num_pairs=8))
+
+def test_it_measures_writing_and_learning_beside_trl() -> None:
+    rows = measured()
 
     assert [(row.name, row.unit) for row in rows] == [("DPO", "pairs/s"), ("writing with an adapter", "tokens/s")]
     assert all(row.value > 0 and row.baseline and row.baseline > 0 for row in rows)
+
+
+def test_what_was_measured_before_takes_no_memory_of_what_follows(monkeypatch: pytest.MonkeyPatch) -> None:
+    trainers: list[weakref.ref[list[object]]] = []
+    are_alive: list[bool] = []
+
+    class Circle(list[object]):
+        """As TRL's trainer: it holds what holds it."""
+
+    def trl(*_: object, **__: object) -> float:
+        trainer = Circle()
+        trainer.append(trainer)
+        trainers.append(weakref.ref(trainer))
+        return 1.0
+
+    def written(*_: object) -> float:
+        are_alive.append(trainers[0]() is not None)
+        return 1.0
+
+    monkeypatch.setattr("benchmarks.gpu.trl_step_seconds", trl)
+    monkeypatch.setattr("benchmarks.gpu._Bench._written", written)
+    gc.disable()
+    try:
+        measured()
+    finally:
+        gc.enable()
+
+    assert are_alive == [False, False]
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
