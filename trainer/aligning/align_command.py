@@ -44,6 +44,8 @@ def align(project_id: int, method: str, chosen: bool, minutes: float | None, as_
 
     if method == _BEST_OF_N and minutes is not None:
         raise click.UsageError(f"--minutes is for steps; {_BEST_OF_N} has none.")
+    if chosen and method != "sft":
+        raise click.UsageError("--chosen goes with --method sft.")
     settings = begin()
     project, folder = LabelStudioProject.for_command(settings.studio, project_id), ProjectFolder(settings.model_dir, project_id)
 
@@ -59,7 +61,7 @@ def align(project_id: int, method: str, chosen: bool, minutes: float | None, as_
         with heavy_imports():
             from trainer.aligning.align import run_alignment
             from trainer.generator_training.recipe import METHODS
-        recipe = replace(METHODS[method], is_of_written=METHODS[method].is_of_written and not chosen)
+        recipe = replace(METHODS[method], is_of_written=False) if chosen else METHODS[method]
         return run_alignment(project, folder, settings, recipe, extractors=extractors, minutes=minutes, say=say)
 
     with refusals():

@@ -83,6 +83,14 @@ def test_wrong_options_of_an_alignment_are_refused(invoke: Invoke, arguments: li
     assert invoke("align", *(["--project", "3", *arguments] if arguments else [])).exit_code == 2
 
 
+@pytest.mark.parametrize("method", [[], ["--method", "kto"], ["--method", "best-of-n"]])
+def test_chosen_answers_are_of_sft_alone(invoke: Invoke, method: list[str]) -> None:
+    result = invoke("align", "--project", "3", *method, "--chosen", GENERATOR_ENGINE="echo")
+
+    assert result.exit_code == 2
+    assert result.output.endswith("Error: --chosen goes with --method sft.\n")
+
+
 def test_best_of_n_prints_what_it_would_do_and_needs_a_reward_model(
     invoke: Invoke, house: AlignedHouse, tiny_chat_base: Path
 ) -> None:
