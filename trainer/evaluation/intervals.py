@@ -78,4 +78,4 @@ def _gain_interval(difference: Array, *, seed: int) -> tuple[float, float]:
     values, counts = np.unique(difference, return_counts=True)
     drawn = np.random.default_rng(seed).multinomial(len(difference), counts / len(difference), size=_NUM_DRAWS)
     low, high = np.quantile(drawn @ values / len(difference), [0.025, 0.975])
-    return round(float(low), 4), round(min(float(high), 1.0), 4)
+    return round(min(float(low), 1.0), 4), round(min(float(high), 1.0), 4)

@@ -390,3 +390,5 @@ def test_an_interval_stays_between_nothing_and_all() -> None:
     assert wilson(1.0, 10)[1] == 1.0
     assert share([]) == Share(count=0)
     assert share([1.0] * 4, at_least=5) == Share(count=4)
+    won = compare(np.ones(8), np.zeros(8), seed=0, is_pulled=np.ones(8, bool), pull=0.5)  # each stands for three
+    assert (won.gain, won.gain_interval) == (1.0, (1.0, 1.0))
