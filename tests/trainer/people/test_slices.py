@@ -32,3 +32,13 @@ def test_nothing_is_cut_that_is_all_one_and_few_comparisons_are_only_counted() -
     assert sliced_accuracy([PreferencePair("Why?", "a", "b")] * 20, np.ones(20)) == ()
     few = sliced_accuracy([PreferencePair("x" * n, "a", "b") for n in range(1, 7)], np.ones(6))
     assert [(row.accuracy.value, row.accuracy.count) for row in few if row.accuracy] == [(None, 2)] * 3
+
+
+def test_all_pairs_of_a_prompt_that_was_ranked_are_one_comparison() -> None:
+    ranked = [PreferencePair("x" * n, f"a{i}", "b", kind="ranking") for n in range(1, 31) for i in range(10)]
+
+    rows = sliced_accuracy(ranked, np.tile([1.0] * 5 + [0.0] * 5, 30))
+
+    assert [(row.accuracy.value, row.accuracy.count, row.num_missing) for row in rows if row.accuracy] == [
+        (0.5, 10, ENOUGH - 10)
+    ] * 3
