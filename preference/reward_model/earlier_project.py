@@ -6,6 +6,7 @@ Not covered: champions of other recipes than `frozen`, which are no weights of f
 """
 
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,8 +56,9 @@ def learn_from(folder: ProjectFolder, other: ProjectFolder, *, base: str) -> str
         raise RegistryError(
             f"The champion {version} of project {number} reads with {card.base}, and REWARD_BASE is {base}; use the same."
         )
-    if (known := read_earlier_project(folder)) is not None and (known.project_id, known.version) == (number, version):
-        return ""
+    with suppress(RegistryError):  # a damaged copy is replaced
+        if (known := read_earlier_project(folder)) is not None and (known.project_id, known.version) == (number, version):
+            return ""
     folder.create()
     with folder.locked(), writing(folder.path):
         if (folder.path / _FOLDER).exists():

@@ -78,8 +78,11 @@ def test_what_cannot_be_learnt_from_is_refused_in_one_sentence(
     assert not new.path.exists()
 
 
-def test_a_damaged_copy_is_named(earlier: ProjectFolder, new: ProjectFolder) -> None:
+def test_a_damaged_copy_is_named_and_replaced(earlier: ProjectFolder, new: ProjectFolder) -> None:
     learn_from(new, earlier, base="embedded")
     (new.path / "learnt_from" / "card.json").write_text("{")
     with pytest.raises(RegistryError, match="is not a model card"):
         read_earlier_project(new)
+
+    assert learn_from(new, earlier, base="embedded").startswith("learns from ")
+    assert read_earlier_project(new) is not None
