@@ -49,7 +49,7 @@ def audit(context: RoundContext, reading: Reading) -> None:
     standing = read_standing(context.folder.path, context.champion, now=context.clock())
     if standing is None or standing.audit.withdrawn_at or standing.certificate.version != context.champion:
         return
-    certificate, before = standing.certificate, standing.audit
+    certificate = standing.certificate
     if certificate.certified_from is None:
         return
     pairs = first_votes(reading.blind, known=known_prompts(context, reading), above=certificate.newest_annotation or 0)
@@ -57,9 +57,11 @@ def audit(context: RoundContext, reading: Reading) -> None:
         return
     votes = blind_votes(pairs, context.load(certificate.version))
     found = _tested(certificate, votes, now=_now(context))
-    if replace(found, read_at=before.read_at) == before:
-        return
-    write_audit(context.folder.path, certificate, found)
+    with context.folder.locked():  # another process may have read later judgements, and withdrawn it
+        before = read_audit(context.folder.path, certificate)
+        if before.withdrawn_at or replace(found, read_at=before.read_at) == before:
+            return
+        write_audit(context.folder.path, certificate, found)
     if found.withdrawn_at:
         logger.warning("project %d: the certificate %s is withdrawn: %s", context.project.id, certificate.name, found.reason)
 

@@ -6,9 +6,13 @@ from pathlib import Path
 import pytest
 
 from preference.report_card.certificate import Audit, read_audit
+from preference.reward_model.model import RewardModel
 from tests.conftest import SettingsFactory
 from tests.support.certified_house import UNSURE, CertifiedHouse
 from tests.support.studio_double import StudioDouble
+from trainer.rounds.audit import audit
+from trainer.rounds.context import RoundContext
+from trainer.rounds.reading import read_pairs
 from trainer.rounds.round import run_round
 
 
@@ -110,3 +114,20 @@ def test_an_audit_without_news_writes_nothing(house: CertifiedHouse) -> None:
     house.now += 60
     house.audit()
     assert read_audit(house.folder.path, certificate) == first
+
+
+def test_a_slow_audit_of_earlier_judgements_takes_no_withdrawal_back(house: CertifiedHouse) -> None:
+    certificate = house.standing().certificate  # type: ignore[union-attr]
+    house.judge(house.add(20), agreeing=18)
+
+    class Slow(RoundContext):
+        def load(self, version: str) -> RewardModel:
+            house.judge(house.add(20), agreeing=0)
+            house.audit()
+            return super().load(version)
+
+    context = house.context()
+    slow = Slow(context.project, context.folder, context.settings, context.extractors, clock=context.clock)
+    audit(slow, read_pairs(slow))
+
+    assert read_audit(house.folder.path, certificate).withdrawn_at
