@@ -52,6 +52,9 @@ class ReportCard:
     base: Words = ""
     num_annotations: int = 0  # of the project, when its judgements were read
     newest_annotation: Known[Count] = None  # the highest id among those that were read; cards of build e08322f do not name it
+    judged_until: Known[Count] = (
+        None  # the highest id among those that it was judged by: later ones, if a killed round was taken up
+    )
     num_train_pairs: Known[Count] = None
     num_holdout_pairs: Known[Count] = None
     dropped: Items[Count] = field(default_factory=dict)

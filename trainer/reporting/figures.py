@@ -122,7 +122,7 @@ def prequential(pairs: Sequence[PreferencePair], champion: RewardModel, card: Re
 
 
 def prompts_known_to(card: ReportCard, pairs: Sequence[PreferencePair]) -> set[str]:
-    """What prompts begin with, normalised, that somebody had judged when the version read its judgements: it may have trained on them.
+    """What prompts begin with, normalised, that somebody had judged when the version was trained and judged: it may know them.
 
     The card names the newest annotation that was read, since no two machines' clocks agree. A card of build e08322f does not, and
     what was judged after it was published counts as later; without that time, all prompts count as known.
@@ -155,7 +155,7 @@ def _moment_of(text: str | None) -> datetime | None:
 
 def _is_later(pair: PreferencePair, card: ReportCard) -> bool:
     if card.newest_annotation is not None:
-        return pair.annotation_id is not None and pair.annotation_id > card.newest_annotation
+        return pair.annotation_id is not None and pair.annotation_id > max(card.newest_annotation, card.judged_until or 0)
     since, at = _moment_of(card.created_at), _moment_of(pair.judged_at)
     return since is not None and at is not None and at > since
 

@@ -220,6 +220,7 @@ def _card(context: RoundContext, challenge: _Challenge, verdict: Verdict) -> Rep
         base=settings.training.reward_base,
         num_annotations=snapshot.num_annotations,
         newest_annotation=snapshot.newest_annotation,
+        judged_until=challenge.reading.newest_annotation,
         newest_change=snapshot.newest_change,
         judgements=digest(challenge.reading),
         num_train_pairs=num_votes(snapshot.pairs),

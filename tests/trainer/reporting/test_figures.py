@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from preference.labelling.pairs import PreferencePair
-from preference.labelling.prompts import Turn, transcript, turns_of
+from preference.labelling.prompts import Turn, normalised, transcript, turns_of
 from preference.report_card.card import ReportCard
 from preference.report_card.figures import LaterAccuracy, ReportFigures
 from preference.report_card.shares import Share
@@ -23,6 +23,7 @@ from trainer.reporting.figures import (
     history,
     length_matched,
     prequential,
+    prompts_known_to,
     reliability,
     reward_and_length,
     suggestions,
@@ -197,6 +198,13 @@ def test_what_a_version_read_is_known_whatever_the_clocks_say(clock: str) -> Non
     assert accuracy is not None
     assert (accuracy.count, accuracy.value) == (8, 0.5)
     assert prequential(pairs[:12], model(pairs, right=range(16)), card) is None
+
+
+def test_what_a_killed_round_was_judged_by_when_it_was_taken_up_is_known_though_it_did_not_train_on_it() -> None:
+    pairs = [dataclasses.replace(pair, annotation_id=n) for n, pair in enumerate(holdout(20, num_longer=10))]
+    card = dataclasses.replace(CARD, newest_annotation=11, judged_until=14)
+
+    assert prompts_known_to(card, pairs) == {normalised(pair.question) for pair in pairs[:15]}
 
 
 def test_a_prompt_that_was_judged_before_does_not_count_as_later() -> None:

@@ -197,7 +197,7 @@ def test_the_card_says_all_that_is_known(lab: Lab, tiny_base: Path) -> None:
 
     assert (card.project_id, card.recipe, card.base, card.seed) == (7, "frozen", str(tiny_base), 5)
     assert card.num_annotations == 61, "as Label Studio counts them, so that new ones can be counted"
-    assert (card.newest_annotation, card.holdout) == (60, Holdout(HOLDOUT))
+    assert (card.newest_annotation, card.judged_until, card.holdout) == (60, 60, Holdout(HOLDOUT))
     assert (card.num_train_pairs, card.num_holdout_pairs) == (59 - num_held_out, num_held_out)
     assert card.dropped == {"skipped": 1, "missing answer": 1}
     assert None not in (card.metrics.num_pairs, card.metrics.accuracy, card.metrics.interval, card.metrics.longer_wins)
