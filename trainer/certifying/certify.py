@@ -2,7 +2,8 @@
 
 Covered: whoever looks again and again has no better chance of a false certificate, since each look has its part of the error only.
 Asked again without a new blind judgement, it gives the same look and costs nothing.
-Not covered: open tasks on which people agree with the model less often than on judged ones of which it is as sure. If it is less sure
+Not covered: a look at a moment that somebody chose by what the blind judgements said elsewhere; looks with a lower confidence, which have more
+of the error; open tasks on which people agree with the model less often than on judged ones of which it is as sure. If it is less sure
 of the open tasks that would be covered than of the judged ones, nothing is certified.
 """
 

@@ -1,4 +1,4 @@
-"""The promise of a certificate, kept over simulated projects; beside them, two rules that would break it."""
+"""The promise of a certificate, kept over simulated projects; beside them, what would break it."""
 
 from collections.abc import Callable
 
@@ -62,6 +62,17 @@ def test_two_shorter_rules_would_break_the_promise() -> None:
         looks = (Counts.of(sure[:count], agrees[:count]) for count in LOOKS)
         asked_again += any(certified_from(counts, target=TARGET, error=1 - CONFIDENCE) is not None for counts in looks)
     assert lowest > 0.3 * 300 and asked_again > 0.15 * 300
+
+
+def test_whoever_chooses_the_moment_by_how_the_votes_went_breaks_the_promise() -> None:
+    """The first look has half of the error; at the best moment between 20 and 200 votes it takes more than all."""
+    right = RIGHT["just below the target everywhere"]
+    chance, num_false, error = np.random.default_rng(19), 0, error_of(1, confidence=CONFIDENCE)
+    for _ in range(150):
+        sure, agrees = judged(chance, right)
+        moments = (Counts.of(sure[:count], agrees[:count]) for count in range(20, 201, 5))
+        num_false += any(certified_from(counts, target=TARGET, error=error) is not None for counts in moments)
+    assert num_false > 150 * (1 - CONFIDENCE)
 
 
 def test_the_errors_of_all_looks_add_up_to_what_is_allowed() -> None:
