@@ -72,6 +72,7 @@ class ReportCard:
     holdout_fraction: Annotated[Part, otherwise(lambda: 1.0)] = 1.0  # the share of prompts that were held out
     holdout_rule: Annotated[Count, otherwise(lambda: 1)] = 1  # how they were chosen; cards of build e08322f do not name it
     compared_with: Known[Text] = None  # the champion at that time
+    dtype: Words = ""  # the number format that it was trained in; empty on cards of earlier builds
     start: Words = "base"  # the weights that training started from: "base", or "champion"
     learnt_from: Words = ""  # the champion of an earlier project whose reward was one of its features
     libraries: Items[Text] = field(default_factory=dict)

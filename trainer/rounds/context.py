@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from preference.errors import ModelError
+from preference.models.hardware import reward_dtype
+from preference.models.number_formats import NumberFormat
 from preference.reward_model.extractors import Extractors
 from preference.reward_model.model import RewardModel, read_description
 from preference.reward_model.probe import load_version
@@ -28,6 +30,13 @@ class RoundContext(ReadingContext):
     def unfinished(self) -> UnfinishedRound:
         """What this round leaves behind until it ends."""
         return UnfinishedRound(self.folder)
+
+    @property
+    def dtype(self) -> NumberFormat:
+        """The number format in which a challenger trains. That of `frozen` is float32: it only reads features."""
+        training = self.settings.training
+        is_sequence = RECIPES[training.recipe].kind == "sequence"
+        return reward_dtype(training.reward_dtype, self.extractors.device) if is_sequence else "float32"
 
     @cached_property
     def earlier(self) -> EarlierHead | None:

@@ -41,6 +41,7 @@ def _is_repeated(context: RoundContext, reading: Reading, card: ReportCard) -> b
         (card.judgements, digest(reading)),
         ((card.holdout_fraction, card.holdout_rule), (reading.holds_out.fraction, reading.holds_out.rule)),
         ((card.recipe, card.base, card.seed), (training.recipe, training.reward_base, context.settings.seed)),
+        (card.dtype, context.dtype),
         (card.learnt_from, context.earlier.name if context.earlier else ""),
         (card.libraries, {name: _version(name) for name in card.libraries}),
     )

@@ -17,7 +17,6 @@ import numpy as np
 from preference.atomic_files import DISK_FULL
 from preference.errors import ChampionChanged, NoComparison, PairloopError, StudioUnreachable
 from preference.labelling.pairs import PreferencePair, num_votes
-from preference.models.hardware import reward_dtype
 from preference.models.number_formats import four_bit_libraries
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import Versions
@@ -177,7 +176,7 @@ def _train(context: RoundContext, snapshot: Snapshot, rated: Rated, draft: Path,
     )  # fmt: skip
     training = TrainingContext(
         settings.training.reward_base, context.extractors, settings.seed, holdout_rule=context.holdout.rule,
-        dtype=reward_dtype(settings.training.reward_dtype, context.extractors.device), earlier=context.earlier,
+        dtype=context.dtype, earlier=context.earlier,
     )  # fmt: skip
     pairs, count = [*snapshot.pairs, *rated.pairs], len(snapshot.pairs)
     trained = train_challenger(pairs, RECIPES[settings.training.recipe], draft, training, workspace)
@@ -238,6 +237,7 @@ def _card(context: RoundContext, challenge: _Challenge, verdict: Verdict) -> Rep
         holdout_fraction=challenge.reading.holds_out.fraction,
         holdout_rule=challenge.reading.holds_out.rule,
         compared_with=context.champion if challenge.champion is not None else None,
+        dtype=context.dtype,
         start=challenge.trained.start,
         learnt_from=challenge.trained.learnt_from,
         libraries={

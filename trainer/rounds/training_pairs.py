@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from preference.models.fingerprint import fingerprint, fingerprint_by_commit, fingerprint_of_e08322f
-from preference.models.hardware import reward_dtype
 from preference.models.number_formats import four_bit_libraries
 from preference.models.pretrained import locate
 from preference.projects.versions import Versions
@@ -72,7 +71,7 @@ def pairs_to_train_on(context: RoundContext, reading: Reading, champion: Path | 
 def _key(context: RoundContext, champion: Path | None) -> dict[str, Any]:
     """Everything beside the pairs that decides the weights, or what the pairs were made of."""
     settings = context.settings
-    dtype = reward_dtype(settings.training.reward_dtype, context.extractors.device)
+    dtype = context.dtype
     locate(settings.training.reward_base, settings.model_dir)  # says what to do if the embedded model is not installed
     return {
         "recipe": json.loads(json.dumps(asdict(RECIPES[settings.training.recipe]))),  # as it is read back: lists, no tuples
