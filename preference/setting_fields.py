@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
 from pydantic_settings import NoDecode
 
 from preference.labelling.controls.criteria import conditions
+from preference.labelling.task_data import named_fields
 
 
 def _web_address(value: str) -> str:
@@ -41,6 +42,11 @@ def _where(value: str) -> str:
     return value
 
 
+def _fields(value: str) -> str:
+    named_fields(value)
+    return value
+
+
 def _engine_model(value: str) -> str:
     if value and not re.fullmatch(r"(huggingface|openai|echo):\S.*", value):
         raise ValueError("should be ENGINE:MODEL, such as openai:gpt-4o-mini; the engines are huggingface, openai and echo")
@@ -51,6 +57,7 @@ WebAddress = Annotated[str, AfterValidator(_web_address)]
 StopTexts = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_stop_texts)]
 Schedule = Annotated[str, AfterValidator(_schedule)]
 Where = Annotated[str, AfterValidator(_where)]
+Fields = Annotated[str, AfterValidator(_fields)]
 EngineModel = Annotated[str, AfterValidator(_engine_model)]
 
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, SecretStr
 
-from preference.setting_fields import EngineModel, Group, Schedule, StopTexts, WebAddress, Where, advanced, after
+from preference.setting_fields import EngineModel, Fields, Group, Schedule, StopTexts, WebAddress, Where, advanced, after
 
 
 class StudioSettings(Group, title="Label Studio", alias_generator=after("LABEL_STUDIO_")):
@@ -262,6 +262,10 @@ class TrainingSettings(Group, title="Training"):
     judgements_where: Where = Field(
         "",
         description="Only judgements of which this is so: conditions on what annotators say beside the comparison, such as `clarity=Clear; relevance>=3`.",
+    )
+    slice_by: Fields = Field(
+        "",
+        description="Fields of tasks' data by whose values the report card and the dashboard say how accurate a version is, such as `topic,source.kind`.",
     )
     judge_weight: float = Field(
         0,

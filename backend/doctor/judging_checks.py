@@ -1,8 +1,14 @@
-"""What doctor looks at of how people judge: how many of them a task, and whose word counts."""
+"""What doctor looks at of how people judge: how many of them a task, whose word counts, and by what the card cuts it."""
+
+from itertools import islice
 
 from backend.connecting.overlap import in_words
 from backend.doctor.check import Check, CheckFailed
 from backend.doctor.project_checks import Examined
+from preference.labelling.task_data import named_fields, value_at
+
+_NUM_TASKS = 100  # that are looked at
+_MOST_NAMES = 20
 
 
 def _overlap(examined: Examined) -> str:
@@ -30,7 +36,23 @@ def _ground_truth(examined: Examined) -> str:
     return f"on tasks with ground truth nothing else counts ({num_true} judgements are), and nothing else was judged there"
 
 
+def _slices(examined: Examined) -> str:
+    fields = named_fields(examined.installation.settings.training.slice_by)
+    if not fields:
+        return "accuracy is given by no field of tasks' data (SLICE_BY)"
+    tasks = list(islice(examined.project.all_tasks(page_size=_NUM_TASKS), _NUM_TASKS))
+    unknown = [field for field in fields if all(value_at(task["data"], field) in (None, "") for task in tasks)]
+    if tasks and unknown:
+        known = ", ".join(sorted({name for task in tasks for name in task["data"]})[:_MOST_NAMES])
+        raise CheckFailed(
+            f"SLICE_BY names {', '.join(unknown)}, which none of the first {len(tasks)} tasks has; their data has {known}",
+            "correct it, unless it is for another project",
+        )
+    return f"accuracy is given by {', '.join(fields)}"
+
+
 JUDGING_CHECKS: tuple[Check[Examined], ...] = (
     Check("overlap", _overlap, needs=["rights"]),
     Check("ground truth", _ground_truth, needs=["rights"]),
+    Check("slices", _slices, needs=["rights"]),
 )

@@ -25,6 +25,19 @@ def is_path(field: str) -> bool:
     return _PATH.fullmatch(field) is not None
 
 
+def named_fields(text: str) -> tuple[str, ...]:
+    """The fields that a text names, separated by commas, each once.
+
+    Raises:
+        ValueError: one of them is none.
+    """
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    for name in names:
+        if not is_path(name):
+            raise ValueError(f"{name!r} should be a field of tasks' data, such as topic or source.kind (letters, digits and _)")
+    return names
+
+
 def keys_of(path: str) -> list[str]:
     """The keys on the way to a field, the outermost first."""
     return [key for _, key in _KEY.findall(path)]

@@ -96,6 +96,7 @@ def test_every_field_is_read_from_the_variable_of_its_name_in_capitals() -> None
         "ties": "drop",
         "prefer_ground_truth": "True",
         "judgements_where": "clarity=Clear; relevance>=3",
+        "slice_by": "topic, source.kind",
         "judge_weight": "0.25",
         "align_minutes": "45.0",
         "align_schedule": "0 4 * * *",
@@ -157,6 +158,7 @@ def test_all_wrong_variables_are_named_at_once_one_a_line() -> None:
             "LOG_LEVEL": "info",
             "TRAIN_SCHEDULE": "at dawn",
             "HOLDOUT_FRACTION": "nan",
+            "SLICE_BY": "topic,the kind",
             "BASIC_AUTH_USER": "anna",
         }
     )
@@ -167,6 +169,7 @@ def test_all_wrong_variables_are_named_at_once_one_a_line() -> None:
         "PORT='70000' is wrong: input should be less than or equal to 65535",
         "TRAIN_SCHEDULE='at dawn' is wrong: should be a cron line such as `0 3 * * *` or an interval such as `30m` (s, m, h, d)",
         "HOLDOUT_FRACTION='nan' is wrong: input should be less than 0.9",
+        "SLICE_BY='topic,the kind' is wrong: 'the kind' should be a field of tasks' data, such as topic or source.kind (letters, digits and _)",
         "BASIC_AUTH_USER and BASIC_AUTH_PASS go together; set both or neither",
     ]
 

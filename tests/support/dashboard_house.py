@@ -40,7 +40,7 @@ def run_rounds(model_dir: Path, base: Path, *, sizes: tuple[int, ...] = SIZES) -
     """The folder of project 7 after a round for each size."""
     environ = {"MODEL_DIR": str(model_dir), "REWARD_BASE": str(base), "DEVICE": "cpu", "TORCH_THREADS": "1"}
     environ |= {"LABEL_STUDIO_URL": "http://inside:1", "LABEL_STUDIO_PUBLIC_URL": "https://studio.example"}
-    settings = Settings.from_environ({**environ, "MIN_PAIRS": "20", "HOLDOUT_FRACTION": "0.3"})
+    settings = Settings.from_environ({**environ, "MIN_PAIRS": "20", "HOLDOUT_FRACTION": "0.3", "SLICE_BY": "topic"})
     lab = Lab(settings)
     for size in sizes:
         ended = lab.round(_tasks(size, version=Versions(lab.folder).champion()))
@@ -73,7 +73,12 @@ def _tasks(number: int, *, version: str | None) -> list[dict[str, Any]]:
         suggestion = {**vote(better), "to_name": "answer1"}["result"]
         task: dict[str, Any] = {
             "id": i + 1,
-            "data": {"prompt": pair.prompt, "answer1": left, "answer2": right},
+            "data": {
+                "prompt": pair.prompt,
+                "answer1": left,
+                "answer2": right,
+                "topic": ("billing", "travel", "law")[chance[7] % 3],
+            },
             "predictions": [],
         }
         if version and chance[5] % 3:

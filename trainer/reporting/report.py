@@ -1,7 +1,7 @@
 """The report card's figures of one round, for card.json."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -13,6 +13,7 @@ from preference.report_card.figures import CurvePoint, KindFigures, ReportFigure
 from preference.reward_model.model import RewardModel
 from trainer.evaluation.judge import LoadedChampion, Verdict
 from trainer.evaluation.pair_rewards import once_each
+from trainer.judgements.field_values import FieldValues
 from trainer.people.agreement import people_figures
 from trainer.people.judgements import judgements_of, left_rate
 from trainer.people.slices import sliced_accuracy
@@ -41,6 +42,7 @@ class RoundPairs:
     votes: Sequence[PreferencePair]  # all that are held out
     dropped: Mapping[str, int]  # judgements that became no pair, by reason
     gaps: ArrayLike | None  # TrainingResult.gaps, of `train`
+    values: FieldValues = field(default_factory=dict)  # by which accuracy is sliced
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,6 +108,8 @@ def report_figures(
         versions=history(earlier.cards, later),
         criteria=criteria_figures(judgements, pairs.votes, pairs.holdout, rewards),
         kinds=tuple(kinds),
-        slices=sliced_accuracy(pairs.holdout, rewards.right) if rewards is not None else (),
+        slices=sliced_accuracy(pairs.holdout, rewards.right, votes=pairs.votes, values=pairs.values)
+        if rewards is not None
+        else (),
         suspects=most_suspect(pairs.train, pairs.gaps, temperature=challenger.description.temperature, project_url=project_url),
     )

@@ -289,10 +289,18 @@ def _of_many(share: Share) -> str:
 
 def _slices(report: ReportFigures) -> Section:
     rows = [
-        (row.name, _counted(row.accuracy), f"{row.num_missing} more comparisons are needed" if row.num_missing else "")
+        (
+            row.name,
+            _counted(row.accuracy) or _too_few(row.accuracy),
+            f"{row.num_missing} more comparisons are needed" if row.num_missing else "",
+        )
         for row in report.slices
     ]
-    return Section("By kind of prompt", ("held-out comparisons of", "accuracy of this version", "missing"), rows)
+    return Section("By kind of task", ("held-out comparisons of", "accuracy of this version", "missing"), rows)
+
+
+def _too_few(known: Share | None) -> str:
+    return f"unknown (of {known.count})" if known and known.count is not None else ""
 
 
 def _suspects(report: ReportFigures, names: Mapping[str, str]) -> Section:

@@ -10,6 +10,7 @@ from preference.labelling.holdout import Holdout
 from preference.labelling.label_config import LabelingLayout
 from preference.labelling.layouts import judged_layout_of
 from preference.labelling.pairs import PreferencePair, majority, num_votes
+from preference.labelling.task_data import named_fields
 from preference.labelling.task_pairs import pairs_of_task
 from preference.projects.answer_sides import check_sides, fields_of
 from preference.projects.guidelines import Guidelines, note_instruction
@@ -17,6 +18,7 @@ from preference.studio.task import ProjectFields
 from trainer.duels.duels import Duel, judged_duels
 from trainer.judgements.blind_pairs import blind_pairs
 from trainer.judgements.cache_file import JudgedTask
+from trainer.judgements.field_values import FieldValues, field_values
 from trainer.judgements.new_judgements import reach_of
 from trainer.judgements.reader import read_judgements
 from trainer.rounds.evidence import Evidence
@@ -44,6 +46,7 @@ class Reading:
     blind: list[PreferencePair]  # blind judgements of tasks that were served by lot, as blind_pairs has them
     holds_out: Holdout
     evidence: Evidence
+    values: FieldValues  # what tasks hold in the fields that SLICE_BY names
 
 
 def read_pairs(context: ReadingContext) -> Reading:
@@ -104,6 +107,7 @@ def read_pairs(context: ReadingContext) -> Reading:
         blind=blind,
         holds_out=holds_out,
         evidence=Evidence.of(pairs, num_held_out=num_held_out, min_pairs=training.min_pairs),
+        values=field_values(tasks, named_fields(training.slice_by)),
     )
 
 

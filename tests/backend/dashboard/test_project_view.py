@@ -7,7 +7,7 @@ from preference.projects.versions import Versions
 from preference.report_card.certificate import Audit, write_audit, write_certificate
 from tests.support.certificates import CERTIFICATE
 from tests.support.dashboard_house import PROJECT
-from tests.support.dashboard_page import client_on, page
+from tests.support.dashboard_page import HOSTILE, change_card, client_on, page
 
 
 def test_what_is_certified_of_the_champion_stands_beside_its_card_with_a_curve_and_drift_is_said(models: Path) -> None:
@@ -37,3 +37,13 @@ def test_a_certificate_that_is_damaged_or_not_given_yet_is_shown_as_far_as_it_ca
 
     (folder.path / "certificates" / f"{champion}-c1.json").write_text('{"curve": [{"threshold": "<b>"}], "reason": 7}')
     assert f"Certificate {champion} is not certified yet:" in page(client_on(models)).words
+
+
+def test_the_accuracy_by_a_field_of_tasks_stands_there_escaped(models: Path) -> None:
+    words = page(client_on(models)).words
+    assert all(f"topic: {value}" in words for value in ("billing", "law", "travel")) and "more are needed" in words
+
+    change_card(models, lambda card: card["report"]["slices"][-1].update(name=f"topic: {HOSTILE}"))
+
+    shown = page(client_on(models))
+    assert f"topic: {HOSTILE}" in shown.words and "<img src=x" not in shown.html

@@ -48,3 +48,20 @@ def test_ground_truth_that_outweighs_people_is_a_cross_if_it_alone_is_to_count(c
     )  # fmt: skip
     assert "Label Studio marks each imported judgement as ground truth" in row["fix"]
     assert clinic.doctor()["ground truth"]["ok"], "without the setting, all count alike"
+
+
+def test_a_field_that_no_task_has_is_named_with_those_that_there_are(clinic: Clinic) -> None:
+    assert clinic.doctor(SLICE_BY="topic")["slices"]["ok"], "there is no task yet"
+    data = {"prompt": "p", "answer1": "a", "answer2": "b", "source": {"kind": "mail"}}
+    clinic.studio.add_tasks(clinic.id, data, {**data, "topic": "law"})
+
+    assert clinic.doctor(SLICE_BY="topic,source.kind")["slices"]["found"] == "accuracy is given by topic, source.kind"
+    assert clinic.doctor()["slices"]["found"] == "accuracy is given by no field of tasks' data (SLICE_BY)"
+    row = clinic.doctor(SLICE_BY="topics,source.kind")["slices"]
+    assert (row["ok"], row["found"]) == (
+        False,
+        "SLICE_BY names topics, which none of the first 2 tasks has; their data has answer1, answer2, prompt, source, topic",
+    )
+    assert row["fix"] == "correct it, unless it is for another project"
+    unread = clinic.doctor(SLICE_BY="the topic")["settings"]
+    assert not unread["ok"] and "'the topic' should be a field of tasks' data, such as topic or source.kind" in unread["found"]
