@@ -16,7 +16,15 @@ from rich.console import Console
 
 from preference.labelling.pairs import PreferencePair
 from preference.report_card.card import ReportCard
-from preference.report_card.figures import AnnotatorFigures, ControlAccuracy, CurvePoint, JudgedFigures, People, ReportFigures
+from preference.report_card.figures import (
+    AnnotatorFigures,
+    ControlAccuracy,
+    CurvePoint,
+    JudgedFigures,
+    People,
+    ReportFigures,
+    SliceFigures,
+)
 from preference.report_card.shares import Share
 from preference.tolerant import read_as
 from tests.support.cards import CARD, REPORT
@@ -290,3 +298,18 @@ def test_the_readme_names_the_function_that_loads_the_version() -> None:
     ((module, function),) = re.findall(r"^from ([\w.]+) import (\w+)$", model_card(full_card()), re.MULTILINE)
 
     assert callable(getattr(importlib.import_module(module), function))
+
+
+def test_the_report_says_of_how_few_comparisons_an_accuracy_is_unknown() -> None:
+    slices = (SliceFigures("topic: law", Share(0.75, (0.6, 0.86), 40)), SliceFigures("topic: code", Share(count=7), 23))
+
+    section = next(
+        each
+        for each in sections(dataclasses.replace(CARD, report=dataclasses.replace(CARD.report, slices=slices)))
+        if "task" in each.title
+    )
+
+    assert [tuple(row) for row in section.rows] == [
+        ("topic: law", "0.750 (95 % interval 0.600 to 0.860, of 40)", ""),
+        ("topic: code", "unknown (of 7)", "23 more comparisons are needed"),
+    ]
