@@ -152,7 +152,7 @@ def connect(
         click.echo(f"note: {note}", err=True)
     if champion is None and not isinstance(layout, DemonstrationLayout):
         click.echo(
-            f"nothing is suggested yet: pairloop-trainer trains its first reward model after {settings.training.min_pairs} judgements, "
+            f"no suggestions yet: the first reward model is trained after {settings.training.min_pairs} judgements, "
             f"on {FEWEST_PROMPTS} prompts or more"
         )
     if prompts is not None:

@@ -57,7 +57,7 @@ def test_the_terminal_names_the_new_project_its_address_and_the_next_step(run: F
         "connected http://localhost:9090 as pairloop-untrained",
         "switched uncertainty sampling on",
         f"project {made[1]} is connected: http://localhost:8080/projects/{made[1]}",
-        "nothing is suggested yet: pairloop-trainer trains its first reward model after 30 judgements, on 16 prompts or more",
+        "no suggestions yet: the first reward model is trained after 30 judgements, on 16 prompts or more",
     ]
     assert answered[5] == f"prompts.csv: {len(PROMPTS)} prompts; reading those that project {made[1]} holds"
     assert f" {len(PROMPTS)}/{len(PROMPTS)} " in answered[6]

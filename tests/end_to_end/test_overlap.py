@@ -166,8 +166,9 @@ def test_new_answers_that_one_of_two_asks_for_come_once_and_the_other_still_judg
     ann.judge(task, "new_answers")
 
     assert ask_again(shared, folder, LAYOUT, problems) == 1
-    again = ben.next_task()
-    assert again["id"] == task["id"] and again["data"]["answer1"] == "a", "the old answers, which the first one saw, too"
+    while (again := ben.next_task())["id"] != task["id"]:  # Label Studio draws which tasks overlap
+        ben.judge(again, "left")
+    assert again["data"]["answer1"] == "a", "the old answers, which the first one saw, too"
     ben.judge(again, "new_answers")
     assert ask_again(shared, folder, LAYOUT, problems) == 0
     assert shared.num_tasks() == num_tasks + 1

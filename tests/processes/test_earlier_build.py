@@ -132,7 +132,7 @@ def test_the_next_round_takes_the_request_and_reads_and_computes_only_what_is_ne
 
     (read,) = [message for message in caplog.messages if "judged tasks came" in message or "judged tasks changed" in message]
     assert ": 2 judged tasks " in read and ", 182 are known: changes since " in read
-    assert len(house.studio.requests) <= 4
+    assert len(house.studio.requests) <= 5  # one of them for the annotators' names, which that build did not keep
     versions = house.versions(FROZEN)
     assert versions.all()[:-1] == before
     assert versions.all()[-1].startswith("v4-")

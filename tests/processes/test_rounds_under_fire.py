@@ -164,7 +164,7 @@ from tests.support.killed_rounds import settings_in
 from tests.support.lab import Lab, judged_tasks
 lab = Lab(settings_in(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), RECIPE="frozen"))
 resource.setrlimit(resource.RLIMIT_FSIZE, (8000, 8000))
-print(lab.round(judged_tasks(60)))
+print(lab.round(judged_tasks(70)))
 """
     finished = run_forked(program, tmp_path, tiny_base)
 

@@ -3,9 +3,11 @@
 import hashlib
 import importlib.metadata
 import json
+from collections.abc import Sequence
 from contextlib import suppress
 
 from preference.errors import PairloopError
+from preference.labelling.pairs import PreferencePair
 from preference.report_card.card import ReportCard
 from trainer.rounds.context import RoundContext
 from trainer.rounds.reading import Reading
@@ -26,11 +28,11 @@ def nothing_new(context: RoundContext, reading: Reading) -> str:
     )
 
 
-def digest(reading: Reading) -> str:
-    """The same for two readings that train on the same and judge by the same."""
+def digest(train: Sequence[PreferencePair], votes: Sequence[PreferencePair]) -> str:
+    """The same for two rounds that train on the same and judge by the same; `votes` are those on held-out prompts."""
     read = [
         [(pair.prompt, pair.chosen, pair.rejected, pair.kind, pair.weight, pair.margin) for pair in pairs]
-        for pairs in (reading.train, reading.votes)
+        for pairs in (train, votes)
     ]
     return hashlib.sha256(json.dumps(read).encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
@@ -38,7 +40,7 @@ def digest(reading: Reading) -> str:
 def _is_repeated(context: RoundContext, reading: Reading, card: ReportCard) -> bool:
     training = context.settings.training
     known = (
-        (card.judgements, digest(reading)),
+        (card.judgements, digest(reading.train, reading.votes)),
         ((card.holdout_fraction, card.holdout_rule), (reading.holds_out.fraction, reading.holds_out.rule)),
         ((card.recipe, card.base, card.seed), (training.recipe, training.reward_base, context.settings.seed)),
         (card.dtype, context.dtype),

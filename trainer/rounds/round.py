@@ -221,7 +221,7 @@ def _card(context: RoundContext, challenge: _Challenge, verdict: Verdict) -> Rep
         newest_annotation=snapshot.newest_annotation,
         judged_until=challenge.reading.newest_annotation,
         newest_change=snapshot.newest_change,
-        judgements=digest(challenge.reading),
+        judgements=digest(snapshot.pairs, challenge.reading.votes),  # a round that was taken up trained on fewer
         num_train_pairs=num_votes(snapshot.pairs),
         num_rated_pairs=len(challenge.rated.pairs) or None,
         rater=challenge.rated.rater,

@@ -45,10 +45,7 @@ def test_one_command_makes_a_project_and_fills_it(clinic: Clinic, tmp_path: Path
         "switched uncertainty sampling on",
     ]
     assert f"project {made} is connected: {clinic.studio.url}/projects/{made}" in result.output
-    assert (
-        "nothing is suggested yet: pairloop-trainer trains its first reward model after 30 judgements, on 16 prompts or more"
-        in result.output
-    )
+    assert "no suggestions yet: the first reward model is trained after 30 judgements, on 16 prompts or more" in result.output
     assert result.output.splitlines()[-1] == "2 imported, 2 of them answered"
     assert clinic.studio.projects[made]["label_config"] == LABEL_CONFIG
     datas = [task["data"] for task in clinic.studio.tasks.values()]
