@@ -34,11 +34,12 @@ def _few(card: ReportCard) -> str:
     count, excess = card.metrics.num_pairs, excess_of(card.metrics, promoted=card.promoted)
     if card.metrics.accuracy is not None and count is not None and count < MIN_HOLDOUT:
         return f"{count} held-out comparison{'' if count == 1 else 's'} cannot say how good it is; {MIN_HOLDOUT} are the least"
-    if excess is None:
+    is_first = card.compared_with is None and not card.report.versions
+    if excess is None or is_first:
         return ""
     return (
-        f"It was chosen on these {count} comparisons, so the accuracy is too high: by some {excess:.2f} if the versions that it was chosen from "
-        f"are equally good. From {ENOUGH} comparisons on that matters little"
+        f"It was chosen on these {count} comparisons, so the accuracy is too high: after 20 rounds by some {excess:.2f} if the versions that it "
+        f"was chosen from are equally good, and less before. From {ENOUGH} comparisons on that matters little"
     )
 
 

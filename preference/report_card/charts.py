@@ -70,7 +70,7 @@ def versions_chart(rows: Sequence[VersionRow], agreement: Share | None) -> Chart
     values = [end for row in rows for end in (*(row.interval or ()), row.accuracy, row.length_rule, row.style_only)]
     values += [later.value for row in rows if (later := row.prequential)]
     values += [people.value] if people else []
-    lowered = [_without_choice(row) for row in rows]
+    lowered = [_without_choice(row) if place or _number(row) not in (0, 1, math.inf) else None for place, row in enumerate(rows)]
     values += lowered
     y, ticks = accuracy_axis(values)
     x = steps(len(rows))
@@ -224,7 +224,7 @@ def strip(share: Share, look: str) -> list[SvgElement]:
 
 
 def _without_choice(row: VersionRow) -> float | None:
-    """The accuracy less what choosing the version on few comparisons may have added; None if they are many."""
+    """The accuracy less what choosing the version on few comparisons may have added, if others were before it; None if they are many."""
     excess = excess_of(row, promoted=row.promoted)
     return None if excess is None or row.accuracy is None else max(row.accuracy - excess, 0.0)
 

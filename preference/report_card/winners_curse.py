@@ -1,6 +1,6 @@
 """By how much the accuracy of a champion is too high, because it was chosen on the comparisons that its accuracy is measured on.
 
-Of several versions that are equally good, the luckiest is served. Measured in simulated projects whose versions are all equally good, after
+Of several versions that are equally good, the luckiest is served. The first one was chosen from none, and its accuracy is hardly too high. Measured in simulated projects whose versions are all equally good, after
 20 rounds by the judge's rule: from 30 comparisons on in 600 projects each, below that in 40. No correction of a single card is right: how many
 versions it was chosen from, and how like they are, differs from project to project.
 """

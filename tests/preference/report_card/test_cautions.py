@@ -5,7 +5,7 @@ import pytest
 
 from preference.report_card.card import ReportCard
 from preference.report_card.cautions import cautions, headline
-from preference.report_card.figures import JudgedFigures, ReportFigures, RuleFigures, ServingOrder
+from preference.report_card.figures import JudgedFigures, ReportFigures, RuleFigures, ServingOrder, VersionRow
 from preference.report_card.shares import Share
 from tests.support.cards import CARD
 
@@ -60,7 +60,7 @@ def test_without_such_votes_it_says_nothing_of_them(figures: dict[str, Any]) -> 
 
 def small(num_pairs: int, *, promoted: bool = True, accuracy: float = 0.8, **figures: Any) -> ReportCard:
     metrics = JudgedFigures(accuracy=accuracy, interval=(0.626, 0.912), num_pairs=num_pairs, **figures)
-    return dataclasses.replace(CARD, metrics=metrics, promoted=promoted)
+    return dataclasses.replace(CARD, metrics=metrics, promoted=promoted, compared_with="v1-20261101-000000")
 
 
 @pytest.mark.parametrize(("num_pairs", "excess"), [(8, "0.22"), (20, "0.13"), (30, "0.09"), (60, "0.05"), (99, "0.03")])
@@ -70,12 +70,19 @@ def test_below_a_hundred_comparisons_a_version_that_was_chosen_on_them_says_how_
     (sentence,) = cautions(small(num_pairs))
 
     assert sentence.startswith(
-        f"It was chosen on these {num_pairs} comparisons, so the accuracy is too high: by some {excess} if "
+        f"It was chosen on these {num_pairs} comparisons, so the accuracy is too high: after 20 rounds by some {excess} if "
     )
 
 
 def test_what_was_kept_back_or_has_a_hundred_comparisons_says_nothing_of_that() -> None:
     assert cautions(small(30, promoted=False)) == cautions(small(100)) == []
+
+
+def test_the_first_version_was_chosen_from_none_and_says_nothing_of_that() -> None:
+    first = dataclasses.replace(small(30), compared_with=None)
+    assert cautions(first) == []
+    unloadable = dataclasses.replace(first, report=ReportFigures(versions=(VersionRow(version="v1-20261101-000000"),)))
+    assert len(cautions(unloadable)) == 1
 
 
 def test_four_comparisons_say_nothing_of_a_version() -> None:

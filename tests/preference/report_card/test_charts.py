@@ -54,14 +54,15 @@ def test_versions_of_any_number_and_accuracy_are_drawn(accuracies: list[float]) 
 
 
 def test_a_version_that_was_chosen_on_few_comparisons_has_a_second_mark_below() -> None:
-    rows = [replace(row(i, 0.8, promoted=i != 2), num_pairs=count) for i, count in enumerate((30, 400, 30, 12))]
+    rows = [replace(row(i, 0.8, promoted=i != 2), num_pairs=count) for i, count in enumerate((30, 400, 30, 12, 30, 8))]
 
     chart = assert_drawn(versions_chart(rows, None))
 
     heights = [mark.attributes["cy"] for mark in discs(chart, "model hollow")]
-    assert len(heights) == 2 and float(str(heights[1])) > float(str(heights[0])) > float(
-        str(discs(chart, "model dot")[0].attributes["cy"])
-    )
+    assert len(heights) == 3, "the first version was chosen from none"
+    assert float(str(heights[2])) > float(str(heights[0])) > float(str(heights[1]))
+    assert float(str(heights[1])) > float(str(discs(chart, "model dot")[0].attributes["cy"]))
+    assert len(discs(assert_drawn(versions_chart([replace(rows[0], version="")], None)), "model hollow")) == 0
     assert ("model hollow", "less what being chosen on fewer than 100 comparisons may add") in chart.legend
 
 

@@ -14,11 +14,11 @@ TRUTH, NUM_ROUNDS, NUM_PROJECTS = 0.7, 12, 16
 TRAIN = [PreferencePair(f"train {n}", "one answer" + "." * (n % 3), "another one") for n in range(8)]
 
 
-def excess(num_pairs: int, *, seed: int) -> float:
+def excess(num_pairs: int, *, seed: int, num_rounds: int = NUM_ROUNDS) -> float:
     """By how much the champion's accuracy is above the truth, in a project whose versions are right equally often."""
     chance, pairs = np.random.default_rng(seed), holdout(num_pairs, num_longer=num_pairs // 2)
     champion = None
-    for number in range(NUM_ROUNDS):
+    for number in range(num_rounds):
         challenger = model(pairs, right=np.flatnonzero(chance.uniform(size=num_pairs) < TRUTH).tolist())
         verdict = judge(challenger, champion, pairs, train=TRAIN)
         if verdict.promoted:
@@ -33,3 +33,9 @@ def test_a_champions_accuracy_is_about_as_much_too_high_as_its_card_says(num_pai
 
     said = excess_of(HeldOutAccuracy(accuracy=0.8, num_pairs=num_pairs), promoted=True)
     assert said is not None and measured == pytest.approx(said, abs=0.05)
+
+
+def test_the_first_versions_accuracy_is_hardly_too_high() -> None:
+    first, third = (np.mean([excess(40, seed=seed, num_rounds=number) for seed in range(60)]) for number in (1, 3))
+
+    assert abs(first) < 0.02 and third > first + 0.02
