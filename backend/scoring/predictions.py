@@ -103,7 +103,7 @@ def prediction_bytes(
     """
     held = task_data or {}
     rewards = (-1 / 3, -1 / 3) if layout.ranker is None else [-1 / 3] * len(layout.ranker.texts(held))
-    regions = _suggestion(layout, held, rewards, suggesting, is_lit=True)
+    regions = with_confidence(_suggestion(layout, held, rewards, suggesting, is_lit=True), 2 / 3)
     prediction = {"result": regions, "score": 2 / 3, "model_version": version}
     return _OBJECT_BYTES * (1 + len(regions)) + _JSON_COPIES * len(json.dumps(prediction))
 

@@ -1,6 +1,7 @@
 """Held-out tasks: their place in the order is drawn, and their suggestion stays."""
 
 import dataclasses
+import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from scipy.stats import spearmanr
 
 from backend.monitoring.metrics import Metrics
 from backend.scoring.champion import Champion, ServedVersion
-from backend.scoring.predictions import predict_tasks
+from backend.scoring.predictions import predict_tasks, prediction_bytes
 from preference.labelling.holdout import Holdout
 from preference.labelling.pairs import PreferencePair, majority
 from preference.labelling.results import Pairwise, kept_confidence
@@ -39,6 +40,17 @@ def serving(holdout: Holdout) -> ServedVersion:
 
 def answered(number: int, answer: str = "better") -> dict[str, Any]:
     return {"id": number, "data": {"prompt": "Why?", "answer1": "a coin", "answer2": answer}}
+
+
+def test_the_memory_of_an_answer_is_enough_for_the_confidence_that_its_regions_keep() -> None:
+    counted = []
+    for fraction in (1.0, 0.0):
+        made: list[Any] = predict_tasks([answered(1)], LAYOUT, serving(Holdout(fraction)), suggesting=NOBODY_BLIND)
+        counted.append(len(json.dumps(made[0])))
+
+    assert counted[0] > counted[1] + 60
+    bare = prediction_bytes(LAYOUT, "v1", suggesting=NOBODY_BLIND) - 450 * (1 + len(made[0]["result"]))
+    assert bare >= 6 * counted[0] - 60, "six copies of its JSON, but for the digits of its numbers"
 
 
 def test_a_held_out_task_shows_its_suggestion_and_keeps_its_confidence_but_gets_its_place_by_lot() -> None:
