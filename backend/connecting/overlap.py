@@ -25,7 +25,7 @@ class Overlap:
         """What Label Studio keeps of it, in the project."""
         if self.annotators == 1 or not self.share:
             return {"maximum_annotations": 1, "overlap_cohort_percentage": 100}
-        return {"maximum_annotations": self.annotators, "overlap_cohort_percentage": round(100 * self.share)}
+        return {"maximum_annotations": self.annotators, "overlap_cohort_percentage": max(1, round(100 * self.share))}
 
 
 def set_overlap(project: LabelStudioProject, overlap: Overlap, *, state: dict[str, Any]) -> Iterator[str]:

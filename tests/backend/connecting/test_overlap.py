@@ -24,6 +24,10 @@ def test_a_part_of_the_tasks_is_judged_by_several_and_stays_so(house: House) -> 
     assert fields(house) == (2, 20), "a later connect leaves it alone"
 
 
+def test_a_small_part_is_not_rounded_to_none() -> None:
+    assert Overlap(0.004, 2).fields == {"maximum_annotations": 2, "overlap_cohort_percentage": 1}
+
+
 @pytest.mark.parametrize("overlap", [Overlap(0, 3), Overlap(0.5, 1)])
 def test_it_is_switched_off_by_no_share_and_by_one_person(house: House, overlap: Overlap) -> None:
     share(house, Overlap(1, 3))
