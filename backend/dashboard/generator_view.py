@@ -15,6 +15,7 @@ _LIKENESSES: list[tuple[str, Callable[[AnswerFigures], str]]] = [
     ("Repeat themselves", lambda answers: per_cent(answers.repeats)),
     ("Are cut off", lambda answers: per_cent(answers.cut)),
     ("Are unlike all others", lambda answers: per_cent(answers.distinct)),
+    ("Refuse", lambda answers: per_cent(answers.refuses)),
     ("Letters, on average", lambda answers: "" if answers.num_letters is None else f"{answers.num_letters:.0f}"),
 ]
 

@@ -23,6 +23,7 @@ class AnswerFigures:
     repeats: Known[Part] = None  # the share that repeat themselves
     cut: Known[Part] = None  # the share that MAX_NEW_TOKENS cut off
     distinct: Known[Part] = None  # the share that are unlike all others
+    refuses: Known[Part] = None  # the share that begin by refusing, in English
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,8 @@ in at most 2.75 of a hundred cases, and not in 2.5. What it costs in power canno
 two independent answers each): one that wins .6, .65, .7 of the contests is promoted in 26, 69, 95 of a hundred cases, with the first look
 and without. It settles 45 of a hundred cases of one that is no better, and 16, 79, 97 of those of one that wins .7, .8, .85.
 
+How many answers refuse is on the card, and decides nothing: it may be what people want.
+
 Covered: a generator that only learnt to be long, one that loops, one that says the same to every prompt.
 Not covered: what the held-back reward model likes and people do not; people's own judgement of its answers, which comes after.
 """
@@ -30,6 +32,7 @@ from preference.generation.jobs import CUT, WrittenAnswers
 from preference.labelling.prompts import Prompt, normalised
 from preference.report_card.generator_card import AnswerFigures, GeneratorFigures
 from preference.report_card.shares import Share, Z
+from trainer.aligning.refusals import refuses
 from trainer.evaluation.length_control import Contests, win_rates
 from trainer.evaluation.pair_rewards import Scores
 
@@ -122,6 +125,7 @@ def figures_of(written: Sequence[WrittenAnswers]) -> AnswerFigures:
         num_letters=round(float(np.mean([len(answer.text) for answer in answers])), 1),
         repeats=_share([repeats_itself(answer.text) for answer in answers]),
         cut=_share([answer.finish_reason in CUT for answer in answers]),
+        refuses=_share([refuses(answer.text) for answer in answers]),
         distinct=_share([copies[normalised(answer.text)] == 1 for answer in answers]),
     )
 

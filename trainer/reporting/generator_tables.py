@@ -46,6 +46,7 @@ def _likenesses(answers: AnswerFigures) -> list[tuple[str, str]]:
         ("repeat themselves", per_cent(answers.repeats)),
         ("are cut off", per_cent(answers.cut)),
         ("are unlike all others", per_cent(answers.distinct)),
+        ("refuse", per_cent(answers.refuses)),
         ("letters, on average", "" if answers.num_letters is None else f"{answers.num_letters:.0f}"),
     ]
 

@@ -110,10 +110,12 @@ def test_an_answer_that_loops_repeats_itself() -> None:
 
 def test_answers_are_counted_by_what_is_wrong_with_them() -> None:
     figures = figures_of([written("One thing.", LOOP), written("one thing", reason="length"), WrittenAnswers([], refused="no")])
+    refusing = figures_of([written("I'm sorry, but I can't.", "Of course."), written("I can.", "You cannot.")])
 
     assert figures.repeats == pytest.approx(1 / 3, abs=1e-3)
     assert figures.cut == pytest.approx(1 / 3, abs=1e-3)
     assert figures.distinct == pytest.approx(1 / 3, abs=1e-3)  # "One thing." and "one thing" are alike
+    assert (figures.refuses, refusing.refuses) == (0.0, 0.25)
     assert figures_of([]) == AnswerFigures()
 
 
