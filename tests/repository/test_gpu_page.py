@@ -4,6 +4,7 @@ from transformers import Qwen2Config
 
 from preference.models.number_formats import NF4_BYTES, NumberFormat
 from tests.support.documents import read
+from trainer.generator_training.recipe import DPO
 from trainer.training.memory_plan import MemoryPlan, plan_memory
 from trainer.training.recipes import RECIPES
 
@@ -43,3 +44,17 @@ def test_what_the_parts_take_follows_from_the_shape() -> None:
     assert f"`REWARD_DTYPE=nf4` | {(NF4_BYTES * LAYERS * OF_A_LAYER + 2 * WIDTH * WORDS) / 1e9:.1f} |" in text
     assert f"the lower {lower} layers in float32 | {4 * (lower * OF_A_LAYER + WIDTH * WORDS) / 1e9:.1f} |" in text
     assert f"take {2 * whole / 1e9:.1f} GB, not twice as much" in text
+
+
+def test_what_an_alignment_takes_follows_from_the_shape() -> None:
+    text, num_layers = read("docs/gpu.md"), round(LAYERS * DPO.share_of_layers)
+    of_adapters = DPO.rank * (2 * 2 * WIDTH + 2 * (WIDTH + KEYS) + 3 * (WIDTH + SEVEN.intermediate_size))  # of a layer
+    whole = LAYERS * OF_A_LAYER + 2 * WIDTH * WORDS
+    read_of_a_token = 2 * WIDTH  # bytes in bfloat16, of what the first layer that learns gets
+
+    assert f"judges: {2 * whole / 1e9:.1f} GB. Adapters on the top {num_layers} layers" in text
+    assert f"take {num_layers * of_adapters * 4 * 4 / 1e6:.0f} MB" in text  # float32: weight, gradient, two of the optimizer
+    assert (
+        f"1,000 tokens takes {1000 * read_of_a_token / 1e6:.1f} MB, so of 1,000 comparisons {1000 * read_of_a_token / 1e6:.1f} GB"
+        in text
+    )
