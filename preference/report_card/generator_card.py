@@ -66,6 +66,7 @@ class GeneratorCard:
     margin: Known[Number] = None  # by how much more the chosen answers of the first of its own pairs gained, as a log-probability
     learning_rate: Known[Number] = None
     rank: Known[Count] = None
+    scaled_by: Known[Number] = None  # its adapters, after the training, so that it is near enough to its base
     first_layer: Known[Count] = None  # of those that learnt, counted from 0
     seed: Known[Count] = None
     seconds: Items[Number] = field(default_factory=dict)

@@ -1,6 +1,7 @@
 """A new generator before its judge: what is needed for that, put together once, and asked again if another one is served meanwhile."""
 
 import logging
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -17,11 +18,14 @@ from preference.report_card.shares import Z
 from preference.reward_model.model import RewardModel
 from trainer.aligning.context import AlignContext
 from trainer.aligning.examiner import Examiner
-from trainer.aligning.judge import EARLY_Z, AnsweredPrompts, decide, is_settled, looks
+from trainer.aligning.judge import EARLY_Z, MOST_KL, AnsweredPrompts, decide, is_settled, looks
 from trainer.aligning.writing import distance_to_base, write
+from trainer.generator_training.scaling import scale_adapters
 from trainer.rounds.reading import Reading
 
 logger = logging.getLogger("pairloop.aligning")
+_AIMED_KL = 0.2  # of adapters that went farther than MOST_KL: twenty answers tell it to about .02
+_MOST_SCALINGS = 2
 
 
 class Trial:
@@ -33,6 +37,7 @@ class Trial:
         self._context = context
         self._new = Adapter("of this training", draft, context.recipe.answer_prefix)
         self._new_answers: list[WrittenAnswers] = []
+        self._distance = 0.0  # from the base, in nats a token
         self._examiner = Examiner(context.round, reading, learnt=[pair.prompt for pair in learnt])
 
     def judged(self, card: GeneratorCard) -> GeneratorCard:
@@ -41,10 +46,9 @@ class Trial:
         Raises:
             PairloopError: an answer cannot be written or scored.
         """
-        context, engine, prompts = self._context, self._examiner.engine, self._examiner.prompts
+        context, prompts = self._context, self._examiner.prompts
         self.pointed = context.generators.champion()
-        card = replace(card, fingerprint=engine.fingerprint, probe=engine.take_probe(self._new))
-        (self._new.folder / "card.json").write_text(card.to_json(), encoding="utf-8")  # by which the engine knows it
+        card = self._near_base(card)
         served = self._examiner.served()
         name = served.version if served else BASE
         context.say(f"judging it beside {name}: answers to {len(prompts)} held-out prompts, or half if that is enough")
@@ -60,6 +64,33 @@ class Trial:
         verdict = decide(metrics, compared_with=name)
         return replace(card, metrics=metrics, compared_with=name, promoted=verdict.promoted, reason=verdict.reason)
 
+    def _near_base(self, card: GeneratorCard) -> GeneratorCard:
+        """The card with its probe, of adapters that are no farther from the base than MOST_KL, if scaling them can do that.
+
+        They are measured by their answers to the first prompts, which the judge needs anyway. Whether these win is not looked at.
+        """
+        engine, first_look = self._examiner.engine, looks(len(self._examiner.prompts))[0]
+        for num_left in reversed(range(_MOST_SCALINGS + 1)):
+            card = replace(card, fingerprint=engine.fingerprint, probe=engine.take_probe(self._new))
+            (self._new.folder / "card.json").write_text(card.to_json(), encoding="utf-8")  # by which the engine knows it
+            self._write(self._new_answers, self._new, first_look)
+            self._distance = distance_to_base(
+                engine, self._examiner.prompts[: len(self._new_answers)], self._new_answers, self._new
+            )
+            if self._distance <= MOST_KL or not num_left:
+                break
+            factor = math.sqrt(_AIMED_KL / self._distance)
+            logger.info(
+                "it is %.2f nats a token away from the base, so its adapters are multiplied by %.2f", self._distance, factor
+            )
+            scale_adapters(self._new.folder, factor)
+            card = replace(card, scaled_by=round((card.scaled_by or 1.0) * factor, 4))
+            self._new = replace(
+                self._new, version=f"of this training, times {card.scaled_by}"
+            )  # the engine keeps what it has loaded
+            self._new_answers = []
+        return card
+
     def _write(self, written: list[WrittenAnswers], adapter: Adapter | None, count: int) -> None:
         """Adds the answers to the next prompts, until so many are answered."""
         if prompts := self._examiner.prompts[len(written) : count]:
@@ -67,11 +98,6 @@ class Trial:
 
     def _measured(self, answered: AnsweredPrompts, *, z: float = Z) -> GeneratorFigures:
         return self._examiner.measured(answered, kl=self._distance, champion=self._champion, z=z)
-
-    @cached_property
-    def _distance(self) -> float:
-        written = self._new_answers
-        return distance_to_base(self._examiner.engine, self._examiner.prompts[: len(written)], written, self._new)
 
     @cached_property
     def _champion(self) -> RewardModel | None:

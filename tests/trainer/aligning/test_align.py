@@ -1,3 +1,4 @@
+import logging
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from tests.support.aligned_house import SHORT, AlignedHouse
 from tests.support.alike_answers import are_alike
 from tests.support.annotations import tag_result
 from tests.support.generator_versions import publish
+from trainer.aligning import trial
 from trainer.aligning.writing import write
 from trainer.generator_training.recipe import HINDSIGHT, KTO, SFT, AlignRecipe
 
@@ -61,6 +63,29 @@ def test_one_that_did_not_learn_is_kept_back_and_published_all_the_same(house: A
     assert Generators(house.folder).all() == [ended.version]
     assert house.card(ended).reason == ended.reason
     assert (Generators(house.folder).path(ended.version) / "adapter_config.json").is_file()  # which a server reads
+
+
+def test_one_that_went_too_far_is_held_nearer_to_its_base(
+    house: AlignedHouse, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.INFO, logger="pairloop.aligning")
+    house.judge(64)
+    free = house.card(house.align(SHORT))
+    went = free.metrics.kl
+    assert went and free.scaled_by is None
+    monkeypatch.setattr(trial, "MOST_KL", went / 2)  # a generator of a few words never goes far
+    monkeypatch.setattr(trial, "_AIMED_KL", went / 4)
+
+    card = house.card(house.align(SHORT))
+
+    assert any(
+        message.startswith("it is ") and ", so its adapters are multiplied by 0." in message for message in caplog.messages
+    )
+    assert card.scaled_by is not None and card.scaled_by < 1
+    assert card.metrics.kl is not None and card.metrics.kl < went, "the figures are those of what is published"
+    published = Generators(house.folder).adapter(card.version)
+    assert published is not None
+    HuggingFaceGenerator(house.settings).check(published)  # so is the probe
 
 
 def test_if_a_person_promotes_another_meanwhile_it_is_judged_anew_beside_that_one(

@@ -1,5 +1,6 @@
 """The embedded model learns from the demo's annotator, in the demo's setting. At night: each alignment takes minutes of a processor."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +26,7 @@ from preference.studio.task import META_KEY
 from tests.support.judgement_house import LEFT, RIGHT
 from tests.support.nightly import IS_NIGHTLY
 from tests.support.studio_double import KEY, StudioDouble
+from trainer.aligning import trial
 from trainer.aligning.align import align
 from trainer.generator_training.recipe import DPO, AlignRecipe
 
@@ -85,9 +87,10 @@ def test_it_learns_the_rule_and_is_promoted(demo: JudgedDemo) -> None:
     assert demo.wins_by_the_rule(card.version) > 0.75
 
 
-def test_one_that_loops_is_kept_back_whatever_it_wins(demo: JudgedDemo) -> None:
-    """The rate at which most of what it writes is "1. / 1. / 1.": it wins by the rule, and nobody wants to read it."""
-    card = demo.align(replace(DPO, learning_rate=1e-3, epochs=2, likelihood=0.0))
+def test_one_that_loops_is_kept_back_whatever_it_wins(demo: JudgedDemo, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rate with nothing that holds it to its base: it wins by the rule, and says the same again and again."""
+    monkeypatch.setattr(trial, "_MOST_SCALINGS", 0)
+    card = demo.align(replace(DPO, learning_rate=1e-3, likelihood=0.0, most_drift=math.inf))
 
     assert not card.promoted
     assert "repeat themselves" in card.reason or "nats a token away from the base" in card.reason
