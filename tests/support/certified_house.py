@@ -77,6 +77,12 @@ class CertifiedHouse:
             settings = settings.model_copy(update={group: getattr(settings, group).model_copy(update=own)})
         return RoundContext(self.project, self.folder, settings, self.extractors, clock=lambda: self.now)
 
+    def be_sure_of_half(self) -> None:
+        """Thirty judged tasks that people agree on with the champion, thirty of which it is unsure, and a certificate for the first."""
+        self.judge(self.add(30), agreeing=30)
+        self.judge(self.add(30, more_words=UNSURE), agreeing=12)
+        self.certify()
+
     def certify(self, *, target: float = 0.8, confidence: float = 0.9, **changes: Any) -> Certificate:
         return certify(self.context(**changes), target=target, confidence=confidence)
 

@@ -77,7 +77,7 @@ class Trial:
             self._distance = distance_to_base(
                 engine, self._examiner.prompts[: len(self._new_answers)], self._new_answers, self._new
             )
-            if self._distance <= MOST_KL or not num_left:
+            if not self._distance > MOST_KL or not num_left:  # what is no number cannot be scaled
                 break
             factor = math.sqrt(_AIMED_KL / self._distance)
             logger.info(

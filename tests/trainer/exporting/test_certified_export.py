@@ -16,9 +16,7 @@ from trainer.__main__ import main
 def house(studio: StudioDouble, settings_for: SettingsFactory, tiny_base: Path) -> CertifiedHouse:
     """With a certificate, seven open tasks that it covers and three that it does not, and sixty judged ones."""
     house = CertifiedHouse(studio, settings_for, tiny_base)
-    house.judge(house.add(30), agreeing=30)
-    house.judge(house.add(30, more_words=UNSURE), agreeing=12)
-    house.certify()
+    house.be_sure_of_half()
     house.add(7)
     house.add(3, more_words=UNSURE)
     return house

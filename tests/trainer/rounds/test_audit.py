@@ -20,9 +20,7 @@ from trainer.rounds.round import run_round
 def house(studio: StudioDouble, settings_for: SettingsFactory, tiny_base: Path) -> CertifiedHouse:
     """One whose champion is certified where it is sure."""
     house = CertifiedHouse(studio, settings_for, tiny_base)
-    house.judge(house.add(30), agreeing=30)
-    house.judge(house.add(30, more_words=UNSURE), agreeing=12)
-    house.certify()
+    house.be_sure_of_half()
     house.now += 60
     return house
 
