@@ -67,19 +67,17 @@ class _Outcomes:
 
 def run(console: Console) -> list[Row]:
     """Accuracy, gain and calibration for each file and size; then costs, on the first file."""
-    folder = Path(os.environ.get("PREFERENCE_DATA", REPOSITORY.parent / "shared" / "data"))
-    files = sorted(folder.glob("*.jsonl.gz"))
-    if not files:
-        console.print(f"accuracy: no *.jsonl.gz in PREFERENCE_DATA={folder}, so nothing is measured")
+    sources = sources_of("accuracy", console)
+    if not sources:
         return []
     quiet_transformers()
     torch.set_num_threads(1)  # a second busy process would make two threads slower than one
     rows: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="pairloop-bench-") as scratch:
         lab = _Lab(Path(scratch))
-        rows += _costs(lab, read_pairs(files[0]), console)
-        for path in files:
-            rows += _accuracy(lab, path.name.removesuffix(".jsonl.gz"), read_pairs(path), console)
+        rows += _costs(lab, next(iter(sources.values())), console)
+        for name, pairs in sources.items():
+            rows += _accuracy(lab, name, pairs, console)
     return rows
 
 
@@ -98,6 +96,15 @@ class _Lab:
 
     def train(self, pairs: Sequence[PreferencePair], recipe: str = "frozen") -> RewardModel:
         return train_challenger(pairs, RECIPES[recipe], self.version, TrainingContext("embedded", self.extractors)).model
+
+
+def sources_of(benchmark: str, console: Console) -> dict[str, list[PreferencePair]]:
+    """The pairs of each source by its name; none, and a line that says so, if there are no files."""
+    folder = Path(os.environ.get("PREFERENCE_DATA", REPOSITORY.parent / "shared" / "data"))
+    sources = {path.name.removesuffix(".jsonl.gz"): read_pairs(path) for path in sorted(folder.glob("*.jsonl.gz"))}
+    if not sources:
+        console.print(f"{benchmark}: no *.jsonl.gz in PREFERENCE_DATA={folder}, so nothing is measured")
+    return sources
 
 
 def read_pairs(path: Path) -> list[PreferencePair]:

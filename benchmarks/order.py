@@ -6,7 +6,6 @@ orders begin with the same pairs and are judged on the same test set. Intervals 
 Features are kept in .cache/bench-features between runs, as nothing of their cost is measured here.
 """
 
-import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,10 +16,9 @@ import torch
 from numpy.typing import NDArray
 from rich.console import Console
 
-from benchmarks.accuracy import read_pairs
+from benchmarks.accuracy import sources_of
 from benchmarks.row import Row
 from benchmarks.transfer import kept_extractor
-from demo.stack import REPOSITORY
 from preference.labelling.pairs import PreferencePair
 from preference.models.pretrained import quiet_transformers
 from preference.reward_model.feature_extractor import FeatureExtractor
@@ -38,10 +36,8 @@ Array = NDArray[np.float64]
 
 def run(console: Console) -> list[Row]:
     """Of each source: the mean difference in accuracy over the rounds, and the calibration error after the last one, in both orders."""
-    folder = Path(os.environ.get("PREFERENCE_DATA", REPOSITORY.parent / "shared" / "data"))
-    sources = {path.name.removesuffix(".jsonl.gz"): read_pairs(path) for path in sorted(folder.glob("*.jsonl.gz"))}
+    sources = sources_of("order", console)
     if not sources:
-        console.print(f"order: no *.jsonl.gz in PREFERENCE_DATA={folder}, so nothing is measured")
         return []
     quiet_transformers()
     torch.set_num_threads(1)

@@ -6,7 +6,6 @@ and without it, learn from the same pairs and are judged on the same ones. Inter
 Features are kept in .cache/bench-features between runs, as nothing of their cost is measured here.
 """
 
-import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from benchmarks.accuracy import read_pairs
+from benchmarks.accuracy import sources_of
 from benchmarks.row import Row
 from demo.stack import REPOSITORY
 from preference.labelling.pairs import PreferencePair
@@ -34,10 +33,8 @@ _MOST_EARLIER = 600
 
 def run(console: Console) -> list[Row]:
     """The gain in held-out accuracy for each two sources and each size."""
-    folder = Path(os.environ.get("PREFERENCE_DATA", REPOSITORY.parent / "shared" / "data"))
-    sources = {path.name.removesuffix(".jsonl.gz"): read_pairs(path) for path in sorted(folder.glob("*.jsonl.gz"))}
+    sources = sources_of("transfer", console)
     if not sources:
-        console.print(f"transfer: no *.jsonl.gz in PREFERENCE_DATA={folder}, so nothing is measured")
         return []
     quiet_transformers()
     torch.set_num_threads(1)

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 from preference.errors import TrainingError
 from preference.projects.folder import ProjectFolder
@@ -23,22 +23,10 @@ from tests.support.cards import EMPTY_CARD
 from tests.support.certificates import CERTIFICATE
 from tests.support.generator_versions import CARD, publish
 from tests.support.studio_double import KEY, StudioDouble
-from trainer.__main__ import main
 from trainer.rounds.lock import only_one
 from trainer.rounds.outcome import read_outcome
 
 Invoke = Callable[..., Result]
-
-
-@pytest.fixture
-def invoke(tmp_path: Path) -> Invoke:
-    """Runs pairloop-trainer with MODEL_DIR in this test's folder; keyword arguments are further variables."""
-
-    def run(*arguments: str, **environ: str) -> Result:
-        settings = {"MODEL_DIR": str(tmp_path), "DEVICE": "cpu", "TORCH_THREADS": "1", "LABEL_STUDIO_API_KEY": ""}
-        return CliRunner().invoke(main, list(arguments), env={**settings, **environ})
-
-    return run
 
 
 @pytest.fixture

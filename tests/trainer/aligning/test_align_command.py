@@ -3,7 +3,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 from preference.errors import TrainingError
 from preference.projects.folder import ProjectFolder, known_projects
@@ -12,23 +12,11 @@ from preference.projects.versions import Versions
 from tests.support.aligned_house import AlignedHouse
 from tests.support.studio_double import KEY, StudioDouble
 from tests.support.versions import publish_version
-from trainer.__main__ import main
 from trainer.aligning.alignment import ALIGNMENT
 from trainer.rounds.lock import only_one
 from trainer.rounds.outcome import read_outcome
 
 Invoke = Callable[..., Result]
-
-
-@pytest.fixture
-def invoke(tmp_path: Path) -> Invoke:
-    """Runs pairloop-trainer with MODEL_DIR in this test's folder; keyword arguments are further variables."""
-
-    def run(*arguments: str, **environ: str) -> Result:
-        settings = {"MODEL_DIR": str(tmp_path), "DEVICE": "cpu", "TORCH_THREADS": "1", "LABEL_STUDIO_API_KEY": ""}
-        return CliRunner().invoke(main, list(arguments), env={**settings, **environ})
-
-    return run
 
 
 @pytest.fixture
