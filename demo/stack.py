@@ -6,6 +6,7 @@ import signal
 import socket
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
@@ -133,11 +134,17 @@ def check_port(name: str, port: int) -> None:
             raise StackError(f"Port {port} for {name} is taken; stop what uses it, or give another with {option}.") from None
 
 
+# Below those that systems give to outgoing connections (Linux: from 32768 on), which would take it before a server that starts late.
+FREE_PORTS = range(20_000, 32_000)
+
+
 def free_port() -> int:
-    """A port of this machine that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port of this machine that nothing listens on, and that no outgoing connection gets."""
+    while True:
+        port = secrets.choice(FREE_PORTS)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 _LABEL_STUDIO_ENVIRON = {
