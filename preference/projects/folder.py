@@ -38,6 +38,7 @@ class ProjectFolder:
 
     def __init__(self, model_dir: Path, project_id: int) -> None:
         self.project_id = project_id
+        self.model_dir = model_dir
         self.path = model_dir / "projects" / str(int(project_id))
         self._requests = self.path / "requests"
 

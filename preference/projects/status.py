@@ -23,7 +23,7 @@ from preference.projects.versions import Versions
 from preference.report_card.certificate import Standing, read_standing
 
 _T = TypeVar("_T")
-_FRESH_SECONDS = 600.0  # a filler that is at work writes about once a batch
+_FRESH_SECONDS = 600.0  # a filler that is at work writes about once a batch; an older file is of a pass that was killed
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,7 @@ class ProjectStatus:
     requests: tuple[RequestKind, ...]  # of a round, an alignment or a pass of the filler, not taken yet
     is_training: bool  # whether some process is in the middle of a round
     is_aligning: bool  # the same of an alignment
+    is_filling: bool  # whether answers are being written
     is_unfinished: bool  # whether a round began and has not ended: it runs, or was killed
     is_alignment_unfinished: bool  # the same of an alignment
     problems: tuple[str, ...]  # what of the project's folder cannot be read, or cannot be as it is, and what the processes noted
@@ -119,11 +120,6 @@ class ProjectStatus:
         ]
 
     @property
-    def is_filling(self) -> bool:
-        """Whether answers are being written."""
-        return bool(self.filling.is_filling) and self.now - (self.filling.at or 0) < _FRESH_SECONDS
-
-    @property
     def sentences(self) -> list[str]:
         """The problems as sentences that name the project."""
         return [f"Project {self.project_id}: {problem}." for problem in self.problems]
@@ -177,12 +173,16 @@ def read_project_status(
 ) -> ProjectStatus:
     """How one project stands. `noted`: what read_problems has of it."""
     problems: list[str] = []
+    now = time.time() if now is None else now
+    champion = _tried(problems, Versions(folder).champion, None)
+    filling = _tried(problems, lambda: Filling.read(folder.path), Filling())
+    is_said = bool(filling.is_filling) and now - (filling.at or 0) < _FRESH_SECONDS
     return ProjectStatus(
         folder,
         trainer,
-        time.time() if now is None else now,
-        champion=_tried(problems, Versions(folder).champion, None),
-        filling=_tried(problems, lambda: Filling.read(folder.path), Filling()),
+        now,
+        champion=champion,
+        filling=filling,
         counts=_tried(problems, lambda: ProjectCounts.read(folder.path), ProjectCounts()),
         last_round=_tried(problems, lambda: LastRound.read(folder.path), LastRound()),
         last_alignment=_tried(problems, lambda: LastAlignment.read(folder.path), LastAlignment()),
@@ -190,6 +190,7 @@ def read_project_status(
         # The locks first: what ends meanwhile would else look as if it had been killed.
         is_training=_tried(problems, lambda: is_held(folder.path / "round.lock"), False),
         is_aligning=_tried(problems, lambda: is_held(folder.path / "align.lock"), False),
+        is_filling=is_said and _tried(problems, lambda: is_held(folder.model_dir / "filler.lock"), False),
         is_unfinished=_tried(problems, (folder.path / "training" / "round.json").is_file, False),
         is_alignment_unfinished=_tried(problems, (folder.path / "aligning" / "alignment.json").is_file, False),
         problems=_named(folder, [*problems, *(problem.rstrip(".") for problem in noted)]),

@@ -11,7 +11,7 @@ from preference.projects.status_files import ProjectCounts, write_project_counts
 
 
 def status_of(folder: ProjectFolder) -> ProjectStatus:
-    return read_project_status(folder, read_trainer_status(folder.path.parent.parent))
+    return read_project_status(folder, read_trainer_status(folder.model_dir))
 
 
 def read_json(path: Path) -> Any:

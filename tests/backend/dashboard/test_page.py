@@ -66,7 +66,8 @@ def test_nothing_is_loaded_kept_framed_or_run_but_its_own(house: Path) -> None:
 def test_the_loop_has_the_numbers_that_filler_and_trainer_wrote(models: Path) -> None:
     write_status(ProjectFolder(models, PROJECT), now=time.time())
 
-    words = page(client_on(models)).words
+    with FileLock(models / "filler.lock"):
+        words = page(client_on(models)).words
 
     assert "Support answers, English Project 7 in Label Studio" in words
     assert "Unfilled 88 filling, 51 s to go" in words  # 84 that wait and 4 that failed
@@ -77,6 +78,7 @@ def test_the_loop_has_the_numbers_that_filler_and_trainer_wrote(models: Path) ->
     assert "Trainer running" in words
     assert "the model wrote nothing 3" in words and "Answers a second 3.42" in words
     assert "not known yet" not in words
+    assert "Unfilled 88 tasks wait for their answers" in page(client_on(models)).words, "the filler was killed"
 
 
 def test_the_next_round_says_what_keeps_it(models: Path) -> None:

@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from preference.errors import StudioUnreachable
 from preference.projects.folder import ProjectFolder
@@ -14,7 +15,7 @@ from preference.projects.trainer_heartbeat import mark_alive
 from preference.studio.project import LabelStudioProject
 from tests.conftest import SettingsFactory
 from tests.support.round_that_waits import CountedProject
-from tests.support.statuses import read_json, status_of
+from tests.support.statuses import keep_filling, read_json, status_of
 from tests.support.studio_double import KEY, StudioDouble
 from trainer.daemon.due_rounds import DueRounds
 from trainer.daemon.round_process import RoundProcesses
@@ -157,6 +158,18 @@ def test_the_next_round_is_written_for_all_projects(folder: ProjectFolder, setti
     assert read_json(model_dir / "next_round.json") == {"at": 1795230000.0, "schedule": "30m", "min_new_pairs": 50}
     status = read_trainer_status(model_dir)
     assert (status.next_round_at, status.schedule, status.num_needed) == (1795230000.0, "30m", 50)
+
+
+def test_a_filler_that_was_killed_fills_no_more(folder: ProjectFolder) -> None:
+    keep_filling(folder, {"is_filling": True, "tasks_left": 5, "at": time.time()})
+
+    with FileLock(folder.model_dir / "filler.lock"):
+        assert status_of(folder).is_filling
+    assert not status_of(folder).is_filling
+
+    keep_filling(folder, {"is_filling": True, "tasks_left": 5, "at": time.time() - 601})
+    with FileLock(folder.model_dir / "filler.lock"):  # the next filler, which has another project's turn
+        assert not status_of(folder).is_filling
 
 
 @pytest.mark.parametrize(
