@@ -87,4 +87,7 @@ def _beside_the_champion(card: ReportCard) -> str:
         return f"{votes}, which may favour it: the control group is too small to say how far that moves people"
     if not metrics.pull:
         return f"{votes}; the control group shows no sign that this moves people"
-    return f"{votes}; {metrics.pull:.0%} of the people who see one seem to follow it, and the gain over the champion is corrected for that"
+    return (
+        f"{votes}; {metrics.pull:.0%} of the people who see one seem to follow it. The gain over the champion is corrected for that. The accuracy is "
+        "not: where this version prefers the champion's side, whoever follows makes it look better than it is"
+    )

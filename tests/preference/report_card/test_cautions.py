@@ -38,7 +38,8 @@ def test_once_they_are_a_small_part_it_says_nothing(order: ServingOrder | None) 
     [
         (
             {"pull": 0.12},
-            "; 12% of the people who see one seem to follow it, and the gain over the champion is corrected for that",
+            "; 12% of the people who see one seem to follow it. The gain over the champion is corrected for that. The accuracy is not: "
+            "where this version prefers the champion's side, whoever follows makes it look better than it is",
         ),
         ({"pull": 0.0}, "; the control group shows no sign that this moves people"),
         ({}, ", which may favour it: the control group is too small to say how far that moves people"),
