@@ -1,15 +1,17 @@
-"""In which order to judge tasks: least certain first beside random, by accuracy and by calibration on tasks that nobody selected.
+"""In which order to judge tasks: what the versions learn, how far their cards are from the truth, and how right their confidence is.
 
-The pairs are those of the accuracy benchmark (PREFERENCE_DATA). Of each source, a third of the prompts makes the test set. People judge pairs
-of the others in rounds, in either order; of those that are served least certain first, a tenth is in the control group, whose place is drawn. Both
-orders begin with the same pairs and are judged on the same test set. Intervals are over repeats, each with another split.
-Features are kept in .cache/bench-features between runs, as nothing of their cost is measured here.
+The pairs are those of the accuracy benchmark (PREFERENCE_DATA), and as a third source their texts, judged by the demo's rule with one vote in
+seven at random: no people, and no order was chosen by it. Each makes the tasks of a project (judged_queue.py). A third of the prompts is held
+out. People judge tasks in rounds, in one order or another; each round trains a challenger, which the judge compares with the champion. The
+truth is the accuracy on all held-out pairs, which nobody selected: it is what the versions are compared by, what the accuracy on a card is
+held against, and where the calibration error is measured. All orders begin with the same tasks. Intervals are over repeats, each with other prompts
+held out. Features are kept in .cache/bench-features between runs, as nothing of their cost is measured here.
 """
 
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -17,25 +19,38 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from benchmarks.accuracy import sources_of
+from benchmarks.judged_queue import JudgedQueue, Order
+from benchmarks.kept_features import kept_extractor
 from benchmarks.row import Row
-from benchmarks.transfer import kept_extractor
+from demo.annotator import choose
+from preference.labelling.holdout import MIN_HOLDOUT
 from preference.labelling.pairs import PreferencePair
 from preference.models.pretrained import quiet_transformers
 from preference.reward_model.feature_extractor import FeatureExtractor
-from preference.reward_model.model import RewardModel
 from trainer.evaluation.pair_rewards import score_pairs
 from trainer.reporting.figures import confidences, reliability
-from trainer.training.frozen_head import train_head
-from trainer.training.recipes import FROZEN
 
-_FIRST, _A_ROUND, _MOST = 60, 40, 400  # judgements
-_REPEATS, _TEST_SHARE, _CONTROL_SHARE = 8, 1 / 3, 0.1
-Order = Literal["uncertain", "random"]
+_A_ROUND, _MOST = 60, 600  # judgements, of which a third is of held-out prompts
+_REPEATS, _HELD_OUT = 24, 1 / 3
+_AT_RANDOM = 1 / 7  # of the votes by a rule
+_ORDERS: tuple[Order, ...] = ("hardest first", "uncertain", "random", "diverse")
+_COMPARED: tuple[tuple[Order, Order], ...] = (("uncertain", "hardest first"), ("uncertain", "random"), ("diverse", "random"), ("diverse", "uncertain"))  # fmt: skip
 Array = NDArray[np.float64]
 
 
+@dataclass(frozen=True, eq=False)
+class _Project:
+    """What one project's rounds measured."""
+
+    truths: Array  # (num_rounds,) accuracy of each challenger on all held-out pairs
+    excess: float  # by how much the accuracy on a card is above that, the mean over rounds
+    confidence: Array  # (num_held_out,) of the last challenger, in the side that it prefers
+    right: Array  # (num_held_out,)
+    num_trained_on: int  # by the last
+
+
 def run(console: Console) -> list[Row]:
-    """Of each source: the mean difference in accuracy over the rounds, and the calibration error after the last one, in both orders."""
+    """For each source: accuracy of an order less that of another, the cards' error, and the calibration error after the last round."""
     sources = sources_of("order", console)
     if not sources:
         return []
@@ -44,65 +59,89 @@ def run(console: Console) -> list[Row]:
     rows: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="pairloop-bench-") as scratch:
         extractor = kept_extractor(Path(scratch))
-        for name, pairs in sources.items():
-            rows += _of_source(name, pairs, extractor, console)
+        for name, pairs in {**sources, "the demo's rule": _by_rule([pair for some in sources.values() for pair in some])}.items():
+            for row in _of_source(name, pairs, extractor):
+                low, high = row.interval or (np.nan, np.nan)
+                console.print(f"order: {row.name}: {row.value:+.3f} ({low:+.3f} to {high:+.3f})")
+                rows.append(row)
     return rows
 
 
-def _of_source(name: str, pairs: Sequence[PreferencePair], extractor: FeatureExtractor, console: Console) -> list[Row]:
-    curves: dict[Order, list[Array]] = {"uncertain": [], "random": []}
-    last: dict[Order, list[tuple[Array, Array]]] = {"uncertain": [], "random": []}
-    count = 0
-    for seed in range(_REPEATS):
-        pool, test = _split(pairs, seed)
-        for order in curves:
-            count, curve, outcomes = _judged_in(order, pool, test, extractor, seed=seed)
-            curves[order].append(curve)
-            last[order].append(outcomes)
-    gains = np.array([first.mean() - other.mean() for first, other in zip(curves["uncertain"], curves["random"], strict=True)])
-    error = 1.96 * float(gains.std(ddof=1)) / _REPEATS**0.5
-    mean = float(gains.mean())
-    console.print(f"order: {name}, {_FIRST} to {count} judgements: {mean:+.3f} ({mean - error:+.3f} to {mean + error:+.3f})")
-    rows = [Row(f"accuracy, least certain first less random, {name}", mean, "", interval=(mean - error, mean + error))]
-    for order, outcomes_of_splits in last.items():
-        curve_ = reliability(*(np.concatenate(values) for values in zip(*outcomes_of_splits, strict=True)))
-        assert curve_ is not None and curve_.calibration_error is not None and curve_.confidence is not None
-        accuracy = float(np.concatenate([right for _, right in outcomes_of_splits]).mean())
-        console.print(f"order: {name}, {order}: confidence {curve_.confidence:.3f}, accuracy {accuracy:.3f}")
-        rows.append(
-            Row(f"calibration error on unselected tasks, {order}, {name}, {count} judgements", curve_.calibration_error, "")
+def _of_source(name: str, pairs: Sequence[PreferencePair], extractor: FeatureExtractor) -> list[Row]:
+    projects = {order: [_project(pairs, extractor, order=order, seed=seed) for seed in range(_REPEATS)] for order in _ORDERS}
+    accuracy = {order: np.array([project.truths.mean() for project in projects[order]]) for order in _ORDERS}
+    count = round(float(np.mean([project.num_trained_on for project in projects["uncertain"]])))
+    rows = [_row(f"accuracy, mean over rounds, {order}, {name}", accuracy[order]) for order in _ORDERS]
+    rows += [_row(f"accuracy, {order} less {other}, {name}", accuracy[order] - accuracy[other]) for order, other in _COMPARED]
+    rows += [
+        _row(f"a card's accuracy less the truth, {order}, {name}", np.array([project.excess for project in projects[order]]))
+        for order in _ORDERS
+    ]
+    for order in _ORDERS:
+        sure = np.array([(project.confidence - project.right).mean() for project in projects[order]])
+        rows += [
+            _calibration_error(
+                f"calibration error on unselected tasks, {order}, {name}, {count} pairs trained on", projects[order]
+            ),
+            _row(f"confidence less accuracy, {order}, {name}", sure),
+        ]
+    return rows
+
+
+def _project(pairs: Sequence[PreferencePair], extractor: FeatureExtractor, *, order: Order, seed: int) -> _Project:
+    queue = JudgedQueue(pairs, extractor, seed=seed, order=order, fraction=_HELD_OUT)
+    held_out, truths, excess, num_judged = queue.held_out, [], [], 0
+    most = min(_MOST, len(pairs) - _A_ROUND)  # the last tasks are the same in every order
+    while num_judged < most:
+        count = min(_A_ROUND, most - num_judged)
+        queue.judge(count)
+        num_judged += count
+        verdict, version = queue.round()
+        rewards = score_pairs(version, held_out)
+        truths.append(float(rewards.right.mean()))
+        if verdict.metrics.accuracy is not None and (verdict.metrics.num_pairs or 0) >= MIN_HOLDOUT:
+            excess.append(verdict.metrics.accuracy - truths[-1])
+    return _Project(
+        np.array(truths),
+        float(np.mean(excess)),
+        confidences(version, rewards),
+        rewards.right,
+        len(queue.holdout.split(queue.judged)[0]),
+    )
+
+
+def _row(name: str, values: Array) -> Row:
+    """Their mean; `values`: (num_repeats,)."""
+    mean, error = float(values.mean()), 1.96 * float(values.std(ddof=1)) / len(values) ** 0.5
+    return Row(name, mean, "", interval=(mean - error, mean + error))
+
+
+def _calibration_error(name: str, projects: Sequence[_Project]) -> Row:
+    """Of the held-out pairs of all repeats together, since one repeat's bins hold too few. The interval draws repeats anew."""
+
+    def error(drawn: Sequence[int] | NDArray[np.int64]) -> float:
+        curve = reliability(
+            np.concatenate([projects[i].confidence for i in drawn]), np.concatenate([projects[i].right for i in drawn])
         )
-    return rows
+        assert curve is not None and curve.calibration_error is not None
+        return curve.calibration_error
+
+    chance = np.random.default_rng(0)
+    errors = [error(chance.integers(len(projects), size=len(projects))) for _ in range(200)]
+    low, high = np.quantile(errors, (0.025, 0.975))
+    return Row(name, error(range(len(projects))), "", interval=(float(low), float(high)))
 
 
-def _judged_in(
-    order: Order, pool: Sequence[PreferencePair], test: Sequence[PreferencePair], extractor: FeatureExtractor, *, seed: int
-) -> tuple[int, Array, tuple[Array, Array]]:
-    """(how many were judged at last, (num_rounds,) accuracies, confidence and outcome of each test pair after the last round)."""
-    chance = np.random.default_rng(seed)
-    is_control = chance.uniform(size=len(pool)) < _CONTROL_SHARE
-    judged, waiting, accuracies = list(range(_FIRST)), list(range(_FIRST, len(pool))), []
-    most = min(_MOST, len(pool) - _A_ROUND)
-    while True:
-        model: RewardModel = train_head([pool[i] for i in judged], FROZEN, extractor).model
-        rewards = score_pairs(model, test)
-        accuracies.append(float(rewards.right.mean()))
-        if len(judged) >= most:
-            return len(judged), np.array(accuracies), (confidences(model, rewards), rewards.right)
-        place = np.arange(len(waiting), dtype=float)
-        if order == "uncertain":
-            place = np.argsort(np.argsort(np.abs(score_pairs(model, [pool[i] for i in waiting]).gaps))).astype(float)
-            by_lot = is_control[waiting]
-            place[by_lot] = chance.uniform(0, len(waiting), int(by_lot.sum()))
-        taken = {waiting[i] for i in np.argsort(place)[: min(_A_ROUND, most - len(judged))]}
-        judged += [i for i in waiting if i in taken]
-        waiting = [i for i in waiting if i not in taken]
-
-
-def _split(pairs: Sequence[PreferencePair], seed: int) -> tuple[list[PreferencePair], list[PreferencePair]]:
-    """(the pairs that people judge, in a random order; the test set), split by prompt."""
-    chance = np.random.default_rng(seed)
-    prompts = list(dict.fromkeys(pair.prompt for pair in pairs))
-    tested = {prompts[i] for i in chance.permutation(len(prompts))[: round(_TEST_SHARE * len(prompts))]}
-    pool = [pair for pair in pairs if pair.prompt not in tested]
-    return [pool[i] for i in chance.permutation(len(pool))], [pair for pair in pairs if pair.prompt in tested]
+def _by_rule(pairs: Sequence[PreferencePair]) -> list[PreferencePair]:
+    """The pairs on which the demo's rule says something, with its votes; some are drawn."""
+    chance, judged = np.random.default_rng(0), []
+    for pair in pairs:
+        side = choose(pair.chosen, pair.rejected)
+        if side is None:
+            continue
+        is_drawn, is_first = chance.uniform() < _AT_RANDOM, chance.uniform() < 0.5
+        if is_first if is_drawn else side == "left":
+            judged.append(pair)
+        else:
+            judged.append(replace(pair, chosen=pair.rejected, rejected=pair.chosen))
+    return judged

@@ -15,18 +15,17 @@ import torch
 from rich.console import Console
 
 from benchmarks.accuracy import sources_of
+from benchmarks.kept_features import kept_extractor
 from benchmarks.row import Row
-from demo.stack import REPOSITORY
 from preference.labelling.pairs import PreferencePair
-from preference.models.pretrained import locate, quiet_transformers
-from preference.reward_model.extractors import Extractors
+from preference.models.pretrained import quiet_transformers
 from preference.reward_model.feature_extractor import FeatureExtractor
 from preference.reward_model.model import FrozenRewardModel, RewardModel
 from trainer.evaluation.pair_rewards import score_pairs
-from trainer.training.frozen_head import feature_recipe, train_head
+from trainer.training.frozen_head import train_head
 from trainer.training.recipes import FROZEN
 
-_REPEATS = {30: 24, 100: 12, 300: 6}  # by the number of pairs of the new project
+_REPEATS = {30: 80, 100: 40, 300: 20}  # by the number of pairs of the new project
 _LEAST_HELD_OUT = 60
 _MOST_EARLIER = 600
 
@@ -56,16 +55,6 @@ def run(console: Console) -> list[Row]:
     return rows
 
 
-def kept_extractor(model_dir: Path) -> FeatureExtractor:
-    """The default recipe's extractor, whose features are kept between runs."""
-    for name, kept in (("embedded", "bench-models/embedded"), ("features", "bench-features")):
-        folder = REPOSITORY / ".cache" / kept
-        folder.mkdir(parents=True, exist_ok=True)
-        (model_dir / name).symlink_to(folder)
-    extractors = Extractors(model_dir, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
-    return extractors(feature_recipe(FROZEN, base="embedded", path=locate("embedded", model_dir)))
-
-
 def _outcome(
     extractor: FeatureExtractor, pairs: Sequence[PreferencePair], others: Sequence[PreferencePair] | None, size: int, repeats: int
 ) -> tuple[float, np.ndarray] | None:  # fmt: skip
@@ -74,13 +63,13 @@ def _outcome(
     `others`: those of the earlier project, if it is of another kind.
     """
     accuracies = []
+    head = None if others is None else _head(others, extractor)  # the same in each split
     for seed in range(repeats):
         chance = np.random.default_rng(seed)
         prompts = list(dict.fromkeys(pair.prompt for pair in pairs))
         rank = {prompt: place for place, prompt in enumerate(chance.permutation(np.array(prompts, object)))}
         ordered = sorted(pairs, key=lambda pair: rank[pair.prompt])
         half = len(ordered) // 2
-        before = ordered[:half] if others is None else list(others)
         known = {pair.prompt for pair in ordered[:half]}
         new = [pair for pair in ordered[half:] if pair.prompt not in known]
         train = new[:size]
@@ -88,12 +77,18 @@ def _outcome(
         held_out = [pair for pair in new[size:] if pair.prompt not in trained_on]
         if len(train) < size or len(held_out) < _LEAST_HELD_OUT:
             return None
-        model = train_head(before[:_MOST_EARLIER], FROZEN, extractor).model
-        assert isinstance(model, FrozenRewardModel)
-        heads = [train_head(train, FROZEN, extractor, earlier=earlier).model for earlier in (None, model.head.weight)]
+        before = _head(ordered[:half], extractor) if head is None else head
+        heads = [train_head(train, FROZEN, extractor, earlier=earlier).model for earlier in (None, before)]
         accuracies.append([_accuracy(head, held_out) for head in heads])
     alone, helped = np.array(accuracies).T
     return float(alone.mean()), helped - alone
+
+
+def _head(pairs: Sequence[PreferencePair], extractor: FeatureExtractor) -> torch.Tensor:
+    """(size,) the weights of the earlier project's champion."""
+    model = train_head(pairs[:_MOST_EARLIER], FROZEN, extractor).model
+    assert isinstance(model, FrozenRewardModel)
+    return model.head.weight
 
 
 def _accuracy(model: RewardModel, pairs: Sequence[PreferencePair]) -> float:
