@@ -6,6 +6,7 @@
         requests/<kind>       what one process asks of the other; asking twice is asking once
         raters/               what LLMs said as judges (trainer/rating/replies.py, preference/report_card/raters.py)
         certificates/         looks at blind judgements, and their audits (preference/report_card/certificate.py)
+        served_answers.json   what the generator wrote that newer ones are judged beside (trainer/aligning/kept_answers.py)
         duels.json            what people say of two generators (preference/duels/figures.py)
         learnt_from/          the head of an earlier project's champion (preference/reward_model/earlier_project.py)
         guidelines.json       what annotators were shown, and since when (guidelines.py)

@@ -1,13 +1,13 @@
 """Who judges answers to held-out prompts: the reward model that is held back, the prompts, and what answers them now."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 
 from preference.errors import PairloopError, RegistryError
 from preference.generation.huggingface import HuggingFaceGenerator
-from preference.generation.jobs import Adapter
-from preference.labelling.prompts import Prompt
+from preference.generation.jobs import Adapter, WrittenAnswers
+from preference.labelling.prompts import Prompt, transcript
 from preference.models.pretrained import locate
 from preference.projects.generators import Generators
 from preference.report_card.generator_card import GeneratorFigures
@@ -15,7 +15,8 @@ from preference.report_card.shares import Share, Z
 from preference.reward_model.model import RewardModel
 from trainer.aligning.held_back import HeldBackJudge
 from trainer.aligning.judge import AnsweredPrompts, measure
-from trainer.aligning.writing import held_out_prompts
+from trainer.aligning.kept_answers import KeptAnswers, key_of
+from trainer.aligning.writing import held_out_prompts, write
 from trainer.evaluation.intervals import share
 from trainer.evaluation.pair_rewards import once_each, score_pairs
 from trainer.rounds.context import RoundContext
@@ -51,6 +52,27 @@ class Examiner:
             logger.warning("%s The base is taken in its place.", error)
             return None
         return served
+
+    def written_by(self, served: Adapter | None, prompts: Sequence[Prompt]) -> list[WrittenAnswers]:
+        """The answers of what `served` gave to some of the prompts, in order; those of an earlier judging are not written again.
+
+        Raises:
+            ModelError: the model failed, or cannot use the adapter.
+        """
+        folder, key = self._context.folder.path, key_of(self._context.settings, served, fingerprint=self.engine.fingerprint)
+        kept = KeptAnswers.read(folder, key)
+        missing = [prompt for prompt in prompts if kept.find(prompt) is None]
+        if len(missing) < len(prompts):
+            logger.info(
+                "of %d prompts, %d were answered in an earlier judging, whose answers are taken",
+                len(prompts),
+                len(prompts) - len(missing),
+            )
+        new = write(self.engine, missing, served)
+        if any(answers.answers for answers in new):
+            kept.with_new(missing, new, among=self.prompts).write(folder)
+        written = dict(zip(map(transcript, missing), new, strict=True))
+        return [kept.find(prompt) or written[transcript(prompt)] for prompt in prompts]
 
     def measured(
         self, answered: AnsweredPrompts, *, kl: float | None, champion: RewardModel | None, z: float = Z

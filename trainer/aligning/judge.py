@@ -21,6 +21,7 @@ Covered: a generator that only learnt to be long, one that loops, one that says 
 Not covered: what the held-back reward model likes and people do not; people's own judgement of its answers, which comes after.
 """
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -196,7 +197,9 @@ def _broken(metrics: GeneratorFigures) -> str:
         return f"{_known(new.cut):.0%} of its answers are cut off, {_known(other.cut):.0%} before"
     if _known(new.distinct) < _known(other.distinct) - _FEWER_DISTINCT:
         return f"{_known(new.distinct):.0%} of its answers are unlike all others, {_known(other.distinct):.0%} before"
-    if not _known(metrics.kl) <= MOST_KL:
+    if math.isnan(_known(metrics.kl)):
+        return "how far it is from the base is not known: its distance is no number"
+    if _known(metrics.kl) > MOST_KL:
         return f"it is {_known(metrics.kl):.3f} nats a token away from the base, {MOST_KL} at most"
     return ""
 

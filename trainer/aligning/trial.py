@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
-from preference.errors import PairloopError
+from preference.errors import PairloopError, TrainingError
 from preference.generation.jobs import Adapter, WrittenAnswers
 from preference.labelling.pairs import PreferencePair
 from preference.labelling.prompts import transcript
@@ -20,7 +20,7 @@ from trainer.aligning.context import AlignContext
 from trainer.aligning.examiner import Examiner
 from trainer.aligning.judge import EARLY_Z, MOST_KL, AnsweredPrompts, decide, is_settled, looks
 from trainer.aligning.writing import distance_to_base, write
-from trainer.generator_training.scaling import scale_adapters
+from trainer.generator_training.scaling import read_scale, scale_adapters
 from trainer.rounds.reading import Reading
 
 logger = logging.getLogger("pairloop.aligning")
@@ -54,8 +54,8 @@ class Trial:
         context.say(f"judging it beside {name}: answers to {len(prompts)} held-out prompts, or half if that is enough")
         other_answers: list[WrittenAnswers] = []
         for count in looks(len(prompts)):
-            self._write(self._new_answers, self._new, count)
-            self._write(other_answers, served, count)
+            self._answer(count)
+            other_answers += self._examiner.written_by(served, prompts[len(other_answers) : count])
             answered = AnsweredPrompts(prompts[:count], self._new_answers[:count], other_answers)
             if count == len(prompts) or is_settled(self._measured(answered, z=EARLY_Z), compared_with=name):
                 break
@@ -71,9 +71,15 @@ class Trial:
         """
         engine, first_look = self._examiner.engine, looks(len(self._examiner.prompts))[0]
         for num_left in reversed(range(_MOST_SCALINGS + 1)):
+            # Not counted here: a judging before this one may have scaled them, which a kill ended, or a promotion by hand.
+            card = replace(card, scaled_by=read_scale(self._new.folder))
             card = replace(card, fingerprint=engine.fingerprint, probe=engine.take_probe(self._new))
+            if not math.isfinite(card.probe["log_prob"]):
+                raise TrainingError(
+                    "What it learnt gives no numbers as probabilities, so it is not published; try DTYPE=float32."
+                )
             (self._new.folder / "card.json").write_text(card.to_json(), encoding="utf-8")  # by which the engine knows it
-            self._write(self._new_answers, self._new, first_look)
+            self._answer(first_look)
             self._distance = distance_to_base(
                 engine, self._examiner.prompts[: len(self._new_answers)], self._new_answers, self._new
             )
@@ -84,17 +90,14 @@ class Trial:
                 "it is %.2f nats a token away from the base, so its adapters are multiplied by %.2f", self._distance, factor
             )
             scale_adapters(self._new.folder, factor)
-            card = replace(card, scaled_by=round((card.scaled_by or 1.0) * factor, 4))
-            self._new = replace(
-                self._new, version=f"of this training, times {card.scaled_by}"
-            )  # the engine keeps what it has loaded
+            self._new = replace(self._new, version=f"{self._new.version}, scaled")  # the engine keeps what it has loaded
             self._new_answers = []
         return card
 
-    def _write(self, written: list[WrittenAnswers], adapter: Adapter | None, count: int) -> None:
-        """Adds the answers to the next prompts, until so many are answered."""
-        if prompts := self._examiner.prompts[len(written) : count]:
-            written += write(self._examiner.engine, prompts, adapter)
+    def _answer(self, count: int) -> None:
+        """Has it answer the next prompts, until so many are answered."""
+        if prompts := self._examiner.prompts[len(self._new_answers) : count]:
+            self._new_answers += write(self._examiner.engine, prompts, self._new)
 
     def _measured(self, answered: AnsweredPrompts, *, z: float = Z) -> GeneratorFigures:
         return self._examiner.measured(answered, kl=self._distance, champion=self._champion, z=z)

@@ -22,6 +22,8 @@ def generator_sections(card: GeneratorCard) -> list[Section]:
     likenesses = [(name, value, other[name]) for name, value in new.items() if value]
     if metrics.kl is not None:
         likenesses.append(("nats a token from the base (KL)", f"{metrics.kl:.3f}", ""))
+    if card.scaled_by is not None:
+        likenesses.append(("adapters, multiplied to be near enough", f"times {card.scaled_by:.2f}", ""))
     sections = [
         Section(
             "How often it wins", ("how", "share"), [(name, _share(share)) for name, share in wins if share.value is not None]

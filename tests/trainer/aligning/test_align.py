@@ -15,6 +15,7 @@ from tests.support.aligned_house import SHORT, AlignedHouse
 from tests.support.alike_answers import are_alike
 from tests.support.annotations import tag_result
 from tests.support.generator_versions import publish
+from tests.support.killed_alignments import killed
 from trainer.aligning import trial
 from trainer.aligning.writing import write
 from trainer.generator_training.recipe import HINDSIGHT, KTO, SFT, AlignRecipe
@@ -76,12 +77,13 @@ def test_one_that_went_too_far_is_held_nearer_to_its_base(
     monkeypatch.setattr(trial, "MOST_KL", went / 2)  # a generator of a few words never goes far
     monkeypatch.setattr(trial, "_AIMED_KL", went / 4)
 
+    killed(house, SHORT, beginning="judging it beside")
     card = house.card(house.align(SHORT))
 
     assert any(
         message.startswith("it is ") and ", so its adapters are multiplied by 0." in message for message in caplog.messages
     )
-    assert card.scaled_by is not None and card.scaled_by < 1
+    assert card.scaled_by is not None and card.scaled_by < 1, "though it was killed once they were scaled"
     assert card.metrics.kl is not None and card.metrics.kl < went, "the figures are those of what is published"
     published = Generators(house.folder).adapter(card.version)
     assert published is not None

@@ -73,7 +73,7 @@ def test_what_is_better_and_breaks_nothing_is_promoted() -> None:
         ({"answers": AnswerFigures(400.0, 0.05, 0.4, 1.0)}, "40% of its answers are cut off, 25% before"),
         ({"answers": AnswerFigures(400.0, 0.05, 0.3, 0.8)}, "80% of its answers are unlike all others, 100% before"),
         ({"kl": 0.379}, "it is 0.379 nats a token away from the base, 0.3 at most"),
-        ({"kl": float("nan")}, "it is nan nats a token away from the base, 0.3 at most"),
+        ({"kl": float("nan")}, "how far it is from the base is not known: its distance is no number"),
     ],
 )
 def test_what_is_not_is_kept_back_and_the_reason_says_why(figures: dict[str, object], reason: str) -> None:
