@@ -61,6 +61,7 @@ def project_values(status: ProjectStatus) -> dict[str, Any]:
         "is_training": status.is_training,
         "is_unfinished": status.is_unfinished,
         "is_aligning": status.is_aligning,
+        "is_measuring": status.is_measuring,
         "interrupted": status.interrupted,
         "requests": status.requests,
         "last_round": _last_values(status.last_round),
@@ -125,6 +126,8 @@ def _work(status: ProjectStatus) -> Iterator[str]:
         yield "running"
     if status.is_aligning:
         yield "aligning"
+    if status.is_measuring:
+        yield "measuring best of n"
     for name in status.interrupted:
         yield f"{name} interrupted, the next one takes it up"
 

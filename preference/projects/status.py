@@ -54,6 +54,7 @@ class ProjectStatus:
     requests: tuple[RequestKind, ...]  # of a round, an alignment or a pass of the filler, not taken yet
     is_training: bool  # whether some process is in the middle of a round
     is_aligning: bool  # the same of an alignment
+    is_measuring: bool  # whether best-of-n is at its generator, from which nothing learns
     is_filling: bool  # whether answers are being written
     is_unfinished: bool  # whether a round began and has not ended: it runs, or was killed
     is_alignment_unfinished: bool  # the same of an alignment
@@ -176,6 +177,7 @@ def read_project_status(
     now = time.time() if now is None else now
     champion = _tried(problems, Versions(folder).champion, None)
     filling = _tried(problems, lambda: Filling.read(folder.path), Filling())
+    is_measuring = _tried(problems, lambda: is_held(folder.path / "best_of_n.lock"), False)
     is_said = bool(filling.is_filling) and now - (filling.at or 0) < _FRESH_SECONDS
     return ProjectStatus(
         folder,
@@ -189,7 +191,8 @@ def read_project_status(
         requests=_tried(problems, lambda: _requests(folder), ()),
         # The locks first: what ends meanwhile would else look as if it had been killed.
         is_training=_tried(problems, lambda: is_held(folder.path / "round.lock"), False),
-        is_aligning=_tried(problems, lambda: is_held(folder.path / "align.lock"), False),
+        is_aligning=not is_measuring and _tried(problems, lambda: is_held(folder.path / "align.lock"), False),
+        is_measuring=is_measuring,
         is_filling=is_said and _tried(problems, lambda: is_held(folder.model_dir / "filler.lock"), False),
         is_unfinished=_tried(problems, (folder.path / "training" / "round.json").is_file, False),
         is_alignment_unfinished=_tried(problems, (folder.path / "aligning" / "alignment.json").is_file, False),

@@ -4,7 +4,7 @@ import json
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
@@ -27,19 +27,17 @@ _BEST_OF_N = "best-of-n"
 @click.option(
     "--method",
     type=click.Choice(["dpo", "kto", "sft", "hindsight", "rloo", "grpo", _BEST_OF_N]),
-    default="dpo",
-    show_default=True,
-    help=f"How it learns. With {_BEST_OF_N} it does not: it measures what choosing among several answers by reward would do.",
+    help=f"How it learns: without this, as one did that was killed, or else by dpo. With {_BEST_OF_N} it does not: it measures what choosing among several answers by reward would do.",
 )
 @click.option("--chosen", is_flag=True, help="With sft: from the answers that people chose, not those that they wrote.")
 @click.option(
     "--minutes", type=click.FloatRange(min=0, min_open=True), help="For the steps in which it learns, in place of ALIGN_MINUTES."
 )
 @click.option("--json", "as_json", is_flag=True, help="Say how it ended as a line of JSON.")
-def align(project_id: int, method: str, chosen: bool, minutes: float | None, as_json: bool) -> None:
+def align(project_id: int, method: str | None, chosen: bool, minutes: float | None, as_json: bool) -> None:
     """Let the model that writes answers learn from the judgements. An alignment that was killed is taken up."""
     from preference.studio.project import LabelStudioProject
-    from trainer.aligning.alignment import ALIGNMENT
+    from trainer.aligning.alignment import ALIGNMENT, UnfinishedAlignment
     from trainer.rounds.outcome import Round, run_here, write_outcome
 
     if method == _BEST_OF_N and minutes is not None:
@@ -60,8 +58,9 @@ def align(project_id: int, method: str, chosen: bool, minutes: float | None, as_
         extractors = extractors_of(settings)
         with heavy_imports():
             from trainer.aligning.align import run_alignment
-            from trainer.generator_training.recipe import METHODS
-        recipe = replace(METHODS[method], is_of_written=False) if chosen else METHODS[method]
+            from trainer.generator_training.recipe import CHOSEN, DPO, METHODS
+        killed = UnfinishedAlignment(folder).recipe if method is None else None
+        recipe = CHOSEN if chosen else METHODS[method] if method else killed or DPO
         return run_alignment(project, folder, settings, recipe, extractors=extractors, minutes=minutes, say=say)
 
     with refusals():

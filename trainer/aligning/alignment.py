@@ -12,10 +12,12 @@ Covered: a kill at any time, two processes at once. Not covered: storage without
 
 import dataclasses
 import logging
+from dataclasses import asdict
 from typing import Any
 
 from preference.projects.status_files import LastAlignment
-from trainer.rounds.unfinished import Unfinished
+from trainer.generator_training.recipe import CHOSEN, METHODS, AlignRecipe
+from trainer.rounds.unfinished import MAX_ATTEMPTS, Unfinished
 from trainer.rounds.work import Work
 
 logger = logging.getLogger("pairloop.aligning")
@@ -25,6 +27,13 @@ class UnfinishedAlignment(Unfinished):
     """The alignment of one project that is running, or was killed."""
 
     name, room, record, advice = "alignment", "aligning", "alignment.json", "name a smaller GENERATOR_MODEL"
+
+    @property
+    def recipe(self) -> AlignRecipe | None:
+        """How one that was killed learnt; None if none is to be taken up, or this build learns otherwise by that method."""
+        record = self._read()
+        known = (record.key or {}).get("recipe") if record.attempts < MAX_ATTEMPTS else None
+        return next((recipe for recipe in (*METHODS.values(), CHOSEN) if asdict(recipe) == known), None)
 
     def take_up(self, key: dict[str, Any]) -> None:
         """Removes what a killed one kept, unless it has the same key; it is of this one from here on.

@@ -10,6 +10,9 @@ Not covered: the distance to the base, of which only a bound is known (arXiv 240
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from filelock import FileLock
+
+from preference.atomic_files import writing
 from preference.errors import CannotLearn
 from preference.formatting import between, per_cent
 from preference.generation.jobs import WrittenAnswers
@@ -81,7 +84,8 @@ def measure_best_of_n(
     context = RoundContext(project, folder, settings, extractors)
     if context.champion is None:
         raise CannotLearn(f"Project {project.id} serves no reward model to choose by; `pairloop-trainer once` trains one.")
-    with only_one(folder, ALIGNMENT):
+    # The second lock tells who asks that nothing learns.
+    with only_one(folder, ALIGNMENT), writing(folder.path), FileLock(folder.path / "best_of_n.lock"):
         return _measured(context, context.champion, say)
 
 
@@ -107,7 +111,7 @@ def _measured(context: RoundContext, champion: str, say: Callable[[str], object]
     say(f"{name} writes {count} candidates, {NUM_ANSWERS} times, to {len(prompts)} held-out prompts, and {champion} chooses")
     candidates = write(examiner.engine, prompts, served, num_answers=NUM_ANSWERS * count, draw="best of n")
     chosen = [best_of(chooser, prompt, written, count=count) for prompt, written in zip(prompts, candidates, strict=True)]
-    answered = AnsweredPrompts(prompts, chosen, write(examiner.engine, prompts, served))
+    answered = AnsweredPrompts(prompts, chosen, examiner.written_by(served, prompts))
     figures = examiner.measured(answered, kl=None, champion=None)
     is_set = filling.num_candidates == count and filling.pair_strategy == _STRATEGY
     return BestOfN(count, champion, name, figures, decide(figures, compared_with=name), filling.num_candidates, is_set)

@@ -1,7 +1,7 @@
 """How a generator learns, by adapters on its top layers: from preferences (steps.py), or from a reward model's rewards (online.py)."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from trainer.judgements.hindsight import GOOD
 
@@ -60,4 +60,5 @@ HINDSIGHT = AlignRecipe("hindsight", learning_rate=3e-4, epochs=2, answer_prefix
 # beta is TRL's own; counts are what a CPU has time for.
 RLOO = AlignRecipe("rloo", learning_rate=2e-4, epochs=1, beta=0.05, answers_a_prompt=4)
 GRPO = AlignRecipe("grpo", learning_rate=2e-4, epochs=1, beta=0.04, answers_a_prompt=4)
+CHOSEN = replace(SFT, is_of_written=False)
 METHODS = {recipe.method: recipe for recipe in (DPO, KTO, SFT, HINDSIGHT, RLOO, GRPO)}

@@ -74,6 +74,14 @@ def test_the_version_that_answers_is_shown_with_its_figures(models: Path) -> Non
     assert "g2 kept back" in words and "its win rate may be no more than one half" in words
 
 
+def test_by_how_much_adapters_were_scaled_back_is_shown(models: Path) -> None:
+    assert "Adapters, multiplied" not in page(client_on(models)).words
+
+    publish(ProjectFolder(models, PROJECT), replace(CARD, scaled_by=0.7304), promote=True)
+
+    assert "(KL) 0.056 Adapters, multiplied to be near enough times 0.73" in page(client_on(models)).words
+
+
 def test_if_the_base_answers_its_latest_version_is_shown(models: Path) -> None:
     generators(models).promote(BASE, by="hand")
 
@@ -97,19 +105,19 @@ def test_an_alignment_that_runs_is_told_from_one_that_was_killed(tmp_path: Path)
     folder.create()
     with FileLock(folder.path / "align.lock"):
         assert "It is learning." in page(client_on(tmp_path)).words
+        with FileLock(folder.path / "best_of_n.lock"):
+            words = page(client_on(tmp_path)).words
+        assert "It is measured how often the best of several answers wins." in words and "It is learning." not in words
         (folder.path / "aligning").mkdir()
         (folder.path / "aligning" / "alignment.json").write_text("{}")
         assert "It is learning." in page(client_on(tmp_path)).words
 
     words = page(client_on(tmp_path)).words
     assert "It is learning." not in words
-    assert (
-        "Its learning was interrupted; the next alignment by the same method takes it up: pairloop-trainer align --project 3"
-        in words
-    )
+    assert "Its learning was interrupted; the next alignment takes it up: pairloop-trainer align --project 3" in words
 
     folder.request("align")
-    assert "the next alignment by the same method takes it up" in page(client_on(tmp_path)).words, "no trainer runs"
+    assert "the next alignment takes it up" in page(client_on(tmp_path)).words, "no trainer runs"
     mark_alive(tmp_path)
     assert "Its learning was interrupted; the trainer takes it up." in page(client_on(tmp_path)).words
 

@@ -109,6 +109,16 @@ def test_status_tells_what_a_process_is_at_from_what_was_killed(
     assert (killed[1]["is_training"] or killed[1]["is_aligning"], killed[1]["interrupted"]) == (False, [name])
 
 
+def test_an_alignment_that_was_killed_is_no_other_while_best_of_n_is_measured(invoke: Invoke, folder: ProjectFolder) -> None:
+    (folder.path / "aligning").mkdir()
+    (folder.path / "aligning" / "alignment.json").write_text("{}")
+
+    with FileLock(folder.path / "align.lock"), FileLock(folder.path / "best_of_n.lock"):
+        (row,) = rows(invoke("status"))
+
+    assert row["training"] == "measuring best of n; alignment interrupted, the next one takes it up"
+
+
 def test_a_round_whose_process_is_about_to_start_was_not_interrupted(
     invoke: Invoke, folder: ProjectFolder, tmp_path: Path
 ) -> None:
@@ -160,7 +170,7 @@ def test_status_as_json_holds_the_same_for_programs(invoke: Invoke, folder: Proj
     assert ended == {"outcome": "rejected", "reason": "accuracy 0.600 is below", "version": second, "seconds": 4.0}
     assert project == {
         "project": 3, "title": "Höflichkeit", "champion": first, "num_versions": 2, "num_waiting": 12, "missing": None,
-        "training_since": None, "is_training": False, "is_unfinished": False, "is_aligning": False, "interrupted": [], "requests": [],
+        "training_since": None, "is_training": False, "is_unfinished": False, "is_aligning": False, "is_measuring": False, "interrupted": [], "requests": [],
         "last_alignment": None, "problem": "", "guidelines": "", "certificate": "",
     }  # fmt: skip
 

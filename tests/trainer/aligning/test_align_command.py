@@ -1,5 +1,6 @@
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -7,14 +8,18 @@ from click.testing import Result
 
 from preference.errors import TrainingError
 from preference.projects.folder import ProjectFolder, known_projects
+from preference.projects.generators import Generators
 from preference.projects.status_files import LastAlignment, LastRound
 from preference.projects.versions import Versions
 from tests.support.aligned_house import AlignedHouse
+from tests.support.killed_alignments import killed
 from tests.support.studio_double import KEY, StudioDouble
 from tests.support.versions import publish_version
-from trainer.aligning.alignment import ALIGNMENT
+from trainer.aligning.alignment import ALIGNMENT, UnfinishedAlignment
+from trainer.generator_training.recipe import CHOSEN, KTO, METHODS
 from trainer.rounds.lock import only_one
 from trainer.rounds.outcome import read_outcome
+from trainer.rounds.unfinished import MAX_ATTEMPTS
 
 Invoke = Callable[..., Result]
 
@@ -64,6 +69,41 @@ def test_the_daemon_learns_that_an_alignment_cannot_be_which_is_no_error(invoke:
         result = invoke("align", "--json", "--project", "3")
     with pytest.raises(TrainingError, match="in the middle of an alignment of project 3"):
         read_outcome(result.stdout)
+
+
+def test_one_that_was_killed_is_taken_up_by_its_method_unless_another_is_named(
+    invoke: Invoke, house: AlignedHouse, tiny_chat_base: Path
+) -> None:
+    settings = house.settings
+    environ = {
+        "MODEL_DIR": str(settings.model_dir), "LABEL_STUDIO_URL": settings.studio.url, "LABEL_STUDIO_API_KEY": KEY,
+        "GENERATOR_MODEL": str(tiny_chat_base), "REWARD_BASE": str(tiny_chat_base), "MAX_NEW_TOKENS": "8", "HOLDOUT_FRACTION": "0.3",
+        "DTYPE": "float32",
+    }  # fmt: skip
+    house.judge(64)
+    killed(house, KTO, beginning="learning from")
+
+    result = invoke("align", "--json", "--project", str(house.project.id), **environ)  # as the trainer runs it
+
+    ended = read_outcome(result.stdout)
+    assert ended is not None and ended.version is not None, result.output
+    assert Generators(house.folder).card(ended.version).method == "kto"
+
+
+def test_each_method_is_known_by_what_a_killed_one_left(folder: ProjectFolder) -> None:
+    for recipe in (*METHODS.values(), CHOSEN):
+        unfinished = UnfinishedAlignment(folder)
+        unfinished.begin()
+        assert unfinished.recipe is None, "its judgements are being read"
+        unfinished.take_up({"recipe": json.loads(json.dumps(asdict(recipe)))})
+        assert unfinished.recipe == recipe
+        unfinished.take_up({"recipe": {**asdict(recipe), "beta": 7}})
+        assert unfinished.recipe is None, "another build's"
+        unfinished.remove()
+    for _ in range(MAX_ATTEMPTS):
+        unfinished.begin()
+        unfinished.take_up({"recipe": asdict(KTO)})
+    assert unfinished.recipe is None, "it would be killed again"
 
 
 @pytest.mark.parametrize("arguments", [["--minutes", "0"], ["--method", "ppo"], ["--method", "best-of-n", "--minutes", "3"], []])

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from tests.support.adapters import publish_generator
 from tests.support.aligned_house import AlignedHouse
 from tests.support.known_rewards import KnowsRewards
 from tests.support.ranked_lists import ORDER
+from tests.support.statuses import status_of
 from tests.support.versions import publish_version
 from trainer.aligning.alignment import ALIGNMENT
 from trainer.aligning.best_of_n import BestOfN, best_of, measure_best_of_n
@@ -19,10 +21,16 @@ from trainer.rounds.lock import only_one
 from trainer.rounds.round import run_round
 
 
-def measure(house: AlignedHouse) -> BestOfN:
+def measure(house: AlignedHouse, *, at: Callable[[], object] = lambda: None) -> BestOfN:
+    """`at` is called while it measures."""
+
+    def say(line: str) -> None:
+        house.said.append(line)
+        at()
+
     house.said.clear()
     extractors = Extractors(house.settings.model_dir, torch.device("cpu"))
-    return measure_best_of_n(house.project, house.folder, house.settings, extractors=extractors, say=house.said.append)
+    return measure_best_of_n(house.project, house.folder, house.settings, extractors=extractors, say=say)
 
 
 def serve_a_reward_model(house: AlignedHouse) -> str:
@@ -37,8 +45,11 @@ def test_the_best_of_seven_wins_as_often_as_a_perfect_choice_could_and_nothing_i
     house.judge(120)
     champion = serve_a_reward_model(house)
 
-    measured = measure(house)
+    standing = []
+    measured = measure(house, at=lambda: standing.append(status_of(house.folder)))
 
+    (status,) = standing
+    assert status.is_measuring and not status.is_aligning and not status_of(house.folder).is_measuring
     figures = measured.figures
     assert (measured.num_candidates, measured.num_written, measured.is_set) == (7, 2, False)
     assert (measured.chosen_by, measured.compared_with) == (champion, BASE)
