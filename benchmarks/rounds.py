@@ -18,6 +18,7 @@ from rich.console import Console
 
 from benchmarks.row import Row
 from demo.stack import REPOSITORY
+from preference.labelling.prompts import Prompt
 from preference.models.pretrained import locate, quiet_transformers
 from preference.projects.folder import ProjectFolder
 from preference.reward_model.extractors import Extractors
@@ -105,9 +106,10 @@ def _recipe(settings: Settings) -> FeatureRecipe:
 def _write_features(settings: Settings, extractors: Extractors) -> None:
     """Noise of the right shape for every answer that is known."""
     recipe = _recipe(settings)
-    size, cache = extractors(recipe).size, FeatureCache(settings.model_dir, recipe.key())
+    size = extractors(recipe).size
+    cache = FeatureCache(settings.model_dir, recipe.key(), size=size)
     random = np.random.default_rng(0)
     for number in range(_NUM_KNOWN):
         data = _data(number)
-        for answer in (data["answer1"], data["answer2"]):
-            cache.keep(data["prompt"], answer, random.standard_normal(size, np.float32))
+        texts: list[tuple[Prompt, str]] = [(data["prompt"], data["answer1"]), (data["prompt"], data["answer2"])]
+        cache.keep(texts, list(random.standard_normal((2, size), np.float32)))

@@ -1,86 +1,114 @@
-"""Features on disk: one small file for each (prompt, answer), shared by every process on a MODEL_DIR.
+"""Features on disk, shared by every process on a MODEL_DIR: one store for each recipe and number format (feature_store.py).
 
-A file is the numbers, then four bytes of a checksum over whose they are and what they are.
-Covered: two processes write the same feature, a kill in the middle, a file that is damaged (one bit is enough), of another
-feature or deleted at any time, a bound on the size. The folder is safe to delete whole: what is missing is computed again.
+The folder is safe to delete whole at any time: what is missing is computed again. Earlier builds kept a file for each feature; one that is
+asked for moves into the store.
 """
 
 import hashlib
 import json
 import logging
 import os
+import re
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
+from filelock import FileLock
 from numpy.typing import NDArray
 
-from preference.atomic_files import write_whole
 from preference.labelling.prompts import Prompt
 from preference.log_once import LogOnce
+from preference.reward_model.feature_store import FeatureStore
 
 logger = logging.getLogger("pairloop.reward_model")
 Array = NDArray[np.float32]
-_FORMAT = 2  # of a file; files of another are not read, and are pruned in time
-_CHECKSUM_BYTES = 4
-_LEFTOVER_SECONDS = 86400.0  # no writer takes so long
-_MARKED_EVERY = 86400.0  # seconds: a feature that is read is marked as used once a day, no oftener
+Texts = Sequence[tuple[Prompt, str]]
+_FORMAT = 2  # of what a key is made from
+_CHECKSUM_BYTES = 4  # at the end of a file of an earlier build
+_LEFTOVER_SECONDS = 86400.0  # no writer of an earlier build takes so long
+_LOCK_SECONDS = 60.0
 
 
 class FeatureCache:
-    """The features of one FeatureRecipe."""
+    """The features of one FeatureRecipe, computed in one number format."""
 
-    def __init__(self, model_dir: Path, key: str, *, now: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, model_dir: Path, key: str, *, size: int, number_format: str = "float32", now: Callable[[], float] = time.time
+    ) -> None:
+        """`key`: of the recipe; `size`: numbers of a feature; `number_format`: in which the base computed, whatever they are kept in."""
         self._folder = model_dir / "features" / key
+        self._store = FeatureStore(self._folder, f"{number_format}-{size}")
+        self._is_earlier_format = number_format == "float32"  # earlier builds had no other
         self._now = now  # asked at each reading: a backend runs for weeks
         self._log_once = LogOnce()  # a disk that fails, fails each of thousands of features
 
-    def read(self, prompt: Prompt, answer: str, *, into: Array) -> bool:
-        """Whether the feature was there, and now is in `into`."""
-        path = self._path(prompt, answer)
-        try:
-            content = path.read_bytes()
-        except FileNotFoundError:
-            return False
-        except OSError:
-            content = b""
-        numbers = content[:-_CHECKSUM_BYTES]
-        if len(numbers) != into.nbytes or content[-_CHECKSUM_BYTES:] != _checksum(path, numbers):
-            self._warn(
-                "the cached feature %s is damaged; it is computed again, and so are others like it, which are not logged",
-                path.name,
-            )
-            return False
-        into[:] = np.frombuffer(numbers, np.float32)
-        with suppress(OSError):
-            if self._now() - path.stat().st_mtime > _MARKED_EVERY:
-                os.utime(path)
-        return True
+    def read(self, texts: Texts, *, into: Sequence[Array]) -> NDArray[np.bool_]:
+        """(num_texts,) which features were there, and now are in `into`; the rest of it is 0."""
+        digests = [_digest(*text) for text in texts]
+        is_there, num_damaged = self._store.read(_keys(digests), into=into, now=self._now())
+        if num_damaged:
+            self._warn_of_damage()
+        if not is_there.all() and self._has_files():
+            self._take_over(digests, into, is_there)
+        return is_there
 
     def has(self, prompt: Prompt, answer: str) -> bool:
         """Whether there is a feature, good or damaged."""
+        digest = _digest(prompt, answer)
         with suppress(OSError):
-            return self._path(prompt, answer).exists()
+            return bool(self._store.has(_keys([digest]))[0]) or (self._has_files() and self._file(digest).exists())
         return False
 
-    def keep(self, prompt: Prompt, answer: str, row: Array) -> None:
-        """Writes a feature; if that fails, it is computed again next time."""
-        path = self._path(prompt, answer)
-        numbers = row.tobytes()  # no .npy: a damaged header makes numpy raise whatever Python's parser does
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(path, numbers + _checksum(path, numbers), is_durable=False)
-        except OSError as error:  # a full disk costs speed, not the answer
-            self._warn("features cannot be kept in %s (%s), so they are computed each time", self._folder, error.strerror)
+    def keep(self, texts: Texts, rows: Sequence[Array]) -> None:
+        """Writes features; if that fails, they are computed again next time."""
+        self._keep([_digest(*text) for text in texts], rows)
 
-    def _path(self, prompt: Prompt, answer: str) -> Path:
-        asked = f"{len(prompt)}|{prompt}" if isinstance(prompt, str) else f"turns|{json.dumps(prompt)}"
-        text = f"{_FORMAT}|{asked}|{answer.strip()}"
-        digest = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()  # which encoding.py puts into role markers
-        return self._folder / digest[:2] / f"{digest[2:]}.f32"
+    def _keep(self, digests: Sequence[bytes], rows: Sequence[Array]) -> bool:
+        try:
+            self._store.keep(_keys(digests), rows, now=self._now())
+        except (OSError, NotImplementedError) as error:  # a full disk costs speed, not the answer; filelock raises both
+            reason = getattr(error, "strerror", None) or str(error)
+            self._warn("features cannot be kept in %s (%s), so they are computed each time", self._folder, reason)
+            return False
+        return True
+
+    def _take_over(self, digests: Sequence[bytes], into: Sequence[Array], is_there: NDArray[np.bool_]) -> None:
+        """Reads what is missing from the files of an earlier build, and moves it into the store."""
+        taken: list[int] = []
+        for i in np.flatnonzero(~is_there).tolist():
+            path = self._file(digests[i])
+            try:
+                content = path.read_bytes()
+            except OSError:
+                continue
+            numbers = content[:-_CHECKSUM_BYTES]
+            checksum = zlib.crc32(numbers, zlib.crc32(path.name.encode())).to_bytes(_CHECKSUM_BYTES)
+            if len(numbers) != into[i].nbytes or content[-_CHECKSUM_BYTES:] != checksum:
+                self._warn_of_damage()
+                continue
+            into[i][:] = np.frombuffer(numbers, np.float32)
+            is_there[i] = True
+            taken.append(i)
+        if taken and self._keep([digests[i] for i in taken], [into[i] for i in taken]):
+            for i in taken:
+                with suppress(OSError):
+                    self._file(digests[i]).unlink()
+
+    def _has_files(self) -> bool:
+        """Whether an earlier build left files here."""
+        return self._is_earlier_format and any(self._folder.glob("[0-9a-f][0-9a-f]/"))
+
+    def _file(self, digest: bytes) -> Path:
+        return self._folder / digest.hex()[:2] / f"{digest.hex()[2:]}.f32"
+
+    def _warn_of_damage(self) -> None:
+        self._warn(
+            "a cached feature in %s is damaged; it is computed again, and so are others like it, which are not logged",
+            self._folder,
+        )
 
     def _warn(self, message: str, *arguments: object) -> None:
         if self._log_once.is_news(message):
@@ -90,32 +118,72 @@ class FeatureCache:
 def prune_features(model_dir: Path, *, most_bytes: int) -> int:
     """How many features were deleted so that all of them together take no more than nine tenths of `most_bytes`.
 
-    Up to `most_bytes`, only temporary files that killed writers wrote over a day ago are deleted. Beyond that, the features that no
-    process has read for the longest time are deleted first.
+    Up to `most_bytes`, only temporary files that killed writers of earlier builds wrote over a day ago are deleted. Beyond that, the
+    features that no process has read for the longest time are deleted first.
     """
+    folder = model_dir / "features"
+    if not folder.is_dir():
+        return 0
+    try:
+        with FileLock(folder / ".lock", timeout=_LOCK_SECONDS):  # two at once would each delete what is too much
+            num_deleted = _prune(folder, most_bytes)
+    except (OSError, NotImplementedError) as error:
+        logger.warning("the features in %s cannot be cut to FEATURES_MB (%s)", folder, getattr(error, "strerror", None) or error)
+        return 0
+    if num_deleted:
+        logger.info("deleted %d cached features that were unused for the longest time (FEATURES_MB)", num_deleted)
+    return num_deleted
+
+
+def _prune(folder: Path, most_bytes: int) -> int:
+    stores = [
+        FeatureStore(path.parent, path.stem)
+        for path in folder.glob("*/*.index")
+        if re.fullmatch(r"\w+-\d+", path.stem) and not path.parent.is_symlink()
+    ]
+    files = _files(folder)
+    used = [*(store.used() for store in stores), np.array([time for time, _, _ in files])]
+    num_bytes = np.concatenate([
+        *(np.full(len(times), store.row_bytes) for store, times in zip(stores, used, strict=False)), [size for _, size, _ in files]
+    ])  # fmt: skip
+    too_many = num_bytes.sum() - most_bytes
+    if too_many <= 0:
+        return 0
+    order = np.argsort(np.concatenate(used), kind="stable")
+    freed = np.cumsum(num_bytes[order])
+    dropped = order[: int(np.searchsorted(freed, too_many + most_bytes * 0.1)) + 1]
+    *of_stores, of_files = np.bincount(
+        np.repeat(np.arange(len(used)), [len(times) for times in used])[dropped], minlength=len(used)
+    )
+    num_deleted = sum(store.drop_oldest(count) for store, count in zip(stores, of_stores, strict=True))
+    for _, _, path in sorted(files)[:of_files]:
+        with suppress(OSError):
+            path.unlink()
+            num_deleted += 1
+    return num_deleted
+
+
+def _files(folder: Path) -> list[tuple[float, int, Path]]:
+    """What earlier builds kept: when each file was last used, its bytes, and where it is."""
     files: list[tuple[float, int, Path]] = []
-    for folder, _, names in os.walk(model_dir / "features"):  # goes on if a folder is deleted meanwhile; rglob would raise
-        for path in (Path(folder) / name for name in names if ".f32" in name):  # a killed writer's temporary file too
+    for parent, _, names in os.walk(folder):  # goes on if a folder is deleted meanwhile; rglob would raise
+        for path in (Path(parent) / name for name in names if ".f32" in name):  # a killed writer's temporary file too
             with suppress(OSError):  # another process may have replaced it
                 state = path.stat()
                 if path.name.startswith(".") and abs(time.time() - state.st_mtime) > _LEFTOVER_SECONDS:
                     path.unlink()
                     continue
                 files.append((state.st_mtime, state.st_size, path))
-    size = sum(num_bytes for _, num_bytes, _ in files)
-    if size <= most_bytes:
-        return 0
-    num_deleted = 0
-    for _, num_bytes, path in sorted(files):
-        if size <= most_bytes * 0.9:
-            break
-        with suppress(OSError):
-            path.unlink()
-            num_deleted += 1
-        size -= num_bytes
-    logger.info("deleted %d cached features that were unused for the longest time (FEATURES_MB)", num_deleted)
-    return num_deleted
+    return files
 
 
-def _checksum(path: Path, numbers: bytes) -> bytes:
-    return zlib.crc32(numbers, zlib.crc32(path.name.encode())).to_bytes(_CHECKSUM_BYTES)
+def _digest(prompt: Prompt, answer: str) -> bytes:
+    """Of 32 bytes."""
+    asked = f"{len(prompt)}|{prompt}" if isinstance(prompt, str) else f"turns|{json.dumps(prompt)}"
+    text = f"{_FORMAT}|{asked}|{answer.strip()}"
+    return hashlib.sha256(text.encode(errors="surrogatepass")).digest()  # which encoding.py puts into role markers
+
+
+def _keys(digests: Sequence[bytes]) -> NDArray[np.uint64]:
+    """(num_digests, 2) the first half of each."""
+    return np.frombuffer(b"".join(digests), "<u8").reshape(-1, 4)[:, :2]

@@ -89,7 +89,8 @@ class FeatureExtractor:
             raise ModelError(f"The model {recipe.base!r} was replaced while it was loaded; try again.")
         self._last_layer = _last_layer(self._backbone)
         self._device = device
-        self._cache = FeatureCache(model_dir, self.key)
+        number_format = str(self._backbone.dtype).removeprefix("torch.")  # features of two formats are not the same
+        self._cache = FeatureCache(model_dir, self.key, size=self.size, number_format=number_format)
         self._computing = threading.Lock()
         self._most_tokens = _BATCH_TOKENS[device.type]  # padded, of one forward pass; fewer once memory ran out
         self.num_cut = 0  # answers computed so far that were longer than max_tokens, with their prompts
@@ -117,16 +118,21 @@ class FeatureExtractor:
         texts = [self._read_as(prompt, answer) for prompt, answer in zip(prompts, answers, strict=True)]
         for i, text in enumerate(texts):
             places.setdefault(text, []).append(i)
-        missing = [i for i, *_ in places.values() if is_afresh or not self._cache.read(*texts[i], into=rows[i])]
-        encoded = [encode_answer(self.tokenizer, *texts[i], max_tokens=self.recipe.max_tokens) for i in missing]
+        asked = [i for i, *_ in places.values()]
+        if not is_afresh:
+            is_known = self._cache.read([texts[i] for i in asked], into=[rows[i] for i in asked])
+            asked = [i for i, known in zip(asked, is_known.tolist(), strict=True) if not known]
+        encoded = [encode_answer(self.tokenizer, *texts[i], max_tokens=self.recipe.max_tokens) for i in asked]
         self.num_cut += sum(e.num_cut > 0 for e in encoded)
-        for place, hidden in self._compute(encoded):
-            i = missing[place]
-            rows[i] = np.concatenate([hidden, style(prompts[i], answers[i])])
+        for batch, hidden in self._compute(encoded):
+            computed = [asked[place] for place in batch]
+            for i, seen in zip(computed, hidden, strict=True):
+                rows[i] = np.concatenate([seen, style(prompts[i], answers[i])])
             if not is_afresh:
-                self._cache.keep(*texts[i], rows[i])
+                self._cache.keep([texts[i] for i in computed], [rows[i] for i in computed])
         for first, *again in places.values():
-            rows[again] = rows[first]
+            if again:
+                rows[again] = rows[first]
         return features
 
     def _read_as(self, prompt: Prompt, answer: str) -> tuple[Prompt, str]:
@@ -134,8 +140,8 @@ class FeatureExtractor:
         read = as_prompt(Turn(role, as_text(self.tokenizer, text)) for role, text in turns_of(prompt))
         return read, as_text(self.tokenizer, answer.strip())
 
-    def _compute(self, encoded: Sequence[EncodedAnswer]) -> Iterator[tuple[int, Array]]:
-        """(place in `encoded`, what the backbone sees) as each batch is done, the longest first; callers take turns."""
+    def _compute(self, encoded: Sequence[EncodedAnswer]) -> Iterator[tuple[list[int], Array]]:
+        """(places in `encoded`, what the backbone sees of each) as each batch is done, the longest first; callers take turns."""
         by_length = sorted(self._rows(encoded), key=lambda row: row.length)
         while by_length:
             longest = max(1, by_length[-1].length)
@@ -152,7 +158,7 @@ class FeatureExtractor:
                 by_length = sorted([*by_length, *self._made_smaller(batch)], key=lambda row: row.length)
                 self._most_tokens = min(self._most_tokens, max(1, count * longest // 2))
                 continue
-            yield from zip((place for row in batch for place in row.places), hidden, strict=True)
+            yield [place for row in batch for place in row.places], hidden
 
     def _made_smaller(self, batch: Sequence[_Row]) -> list[_Row]:
         """After the memory ran out: what can be read in its place, with half as many tokens at a time."""

@@ -1,9 +1,7 @@
 import json
 import logging
-import os
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
@@ -12,40 +10,14 @@ from backend.scoring.champion import Champions
 from preference.errors import RegistryError
 from preference.projects.promotions import PROMOTIONS
 from preference.projects.versions import Versions
-from preference.reward_model.feature_cache import FeatureCache
 from tests.conftest import SettingsFactory
-from tests.support.dying import CARD, ROW
+from tests.support.dying import CARD
 from tests.support.lab import Lab, judged_tasks
 from tests.support.two_versions import with_two_versions
 from tests.support.versions import publish_version
 from trainer.__main__ import main
 
 # Damage
-
-
-def test_no_damage_to_a_cached_feature_is_ever_taken_for_one(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    cache, into = FeatureCache(tmp_path, "key"), np.zeros_like(ROW)
-    cache.keep("Why?", "Because.", ROW)
-    cache.keep("Why?", "Other.", ROW + 1)
-    path, other = (path for path in sorted((tmp_path / "features").rglob("*.f32"), key=lambda p: p.read_bytes()))
-    whole = path.read_bytes()
-    damaged = [whole[:size] for size in range(len(whole))] + [whole + b"\0", whole[:-4] + whole, other.read_bytes()]
-    damaged += [os.urandom(len(whole)) for _ in range(20)] + [bytes(len(whole)), b"\xff" * len(whole)]
-    for bit in range(8 * len(whole)):
-        flipped = bytearray(whole)
-        flipped[bit // 8] ^= 1 << bit % 8
-        damaged.append(bytes(flipped))
-
-    for content in damaged:
-        path.write_bytes(content)
-        assert not cache.read("Why?", "Because.", into=into)
-        assert not into.any()
-
-    assert len(caplog.messages) == 1
-    assert not FeatureCache(tmp_path, "key").read("Why?", "Because.", into=np.zeros(ROW.size + 1, np.float32))
-    cache.keep("Why?", "Because.", ROW)
-    assert cache.read("Why?", "Because.", into=into)
-    assert (into == ROW).all()
 
 
 @pytest.mark.parametrize("pointer", [b"\xff\xfe\x80", b"v1-20260101-000000\n", b"../../etc", b"v1\0\xc3", b"", b"\n\n"])

@@ -136,8 +136,10 @@ def _predict(server: Server, project: int, prompt: str, num_tasks: int, is_sent:
 
 def _is_scored(server: Server, prompt: str, number: int) -> bool:
     """Whether the backend has reached this task of a `_predict`."""
-    feature = FeatureCache(server.model_dir, "*")._path(prompt, f"or {number}")
-    return any(server.model_dir.glob(str(feature.relative_to(server.model_dir))))
+    return any(
+        FeatureCache(server.model_dir, path.parent.name, size=int(path.stem.partition("-")[2])).has(prompt, f"or {number}")
+        for path in server.model_dir.glob("features/*/*.index")
+    )
 
 
 def _is_suggesting(server: Server, project: int) -> bool:

@@ -57,7 +57,7 @@ def rollback(model_dir: Path) -> None:
 
 def cache(folder: Path) -> None:
     """One feature."""
-    FeatureCache(folder, "key").keep("Why?", "Because.", ROW)
+    FeatureCache(folder, "key", size=ROW.size).keep([("Why?", "Because.")], [ROW])
 
 
 def fill(folder: Path) -> None:
@@ -79,7 +79,7 @@ ACTIONS: dict[str, Action] = {action.__name__: action for action in (publish, pr
 def contents(model_dir: Path) -> dict[str, Any]:
     """What another process finds."""
     folder, into, unfinished = ProjectFolder(model_dir, 3), np.zeros_like(ROW), UnfinishedRound(ProjectFolder(model_dir, 3))
-    is_cached = FeatureCache(model_dir, "key").read("Why?", "Because.", into=into)
+    is_cached = bool(FeatureCache(model_dir, "key", size=ROW.size).read([("Why?", "Because.")], into=[into])[0])
     versions = {}
     for version in Versions(folder).all():
         files = {

@@ -49,7 +49,8 @@ def reward(model: RewardModel) -> float:
 def test_the_probe_is_computed_whatever_feature_of_it_was_kept(folder: ProjectFolder, tiny_base: Path) -> None:
     version = publish_version(folder, tiny_base, weight=1)
     extractor = Extractors(folder.path.parent.parent, CPU)(FeatureRecipe(str(tiny_base), (2,), 64))
-    FeatureCache(folder.path.parent.parent, extractor.key).keep("Why?", "Because.", np.zeros(extractor.size, np.float32))
+    cache = FeatureCache(folder.path.parent.parent, extractor.key, size=extractor.size)
+    cache.keep([("Why?", "Because.")], [np.zeros(extractor.size, np.float32)])
 
     assert reward(load(folder, version)) > 0
 

@@ -1,13 +1,14 @@
 import dataclasses
 import json
 import logging
-import os
 import re
 import shutil
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from huggingface_hub import ModelCard as HubCard
 from huggingface_hub import ModelCardData
@@ -19,6 +20,7 @@ from preference.projects.versions import Versions
 from preference.report_card.figures import JudgedFigures
 from preference.report_card.shares import Share
 from preference.reward_model.extractors import Extractors
+from preference.reward_model.feature_cache import FeatureCache
 from preference.reward_model.model import load_saved
 from tests.conftest import SettingsFactory
 from tests.support.lab import CPU, HOLDOUT, Annotation, JudgedProject, Lab, judged_tasks
@@ -357,15 +359,13 @@ def test_a_round_removes_old_weights_under_keep_versions(lab_with_champion: Lab)
 
 def test_features_are_kept_within_features_mb(settings_for: SettingsFactory, tiny_base: Path) -> None:
     lab = Lab(settings_for(reward_base=str(tiny_base), min_pairs=20, holdout_fraction=HOLDOUT, features_mb=2))
-    many = lab.settings.model_dir / "features" / "of another recipe" / "00"
-    many.mkdir(parents=True)
     for number in range(8):
-        (many / f"{number}.f32").write_bytes(bytes(2**18))
-        os.utime(many / f"{number}.f32", (number, number))
+        cache = FeatureCache(lab.settings.model_dir, "of another recipe", size=2**16, now=partial(float, number))
+        cache.keep([("Why?", str(number))], [np.zeros(2**16, np.float32)])  # 256 kB
 
     lab.round(judged_tasks(30))
 
-    assert sorted(path.name for path in many.iterdir()) == [f"{number}.f32" for number in range(2, 8)]
+    assert [number for number in range(8) if cache.has("Why?", str(number))] == [2, 3, 4, 5, 6, 7]
 
 
 def test_ties_count_once_among_what_was_trained_on(lab: Lab) -> None:
