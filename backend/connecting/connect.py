@@ -16,6 +16,7 @@ from backend.connecting.links import (
     read_links,
 )
 from backend.connecting.shown_version import show_version
+from backend.connecting.task_order import restore_order, set_order
 from preference.errors import StudioError, StudioNotFound
 from preference.labelling.layouts import layout_of
 from preference.projects.folder import ProjectFolder
@@ -26,9 +27,6 @@ from preference.studio.project import LabelStudioProject
 from preference.studio.task import ProjectFields
 from preference.studio.webhooks import Webhook
 
-UNCERTAINTY = "Uncertainty sampling"
-SAMPLING = {"uncertain": UNCERTAINTY, "random": "Uniform sampling"}  # by ORDER, as Label Studio names it
-_SEQUENTIAL = "Sequential sampling"  # what a new project has
 _FIXED: dict[HookFault, str] = {
     "does not send WEBHOOK_SECRET": "put WEBHOOK_SECRET into the webhook",
     "does not send all actions": "switched all actions of the webhook on",
@@ -63,10 +61,7 @@ def connect(
     # Label Studio makes the webhook together with the row.
     done += _fix_webhook(project, links.hooks if links.rows else own_hooks(project.webhooks.all(), server), server)
     done += _remove(project, links, only_old=True)
-    sampling = SAMPLING[settings.suggesting.order]
-    if state.get("sampling") != sampling:
-        project.update(sampling=sampling)
-        done.append(f"switched {sampling.lower()} on")
+    done += set_order(project, folder, state, settings.suggesting.order, is_new=not links.rows)
     yield from done
     if done:  # which may have changed what Label Studio shows
         state, links = project.read(), read_links(project, folder, server)
@@ -96,9 +91,7 @@ def disconnect(project: LabelStudioProject, folder: ProjectFolder, settings: Set
         folder.disconnect()
         return [f"Label Studio has no project {project.id} any more, or does not show it to this key; nothing looks after it now"]
     done = _remove(project, read_links(project, folder, settings.server), only_old=False)
-    if state.get("sampling") == SAMPLING[settings.suggesting.order]:
-        project.update(sampling=_SEQUENTIAL)
-        done.append("switched back to sequential sampling")
+    done += restore_order(project, folder, state, settings.suggesting.order)
     folder.disconnect()  # last: a /setup before the row is removed makes the project known again
     return done
 

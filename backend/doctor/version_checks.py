@@ -1,6 +1,6 @@
 """What doctor looks at of one project's versions: the served model, what names it, and the predictions that it makes."""
 
-from backend.connecting.connect import SAMPLING
+from backend.connecting.task_order import SAMPLING
 from backend.doctor.check import Check, CheckFailed
 from backend.doctor.project_checks import Examined
 from preference.errors import PairloopError

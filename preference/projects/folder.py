@@ -11,6 +11,7 @@
         learnt_from/          the head of an earlier project's champion (preference/reward_model/earlier_project.py)
         guidelines.json       what annotators were shown, and since when (guidelines.py)
         backend_host          where Label Studio last reached the backend, "host:port"
+        sampling.json         the order of its tasks before it was connected (backend/connecting/task_order.py)
         disconnected          while it stands, no process looks after the project
         filling.json          how far the filler is (status_files.py)
         waiting.json, last_round.json, last_alignment.json   how the training stands (status_files.py)

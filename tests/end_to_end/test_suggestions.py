@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page
 
-from backend.connecting.connect import UNCERTAINTY
+from backend.connecting.task_order import UNCERTAINTY
 from backend.scoring.champion import ServedVersion
 from backend.scoring.predictions import predict_tasks
 from demo.process import wait_until
