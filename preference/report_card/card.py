@@ -79,6 +79,7 @@ class ReportCard:
     report: Annotated[ReportFigures, otherwise(ReportFigures)] = field(default_factory=ReportFigures)
     newest_change: Known[Text] = None  # when the last judgement that was read was made or edited, by Label Studio's clock
     judgements: Words = ""  # a digest of what they said (trainer/rounds/nothing_new.py); empty on cards of earlier builds
+    base_fingerprint: Words = ""  # of the base's files, whatever they are called; empty on cards of earlier builds
     num_rated_pairs: Known[Count] = None  # that it also trained on: opinions of an LLM, with JUDGE_WEIGHT
     rater: Words = ""  # that LLM
     promotions: Rows[Promotion] = ()  # when it became the champion, from promotions.jsonl

@@ -8,6 +8,7 @@ from contextlib import suppress
 
 from preference.errors import PairloopError
 from preference.labelling.pairs import PreferencePair
+from preference.models.fingerprint import fingerprint
 from preference.report_card.card import ReportCard
 from trainer.rounds.context import RoundContext
 from trainer.rounds.reading import Reading
@@ -17,6 +18,9 @@ def nothing_new(context: RoundContext, reading: Reading) -> str:
     """A sentence that names the version which such a round would repeat; empty if there is anything new.
 
     With JUDGE_WEIGHT, the LLM's opinions may be new. If the champion cannot be loaded, its place is to be taken.
+
+    Raises:
+        ModelError: REWARD_BASE is not there.
     """
     latest = next(iter(context.cards), None)
     if latest is None or context.settings.training.judge_weight or not _is_repeated(context, reading, latest):
@@ -37,6 +41,15 @@ def digest(train: Sequence[PreferencePair], votes: Sequence[PreferencePair]) -> 
     return hashlib.sha256(json.dumps(read).encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
+def base_fingerprint(context: RoundContext) -> str:
+    """That of what REWARD_BASE is now.
+
+    Raises:
+        ModelError: it is not there.
+    """
+    return fingerprint(context.settings.training.reward_base, model_dir=context.settings.model_dir)
+
+
 def _is_repeated(context: RoundContext, reading: Reading, card: ReportCard) -> bool:
     training = context.settings.training
     known = (
@@ -47,7 +60,7 @@ def _is_repeated(context: RoundContext, reading: Reading, card: ReportCard) -> b
         (card.learnt_from, context.earlier.name if context.earlier else ""),
         (card.libraries, {name: _version(name) for name in card.libraries}),
     )
-    return all(before == now for before, now in known)
+    return all(before == now for before, now in known) and card.base_fingerprint in ("", base_fingerprint(context))
 
 
 def _version(library: str) -> str | None:

@@ -42,7 +42,7 @@ from trainer.reporting.suggestion_effect import suggestion_effect
 from trainer.rounds.audit import audit_or_log
 from trainer.rounds.context import RoundContext
 from trainer.rounds.duel_reading import judge_duels
-from trainer.rounds.nothing_new import digest, nothing_new
+from trainer.rounds.nothing_new import base_fingerprint, digest, nothing_new
 from trainer.rounds.outcome import Round
 from trainer.rounds.reading import Reading, read_pairs, reason_to_skip
 from trainer.rounds.training_pairs import pairs_to_train_on, warm_start
@@ -217,6 +217,7 @@ def _card(context: RoundContext, challenge: _Challenge, verdict: Verdict) -> Rep
         project_id=context.project.id,
         recipe=settings.training.recipe,
         base=settings.training.reward_base,
+        base_fingerprint=base_fingerprint(context),
         num_annotations=snapshot.num_annotations,
         newest_annotation=snapshot.newest_annotation,
         judged_until=challenge.reading.newest_annotation,
