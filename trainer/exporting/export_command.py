@@ -83,6 +83,7 @@ def export(
     from preference.studio.project import LabelStudioProject
     from trainer.exporting.demonstrations import export_demonstrations
     from trainer.exporting.export import check_path, export_judgements, export_prompts
+    from trainer.rounds.reading import holdout_now
     from trainer.rounds.reading_context import ReadingContext
 
     if chosen and format_name != "sft":
@@ -104,7 +105,7 @@ def export(
         layout = layout_of(project.read()["label_config"])
         rows: dict[str, Any] = {
             "conversational": conversational,
-            "holdout": context.served_holdout,
+            "holdout": holdout_now(context),
         }
         asked: dict[str, Any] = {
             **rows,

@@ -4,7 +4,7 @@ import logging
 from collections import Counter
 from dataclasses import dataclass
 
-from preference.errors import RegistryError
+from preference.errors import NoComparison, RegistryError
 from preference.labelling.controls.criteria import applying
 from preference.labelling.holdout import Holdout
 from preference.labelling.label_config import LabelingLayout
@@ -109,6 +109,21 @@ def read_pairs(context: ReadingContext) -> Reading:
         evidence=Evidence.of(pairs, num_held_out=num_held_out, min_pairs=training.min_pairs),
         values=field_values(tasks, named_fields(training.slice_by)),
     )
+
+
+def holdout_now(context: ReadingContext) -> Holdout:
+    """What is held out for whoever exports: as the served version has it, and before the first what its round would hold out now.
+
+    Raises:
+        StudioError: Label Studio does not answer, or refuses.
+        LayoutError: as `read_pairs`.
+    """
+    if context.cards:
+        return context.served_holdout
+    try:
+        return read_pairs(context).holds_out
+    except NoComparison:
+        return context.holdout
 
 
 def _guidelines(context: ReadingContext, state: ProjectFields) -> Guidelines:

@@ -10,12 +10,16 @@ from click.testing import CliRunner, Result
 from preference.labelling.holdout import Holdout
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import Versions
+from preference.settings import Settings
+from preference.studio.project import LabelStudioProject
 from tests.support.annotations import JUDGED, PROMPTS, vote
 from tests.support.studio_double import KEY, StudioDouble
 from tests.support.templates import RECORDED
 from tests.support.version_house import CARD, trained_in
 from tests.support.versions import publish_version
 from trainer.__main__ import main
+from trainer.rounds.reading import read_pairs
+from trainer.rounds.reading_context import ReadingContext
 
 
 def invoke(studio: StudioDouble, folder: Path, *arguments: str) -> Result:
@@ -83,6 +87,33 @@ def test_what_the_served_version_was_judged_by_is_held_out(
         splits = {row["prompt"]: row["split"] for row in map(json.loads, path.read_text(encoding="utf-8").splitlines())}
         assert [splits[prompt] == "train" for prompt in PROMPTS[:60]] == [not Holdout(held_out).has(p) for p in PROMPTS[:60]]
         assert [splits[p] == "holdout" for p in PROMPTS[:60]] == [Holdout(min(held_out, served)).has(p) for p in PROMPTS[:60]]
+
+
+def test_before_the_first_version_it_splits_as_the_first_round_would(studio: StudioDouble, tmp_path: Path) -> None:
+    """HOLDOUT_FRACTION of these prompts has too few comparisons for a verdict, so the first round holds out more."""
+    project_id = studio.add_project()
+    for prompt in PROMPTS[:40]:
+        (task_id,) = studio.add_tasks(project_id, {"prompt": prompt, "answer1": "Left.", "answer2": "Right."})
+        studio.annotate(task_id, vote("left")["result"])
+    environ = {
+        "MODEL_DIR": str(tmp_path),
+        "LABEL_STUDIO_URL": studio.url,
+        "LABEL_STUDIO_API_KEY": KEY,
+        "HOLDOUT_FRACTION": "0.05",
+    }
+    settings = Settings.from_environ(environ)
+    project = LabelStudioProject(settings.studio, project_id)
+    first_round = read_pairs(ReadingContext(project, ProjectFolder(tmp_path, project_id), settings))
+    assert first_round.holds_out.fraction > 0.05
+
+    for format_name in ("trl", "prompts"):
+        path = tmp_path / f"{format_name}.jsonl"
+        arguments = ["export", "--project", str(project_id), "--format", format_name, "--out", str(path)]
+        result = CliRunner().invoke(main, arguments, env=environ)
+        assert result.exit_code == 0, result.output
+        splits = {row["prompt"]: row["split"] for row in map(json.loads, path.read_text(encoding="utf-8").splitlines())}
+        held_out = {prompt for prompt, split in splits.items() if split == "holdout"}
+        assert held_out == {pair.prompt for pair in first_round.votes}
 
 
 def test_the_command_turns_no_judgement_round(studio: StudioDouble, project_id: int, tmp_path: Path) -> None:
