@@ -53,6 +53,11 @@ def moment(at: Any) -> str:
     return f"{instant:%-d %b %Y, %H:%M} UTC"
 
 
+def plural(number: float | None, one: str, many: str = "") -> str:
+    """What so many are called: "task" for 1, else "tasks", or `many` if that has more than an s."""
+    return one if number == 1 else many or f"{one}s"
+
+
 def count(number: float | None) -> str:
     """A number with its thousands apart, or that it is not known."""
     return "not known yet" if number is None else f"{number:,}".replace(",", "\u2009")

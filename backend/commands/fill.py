@@ -11,6 +11,7 @@ from rich.console import Console
 from backend.commands.progress_bar import Show, bar
 from backend.filling.progress import ended_pass
 from preference.errors import ModelError, RegistryError
+from preference.formatting import plural
 from preference.heavy_imports import heavy_imports
 from preference.labelling.demonstrations import DemonstrationLayout
 from preference.labelling.layouts import Layout, layout_of
@@ -43,7 +44,7 @@ def fill(
     folder.create()
     layout = layout_of(project.read()["label_config"])
     num_open = num_lacking = _num_unanswered(project, folder, layout)
-    console.print(f"project {project.id}: {num_open} tasks lack an answer")
+    console.print(f"project {project.id}: {num_open} {plural(num_open, 'task lacks', 'tasks lack')} an answer")
     has_asked = False
     with bar("tasks answered", console) as show:
         watched = _Watched(folder, show, before=ended_pass(Filling.read(folder.path)), every_seconds=every_seconds)

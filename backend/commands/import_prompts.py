@@ -11,6 +11,7 @@ from backend.commands.progress_bar import Show, bar
 from backend.importing.importer import Import
 from backend.prompt_files.prompt_file import PromptFile
 from preference.errors import PromptFileError
+from preference.formatting import plural
 from preference.projects.folder import ProjectFolder
 from preference.settings import Settings
 from preference.studio.project import LabelStudioProject
@@ -37,11 +38,11 @@ def import_prompts(
             num_predictions += len(task.get("predictions", []))
         if judged and not judges:
             raise PromptFileError(f"{path} does not say of any two answers which is better; leave out --judged.")
-        console.print(f"{path}: {num_rows} prompts; reading those that project {project.id} holds")
+        console.print(f"{path}: {num_rows} {plural(num_rows, 'prompt')}; reading those that project {project.id} holds")
         for name, count in judges.items():
-            console.print(f"{count} judgements come along, as {name}")
+            console.print(f"{count} {plural(count, 'judgement comes', 'judgements come')} along, as {name}")
         if num_predictions:
-            console.print(f"{num_predictions} predictions come along")
+            console.print(f"{num_predictions} {plural(num_predictions, 'prediction comes', 'predictions come')} along")
         for remark, count in prompts.remarks.items():
             console.print(f"{count} {remark}")
         started = time.monotonic()

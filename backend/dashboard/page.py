@@ -24,7 +24,7 @@ from backend.dashboard.same_origin import check_origin
 from backend.dashboard.signatures import Seen, Signer
 from backend.serving.process import Backend
 from preference.errors import RegistryError
-from preference.formatting import between, count, duration, moment, per_cent, points, short
+from preference.formatting import between, count, duration, moment, per_cent, plural, points, short
 from preference.models.files import title
 from preference.projects.annotator_names import name_of
 from preference.projects.folder import known_projects
@@ -148,7 +148,7 @@ def _template() -> Template:
     environment = Environment(loader=folder, undefined=StrictUndefined, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {
         "per_cent": per_cent, "between": between, "short": short, "duration": duration, "moment": moment, "count": count,
-        "points": points, "base": title, "name_of": name_of,
+        "points": points, "base": title, "name_of": name_of, "plural": plural,
     }  # fmt: skip
     environment.globals |= {"strip": strip, "legend_mark": legend_mark}
     return environment.get_template("dashboard.html.jinja")

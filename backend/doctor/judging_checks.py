@@ -5,6 +5,7 @@ from itertools import islice
 from backend.connecting.overlap import in_words
 from backend.doctor.check import Check, CheckFailed
 from backend.doctor.project_checks import Examined
+from preference.formatting import plural
 from preference.labelling.task_data import named_fields, value_at
 
 _NUM_TASKS = 100  # that are looked at
@@ -30,7 +31,7 @@ def _ground_truth(examined: Examined) -> str:
     )
     if num_outweighed:
         raise CheckFailed(
-            f"PREFER_GROUND_TRUTH leaves out {num_outweighed} judgements, whose tasks have one that is ground truth",
+            f"PREFER_GROUND_TRUTH leaves out {num_outweighed} {plural(num_outweighed, 'judgement, whose task has', 'judgements, whose tasks have')} one that is ground truth",
             "if those were imported, and nobody reviewed them, unset it: Label Studio marks each imported judgement as ground truth",
         )
     return f"on tasks with ground truth nothing else counts ({num_true} judgements are), and nothing else was judged there"

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from preference.commands.version_summary import VersionSummary
-from preference.formatting import duration
+from preference.formatting import duration, plural
 from preference.projects.status import ProjectStatus, TrainerStatus, moment, outcome_in_words
 from preference.projects.status_files import LastRound
 
@@ -108,7 +108,7 @@ def forecast(status: ProjectStatus) -> str:
         return "a round is running, which a command began"
     if "round" in status.interrupted:
         return "a round was interrupted, and the next one takes it up"
-    new = "new judgements are not counted yet" if num_new is None else f"{num_new} new judgements"
+    new = "new judgements are not counted yet" if num_new is None else f"{num_new} new {plural(num_new, 'judgement')}"
     at = moment(trainer.next_round_at)
     schedule = f"; the schedule ({trainer.schedule}) looks at {_as_text(at)}, in {_span(at)}" if at else ""
     after = moment(status.counts.not_before)

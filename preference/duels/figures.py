@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from preference.atomic_files import write_whole, writing
-from preference.formatting import between, per_cent
+from preference.formatting import between, per_cent, plural
 from preference.report_card.shares import Share
 from preference.tolerant import Count, Known, Rows, Words, adapter_of, otherwise, read_as
 
@@ -39,8 +39,8 @@ class DuelFigures:
     def __str__(self) -> str:
         wins, powered = self.wins, self.powered
         if wins.value is None:
-            return f"{self.new} beside {self.other}: {wins.count or 0} duels judged"
-        text = f"people prefer {self.new} to {self.other} in {per_cent(wins.value)} of {wins.count or 0} duels{_between(wins)}"
+            return f"{self.new} beside {self.other}: {wins.count or 0} {plural(wins.count or 0, 'duel')} judged"
+        text = f"people prefer {self.new} to {self.other} in {per_cent(wins.value)} of {wins.count or 0} {plural(wins.count or 0, 'duel')}{_between(wins)}"
         if powered.value is not None:
             text += (
                 f"; with the reward model's word on {self.num_open or 0} open ones {per_cent(powered.value)}{_between(powered)}"

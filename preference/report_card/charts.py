@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from preference.formatting import between, per_cent, short
+from preference.formatting import between, per_cent, plural, short
 from preference.report_card.card import ReportCard
 from preference.report_card.figures import CurvePoint, JudgedFigures, LengthFigures, Reliability, VersionRow
 from preference.report_card.shares import Share
@@ -167,7 +167,7 @@ def length_chart(figures: LengthFigures | None) -> Chart | None:
     known_words = [f"{name.lower()} {value}" for name, value in known if value]
     chart = Chart(
         "length", "Does it just like long answers?",
-        f"Reward against length of {len(lengths)} answers of {min(lengths)} to {max(lengths)} characters{': ' if known_words else ''}{', '.join(known_words)}.",
+        f"Reward against length of {len(lengths)} answers of {_range(lengths)}{': ' if known_words else ''}{', '.join(known_words)}.",
         ("Figure", "Value"), [row for row in known if row[1]],
         legend=[("model dot", "chosen"), ("other ring", "rejected")],
     )  # fmt: skip
@@ -244,3 +244,8 @@ def _counted(count: int, noun: str) -> str:
 
 def _plain(count: int | None) -> str:
     return "" if count is None else str(count)
+
+
+def _range(lengths: Sequence[int]) -> str:
+    low, high = min(lengths), max(lengths)
+    return f"{high} {plural(high, 'character')}" if low == high else f"{low} to {high} {plural(high, 'character')}"

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from preference.formatting import count, duration, moment
+from preference.formatting import count, duration, moment, plural
 
 
 @pytest.mark.parametrize(
@@ -26,3 +26,8 @@ def test_a_moment_is_in_utc_and_nothing_if_it_is_none() -> None:
 
 def test_a_count_has_its_thousands_apart() -> None:
     assert (count(1240), count(None)) == ("1\u2009240", "not known yet")
+
+
+def test_one_of_a_thing_is_not_called_by_the_name_of_many() -> None:
+    assert [plural(number, "task") for number in (0, 1, 2, None)] == ["tasks", "task", "tasks", "tasks"]
+    assert [plural(number, "task lacks", "tasks lack") for number in (1, 2)] == ["task lacks", "tasks lack"]

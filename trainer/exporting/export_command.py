@@ -7,6 +7,7 @@ import click
 
 from preference.commands.command_line import PROJECT, begin, refusals
 from preference.errors import PairloopError
+from preference.formatting import plural
 from preference.heavy_imports import heavy_imports
 from preference.projects.folder import ProjectFolder
 from trainer.torch_setup import extractors_of
@@ -130,7 +131,7 @@ def export(
 
 
 def _in_words(written: "Exported", path: Path) -> str:
-    counts = f"{written.num_train} rows to train on and {written.num_holdout} held out"
+    counts = f"{written.num_train} {plural(written.num_train, 'row')} to train on and {written.num_holdout} held out"
     counts += f", {written.num_unused} for neither," if written.num_unused else ""
     excluded = ", ".join(f"{count} {reason}" for reason, count in written.excluded.most_common()) or "nothing"
     return f"{counts} are in {path}; excluded: {excluded}"

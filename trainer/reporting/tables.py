@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from rich.console import Console
 
 from preference.commands.tables import print_sentence, print_table
+from preference.formatting import plural
 from preference.projects.annotator_names import name_of
 from preference.report_card.card import ReportCard
 from preference.report_card.cautions import cautions
@@ -130,7 +131,11 @@ def _accuracy(card: ReportCard) -> Section:
     people = report.people or People()
     if people.agreement and people.agreement.value is not None:
         alpha = f"; Krippendorff's alpha {people.alpha:.2f}" if people.alpha is not None else ""
-        count = f", of {people.agreement.count} comparisons" if people.agreement.count is not None else ""
+        count = (
+            f", of {people.agreement.count} {plural(people.agreement.count, 'comparison')}"
+            if people.agreement.count is not None
+            else ""
+        )
         rows.append((f"two annotators agree{count}", f"{_share(people.agreement)}{alpha}", ""))
     if m.champion is not None:
         rows.append((f"the champion before it, {card.compared_with}", f"{m.champion:.3f}", _gain(m)))
@@ -292,7 +297,9 @@ def _slices(report: ReportFigures) -> Section:
         (
             row.name,
             _counted(row.accuracy) or _too_few(row.accuracy),
-            f"{row.num_missing} more comparisons are needed" if row.num_missing else "",
+            f"{row.num_missing} {plural(row.num_missing, 'more comparison is', 'more comparisons are')} needed"
+            if row.num_missing
+            else "",
         )
         for row in report.slices
     ]

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
+from preference.formatting import plural
 from preference.labelling.holdout import MIN_HOLDOUT, MOST_HELD_OUT
 from preference.labelling.pairs import PreferencePair, majority, num_comparisons
 from preference.labelling.prompts import normalised
@@ -35,6 +36,6 @@ class Evidence:
             parts.append(f"{self.num_pairs:g} of {self.min_pairs} pairs (MIN_PAIRS)")
         if self.num_prompts_missing:
             parts.append(
-                f"{self.num_held_out} of {MIN_HOLDOUT} held-out comparisons, about {self.num_prompts_missing} more prompts"
+                f"{self.num_held_out} of {MIN_HOLDOUT} held-out comparisons, about {self.num_prompts_missing} {plural(self.num_prompts_missing, 'more prompt', 'more prompts')}"
             )
         return "; ".join(parts)

@@ -362,7 +362,7 @@ def test_tasks_that_somebody_answers_by_hand_are_not_waited_for(house: House, he
     house.edit(task, answer1="A", answer2="B")
 
     assert following.has_ended and following.error is None
-    assert following.screen.lines[:2] == [f"project {house.project_id}: 1 tasks lack an answer", FOLLOWING]
+    assert following.screen.lines[:2] == [f"project {house.project_id}: 1 task lacks an answer", FOLLOWING]
 
 
 def test_the_work_of_a_process_that_is_killed_is_taken_over(house: House, tiny_base: Path) -> None:

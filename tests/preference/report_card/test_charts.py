@@ -110,6 +110,16 @@ def test_reward_against_length_is_drawn_whatever_the_lengths(points: list[tuple[
     assert length_chart(LengthFigures(points=tuple(points[:1]))) is None
 
 
+def test_answers_of_one_length_are_not_said_to_be_of_two() -> None:
+    def summary(*lengths: int) -> str:
+        chart = length_chart(LengthFigures(spearman=0.0, points=tuple((length, 0.5, 1) for length in lengths)))
+        return assert_drawn(chart).summary.partition(":")[0]
+
+    assert summary(20, 20) == "Reward against length of 2 answers of 20 characters"
+    assert summary(1, 1) == "Reward against length of 2 answers of 1 character"
+    assert summary(20, 30) == "Reward against length of 2 answers of 20 to 30 characters"
+
+
 def test_a_learning_curve_wants_two_points_and_is_drawn_from_the_fewest_pairs() -> None:
     points = [CurvePoint(num_pairs=pairs, accuracy=0.6, interval=(0.5, 0.7)) for pairs in (60, 30, 31, 30)]
 

@@ -301,7 +301,11 @@ def test_the_readme_names_the_function_that_loads_the_version() -> None:
 
 
 def test_the_report_says_of_how_few_comparisons_an_accuracy_is_unknown() -> None:
-    slices = (SliceFigures("topic: law", Share(0.75, (0.6, 0.86), 40)), SliceFigures("topic: code", Share(count=7), 23))
+    slices = (
+        SliceFigures("topic: law", Share(0.75, (0.6, 0.86), 40)),
+        SliceFigures("topic: code", Share(count=7), 23),
+        SliceFigures("topic: art", Share(count=29), 1),
+    )
 
     section = next(
         each
@@ -312,4 +316,5 @@ def test_the_report_says_of_how_few_comparisons_an_accuracy_is_unknown() -> None
     assert [tuple(row) for row in section.rows] == [
         ("topic: law", "0.750 (95 % interval 0.600 to 0.860, of 40)", ""),
         ("topic: code", "unknown (of 7)", "23 more comparisons are needed"),
+        ("topic: art", "unknown (of 29)", "1 more comparison is needed"),
     ]
