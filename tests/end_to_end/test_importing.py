@@ -96,7 +96,7 @@ def test_an_export_as_json_comes_back_whole(
     assert first["predictions_model_versions"] == "v1"
     assert third["data"]["answer1"].startswith("Echo ") and third["total_annotations"] == 0
     who = Account(settings.studio).name()
-    assert printed[1:3] == [f"4 judgements come along, as {who}", "1 predictions come along"]
+    assert printed[1:3] == [f"4 judgements come along, as {who}", "1 prediction comes along"]
     assert f"4 judgements imported, as {who}" in printed
 
 

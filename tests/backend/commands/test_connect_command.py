@@ -116,7 +116,7 @@ def test_connect_takes_judgements_along_as_import_does(clinic: Clinic, tmp_path:
     result = clinic.run("connect", "--new", "Pairs", "--prompts", tmp_path / "pairs.jsonl", "--judged")
 
     assert result.exit_code == 0, result.output
-    assert "1 judgements come along, as " in result.output
+    assert "1 judgement comes along, as " in result.output
     (task,) = clinic.studio.tasks.values()
     assert len(task["annotations"]) == 1
 

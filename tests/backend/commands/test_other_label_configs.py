@@ -65,7 +65,7 @@ def test_a_project_whose_people_order_lists_is_connected_well_and_filled(clinic:
     assert connected.exit_code == 0 and "note:" not in connected.output and "reward model" in connected.output
     assert [row for row in rows.values() if row["ok"] is False] == []
     assert rows["label config"]["found"] == "rank orders $items of $prompt"
-    assert "1 tasks lack an answer" in filled.output
+    assert "1 task lacks an answer" in filled.output
     assert len(clinic.studio.tasks[task_id]["data"]["items"]) == 2
 
 

@@ -86,7 +86,7 @@ def test_a_files_name_is_printed_as_it_is(invoke: Invoke, house: House, tmp_path
     result = invoke("import", "--project", house.project_id, path)
 
     assert result.exit_code == 0, result.output
-    assert result.stdout.splitlines()[0] == f"{path}: 1 prompts; reading those that project {house.project_id} holds"
+    assert result.stdout.splitlines()[0] == f"{path}: 1 prompt; reading those that project {house.project_id} holds"
 
 
 # What is refused, in one sentence
