@@ -33,7 +33,7 @@ class CertifiedPoint:
     threshold: Part
     coverage: Known[Part] = None  # the share of the open tasks
     agreement: Known[Part] = None  # how often people chose the version's side
-    lower: Known[Part] = None  # how often they do at least, by the error of the look
+    lower: Known[Part] = None  # how often they do at least, by the error of the test
     count: Known[Count] = None  # blind judgements
 
 
@@ -42,11 +42,14 @@ class Certificate:
     """What one look at a version's blind judgements gave; `certified_from` is None if it is not enough yet."""
 
     version: Words = ""
-    look: Known[Count] = None  # the number of times that the version was tested, with this one
+    look: Known[Count] = None  # the number of times that somebody looked, with this one
     made_at: Words = ""
     target: Known[Part] = None  # how often people have to choose the version's side
     confidence: Known[Part] = None  # the probability that no certificate of this version is false
-    error: Known[Part] = None  # the part of the error that this look had
+    error: Known[Part] = None  # the part of the error that its test has
+    beginning: Known[Count] = None  # the number of times that the version was tested anew, with that of this look
+    start: Known[Part] = None  # the threshold that its test begins with, whenever somebody looks
+    since: Known[Count] = None  # the highest annotation that did not count, since a withdrawal came after it
     num_votes: Known[Count] = None  # blind judgements, one a prompt
     newest_annotation: Known[Count] = None  # the highest id that was read
     last_vote_at: Words = ""  # when the last of the blind judgements was made

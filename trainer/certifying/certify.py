@@ -1,15 +1,15 @@
 """One look at the champion's blind judgements: what of the open tasks its side can be certified for.
 
-Covered: whoever looks again and again has no better chance of a false certificate, since each look has its part of the error only.
-Asked again without a new blind judgement, it gives the same look and costs nothing.
-Not covered: a look at a moment that somebody chose by what the blind judgements said elsewhere; looks with a lower confidence, which have more
-of the error; open tasks on which people agree with the model less often than on judged ones of which it is as sure. If it is less sure
+Covered: whoever looks again and again, or at a moment that was chosen by the votes, has no better chance of a false certificate.
+Another target, and the votes after a withdrawal, are tested anew, with a part of the error of their own. Asked again without a new blind
+judgement, it gives the same look.
+Not covered: open tasks on which people agree with the model less often than on judged ones of which it is as sure. If it is less sure
 of the open tasks that would be covered than of the judged ones, nothing is certified.
 """
 
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -23,7 +23,7 @@ from preference.report_card.certificate import (
     write_certificate,
 )
 from trainer.certifying.open_tasks import OpenTasks, decide_open_tasks
-from trainer.evaluation.fixed_sequence import THRESHOLDS, Counts, certified_from, error_of, least_votes, lower_bounds
+from trainer.evaluation.fixed_sequence import THRESHOLDS, Counts, certified_from, error_of, least_votes, lower_bounds, start_of
 from trainer.rounds.audit import audit, known_prompts, since_withdrawn
 from trainer.rounds.blind_votes import BlindVotes, blind_votes, first_votes
 from trainer.rounds.context import RoundContext
@@ -38,7 +38,7 @@ def certify(context: RoundContext, *, target: float, confidence: float) -> Certi
     """What people's blind judgements certify of the champion now; that is kept in the project's folder.
 
     `target`: how often people have to choose its side, above .5 and below 1. `confidence`: the probability that no certificate of
-    this version is false, 0..1.
+    this version is false, 0..1, at whatever moments it is asked for.
 
     Raises:
         StudioError: Label Studio does not answer, or refuses.
@@ -56,7 +56,8 @@ def certify(context: RoundContext, *, target: float, confidence: float) -> Certi
     if reading.layout.ranker is not None:
         raise TrainingError(f"Project {context.project.id} ranks lists of answers; only comparisons of two can be certified.")
     audit(context, reading)
-    pairs = first_votes(reading.blind, known=known_prompts(context, reading), above=since_withdrawn(context))
+    since = since_withdrawn(context)
+    pairs = first_votes(reading.blind, known=known_prompts(context, reading), above=since)
     model = context.load(context.champion)
     votes, tasks = blind_votes(pairs, model), decide_open_tasks(context.project, reading.layout, model)
     newest = max((pair.annotation_id or 0 for pair in [*reading.pairs, *reading.blind]), default=0)
@@ -66,24 +67,54 @@ def certify(context: RoundContext, *, target: float, confidence: float) -> Certi
         for known in looks:
             if (known.num_votes, known.last_vote_at, known.target, known.confidence) == asked:
                 return known
-        number = max((known.look or 0 for known in looks), default=0) + 1
+        begun = beginning_of(looks, tasks, target=target, confidence=confidence, since=since)
         certificate = replace(
-            look(votes, tasks, number=number, target=target, confidence=confidence),
+            look(votes, tasks, begun),
             version=context.champion,
+            look=max((known.look or 0 for known in looks), default=0) + 1,
             made_at=datetime.fromtimestamp(context.clock(), UTC).isoformat(timespec="seconds"),
             newest_annotation=newest,
             last_vote_at=last_vote_at([pair.judged_at for pair in votes.pairs]),
         )
         write_certificate(context.folder.path, certificate)
-    logger.info("project %d: look %d: %s", context.project.id, number, certificate)
+    logger.info("project %d: look %d: %s", context.project.id, certificate.look, certificate)
     return certificate
 
 
-def look(votes: BlindVotes, tasks: OpenTasks, *, number: int, target: float, confidence: float) -> Certificate:
-    """What the `number`-th look at these votes gives of these open tasks."""
-    error, counts = error_of(number, confidence=confidence), Counts.of(votes.confidence, votes.agrees)
-    found = certified_from(counts, target=target, error=error)
-    reason = "" if found is not None else _why_not(counts, target=target, error=error)
+@dataclass(frozen=True)
+class Beginning:
+    """Where the hypotheses are tested from, and at which error: the same for all looks with one target between two withdrawals."""
+
+    number: int  # 1 for the first of a version
+    target: float
+    confidence: float
+    start: float  # the threshold that is tested first
+    since: int = 0  # the highest annotation that does not count
+
+    @property
+    def error(self) -> float:
+        """The part of the error that all its looks have together."""
+        return error_of(self.number, confidence=self.confidence)
+
+
+def beginning_of(looks: Sequence[Certificate], tasks: OpenTasks, *, target: float, confidence: float, since: int) -> Beginning:
+    """That of an earlier one of these looks with this target, else a new one.
+
+    No vote decides where it starts: the open tasks at its first look do.
+    """
+    earlier = [known for known in looks if (known.target, known.since) == (target, since) and known.beginning]
+    number = next((known.beginning for known in earlier), None)
+    if number is None:  # a look whose file is damaged has spent its part of the error, too
+        number = 1 + max((known.beginning or 0 for known in looks), default=0) + sum(not known.beginning for known in looks)
+    start = next((known.start for known in earlier if known.start in THRESHOLDS), None)
+    return Beginning(number, target, confidence, start or start_of(tasks.confidence, target=target), since)
+
+
+def look(votes: BlindVotes, tasks: OpenTasks, begun: Beginning) -> Certificate:
+    """What a look at these votes gives of these open tasks."""
+    counts = Counts.of(votes.confidence, votes.agrees)
+    found = certified_from(counts, target=begun.target, error=begun.error, start=begun.start)
+    reason = "" if found is not None else _why_not(counts, begun)
     if found is not None and tasks.are_less_sure_than(votes, above=found):
         found, reason = (
             None,
@@ -92,32 +123,31 @@ def look(votes: BlindVotes, tasks: OpenTasks, *, number: int, target: float, con
     open_confidence = tasks.confidence
     coverage = [float((open_confidence >= threshold).mean()) if len(open_confidence) else None for threshold in THRESHOLDS]
     at = THRESHOLDS.index(found) if found is not None else None
-    num_more, coverage_then = _forecast(
-        counts, coverage, number=number, target=target, confidence=confidence, now=0.0 if at is None else coverage[at] or 0.0
-    )
-    if found is None and num_more is None and len(votes) >= least_votes(target=target, error=error):
+    num_more, coverage_then = _forecast(counts, coverage, begun, now=0.0 if at is None else coverage[at] or 0.0)
+    if found is None and num_more is None and len(votes) >= least_votes(target=begun.target, error=begun.error):
         reason += f"; if people go on as until now, {_MORE[-1]} more will not do"
     return Certificate(
-        look=number, target=target, confidence=confidence, error=round(error, 6), num_votes=len(votes), certified_from=found,
-        num_open=len(open_confidence), num_covered=int((open_confidence >= found).sum()) if found is not None else 0,
-        curve=_curve(counts, coverage, error=error), reason=reason, num_more=num_more, coverage_then=coverage_then,
+        target=begun.target, confidence=begun.confidence, error=round(begun.error, 9), beginning=begun.number, start=begun.start, since=begun.since,
+        num_votes=len(votes), certified_from=found, num_open=len(open_confidence),
+        num_covered=int((open_confidence >= found).sum()) if found is not None else 0,
+        curve=_curve(counts, coverage, error=begun.error), reason=reason, num_more=num_more, coverage_then=coverage_then,
     )  # fmt: skip
 
 
-def _why_not(counts: Counts, *, target: float, error: float) -> str:
-    count, least = int(counts.votes[0]), least_votes(target=target, error=error)
+def _why_not(counts: Counts, begun: Beginning) -> str:
+    count, least = int(counts.votes[0]), least_votes(target=begun.target, error=begun.error)
     if count < least:
-        return f"there are {count} blind judgements that it does not know, and {least} are needed at least"
-    return f"{count} blind judgements show at no confidence that people choose its side often enough"
+        return f"there are {count} blind judgements on prompts that are new to it, and {least} are needed at least"
+    return f"{count} blind judgements do not show that people choose its side often enough where it is surest"
 
 
 def _forecast(
-    counts: Counts, coverage: Sequence[float | None], *, number: int, target: float, confidence: float, now: float
+    counts: Counts, coverage: Sequence[float | None], begun: Beginning, *, now: float
 ) -> tuple[int | None, float | None]:
-    """How many more blind judgements may certify how much at the next look, if people go on as until now; None if that is not known."""
-    error, count = error_of(number + 1, confidence=confidence), counts.votes[0]
+    """How many more blind judgements may certify how much, if people go on as until now; None if that is not known."""
+    count = counts.votes[0]
     for more in _MORE if count else ():
-        found = certified_from(counts.times((count + more) / count), target=target, error=error)
+        found = certified_from(counts.times((count + more) / count), target=begun.target, error=begun.error, start=begun.start)
         share = coverage[THRESHOLDS.index(found)] if found is not None else None
         if share is not None and share >= now + (_WORTH_MORE if now else 1e-9):
             return more, round(share, 4)

@@ -9,7 +9,7 @@ from preference.labelling.control_group import is_control
 from preference.report_card.certificate import Certificate, read_certificates
 from tests.support.certified_house import SURE, UNSURE, CertifiedHouse
 from tests.support.ranked_lists import ORDER as RANKED
-from trainer.certifying.certify import certify, look
+from trainer.certifying.certify import Beginning, certify, look
 from trainer.certifying.open_tasks import OpenTasks
 from trainer.rounds.blind_votes import BlindVotes
 from trainer.rounds.reading import read_pairs
@@ -32,7 +32,7 @@ def test_people_who_choose_its_side_where_it_is_sure_certify_that_part_of_the_op
     assert [(p.threshold, p.coverage, p.count, p.agreement) for p in certificate.curve] == [
         (0.83, 1.0, 50, 0.78), (0.96, 0.4, 30, 1.0)
     ]  # fmt: skip
-    assert certificate.point is not None and (certificate.point.lower or 0) > 0.9
+    assert certificate.point is not None and 0.8 < (certificate.point.lower or 0) < 0.9
     assert str(certificate).startswith(
         f"{house.champion} is certified from confidence 0.96 on: people choose its side in at least 80.0 % of such tasks, "
         "with 90.0 % confidence; that is 40.0 % of the 10 open tasks"
@@ -49,7 +49,7 @@ def test_too_few_blind_judgements_are_a_not_yet_with_the_number_that_is_needed(h
     standing = house.standing()
     assert certificate.certified_from is None and standing is not None and str(standing) == str(certificate) and standing.problem
     assert str(certificate).startswith(
-        f"{house.champion} is not certified yet: there are 5 blind judgements that it does not know, and 14 are needed at least"
+        f"{house.champion} is not certified yet: there are 5 blind judgements on prompts that are new to it, and 17 are needed at least"
     )
 
 
@@ -101,59 +101,96 @@ def test_a_prompt_has_one_vote_the_first_and_a_tie_is_not_the_models_side(house:
     assert (point.count, point.agreement) == (1 + 1 + 3, 0.6)
 
 
-def test_asked_again_without_a_new_judgement_it_says_the_same_and_each_further_look_has_less_of_the_error(
-    house: CertifiedHouse,
-) -> None:
-    house.judge(house.add(14), agreeing=14)
+def test_asked_again_without_a_new_judgement_it_says_the_same_and_asking_often_costs_nothing(house: CertifiedHouse) -> None:
+    house.add(1)
+    looks = []
+    for _ in range(17):
+        house.judge(house.add(1), agreeing=1)
+        looks.append(house.certify())
+
+    assert house.certify() == looks[-1]
+    assert [known.look for known in looks] == list(range(1, 18)) and {known.error for known in looks} == {0.09}
+    assert [known.certified_from is not None for known in looks] == [False] * 16 + [True]
+    assert [known.look for known in read_certificates(house.folder.path)] == list(range(17, 0, -1))
+
+
+def test_another_target_is_tested_anew_and_another_confidence_is_not(house: CertifiedHouse) -> None:
+    house.judge(house.add(17), agreeing=17)
     house.add(1)
 
-    first, same = house.certify(), house.certify()
-    other = house.certify(target=0.85)
-    house.judge(house.add(1), agreeing=1)
-    third = house.certify()
+    surer, first, other, again = (
+        house.certify(target=target, confidence=confidence)
+        for target, confidence in ((0.8, 0.95), (0.8, 0.9), (0.85, 0.9), (0.85, 0.95))
+    )
 
-    assert first == same and first.certified_from is not None
-    assert [known.look for known in (first, other, third)] == [1, 2, 3]
-    assert [known.error for known in (first, other, third)] == pytest.approx([0.05, 0.1 / 6, 0.1 / 12], abs=1e-6)
-    assert third.certified_from is None  # with fifteen, a first look would have certified it
-    assert [known.look for known in read_certificates(house.folder.path)] == [3, 2, 1]
+    assert [known.beginning for known in (surer, first, other, again)] == [1, 1, 2, 2]
+    assert [known.error for known in (surer, first, other, again)] == pytest.approx([0.045, 0.09, 0.009, 0.0045])
+    assert first.certified_from is not None and other.certified_from is None
+
+
+def test_where_the_test_starts_stays_as_the_open_tasks_had_it_at_the_first_look(house: CertifiedHouse) -> None:
+    house.judge(house.add(1), agreeing=1)
+    house.add(5, more_words=UNSURE)
+    assert house.certify().start == 0.83
+
+    house.add(50)
+    house.judge(house.add(40), agreeing=40)
+
+    certificate = house.certify()
+    assert certificate.start == 0.83 and certificate.certified_from == 0.83
+
+
+def test_votes_before_a_withdrawn_certificate_count_no_more_and_its_version_has_a_tenth_of_the_error_left(
+    house: CertifiedHouse,
+) -> None:
+    house.judge(house.add(17), agreeing=17)
+    house.add(1)
+    assert house.certify().certified_from is not None
+    house.judge(house.add(12), agreeing=1)
+
+    after = house.certify()
+
+    assert (after.num_votes, after.beginning, after.certified_from) == (12, 2, None) and after.error == pytest.approx(0.009)
 
 
 def test_a_look_whose_file_is_damaged_counts_as_one(house: CertifiedHouse) -> None:
-    house.judge(house.add(14), agreeing=14)
+    house.judge(house.add(17), agreeing=17)
+    house.add(1)
     first = house.certify()
     (house.folder.path / "certificates" / f"{first.name}.json").write_text('{"certified_from": "all", "target"')
 
     standing = house.standing()
     assert standing is not None and standing.problem == "nothing is certified"
-    assert house.certify().look == 2
+    again = house.certify()
+    assert (again.look, again.beginning) == (2, 2)
 
 
 def test_open_tasks_of_which_it_is_less_sure_than_of_the_judged_ones_are_not_covered_by_them() -> None:
-    blind = BlindVotes([], np.linspace(0.8, 0.99, 100), np.ones(100))
-    assert look(blind, OpenTasks([], np.linspace(0.8, 0.99, 300)), number=1, target=0.8, confidence=0.9).certified_from == 0.8
+    blind, begun = BlindVotes([], np.linspace(0.8, 0.99, 100), np.ones(100)), Beginning(1, 0.8, 0.9, start=0.9)
+    assert look(blind, OpenTasks([], np.linspace(0.8, 0.99, 300)), begun).certified_from == 0.8
 
-    refused = look(blind, OpenTasks([], np.linspace(0.8, 0.85, 300)), number=1, target=0.8, confidence=0.9)
+    refused = look(blind, OpenTasks([], np.linspace(0.8, 0.85, 300)), begun)
 
     assert refused.certified_from is None and refused.reason.startswith("it is less sure of the open tasks")
 
 
 def test_the_forecast_says_how_many_more_would_do_and_that_none_would() -> None:
-    open_tasks = OpenTasks([], np.full(10, 0.96))
-    few = look(votes(20, 18), open_tasks, number=1, target=0.8, confidence=0.9)
-    assert few.certified_from is None and (few.num_more, few.coverage_then) == (100, 1.0)
-    assert look(votes(120, 108), open_tasks, number=2, target=0.8, confidence=0.9).certified_from is not None
+    open_tasks, begun = OpenTasks([], np.full(10, 0.96)), Beginning(1, 0.8, 0.9, start=0.96)
+    few = look(votes(20, 18, sure=0.96), open_tasks, begun)
+    assert few.certified_from is None and few.num_more is not None and few.coverage_then == 1.0
+    many = 20 + few.num_more
+    assert look(votes(many, many * 9 // 10, sure=0.96), open_tasks, begun).certified_from is not None
 
-    never = look(votes(100, 70), open_tasks, number=1, target=0.8, confidence=0.9)
+    never = look(votes(100, 70, sure=0.96), open_tasks, begun)
     assert never.num_more is None
     assert str(Certificate(version="v1", reason=never.reason)) == (
-        "v1 is not certified yet: 100 blind judgements show at no confidence that people choose its side often enough; "
+        "v1 is not certified yet: 100 blind judgements do not show that people choose its side often enough where it is surest; "
         "if people go on as until now, 5000 more will not do"
     )
 
 
 def test_duels_answers_that_are_the_same_and_unanswered_tasks_are_not_open(house: CertifiedHouse) -> None:
-    house.judge(house.add(14), agreeing=14)
+    house.judge(house.add(17), agreeing=17)
     house.add(3)
     texts = {"prompt": "p", "answer1": "yes yes", "answer2": "no"}
     record = {"pairloop": {"duel": {"new": "g1", "other": "base", "new_in": "answer1"}}}
