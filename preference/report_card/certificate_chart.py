@@ -37,7 +37,7 @@ def certificate_chart(certificate: Certificate) -> Chart | None:
             (f"{p.threshold:.2f}", per_cent(p.coverage), per_cent(p.agreement), per_cent(p.lower), "" if p.count is None else str(p.count))
             for p in points
         ],
-        legend=[("model dot", "people choose its side; below, at least"), ("rule line", f"to be certified: {per_cent(certificate.target)}")],
+        legend=[("model dot", "people choose its side, from that confidence on; the lower edge: at least so often"), ("rule line", f"to be certified: {per_cent(certificate.target)}")],
     )  # fmt: skip
     chart.marks.extend(gridlines(y, ticks))
     for tick in (0.5, 0.6, 0.7, 0.8, 0.9, 1.0):

@@ -15,7 +15,7 @@ def test_the_curve_is_a_picture_and_a_table_of_threshold_coverage_and_lower_boun
     assert chart.rows[3] == ("0.74", "46.0 %", "88.9 %", "81.7 %", "81") and len(chart.rows) == 7
     assert chart.summary == f"{CERTIFICATE}."
     assert [words for _, words in chart.legend] == [
-        "people choose its side; below, at least", "to be certified: 80.0 %", "share of the open tasks", "certified from 0.74 on"
+        "people choose its side, from that confidence on; the lower edge: at least so often", "to be certified: 80.0 %", "share of the open tasks", "certified from 0.74 on"
     ]  # fmt: skip
     assert [shape.attributes["class"] for shape in chart.shapes] == ["model band", "rule line", "model line", "style line"]
 
