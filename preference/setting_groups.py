@@ -224,6 +224,10 @@ class SuggestingSettings(Group, title="What annotators see"):
         True,
         description="Whether held-out tasks show a suggestion; if not, no vote that a version is judged by was cast beside one, and the control group grows by them.",
     )
+    certified_predictions: bool = Field(
+        False,
+        description="Whether open tasks that a certificate covers get a prediction that is marked as certified, beside the version's own; docs/certify.md explains it.",
+    )
 
 
 class TrainingSettings(Group, title="Training"):

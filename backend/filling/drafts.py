@@ -14,11 +14,11 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError
 
 from backend.filling.answer_rules import answer_seed, unanswerable
-from backend.filling.prediction_store import PredictionStore
 from backend.filling.progress import PassResult, Progress
 from backend.filling.shown_version import ShownVersion
 from backend.filling.workbench import Workbench
 from backend.generators.served_generator import served_generator
+from backend.scoring.prediction_store import PredictionStore
 from backend.scoring.predictions import Prediction
 from preference.errors import ModelError
 from preference.generation.jobs import CUT, WrittenAnswers

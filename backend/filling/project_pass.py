@@ -11,14 +11,15 @@ from collections.abc import Callable, Iterator, Sequence
 
 from backend.filling.answer_rules import UNSTORED
 from backend.filling.answer_stream import AnswerStream
+from backend.filling.certified_predictions import CertifiedPredictions
 from backend.filling.drafts import DraftPass
 from backend.filling.new_answers import ask_again
 from backend.filling.new_prompts import take_new_prompts
-from backend.filling.prediction_store import PredictionStore
 from backend.filling.progress import PassResult, Progress
 from backend.filling.shown_version import ShownVersion
 from backend.filling.workbench import Workbench
 from backend.generators.served_generator import served_generator
+from backend.scoring.prediction_store import PredictionStore
 from backend.scoring.predictions import LEAST_OTHERS, predict_tasks
 from preference.errors import StudioError
 from preference.labelling.demonstrations import DemonstrationLayout
@@ -69,7 +70,11 @@ class ProjectPass:
         check_sides(self._layout, latest_with_fields(Versions(folder)))
         self._stream = AnswerStream(project, self._layout, bench)
         self._progress = Progress(folder, bench.metrics)
-        self._predictions = PredictionStore(project, self._layout, bench.metrics)
+        self._predictions, self._marks = (PredictionStore(project, self._layout, bench.metrics) for _ in range(2))
+        self._certified = CertifiedPredictions(
+            project, folder, self._layout, self._marks,
+            serving=self._champion.serving, suggesting=bench.settings.suggesting, shown=shown, now=time.time(),
+        )  # fmt: skip
         self._was_set = False  # whether this pass had to correct what the project shows
 
     def run(self, should_stop: Callable[[], bool], *, has_new_version: bool) -> PassResult:
@@ -97,6 +102,7 @@ class ProjectPass:
                 )
                 and self._progress.is_all_read
                 and self._score_open(should_end)
+                and self._certified.mark_all(should_end)
                 and not self._ask_again()
                 and not self._take_new_prompts()
             )
@@ -104,7 +110,7 @@ class ProjectPass:
             self._shown.is_sure = not self._was_set and (is_done or self._shown.is_sure)
             self._write_progress(is_last=True)
             problems, of = self._bench.problems, self._project.id
-            problems.note(of, "predictions", self._predictions.problem)
+            problems.note(of, "predictions", self._predictions.problem or self._marks.problem)
             problems.note(of, "generator", served_generator(self._bench.settings, of).problem)
             problems.note(of, "duels", stream.duels.problem)
             if is_done and UNSTORED not in stream.dropped:
@@ -159,7 +165,9 @@ class ProjectPass:
         if serving is not None and len(serving.scores) < LEAST_OTHERS:
             serving.scores.extend(self._project.open_scores())  # this process has just started
         predictions = predict_tasks(tasks, self._layout, serving, suggesting=suggesting, least_others=0)
-        return self._predictions.store(tasks, predictions)
+        is_all_kept = self._predictions.store(tasks, predictions)
+        self._certified.mark_scored(tasks)
+        return is_all_kept
 
     def _ask_again(self) -> int:
         """The number of tasks made for annotators who want new answers; they are to be answered now."""

@@ -15,6 +15,8 @@ class ShownVersion:
     # Whether the last whole pass did not have to set them. Until then the connections are listed, for which Label Studio calls
     # /health and /setup of each: it saves whole rows, so a page view that began earlier puts an old title back.
     is_sure: bool = False
+    certified: str | None = None  # the mark that covered tasks have; empty if there is no certificate, None if that is not known
+    marked_to: int | None = 0  # the task after which open ones are still to be marked; None if all are
 
     def show(self, project: LabelStudioProject, folder: ProjectFolder, version: str) -> bool:
         """Whether title or model_version had to be set to `version`."""

@@ -8,6 +8,7 @@ from hashlib import sha256
 from itertools import combinations
 from typing import Any, Literal
 
+from preference.certified_mark import version_behind
 from preference.labelling.controls.criteria import Condition, criteria_of
 from preference.labelling.controls.verdict import Side
 from preference.labelling.label_config import LabelingLayout
@@ -137,7 +138,7 @@ def _provenance(task: Fields, annotation: Fields, layout: LabelingLayout) -> dic
         "task_id": task.get("id"),
         "annotation_id": annotation.get("id"),
         "annotator_id": annotator_of(annotation),
-        "suggested_version": suggestion.get("model_version"),
+        "suggested_version": version_behind(suggestion.get("model_version")),
         "suggested_side": side,
         "is_lit": is_lit,
         "suggested_confidence": float(confidence) if is_seen and isinstance(confidence, int | float) else None,

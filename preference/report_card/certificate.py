@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from preference.atomic_files import write_whole, writing
+from preference.certified_mark import certified_mark
 from preference.formatting import per_cent
 from preference.tolerant import Count, Known, Part, Rows, Words, adapter_of, read_as
 
@@ -65,6 +66,11 @@ class Certificate:
     def name(self) -> str:
         """What rows and logs call it."""
         return f"{self.version}-c{self.look}"
+
+    @property
+    def mark(self) -> str:
+        """The model version of Label Studio predictions that it covers."""
+        return certified_mark(self.version, self.look)
 
     @property
     def coverage(self) -> float | None:

@@ -101,13 +101,14 @@ class StudioCalls:
         most_seconds = _SOON_SECONDS if soon else math.inf
         return self._repeat(_is_passing, most_seconds=most_seconds, method="PATCH", path=path, json=fields)
 
-    def delete(self, path: str) -> None:
-        """Removes what is at that path.
+    def delete(self, path: str, fields: Mapping[str, Any] | None = None) -> None:
+        """Removes what is at that path, or what of it `fields` name.
 
         Raises:
             StudioError: as with `get`.
         """
-        self._repeat(_is_passing, method="DELETE", path=path)
+        named: dict[str, Any] = {"json": fields} if fields else {}
+        self._repeat(_is_passing, method="DELETE", path=path, **named)
 
     def post(self, path: str, body: Any) -> Any:
         """The JSON that Label Studio answers after it added something: it is asked again only if it has not taken that.

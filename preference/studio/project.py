@@ -264,6 +264,14 @@ class LabelStudioProject:
         with suppress(StudioNotFound):
             self._calls.delete(f"api/predictions/{prediction_id}/")
 
+    def model_versions(self) -> dict[str, int]:
+        """How many predictions there are of each model version."""
+        return dict(self._calls.get(f"api/projects/{self.id}/model-versions/"))
+
+    def remove_predictions(self, version: str) -> None:
+        """Removes all predictions of a model version, in one call."""
+        self._calls.delete(f"api/projects/{self.id}/model-versions/", {"model_version": version})
+
     def annotate(self, task_id: int, result: Sequence[dict[str, Any]], *, skip: bool = False, lead_seconds: float = 0) -> None:
         """Submits one judgement, or a skip with an empty result: one, even if Label Studio's answer is lost."""
         judgement = {"result": list(result), "was_cancelled": skip, "lead_time": lead_seconds}

@@ -90,6 +90,7 @@ def test_every_field_is_read_from_the_variable_of_its_name_in_capitals() -> None
         "control_percent": "12.5",
         "order": "random",
         "suggest_held_out": "False",
+        "certified_predictions": "True",
         "recipe": "lora",
         "reward_base": "/base",
         "reward_model": "/judge",

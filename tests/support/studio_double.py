@@ -9,6 +9,7 @@ import re
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
@@ -183,6 +184,12 @@ class StudioDouble(StudioRecords):
                 return 204, None
             case "POST", "/api/projects/N/import":
                 return 201, self._import_tasks(record_of(self.projects, number, "Project"), body)
+            case "GET", "/api/projects/N/model-versions/":
+                return 200, Counter(made["model_version"] for task in self._tasks_of(number) for made in task["predictions"])
+            case "DELETE", "/api/projects/N/model-versions/":
+                for held in self._tasks_of(number):
+                    held["predictions"] = [p for p in held["predictions"] if p["model_version"] != body["model_version"]]
+                return 200, {}
             case "POST", "/api/projects/N/import/predictions":
                 return 201, self._import_predictions(record_of(self.projects, number, "Project"), body)
             case "GET", "/api/tasks/":

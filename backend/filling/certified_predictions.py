@@ -1,0 +1,123 @@
+"""Predictions that are marked as certified: the champion's side of open tasks that its certificate covers (CERTIFIED_PREDICTIONS).
+
+They stand beside the version's own predictions, under the name `Certificate.mark`. The label stream shows the predictions of the version
+that the project shows, and no other. The page of one task lists all, and judges from that version's (measured on label-studio 1.23.2).
+Covered: control tasks and duels, which get none: their judgements audit the certificate, and stay blind; a certificate that is
+withdrawn, silent or replaced, another champion, and the setting turned off: then all of its predictions are taken back; new tasks of which
+the version is less sure than of those that were judged blind.
+Not covered: what somebody judges keeps its mark until the certificate ends; a task that is edited keeps it, too.
+"""
+
+import logging
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from backend.filling.shown_version import ShownVersion
+from backend.scoring.champion import ServedVersion
+from backend.scoring.prediction_store import PredictionStore
+from backend.scoring.predictions import Prediction
+from preference.duels.duel import KEY
+from preference.labelling.control_group import ControlGroup
+from preference.labelling.label_config import LabelingLayout
+from preference.labelling.prompts import Prompt
+from preference.labelling.results import suggestion
+from preference.labelling.task_pairs import question_of
+from preference.projects.folder import ProjectFolder
+from preference.report_card.certificate import Certificate, read_certificates, read_standing
+from preference.setting_groups import SuggestingSettings
+from preference.studio.project import LabelStudioProject
+from preference.studio.task import META_KEY, Task, entry_of
+
+logger = logging.getLogger("pairloop.filling")
+_MARKED_TOGETHER = 500
+_LESS_SURE = 0.01
+
+
+class CertifiedPredictions:
+    """Those of one pass over a project."""
+
+    def __init__(
+        self, project: LabelStudioProject, folder: ProjectFolder, layout: LabelingLayout, store: PredictionStore, *,
+        serving: ServedVersion | None, suggesting: SuggestingSettings, shown: ShownVersion, now: float,
+    ) -> None:  # fmt: skip
+        """`now`: seconds since 1970."""
+        self._project, self._layout, self._store, self._serving, self._shown = project, layout, store, serving, shown
+        given = [known for known in read_certificates(folder.path) if known.certified_from is not None]
+        self._marks = {known.mark for known in given}
+        standing = read_standing(folder.path, serving.version, now=now) if given and serving and layout.ranker is None else None
+        is_live = suggesting.certified_predictions and standing is not None and not standing.problem
+        self._live = standing.certificate if standing and is_live else None
+        self._blind = ControlGroup(
+            suggesting.control_percent, serving.holdout if serving and not suggesting.suggest_held_out else None
+        )
+
+    def mark_all(self, should_end: Callable[[], bool]) -> bool:
+        """Takes back those of other certificates, and marks all open tasks that are covered. Returns whether it finished.
+
+        A process does that once for each certificate: later tasks are marked as they are scored.
+
+        Raises:
+            StudioError: Label Studio cannot be read or written; the next pass goes on.
+        """
+        shown, name, of = self._shown, self._live.mark if self._live else "", self._project.id
+        if self._marks and name != shown.certified:
+            # Its own, too: with another CONTROL_PERCENT, some of these tasks are to be blind.
+            for mark, count in self._project.model_versions().items():
+                if mark in self._marks:
+                    self._project.remove_predictions(mark)
+                    logger.info("project %d: %d predictions of %s are taken back", of, count, mark)
+            shown.certified, shown.marked_to = name, 0
+        while self._live is not None and shown.marked_to is not None:
+            page = list(self._project.open_tasks(above=shown.marked_to, most=_MARKED_TOGETHER))
+            self._mark(page)
+            shown.marked_to = page[-1]["id"] if page else None
+            if should_end():
+                return False
+        if self._store.num_stored:
+            logger.info("project %d: %d open tasks are marked as %s", of, self._store.num_stored, name)
+        return True
+
+    def mark_scored(self, tasks: Sequence[Task]) -> None:
+        """Marks those of tasks that were just scored that are covered."""
+        if self._live is not None and self._shown.certified == self._live.mark:
+            self._mark(tasks)
+
+    def _mark(self, tasks: Sequence[Task]) -> None:
+        live, serving, layout = self._live, self._serving, self._layout
+        if live is None or serving is None:
+            return
+        asked = [(task, prompt, texts) for task in tasks if (prompt := self._prompt(task)) is not None
+                 and (texts := layout.comparable_answers(task["data"]))]  # fmt: skip
+        rewards = serving.model.score(
+            [p for _, p, texts in asked for _ in texts], [text for *_, texts in asked for text in texts]
+        )
+        covered: dict[int, Prediction] = {}
+        for (task, *_), (left, right) in zip(asked, rewards.reshape(-1, 2).tolist(), strict=True):
+            sure = serving.model.confidence(left, right)
+            if math.isfinite(left) and math.isfinite(right) and sure >= (live.certified_from or 1.0):
+                side = suggestion(layout, task["data"], [left, right], show_rewards=False)
+                covered[task["id"]] = {"result": side, "score": sure, "model_version": live.mark}
+        if covered and not _are_less_sure([prediction["score"] for prediction in covered.values()], live):
+            self._store.store(tasks, [covered.get(task["id"], []) for task in tasks])
+
+    def _prompt(self, task: Task) -> Prompt | None:
+        """The prompt of a task that the version can decide and that need not stay blind."""
+        prompt, texts = self._layout.prompt(task["data"]), self._layout.comparable_answers(task["data"])
+        if prompt is None or len(texts) != 2 or texts[0].strip() == texts[1].strip() or entry_of(task, META_KEY).get(KEY):
+            return None
+        return None if self._blind.has(task["id"], question_of(prompt, texts)) else prompt
+
+
+def _are_less_sure(confidence: Sequence[float], certificate: Certificate) -> bool:
+    """Whether the version is less sure of these tasks than of those that were judged blind, among those that are covered.
+
+    As OpenTasks.are_less_sure_than in trainer/certifying, whose judged ones the curve has by a hundredth.
+    """
+    from scipy.stats import mannwhitneyu  # which takes a second to import, and most projects have no certificate
+
+    above = [point for point in certificate.curve if point.threshold >= (certificate.certified_from or 1.0)]
+    judged = [point.threshold for point, num in zip(above, -np.diff([*(point.count or 0 for point in above), 0]), strict=True) for _ in range(num)]  # fmt: skip
+    covered = np.floor(np.array(confidence) * 100) / 100
+    return len(judged) > 0 and bool(mannwhitneyu(covered, judged, alternative="less").pvalue < _LESS_SURE)
