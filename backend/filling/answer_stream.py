@@ -11,6 +11,7 @@ no conditional PATCH.
 """
 
 import logging
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -28,18 +29,26 @@ from preference.errors import ModelError, StudioError, StudioFailing, StudioKeyE
 from preference.labelling.label_config import LabelingLayout
 from preference.studio.project import LabelStudioProject
 from preference.studio.task import META_KEY, Task, is_annotated, with_entry
+from preference.waiting import Waiting
 
 logger = logging.getLogger("pairloop.filling")
 _BATCHES_UNDER_WAY = 2.5  # of the generator: what it writes, what follows, and what is being stored
-_READ_TOGETHER = 4  # tasks for each connection: reading them costs Label Studio as much as one PATCH
+_READ_TOGETHER = 8  # tasks for each connection: reading them costs Label Studio as much as two PATCHes
+_PASSED_ON_TOGETHER = 50  # tasks; as many may wait meanwhile
 _WAIT_SECONDS = 5.0  # then a Label Studio that is away is tried again
 
 
 class AnswerStream:
     """Answers tasks of one project. Used once, by one thread."""
 
-    def __init__(self, project: LabelStudioProject, layout: LabelingLayout, bench: Workbench, *, is_urgent: bool = False) -> None:
-        """`is_urgent`: somebody waits before a screen, so these tasks are answered before all others."""
+    def __init__(
+        self, project: LabelStudioProject, layout: LabelingLayout, bench: Workbench, *, is_urgent: bool = False,
+        rest_seconds: float = 10.0,
+    ) -> None:  # fmt: skip
+        """`is_urgent`: somebody waits before a screen, so these tasks are answered before all others.
+
+        `rest_seconds`: how long tasks wait for others at most, to be read and stored, or passed on, together.
+        """
         self.dropped: Counter[str] = Counter()  # tasks that stay as they are, by reason
         self.num_answered = self.num_cut = 0
         self.num_answers_cut = 0  # of those that were stored
@@ -50,17 +59,21 @@ class AnswerStream:
         self._num_connections = 1 if is_urgent else bench.settings.filling.storing_connections  # PATCHes at once
         self._events: SimpleQueue[tuple[Callable[..., None], Any, Future[Any]]] = SimpleQueue()
         self._num_writing = self._num_storing = self._num_passed_on = self._num_pauses = 0
-        self._drafts: list[Draft] = []
+        self._drafts: Waiting[Draft] = Waiting(rest_seconds=rest_seconds)
         self._tries = StoreTries(self._rules)
         self._stores_nothing = False  # what is written from now on is given up
         self._should_stop: Callable[[], bool] = lambda: False
-        self._stored: list[Task] = []
+        self._stored: Waiting[Task] = Waiting(rest_seconds=rest_seconds)
         self._error: Exception | None = None
 
     @property
     def num_under_way(self) -> int:
-        """Tasks that were begun and are neither done nor dropped."""
-        return self._num_writing + len(self._drafts) + self._num_storing + len(self._stored) + self._num_passed_on
+        """Tasks that were begun and are neither stored nor dropped."""
+        return self._num_writing + len(self._drafts) + self._num_storing
+
+    @property
+    def _num_to_pass_on(self) -> int:
+        return len(self._stored) + self._num_passed_on
 
     def run(
         self,
@@ -85,8 +98,7 @@ class AnswerStream:
         is_stopped = False
         try:
             while True:
-                most = _BATCHES_UNDER_WAY * self._bench.scheduler.capacity
-                while self.num_under_way < most and self._error is None and not is_stopped:
+                while self._has_room() and self._error is None and not is_stopped:
                     if is_stopped := should_stop():
                         break
                     if (task := self._next(tasks)) is None:
@@ -94,20 +106,31 @@ class AnswerStream:
                     self._begin(task)
                 self._advance(stores, passing_on, on_stored)
                 on_progress()
-                if not self.num_under_way:
+                if not self.num_under_way and not self._num_to_pass_on:
                     break
-                try:
-                    remaining = None if deadline is None else max(0.0, deadline - time.monotonic())
-                    handle, subject, future = self._events.get(timeout=remaining)
-                except Empty:
+                if not self._wait(deadline):
                     return False
-                handle(subject, future)
         finally:
             stores.shutdown(wait=deadline is None, cancel_futures=True)
             passing_on.shutdown(wait=deadline is None, cancel_futures=True)
         if self._error is not None:
             raise self._error
         return not is_stopped
+
+    def _has_room(self) -> bool:
+        most = _BATCHES_UNDER_WAY * self._bench.scheduler.capacity
+        return self.num_under_way < most and self._num_to_pass_on < 2 * _PASSED_ON_TOGETHER
+
+    def _wait(self, deadline: float | None) -> bool:
+        """Handles the next event, or lets a rest pass. Returns False at the deadline."""
+        remaining = math.inf if deadline is None else max(0.0, deadline - time.monotonic())
+        seconds = min(remaining, self._drafts.seconds_left, self._stored.seconds_left)
+        try:
+            handle, subject, future = self._events.get(timeout=seconds if math.isfinite(seconds) else None)
+        except Empty:
+            return seconds < remaining
+        handle(subject, future)
+        return True
 
     def _next(self, tasks: Iterator[Task]) -> Task | None:
         try:
@@ -149,19 +172,13 @@ class AnswerStream:
     ) -> None:
         """Sends drafts to be stored, and passes stored tasks on."""
         if self._stores_nothing:
-            self._drafts = []
-        is_idle = self._num_storing == 0
-        while self._drafts and self._num_storing < self._num_connections and (
-            is_idle or len(self._drafts) >= self._num_connections or not self._num_writing
-        ):  # fmt: skip
-            count = _READ_TOGETHER * self._num_connections
-            drafts, self._drafts = self._drafts[:count], self._drafts[count:]
+            self._drafts.clear()
+        most = min(_READ_TOGETHER * self._num_connections, self._bench.scheduler.capacity)
+        while self._num_storing < self._num_connections and (drafts := self._drafts.take(most, is_last=not self._num_writing)):
             for draft in self._still_wanted(drafts):
                 self._num_storing += 1
                 self._when_done(stores.submit(self._store, draft), self._on_stored, (draft, self._num_pauses))
-            is_idle = False
-        if self._stored and not self._num_passed_on:
-            tasks, self._stored = self._stored, []
+        if not self._num_passed_on and (tasks := self._stored.take(_PASSED_ON_TOGETHER, is_last=not self.num_under_way)):
             self._num_passed_on = len(tasks)
             self._when_done(passing_on.submit(on_stored, tasks), self._on_passed_on, len(tasks))
 
@@ -174,7 +191,7 @@ class AnswerStream:
                 self._give_all_up(error)
                 return []
             logger.warning("project %d: %d answered tasks wait to be stored: %s", self._project.id, len(drafts), error)
-            self._drafts = drafts + self._drafts
+            self._drafts.put_back(drafts)
             self._pause(error)
             return []
         except StudioError as error:
@@ -286,7 +303,8 @@ class AnswerStream:
             self._bench.scheduler.stopping.wait(_WAIT_SECONDS)
 
     def _give_all_up(self, error: StudioError) -> None:
-        self._error, self._stores_nothing, self._drafts = self._error or error, True, []
+        self._error, self._stores_nothing = self._error or error, True
+        self._drafts.clear()
 
     def _when_done(self, future: "Future[Any]", handle: Callable[..., None], subject: Any) -> None:
         future.add_done_callback(lambda done: self._events.put((handle, subject, done)))

@@ -127,9 +127,9 @@ class House:
         return Workbench(*parts, rival=self.rival)
 
     def stream(
-        self, scheduler: Scheduler | None = None, *, project: LabelStudioProject | None = None, is_urgent: bool = False
+        self, scheduler: Scheduler | None = None, *, project: LabelStudioProject | None = None, **options: Any
     ) -> AnswerStream:
-        return AnswerStream(project or self.project(), LAYOUT, self.bench(scheduler), is_urgent=is_urgent)
+        return AnswerStream(project or self.project(), LAYOUT, self.bench(scheduler), **options)
 
     def unanswered(self) -> Iterator[Task]:
         """The open tasks, read page after page."""

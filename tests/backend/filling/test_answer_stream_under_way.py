@@ -37,7 +37,7 @@ def test_of_400_tasks_no_more_than_two_and_a_half_batches_are_ever_under_way(hou
 
     def watch(prompts: list[str]) -> None:
         most["under way"] = max(most["under way"], stream.num_under_way)
-        most["begun"] = max(most["begun"], len(read) - len(stored))
+        most["begun"] = max(most["begun"], len(read) - stream.num_answered)
         most["requests"] = max(most["requests"], len(arrived) - len(house.studio.requests))
 
     def reading() -> Iterator[Task]:
@@ -101,24 +101,57 @@ def test_tasks_are_stored_over_several_connections_at_once(house: House) -> None
     assert max(together) == 3
 
 
-def test_stored_tasks_are_passed_on_some_at_a_time_as_they_are_now(house: House) -> None:
-    tasks = house.add_prompts(30)
+def test_stored_tasks_are_passed_on_together_as_they_are_now_and_the_first_at_once(house: House) -> None:
+    tasks = house.add_prompts(130)
     scoring, passed_on, threads = threading.Lock(), list[list[Task]](), set[str]()
 
     def score(some: list[Task]) -> None:
         assert scoring.acquire(blocking=False), "one call at a time"
         threads.add(threading.current_thread().name)
-        if not passed_on:
-            wait_until(lambda: len(house.patched()) == 10)  # as many as may be under way
         passed_on.append(some)
         scoring.release()
 
-    house.answer(on_stored=score)
+    def wait_for_the_first(prompts: list[str]) -> None:
+        if "Prompt 8" in prompts:
+            wait_until(lambda: len(passed_on) > 0)
+
+    house.generator.meanwhile = wait_for_the_first
+    house.answer(house.stream(rest_seconds=3600), on_stored=score)
 
     assert sorted(task["id"] for some in passed_on for task in some) == tasks
     assert all(task["data"] == house.data(task["id"]) for some in passed_on for task in some)
-    assert len(passed_on) < 30, "those that were stored during the first call are passed on together, if no others are"
+    assert [len(some) for some in passed_on] == [1, 50, 50, 29]
     assert threading.current_thread().name not in threads and len(threads) == 1
+
+
+def test_tasks_that_are_written_slowly_wait_no_longer_than_a_rest_for_others(house: House) -> None:
+    tasks, scored = house.add_prompts(9), list[int]()
+    house.generator.capacity = 1
+
+    def wait_for_the_one_before(prompts: list[str]) -> None:
+        number = int(prompts[0].removeprefix("Prompt "))
+        wait_until(lambda: len(scored) >= number - 1)
+
+    house.generator.meanwhile = wait_for_the_one_before
+    stream = house.stream(rest_seconds=0.01)
+    house.answer(stream, on_stored=lambda some: scored.extend(task["id"] for task in some))
+
+    assert sorted(scored) == house.patched() == tasks
+
+
+def test_what_waits_to_be_passed_on_is_bounded(house: House) -> None:
+    tasks, stored = house.add_prompts(160), list[int]()
+    stream = house.stream()
+
+    def score(some: list[Task]) -> None:
+        if not stored:
+            wait_until(lambda: stream.num_under_way == 0)
+            assert 100 <= len(house.patched()) < 110  # two groups, and what was under way
+        stored.extend(task["id"] for task in some)
+
+    house.answer(stream, on_stored=score)
+
+    assert sorted(stored) == house.patched() == tasks
 
 
 def test_an_urgent_stream_is_written_before_what_waits(house: House) -> None:
