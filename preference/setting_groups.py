@@ -245,7 +245,7 @@ class TrainingSettings(Group, title="Training"):
     )
     reward_dtype: Literal["auto", "float32", "bfloat16", "nf4"] = advanced(
         "auto",
-        description="The number format that `lora`, `full`, `tutorial` and `REWARD_MODEL` compute in; `auto` takes bfloat16 on a GPU that has it. `nf4`, with `lora` alone: bfloat16 over a base of 4 bits a weight. What learns is float32, the score head always.",
+        description="The number format that reward models compute in; `auto` takes bfloat16 on a GPU that has it, and with `frozen` also on a CPU that is clearly faster in it, which is measured. `nf4`, with `lora` alone: bfloat16 over a base of 4 bits a weight. What learns is float32, the score head always.",
     )
     train_schedule: Schedule = Field("0 3 * * *", description="When to retrain: a cron line, or an interval such as `30m`.")
     min_new_pairs: int = Field(

@@ -81,11 +81,18 @@ def tiny_reward_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def settings_for(tmp_path: Path) -> SettingsFactory:
-    """Makes settings whose MODEL_DIR is in this test's folder, without a control group; keyword arguments replace the defaults."""
+    """Makes settings whose MODEL_DIR is in this test's folder, in float32, without a control group; keyword arguments replace the defaults."""
 
     def make(**changes: Any) -> Settings:
         return Settings.of(
-            **{"model_dir": tmp_path / "models", "device": "cpu", "torch_threads": 1, "control_percent": 0, **changes}
+            **{
+                "model_dir": tmp_path / "models",
+                "device": "cpu",
+                "torch_threads": 1,
+                "reward_dtype": "float32",
+                "control_percent": 0,
+                **changes,
+            }
         )
 
     return make

@@ -27,4 +27,4 @@ def extractors_of(settings: Settings) -> "Extractors":
         device = pick_device(settings.device)
     except PairloopError as error:
         raise click.ClickException(str(error)) from None
-    return Extractors(settings.model_dir, device)
+    return Extractors(settings.model_dir, device, settings.training.reward_dtype)

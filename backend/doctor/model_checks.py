@@ -29,8 +29,10 @@ def _reward_base(installation: Installation) -> str:
     base, recipe = installation.settings.training.reward_base, installation.settings.training.recipe
     name = _looked_at("REWARD_BASE", base, check_model_files)
     layers, num_bytes = None, 4  # of each number, in float32
-    if recipe == "frozen" and base != EMBEDDED:
-        layers = round(FROZEN_SHARE * int(read_config(base).get("num_hidden_layers") or 0)) or None
+    if recipe == "frozen":
+        num_bytes = _bytes_of_a_weight(installation)
+        if base != EMBEDDED:
+            layers = round(FROZEN_SHARE * int(read_config(base).get("num_hidden_layers") or 0)) or None
     elif recipe in ("full", "tutorial"):
         num_bytes = 16  # with its gradient and what Adam keeps of it
     if recipe == "lora":
@@ -93,12 +95,17 @@ def _classifier_bytes(installation: Installation, model: str) -> float | None:
     if asked == "nf4":
         outside = num_weights(model, layers=0) or 0  # the embeddings, in bfloat16
         return 2 * outside + NF4_BYTES * (count - outside)
-    device = installation.settings.device
+    return _bytes_of_a_weight(installation) * count
+
+
+def _bytes_of_a_weight(installation: Installation) -> int:
+    """Of a model that is only read, and not quantized. On a CPU that nobody has timed, `auto` may be less."""
+    asked, device = installation.settings.training.reward_dtype, installation.settings.device
     if asked == "auto" and memory_for(device)[1] == "the GPU":
         from preference.models.hardware import reward_dtype  # torch, which memory_for has loaded for the GPU
 
         asked = reward_dtype(asked, pick_device(device))
-    return (2 if asked == "bfloat16" else 4) * count
+    return 2 if asked == "bfloat16" else 4
 
 
 MODEL_CHECKS: tuple[Check[Installation], ...] = (

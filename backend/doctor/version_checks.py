@@ -61,7 +61,8 @@ def _load(folder: ProjectFolder, version: str, settings: Settings) -> None:
 
     quiet_transformers()
     device = pick_device(settings.device)
-    load_version(folder, version, extractor=Extractors(settings.model_dir, device), device=device)
+    extractors = Extractors(settings.model_dir, device, settings.training.reward_dtype)
+    load_version(folder, version, extractor=extractors, device=device)
 
 
 def _versions(examined: Examined) -> str:

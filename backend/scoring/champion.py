@@ -132,7 +132,7 @@ class Champions:
     ) -> None:
         """`training`: says which REWARD_MODEL there is, in which number format, and how many prompts are held out; None is none."""
         self._model_dir, self._device, self._metrics = model_dir, device, metrics or Metrics()
-        self._extractors = Extractors(model_dir, device)
+        self._extractors = Extractors(model_dir, device, "float32" if training is None else training.reward_dtype)
         self.first: FirstVersion | None = None
         if training is not None and training.reward_model:
             self.first = FirstVersion(partial(publish_version_zero, training=training, extractors=self._extractors))

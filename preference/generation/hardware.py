@@ -1,43 +1,21 @@
 """What the hardware offers a generator: a number format, and room for so many tokens."""
 
 import logging
-import time
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from preference.models.hardware import CGROUP, free_bytes
+from preference.models.hardware import CGROUP, free_bytes, seconds_of_a_product
 
 logger = logging.getLogger("pairloop.generators")
 # Of what is free, the share for keys and values; growing buffers exist twice for a moment, and the rest is the others'.
 _SHARE = 0.25
-_NUM_TOKENS, _WIDTH, _NUM_PRODUCTS = 64, 1024, 5  # a few milliseconds in each format
-
-
-@cache
-def _seconds_of_a_product(dtype: torch.dtype) -> float:
-    """How long the product of a batch of tokens and a layer's weights takes: the least of some, since other programs disturb.
-
-    On one thread: several wait for each other, twenty times as long as the product takes if other programs have the processors.
-    """
-    tokens, weights = torch.ones(_NUM_TOKENS, _WIDTH, dtype=dtype), torch.ones(_WIDTH, _WIDTH, dtype=dtype)
-    spent, num_threads = [], torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        for _ in range(_NUM_PRODUCTS):
-            began = time.perf_counter()
-            tokens @ weights.T
-            spent.append(time.perf_counter() - began)
-    finally:
-        torch.set_num_threads(num_threads)
-    return min(spent)
 
 
 def pick_dtype(
-    asked: str, device: torch.device, *, seconds: Callable[[torch.dtype], float] = _seconds_of_a_product
+    asked: str, device: torch.device, *, seconds: Callable[[torch.dtype], float] = seconds_of_a_product
 ) -> torch.dtype:
     """The number format to compute in, logged with the reason; `asked` is `auto` or the name of one.
 

@@ -1,4 +1,4 @@
-"""The number formats that the weights of a sequence classifier are in. Nothing heavy.
+"""The number formats that the weights of a reward model are in. Nothing heavy.
 
 `nf4` is QLoRA's (arXiv 2305.14314): each linear layer of a base in 4 bits a weight, by bitsandbytes, and the rest in bfloat16. Nothing of
 such a layer learns; adapters beside it do. A base is quantized anew each time it is loaded, which gives the same weights.
@@ -10,7 +10,8 @@ from typing import Literal
 from preference.errors import ModelError
 
 NumberFormat = Literal["float32", "bfloat16", "nf4"]
-COMPUTED_IN: dict[NumberFormat, Literal["float32", "bfloat16"]] = {
+ComputedIn = Literal["float32", "bfloat16"]
+COMPUTED_IN: dict[NumberFormat, ComputedIn] = {
     "float32": "float32",
     "bfloat16": "bfloat16",
     "nf4": "bfloat16",

@@ -3,13 +3,17 @@
 import threading
 from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
-from typing import Protocol, TypeVar, cast
+from typing import Literal, Protocol, Self, TypeVar, cast
 from weakref import WeakValueDictionary
 
 import torch
 
 from preference.errors import ModelError
+from preference.models.hardware import feature_dtype
+from preference.models.number_formats import ComputedIn, NumberFormat
 from preference.reward_model.feature_extractor import FeatureExtractor, FeatureRecipe
 from preference.reward_model.shared_base import BaseRecipe, SharedBase
 
@@ -30,13 +34,23 @@ class Extractors:
     An extractor and a base of one name are two: the first has fewer layers, and no head.
     """
 
-    def __init__(self, model_dir: Path, device: torch.device) -> None:
-        self.model_dir, self.device = model_dir, device
+    def __init__(self, model_dir: Path, device: torch.device, dtype: Literal["auto"] | NumberFormat = "float32") -> None:
+        """`dtype`: in which frozen bases read answers, as REWARD_DTYPE says it; a recipe's own is no matter."""
+        self.model_dir, self.device, self._dtype = model_dir, device, dtype
         self._used: WeakValueDictionary[tuple[type, str, str], _Loaded] = WeakValueDictionary()  # by kind, base and key
         self._latest: _Loaded | None = None  # also if none uses it: of one that is loaded twice, say
         self._keys: dict[FeatureRecipe | BaseRecipe, str] = {}  # when they were last asked for
         self._taking_turns = threading.Lock()
         self._loading: defaultdict[tuple[type, str], threading.Lock] = defaultdict(threading.Lock)  # by kind and base
+
+    def with_nothing_loaded(self) -> Self:
+        """The same, for when a training needs the memory that all this takes."""
+        return type(self)(self.model_dir, self.device, self._dtype)
+
+    @cached_property
+    def feature_dtype(self) -> ComputedIn:
+        """The number format in which frozen bases read answers."""
+        return feature_dtype(self._dtype, self.device)
 
     def __call__(self, recipe: FeatureRecipe) -> FeatureExtractor:
         """The extractor, loaded at the first call, and at the first after its base was replaced.
@@ -44,6 +58,7 @@ class Extractors:
         Raises:
             ModelError: the base cannot be loaded.
         """
+        recipe = replace(recipe, dtype=self.feature_dtype)
         return self._find(
             recipe, FeatureExtractor, lambda: FeatureExtractor(recipe, model_dir=self.model_dir, device=self.device)
         )

@@ -26,6 +26,7 @@ from preference.labelling.prompts import Prompt, Turn, as_prompt, turns_of
 from preference.models.chat_template import as_text
 from preference.models.encoding import ENCODING_VERSION, EncodedAnswer, encode_answer
 from preference.models.fingerprint import fingerprint, revision_of
+from preference.models.number_formats import ComputedIn
 from preference.models.out_of_memory import is_out_of_memory, release_memory
 from preference.models.pretrained import load_tokenizer, load_weights, locate
 from preference.reward_model.feature_cache import FeatureCache
@@ -35,6 +36,7 @@ logger = logging.getLogger("pairloop.reward_model")
 Array = NDArray[np.float32]
 # Padded tokens of one forward pass. On a CPU small batches are a fifth faster than 2048 (less padding, and they fit its caches).
 _BATCH_TOKENS = {"cpu": 512, "cuda": 8192, "mps": 8192}  # not measured on a GPU
+_SAME: dict[ComputedIn, float] = {"float32": 1e-3, "bfloat16": 0.1}  # a mean's share, and that of the median mean
 _ROW_ANSWERS = 8  # answers that share a row at most: its mask grows with the square of the row
 
 
@@ -46,6 +48,7 @@ class FeatureRecipe:
     layers: tuple[int, ...]  # the outputs of these layers, counted from 1, ascending
     max_tokens: int
     revision: str = ""  # the commit of a Hugging Face id; "" is the one that it has now, as for versions of build e08322f
+    dtype: ComputedIn = "float32"  # in which the base computes here, whatever a version was made in
 
     def key(self, model_dir: Path | None = None) -> str:
         """A folder name that is the same only for the same features; `model_dir` makes it quicker to find.
@@ -55,6 +58,8 @@ class FeatureRecipe:
         """
         base = fingerprint(self.base, revision=self.revision, model_dir=model_dir)
         text = f"{base}|{self.layers}|{self.max_tokens}|{ENCODING_VERSION}|{STYLE_VERSION}|mean*log"
+        if self.dtype != "float32":
+            text += f"|{self.dtype}"  # not in the keys of earlier builds
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -81,8 +86,8 @@ class FeatureExtractor:
         key = recipe.key(model_dir)
         self.tokenizer = load_tokenizer(path, revision=recipe.revision)
         self._backbone = load_weights(
-            AutoModel, path, revision=recipe.revision, dtype=torch.float32, num_hidden_layers=recipe.layers[-1], device=device,
-            is_shared=True,
+            AutoModel, path, revision=recipe.revision, dtype=getattr(torch, recipe.dtype), num_hidden_layers=recipe.layers[-1],
+            device=device, is_shared=True,
         )  # fmt: skip
         self.key = recipe.key(model_dir)
         if self.key != key and not recipe.revision:
@@ -210,7 +215,7 @@ class FeatureExtractor:
                 part[i, start:end] = number
                 start = end
         if any(len(row.answers) > 1 for row in rows):
-            attention_mask = _mask_between(part).to(self._device)
+            attention_mask = _mask_between(part, self._backbone.dtype).to(self._device)
         else:
             attention_mask = (part >= 0).long().to(self._device)
         last: list[Any] = []  # the layer's own output; `hidden_states` ends with the one prepared for a language head
@@ -225,7 +230,7 @@ class FeatureExtractor:
         for i, row in enumerate(rows):
             for number, answer in enumerate(row.answers, start=1):
                 of_answer = layers[i][:, (part[i] == number).to(self._device)]  # (layers, answer's tokens, hidden_size)
-                mean, long = of_answer.sum(1) / max(1, len(answer)), math.log1p(len(answer))
+                mean, long = of_answer.sum(1, dtype=torch.float32) / max(1, len(answer)), math.log1p(len(answer))
                 of_answers.append(torch.cat([mean.flatten().cpu() * long, torch.tensor([long])]))
         return torch.stack(of_answers).numpy()
 
@@ -241,15 +246,26 @@ class FeatureExtractor:
         if getattr(config, "window_size", None):
             return False  # of GPT-Neo: it counts places in a row, whatever the positions
         size = int(config.vocab_size)
-        prompt, first, second = ([(7 * i + start) % size for i in range(5)] for start in (11, 23, 41))
+        prompt, first, second, third = ([(7 * i + start) % size for i in range(5)] for start in (11, 23, 41, 57))
         try:
             apart = self._forward([_Row(prompt, [first], [0]), _Row(prompt, [second], [1])])
             together = self._forward([_Row(prompt, [first, second], [0, 1])])
+            beside_another = self._forward([_Row(prompt, [third, second], [0, 1])])
         except Exception as error:  # an architecture raises whatever its own code runs into
             logger.info("%s reads a prompt once for each answer (%s)", self.recipe.base, type(error).__name__)
             return False
-        means = apart[:, :-1]  # without the log of the length, which is large beside what some layers say
-        return bool(np.allclose(means, together[:, :-1], rtol=1e-3, atol=1e-3 * float(np.median(np.abs(means)))))
+        # Rounding in bfloat16 hides what leaks from one answer to the next, but rows of one shape are rounded alike.
+        return _are_alike(apart, together, within=_SAME[self.recipe.dtype]) and _are_alike(
+            together[1], beside_another[1], within=1e-5
+        )
+
+
+def _are_alike(some: Array, others: Array, *, within: float) -> bool:
+    means, of_others = (
+        some[..., :-1],
+        others[..., :-1],
+    )  # without the log of the length, which is large beside what some layers say
+    return bool(np.allclose(means, of_others, rtol=within, atol=within * float(np.median(np.abs(means)))))
 
 
 def _last_layer(backbone: torch.nn.Module) -> torch.nn.Module:
@@ -258,10 +274,10 @@ def _last_layer(backbone: torch.nn.Module) -> torch.nn.Module:
     return next((layers[-1] for layers in lists), backbone)
 
 
-def _mask_between(part: torch.Tensor) -> torch.Tensor:
+def _mask_between(part: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     """(rows, 1, longest, longest) 0 if a token sees another (an earlier one, of the prompt or of its own part), else -huge."""
     earlier = torch.ones(part.shape[1], part.shape[1], dtype=torch.bool).tril()
     of_prompt = (part == 0)[:, None, :]
     own = part[:, :, None] == part[:, None, :]
     sees = earlier & (of_prompt | own)
-    return torch.zeros(sees.shape).masked_fill(~sees, torch.finfo(torch.float32).min)[:, None]
+    return torch.zeros(sees.shape, dtype=dtype).masked_fill(~sees, torch.finfo(dtype).min)[:, None]

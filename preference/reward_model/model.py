@@ -46,7 +46,9 @@ class Description:
     scale: float = 1.0  # a frozen head folds both into its weights
     temperature: float = 1.0  # confidence = sigmoid(|r1 - r2| / temperature)
     revision: str = ""  # not `sequence`, which needs no base: the commit of the base, if that is a Hugging Face id
-    dtype: NumberFormat = "float32"  # `adapter`, `shelf`: the number format of the base, by which it was judged
+    dtype: NumberFormat = (
+        "float32"  # not `sequence`: the number format of the base, by which it was judged; `frozen` may be served in another
+    )
     closing: Closing = "eos"  # not `frozen`: what closes an answer
 
     @property
@@ -87,6 +89,11 @@ class RewardModel(ABC):
         """As `score`, from nothing that was kept, and keeping nothing: what the loaded weights say."""
         return self.score(prompts, answers)
 
+    @property
+    def dtype(self) -> NumberFormat:
+        """The number format that it computes in here."""
+        return self.description.dtype
+
     def knows(self, prompt: Prompt, answer: str) -> bool:
         """Whether scoring this answer takes no network; False if that is not known."""
         return False
@@ -125,6 +132,11 @@ class FrozenRewardModel(RewardModel):
     def score_afresh(self, prompts: Sequence[Prompt], answers: Sequence[str]) -> torch.Tensor:
         """As `score`, with features that are computed now and not kept."""
         return self.head.rewards(self._extractor.features(prompts, answers, is_afresh=True))
+
+    @property
+    def dtype(self) -> NumberFormat:
+        """The number format of its features here, whatever it was made in."""
+        return self._extractor.recipe.dtype
 
     def knows(self, prompt: Prompt, answer: str) -> bool:
         """Whether its features are on disk."""

@@ -51,7 +51,8 @@ def load_checked(
     except (KeyError, TypeError, ValueError):
         raise VersionRefused("its card has no probe") from None
     reward = float(model.score_afresh([prompt], [answer])[0])
-    if not abs(reward - expected) <= _TOLERANCE[model.description.dtype] * max(1.0, abs(expected)):
+    tolerance = max(_TOLERANCE[model.description.dtype], _TOLERANCE[model.dtype])  # made in the one, loaded in the other
+    if not abs(reward - expected) <= tolerance * max(1.0, abs(expected)):
         raise VersionRefused(f"its probe scores {reward:.4f}, its card says {expected:.4f}; {_advice(model)}")
     return model
 

@@ -91,7 +91,8 @@ def load(version: str | Path, *, device: str = "auto", model_dir: Path | None = 
     card = ReportCard.read(folder / "card.json", promotions=())
     here = pick_device(device)
     with _quiet_transformers():
-        model = load_checked(folder, card, extractor=Extractors(_model_dir_around(folder), here), device=here, base=base)
+        extractors = Extractors(_model_dir_around(folder), here, "auto")
+        model = load_checked(folder, card, extractor=extractors, device=here, base=base)
     return RewardFunction(model, card.version or folder.name)
 
 

@@ -42,7 +42,7 @@ def test_what_the_parts_take_follows_from_the_shape() -> None:
     assert f"({of_a_token / 1e3:.0f} kB a token) | {64 * 1024 * of_a_token / 1e9:.1f} |" in text
     assert f"together | {2 * without_head / 1e9:.1f} |" in text
     assert f"`REWARD_DTYPE=nf4` | {(NF4_BYTES * LAYERS * OF_A_LAYER + 2 * WIDTH * WORDS) / 1e9:.1f} |" in text
-    assert f"the lower {lower} layers in float32 | {4 * (lower * OF_A_LAYER + WIDTH * WORDS) / 1e9:.1f} |" in text
+    assert f"the lower {lower} layers in bfloat16 | {2 * (lower * OF_A_LAYER + WIDTH * WORDS) / 1e9:.1f} |" in text
     assert f"take {2 * whole / 1e9:.1f} GB, not twice as much" in text
 
 

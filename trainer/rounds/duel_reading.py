@@ -18,7 +18,6 @@ from preference.labelling.prompts import normalised, opening
 from preference.models.pretrained import locate
 from preference.projects.generators import Generators
 from preference.report_card.shares import Share
-from preference.reward_model.extractors import Extractors
 from preference.reward_model.model import RewardModel
 from trainer.duels.duels import Duel, open_duels
 from trainer.duels.prediction_powered import powered_share
@@ -122,7 +121,7 @@ class _Guesses:
         if self._model is None and len(pairs) >= _LEAST_PAIRS:
             training, extractors = self._context.settings.training, self._context.extractors
             if RECIPES[training.recipe].kind != "frozen":  # whose training needs the memory that the base takes
-                extractors = Extractors(extractors.model_dir, extractors.device)
+                extractors = extractors.with_nothing_loaded()
             path = locate(training.reward_base, self._context.settings.model_dir)
             self._model = train_head(
                 pairs, FROZEN, extractors(feature_recipe(FROZEN, base=training.reward_base, path=path))

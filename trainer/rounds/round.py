@@ -149,7 +149,7 @@ def _round(context: RoundContext) -> Round:
 def _with_version_zero(context: RoundContext) -> RoundContext:
     """The context of a project that has REWARD_MODEL as its version 0, if it is to have that and no backend gave it one."""
     training = context.settings.training
-    extractors = Extractors(context.extractors.model_dir, context.extractors.device)  # a training needs the memory that it takes
+    extractors = context.extractors.with_nothing_loaded()  # a training needs the memory that it takes
     try:
         version = publish_version_zero(context.folder, training, extractors) if training.reward_model else None
     except PairloopError as error:

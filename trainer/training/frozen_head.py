@@ -118,6 +118,7 @@ def _train(
         layers=recipe_of_features.layers,
         temperature=temperature,
         revision=recipe_of_features.revision,
+        dtype=recipe_of_features.dtype,
     )
     return TrainingResult(FrozenRewardModel(description, RewardHead(in_features / unit, mean), extractor), gaps)
 

@@ -147,15 +147,18 @@ def test_weights_on_a_gpu_take_what_the_setting_gives_them(
 
 
 @pytest.mark.parametrize(
-    ("recipe", "taken"), [("frozen", "4000.0"), ("lora", "8000.0"), ("full", "32000.0")], ids=["frozen", "lora", "full"]
+    ("recipe", "dtype", "taken"),
+    [("frozen", "auto", "4000.0"), ("frozen", "bfloat16", "2000.0"), ("lora", "auto", "8000.0"), ("full", "auto", "32000.0")],
 )
-def test_a_base_that_the_memory_cannot_hold(clinic: Clinic, tmp_path: Path, tiny_base: Path, recipe: str, taken: str) -> None:
+def test_a_base_that_the_memory_cannot_hold(
+    clinic: Clinic, tmp_path: Path, tiny_base: Path, recipe: str, dtype: str, taken: str
+) -> None:
     folder = Path(shutil.copytree(tiny_base, tmp_path / "huge"))
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 2}))
     make_huge(folder, num_layers=2)
 
-    row = clinic.cross(REWARD_BASE=str(folder), RECIPE=recipe)
+    row = clinic.cross(REWARD_BASE=str(folder), RECIPE=recipe, REWARD_DTYPE=dtype)
 
     assert row["check"] == "reward base"
     assert f"its weights take {taken} GB with RECIPE={recipe}, and this machine has " in row["found"]

@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import GPT2Config, LlamaConfig
 
-from preference.generation.hardware import _seconds_of_a_product, num_tokens_that_fit, pick_dtype
+from preference.generation.hardware import num_tokens_that_fit, pick_dtype
 from preference.models.out_of_memory import is_out_of_memory, release_memory
 
 CPU = torch.device("cpu")
@@ -35,29 +35,6 @@ def test_auto_takes_bfloat16_where_the_processor_is_no_slower_in_it(
     assert caplog.messages == [
         f"the generator computes in {name} (auto: on this CPU a product takes {half * 1e3:.1f} ms in bfloat16, 3.0 in float32)"
     ]
-
-
-def test_auto_measures_the_processor_once_and_on_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two threads that share a processor with others wait for each other: what they take is chance."""
-    num_threads: list[int] = []
-
-    def perf_counter() -> float:
-        num_threads.append(torch.get_num_threads())
-        return 0.0
-
-    monkeypatch.setattr("preference.generation.hardware.time.perf_counter", perf_counter)
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    _seconds_of_a_product.cache_clear()
-    try:
-        for _ in range(2):
-            assert pick_dtype("auto", CPU) is torch.bfloat16  # by this clock none is slower
-        assert torch.get_num_threads() == 2
-    finally:
-        torch.set_num_threads(before)
-        _seconds_of_a_product.cache_clear()
-
-    assert num_threads == [1] * 20, "five products in each of two formats"
 
 
 def test_a_share_of_the_free_memory_is_for_keys_and_values() -> None:

@@ -43,6 +43,18 @@ def test_versions_on_two_commits_with_the_same_weights_share_them_and_the_featur
     assert running(FeatureRecipe(hub.name, (2,), 64, commit)) is earlier
 
 
+def test_formats_never_mix_and_float32_keeps_the_features_of_earlier_builds(tiny_base: Path, tmp_path: Path) -> None:
+    recipe = FeatureRecipe(str(tiny_base), layers=(1, 3), max_tokens=64)
+    single, half = (Extractors(tmp_path, CPU, dtype)(recipe) for dtype in ("float32", "bfloat16"))
+    single.features(["Why?"], ["Because."])
+
+    assert single.knows("Why?", "Because.") and not half.knows("Why?", "Because.")
+    assert single.key == recipe.key() != half.key
+    assert half.recipe == dataclasses.replace(single.recipe, dtype="bfloat16")
+    half.features(["Why?"], ["Because."])
+    assert (single.features(["Why?"], ["Because."]) != half.features(["Why?"], ["Because."])).any(), "each reads its own"
+
+
 def test_a_backbone_that_no_version_uses_is_let_go(hub: HubCache, tiny_base: Path, tmp_path: Path) -> None:
     running = Extractors(tmp_path / "models", CPU)
     commits = [hub.move_on(tiny_base), hub.move_on(tiny_base, change=retrain)]

@@ -222,6 +222,19 @@ def test_answers_of_several_prompts_in_any_order_have_the_features_of_each_alone
     assert_close(together, read_alone(make, prompts, answers, base=where), within=FEATURES)
 
 
+def test_in_bfloat16_features_differ_by_its_rounding_and_stay_float32(make: Make) -> None:
+    answers = ["Yes.", "No, it is the moon.", "The cat sat on the mat."]
+    half = make(dtype="bfloat16")
+    with counted_rows() as batches:
+        rounded = half.features([LONGER] * 3, answers)
+    exact = make().features([LONGER] * 3, answers)
+
+    assert (sum(batches), rounded.dtype) == (1, torch.float32)
+    means = slice(2 * half.hidden_size)
+    assert 0 < (rounded - exact)[:, means].abs().max() < 0.02 * exact[:, means].abs().max()
+    assert torch.equal(rounded[:, 2 * half.hidden_size :], exact[:, 2 * half.hidden_size :])  # length and style are no sums
+
+
 def test_one_prompt_that_is_cut_differently_for_each_answer_is_read_for_each(make: Make) -> None:
     prompts, answers = ["The moon and the mat. " * 20] * 3, ["Yes.", "No, it is a cat that sat there.", "Yes!"]
     extractor = make()
@@ -308,6 +321,11 @@ def test_an_architecture_shares_prompts_only_if_the_features_are_the_same(make: 
     assert together[:, :64].abs().max() > 1e-2  # what is equal is not nothing
 
 
+def test_in_bfloat16_the_same_architectures_share_prompts(make: Make, architecture: tuple[str, bool]) -> None:
+    base, may_share = architecture
+    assert make(base=base, dtype="bfloat16").shares_prompts == may_share
+
+
 def test_of_every_architecture_the_layers_own_output_is_read(make: Make, architecture: tuple[str, bool]) -> None:
     extractor = make(base=architecture[0], layers=(1, 2))  # a backbone of two layers: its norm must not reach the second
     prompts, answers = [LONGER, LONGER, "Why?"], ["Yes.", "No, it is the moon.", "So."]
@@ -338,8 +356,9 @@ def test_other_layers_another_length_or_base_have_another_key(recipe: FeatureRec
         dataclasses.replace(recipe, max_tokens=65),
         dataclasses.replace(recipe, base=str(tiny_chat_base)),
         dataclasses.replace(recipe, base="embedded"),
+        dataclasses.replace(recipe, dtype="bfloat16"),
     ]
-    assert len({other.key() for other in others}) == 7
+    assert len({other.key() for other in others}) == 8
     assert dataclasses.replace(recipe).key() == recipe.key()
 
 

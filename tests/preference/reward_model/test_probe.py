@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from preference.errors import VersionRefused
+from preference.models.number_formats import ComputedIn
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import Versions
 from preference.reward_model.extractors import Extractors
@@ -46,6 +47,11 @@ def reward(model: RewardModel) -> float:
     return float(model.score(["What is new?"], ["A text that nobody scored."])[0])
 
 
+def probe_reward(folder: ProjectFolder, version: str) -> float:
+    """The reward on its card."""
+    return float(Versions(folder).card(version).probe["reward"])
+
+
 def test_the_probe_is_computed_whatever_feature_of_it_was_kept(folder: ProjectFolder, tiny_base: Path) -> None:
     version = publish_version(folder, tiny_base, weight=1)
     extractor = Extractors(folder.path.parent.parent, CPU)(FeatureRecipe(str(tiny_base), (2,), 64))
@@ -78,6 +84,37 @@ def test_a_version_of_an_earlier_build_on_an_id_that_moved_on_is_refused(
 
     with pytest.raises(VersionRefused, match=r"^its probe scores .*; put back the base 'tests/tiny' that it was trained on"):
         load(folder, version)
+
+
+@pytest.mark.parametrize(("made", "here"), [("float32", "bfloat16"), ("bfloat16", "float32"), ("bfloat16", "bfloat16")])
+def test_a_version_is_served_on_a_machine_that_computes_in_another_number_format(
+    folder: ProjectFolder, tiny_base: Path, made: ComputedIn, here: ComputedIn
+) -> None:
+    """Its reward differs by more than a version may that was made and is loaded in float32."""
+    seen, length = (
+        probe_reward(folder, publish_version(folder, tiny_base, weight=weight, layer_weight=200 - 200 * weight))
+        for weight in (0, 1)
+    )
+    version = publish_version(folder, tiny_base, weight=-seen / length, layer_weight=200, dtype=made)
+    expected = probe_reward(folder, version)
+    model = load(folder, version, Extractors(folder.path.parent.parent, CPU, here))
+    apart = abs(float(model.score(["Why?"], ["Because."])[0]) - expected)
+
+    assert (model.description.dtype, model.dtype) == (made, here)
+    assert abs(expected) < 1
+    assert apart > 0.01 or made == here
+
+
+@pytest.mark.parametrize("here", ["float32", "bfloat16"])
+def test_other_weights_are_refused_in_either_number_format(
+    folder: ProjectFolder, tiny_base: Path, tmp_path: Path, here: ComputedIn
+) -> None:
+    base = Path(shutil.copytree(tiny_base, tmp_path / "base"))
+    version = publish_version(folder, base, weight=1, layer_weight=40, dtype="bfloat16")
+    retrain(base)
+
+    with pytest.raises(VersionRefused, match=rf"^its probe scores .*; put back the base '{base}' that it was trained on"):
+        load(folder, version, Extractors(folder.path.parent.parent, CPU, here))
 
 
 def test_a_base_folder_that_is_replaced_needs_no_restart(folder: ProjectFolder, tiny_base: Path, tmp_path: Path) -> None:
