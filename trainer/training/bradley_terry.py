@@ -16,6 +16,7 @@ from scipy.linalg import cho_factor, cho_solve
 
 Array = NDArray[np.float64]
 _NEAR = 1e-6  # twice what a step would still lower the loss, by the bound: nothing, for a loss that counts votes
+ROWS_AT_ONCE = 2048  # pairs of which a copy is made: 15 MB
 _MOST_STEPS = 1000  # a dozen is usual
 
 
@@ -41,7 +42,8 @@ def _minimise(
     columns: torch.Tensor, votes: torch.Tensor, margins: torch.Tensor, priors: Sequence[float], subsets: torch.Tensor
 ) -> Array:
     num_subsets, size = len(subsets), columns.shape[1]
-    bound = (columns.T @ (columns * votes[:, None])).numpy() / 4
+    blocks = zip(columns.split(ROWS_AT_ONCE), votes.split(ROWS_AT_ONCE), strict=True)
+    bound = sum((rows.T @ (rows * of_rows[:, None]) for rows, of_rows in blocks), torch.zeros(size, size)).numpy() / 4
     bound.flat[:: size + 1] += 1e-6 * np.trace(bound)  # above what rounding takes from the least eigenvalue
     factors = [cho_factor(bound + np.diag(np.full(size, prior, np.float32)), check_finite=False) for prior in priors]
     prior_of = np.repeat(np.asarray(priors, dtype=float), num_subsets)  # of each problem: all subsets with the first prior, ...

@@ -22,7 +22,7 @@ from preference.reward_model.feature_extractor import FeatureExtractor, FeatureR
 from preference.reward_model.model import Description, FrozenRewardModel
 from preference.reward_model.reward_head import RewardHead
 from preference.reward_model.style_features import NUM_STYLE
-from trainer.training.bradley_terry import least_loss
+from trainer.training.bradley_terry import ROWS_AT_ONCE, least_loss
 from trainer.training.calibration import fit_temperature
 from trainer.training.concepts import concept_directions
 from trainer.training.recipes import Recipe
@@ -91,7 +91,7 @@ def _train(
     pairs = examples.pairs
     mean, spread = _mean_and_spread(examples)
     basis = _basis(examples, spread, extractor, recipe)
-    columns = basis.columns(examples.chosen - examples.rejected)
+    columns = basis.columns(examples.chosen, examples.rejected)
     votes, margins = torch.tensor([pair.weight for pair in pairs]), torch.tensor([pair.margin for pair in pairs])
     subsets = torch.ones(1 if folds is None else 1 + _NUM_FOLDS, len(pairs), dtype=torch.bool)  # all, and all but each fold
     if folds is not None:
@@ -127,9 +127,11 @@ def _mean_and_spread(examples: _Examples) -> tuple[torch.Tensor, torch.Tensor]:
     """(size,) each, over all answers; a feature that never varies has an infinite spread."""
     chosen, rejected = examples.chosen, examples.rejected
     mean = (chosen.mean(0) + rejected.mean(0)) / 2
-    squares = (chosen - mean).square_().sum(0) + (rejected - mean).square_().sum(0)
+    squares = torch.zeros_like(mean)
+    for rows in (*chosen.split(ROWS_AT_ONCE), *rejected.split(ROWS_AT_ONCE)):
+        squares += (rows - mean).square_().sum(0)
     spread = (squares / (2 * len(examples.pairs) - 1)).sqrt()
-    most = torch.maximum(chosen.abs().amax(0), rejected.abs().amax(0))
+    most = torch.stack([each for side in (chosen, rejected) for each in (side.amax(0), -side.amin(0))]).amax(0)
     return mean, torch.where(spread > 1e-6 * most.clamp(min=1e-6), spread, torch.inf)
 
 
@@ -151,9 +153,14 @@ class _Basis:
     scale: torch.Tensor  # (size,)
     toward: torch.Tensor  # (size, num_projections)
 
-    def columns(self, features: torch.Tensor) -> torch.Tensor:
-        """(num_rows, size + num_projections)"""
-        return torch.cat([features * self.scale, features @ self.toward], 1)
+    def columns(self, chosen: torch.Tensor, rejected: torch.Tensor) -> torch.Tensor:
+        """(num_pairs, size + num_projections) of chosen - rejected, made in place: of 20,000 pairs, a copy is 150 MB."""
+        size, num_projections = self.toward.shape
+        columns = torch.empty(len(chosen), size + num_projections)
+        features = torch.sub(chosen, rejected, out=columns[:, :size])
+        columns[:, size:] = features @ self.toward
+        features *= self.scale
+        return columns
 
     def weight_of_features(self, weight: Array) -> torch.Tensor:
         """(size,) the same rewards as weights of features."""
