@@ -29,6 +29,7 @@ class _ControlTokens:
     """What a tokenizer would read as control tokens, wherever it stands."""
 
     strings: tuple[str, ...]
+    first: tuple[str, ...]  # characters of these
     normalized: Callable[[str], str] | None  # if it looks for some of them in the text that it normalized
 
 
@@ -41,7 +42,8 @@ def as_text(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
     The pieces of a text that is cut become tokens apart from each other. To do it again changes nothing.
     """
     control = _CONTROL_TOKENS.get(tokenizer) or _control_tokens(tokenizer)
-    text = _cut(text, control.strings)
+    if any(first in text for first in control.first):  # in few texts, and there are dozens of strings
+        text = _cut(text, control.strings)
     if control.normalized is not None:
         pieces = [(piece, _cut(control.normalized(piece), control.strings)) for piece in text.split(CUT)]
         text = CUT.join(cut if CUT in cut else piece for piece, cut in pieces)
@@ -117,7 +119,8 @@ def _control_tokens(tokenizer: PreTrainedTokenizerBase) -> _ControlTokens:
     if any(token.normalized for token in added) and backend is not None and backend.normalizer is not None:
         normalized = backend.normalizer.normalize_str
         strings |= {normalized(token.content) for token in added if token.normalized}
-    control = _ControlTokens(tuple(sorted(string for string in strings if len(string) > 1)), normalized)
+    strings = {string for string in strings if len(string) > 1}
+    control = _ControlTokens(tuple(sorted(strings)), tuple({string[0] for string in strings}), normalized)
     _CONTROL_TOKENS[tokenizer] = control
     return control
 

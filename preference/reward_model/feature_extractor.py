@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from transformers import AutoModel
 
 from preference.errors import ModelError
-from preference.labelling.prompts import Prompt, Turn, as_prompt, turns_of
+from preference.labelling.prompts import Prompt, Turn, as_prompt
 from preference.models.chat_template import as_text
 from preference.models.encoding import ENCODING_VERSION, EncodedAnswer, encode_answer
 from preference.models.fingerprint import fingerprint, revision_of
@@ -117,8 +117,7 @@ class FeatureExtractor:
 
     def features(self, prompts: Sequence[Prompt], answers: Sequence[str], *, is_afresh: bool = False) -> torch.Tensor:
         """(num_answers, size) float32 on the CPU, in order. `is_afresh`: all are computed, also those that were kept, and none is kept."""
-        features = torch.zeros(len(prompts), self.size)
-        rows = features.numpy()
+        rows = np.zeros((len(prompts), self.size), np.float32)  # of which numpy touches nothing yet, and torch all
         places: dict[tuple[Prompt, str], list[int]] = {}  # of each (prompt, answer): every vote on a task asks anew
         texts = [self._read_as(prompt, answer) for prompt, answer in zip(prompts, answers, strict=True)]
         for i, text in enumerate(texts):
@@ -138,11 +137,14 @@ class FeatureExtractor:
         for first, *again in places.values():
             if again:
                 rows[again] = rows[first]
-        return features
+        return torch.from_numpy(rows)
 
     def _read_as(self, prompt: Prompt, answer: str) -> tuple[Prompt, str]:
         """The texts as the tokenizer reads them. An earlier build kept features of role markers that it read as control tokens."""
-        read = as_prompt(Turn(role, as_text(self.tokenizer, text)) for role, text in turns_of(prompt))
+        if isinstance(prompt, str):
+            read: Prompt = as_text(self.tokenizer, prompt)
+        else:
+            read = as_prompt(Turn(role, as_text(self.tokenizer, text)) for role, text in prompt)
         return read, as_text(self.tokenizer, answer.strip())
 
     def _compute(self, encoded: Sequence[EncodedAnswer]) -> Iterator[tuple[list[int], Array]]:

@@ -34,7 +34,7 @@ def style(prompt: Prompt, answer: str) -> NDArray[np.float32]:
     num_words = max(1, len(words))
     asked, start = _words(turns_of(prompt)[-1].text), words[:6]
     counts = (
-        len(answer), len(words), answer.count("\n"), len(_LIST_ITEM.findall(answer)), sum(c.isdigit() for c in answer),
+        len(answer), len(words), answer.count("\n"), len(_LIST_ITEM.findall(answer)), sum(map(str.isdigit, answer)),
         answer.count("?"), answer.count("!"), answer.count(","), len(_SENTENCE_END.findall(answer)), answer.count('"'),
     )  # fmt: skip
     others = (

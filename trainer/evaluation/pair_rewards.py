@@ -55,7 +55,7 @@ def score_pairs(model: Scores, pairs: Sequence[PreferencePair]) -> Rewards:
     if not texts:
         return Rewards(np.zeros(0), np.zeros(0))
     scored = model.score([prompt for prompt, _ in texts], [answer for _, answer in texts])
-    reward = dict(zip(texts, (float(value) for value in scored), strict=True))
+    reward = dict(zip(texts, scored.tolist(), strict=True))
     return Rewards(
         np.array([reward[pair.prompt, pair.chosen] for pair in pairs]),
         np.array([reward[pair.prompt, pair.rejected] for pair in pairs]),

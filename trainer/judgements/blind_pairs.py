@@ -19,6 +19,7 @@ def blind_pairs(
     return [
         pair
         for task in tasks
+        if any(prediction.get("result") == [] for prediction in task.get("predictions") or [])  # else no judgement of it is blind
         for pair in pairs_of_task(
             task, layout, dropped=Counter(), ties="half", prefer_ground_truth=prefer_ground_truth, where=where
         )

@@ -23,10 +23,12 @@ class Evidence:
     @classmethod
     def of(cls, pairs: Sequence[PreferencePair], *, num_held_out: int, min_pairs: int) -> Self:
         """That of all judgements, of which `num_held_out` comparisons can be held out."""
-        prompts = {normalised(pair.question) for pair in pairs}
-        of_a_prompt = num_comparisons(majority(pairs)) / len(prompts) if prompts else 0.0
-        missing = max(0, MIN_HOLDOUT - num_held_out) / (MOST_HELD_OUT * (of_a_prompt or 1))
-        return cls(sum(pair.weight for pair in pairs), min_pairs, num_held_out, math.ceil(missing))
+        missing = max(0, MIN_HOLDOUT - num_held_out)
+        if missing:  # else there is no need to count among thousands
+            prompts = {normalised(pair.question) for pair in pairs}
+            of_a_prompt = num_comparisons(majority(pairs)) / len(prompts) if prompts else 0.0
+            missing = math.ceil(missing / (MOST_HELD_OUT * (of_a_prompt or 1)))
+        return cls(sum(pair.weight for pair in pairs), min_pairs, num_held_out, missing)
 
     @property
     def missing(self) -> str:
