@@ -41,7 +41,7 @@ def certificate_chart(certificate: Certificate) -> Chart | None:
     )  # fmt: skip
     chart.marks.extend(gridlines(y, ticks))
     for tick in (0.5, 0.6, 0.7, 0.8, 0.9, 1.0):
-        chart.marks.append(label(x(tick), HEIGHT - 14, f"{tick:.0%}"))
+        chart.marks.append(label(x(tick), HEIGHT - 14, f"{tick:.1f}"))
     upper = [(x(p.threshold), y(p.agreement)) for p in points]
     lower = [(x(p.threshold), y(p.lower or 0.0)) for p in points]
     chart.shapes.append(polygon("model band", [*lower, *reversed(upper)]))
