@@ -1,4 +1,4 @@
-"""Features on disk, shared by every process on a MODEL_DIR: one store for each recipe and number format (feature_store.py).
+"""Features on disk, shared by every process on a MODEL_DIR: one store for each recipe (feature_store.py).
 
 The folder is safe to delete whole at any time: what is missing is computed again. Earlier builds kept a file for each feature; one that is
 asked for moves into the store.
@@ -33,15 +33,12 @@ _LOCK_SECONDS = 60.0
 
 
 class FeatureCache:
-    """The features of one FeatureRecipe, computed in one number format."""
+    """The features of one FeatureRecipe."""
 
-    def __init__(
-        self, model_dir: Path, key: str, *, size: int, number_format: str = "float32", now: Callable[[], float] = time.time
-    ) -> None:
-        """`key`: of the recipe; `size`: numbers of a feature; `number_format`: in which the base computed, whatever they are kept in."""
+    def __init__(self, model_dir: Path, key: str, *, size: int, now: Callable[[], float] = time.time) -> None:
+        """`key`: of the recipe; `size`: numbers of a feature, which are kept in float32 whatever the base computes in."""
         self._folder = model_dir / "features" / key
-        self._store = FeatureStore(self._folder, f"{number_format}-{size}")
-        self._is_earlier_format = number_format == "float32"  # earlier builds had no other
+        self._store = FeatureStore(self._folder, f"float32-{size}")
         self._now = now  # asked at each reading: a backend runs for weeks
         self._log_once = LogOnce()  # a disk that fails, fails each of thousands of features
 
@@ -99,7 +96,7 @@ class FeatureCache:
 
     def _has_files(self) -> bool:
         """Whether an earlier build left files here."""
-        return self._is_earlier_format and any(self._folder.glob("[0-9a-f][0-9a-f]/"))
+        return any(self._folder.glob("[0-9a-f][0-9a-f]/"))
 
     def _file(self, digest: bytes) -> Path:
         return self._folder / digest.hex()[:2] / f"{digest.hex()[2:]}.f32"

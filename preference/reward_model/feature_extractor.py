@@ -94,8 +94,7 @@ class FeatureExtractor:
             raise ModelError(f"The model {recipe.base!r} was replaced while it was loaded; try again.")
         self._last_layer = _last_layer(self._backbone)
         self._device = device
-        number_format = str(self._backbone.dtype).removeprefix("torch.")  # features of two formats are not the same
-        self._cache = FeatureCache(model_dir, self.key, size=self.size, number_format=number_format)
+        self._cache = FeatureCache(model_dir, self.key, size=self.size)
         self._computing = threading.Lock()
         self._most_tokens = _BATCH_TOKENS[device.type]  # padded, of one forward pass; fewer once memory ran out
         self.num_cut = 0  # answers computed so far that were longer than max_tokens, with their prompts

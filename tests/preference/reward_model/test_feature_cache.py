@@ -171,16 +171,6 @@ def test_a_cache_that_cannot_be_written_costs_speed_and_not_the_answer(
     assert any(message.startswith("features cannot be kept in ") for message in caplog.messages)
 
 
-def test_features_of_another_number_format_are_not_read(make: Make, tmp_path: Path) -> None:
-    extractor = make()
-    extractor.features(["Why?"], ["Because."])
-    formats = {
-        name: FeatureCache(tmp_path, extractor.key, size=extractor.size, number_format=name).has("Why?", "Because.")
-        for name in ("float32", "bfloat16")
-    }
-    assert formats == {"float32": True, "bfloat16": False}
-
-
 def test_a_batch_is_kept_as_soon_as_it_is_computed(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever is killed among thousands has those that were done."""
     extractor, num_before = make(), []
@@ -225,8 +215,6 @@ def test_an_earlier_builds_features_are_read_and_move_into_the_store(tmp_path: P
     np.testing.assert_array_equal(into, [ROW, np.zeros_like(ROW), ROW])
     assert [path.exists() for path in paths.values()] == [False, False, True]
     assert num_kept(tmp_path) == 2 and read(tmp_path, "So.")
-    other = FeatureCache(tmp_path, "key", size=ROW.size, number_format="bfloat16")
-    assert not other.read([("Why?", "No.")], into=[np.zeros_like(ROW)]).any(), "it was computed in float32"
 
 
 def test_a_damaged_file_of_an_earlier_build_is_not_read(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
