@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import krippendorff
 import numpy as np
 
-from preference.report_card.figures import People
+from preference.report_card.people_figures import People
 from trainer.evaluation.intervals import share
 from trainer.people.annotators import annotator_figures, ground_truth
 from trainer.people.judgements import MIN_SHARED, Judgement, Outcome, outcomes_by_task

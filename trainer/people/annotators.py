@@ -11,7 +11,7 @@ from statistics import median
 from scipy.stats import binomtest
 
 from preference.labelling.prompts import normalised
-from preference.report_card.figures import AnnotatorFigures, AnnotatorWeek
+from preference.report_card.people_figures import AnnotatorFigures, AnnotatorWeek
 from preference.report_card.shares import Share
 from trainer.evaluation.intervals import share
 from trainer.people.judgements import MIN_SHARED, Comparison, Judgement, Outcome, left_rate, outcomes_alike

@@ -13,7 +13,7 @@ import numpy as np
 from scipy.stats import norm
 
 from preference.labelling.pairs import PreferencePair
-from preference.report_card.figures import KindFigures
+from preference.report_card.people_figures import KindFigures
 from preference.reward_model.feature_extractor import FeatureExtractor
 from trainer.evaluation.intervals import share
 from trainer.training.concepts import concept_directions, concept_names

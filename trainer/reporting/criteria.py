@@ -8,7 +8,7 @@ from preference.labelling.controls.criteria import criteria_of
 from preference.labelling.controls.verdict import VerdictControl
 from preference.labelling.pairs import PreferencePair, drawn
 from preference.labelling.prompts import normalised
-from preference.report_card.figures import CriterionFigures
+from preference.report_card.people_figures import CriterionFigures
 from preference.report_card.shares import Share
 from trainer.evaluation.intervals import share
 from trainer.evaluation.pair_rewards import Rewards

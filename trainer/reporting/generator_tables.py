@@ -2,11 +2,12 @@
 
 from rich.console import Console
 
+from preference.commands.cells import Section
 from preference.commands.tables import print_sentence
 from preference.formatting import between, per_cent
 from preference.report_card.generator_card import AnswerFigures, GeneratorCard
 from preference.report_card.shares import Share
-from trainer.reporting.tables import Section, print_sections
+from trainer.reporting.tables import print_sections
 
 
 def generator_sections(card: GeneratorCard) -> list[Section]:

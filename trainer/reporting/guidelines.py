@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from preference.labelling.pairs import PreferencePair, comparison_of
-from preference.report_card.figures import GuidelinesFigures
+from preference.report_card.people_figures import GuidelinesFigures
 from trainer.evaluation.intervals import share
 from trainer.evaluation.pair_rewards import Rewards
 from trainer.people.agreement import people_figures

@@ -6,11 +6,12 @@ from pathlib import Path
 from huggingface_hub import EvalResult, ModelCardData
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from preference.commands.cells import Section
 from preference.models.files import title
 from preference.report_card.card import ReportCard
 from preference.report_card.cautions import cautions
 from trainer.reporting.picture_files import Picture
-from trainer.reporting.tables import Section, sections
+from trainer.reporting.tables import sections
 
 
 def model_card(card: ReportCard, pictures: Sequence[Picture] = ()) -> str:

@@ -9,7 +9,8 @@ from numpy.typing import ArrayLike
 from preference.labelling.control_group import ControlGroup
 from preference.labelling.pairs import PreferencePair
 from preference.report_card.card import ReportCard
-from preference.report_card.figures import CurvePoint, KindFigures, ReportFigures, SuggestionEffect
+from preference.report_card.figures import CurvePoint, ReportFigures, SuggestionEffect
+from preference.report_card.people_figures import KindFigures
 from preference.reward_model.model import RewardModel
 from trainer.evaluation.judge import LoadedChampion, Verdict
 from trainer.evaluation.pair_rewards import once_each

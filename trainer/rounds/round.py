@@ -21,7 +21,8 @@ from preference.models.number_formats import four_bit_libraries
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import Versions
 from preference.report_card.card import ReportCard
-from preference.report_card.figures import KindFigures, ReportFigures, SuggestionEffect
+from preference.report_card.figures import ReportFigures, SuggestionEffect
+from preference.report_card.people_figures import KindFigures
 from preference.reward_model.extractors import Extractors
 from preference.reward_model.feature_cache import prune_features
 from preference.reward_model.probe import take_probe

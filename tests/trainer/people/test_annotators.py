@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from preference.labelling.pairs import PreferencePair
-from preference.report_card.figures import People
+from preference.report_card.people_figures import People
 from preference.tolerant import read_as
 from tests.support.judged_pairs import judged
 from trainer.people.agreement import people_figures

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from preference.labelling.pairs import PreferencePair
-from preference.report_card.figures import KindFigures
+from preference.report_card.people_figures import KindFigures
 from preference.reward_model.extractors import Extractors
 from preference.reward_model.feature_extractor import FeatureExtractor, FeatureRecipe
 from tests.support.lab import CPU

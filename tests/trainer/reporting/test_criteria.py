@@ -8,7 +8,7 @@ import numpy as np
 
 from preference.labelling.controls.verdict import Side
 from preference.labelling.pairs import PreferencePair, majority
-from preference.report_card.figures import CriterionFigures
+from preference.report_card.people_figures import CriterionFigures
 from trainer.evaluation.pair_rewards import Rewards
 from trainer.people.judgements import judgements_of
 from trainer.reporting.criteria import criteria_figures

@@ -6,7 +6,8 @@ import json
 import numpy as np
 
 from preference.labelling.pairs import PreferencePair, majority
-from preference.report_card.figures import GuidelinesFigures, ReportFigures
+from preference.report_card.figures import ReportFigures
+from preference.report_card.people_figures import GuidelinesFigures
 from preference.report_card.shares import Share
 from preference.tolerant import read_as
 from tests.support.cards import CARD

@@ -16,15 +16,8 @@ from rich.console import Console
 
 from preference.labelling.pairs import PreferencePair
 from preference.report_card.card import ReportCard
-from preference.report_card.figures import (
-    AnnotatorFigures,
-    ControlAccuracy,
-    CurvePoint,
-    JudgedFigures,
-    People,
-    ReportFigures,
-    SliceFigures,
-)
+from preference.report_card.figures import ControlAccuracy, CurvePoint, JudgedFigures, ReportFigures, SliceFigures
+from preference.report_card.people_figures import AnnotatorFigures, People
 from preference.report_card.shares import Share
 from preference.tolerant import read_as
 from tests.support.cards import CARD, REPORT
