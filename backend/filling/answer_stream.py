@@ -29,7 +29,7 @@ from preference.errors import ModelError, StudioError, StudioFailing, StudioKeyE
 from preference.labelling.label_config import LabelingLayout
 from preference.studio.project import LabelStudioProject
 from preference.studio.task import META_KEY, Task, is_annotated, with_entry
-from preference.waiting import Waiting
+from preference.studio.waiting import Waiting
 
 logger = logging.getLogger("pairloop.filling")
 _BATCHES_UNDER_WAY = 2.5  # of the generator: what it writes, what follows, and what is being stored

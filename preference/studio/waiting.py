@@ -1,4 +1,4 @@
-"""What waits to be sent together, for a server whose work is a request more than what stands in it.
+"""What waits to be sent to Label Studio together: its work is a request more than what stands in it.
 
 Covered: the first one waits for no other; none waits longer than a rest for a group that does not become full.
 """

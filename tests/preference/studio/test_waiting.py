@@ -1,6 +1,6 @@
 import math
 
-from preference.waiting import Waiting
+from preference.studio.waiting import Waiting
 
 
 def test_the_first_one_waits_for_no_other_and_the_next_ones_for_a_full_group() -> None:
