@@ -19,6 +19,7 @@ from backend.scoring.champion import ServedVersion
 from backend.scoring.prediction_store import PredictionStore
 from backend.scoring.predictions import Prediction
 from preference.duels.duel import KEY
+from preference.errors import StudioError
 from preference.labelling.control_group import ControlGroup
 from preference.labelling.label_config import LabelingLayout
 from preference.labelling.prompts import Prompt
@@ -31,7 +32,7 @@ from preference.studio.project import LabelStudioProject
 from preference.studio.task import META_KEY, Task, entry_of
 
 logger = logging.getLogger("pairloop.filling")
-_MARKED_TOGETHER = 500
+_MARKED_TOGETHER = 100
 _LESS_SURE = 0.01
 
 
@@ -44,11 +45,16 @@ class CertifiedPredictions:
     ) -> None:  # fmt: skip
         """`now`: seconds since 1970."""
         self._project, self._layout, self._store, self._serving, self._shown = project, layout, store, serving, shown
-        given = [known for known in read_certificates(folder.path) if known.certified_from is not None]
-        self._marks = {known.mark for known in given}
-        standing = read_standing(folder.path, serving.version, now=now) if given and serving and layout.ranker is None else None
-        is_live = suggesting.certified_predictions and standing is not None and not standing.problem
-        self._live = standing.certificate if standing and is_live else None
+        self.problem = ""  # why nothing is marked or taken back; answers and scores do not wait for that
+        self._marks = set[str]()
+        self._live: Certificate | None = None
+        try:
+            self._marks = {known.mark for known in read_certificates(folder.path) if known.certified_from is not None}
+            standing = read_standing(folder.path, serving.version, now=now) if serving and layout.ranker is None else None
+            if standing and not standing.problem and suggesting.certified_predictions:
+                self._live = standing.certificate
+        except OSError as error:
+            self.problem = f"{error.filename} cannot be read ({error.strerror}); fix or remove it"
         self._blind = ControlGroup(
             suggesting.control_percent, serving.holdout if serving and not suggesting.suggest_held_out else None
         )
@@ -59,8 +65,22 @@ class CertifiedPredictions:
         A process does that once for each certificate: later tasks are marked as they are scored.
 
         Raises:
-            StudioError: Label Studio cannot be read or written; the next pass goes on.
+            StudioError: Label Studio does not answer.
         """
+        try:
+            return bool(self.problem) or self._mark_all(should_end)
+        except StudioError as error:  # all else can be done without it; the next pass tries again
+            if not error.is_of_one_call:
+                raise
+            self.problem = f"certified predictions are not as the certificate says: {error}"
+            return True
+
+    def mark_scored(self, tasks: Sequence[Task]) -> None:
+        """Marks those of tasks that were just scored that are covered."""
+        if self._live is not None and self._shown.certified == self._live.mark:
+            self._mark(tasks)
+
+    def _mark_all(self, should_end: Callable[[], bool]) -> bool:
         shown, name, of = self._shown, self._live.mark if self._live else "", self._project.id
         if self._marks and name != shown.certified:
             # Its own, too: with another CONTROL_PERCENT, some of these tasks are to be blind.
@@ -78,11 +98,6 @@ class CertifiedPredictions:
         if self._store.num_stored:
             logger.info("project %d: %d open tasks are marked as %s", of, self._store.num_stored, name)
         return True
-
-    def mark_scored(self, tasks: Sequence[Task]) -> None:
-        """Marks those of tasks that were just scored that are covered."""
-        if self._live is not None and self._shown.certified == self._live.mark:
-            self._mark(tasks)
 
     def _mark(self, tasks: Sequence[Task]) -> None:
         live, serving, layout = self._live, self._serving, self._layout

@@ -111,6 +111,7 @@ class ProjectPass:
             self._write_progress(is_last=True)
             problems, of = self._bench.problems, self._project.id
             problems.note(of, "predictions", self._predictions.problem or self._marks.problem)
+            problems.note(of, "certificate", self._certified.problem)
             problems.note(of, "generator", served_generator(self._bench.settings, of).problem)
             problems.note(of, "duels", stream.duels.problem)
             if is_done and UNSTORED not in stream.dropped:

@@ -141,3 +141,40 @@ def test_duels_and_answers_that_are_the_same_get_none(house: House, champion: st
     tasks = [*house.add({"prompt": "A duel", **texts}, meta=record), *house.add({"prompt": "p", "answer1": "a", "answer2": "a "})]
     assert house.run_pass()
     assert house.versions(tasks) == [[champion]] * 2
+
+
+def test_a_certificate_that_cannot_be_read_keeps_no_task_from_being_scored_and_is_said(house: House, champion: str) -> None:
+    certificate = certify(house, champion)
+    tasks = add(house, 10)
+    assert house.run_pass()
+    (house.folder.path / "certificates" / f"{champion}-c2.json").mkdir()
+    later = add(house, 1)
+
+    assert house.run_pass()
+
+    assert house.versions(tasks) == [[champion, certificate.mark]] * 10  # neither marked nor taken back
+    assert house.versions(later) == [[champion]]
+    assert any(f"{champion}-c2.json cannot be read (Is a directory); fix or remove it" in problem for problem in house.noted())
+
+
+def test_label_studio_that_refuses_to_take_them_back_keeps_no_task_from_being_scored_and_is_asked_again(
+    house: House, champion: str
+) -> None:
+    certificate = certify(house, champion)
+    tasks = add(house, 10)
+    assert house.run_pass()
+    write_audit(house.folder.path, certificate, Audit(withdrawn_at="2026-10-02T00:00:00Z", reason="people chose otherwise"))
+
+    def refuse(request: str) -> None:
+        if request.startswith("DELETE"):
+            house.studio.failures.append(400)
+
+    house.studio.on_request = refuse
+    later = add(house, 1)
+    assert house.run_pass()
+    assert house.versions(later) == [[champion]] and certificate.mark in house.studio.versions_of(tasks[0])
+    assert any("certified predictions are not as the certificate says: " in problem for problem in house.noted())
+
+    house.studio.on_request = lambda request: None
+    assert house.run_pass()
+    assert house.versions(tasks) == [[champion]] * 10
