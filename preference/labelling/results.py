@@ -5,6 +5,7 @@ hold, which counts as no judgement.
 Not covered: results for single regions or items (perRegion, perItem).
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -20,6 +21,7 @@ Region = dict[str, Any]
 ShapedRegion = tuple[str, str, dict[str, Any]]  # from_name, type, value
 _JUDGING = ("pairwise", "ranker", "choices", "rating")
 _VERDICT = "verdict"
+_MARK = re.compile(r"certified-(.+)-c[1-9][0-9]*")
 
 
 @dataclass(frozen=True)
@@ -150,6 +152,20 @@ def kept_confidence(result: object) -> float | None:
     regions = [region for region in result if isinstance(region, dict)] if isinstance(result, list) else []
     kept = (region.get("score") for region in regions)
     return next((float(score) for score in kept if isinstance(score, int | float) and not isinstance(score, bool)), None)
+
+
+def certified_mark(version: str, look: int | None) -> str:
+    """The model version of predictions that the certificate of a version's look covers.
+
+    No version's name is part of it: Label Studio's filters would take the predictions for the version's own.
+    """
+    return f"certified-{version.removeprefix('v')}-c{look}"
+
+
+def version_behind(model_version: str | None) -> str | None:
+    """The version whose side such a prediction shows; of any other prediction, its model version."""
+    match = _MARK.fullmatch(model_version or "")
+    return f"v{match.group(1)}" if match else model_version
 
 
 def _ranked(layout: LabelingLayout, regions: list[ShapedRegion]) -> dict[str, Any]:

@@ -8,13 +8,12 @@ from hashlib import sha256
 from itertools import combinations
 from typing import Any, Literal
 
-from preference.certified_mark import version_behind
 from preference.labelling.controls.criteria import Condition, criteria_of
 from preference.labelling.controls.verdict import Side
 from preference.labelling.label_config import LabelingLayout
 from preference.labelling.pairs import PreferencePair
 from preference.labelling.prompts import Prompt, normalised
-from preference.labelling.results import Pairwise, ParsedResult, Ranking, kept_confidence
+from preference.labelling.results import Pairwise, ParsedResult, Ranking, kept_confidence, version_behind
 
 Ties = Literal["half", "drop"]
 Fields = Mapping[str, Any]  # of a task, an annotation or a prediction, as Label Studio lists them

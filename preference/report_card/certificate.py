@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from preference.atomic_files import write_whole, writing
-from preference.certified_mark import certified_mark
 from preference.formatting import per_cent
+from preference.labelling.results import certified_mark
 from preference.tolerant import Count, Known, Part, Rows, Words, adapter_of, read_as
 
 _FOLDER, _AUDIT = "certificates", ".audit.json"

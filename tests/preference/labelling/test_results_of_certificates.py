@@ -2,8 +2,8 @@ from collections import Counter
 
 import pytest
 
-from preference.certified_mark import certified_mark, version_behind
 from preference.labelling.label_config import LabelingLayout
+from preference.labelling.results import certified_mark, version_behind
 from preference.labelling.task_pairs import pairs_of_task
 from tests.support.judgement_house import LEFT
 from tests.support.studio_records import LABEL_CONFIG
