@@ -13,12 +13,12 @@ from backend.filling.answer_rules import UNSTORED
 from backend.filling.answer_stream import AnswerStream
 from backend.filling.certified_predictions import CertifiedPredictions
 from backend.filling.drafts import DraftPass
-from backend.filling.new_answers import ask_again
-from backend.filling.new_prompts import take_new_prompts
 from backend.filling.progress import PassResult, Progress
 from backend.filling.shown_version import ShownVersion
 from backend.filling.workbench import Workbench
 from backend.generators.served_generator import served_generator
+from backend.new_tasks.new_answers import ask_again
+from backend.new_tasks.new_prompts import take_new_prompts
 from backend.scoring.prediction_store import PredictionStore
 from backend.scoring.predictions import LEAST_OTHERS, predict_tasks
 from preference.errors import StudioError

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from playwright.sync_api import Browser
 
-from backend.filling.new_answers import META_KEY as NEW_ANSWERS
+from backend.new_tasks.new_answers import META_KEY as NEW_ANSWERS
 from demo.process import wait_until
 from demo.stack import REPOSITORY, Stack
 from preference.labelling.label_config import LabelingLayout

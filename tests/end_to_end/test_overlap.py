@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from backend.connecting.overlap import Overlap, set_overlap
-from backend.filling.new_answers import ask_again
+from backend.new_tasks.new_answers import ask_again
 from demo.stack import Stack
 from preference.labelling.label_config import LabelingLayout
 from preference.labelling.task_pairs import pairs_of_task

@@ -5,7 +5,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backend.filling.new_answers import META_KEY, ask_again
+from backend.new_tasks.new_answers import META_KEY, ask_again
 from backend.scoring.predictions import predict_tasks
 from preference.labelling.prompts import transcript
 from preference.labelling.task_data import shown_text

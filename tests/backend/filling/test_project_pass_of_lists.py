@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from backend.filling.new_answers import META_KEY as NEW_ANSWERS
+from backend.new_tasks.new_answers import META_KEY as NEW_ANSWERS
 from preference.labelling.label_config import LabelingLayout
 from tests.conftest import SettingsFactory
 from tests.support.annotations import tag_result

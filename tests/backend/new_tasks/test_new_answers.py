@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from backend.filling.new_answers import META_KEY, ask_again
+from backend.new_tasks.new_answers import META_KEY, ask_again
 from preference.errors import StudioUnreachable
 from preference.labelling.label_config import LabelingLayout
 from tests.support.filling_house import CHOICE, EMPTY, LAYOUT, House, impatient, warnings_of

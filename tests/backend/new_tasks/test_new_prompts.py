@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from backend.filling.new_prompts import META_KEY, take_new_prompts
+from backend.new_tasks.new_prompts import META_KEY, take_new_prompts
 from preference.errors import StudioUnreachable
 from preference.labelling.label_config import LabelingLayout
 from tests.support.filling_house import CHOICE, EMPTY, House, warnings_of
