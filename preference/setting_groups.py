@@ -180,6 +180,12 @@ class FillingSettings(Group, title="Filling projects"):
         ge=0,
         description="How many tasks the prompts of one annotator make at most, if the label config has a box `new_prompt`.",
     )
+    repeats: float = Field(
+        0.03,
+        ge=0,
+        le=0.5,
+        description="The share of judgements whose comparison comes back with its sides exchanged, so that it is known how often people say the same again; nothing is trained on twice. 0 ends it.",
+    )
     storing_connections: int = advanced(
         2,
         ge=1,

@@ -6,7 +6,9 @@ from backend.connecting.overlap import in_words
 from backend.doctor.check import Check, CheckFailed
 from backend.doctor.project_checks import Examined
 from preference.formatting import plural
+from preference.labelling.label_config import LabelingLayout
 from preference.labelling.task_data import named_fields, value_at
+from preference.projects.status_files import OpenRepeats
 
 _NUM_TASKS = 100  # that are looked at
 _MOST_NAMES = 20
@@ -52,8 +54,19 @@ def _slices(examined: Examined) -> str:
     return f"accuracy is given by {', '.join(fields)}"
 
 
+def _repeats(examined: Examined) -> str:
+    share, layout = examined.installation.settings.filling.repeats, examined.layout
+    if not share:
+        return "no comparison comes back, so nobody knows how often people say the same again; REPEATS=0.03 has it known"
+    if not isinstance(layout, LabelingLayout) or layout.ranker is not None:
+        return "no comparison comes back, as the project collects no comparisons of two answers"
+    num_open = len(OpenRepeats.read(examined.folder.path).open)
+    return f"{100 * share:g} % of the judgements come back with their sides exchanged ({num_open} wait now); nothing is trained on twice"
+
+
 JUDGING_CHECKS: tuple[Check[Examined], ...] = (
     Check("overlap", _overlap, needs=["rights"]),
     Check("ground truth", _ground_truth, needs=["rights"]),
+    Check("repeats", _repeats, needs=["label config"]),
     Check("slices", _slices, needs=["rights"]),
 )

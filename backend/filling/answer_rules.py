@@ -15,6 +15,7 @@ from backend.scoring.candidate_scores import Score
 from preference.duels.duel import KEY, DuelRecord
 from preference.generation.jobs import CUT, Answer, Generator, WrittenAnswers
 from preference.labelling.controls.ranker import MOST_WRITTEN, items_of
+from preference.labelling.controls.repeats import repeat_of
 from preference.labelling.label_config import LabelingLayout
 from preference.labelling.layouts import Layout
 from preference.labelling.prompts import Prompt, transcript, turns_of
@@ -94,6 +95,8 @@ class AnswerRules:
     def problem(self, task: Task, *, remembered: Mapping[str, Any] | None = None) -> str:
         """Why this task cannot be answered; empty if it can. `remembered`: the record of its refusal, if its meta holds none."""
         data = task["data"]
+        if repeat_of(task) is not None:
+            return "a repeat whose answers somebody removed"
         if problem := unanswerable(data, self._layout):
             return problem
         if not self._layout.has_room(data):

@@ -2,7 +2,7 @@
 
 They stand beside the version's own predictions, under the name `Certificate.mark`. The label stream shows the predictions of the version
 that the project shows, and no other. The page of one task lists all, and judges from that version's (measured on label-studio 1.23.2).
-Covered: control tasks and duels, which get none: their judgements audit the certificate, and stay blind; a certificate that is
+Covered: control tasks and duels, which get none: their judgements audit the certificate, and stay blind; repeats, likewise; a certificate that is
 withdrawn, silent or replaced, another champion, and the setting turned off: then all of its predictions are taken back; new tasks of which
 the version is less sure than of those that were judged blind.
 Not covered: what somebody judges keeps its mark until the certificate ends; a task that is edited keeps it, too.
@@ -21,6 +21,7 @@ from backend.scoring.predictions import Prediction
 from preference.duels.duel import KEY
 from preference.errors import StudioError
 from preference.labelling.control_group import ControlGroup
+from preference.labelling.controls.repeats import repeat_of
 from preference.labelling.label_config import LabelingLayout
 from preference.labelling.prompts import Prompt
 from preference.labelling.results import suggestion
@@ -120,7 +121,9 @@ class CertifiedPredictions:
     def _prompt(self, task: Task) -> Prompt | None:
         """The prompt of a task that the version can decide and that need not stay blind."""
         prompt, texts = self._layout.prompt(task["data"]), self._layout.comparable_answers(task["data"])
-        if prompt is None or len(texts) != 2 or texts[0].strip() == texts[1].strip() or entry_of(task, META_KEY).get(KEY):
+        if prompt is None or len(texts) != 2 or texts[0].strip() == texts[1].strip():
+            return None
+        if entry_of(task, META_KEY).get(KEY) or repeat_of(task) is not None:
             return None
         return None if self._blind.has(task["id"], question_of(prompt, texts)) else prompt
 

@@ -19,9 +19,11 @@ from backend.filling.workbench import Workbench
 from backend.generators.served_generator import served_generator
 from backend.new_tasks.new_answers import ask_again
 from backend.new_tasks.new_prompts import take_new_prompts
+from backend.new_tasks.repeats import ask_for_repeats
 from backend.scoring.prediction_store import PredictionStore
 from backend.scoring.predictions import LEAST_OTHERS, predict_tasks
 from preference.errors import StudioError
+from preference.formatting import plural
 from preference.labelling.demonstrations import DemonstrationLayout
 from preference.labelling.label_config import LabelingLayout
 from preference.labelling.layouts import layout_of
@@ -103,8 +105,7 @@ class ProjectPass:
                 and self._progress.is_all_read
                 and self._score_open(should_end)
                 and self._certified.mark_all(should_end)
-                and not self._ask_again()
-                and not self._take_new_prompts()
+                and not self._add_tasks()
             )
         finally:
             self._shown.is_sure = not self._was_set and (is_done or self._shown.is_sure)
@@ -170,31 +171,35 @@ class ProjectPass:
         self._certified.mark_scored(tasks)
         return is_all_kept
 
-    def _ask_again(self) -> int:
-        """The number of tasks made for annotators who want new answers; they are to be answered now."""
-        try:
-            num_made = ask_again(self._project, self._folder, self._layout, self._bench.problems)
-        except StudioError as error:  # all else can be done without it
-            if not error.is_of_one_call:
-                raise
-            logger.warning("project %d: new answers were asked for, but: %s", self._project.id, error)
-            return 0
-        if num_made:
-            logger.info("project %d: new answers were asked for in %d tasks", self._project.id, num_made)
-        return num_made
-
-    def _take_new_prompts(self) -> int:
-        """The number of tasks made of prompts that annotators wrote; they are to be answered now."""
-        most = self._bench.settings.filling.new_prompts_a_person
-        try:
-            num_made = take_new_prompts(self._project, self._folder, self._layout, most_a_person=most)
-        except StudioError as error:  # all else can be done without it
-            if not error.is_of_one_call:
-                raise
-            logger.warning("project %d: prompts that annotators wrote wait: %s", self._project.id, error)
-            return 0
-        if num_made:
-            logger.info("project %d: annotators wrote %d prompts, which are tasks now", self._project.id, num_made)
+    def _add_tasks(self) -> int:
+        """The number of tasks made of what people judged, asked for or wrote; they are to be answered and scored now."""
+        read = self._project, self._folder, self._layout
+        filling = self._bench.settings.filling
+        ways: tuple[tuple[str, str, Callable[[], int]], ...] = (
+            ("new answers were asked for", "as new answers were asked for", lambda: ask_again(*read, self._bench.problems)),
+            (
+                "prompts that annotators wrote wait",
+                "of prompts that annotators wrote",
+                lambda: take_new_prompts(*read, most_a_person=filling.new_prompts_a_person),
+            ),
+            (
+                "comparisons that are to come back wait",
+                "of comparisons that come back to be judged again",
+                lambda: ask_for_repeats(*read, state=self._state, share=filling.repeats),
+            ),
+        )
+        num_made = 0
+        for problem, reason, make in ways:
+            try:
+                made = make()
+            except StudioError as error:  # all else can be done without it
+                if not error.is_of_one_call:
+                    raise
+                logger.warning("project %d: %s: %s", self._project.id, problem, error)
+            else:
+                if made:
+                    logger.info("project %d: %d new %s %s", self._project.id, made, plural(made, "task"), reason)
+                num_made += made
         return num_made
 
     def _write_progress(self, *, is_last: bool = False) -> None:

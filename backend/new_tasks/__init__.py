@@ -1,1 +1,1 @@
-"""Tasks that Pairloop makes of what people say: new answers, and prompts of their own."""
+"""Tasks that Pairloop makes of what people say: new answers, prompts of their own, and comparisons that come back."""

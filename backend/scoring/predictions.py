@@ -17,10 +17,11 @@ from typing import Any
 from backend.scoring.champion import ServedVersion
 from preference.duels.duel import KEY
 from preference.labelling.control_group import ControlGroup, priority
+from preference.labelling.controls.repeats import repeat_of
 from preference.labelling.label_config import LabelingLayout
 from preference.labelling.layouts import Layout
 from preference.labelling.prompts import Prompt
-from preference.labelling.results import suggestion, with_confidence
+from preference.labelling.results import Pairwise, suggestion, with_confidence
 from preference.labelling.task_pairs import question_of
 from preference.setting_groups import SuggestingSettings
 from preference.studio.project import LabelStudioProject
@@ -29,6 +30,7 @@ from preference.studio.task import META_KEY, Task, entry_of, is_annotated
 Prediction = dict[str, Any]
 _OBJECT_BYTES, _JSON_COPIES = 450, 6  # measured: 272 a prediction and 406 a region, and five times its JSON while that is made
 LEAST_OTHERS = 8  # scores of other tasks, among which one gets its place by lot
+_FIRST = 0.5  # the score of a repeat: who made the first judgement is at work now
 _LAST = 1.0  # the score of a task that teaches nothing
 
 
@@ -50,6 +52,8 @@ def predict_tasks(
     A control task, a duel and a held-out task get a score drawn from those of other tasks, so that they may stand anywhere in the order;
     the first two get an empty result. The others are the latest that this process scored; for the first two the tasks of this request, if
     these are LEAST_OTHERS. If there are fewer than `least_others`, the first two get `[]`; a held-out task need not wait.
+
+    A repeat shows what was shown of the same answers before, whatever the model thinks now, and comes first.
     """
     results: list[Prediction | list[Any]] = [[] for _ in tasks]
     if serving is None:
@@ -60,7 +64,9 @@ def predict_tasks(
         prompt, texts = layout.prompt(task["data"]), layout.comparable_answers(task["data"])
         if prompt is None or not texts or is_annotated(task):
             continue
-        if group.has(task.get("id"), question_of(prompt, texts)) or entry_of(task, META_KEY).get(KEY):
+        if (repeat := repeat_of(task)) is not None and layout.ranker is None:
+            results[i] = _prediction(Pairwise.showing(layout, repeat.shown), _FIRST, serving)
+        elif group.has(task.get("id"), question_of(prompt, texts)) or entry_of(task, META_KEY).get(KEY):
             control.append(i)
         elif not only_known or all(serving.model.knows(prompt, text) for text in texts):
             answered.append((i, prompt, texts))

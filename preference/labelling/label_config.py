@@ -178,6 +178,11 @@ class LabelingLayout:
             data = with_value(data, field_, answer)
         return data
 
+    def exchanged(self, task_data: Mapping[str, Any]) -> dict[str, Any]:
+        """The data of a task with its two answers in each other's place; all else as it is."""
+        left, right = self.answer_fields
+        return self.laid_out(self.with_answers(task_data, {left: value_at(task_data, right), right: value_at(task_data, left)}))
+
     def with_prompt(self, task_data: Mapping[str, Any], prompt: Prompt) -> dict[str, Any]:
         """The task's data with this prompt, in the form that its tag shows; all else as it is.
 

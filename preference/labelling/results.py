@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from preference.labelling.controls.criteria import NONE, criteria_text
+from preference.labelling.controls.repeats import Shown
 from preference.labelling.controls.verdict import Meaning, Side, VerdictControl
 from preference.labelling.label_config import LabelingLayout
 from preference.labelling.task_data import readable
@@ -46,19 +47,33 @@ class Pairwise:
     def suggestion(
         layout: LabelingLayout, rewards: Sequence[float], *, suggest: Suggest = "choice", show_rewards: bool = True
     ) -> list[Region]:
-        """The regions that preselect the answer with the higher reward and show both rewards; fewer, or none, by the settings.
+        """The regions that preselect the answer with the higher reward and show both rewards; fewer, or none, by the settings."""
+        if suggest == "none":
+            return []
+        side: Side = "left" if rewards[0] >= rewards[1] else "right"
+        left, right = (round(reward, 3) if show_rewards else None for reward in rewards)
+        return Pairwise.showing(layout, Shown(side if suggest == "choice" else None, (left, right)))
+
+    @staticmethod
+    def showing(layout: LabelingLayout, shown: Shown) -> list[Region]:
+        """The regions that show this; a reward only if the label config has a box for it.
 
         `to_name` is the first answer's tag: Label Studio's validation refuses the control's own name, which is what
         its editor writes, and preselects nothing for "answer1,answer2". `readonly` keeps its editor from changing rewards.
         """
-        side: Side = "left" if rewards[0] >= rewards[1] else "right"
-        if suggest == "none":
-            return []
-        regions = [_region(layout.control, layout.answer_tags[0], "pairwise", {"selected": side})] if suggest == "choice" else []
-        for tag, reward in zip(layout.reward_tags, rewards, strict=True):
-            if show_rewards and tag is not None:
-                regions.append(_region(tag.name, tag.to_name, "number", {"number": round(reward, 3)}) | {"readonly": True})
+        regions = [_region(layout.control, layout.answer_tags[0], "pairwise", {"selected": shown.lit})] if shown.lit else []
+        for tag, reward in zip(layout.reward_tags, shown.rewards, strict=True):
+            if tag is not None and reward is not None:
+                regions.append(_region(tag.name, tag.to_name, "number", {"number": reward}) | {"readonly": True})
         return regions
+
+    @staticmethod
+    def shown(layout: LabelingLayout, result: object) -> Shown:
+        """What a prediction with this result shows."""
+        numbers = {name: value.get("number") for name, kind, value in shaped_regions(result) if kind == "number"}
+        held = [numbers.get(tag.name) if tag is not None else None for tag in layout.reward_tags]
+        left, right = (float(number) if isinstance(number, int | float) else None for number in held)
+        return Shown(Pairwise.choice(layout, result), (left, right))
 
     @staticmethod
     def choice(layout: LabelingLayout, result: object) -> Side | None:
@@ -75,12 +90,10 @@ class Pairwise:
     @staticmethod
     def suggested(layout: LabelingLayout, result: object) -> Side | None:
         """The side that a prediction speaks for: the one it preselects, else the one with the higher of the rewards it shows."""
-        if (side := Pairwise.choice(layout, result)) is not None:
-            return side
-        rewards = {name: value.get("number") for name, kind, value in shaped_regions(result) if kind == "number"}
-        left, right = (rewards.get(tag.name) if tag is not None else None for tag in layout.reward_tags)
-        if not isinstance(left, int | float) or not isinstance(right, int | float) or left == right:
-            return None
+        shown = Pairwise.shown(layout, result)
+        left, right = shown.rewards
+        if shown.lit is not None or left is None or right is None or left == right:
+            return shown.lit
         return "left" if left > right else "right"
 
     @staticmethod

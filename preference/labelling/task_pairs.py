@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from hashlib import sha256
@@ -9,6 +10,7 @@ from itertools import combinations
 from typing import Any, Literal
 
 from preference.labelling.controls.criteria import Condition, criteria_of
+from preference.labelling.controls.repeats import repeat_of
 from preference.labelling.controls.verdict import Side
 from preference.labelling.label_config import LabelingLayout
 from preference.labelling.pairs import PreferencePair
@@ -36,10 +38,16 @@ def pairs_of_task(
 
     `where`: only judgements whose criteria are so.
 
-    `dropped` counts by reason what gives no pair: `not ground truth`, `skipped`, `judged by another control` (the label config
+    A repeat gives none: what people say twice counts once. `pairs_of_repeat` has what they said.
+
+    `dropped` counts by reason what gives no pair: `judged again` (of a repeat), `not ground truth`, `skipped`, `judged by another control` (the label config
     changed), `filtered out` (by `where`), `verdict not understood`, `unsure`, `new answers wanted`, `empty`, `missing prompt`, `missing answer`, `identical answers`,
     `tie`, `both bad`, `written answer same as shown`. An annotation of one of the last four may still give a written pair.
     """
+    if repeat_of(task) is not None:
+        if again := len(task.get("annotations") or []):
+            dropped["judged again"] += again
+        return []
     prompt, texts = layout.prompt(task["data"]), layout.comparable_answers(task["data"])
     pairs: list[PreferencePair] = []
     for annotation, judgement in _standing(task, layout, dropped, prefer_ground_truth=prefer_ground_truth, where=where):
@@ -63,6 +71,16 @@ def pairs_of_task(
             chosen = {"left": [left], "right": [right]}.get(judgement.outcome or "", texts)
             pairs += _written(make, judgement, chosen, texts, dropped=dropped)
     return pairs
+
+
+def pairs_of_repeat(task: Fields, layout: LabelingLayout, *, where: Sequence[Condition] = ()) -> list[PreferencePair]:
+    """What people said of a repeat, as pairs of the task that it repeats, on whose sides they stand; none of any other task."""
+    repeat = repeat_of(task)
+    if repeat is None:
+        return []
+    pairs = pairs_of_task({**task, "meta": None}, layout, dropped=Counter(), where=where)
+    sides: dict[Side | None, Side | None] = {"left": "right", "right": "left"}
+    return [replace(pair, task_id=repeat.of_task, chosen_side=sides.get(pair.chosen_side)) for pair in pairs]
 
 
 def question_of(prompt: Prompt, texts: Sequence[str]) -> Prompt:

@@ -17,7 +17,7 @@ from preference.file_locks import is_held
 from preference.projects.folder import ProjectFolder, RequestKind, known_projects
 from preference.projects.guidelines import Guidelines
 from preference.projects.problems import read_problems
-from preference.projects.status_files import Filling, LastAlignment, LastRound, NextRound, ProjectCounts
+from preference.projects.status_files import Filling, LastAlignment, LastRound, NextRound, OpenRepeats, ProjectCounts
 from preference.projects.trainer_heartbeat import ALIVE_SECONDS, seconds_since_alive
 from preference.projects.versions import Versions
 from preference.report_card.certificate import Standing, read_standing
@@ -61,6 +61,7 @@ class ProjectStatus:
     problems: tuple[str, ...]  # what of the project's folder cannot be read, or cannot be as it is, and what the processes noted
     versions: tuple[str, ...] = ()  # their names, oldest first; empty before `with_versions`
     certified: Standing | None = None  # what blind judgements certify; None if nobody asked, and before `with_versions`
+    num_repeats: int = 0  # copies of judged tasks that wait to be judged again
     guidelines: str = ""  # which version of them stands, in words; empty if there is none, and before `with_versions`
 
     @property
@@ -81,11 +82,11 @@ class ProjectStatus:
 
     @property
     def num_open(self) -> int | None:
-        """Tasks that have their answers and wait for people."""
+        """Tasks that have their answers and wait for people, without repeats."""
         counts, unfilled = self.counts, self.num_unfilled
         if counts.num_tasks is None or counts.num_judged_tasks is None or unfilled is None:
             return None
-        return max(0, counts.num_tasks - counts.num_judged_tasks - unfilled)
+        return max(0, counts.num_tasks - counts.num_judged_tasks - unfilled - self.num_repeats)
 
     @property
     def num_new_judgements(self) -> int | None:
@@ -186,6 +187,7 @@ def read_project_status(
         champion=champion,
         filling=filling,
         counts=_tried(problems, lambda: ProjectCounts.read(folder.path), ProjectCounts()),
+        num_repeats=_tried(problems, lambda: len(OpenRepeats.read(folder.path).open), 0),
         last_round=_tried(problems, lambda: LastRound.read(folder.path), LastRound()),
         last_alignment=_tried(problems, lambda: LastAlignment.read(folder.path), LastAlignment()),
         requests=_tried(problems, lambda: _requests(folder), ()),

@@ -4,6 +4,7 @@ MODEL_DIR/next_round.json          the trainer: when the schedule's next round i
                                    judgements start one before (min_new_pairs); the same of alignments, if they have a schedule
 MODEL_DIR/trainer.alive            the trainer (trainer_heartbeat.py)
 <project folder>/filling.json      the filler: how far it is
+<project folder>/repeats.json      the filler: which tasks are repeats that wait, and how far it looked for what is to come back
 <project folder>/waiting.json      the trainer: what it counted at its last look, and since when a round is running, if one is
 <project folder>/last_round.json   whoever ran it: how the last round ended
 <project folder>/last_alignment.json   the same of the last alignment
@@ -21,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from preference.atomic_files import write_whole, writing
 from preference.projects.folder import ProjectFolder
-from preference.tolerant import Count, Items, Known, Number, Text, Words
+from preference.tolerant import Count, Items, Known, Number, Rows, Text, Words
 
 _Balance = Annotated[int, Field(strict=True, ge=-(10**15), le=10**15)]  # below 0 if more were deleted than made
 
@@ -76,6 +77,14 @@ class ProjectCounts(_File):
     training_since: Known[Number] = None  # seconds since the epoch; None unless a round is running
     missing: Known[Text] = None  # for a first round to end with a verdict, in words; None if nothing is, and after it
     not_before: Known[Number] = None  # the next round, in seconds since the epoch; None unless the last one failed
+
+
+class OpenRepeats(_File):
+    """Which repeats wait for people: copies of tasks that were judged (backend/new_tasks/repeats.py)."""
+
+    FILE: ClassVar[str] = "repeats.json"
+
+    open: Rows[Count] = ()  # their ids
 
 
 class LastRound(_File):

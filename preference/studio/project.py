@@ -108,6 +108,11 @@ class LabelStudioProject:
         answer = self._calls.post(f"api/projects/{self.id}/import?return_task_ids=true", list(tasks))
         return list(answer.get("task_ids") or [])
 
+    def remove_task(self, task_id: int) -> None:
+        """Removes one task, with all that it holds, if it is still there."""
+        with suppress(StudioNotFound):
+            self._calls.delete(f"api/tasks/{task_id}/")
+
     def unanswered_tasks(self, layout: LabelingLayout, *, page_size: int = 100) -> Iterator[tuple[list[Task], int]]:
         """Pages of tasks that lack an answer, by id, judged or not, each with how many more there are; one page is in memory."""
         yield from self._lists.pages(unanswered(layout), "or", page_size)

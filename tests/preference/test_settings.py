@@ -82,6 +82,7 @@ def test_every_field_is_read_from_the_variable_of_its_name_in_capitals() -> None
         "openai_model_dir": "/mnt/models",
         "storing_connections": "5",
         "new_prompts_a_person": "6",
+        "repeats": "0.05",
         "predict_seconds": "20.0",
         "fill_every_seconds": "0.5",
         "suggest": "none",

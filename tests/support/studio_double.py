@@ -197,6 +197,9 @@ class StudioDouble(StudioRecords):
             case "PATCH", "/api/tasks/N/":
                 # `data` and `meta` are replaced whole
                 return 200, changed(record_of(self.tasks, number, "Task"), {**body, "updated_at": self._now()})
+            case "DELETE", "/api/tasks/N/":
+                del self.tasks[record_of(self.tasks, number, "Task")["id"]]
+                return 204, None
             case "DELETE", "/api/predictions/N/":
                 task = next((t for t in self.tasks.values() if any(p["id"] == number for p in t["predictions"])), None)
                 if task is None:

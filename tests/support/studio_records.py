@@ -146,9 +146,15 @@ class StudioRecords:
         task["total_annotations"] = len(task["annotations"]) - task["cancelled_annotations"]
 
     def _numbers(self, project_id: int) -> Fields:
-        """What a project says of its annotations: counted one by one, unlike its tasks' own counts."""
-        skips = [annotation["was_cancelled"] for task in self._tasks_of(project_id) for annotation in task["annotations"]]
-        return {"total_annotations_number": len(skips) - sum(skips), "skipped_annotations_number": sum(skips)}
+        """What a project says of its tasks and annotations: these are counted one by one, unlike its tasks' own counts."""
+        tasks = self._tasks_of(project_id)
+        skips = [annotation["was_cancelled"] for task in tasks for annotation in task["annotations"]]
+        return {
+            "task_number": len(tasks),
+            "num_tasks_with_annotations": sum(not all(each["was_cancelled"] for each in task["annotations"]) for task in tasks),
+            "total_annotations_number": len(skips) - sum(skips),
+            "skipped_annotations_number": sum(skips),
+        }
 
     def _update_project(self, project: Fields, body: Fields) -> Fields:
         if not self.may_change:

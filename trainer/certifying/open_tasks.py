@@ -1,6 +1,6 @@
 """The open tasks that a version can decide: nobody judged them, and they have two answers that differ.
 
-Not covered: duels. Two generators wrote their answers, so the blind judgements are no sample of them.
+Not covered: duels. Two generators wrote their answers, so the blind judgements are no sample of them. Repeats, which somebody judged.
 """
 
 from collections.abc import Sequence
@@ -10,6 +10,7 @@ import numpy as np
 from scipy.stats import mannwhitneyu
 
 from preference.duels.duel import KEY
+from preference.labelling.controls.repeats import repeat_of
 from preference.labelling.label_config import LabelingLayout
 from preference.labelling.pairs import PreferencePair
 from preference.labelling.task_pairs import question_of
@@ -50,7 +51,9 @@ def decide_open_tasks(project: LabelStudioProject, layout: LabelingLayout, model
     pairs = []
     for task in project.open_tasks(above=0, most=_MOST):
         prompt, texts = layout.prompt(task["data"]), layout.comparable_answers(task["data"])
-        if prompt is None or len(texts) != 2 or texts[0].strip() == texts[1].strip() or entry_of(task, META_KEY).get(KEY):
+        if prompt is None or len(texts) != 2 or texts[0].strip() == texts[1].strip():
+            continue
+        if entry_of(task, META_KEY).get(KEY) or repeat_of(task) is not None:
             continue
         compared = "" if prompt else str(question_of(prompt, texts))
         pairs.append(PreferencePair(prompt, texts[0], texts[1], task_id=task["id"], chosen_side="left", compared=compared))

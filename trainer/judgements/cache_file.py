@@ -33,6 +33,7 @@ class JudgedTask(TypedDict):
     annotations: list[Annotation]
     predictions: list[StoredPrediction]
     duel: NotRequired[dict[str, Any]]  # of a duel: who wrote the answers (preference/duels/duel.py)
+    meta: NotRequired[dict[str, Any]]  # of a repeat: what it repeats (preference/labelling/controls/repeats.py), and no more
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,8 @@ class JudgementFile:
             )
             if "duel" in record:
                 task["duel"] = record["duel"]
+            if "meta" in record:
+                task["meta"] = record["meta"]
             counts([task])
             self.tasks[int(task["id"])] = task
 

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
+from preference.labelling.controls.repeats import repeat_of
 from preference.report_card.card import ReportCard
 from preference.report_card.generator_card import GeneratorCard
 from preference.studio.project import LabelStudioProject
@@ -53,6 +54,7 @@ class NewJudgements:
         self._since = self._listed_until = reach.newest_change or ""
         self._reach = reach  # with all that was listed
         self._num_new: dict[int, int] = {}  # by task id
+        self._num_again: dict[int, int] = {}  # the same of repeats, of which no version reads any
         self._num_others = 0  # judgements of the project that are not new
 
     @classmethod
@@ -75,7 +77,7 @@ class NewJudgements:
                 self._list(project, self._since)
             self._num_others = num_judgements - self._num_listed
         # What Label Studio counts beyond those that were read is new, even if its clock was set back and no list has it.
-        return max(self._num_listed, num_judgements - self._num_read)
+        return max(self._num_listed, num_judgements - self._num_read) - sum(self._num_again.values())
 
     def later(self, num_judgements: int) -> Self:
         """Those that come after all that were counted by now."""
@@ -83,13 +85,16 @@ class NewJudgements:
 
     @property
     def _num_listed(self) -> int:
-        return sum(self._num_new.values())
+        return sum(self._num_new.values()) + sum(self._num_again.values())
 
     def _list(self, project: LabelStudioProject, since: str) -> None:
         tasks = list(project.judged_since(parsed(since)))  # nothing is known of half a list
         if since == self._since:
             self._num_new.clear()
-        self._num_new |= {task["id"]: sum(map(self._is_new, task["annotations"])) for task in tasks}
+            self._num_again.clear()
+        for task in tasks:
+            counted = self._num_new if repeat_of(task) is None else self._num_again
+            counted[task["id"]] = sum(map(self._is_new, task["annotations"]))
         self._listed_until = max([self._listed_until, *(moment(task["updated_at"]) for task in tasks)])
         self._reach = reach_of(tasks, before=self._reach)
 

@@ -25,6 +25,7 @@ from typing import cast
 from filelock import FileLock, Timeout
 
 from preference.duels.duel import KEY, DuelRecord
+from preference.labelling.controls.repeats import repeat_of
 from preference.studio.project import LabelStudioProject
 from preference.studio.task import META_KEY, Annotation, ProjectFields, Task, entry_of, is_annotated
 from trainer.judgements.cache_file import FORMAT, JudgedTask, JudgementFile, SyncPoint, counts, moment, parsed
@@ -189,6 +190,8 @@ def _trimmed(task: Task) -> JudgedTask:
     }
     if (record := DuelRecord.of(entry_of(task, META_KEY).get(KEY))) is not None:
         trimmed["duel"] = record.to_values()
+    if (repeat := repeat_of(task)) is not None:
+        trimmed["meta"] = repeat.to_meta()
     return trimmed
 
 

@@ -2,6 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from itertools import chain
 
 import krippendorff
 import numpy as np
@@ -14,14 +15,24 @@ from trainer.people.judgements import MIN_SHARED, Judgement, Outcome, outcomes_b
 _MOST_LISTED = 50
 
 
-def people_figures(judgements: Sequence[Judgement]) -> People:
+def people_figures(judgements: Sequence[Judgement], *, again: Sequence[Judgement] = ()) -> People:
     """How far people agree, and a row for each annotator, those with most judgements first.
 
     `agreement`: how often two annotators of one comparison agree (left, right or tie), each comparison counted once.
     `alpha`: Krippendorff's, nominal; 1 is perfect, 0 is chance. `num_shared`: comparisons that several judged. Both are None
     below MIN_SHARED of them. If one annotator judged a task twice, the later judgement counts for agreement.
+
+    `again`: judgements of repeats, each as one of the task that it repeats. They count for agreement: with themselves if that annotator
+    judged the task before, else with the others.
     """
-    shared, truth = outcomes_by_task(judgements), ground_truth(judgements)
+    first = {(judgement.comparison, judgement.annotator_id) for judgement in judgements}
+    repeated = defaultdict[int | None, list[Judgement]](list)
+    of_others = defaultdict[int | None, list[Judgement]](list)
+    for judgement in again:
+        who = repeated if (judgement.comparison, judgement.annotator_id) in first else of_others
+        who[judgement.annotator_id].append(judgement)
+    shared = outcomes_by_task([*judgements, *chain.from_iterable(of_others.values())])
+    truth = ground_truth(judgements)
     counts = [Counter(outcomes.values()) for outcomes in shared.values()]
     by_annotator: dict[int | None, list[Judgement]] = defaultdict(list)
     for judgement in judgements:
@@ -33,7 +44,10 @@ def people_figures(judgements: Sequence[Judgement]) -> People:
         agreement=share([_alike(count) for count in counts], at_least=MIN_SHARED),
         alpha=_alpha(counts),
         annotators=tuple(
-            annotator_figures(annotator, made, shared=shared, truth=truth) for annotator, made in ordered[:_MOST_LISTED]
+            annotator_figures(
+                annotator, made, again=repeated[annotator], of_others=of_others[annotator], shared=shared, truth=truth
+            )
+            for annotator, made in ordered[:_MOST_LISTED]
         ),
     )
 

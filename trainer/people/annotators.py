@@ -26,10 +26,14 @@ Shared = Mapping[Comparison, Mapping[int, Outcome]]
 
 
 def annotator_figures(
-    annotator: int | None, made: Sequence[Judgement], *, shared: Shared, truth: Mapping[Comparison, Judgement]
-) -> AnnotatorFigures:
-    """The row of one annotator, who made these judgements. `shared`: as outcomes_by_task has it; `truth`: as ground_truth has it."""
-    alike = _alike(annotator, made, shared)
+    annotator: int | None, made: Sequence[Judgement], *, again: Sequence[Judgement] = (), of_others: Sequence[Judgement] = (),
+    shared: Shared, truth: Mapping[Comparison, Judgement],
+) -> AnnotatorFigures:  # fmt: skip
+    """The row of one annotator, who made these judgements. `shared`: as outcomes_by_task has it; `truth`: as ground_truth has it.
+
+    `again`, `of_others`: what this annotator said of repeats, of their own judgements and of others'. It counts for agreement alone.
+    """
+    alike = _alike(annotator, [*made, *of_others], shared)
     agreement = share([value for _, value in alike], at_least=MIN_SHARED)
     num_timed = sum(bool(judgement.lead_seconds) for judgement in made)
     num_fast = sum(map(_is_too_fast, made))
@@ -45,7 +49,7 @@ def annotator_figures(
         num_ties=sum(judgement.outcome == "tie" for judgement in made),
         left_rate=left_rate(made),
         agreement=agreement,
-        with_self=share(_repeated(made), at_least=MIN_SHARED),
+        with_self=share(_repeated([*made, *again]), at_least=MIN_SHARED),
         gold=share(right, at_least=MIN_SHARED),
         lead_seconds=_lead_seconds(made),
         num_too_fast=num_fast if num_timed else None,

@@ -43,6 +43,7 @@ class RoundPairs:
     votes: Sequence[PreferencePair]  # all that are held out
     dropped: Mapping[str, int]  # judgements that became no pair, by reason
     gaps: ArrayLike | None  # TrainingResult.gaps, of `train`
+    again: Sequence[PreferencePair] = ()  # judgements of repeats, of which nothing learns
     values: FieldValues = field(default_factory=dict)  # by which accuracy is sliced
 
 
@@ -81,7 +82,7 @@ def report_figures(
         later = prequential(every, earlier.champion.model, earlier.champion.card)
     num_ties = sum(made.outcome == "tie" for made in judgements)
     return ReportFigures(
-        people=people_figures(judgements),
+        people=people_figures(judgements, again=judgements_of(pairs.again)),
         guidelines=by_guidelines(judgements, votes=pairs.votes, holdout=pairs.holdout, rewards=rewards),
         left_rate=left_rate(judgements),
         suggestions=suggestions(judgements),

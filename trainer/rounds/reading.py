@@ -11,7 +11,7 @@ from preference.labelling.label_config import LabelingLayout
 from preference.labelling.layouts import judged_layout_of
 from preference.labelling.pairs import PreferencePair, majority, num_votes
 from preference.labelling.task_data import named_fields
-from preference.labelling.task_pairs import pairs_of_task
+from preference.labelling.task_pairs import pairs_of_repeat, pairs_of_task
 from preference.projects.answer_sides import check_sides, fields_of
 from preference.projects.guidelines import Guidelines, note_instruction
 from preference.studio.task import ProjectFields
@@ -46,6 +46,7 @@ class Reading:
     blind: list[PreferencePair]  # blind judgements of tasks that were served by lot, as blind_pairs has them
     holds_out: Holdout
     evidence: Evidence
+    again: list[PreferencePair]  # judgements of repeats, as pairs of the tasks that they repeat; nothing learns from them
     values: FieldValues  # what tasks hold in the fields that SLICE_BY names
 
 
@@ -107,6 +108,7 @@ def read_pairs(context: ReadingContext) -> Reading:
         blind=blind,
         holds_out=holds_out,
         evidence=Evidence.of(pairs, num_held_out=num_held_out, min_pairs=training.min_pairs),
+        again=[pair for task in tasks for pair in pairs_of_repeat(task, layout, where=where)],
         values=field_values(tasks, named_fields(training.slice_by)),
     )
 

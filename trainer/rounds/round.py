@@ -255,7 +255,9 @@ def _figures(context: RoundContext, challenge: _Challenge, verdict: Verdict) -> 
     return report_figures(
         trained.model,
         verdict,
-        pairs=RoundPairs(snapshot.pairs, reading.holdout, reading.votes, snapshot.dropped, trained.gaps, reading.values),
+        pairs=RoundPairs(
+            snapshot.pairs, reading.holdout, reading.votes, snapshot.dropped, trained.gaps, reading.again, reading.values
+        ),
         earlier=EarlierVersions(context.cards, challenge.champion),
         learning_curve=curve,
         project_url=f"{context.settings.studio.page}/projects/{context.project.id}",

@@ -65,3 +65,9 @@ def test_a_field_that_no_task_has_is_named_with_those_that_there_are(clinic: Cli
     assert row["fix"] == "correct it, unless it is for another project"
     unread = clinic.doctor(SLICE_BY="the topic")["settings"]
     assert not unread["ok"] and "'the topic' should be a field of tasks' data, such as topic or source.kind" in unread["found"]
+
+
+def test_doctor_says_what_comes_back(clinic: Clinic) -> None:
+    found = "3 % of the judgements come back with their sides exchanged (0 wait now); nothing is trained on twice"
+    assert clinic.doctor()["repeats"]["found"] == found
+    assert clinic.doctor(REPEATS="0")["repeats"]["found"].startswith("no comparison comes back")

@@ -15,7 +15,7 @@ from preference.projects.trainer_heartbeat import mark_alive
 from preference.studio.project import LabelStudioProject
 from tests.conftest import SettingsFactory
 from tests.support.round_that_waits import CountedProject
-from tests.support.statuses import keep_filling, read_json, status_of
+from tests.support.statuses import keep_filling, read_json, status_of, write_counts
 from tests.support.studio_double import KEY, StudioDouble
 from trainer.daemon.due_rounds import DueRounds
 from trainer.daemon.round_process import RoundProcesses
@@ -95,7 +95,10 @@ def test_the_daemon_writes_the_projects_title_and_counts_whenever_they_change(
     folder: ProjectFolder, settings_for: SettingsFactory
 ) -> None:
     with StudioDouble() as studio:
-        number = studio.add_project(title="Answers", task_number=12, num_tasks_with_annotations=3)
+        number = studio.add_project(title="Answers")
+        ids = studio.add_tasks(number, *[{"prompt": "p", "answer1": "", "answer2": ""}] * 12)
+        for task_id in ids[:3]:
+            studio.annotate(task_id, [])
         settings = settings_for(label_studio_url=studio.url, label_studio_api_key=KEY)
         folder = ProjectFolder(settings.model_dir, number)
         folder.create()
@@ -103,11 +106,11 @@ def test_the_daemon_writes_the_projects_title_and_counts_whenever_they_change(
 
         watch.look()
         first = read_json(folder.path / "waiting.json")
-        studio.projects[number]["task_number"] = 13
+        studio.add_tasks(number, {"prompt": "p", "answer1": "", "answer2": ""})
         watch.look()
 
     missing = "0 of 30 pairs (MIN_PAIRS); 0 of 8 held-out comparisons, about 16 more prompts"
-    assert first == {"judgements": 0, "title": "Answers", "tasks": 12, "tasks_judged": 3, "annotations": 0, "missing": missing}
+    assert first == {"judgements": 3, "title": "Answers", "tasks": 12, "tasks_judged": 3, "annotations": 3, "missing": missing}
     assert read_json(folder.path / "waiting.json") == {**first, "tasks": 13}
 
 
@@ -204,3 +207,13 @@ def test_a_project_that_is_no_folder_is_one_problem_and_not_one_a_file(folder: P
     assert status_of(folder).with_versions().problems == (
         f"{folder.path / 'champion'} cannot be read (Not a directory); fix or remove it",
     )
+
+
+def test_repeats_are_no_tasks_that_wait_for_people(folder: ProjectFolder) -> None:
+    write_counts(folder, 3, num_tasks=20, num_judged_tasks=8)
+    keep_filling(folder, {"tasks_left": 2})
+    assert status_of(folder).num_open == 10
+    (folder.path / "repeats.json").write_text('{"open": [31, 32, "x"]}')
+    assert status_of(folder).num_open == 8
+    (folder.path / "repeats.json").write_text("{half")
+    assert status_of(folder).num_open == 10

@@ -8,12 +8,15 @@ from datetime import UTC, datetime
 import pytest
 
 from preference.errors import StudioUnreachable
+from preference.labelling.controls.repeats import Repeat, Shown
 from preference.report_card.card import ReportCard
 from tests.conftest import SettingsFactory
 from tests.support.cards import EMPTY_CARD
 from tests.support.judgement_house import DAY, LEFT, MINUTE, RIGHT, House
 from tests.support.studio_double import KEY, StudioDouble
 from trainer.judgements.new_judgements import NewJudgements, Reach, reach_of
+
+REPEAT = Repeat(1, 2, Shown()).to_meta()
 
 
 @pytest.fixture
@@ -219,3 +222,25 @@ def test_whatever_happens_as_many_are_new_as_were_made_or_edited(house: House) -
         standing = [made for task in studio.tasks.values() for made in task["annotations"] if not made["was_cancelled"]]
         expected = sum(made["id"] > newest or made["updated_at"] > since for made in standing)
         assert count(house, followed) == count(house, NewJudgements.since(card)) == expected
+
+
+def test_what_is_said_of_repeats_is_not_new_whoever_says_it(house: House) -> None:
+    ids = house.judged(3)
+    new = NewJudgements.since(card_of(house))
+    (copy,) = house.studio.add_tasks(house.project.id, {"prompt": "p0", "answer1": "b", "answer2": "a"}, meta=REPEAT)
+    house.studio.annotate(copy, LEFT)
+    assert count(house, new) == 0
+    house.studio.annotate(ids[0], LEFT)
+    house.studio.annotate(copy, RIGHT)
+    assert count(house, new) == 1
+    assert count(house, new.later(total(house))) == 0
+    assert count(house, NewJudgements.since(None)) == 4
+
+
+def test_a_reading_knows_what_a_task_repeats_and_so_does_the_next(house: House) -> None:
+    house.judged(2)
+    (copy,) = house.studio.add_tasks(house.project.id, {"prompt": "p0"}, meta={**REPEAT, "mine": 1})
+    house.studio.annotate(copy, LEFT)
+    for _ in range(2):
+        assert [task.get("meta") for task in house.read()] == [None, None, REPEAT]
+        house.now += MINUTE
