@@ -21,6 +21,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Self
 
 from preference.labelling.pairs import PreferencePair, majority, num_comparisons
@@ -68,9 +69,13 @@ class Holdout:
 
         Held-out pairs are not judged by if an earlier version did not hold them out, or if a twin of their prompt is trained on.
         """
-        train = [pair for pair in pairs if not self.has(pair.question)]
+        train, held_out = [], []
+        for pair in pairs:
+            if not self.has(pair.question):
+                train.append(pair)
+            if self.judges_by(pair.question):
+                held_out.append(pair)
         trained_on = {normalised(opening(pair.question)) for pair in train}
-        held_out = [pair for pair in pairs if self.judges_by(pair.question)]
         return train, [pair for pair in held_out if normalised(opening(pair.question)) not in trained_on]
 
     def with_evidence(self, pairs: Sequence[PreferencePair]) -> tuple[Self, int]:
@@ -99,8 +104,13 @@ class Holdout:
         return num_comparisons(majority(self.split(pairs)[1]))
 
     def _place(self, prompt: Prompt) -> float:
-        """0 <= place < 1, from a hash of the prompt as the rule reads it."""
-        begins = opening(prompt)
-        text = normalised(begins) if self.rule > 1 else " ".join(begins.lower().split())
-        digest = hashlib.sha256(f"{self.salt}{text}".encode()).digest()
-        return int.from_bytes(digest[:8], "big") / 2**64
+        return _place(prompt, self.rule, self.salt)
+
+
+@lru_cache(maxsize=16)  # a round asks this of the same prompt for each version that there was
+def _place(prompt: Prompt, rule: int, salt: str) -> float:
+    """0 <= place < 1, from a hash of the prompt as the rule reads it."""
+    begins = opening(prompt)
+    text = normalised(begins) if rule > 1 else " ".join(begins.lower().split())
+    digest = hashlib.sha256(f"{salt}{text}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64
