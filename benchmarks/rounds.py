@@ -31,7 +31,7 @@ from trainer.rounds.round import run_round
 from trainer.training.frozen_head import feature_recipe
 from trainer.training.recipes import RECIPES
 
-_NUM_KNOWN, _NUM_NEW = 20_000, 50
+NUM_KNOWN, NUM_NEW = 20_000, 50
 _DAY = 86400.0
 
 
@@ -51,7 +51,7 @@ def run(console: Console) -> list[Row]:
         })  # fmt: skip
         project_id = studio.add_project()
         project, folder = LabelStudioProject(settings.studio, project_id), ProjectFolder(model_dir, project_id)
-        extractors = Extractors(model_dir, torch.device("cpu"))
+        extractors = Extractors(model_dir, torch.device("cpu"), settings.training.reward_dtype)
 
         def judge(first: int, count: int) -> None:
             for number in range(first, first + count):
@@ -70,18 +70,18 @@ def run(console: Console) -> list[Row]:
         logging.getLogger("trainer").setLevel(logging.ERROR)
         seconds = itertools.count(time.time() - 2 * _DAY)  # people judge over a day: few judgements are of the last minutes
         studio.clock = lambda: next(seconds)
-        judge(0, _NUM_KNOWN)
+        judge(0, NUM_KNOWN)
         _write_features(settings, extractors)
         whole = train()
         studio.clock = time.time
-        judge(_NUM_KNOWN, _NUM_NEW)
+        judge(NUM_KNOWN, NUM_NEW)
         before = time.perf_counter()
-        fresh = [_data(n) for n in range(_NUM_KNOWN, _NUM_KNOWN + _NUM_NEW)]
+        fresh = [_data(n) for n in range(NUM_KNOWN, NUM_KNOWN + NUM_NEW)]
         extractor = extractors(_recipe(settings))
         extractor.features([d["prompt"] for d in fresh for _ in range(2)], [d[f"answer{i}"] for d in fresh for i in (1, 2)])
         of_new = time.perf_counter() - before
         incremental = of_new + train()
-    scaled = whole + of_new * _NUM_KNOWN / _NUM_NEW
+    scaled = whole + of_new * NUM_KNOWN / NUM_NEW
     console.print(
         f"rounds: 50 new {incremental:.1f} s; all {whole:.1f} s and {scaled - whole:.0f} s of features (scaled from 50)"
     )
@@ -105,11 +105,10 @@ def _recipe(settings: Settings) -> FeatureRecipe:
 
 def _write_features(settings: Settings, extractors: Extractors) -> None:
     """Noise of the right shape for every answer that is known."""
-    recipe = _recipe(settings)
-    size = extractors(recipe).size
-    cache = FeatureCache(settings.model_dir, recipe.key(), size=size)
+    extractor = extractors(_recipe(settings))
+    cache = FeatureCache(settings.model_dir, extractor.key, size=extractor.size)
     random = np.random.default_rng(0)
-    for number in range(_NUM_KNOWN):
+    for number in range(NUM_KNOWN):
         data = _data(number)
         texts: list[tuple[Prompt, str]] = [(data["prompt"], data["answer1"]), (data["prompt"], data["answer2"])]
-        cache.keep(texts, list(random.standard_normal((2, size), np.float32)))
+        cache.keep(texts, list(random.standard_normal((2, extractor.size), np.float32)))
