@@ -11,6 +11,8 @@ from pydantic_settings import NoDecode
 from preference.labelling.controls.criteria import conditions
 from preference.labelling.task_data import named_fields
 
+_MOST_WEIGHT = 10
+
 
 def _web_address(value: str) -> str:
     if not re.match(r"https?://[^/]", value):
@@ -47,6 +49,31 @@ def _fields(value: str) -> str:
     return value
 
 
+def annotator_weights(text: str) -> dict[str, float]:
+    """What people's votes count in training, by the name, e-mail address or number of each; of "ann@example.org:.5,7:0".
+
+    Raises:
+        ValueError: it says something else.
+    """
+    weights: dict[str, float] = {}
+    for each in filter(None, (each.strip() for each in text.split(","))):
+        name, _, weight = each.rpartition(":")
+        name = name.strip()
+        if not name or not re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*", weight) or float(weight) > _MOST_WEIGHT:
+            raise ValueError(
+                f"{each!r} should be an annotator's number or e-mail address and a weight of 0 to {_MOST_WEIGHT}, such as ann@example.org:.5"
+            )
+        if name in weights:
+            raise ValueError(f"{name!r} has two weights; leave one")
+        weights[name] = float(weight)
+    return weights
+
+
+def _annotator_weights(value: str) -> str:
+    annotator_weights(value)
+    return value
+
+
 def _engine_model(value: str) -> str:
     if value and not re.fullmatch(r"(huggingface|openai|echo):\S.*", value):
         raise ValueError("should be ENGINE:MODEL, such as openai:gpt-4o-mini; the engines are huggingface, openai and echo")
@@ -58,6 +85,7 @@ StopTexts = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_stop_texts)]
 Schedule = Annotated[str, AfterValidator(_schedule)]
 Where = Annotated[str, AfterValidator(_where)]
 Fields = Annotated[str, AfterValidator(_fields)]
+AnnotatorWeights = Annotated[str, AfterValidator(_annotator_weights)]
 EngineModel = Annotated[str, AfterValidator(_engine_model)]
 
 

@@ -6,7 +6,18 @@ from typing import Literal
 
 from pydantic import Field, SecretStr
 
-from preference.setting_fields import EngineModel, Fields, Group, Schedule, StopTexts, WebAddress, Where, advanced, after
+from preference.setting_fields import (
+    AnnotatorWeights,
+    EngineModel,
+    Fields,
+    Group,
+    Schedule,
+    StopTexts,
+    WebAddress,
+    Where,
+    advanced,
+    after,
+)
 
 
 class StudioSettings(Group, title="Label Studio", alias_generator=after("LABEL_STUDIO_")):
@@ -276,6 +287,10 @@ class TrainingSettings(Group, title="Training"):
     slice_by: Fields = Field(
         "",
         description="Fields of tasks' data by whose values the report card and the dashboard say how accurate a version is, such as `topic,source.kind`.",
+    )
+    annotator_weights: AnnotatorWeights = Field(
+        "",
+        description="What the votes of some people count in training, beside 1 for all others, by e-mail address or number, such as `ann@example.org:.5,7:0`; never in who is right on held-out comparisons.",
     )
     judge_weight: float = Field(
         0,

@@ -54,7 +54,7 @@ class ProjectView:
     @property
     def cautions(self) -> list[str]:
         """What to know before trusting the card's accuracy."""
-        return cautions(self.card) if self.card else []
+        return cautions(self.card, names=self.names) if self.card else []
 
     @property
     def bars(self) -> list[ComparedShare]:

@@ -8,7 +8,9 @@ from backend.doctor.project_checks import Examined
 from preference.formatting import plural
 from preference.labelling.label_config import LabelingLayout
 from preference.labelling.task_data import named_fields, value_at
+from preference.projects.annotator_names import numbers_of
 from preference.projects.status_files import OpenRepeats
+from preference.setting_fields import annotator_weights
 
 _NUM_TASKS = 100  # that are looked at
 _MOST_NAMES = 20
@@ -64,9 +66,23 @@ def _repeats(examined: Examined) -> str:
     return f"{100 * share:g} % of the judgements come back with their sides exchanged ({num_open} wait now); nothing is trained on twice"
 
 
+def _weights(examined: Examined) -> str:
+    setting = examined.installation.settings.training.annotator_weights
+    if not setting:
+        return "all votes count alike in training (ANNOTATOR_WEIGHTS)"
+    _, unknown = numbers_of(annotator_weights(setting), examined.project.users())
+    if unknown:
+        raise CheckFailed(
+            f"ANNOTATOR_WEIGHTS names {', '.join(unknown)}, whom Label Studio does not know",
+            "give the number, the e-mail address or the name that its page of the organization shows",
+        )
+    return f"not all votes count alike in training: {setting}"
+
+
 JUDGING_CHECKS: tuple[Check[Examined], ...] = (
     Check("overlap", _overlap, needs=["rights"]),
     Check("ground truth", _ground_truth, needs=["rights"]),
     Check("repeats", _repeats, needs=["label config"]),
+    Check("weights", _weights, needs=["rights"]),
     Check("slices", _slices, needs=["rights"]),
 )

@@ -42,11 +42,17 @@ class PreferencePair:
     guidelines: str | None = None  # the version of the guidelines that stood then; None if there were none
     criteria: str = NONE  # what else the annotator said: a JSON object, by the names of the controls
     compared: str = ""  # of a pair without a prompt: a digest of the answers that were shown together
+    trust: float = 1.0  # what its annotator's word counts in training (ANNOTATOR_WEIGHTS), and nowhere else
 
     @property
     def question(self) -> Prompt:
         """What decides on which side of every split it stands: its prompt; without one, which answers were compared."""
         return self.prompt or self.compared
+
+    @property
+    def training_weight(self) -> float:
+        """What it counts in training, in votes."""
+        return self.weight * self.trust
 
     @property
     def is_judged(self) -> bool:
@@ -137,6 +143,7 @@ def _merged(votes: Sequence[PreferencePair]) -> PreferencePair:
         votes[0],
         **shared,
         weight=1.0,
+        trust=1.0,
         margin=sum(vote.weight * vote.margin for vote in votes) / sum(vote.weight for vote in votes),
         is_lit=all(vote.is_lit for vote in votes),
         is_blind=all(vote.is_blind for vote in votes),

@@ -6,7 +6,7 @@ Covered: a file that is missing, damaged or hostile: who is not named in it is a
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from preference.atomic_files import write_whole, writing
 from preference.projects.folder import ProjectFolder
@@ -27,6 +27,16 @@ def write_names(folder: ProjectFolder, names: Mapping[int, str]) -> None:
             path.unlink(missing_ok=True)
         else:
             write_whole(path, json.dumps({str(who): name for who, name in names.items()}, ensure_ascii=False), is_private=True)
+
+
+def numbers_of(names: Iterable[str], users: Mapping[int, tuple[str, str]]) -> tuple[dict[str, int], list[str]]:
+    """(the numbers of those who are meant, those whom nobody knows): by number, email address, or first and last name.
+
+    `users`: the name and the email address of each, by number.
+    """
+    numbers = {text.casefold(): who for who, (name, email) in users.items() for text in (str(who), email, name) if text}
+    known = {name: numbers[name.casefold()] for name in names if name.casefold() in numbers}
+    return known, [name for name in names if name not in known]
 
 
 def read_names(folder: ProjectFolder) -> dict[str, str]:

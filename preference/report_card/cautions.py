@@ -1,8 +1,11 @@
 """What a reader of a report card should know before trusting its accuracy, in sentences."""
 
+from collections.abc import Mapping
+
 from preference.formatting import per_cent
 from preference.labelling.holdout import MIN_HOLDOUT
 from preference.report_card.card import ReportCard
+from preference.report_card.people_figures import WeightsEffect
 from preference.report_card.shares import Share
 from preference.report_card.winners_curse import ENOUGH, excess_of
 
@@ -13,9 +16,13 @@ _FEW = (
 )
 
 
-def cautions(card: ReportCard) -> list[str]:
-    """A sentence for each reason why the accuracy is not what it seems; none if there is none."""
-    found = (_few(card), _no_better_than_a_rule(card), _hardest_first(card), _beside_the_champion(card))
+def cautions(card: ReportCard, *, names: Mapping[str, str] | None = None) -> list[str]:
+    """A sentence for each reason why the accuracy is not what it seems, and on whose votes it stands if not all count alike in training.
+
+    `names`: of annotators, by their numbers.
+    """
+    weights = _weights(card.report.weights, names or {})
+    found = (_few(card), _no_better_than_a_rule(card), _hardest_first(card), _beside_the_champion(card), weights)
     return [sentence for sentence in found if sentence]
 
 
@@ -91,3 +98,21 @@ def _beside_the_champion(card: ReportCard) -> str:
         f"{votes}; {metrics.pull:.0%} of the people who see one seem to follow it. The gain over the champion is corrected for that. The accuracy is "
         "not: where this version prefers the champion's side, whoever follows makes it look better than it is"
     )
+
+
+def _weights(effect: WeightsEffect | None, names: Mapping[str, str]) -> str:
+    """Whose votes count more or less in training, and what the held-out accuracy is with that and without; empty if all count alike."""
+    if effect is None:
+        return ""
+    if not effect.by_annotator:
+        return "ANNOTATOR_WEIGHTS makes no difference: nobody whom it names made a judgement that is trained on, or all have a weight of 1"
+    weights = ", ".join(f"{names.get(who, who)} {weight:g}" for who, weight in effect.by_annotator.items())
+    counts = f"In training, votes count: {weights}, all others 1"
+    weighted, alike = effect.weighted, effect.unweighted
+    if weighted is None or weighted.value is None:
+        return counts
+    if alike is None or alike.value is None:
+        return f"{counts}. What that changes is not computed: this recipe would have to be trained twice"
+    if f"{weighted.value:.3f}" == f"{alike.value:.3f}":
+        return f"{counts}. It makes no difference: {weighted.value:.3f} with and without the weights, on {weighted.count} held-out comparisons"
+    return f"{counts}: {weighted.value:.3f} with the weights, {alike.value:.3f} without, on {weighted.count} held-out comparisons"

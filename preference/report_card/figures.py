@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
-from preference.report_card.people_figures import CriterionFigures, GuidelinesFigures, KindFigures, People
+from preference.report_card.people_figures import CriterionFigures, GuidelinesFigures, KindFigures, People, WeightsEffect
 from preference.report_card.shares import Median, Share, ShareDifference, wilson
 from preference.tolerant import (
     Count,
@@ -250,5 +250,6 @@ class ReportFigures:
     versions: Rows[VersionRow] = ()
     suspects: Rows[SuspectLabel] = ()
     criteria: Rows[CriterionFigures] = ()
+    weights: Known[WeightsEffect] = None  # None if all votes count alike
     kinds: Rows[KindFigures] = ()  # the surest first; only of a recipe that reads features
     slices: Rows[SliceFigures] = ()

@@ -49,6 +49,15 @@ class People:
 
 
 @dataclass(frozen=True)
+class WeightsEffect:
+    """What ANNOTATOR_WEIGHTS changes."""
+
+    by_annotator: Items[Number] = field(default_factory=dict)  # of those who made judgements that are trained on
+    weighted: Known[Share] = None  # the held-out accuracy
+    unweighted: Known[Share] = None  # the same of a model for which all votes count alike; None if the recipe is too expensive
+
+
+@dataclass(frozen=True)
 class GuidelinesFigures:
     """Judgements that were made under one version of the guidelines."""
 

@@ -97,9 +97,18 @@ class LabelStudioProject:
 
     def annotator_names(self) -> dict[int, str]:
         """What each user of the organization is called, by number: the first and last name, else the email address."""
-        users = self._calls.get("api/users/")
-        named = {user["id"]: f"{user.get('first_name') or ''} {user.get('last_name') or ''}".strip() for user in users}
-        return {user["id"]: named[user["id"]] or str(user.get("email") or user.get("username") or user["id"]) for user in users}
+        return {who: name or email for who, (name, email) in self.users().items()}
+
+    def users(self) -> dict[int, tuple[str, str]]:
+        """The first and last name, which may be empty, and the email address of each user of the organization, by number."""
+        listed = self._calls.get("api/users/")
+        return {
+            user["id"]: (
+                f"{user.get('first_name') or ''} {user.get('last_name') or ''}".strip(),
+                str(user.get("email") or user.get("username") or user["id"]),
+            )
+            for user in listed
+        }
 
     # Tasks
 

@@ -99,6 +99,7 @@ def test_every_field_is_read_from_the_variable_of_its_name_in_capitals() -> None
         "prefer_ground_truth": "True",
         "judgements_where": "clarity=Clear; relevance>=3",
         "slice_by": "topic, source.kind",
+        "annotator_weights": "ann@example.org:.5, 7:0",
         "judge_weight": "0.25",
         "align_minutes": "45.0",
         "align_schedule": "0 4 * * *",
@@ -161,6 +162,7 @@ def test_all_wrong_variables_are_named_at_once_one_a_line() -> None:
             "TRAIN_SCHEDULE": "at dawn",
             "HOLDOUT_FRACTION": "nan",
             "SLICE_BY": "topic,the kind",
+            "ANNOTATOR_WEIGHTS": "7:0,ann@example.org:11",
             "BASIC_AUTH_USER": "anna",
         }
     )
@@ -172,6 +174,8 @@ def test_all_wrong_variables_are_named_at_once_one_a_line() -> None:
         "TRAIN_SCHEDULE='at dawn' is wrong: should be a cron line such as `0 3 * * *` or an interval such as `30m` (s, m, h, d)",
         "HOLDOUT_FRACTION='nan' is wrong: input should be less than 0.9",
         "SLICE_BY='topic,the kind' is wrong: 'the kind' should be a field of tasks' data, such as topic or source.kind (letters, digits and _)",
+        "ANNOTATOR_WEIGHTS='7:0,ann@example.org:11' is wrong: 'ann@example.org:11' should be an annotator's number or e-mail address and a "
+        "weight of 0 to 10, such as ann@example.org:.5",
         "BASIC_AUTH_USER and BASIC_AUTH_PASS go together; set both or neither",
     ]
 

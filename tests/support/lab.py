@@ -60,8 +60,8 @@ class JudgedProject(LabelStudioProject):
             "total_annotations_number": sum(len(task["annotations"]) for task in self._tasks),
         }
 
-    def annotator_names(self) -> dict[int, str]:
-        return {1: "Ann Lee"}
+    def users(self) -> dict[int, tuple[str, str]]:
+        return {1: ("Ann Lee", "ann@example.org"), 2: ("", "ben@example.org")}
 
     def judged_since(self, moment: datetime) -> Iterator[Task]:
         return iter(())

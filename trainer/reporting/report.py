@@ -10,7 +10,7 @@ from preference.labelling.control_group import ControlGroup
 from preference.labelling.pairs import PreferencePair
 from preference.report_card.card import ReportCard
 from preference.report_card.figures import CurvePoint, ReportFigures, SuggestionEffect
-from preference.report_card.people_figures import KindFigures
+from preference.report_card.people_figures import KindFigures, WeightsEffect
 from preference.reward_model.model import RewardModel
 from trainer.evaluation.judge import LoadedChampion, Verdict
 from trainer.evaluation.pair_rewards import once_each
@@ -65,6 +65,7 @@ def report_figures(
     project_url: str,
     effect: SuggestionEffect | None = None,
     kinds: Sequence[KindFigures] = (),
+    weights: WeightsEffect | None = None,
     control: ControlGroup | None = None,
 ) -> ReportFigures:
     """The figures of ReportCard.report; what there are too few data for is None.
@@ -109,6 +110,7 @@ def report_figures(
         prequential=later,
         versions=history(earlier.cards, later),
         criteria=criteria_figures(judgements, pairs.votes, pairs.holdout, rewards),
+        weights=weights,
         kinds=tuple(kinds),
         slices=sliced_accuracy(pairs.holdout, rewards.right, votes=pairs.votes, values=pairs.values)
         if rewards is not None

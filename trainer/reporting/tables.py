@@ -56,7 +56,7 @@ def print_card(card: ReportCard, console: Console | None = None, *, names: Mappi
     console = console or Console(highlight=False)
     verdict = "promoted" if card.promoted else "kept back"
     print_sentence(f"{card.version} of project {card.project_id}, {verdict}: {card.reason}", console)
-    for sentence in cautions(card):
+    for sentence in cautions(card, names=names):
         print_sentence(f"{sentence}.", console)
     if card.damage:
         print_sentence(card.damage, console)

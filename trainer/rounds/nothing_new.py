@@ -35,7 +35,7 @@ def nothing_new(context: RoundContext, reading: Reading) -> str:
 def digest(train: Sequence[PreferencePair], votes: Sequence[PreferencePair]) -> str:
     """The same for two rounds that train on the same and judge by the same; `votes` are those on held-out prompts."""
     read = [
-        [(pair.prompt, pair.chosen, pair.rejected, pair.kind, pair.weight, pair.margin) for pair in pairs]
+        [(pair.prompt, pair.chosen, pair.rejected, pair.kind, pair.training_weight, pair.margin) for pair in pairs]
         for pairs in (train, votes)
     ]
     return hashlib.sha256(json.dumps(read).encode("utf-8", "surrogatepass")).hexdigest()[:16]

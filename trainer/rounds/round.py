@@ -34,6 +34,7 @@ from trainer.evaluation.pull import pull_of
 from trainer.people.disagreements import list_disagreements
 from trainer.people.kinds import kinds_rewarded
 from trainer.people.names import note_names
+from trainer.people.weights import weighed, weights_effect
 from trainer.rating.rated_pairs import rated_pairs, training_rater
 from trainer.reporting.learning_curve import learning_curve
 from trainer.reporting.model_card import model_card
@@ -119,6 +120,7 @@ def _round(context: RoundContext) -> Round:
     read = time.monotonic()
     if reason := reason_to_skip(reading):
         return Round("skipped", reason)
+    reading = replace(reading, train=weighed(context.project, reading.train, context.settings.training.annotator_weights))
     context = _with_version_zero(context)
     if reason := nothing_new(context, reading):
         return Round("skipped", reason)
@@ -263,6 +265,13 @@ def _figures(context: RoundContext, challenge: _Challenge, verdict: Verdict) -> 
         project_url=f"{context.settings.studio.page}/projects/{context.project.id}",
         effect=challenge.effect,
         kinds=_kinds(context, challenge),
+        weights=weights_effect(
+            snapshot.pairs,
+            context.settings.training.annotator_weights,
+            holdout=reading.holdout,
+            rewards=verdict.rewards,
+            unweighted=trained.unweighted,
+        ),
         control=context.control,
     )
 

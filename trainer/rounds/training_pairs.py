@@ -86,6 +86,7 @@ def _key(context: RoundContext, champion: Path | None) -> dict[str, Any]:
             {"where": settings.training.judgements_where} if settings.training.judgements_where else {}
         ),  # not in the keys of earlier builds
         **({"rated": rater.key} if (rater := training_rater(context.folder.path, settings.training.judge_weight)) else {}),
+        **({"annotator_weights": settings.training.annotator_weights} if settings.training.annotator_weights else {}),  # likewise
         "libraries": {
             name: importlib.metadata.version(name)
             for name in ("torch", "transformers", "trl", "peft", *four_bit_libraries(dtype))

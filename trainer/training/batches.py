@@ -15,8 +15,8 @@ def rows_of(
     pairs: Sequence[PreferencePair], recipe: Recipe, tokenizer: Any, closing: Closing
 ) -> tuple[list[dict[str, Any]], int]:
     """(what TRL trains on, how many answers were cut); weights have mean 1, and a column with one value in all rows is omitted."""
-    mean_weight = sum(pair.weight for pair in pairs) / len(pairs)
-    is_weighted = len({pair.weight for pair in pairs}) > 1
+    mean_weight = sum(pair.training_weight for pair in pairs) / len(pairs)
+    is_weighted = len({pair.training_weight for pair in pairs}) > 1
     has_margins = any(pair.margin for pair in pairs)
     num_cut, rows = 0, []
     for pair in pairs:
@@ -25,7 +25,7 @@ def rows_of(
             row[column], cut = encode_closed(tokenizer, pair.prompt, answer, max_tokens=recipe.max_tokens, closing=closing)
             num_cut += cut > 0
         if is_weighted:
-            row["weight"] = pair.weight / mean_weight
+            row["weight"] = pair.training_weight / mean_weight
         if has_margins:
             row["margin"] = pair.margin
         rows.append(row)

@@ -47,6 +47,7 @@ def train_head(
     The head is the mean of one with each prior of the recipe: a few hundred pairs cannot tell which prior is best, and the one
     that looks best in cross-validation is worse than the mean. Rewards have mean 0 and standard deviation 1 over the training answers.
     Nothing in it is random: the same pairs in the same order give the same weights, but for rounding.
+    If votes of some people count less or more than others, there is also a head for which all count alike.
     `shares`: for these shares of the pairs, whose prompts have the lowest hashes so that each holds the one before it, a head too.
     `earlier`: (size,) the weights of an earlier project's head over the same features. Its reward is one more feature, and what of it
     helps becomes a part of this head's own weights.
@@ -65,10 +66,14 @@ def train_head(
     with threadpool_limits(limits=1, user_api="blas"):
         trained = _train(examples, recipe, extractor, folds=_folds(ordered))
         counts = [round(share * len(pairs)) for share in shares]
+        unweighted = None
+        if any(pair.trust != 1 for pair in ordered):
+            alike = examples.of([replace(pair, trust=1.0) for pair in ordered])
+            unweighted = _train(alike, recipe, extractor, folds=None).model
         smaller = [(count, _train(examples.first(count), recipe, extractor, folds=None).model) for count in counts if count]
     logger.debug("trained a head on %d pairs (temperature %.2f)", len(pairs), trained.model.description.temperature)
     gaps = None if trained.gaps is None else trained.gaps[np.argsort(order)]
-    return replace(trained, gaps=gaps, smaller=tuple(smaller))
+    return replace(trained, gaps=gaps, smaller=tuple(smaller), unweighted=unweighted)
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +84,10 @@ class _Examples:
     chosen: torch.Tensor  # (num_pairs, size)
     rejected: torch.Tensor
     earlier: torch.Tensor | None = None  # (size,)
+
+    def of(self, pairs: Sequence[PreferencePair]) -> "_Examples":
+        """The same with other weights."""
+        return _Examples(pairs, self.chosen, self.rejected, self.earlier)
 
     def first(self, count: int) -> "_Examples":
         """So many of them; no feature is copied."""
@@ -93,7 +102,8 @@ def _train(
     mean, spread = _mean_and_spread(examples)
     basis = _basis(examples, spread, extractor, recipe)
     columns = basis.columns(examples.chosen, examples.rejected)
-    votes, margins = torch.tensor([pair.weight for pair in pairs]), torch.tensor([pair.margin for pair in pairs])
+    votes = torch.tensor([pair.training_weight for pair in pairs])
+    margins = torch.tensor([pair.margin for pair in pairs])
     subsets = torch.ones(1 if folds is None else 1 + _NUM_FOLDS, len(pairs), dtype=torch.bool)  # all, and all but each fold
     if folds is not None:
         subsets[1:] = torch.from_numpy(folds != np.arange(_NUM_FOLDS)[:, None])

@@ -79,7 +79,7 @@ def _loss(model: SequenceRewardModel, pairs: Sequence[PreferencePair], device: t
     losses = np.logaddexp(0, -score_pairs(model, pairs).gaps)
     if not isinstance(model, AdapterRewardModel):  # whose network is everybody's
         network.to("cpu")
-    return float(np.average(losses, weights=[pair.weight for pair in pairs]))
+    return float(np.average(losses, weights=[pair.training_weight for pair in pairs]))
 
 
 def _calibrated(
@@ -98,6 +98,6 @@ def _calibrated(
     temperature = 1 / scale  # sigmoid of the unscaled gap, which is what the training loss takes for the probability
     aside = [pair for pair in aside if pair.is_judged] or aside  # annotators' own answers are easier to tell apart
     if aside:
-        temperature = fit_temperature(score_pairs(model, aside).gaps / scale, [pair.weight for pair in aside])
+        temperature = fit_temperature(score_pairs(model, aside).gaps / scale, [pair.training_weight for pair in aside])
     model.description = replace(model.description, center=float(answers.mean()), scale=scale, temperature=temperature)
     return model

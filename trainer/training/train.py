@@ -37,6 +37,8 @@ def train_challenger(
     """
     if not pairs:
         raise TrainingError("There are no training pairs.")
+    if not any(pair.training_weight for pair in pairs):
+        raise TrainingError("ANNOTATOR_WEIGHTS leaves no vote to train on; give somebody who judged a weight above 0.")
     if recipe.kind == "frozen":
         from trainer.training.frozen_head import CURVE_SHARES, feature_recipe, train_head
 
@@ -58,7 +60,8 @@ def train_challenger(
             if workspace is None:
                 scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
                 workspace = Workspace(scratch, scratch / "curves")
-            trained = train_sequence(pairs, recipe, context, workspace)
+            counting = [pair for pair in pairs if pair.training_weight]
+            trained = train_sequence(counting, recipe, context, workspace)
     try:
         trained.model.save(folder)
     except Exception as error:  # tokenizers (Rust) raises a bare Exception for a full disk, safetensors one of its own

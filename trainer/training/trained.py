@@ -26,6 +26,9 @@ class TrainingResult:
     # its prompt; None if the recipe is too expensive to be cross-validated
     start: Start = "base"  # the weights that training started from
     learnt_from: str = ""  # the earlier project's champion whose reward was one of its features
+    unweighted: RewardModel | None = (
+        None  # what the same pairs give without ANNOTATOR_WEIGHTS; None if the recipe is too expensive
+    )
     smaller: tuple[tuple[int, RewardModel], ...] = ()  # models of the first so many of the pairs, for a learning curve
 
 

@@ -311,6 +311,20 @@ def test_figures_of_people_are_those_of_the_newest_round_promoted_or_not(models:
     assert "nearly always picks left" in rendered.words  # of an annotator, whom the first version's card does not know
 
 
+def test_annotators_agree_with_themselves_so_often_and_votes_that_count_less_are_named(models: Path) -> None:
+    def know(card: dict[str, Any]) -> None:
+        row = card["report"]["people"]["annotators"][0]
+        row["with_self"] = {"value": 0.8, "interval": [0.49, 0.94], "count": 10}
+        share = {"value": 0.7, "interval": None, "count": 120}
+        card["report"]["weights"] = {"by_annotator": {str(row["annotator"]): 0.5}, "weighted": share, "unweighted": share}
+
+    change_card(models, know)
+
+    words = page(client_on(models)).words
+    assert "With self" in words and "80.0 % of 10; 49.0 to 94.0 %" in words
+    assert "In training, votes count:" in words and "It makes no difference: 0.700 with and without the weights" in words
+
+
 def test_an_llm_as_judge_stands_beside_the_champion_and_people(models: Path) -> None:
     folder = ProjectFolder(models, PROJECT)
     write_rater(folder.path, RaterFigures(rater="org/judge-7b", judged_at="2026-11-30", agreement=Share(0.75, (0.6, 0.9), 40)))

@@ -28,7 +28,7 @@ def test_a_sound_installation_has_no_cross_and_nothing_is_skipped(clinic: Clinic
     assert list(rows) == [
         "settings", "Label Studio", "clock", "key", "address", "backend", "backend access", "backend problems", "MODEL_DIR",
         "trainer", "device", "generator", "reward base", "reward model", "rights", "label config", "verdict", "guidelines", "connection", "webhook", "setup", "shared MODEL_DIR",
-        "overlap", "ground truth", "repeats", "slices", "sampling", "champion", "versions", "predictions", "prediction format",
+        "overlap", "ground truth", "repeats", "weights", "slices", "sampling", "champion", "versions", "predictions", "prediction format",
     ]  # fmt: skip
     assert rows["Label Studio"]["found"] == f"1.23.2 Community at {clinic.studio.url}"
     assert rows["key"]["found"] == "a legacy token of admin@example.com"
@@ -58,7 +58,7 @@ def test_in_a_pipe_each_check_is_a_line_and_each_cross_has_its_fix_below(clinic:
     place = next(place for place, line in enumerate(lines) if line.startswith("✗"))
     assert lines[place].split(maxsplit=2) == ["✗", "webhook", "the webhook does not send WEBHOOK_SECRET"]
     assert lines[place + 1].strip() == f"-> pairloop-backend connect --project {clinic.id}"
-    assert lines[-1] == "31 checks: 30 well, 1 wrong, 0 skipped"
+    assert lines[-1] == "32 checks: 31 well, 1 wrong, 0 skipped"
     assert not any("\x1b" in line for line in lines)
 
 

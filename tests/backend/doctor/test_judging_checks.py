@@ -71,3 +71,14 @@ def test_doctor_says_what_comes_back(clinic: Clinic) -> None:
     found = "3 % of the judgements come back with their sides exchanged (0 wait now); nothing is trained on twice"
     assert clinic.doctor()["repeats"]["found"] == found
     assert clinic.doctor(REPEATS="0")["repeats"]["found"].startswith("no comparison comes back")
+
+
+def test_somebody_with_a_weight_whom_nobody_knows_is_a_cross(clinic: Clinic) -> None:
+    clinic.studio.members |= {7: "ben@example.com"}
+    assert clinic.doctor()["weights"]["found"] == "all votes count alike in training (ANNOTATOR_WEIGHTS)"
+    assert clinic.doctor(ANNOTATOR_WEIGHTS="7:0, Admin@example.com:.5")["weights"]["ok"]
+
+    row = clinic.doctor(ANNOTATOR_WEIGHTS="7:0,bne@example.com:.5,12:2")["weights"]
+    assert (row["ok"], row["found"]) == (
+        False, "ANNOTATOR_WEIGHTS names bne@example.com, 12, whom Label Studio does not know",
+    )  # fmt: skip

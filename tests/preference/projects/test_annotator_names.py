@@ -2,7 +2,7 @@ import stat
 
 import pytest
 
-from preference.projects.annotator_names import name_of, read_names, write_names
+from preference.projects.annotator_names import name_of, numbers_of, read_names, write_names
 from preference.projects.folder import ProjectFolder
 from tests.conftest import SettingsFactory
 
@@ -37,3 +37,9 @@ def test_a_name_is_one_line_of_a_bounded_length(folder: ProjectFolder) -> None:
     write_names(folder, {7: "Ann\n" + "x" * 1000})
 
     assert read_names(folder)["7"] == "Ann " + "x" * 76
+
+
+def test_somebody_is_meant_by_number_address_or_name_and_whom_nobody_knows_is_named() -> None:
+    users = {7: ("Ann Lee", "ann@example.org"), 8: ("", "ben@example.org")}
+    numbers, unknown = numbers_of(["7", "BEN@example.org", "ann lee", "9", "Ann"], users)
+    assert (numbers, unknown) == ({"7": 7, "BEN@example.org": 8, "ann lee": 7}, ["9", "Ann"])

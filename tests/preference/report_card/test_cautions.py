@@ -1,4 +1,5 @@
 import dataclasses
+import json
 from typing import Any
 
 import pytest
@@ -6,6 +7,7 @@ import pytest
 from preference.report_card.card import ReportCard
 from preference.report_card.cautions import cautions, headline
 from preference.report_card.figures import JudgedFigures, ReportFigures, RuleFigures, ServingOrder, VersionRow
+from preference.report_card.people_figures import WeightsEffect
 from preference.report_card.shares import Share
 from tests.support.cards import CARD
 
@@ -112,3 +114,28 @@ def test_a_version_that_is_no_better_than_a_rule_says_so() -> None:
         "It may be no better than style alone: 0.800 beside 0.780, a difference that could be luck"
     ]
     assert cautions(small(400, baselines={"longer": rules["longer"]})) == []
+
+
+@pytest.mark.parametrize(
+    ("weights", "end"),
+    [
+        (None, ""),
+        (WeightsEffect(), "nobody whom it names made a judgement that is trained on, or all have a weight of 1"),
+        (
+            WeightsEffect({"7": 0.5, "9": 0.0}, Share(0.71, None, 120), Share(0.7, None, 120)),
+            "In training, votes count: Ann 0.5, 9 0, all others 1: 0.710 with the weights, 0.700 without, on 120 held-out comparisons",
+        ),
+        (
+            WeightsEffect({"7": 0.5}, Share(0.71, None, 120), Share(0.71, None, 120)),
+            "It makes no difference: 0.710 with and without the weights, on 120 held-out comparisons",
+        ),
+        (WeightsEffect({"7": 0.5}, Share(0.71, None, 120)), "is not computed: this recipe would have to be trained twice"),
+        (WeightsEffect({"7": 0.5}, Share()), "In training, votes count: Ann 0.5, all others 1"),
+    ],
+)
+def test_it_says_whose_votes_count_less_in_training_and_what_that_changes(weights: WeightsEffect | None, end: str) -> None:
+    weighed = dataclasses.replace(CARD, metrics=card().metrics, report=ReportFigures(weights=weights))
+    sentences = cautions(weighed, names={"7": "Ann"})
+
+    assert "".join(sentences).endswith(end) and len(sentences) == bool(end)
+    assert cautions(ReportCard.from_values(json.loads(weighed.to_json())), names={"7": "Ann"}) == sentences
