@@ -3,7 +3,7 @@
 import dataclasses
 
 from preference.labelling.pairs import PreferencePair
-from preference.report_card.figures import People
+from preference.report_card.people_figures import People
 from tests.support.judged_pairs import judged
 from trainer.people.agreement import people_figures
 from trainer.people.judgements import Outcome, judgements_of
