@@ -20,8 +20,8 @@ CPU = torch.device("cpu")
 def random_pairs(count: int) -> list[PreferencePair]:
     """Pairs of random letters, each about a prompt of its own."""
     rng = random.Random(3)
-    texts = ["".join(rng.choices("abcdefgh ", k=30)) for _ in range(3 * count)]
-    return [PreferencePair(*texts[3 * i : 3 * i + 3]) for i in range(count)]
+    prompts, chosen, rejected = (["".join(rng.choices("abcdefgh ", k=30)) for _ in range(count)] for _ in range(3))
+    return [PreferencePair(*texts) for texts in zip(prompts, chosen, rejected, strict=True)]
 
 
 @pytest.mark.parametrize(("made", "here"), [("float32", "bfloat16"), ("bfloat16", "float32")])
