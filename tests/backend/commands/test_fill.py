@@ -20,6 +20,7 @@ from tests.support.studio_double import KEY, StudioDouble, wait_until
 
 ANSWERED = {"prompt": "p", "answer1": "short", "answer2": "a much longer answer"}
 EVERY_SECONDS = 0.05  # a look
+CHEAPER = "prompts that Label Studio does not hold yet cost it a seventh of that by pairloop-backend import"
 FOLLOWING = "a backend fills on this MODEL_DIR already: this is how far it is"
 
 
@@ -109,22 +110,20 @@ def test_if_nothing_is_open_it_scores_and_says_so(house: House, tiny_base: Path)
     assert house.patched() == []
 
 
-def test_open_tasks_are_answered_scored_and_counted(house: House, tiny_base: Path) -> None:
-    version = house.promote(tiny_base, weight=1)
-    tasks = house.add_prompts(30)
+@pytest.mark.parametrize(("count", "hints"), [(30, []), (100, [CHEAPER])])
+def test_open_tasks_are_answered_scored_and_counted(house: House, tiny_base: Path, count: int, hints: list[str]) -> None:
+    version, tasks = house.promote(tiny_base, weight=1), house.add_prompts(count)
 
-    lines = filled(house)
+    first, *others, last = filled(house)
 
-    assert lines[0] == f"project {house.project_id}: 30 tasks lack an answer"
-    assert lines[1].startswith("tasks answered ") and " 30/30 " in lines[1] and len(lines) == 2
-    assert house.is_answered(*tasks) and house.versions(tasks) == [[version]] * 30
+    assert (first, others) == (f"project {house.project_id}: {count} tasks lack an answer", hints)
+    assert last.startswith("tasks answered ") and f" {count}/{count} " in last
+    assert house.is_answered(*tasks) and house.versions(tasks) == [[version]] * count
 
 
 def test_a_filling_json_that_lacks_its_numbers_stops_no_fill(house: House) -> None:
     (house.folder.path / "filling.json").write_text('{"is_filling": true, "tasks_left": "two", "at": 1}')
-    tasks = house.add_prompts(2)
-
-    lines = filled(house)
+    tasks, lines = house.add_prompts(2), filled(house)
 
     assert " 2/2 " in lines[1] and house.is_answered(*tasks)
 
