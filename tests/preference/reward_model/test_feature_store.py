@@ -167,10 +167,10 @@ def _cut_for_ever(folder: Path) -> None:
 
 def test_of_writers_that_are_killed_no_wrong_row_and_no_damaged_one_remains(tmp_path: Path) -> None:
     """Two that add rows and one that drops them, each killed at some moment, five times."""
-    fork = get_context("fork")
+    spawn = get_context("spawn")
     for attempt in range(5):
-        writers = [fork.Process(target=_keep_for_ever, args=(tmp_path, first)) for first in (100, 200)]
-        writers.append(fork.Process(target=_cut_for_ever, args=(tmp_path,)))
+        writers = [spawn.Process(target=_keep_for_ever, args=(tmp_path, first)) for first in (100, 200)]
+        writers.append(spawn.Process(target=_cut_for_ever, args=(tmp_path,)))
         for writer in writers:
             writer.start()
         deadline = time.monotonic() + 30
@@ -184,7 +184,7 @@ def test_of_writers_that_are_killed_no_wrong_row_and_no_damaged_one_remains(tmp_
         keep(tmp_path, *range(3))
         store = FeatureStore(tmp_path, NAME)
         there = [n for n, has in zip(range(300), store.has(keys_of(*range(300))), strict=True) if has]
-        assert len(there) > 3
+        assert {0, 1, 2} <= set(there), "the one that drops rows may have left none of the killed writers'"
         assert found(store, *there) == there
 
 
@@ -239,8 +239,8 @@ def _keep_each(folder: Path, first: int) -> None:
 
 
 def test_processes_that_keep_at_once_lose_no_row_of_each_other(tmp_path: Path) -> None:
-    fork = get_context("fork")
-    writers = [fork.Process(target=_keep_each, args=(tmp_path, first)) for first in (0, 30, 100, 200)]  # two share half of theirs
+    spawn = get_context("spawn")
+    writers = [spawn.Process(target=_keep_each, args=(tmp_path, first)) for first in (0, 30, 100, 200)]  # two share half of theirs
     for writer in writers:
         writer.start()
     for writer in writers:

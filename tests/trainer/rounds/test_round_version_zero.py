@@ -2,6 +2,7 @@
 
 import gc
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -48,8 +49,8 @@ def test_the_first_challenger_is_measured_beside_it(lab: Lab) -> None:
 class Watching(Extractors):
     """Counts the bases in memory when a training asks for its features."""
 
-    def __init__(self, model_dir: Path) -> None:
-        super().__init__(model_dir, CPU)
+    def __init__(self, *of_extractors: Any) -> None:
+        super().__init__(*of_extractors)
         self.others, self.num_bases = _bases(), [0]
 
     def __call__(self, recipe: FeatureRecipe) -> FeatureExtractor:
@@ -63,7 +64,7 @@ def _bases() -> set[int]:
 
 
 def test_it_takes_no_memory_from_the_training(lab: Lab) -> None:
-    lab.extractors = watching = Watching(lab.settings.model_dir)
+    lab.extractors = watching = Watching(lab.settings.model_dir, CPU)
 
     lab.round(judged_tasks(60))
 
