@@ -16,7 +16,7 @@ import click
 from preference.commands.command_line import PROJECT, begin, keep_light, read_settings, refusals
 from preference.commands.shared import add_shared_commands
 from preference.errors import PairloopError, StudioNotFound
-from preference.heavy_imports import heavy_imports
+from preference.heavy_imports import lean_imports
 from preference.projects.versions import Versions
 from preference.setting_groups import ServerSettings, StudioSettings
 
@@ -222,7 +222,7 @@ def import_file(project_id: int, file: Path, judged: bool) -> None:
 
 
 def _import(project_id: int, file: Path, *, judged: bool) -> None:
-    with heavy_imports():
+    with lean_imports():
         from backend.commands.import_prompts import import_prompts
 
     _work(lambda project, settings, console: import_prompts(project, settings, file, console=console, judged=judged), project_id)

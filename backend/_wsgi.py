@@ -8,9 +8,9 @@ from preference.settings import Settings
 def __getattr__(name: str) -> Any:
     if name != "app":
         raise AttributeError(name)
-    from preference.heavy_imports import heavy_imports
+    from preference.heavy_imports import lean_imports
 
-    with heavy_imports():
+    with lean_imports():
         from backend.serving.process import process_backend
         from backend.web.app import create_app
         from preference.logs import set_up_logging

@@ -16,6 +16,7 @@ from pathlib import Path
 import psutil
 from rich.console import Console
 
+from benchmarks import workers
 from benchmarks.rounds import NUM_KNOWN, NUM_NEW
 from benchmarks.row import Row
 from demo.stack import REPOSITORY
@@ -50,7 +51,7 @@ _UNITS = ("cpu-s", "cpu-s", "cpu-s", "cpu-s", "MB")
 
 
 def run(console: Console) -> list[Row]:
-    """Rows of CPU seconds, and one of megabytes."""
+    """Rows of CPU seconds, one of megabytes, and those of the workers."""
     checkouts = [REPOSITORY, *map(Path, filter(None, [os.environ.get("BASELINE")]))]
     measured = []
     for checkout in checkouts:
@@ -59,10 +60,11 @@ def run(console: Console) -> list[Row]:
             f"{checkout.name}: " + "; ".join(f"{n} {v:.1f} {u}" for n, v, u in zip(_NAMES, measured[-1], _UNITS, strict=True))
         )
     beside = measured[1] if len(measured) > 1 else (None,) * len(_NAMES)
-    return [
+    rows = [
         Row(name, value, unit, other, "BASELINE")
         for name, value, unit, other in zip(_NAMES, measured[0], _UNITS, beside, strict=True)
     ]
+    return [*rows, *workers.run(console)]
 
 
 def _measured(checkout: Path) -> tuple[float, ...]:

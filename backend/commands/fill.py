@@ -12,7 +12,7 @@ from backend.commands.progress_bar import Show, bar
 from backend.filling.progress import ended_pass
 from preference.errors import ModelError, RegistryError
 from preference.formatting import plural
-from preference.heavy_imports import heavy_imports
+from preference.heavy_imports import lean_imports
 from preference.labelling.demonstrations import DemonstrationLayout
 from preference.labelling.layouts import Layout, layout_of
 from preference.projects.folder import ProjectFolder, known_projects
@@ -120,7 +120,7 @@ class _Watched:
 
 def _fill_here(watched: _Watched, settings: Settings) -> None:
     # Only here: torch, which takes seconds, is of no use to those who follow a backend.
-    with heavy_imports():
+    with lean_imports():
         from backend.commands.local_generator import local_generator
         from backend.filling.project_pass import open_pass
         from backend.filling.shown_version import ShownVersion

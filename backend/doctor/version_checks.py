@@ -4,7 +4,7 @@ from backend.connecting.task_order import SAMPLING
 from backend.doctor.check import Check, CheckFailed
 from backend.doctor.project_checks import Examined
 from preference.errors import PairloopError
-from preference.heavy_imports import heavy_imports
+from preference.heavy_imports import lean_imports
 from preference.labelling.demonstrations import DemonstrationLayout
 from preference.labelling.results import suggestion
 from preference.models.device import pick_device
@@ -54,7 +54,7 @@ def _check_files(versions: Versions, version: str) -> None:
 
 
 def _load(folder: ProjectFolder, version: str, settings: Settings) -> None:
-    with heavy_imports():
+    with lean_imports():
         from preference.models.pretrained import quiet_transformers
         from preference.reward_model.extractors import Extractors
         from preference.reward_model.probe import load_version

@@ -23,7 +23,7 @@ from preference.labelling.holdout import Holdout
 from preference.log_once import LogOnce
 from preference.projects.folder import ProjectFolder, known_projects
 from preference.projects.versions import UNTRAINED, Versions
-from preference.reward_model.extractors import Extractors
+from preference.reward_model.extractors import process_extractors
 from preference.reward_model.model import RewardModel
 from preference.reward_model.probe import load_version
 from preference.reward_model.version_zero import publish_version_zero
@@ -132,7 +132,7 @@ class Champions:
     ) -> None:
         """`training`: says which REWARD_MODEL there is, in which number format, and how many prompts are held out; None is none."""
         self._model_dir, self._device, self._metrics = model_dir, device, metrics or Metrics()
-        self._extractors = Extractors(model_dir, device, "float32" if training is None else training.reward_dtype)
+        self._extractors = process_extractors(model_dir, device, "float32" if training is None else training.reward_dtype)
         self.first: FirstVersion | None = None
         if training is not None and training.reward_model:
             self.first = FirstVersion(partial(publish_version_zero, training=training, extractors=self._extractors))

@@ -12,6 +12,7 @@ import torch
 from backend.filling.filler import Filler
 from backend.filling.workbench import Workbench
 from backend.monitoring.metrics import Metrics
+from backend.serving.freed_memory import keep_returning
 from backend.serving.predict import Predictor, Results
 from preference.errors import RegistryError
 from preference.labelling.demonstrations import DemonstrationLayout
@@ -41,7 +42,10 @@ class Backend:
         """Starts to follow promotions and, if there is a key for Label Studio, to fill."""
         torch.set_num_threads(self.settings.num_torch_threads)
         self.settings.model_dir.mkdir(parents=True, exist_ok=True)
-        jobs: dict[str, Callable[[], None]] = {"champions": partial(self.champions.keep_fresh, self._stop)}
+        jobs: dict[str, Callable[[], None]] = {
+            "champions": partial(self.champions.keep_fresh, self._stop),
+            "freed memory": partial(keep_returning, self._stop),
+        }
         if self.settings.studio.has_key:
             jobs |= {"filler": partial(self.filler.run, self._stop), "generator": self.scheduler.run}
             if self._bench.rival is not None:

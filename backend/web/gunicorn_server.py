@@ -1,5 +1,4 @@
-"""gunicorn as Pairloop runs it: gthread workers, which share what the master has imported. Models are loaded in the workers alone,
-as a forward pass before a fork hangs every worker.
+"""gunicorn as Pairloop runs it: gthread workers, which share what the master has imported and the bases that it has loaded.
 
 SIGTERM or SIGINT: no new connections; requests in flight are answered, and what the filler is storing is stored, for up to
 DRAIN_SECONDS. A second one, or SIGQUIT, ends at once; the next start takes up what was not stored. Both exit with status 0.
@@ -28,21 +27,15 @@ from gunicorn.util import import_app
 
 from backend.rewards_api.arrival import NUM_THREADS
 from preference.errors import PairloopError
-from preference.heavy_imports import heavy_imports
+from preference.heavy_imports import lean_imports
 from preference.settings import Settings
 
 logger = logging.getLogger("pairloop.web")
 DRAIN_SECONDS = 30
 _PREFIX = "pairloop-metrics-"
 _STARTING_SECONDS = 60.0
-# The last two are what transformers imports when it loads a model, with torch's compiler.
-_SHARED = (
-    "backend.web.app",
-    "backend.serving.process",
-    "preference.generation.huggingface",
-    "transformers.masking_utils",
-    "transformers.modeling_utils",
-)
+# numpy imports the last when it first takes a median.
+_SHARED = ("backend.web.app", "backend.serving.process", "preference.generation.huggingface", "numpy.ma")
 
 
 class Server(BaseApplication):  # type: ignore[misc]
@@ -71,7 +64,7 @@ class Server(BaseApplication):  # type: ignore[misc]
             "proc_name": "pairloop-backend",
             "loglevel": self._settings.log_level.lower(),
             "logger_class": _Log,
-            "when_ready": lambda master: master.import_ahead(),
+            "when_ready": lambda master: master.load_ahead(self._settings),
             "post_worker_init": _watch_for_the_end,
             "worker_int": lambda worker: os._exit(0),  # threads in the middle of a request would keep it for as long as they take
             "worker_exit": _stop_backend,
@@ -119,18 +112,21 @@ def tallies_folder() -> Iterator[Path]:
 class _Master(Arbiter):  # type: ignore[misc]
     """gunicorn's master, to which SIGINT is SIGTERM, and a second one of either SIGQUIT."""
 
-    _is_stopping = _is_importing = False
+    _is_stopping = _is_loading = False
 
-    def import_ahead(self) -> None:
-        """Imports what workers would each import, most of a worker's memory and start; connections wait meanwhile."""
-        self._is_importing = True
-        with suppress(Exception), heavy_imports():  # a worker logs what cannot be imported
+    def load_ahead(self, settings: Settings) -> None:
+        """Imports and loads what each worker would, most of its memory and start; connections wait meanwhile."""
+        self._is_loading = True
+        with suppress(Exception), lean_imports():  # a worker logs what cannot be imported
             for module in _SHARED:
                 import_module(module)
-        self._is_importing = False
+            from backend.scoring.served_bases import load_served_bases
+
+            load_served_bases(settings)
+        self._is_loading = False
 
     def signal(self, sig: int, frame: Any) -> None:
-        if self._is_importing and sig in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT):
+        if self._is_loading and sig in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT):
             sys.exit(0)  # there is no worker yet
         if sig in (signal.SIGTERM, signal.SIGINT):
             sig, self._is_stopping = (signal.SIGQUIT if self._is_stopping else signal.SIGTERM), True

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from preference.atomic_files import replacing
 from preference.errors import ExportError, PromptFileError
-from preference.heavy_imports import heavy_imports
+from preference.heavy_imports import lean_imports
 
 if TYPE_CHECKING:
     from preference.labelling.prompts import Prompt
@@ -55,7 +55,7 @@ def score_rows(rows: Iterable[tuple[str, Row]], version: str, *, device: str, mo
     Raises:
         PairloopError: there is no such version, a row is none, or `out` cannot be written.
     """
-    with heavy_imports():
+    with lean_imports():
         from preference.models.pretrained import quiet_transformers
         from preference.reward_model.reward_function import load
 

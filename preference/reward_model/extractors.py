@@ -4,7 +4,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Literal, Protocol, Self, TypeVar, cast
 from weakref import WeakValueDictionary
@@ -40,6 +40,7 @@ class Extractors:
         self._used: WeakValueDictionary[tuple[type, str, str], _Loaded] = WeakValueDictionary()  # by kind, base and key
         self._latest: _Loaded | None = None  # also if none uses it: of one that is loaded twice, say
         self._keys: dict[FeatureRecipe | BaseRecipe, str] = {}  # when they were last asked for
+        self._kept: list[_Loaded] = []
         self._taking_turns = threading.Lock()
         self._loading: defaultdict[tuple[type, str], threading.Lock] = defaultdict(threading.Lock)  # by kind and base
 
@@ -71,6 +72,14 @@ class Extractors:
         """
         return self._find(recipe, SharedBase, lambda: SharedBase(recipe, model_dir=self.model_dir, device=self.device))
 
+    def keep(self, recipe: FeatureRecipe | BaseRecipe) -> None:
+        """Loads what a recipe names, and keeps it in memory for good.
+
+        Raises:
+            ModelError: it cannot be loaded.
+        """
+        self._kept.append(self(recipe) if isinstance(recipe, FeatureRecipe) else self.shared_base(recipe))
+
     def _find(self, recipe: FeatureRecipe | BaseRecipe, kind: type[_L], load: Callable[[], _L]) -> _L:
         with self._taking_turns:
             loading = self._loading[kind, recipe.base]
@@ -89,3 +98,9 @@ class Extractors:
                 self._used[kind, recipe.base, loaded.key] = loaded
             self._latest, self._keys[recipe] = loaded, loaded.key
             return loaded
+
+
+@lru_cache(maxsize=1)
+def process_extractors(model_dir: Path, device: torch.device, dtype: Literal["auto"] | NumberFormat) -> Extractors:
+    """Those of this process. One that is forked from it has what was loaded before the fork, without taking memory for it."""
+    return Extractors(model_dir, device, dtype)

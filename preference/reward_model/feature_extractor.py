@@ -13,6 +13,7 @@ import math
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +99,12 @@ class FeatureExtractor:
         self._computing = threading.Lock()
         self._most_tokens = _BATCH_TOKENS[device.type]  # padded, of one forward pass; fewer once memory ran out
         self.num_cut = 0  # answers computed so far that were longer than max_tokens, with their prompts
-        self.shares_prompts = self._can_share_prompts()
+
+    @cached_property
+    def shares_prompts(self) -> bool:
+        """Whether this architecture computes for an answer beside another what it computes for it alone. Found by computing, at the first use."""
+        with self._computing:
+            return self._can_share_prompts()
 
     @property
     def hidden_size(self) -> int:
@@ -238,10 +244,7 @@ class FeatureExtractor:
         return torch.stack(of_answers).numpy()
 
     def _can_share_prompts(self) -> bool:
-        """Whether this architecture computes for an answer beside another what it computes for it alone.
-
-        Some take no mask of ours.
-        """
+        """Some architectures take no mask of ours."""
         config = self._backbone.config.get_text_config()
         window = getattr(config, "sliding_window", None) or getattr(config, "attention_chunk_size", None)
         if window and window < self.recipe.max_tokens:

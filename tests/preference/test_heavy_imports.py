@@ -4,6 +4,7 @@ import gc
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -46,3 +47,45 @@ main(["status"])
 
     assert ended.returncode == 0, ended.stderr
     assert int(ended.stdout.splitlines()[-1]) > 10_000
+
+
+def test_a_process_that_scores_imports_nothing_that_only_a_training_needs(tiny_base: Path, tmp_path: Path) -> None:
+    lines = f"""
+import sys
+from pathlib import Path
+from preference.heavy_imports import lean_imports
+with lean_imports():
+    import backend.web.app, backend.serving.process, preference.generation.huggingface
+import torch
+from preference.reward_model.extractors import Extractors
+from preference.reward_model.feature_extractor import FeatureRecipe
+from preference.reward_model.shared_base import BaseRecipe
+extractors = Extractors(Path({str(tmp_path)!r}), torch.device("cpu"))
+print(extractors(FeatureRecipe({str(tiny_base)!r}, (2,), 64)).features(["Why?"], ["Because."]).isfinite().all().item())
+extractors.shared_base(BaseRecipe({str(tiny_base)!r}))
+heavy = ("torch._dynamo", "torch.distributed.tensor", "scipy", "sklearn", "pandas", "faker", "datasets", "trl", "peft")
+print([name for name in heavy if name in sys.modules])
+print(torch.distributed.is_available(), torch.compile(lambda x: 2 * x, backend="eager")(torch.ones(1)).item())
+import scipy.optimize, trl.trainer.reward_trainer
+"""
+    ended = subprocess.run([sys.executable, "-c", lines], cwd=REPOSITORY, capture_output=True, text=True)
+
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.splitlines() == ["True", "[]", "True 2.0"], "and whoever wants these later has them"
+
+
+def test_what_is_asked_of_the_compiler_beside_marks_brings_the_real_one() -> None:
+    lines = """
+import sys
+import torch
+from preference.heavy_imports import without_compiler
+with without_compiler():
+    marked = torch.compiler.disable(len)
+    print(marked is len, torch.compiler.disable(recursive=False)(len) is len, "torch._dynamo.config" in sys.modules)
+    print(torch._dynamo.config.recompile_limit > 0)
+print(torch.compile(lambda x: 2 * x, backend="eager")(torch.ones(1)).item())
+"""
+    ended = subprocess.run([sys.executable, "-c", lines], cwd=REPOSITORY, capture_output=True, text=True)
+
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.splitlines() == ["True True False", "True", "2.0"]

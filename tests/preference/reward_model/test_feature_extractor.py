@@ -55,7 +55,9 @@ def make(recipe: FeatureRecipe, tmp_path: Path) -> Make:
     def make(**changes: Any) -> FeatureExtractor:
         nonlocal num_made
         num_made += 1
-        return FeatureExtractor(dataclasses.replace(recipe, **changes), model_dir=tmp_path / f"models-{num_made}", device=CPU)
+        made = FeatureExtractor(dataclasses.replace(recipe, **changes), model_dir=tmp_path / f"models-{num_made}", device=CPU)
+        assert isinstance(made.shares_prompts, bool)  # which the first use computes, before rows are counted
+        return made
 
     return make
 

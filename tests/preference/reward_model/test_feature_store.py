@@ -240,7 +240,9 @@ def _keep_each(folder: Path, first: int) -> None:
 
 def test_processes_that_keep_at_once_lose_no_row_of_each_other(tmp_path: Path) -> None:
     spawn = get_context("spawn")
-    writers = [spawn.Process(target=_keep_each, args=(tmp_path, first)) for first in (0, 30, 100, 200)]  # two share half of theirs
+    writers = [
+        spawn.Process(target=_keep_each, args=(tmp_path, first)) for first in (0, 30, 100, 200)
+    ]  # two share half of theirs
     for writer in writers:
         writer.start()
     for writer in writers:
