@@ -125,7 +125,7 @@ def prune_features(model_dir: Path, *, most_bytes: int) -> int:
         with FileLock(folder / ".lock", timeout=_LOCK_SECONDS):  # two at once would each delete what is too much
             num_deleted = _prune(folder, most_bytes)
     except (OSError, NotImplementedError) as error:
-        logger.warning("the features in %s cannot be cut to FEATURES_MB (%s)", folder, getattr(error, "strerror", None) or error)
+        _warn_of_bound(folder, error)
         return 0
     if num_deleted:
         logger.info("deleted %d cached features that were unused for the longest time (FEATURES_MB)", num_deleted)
@@ -152,12 +152,21 @@ def _prune(folder: Path, most_bytes: int) -> int:
     *of_stores, of_files = np.bincount(
         np.repeat(np.arange(len(used)), [len(times) for times in used])[dropped], minlength=len(used)
     )
-    num_deleted = sum(store.drop_oldest(count) for store, count in zip(stores, of_stores, strict=True))
+    num_deleted = 0
+    for store, count in zip(stores, of_stores, strict=True):
+        try:
+            num_deleted += store.drop_oldest(count)
+        except (OSError, NotImplementedError) as error:  # the others are cut all the same
+            _warn_of_bound(store.folder, error)
     for _, _, path in sorted(files)[:of_files]:
         with suppress(OSError):
             path.unlink()
             num_deleted += 1
     return num_deleted
+
+
+def _warn_of_bound(folder: Path, error: Exception) -> None:
+    logger.warning("the features in %s cannot be cut to FEATURES_MB (%s)", folder, getattr(error, "strerror", None) or error)
 
 
 def _files(folder: Path) -> list[tuple[float, int, Path]]:

@@ -66,7 +66,7 @@ class FeatureStore:
 
     def __init__(self, folder: Path, name: str) -> None:
         """`name`: ends with a hyphen and the size of a row."""
-        self._folder = folder
+        self.folder = folder
         self._rows_path, self._index_path = folder / f"{name}.rows", folder / f"{name}.index"
         self._row_bytes = 4 * int(name.rpartition("-")[2])
         self._known = _NOTHING
@@ -102,6 +102,8 @@ class FeatureStore:
             is_whole[place] = xxh3_64_intdigest(into[place].data, seed) == checksum
         damaged = places[~is_whole[places]].tolist()
         if damaged and self._index().token != index.token:  # a process that cuts the store moved rows meanwhile
+            for place in places.tolist():  # any of them may be gone
+                into[place][:] = 0
             return self.read(keys, into=into, now=now)
         for place in damaged:
             into[place][:] = 0
@@ -117,10 +119,11 @@ class FeatureStore:
         records = np.zeros(len(rows), _RECORD)
         records["key"], records["used"] = keys[:, 0], int(now)
         records["checksum"] = [xxh3_64_intdigest(row.data, seed) for row, seed in zip(rows, keys[:, 1].tolist(), strict=True)]
-        self._folder.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
         with self._locked(), _opened(self._index_path) as index_file, _opened(self._rows_path) as rows_file:
             num_rows = _num_records(index_file)
-            rows_file.seek(num_rows * self._row_bytes)  # over what a killed writer left
+            rows_file.seek(num_rows * self._row_bytes)
+            rows_file.truncate()  # what a killed writer left, or all if the index was lost
             for row in rows:
                 rows_file.write(row.data)
             rows_file.flush()
@@ -138,6 +141,8 @@ class FeatureStore:
         with self._locked():
             records = self._index().records.copy()
             dropped = np.argsort(records["used"], kind="stable")[:count]
+            if not len(dropped):  # all others stay, also if the index could not be read
+                return 0
             is_kept = np.ones(len(records), bool)
             is_kept[dropped] = False
             num_kept = int(is_kept.sum())
@@ -185,7 +190,7 @@ class FeatureStore:
         times[unmarked] = int(now)
 
     def _locked(self) -> FileLock:
-        return FileLock(self._folder / ".lock", timeout=_LOCK_SECONDS)
+        return FileLock(self.folder / ".lock", timeout=_LOCK_SECONDS)
 
 
 def _opened(path: Path) -> BinaryIO:

@@ -371,3 +371,25 @@ def test_a_cache_that_cannot_be_cut_is_left_and_that_is_logged(tmp_path: Path, c
     assert prune_features(tmp_path, most_bytes=0) == 0
     assert num_kept(tmp_path) == 1
     assert caplog.messages == [f"the features in {tmp_path / 'features'} cannot be cut to FEATURES_MB (Is a directory)"]
+
+
+def test_a_store_from_which_nothing_is_deleted_is_not_written_anew(tmp_path: Path) -> None:
+    """Its readers would read its whole index again."""
+    keep(tmp_path, "new", key="one")
+    keep(tmp_path, "old", days_unused=3, key="other")
+    index = tmp_path / "features" / "one" / f"float32-{ROW.size}.index"
+    before = index.read_bytes()
+    assert prune_features(tmp_path, most_bytes=2 * ROW_BYTES - 1) == 1
+    assert index.read_bytes() == before
+
+
+def test_a_store_that_cannot_be_cut_keeps_no_other_from_being_cut(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for key in ("one", "other"):
+        keep(tmp_path, "a feature", key=key)
+    refusing = tmp_path / "features" / "one"
+    (refusing / ".lock").unlink()
+    (refusing / ".lock").mkdir()
+    file = earlier_file(tmp_path, "another feature")
+    assert prune_features(tmp_path, most_bytes=0) == 2
+    assert (num_kept(tmp_path), has(tmp_path, "a feature", key="one"), file.exists()) == (1, True, False)
+    assert caplog.messages == [f"the features in {refusing} cannot be cut to FEATURES_MB (Is a directory)"]

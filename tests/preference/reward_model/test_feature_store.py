@@ -1,3 +1,4 @@
+import errno
 import os
 import random
 import signal
@@ -6,6 +7,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -197,6 +199,14 @@ def test_what_a_killed_writer_left_behind_is_written_over(tmp_path: Path) -> Non
     assert (tmp_path / f"{NAME}.rows").stat().st_size == 2 * 4 * SIZE
 
 
+def test_the_next_writer_cuts_off_rows_that_no_index_knows(tmp_path: Path) -> None:
+    """Nobody would ever find them, and the bound on the size counts what is in the index."""
+    keep(tmp_path, *range(50))
+    (tmp_path / f"{NAME}.index").unlink()
+    assert found(keep(tmp_path, 1), 1, 2) == [1]
+    assert (tmp_path / f"{NAME}.rows").stat().st_size == 4 * SIZE
+
+
 # Disks
 
 
@@ -274,6 +284,21 @@ def test_a_reader_is_right_while_another_process_drops_rows_and_adds_others(tmp_
         assert num_damaged(reader, *range(100)) == 0
 
 
+def test_rows_that_are_dropped_while_they_are_read_leave_no_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(3):
+        keep(tmp_path, number, now=NOW + number)
+    reader, others, path_open = FeatureStore(tmp_path, NAME), [FeatureStore(tmp_path, NAME)], Path.open
+
+    def open_after_another(path: Path, *arguments: Any, **options: Any) -> Any:
+        if path.suffix == ".rows" and others:
+            assert others.pop().drop_oldest(2) == 2  # row 2 is now where row 0 was
+        return path_open(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", open_after_another)
+    assert found(reader, 0, 1, 2) == [2]
+    assert not others
+
+
 # When rows were used, and which are dropped
 
 
@@ -301,3 +326,18 @@ def test_the_rows_that_were_unused_for_the_longest_time_are_dropped_and_the_file
     assert store.drop_oldest(100) == 6
     assert found(store, *range(10)) == []
     assert found(keep(tmp_path, 4), 4) == [4]
+
+
+def test_an_index_that_cannot_be_read_for_a_moment_costs_no_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, path_open = keep(tmp_path, 1, 2), Path.open
+
+    def refused(path: Path, *arguments: Any, **options: Any) -> Any:
+        if path.suffix == ".index":
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return path_open(path, *arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", refused)
+        assert found(store, 1, 2) == []
+        assert store.drop_oldest(1) == 0
+    assert found(store, 1, 2) == [1, 2]
