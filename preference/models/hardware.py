@@ -1,6 +1,7 @@
 """What the hardware offers a model: memory that is free, and number formats."""
 
 import logging
+import threading
 import time
 from collections.abc import Callable
 from functools import cache
@@ -15,6 +16,7 @@ from preference.models.number_formats import ComputedIn, NumberFormat, check_num
 logger = logging.getLogger("pairloop.models")
 _NUM_TOKENS, _WIDTH, _NUM_PRODUCTS = 64, 1024, 5  # a few milliseconds in each format
 _WORTH_ROUNDING = 1.3  # times as fast; it is far from what processors have (0.6, 2), so that all processes on one choose the same
+_measuring = threading.Lock()  # the number of threads is the process's: a second one would restore the 1 of the first
 CGROUP = Path("/sys/fs/cgroup")  # of a container: its limits
 
 
@@ -61,16 +63,18 @@ def seconds_of_a_product(dtype: torch.dtype) -> float:
 
     On one thread: several wait for each other, twenty times as long as the product takes if other programs have the processors.
     """
-    tokens, weights = torch.ones(_NUM_TOKENS, _WIDTH, dtype=dtype), torch.ones(_WIDTH, _WIDTH, dtype=dtype)
-    spent, num_threads = [], torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        for _ in range(_NUM_PRODUCTS):
-            began = time.perf_counter()
-            tokens @ weights.T
-            spent.append(time.perf_counter() - began)
-    finally:
-        torch.set_num_threads(num_threads)
+    spent = []
+    with _measuring:
+        tokens, weights = torch.ones(_NUM_TOKENS, _WIDTH, dtype=dtype), torch.ones(_WIDTH, _WIDTH, dtype=dtype)
+        num_threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            for _ in range(_NUM_PRODUCTS):
+                began = time.perf_counter()
+                tokens @ weights.T
+                spent.append(time.perf_counter() - began)
+        finally:
+            torch.set_num_threads(num_threads)
     return min(spent)
 
 

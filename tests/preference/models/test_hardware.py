@@ -1,4 +1,5 @@
 import logging
+import threading
 from typing import Literal
 
 import pytest
@@ -53,3 +54,26 @@ def test_auto_measures_the_processor_once_and_on_one_thread(monkeypatch: pytest.
         seconds_of_a_product.cache_clear()
 
     assert num_threads == [1] * 20, "five products in each of two formats"
+
+
+def test_a_generator_and_a_reward_model_measure_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The number of threads is the process's. The second would find the 1 of the first, and restore that last."""
+    second = threading.Thread(target=seconds_of_a_product, args=(torch.float32,))
+    measured: list[bool] = []
+
+    def perf_counter() -> float:
+        if not measured:
+            second.start()
+            second.join(0.1)  # it waits for its turn
+        measured.append(threading.current_thread() is second)
+        return 0.0
+
+    monkeypatch.setattr("preference.models.hardware.time.perf_counter", perf_counter)
+    seconds_of_a_product.cache_clear()
+    try:
+        seconds_of_a_product(torch.float32)
+        second.join()
+    finally:
+        seconds_of_a_product.cache_clear()
+
+    assert measured == [False] * 10 + [True] * 10
