@@ -174,6 +174,7 @@ def test_a_cache_that_cannot_be_written_costs_speed_and_not_the_answer(
 def test_a_batch_is_kept_as_soon_as_it_is_computed(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever is killed among thousands has those that were done."""
     extractor, num_before = make(), []
+    assert extractor.shares_prompts, "found by computing, before passes are counted"
     extractor._most_tokens = 1
     forward = extractor._forward
 
