@@ -24,6 +24,7 @@ from preference.report_card.certificate import (
 )
 from trainer.certifying.open_tasks import OpenTasks, decide_open_tasks
 from trainer.evaluation.fixed_sequence import THRESHOLDS, Counts, certified_from, error_of, least_votes, lower_bounds, start_of
+from trainer.evaluation.intervals import Array
 from trainer.rounds.audit import audit, known_prompts, since_withdrawn
 from trainer.rounds.blind_votes import BlindVotes, blind_votes, first_votes
 from trainer.rounds.context import RoundContext
@@ -56,18 +57,20 @@ def certify(context: RoundContext, *, target: float, confidence: float) -> Certi
     if reading.layout.ranker is not None:
         raise TrainingError(f"Project {context.project.id} ranks lists of answers; only comparisons of two can be certified.")
     audit(context, reading)
-    since = since_withdrawn(context)
-    pairs = first_votes(reading.blind, known=known_prompts(context, reading), above=since)
-    model = context.load(context.champion)
-    votes, tasks = blind_votes(pairs, model), decide_open_tasks(context.project, reading.layout, model)
+    pairs, model = first_votes(reading.blind, known=known_prompts(context, reading)), context.load(context.champion)
+    every_vote, tasks = blind_votes(pairs, model), decide_open_tasks(context.project, reading.layout, model)
     newest = max((pair.annotation_id or 0 for pair in [*reading.pairs, *reading.blind]), default=0)
-    with context.folder.locked():  # so that no two looks have one number
+    with context.folder.locked():  # so that no two looks have one number, and no other process withdraws one meanwhile
+        since = since_withdrawn(context)
+        votes = every_vote.above(since)
         looks = [known for known in read_certificates(context.folder.path) if known.version == context.champion]
         asked = (len(votes), last_vote_at([pair.judged_at for pair in votes.pairs]), target, confidence)
         for known in looks:
             if (known.num_votes, known.last_vote_at, known.target, known.confidence) == asked:
                 return known
-        begun = beginning_of(looks, tasks, target=target, confidence=confidence, since=since)
+        by_lot = np.array([context.control.has(pair.task_id, pair.question) for pair in tasks.pairs], bool)
+        sample = np.append(votes.confidence, tasks.confidence[by_lot])
+        begun = beginning_of(looks, sample, target=target, confidence=confidence, since=since)
         certificate = replace(
             look(votes, tasks, begun),
             version=context.champion,
@@ -97,17 +100,19 @@ class Beginning:
         return error_of(self.number, confidence=self.confidence)
 
 
-def beginning_of(looks: Sequence[Certificate], tasks: OpenTasks, *, target: float, confidence: float, since: int) -> Beginning:
+def beginning_of(looks: Sequence[Certificate], sample: Array, *, target: float, confidence: float, since: int) -> Beginning:
     """That of an earlier one of these looks with this target, else a new one.
 
-    No vote decides where it starts: the open tasks at its first look do.
+    `sample`: (num_tasks,) the version's confidences of the control group's tasks, judged or open. They decide where it starts. Votes do not,
+    nor does the moment of the first look, which somebody may choose by the votes: a task that is judged stays in the sample. All open
+    tasks would be no such sample, since the least certain ones are judged first.
     """
     earlier = [known for known in looks if (known.target, known.since) == (target, since) and known.beginning]
     number = next((known.beginning for known in earlier), None)
     if number is None:  # a look whose file is damaged has spent its part of the error, too
         number = 1 + max((known.beginning or 0 for known in looks), default=0) + sum(not known.beginning for known in looks)
     start = next((known.start for known in earlier if known.start in THRESHOLDS), None)
-    return Beginning(number, target, confidence, start or start_of(tasks.confidence, target=target), since)
+    return Beginning(number, target, confidence, start or start_of(sample, target=target), since)
 
 
 def look(votes: BlindVotes, tasks: OpenTasks, begun: Beginning) -> Certificate:

@@ -51,7 +51,7 @@ def error_of(beginning: int, *, confidence: float) -> float:
 
 
 def start_of(confidence: Array, *, target: float) -> float:
-    """The threshold that is tested first. `confidence`: (num_tasks,) the model's of tasks that nobody judged, .5..1.
+    """The threshold that is tested first. `confidence`: (num_tasks,) the model's, .5..1, of tasks that do not depend on the votes.
 
     That is where a model which is as right as it says would win the bet with the fewest votes: the share of the tasks above the threshold
     times the relative entropy of a vote there (Kelly 1956, "A new interpretation of information rate"). If it is nowhere as sure as the

@@ -39,6 +39,10 @@ class BlindVotes:
         kept = [pair for pair, is_in in zip(self.pairs, rows, strict=True) if is_in]
         return BlindVotes(kept, self.confidence[rows], self.agrees[rows])
 
+    def above(self, annotation_id: int) -> "BlindVotes":
+        """Those made after that annotation."""
+        return self.only(np.array([(pair.annotation_id or 0) > annotation_id for pair in self.pairs], bool))
+
 
 def first_votes(pairs: Iterable[PreferencePair], *, known: Set[str], above: int = 0) -> list[PreferencePair]:
     """The first judgement of each prompt, in their order, of those made after the annotation of the id `above`.

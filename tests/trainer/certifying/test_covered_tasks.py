@@ -13,7 +13,7 @@ def certified(house: CertifiedHouse) -> CertifiedHouse:
     """One whose champion is certified where it is sure."""
     house.judge(house.add(30), agreeing=30)
     house.judge(house.add(30, more_words=UNSURE), agreeing=12)
-    assert house.certify().certified_from == 0.9
+    assert house.certify().certified_from == 0.96
     house.now += 60
     return house
 
