@@ -12,6 +12,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,7 +23,6 @@ from preference.tolerant import Count, Known, Part, Rows, Words, adapter_of, rea
 
 _FOLDER, _AUDIT = "certificates", ".audit.json"
 _LOOK = re.compile(r"(.+)-c([1-9][0-9]{0,5})\.json")
-_MOST = 200
 SILENT_DAYS = 30  # without a blind judgement, after which nobody knows whether a certificate still holds
 _T = TypeVar("_T")
 
@@ -132,8 +132,9 @@ def read_certificates(folder: Path) -> list[Certificate]:
     every = []
     for path in (folder / _FOLDER).glob("*.json"):
         if (match := _LOOK.fullmatch(path.name)) is not None:
-            every.append(_read(Certificate, path, version=match.group(1), look=int(match.group(2))))
-    return sorted(every, key=lambda known: (known.made_at, known.look or 0), reverse=True)[:_MOST]
+            state = path.stat()
+            every.append(_read_look(path, match.group(1), int(match.group(2)), (state.st_mtime_ns, state.st_size)))
+    return sorted(every, key=lambda known: (known.made_at, known.look or 0), reverse=True)
 
 
 def read_audit(folder: Path, certificate: Certificate) -> Audit:
@@ -211,6 +212,11 @@ def _moment(text: str) -> datetime | None:
     except ValueError:
         return None
     return at if at.tzinfo else at.replace(tzinfo=UTC)
+
+
+@lru_cache(4096)  # pages and passes read all looks each time, a millisecond each; a look is never edited
+def _read_look(path: Path, version: str, look: int, state: tuple[int, int]) -> Certificate:
+    return _read(Certificate, path, version=version, look=look)
 
 
 def _read(kind: type[_T], path: Path, **known: Any) -> _T:

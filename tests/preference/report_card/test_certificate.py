@@ -59,6 +59,17 @@ def test_a_later_look_that_certifies_nothing_takes_nothing_back(tmp_path: Path) 
     assert standing is not None and standing.certificate == FIRST and standing.problem == ""
 
 
+def test_no_number_of_later_looks_makes_a_certificate_or_its_withdrawal_forgotten(tmp_path: Path) -> None:
+    write_certificate(tmp_path, FIRST)
+    write_audit(tmp_path, FIRST, Audit(withdrawn_at="2026-09-20T13:30:00+00:00", reason="people changed"))
+    for number in range(2, 302):
+        write_certificate(tmp_path, Certificate(version=FIRST.version, look=number, made_at="2026-09-20T14:00:00+00:00"))
+
+    assert [known.look for known in read_certificates(tmp_path)] == [*range(301, 0, -1)]
+    standing = read_standing(tmp_path, FIRST.version, now=NOW)
+    assert standing is not None and standing.problem == "withdrawn: people changed"
+
+
 def test_why_a_certificate_covers_nothing_now(tmp_path: Path) -> None:
     assert read_standing(tmp_path, FIRST.version, now=NOW) is None
     write_certificate(tmp_path, FIRST)
