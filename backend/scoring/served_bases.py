@@ -42,7 +42,7 @@ def load_served_bases(settings: Settings) -> None:
     torch.set_num_threads(1)
     quiet_transformers()  # its bars are drawn by a thread
     extractors = process_extractors(settings.model_dir, torch.device("cpu"), settings.training.reward_dtype)
-    if settings.training.reward_dtype == "auto":
+    if settings.training.reward_dtype not in ("float32", "bfloat16"):
         found = _found_by_a_child(lambda: extractors.feature_dtype)  # it may be measured
         if not found:
             return

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from backend.scoring.served_bases import load_served_bases
+from preference.models.hardware import seconds_of_a_product
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import Versions
 from preference.reward_model.extractors import process_extractors
@@ -109,6 +110,21 @@ def test_nothing_is_loaded_before_a_fork_if_the_device_is_a_gpu(tiny_base: Path,
 
     assert num_kept(settings) == 0
     assert not torch.cuda.is_initialized()
+
+
+@pytest.mark.parametrize("recipe_and_dtype", [("frozen", "auto"), ("lora", "nf4")])  # its champion may still be frozen
+def test_a_number_format_that_is_measured_is_measured_in_a_child(
+    recipe_and_dtype: tuple[str, str], tiny_base: Path, settings_for: SettingsFactory
+) -> None:
+    recipe, dtype = recipe_and_dtype
+    settings = settings_for(device="cpu", recipe=recipe, reward_dtype=dtype)
+    promoted(settings.model_dir, tiny_base)
+    seconds_of_a_product.cache_clear()
+
+    load_served_bases(settings)
+
+    assert num_kept(settings) == 1
+    assert seconds_of_a_product.cache_info().misses == 0
 
 
 def test_a_base_that_would_have_to_be_fetched_or_converted_is_left_to_the_workers(
