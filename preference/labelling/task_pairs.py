@@ -73,12 +73,17 @@ def pairs_of_task(
     return pairs
 
 
-def pairs_of_repeat(task: Fields, layout: LabelingLayout, *, where: Sequence[Condition] = ()) -> list[PreferencePair]:
-    """What people said of a repeat, as pairs of the task that it repeats, on whose sides they stand; none of any other task."""
+def pairs_of_repeat(
+    task: Fields, layout: LabelingLayout, *, ties: Ties = "half", where: Sequence[Condition] = ()
+) -> list[PreferencePair]:
+    """What people said of a repeat, as pairs of the task that it repeats, on whose sides they stand; none of any other task.
+
+    `ties`, `where`: as for the pairs of that task, beside which they are set.
+    """
     repeat = repeat_of(task)
     if repeat is None:
         return []
-    pairs = pairs_of_task({**task, "meta": None}, layout, dropped=Counter(), where=where)
+    pairs = pairs_of_task({**task, "meta": None}, layout, dropped=Counter(), ties=ties, where=where)
     sides: dict[Side | None, Side | None] = {"left": "right", "right": "left"}
     return [replace(pair, task_id=repeat.of_task, chosen_side=sides.get(pair.chosen_side)) for pair in pairs]
 

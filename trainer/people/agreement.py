@@ -23,14 +23,18 @@ def people_figures(judgements: Sequence[Judgement], *, again: Sequence[Judgement
     below MIN_SHARED of them. If one annotator judged a task twice, the later judgement counts for agreement.
 
     `again`: judgements of repeats, each as one of the task that it repeats. They count for agreement: with themselves if that annotator
-    judged the task before, else with the others.
+    judged the same answers before, else with the others, unless that task compares other answers: somebody edited it, or both came from
+    another project, where it had another number.
     """
-    first = {(judgement.comparison, judgement.annotator_id) for judgement in judgements}
+    first = {(judgement.texts, judgement.annotator_id) for judgement in judgements}
+    texts = {judgement.comparison: judgement.texts for judgement in judgements if judgement.texts is not None}
     repeated = defaultdict[int | None, list[Judgement]](list)
     of_others = defaultdict[int | None, list[Judgement]](list)
     for judgement in again:
-        who = repeated if (judgement.comparison, judgement.annotator_id) in first else of_others
-        who[judgement.annotator_id].append(judgement)
+        if (judgement.texts, judgement.annotator_id) in first:
+            repeated[judgement.annotator_id].append(judgement)
+        elif texts.get(judgement.comparison, judgement.texts) == judgement.texts:
+            of_others[judgement.annotator_id].append(judgement)
     shared = outcomes_by_task([*judgements, *chain.from_iterable(of_others.values())])
     truth = ground_truth(judgements)
     counts = [Counter(outcomes.values()) for outcomes in shared.values()]

@@ -10,11 +10,10 @@ from statistics import median
 
 from scipy.stats import binomtest
 
-from preference.labelling.prompts import normalised
 from preference.report_card.people_figures import AnnotatorFigures, AnnotatorWeek
 from preference.report_card.shares import Share
 from trainer.evaluation.intervals import share
-from trainer.people.judgements import MIN_SHARED, Comparison, Judgement, Outcome, left_rate, outcomes_alike
+from trainer.people.judgements import MIN_SHARED, Comparison, Judgement, Outcome, Texts, left_rate, outcomes_alike
 
 _ONE_SIDED = 0.8
 # In both answers. 1,000 words a minute, of six letters each: twice the pace at which comprehension is lost (Rayner et al. 2016, "So much
@@ -49,7 +48,8 @@ def annotator_figures(
         num_ties=sum(judgement.outcome == "tie" for judgement in made),
         left_rate=left_rate(made),
         agreement=agreement,
-        with_self=share(_repeated([*made, *again]), at_least=MIN_SHARED),
+        # Annotators whom nobody knows any more may be several.
+        with_self=share(_repeated([*made, *again]) if annotator is not None else [], at_least=MIN_SHARED),
         gold=share(right, at_least=MIN_SHARED),
         lead_seconds=_lead_seconds(made),
         num_too_fast=num_fast if num_timed else None,
@@ -82,12 +82,12 @@ def _alike(annotator: int | None, made: Sequence[Judgement], shared: Shared) -> 
 
 def _repeated(made: Sequence[Judgement]) -> list[float]:
     """For each comparison that somebody judged again, whichever answer stood left then: whether the outcome was the same."""
-    before: dict[tuple[str, frozenset[str]], str] = {}
+    before: dict[Texts, str] = {}
     same = []
     for judgement in sorted(made, key=_moment):
-        if judgement.answers is None or judgement.outcome is None or judgement.is_ranking:
+        key = judgement.texts
+        if judgement.answers is None or key is None or judgement.outcome is None or judgement.is_ranking:
             continue
-        key = normalised(judgement.question), frozenset(judgement.answers)
         chosen = "" if judgement.outcome == "tie" else judgement.answers[judgement.outcome == "right"]
         if key in before:
             same.append(float(before[key] == chosen))

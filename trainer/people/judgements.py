@@ -8,13 +8,14 @@ from typing import Literal
 from preference.labelling.controls.criteria import NONE
 from preference.labelling.controls.verdict import Side
 from preference.labelling.pairs import PreferencePair, drawn
-from preference.labelling.prompts import Prompt
+from preference.labelling.prompts import Prompt, normalised
 from preference.report_card.shares import Share
 from trainer.evaluation.intervals import share
 
 MIN_SHARED = 5  # comparisons judged by several; with fewer, agreement is None
 Outcome = Literal["left", "right", "tie"]  # a tie, or both bad
 Comparison = tuple[int | None, tuple[str, str] | None]  # a task, and of a list which of its answers
+Texts = tuple[str, frozenset[str]]  # the question and the answers
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,11 @@ class Judgement:
     def comparison(self) -> Comparison:
         """The same for all who compared the same: of a list sorted into buckets, the pair that stands for all may differ."""
         return self.task_id, self.answers if self.is_ranking else None
+
+    @property
+    def texts(self) -> Texts | None:
+        """What was compared, whichever answer stood left; None if no side was chosen."""
+        return None if self.answers is None else (normalised(self.question), frozenset(self.answers))
 
 
 def judgements_of(pairs: Sequence[PreferencePair]) -> list[Judgement]:

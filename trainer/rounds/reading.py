@@ -108,7 +108,7 @@ def read_pairs(context: ReadingContext) -> Reading:
         blind=blind,
         holds_out=holds_out,
         evidence=Evidence.of(pairs, num_held_out=num_held_out, min_pairs=training.min_pairs),
-        again=[pair for task in tasks for pair in pairs_of_repeat(task, layout, where=where)],
+        again=[pair for task in tasks for pair in pairs_of_repeat(task, layout, ties=training.ties, where=where)],
         values=field_values(tasks, named_fields(training.slice_by)),
     )
 

@@ -4,7 +4,6 @@ Such a task is a copy. Its meta names the judgement that it repeats, and what wa
 another suggestion, or none, would make a difference of what people see look like one of what they think.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 from preference.labelling.controls.verdict import Side
 
 META_KEY = "pairloop_repeat"  # in a task's meta
+_MOST = 1e6  # of rewards, which have standard deviation 1
 
 
 @dataclass(frozen=True)
@@ -55,4 +55,5 @@ def repeat_of(task: Mapping[str, Any]) -> Repeat | None:
 
 
 def _number(value: object) -> float | None:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) else None
+    is_one = isinstance(value, int | float) and not isinstance(value, bool) and -_MOST < value < _MOST
+    return float(value) if is_one else None  # type: ignore[arg-type]

@@ -49,3 +49,20 @@ def test_somebody_who_only_judged_repeats_has_no_row() -> None:
     people = figures(LEFT, [(0, 9, "left")])
     assert [row.annotator for row in people.annotators] == [7]
     assert people.num_shared == 1
+
+
+def test_a_repeat_of_a_task_that_compares_other_answers_now_is_no_judgement_of_it() -> None:
+    both: list[tuple[int, int, Outcome]] = [*LEFT, *((task, 8, "left") for task in range(10))]
+    moved = [
+        dataclasses.replace(pair, prompt=f"another {pair.task_id}") for pair in again(*((task, 9, "right") for task in range(10)))
+    ]
+
+    people = people_figures(judgements_of(judged(*both)), again=judgements_of(moved))
+
+    assert people == people_figures(judgements_of(judged(*both)))
+
+
+def test_annotators_who_were_deleted_may_be_several_and_are_not_compared_with_themselves() -> None:
+    votes, second = ([dataclasses.replace(pair, annotator_id=None) for pair in pairs] for pairs in (judged(*LEFT), again(*LEFT)))
+    (row,) = people_figures(judgements_of(votes), again=judgements_of(second)).annotators
+    assert row.annotator is None and row.with_self is not None and row.with_self.count == 0

@@ -41,6 +41,7 @@ def test_a_tie_stays_one() -> None:
         {"from_name": "verdict", "to_name": "answer1", "type": "choices", "value": {"choices": ["tie"]}}
     )
     assert [(pair.kind, pair.weight) for pair in pairs_of_repeat(task, LAYOUT)] == [("tie", 0.5)] * 2
+    assert pairs_of_repeat(task, LAYOUT, ties="drop") == [], "as the first judgement would give none"
 
 
 def test_its_meta_is_read_back() -> None:
@@ -66,7 +67,7 @@ def test_any_other_meta_makes_no_repeat(meta: Any) -> None:
     assert repeat_of({"meta": meta}) is None
 
 
-@pytest.mark.parametrize("rewards", [None, [1], "12", [True, "1"], [float("nan"), float("inf")]])
+@pytest.mark.parametrize("rewards", [None, [1], "12", [True, "1"], [float("nan"), float("inf")], [10**400, -(10**400)]])
 def test_what_no_page_can_show_is_not_shown(rewards: Any) -> None:
     repeat = repeat_of({"meta": {META_KEY: {"of_task": 3, "annotation": 1, "lit": "both", "rewards": rewards}}})
     assert repeat == Repeat(3, 1, Shown())
