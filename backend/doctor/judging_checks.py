@@ -10,6 +10,7 @@ from preference.labelling.label_config import LabelingLayout
 from preference.labelling.task_data import named_fields, value_at
 from preference.projects.annotator_names import numbers_of
 from preference.projects.status_files import OpenRepeats
+from preference.projects.versions import Versions
 from preference.setting_fields import annotator_weights
 
 _NUM_TASKS = 100  # that are looked at
@@ -70,12 +71,12 @@ def _weights(examined: Examined) -> str:
     setting = examined.installation.settings.training.annotator_weights
     if not setting:
         return "all votes count alike in training (ANNOTATOR_WEIGHTS)"
-    _, unknown = numbers_of(annotator_weights(setting), examined.project.users())
-    if unknown:
-        raise CheckFailed(
-            f"ANNOTATOR_WEIGHTS names {', '.join(unknown)}, whom Label Studio does not know",
-            "give the number, the e-mail address or the name that its page of the organization shows",
-        )
+    latest = next(Versions(examined.folder).cards(logs_damaged=False), None)
+    people = latest.report.people if latest else None
+    judged = [row.annotator for row in people.annotators if isinstance(row.annotator, int)] if people else []  # some left since
+    _, problem = numbers_of(annotator_weights(setting), {**dict.fromkeys(judged, ("", "")), **examined.project.users()})
+    if problem:
+        raise CheckFailed(f"ANNOTATOR_WEIGHTS names {problem}", "give each one's number or e-mail address, once")
     return f"not all votes count alike in training: {setting}"
 
 

@@ -6,6 +6,7 @@ Covered: a file that is missing, damaged or hostile: who is not named in it is a
 """
 
 import json
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
 from preference.atomic_files import write_whole, writing
@@ -29,14 +30,28 @@ def write_names(folder: ProjectFolder, names: Mapping[int, str]) -> None:
             write_whole(path, json.dumps({str(who): name for who, name in names.items()}, ensure_ascii=False), is_private=True)
 
 
-def numbers_of(names: Iterable[str], users: Mapping[int, tuple[str, str]]) -> tuple[dict[str, int], list[str]]:
-    """(the numbers of those who are meant, those whom nobody knows): by number, email address, or first and last name.
+def numbers_of(names: Iterable[str], users: Mapping[int, tuple[str, str]]) -> tuple[dict[str, int], str]:
+    """(the numbers of those who are meant, what keeps the others from being meant, in words; empty if nothing does).
 
-    `users`: the name and the email address of each, by number.
+    `names`: numbers, email addresses, or first and last names; `users`: the name and the email address of each, by number.
     """
-    numbers = {text.casefold(): who for who, (name, email) in users.items() for text in (str(who), email, name) if text}
-    known = {name: numbers[name.casefold()] for name in names if name.casefold() in numbers}
-    return known, [name for name in names if name not in known]
+    called = defaultdict[str, set[int]](set)
+    for who, (name, email) in users.items():
+        for text in filter(None, (name, email)):
+            called[text.casefold()].add(who)
+    called.update({str(who): {who} for who in users})  # last: whoever is called "7" is not meant by 7
+    known, wrong = dict[str, int](), defaultdict[str, list[str]](list)
+    for name in names:
+        meant = called.get(name.casefold(), set())
+        if not meant:
+            wrong["whom Label Studio does not know"].append(name)
+        elif len(meant) > 1:
+            wrong["which is the name of several people"].append(name)
+        elif meant <= set(known.values()):
+            wrong["which is somebody who is named before"].append(name)
+        else:
+            known[name] = next(iter(meant))
+    return known, "; ".join(f"{', '.join(those)}, {why}" for why, those in wrong.items())
 
 
 def read_names(folder: ProjectFolder) -> dict[str, str]:

@@ -106,13 +106,16 @@ def _weights(effect: WeightsEffect | None, names: Mapping[str, str]) -> str:
         return ""
     if not effect.by_annotator:
         return "ANNOTATOR_WEIGHTS makes no difference: nobody whom it names made a judgement that is trained on, or all have a weight of 1"
-    weights = ", ".join(f"{names.get(who, who)} {weight:g}" for who, weight in effect.by_annotator.items())
-    counts = f"In training, votes count: {weights}, all others 1"
+    weights = ", ".join(f"{names.get(who, f'annotator {who}')}: {weight:g}" for who, weight in effect.by_annotator.items())
+    counts = f"In training, not all votes count alike ({weights}, all others: 1)"
     weighted, alike = effect.weighted, effect.unweighted
     if weighted is None or weighted.value is None:
         return counts
     if alike is None or alike.value is None:
         return f"{counts}. What that changes is not computed: this recipe would have to be trained twice"
     if f"{weighted.value:.3f}" == f"{alike.value:.3f}":
-        return f"{counts}. It makes no difference: {weighted.value:.3f} with and without the weights, on {weighted.count} held-out comparisons"
-    return f"{counts}: {weighted.value:.3f} with the weights, {alike.value:.3f} without, on {weighted.count} held-out comparisons"
+        return f"{counts}. The held-out accuracy is {weighted.value:.3f} with and without these weights, on {weighted.count} comparisons"
+    return (
+        f"{counts}. The held-out accuracy is {weighted.value:.3f} with these weights and {alike.value:.3f} without, "
+        f"on {weighted.count} comparisons"
+    )

@@ -18,7 +18,7 @@ logger = logging.getLogger("pairloop.rounds")
 
 
 def weighed(project: LabelStudioProject, pairs: Sequence[PreferencePair], setting: str) -> list[PreferencePair]:
-    """The pairs that are trained on, each with its annotator's weight. Whom nobody knows is named in the log.
+    """The pairs that are trained on, each with its annotator's weight. Who cannot be told is named in the log.
 
     Raises:
         StudioError: Label Studio does not answer, or refuses, and somebody is not named by a number.
@@ -33,13 +33,12 @@ def weighed(project: LabelStudioProject, pairs: Sequence[PreferencePair], settin
         if not all(map(str.isdecimal, named)):
             raise
         users = {}  # numbers need no list
-    numbers, unknown = numbers_of(named, {**dict.fromkeys(judged, ("", "")), **users})
+    numbers, problem = numbers_of(named, {**dict.fromkeys(judged, ("", "")), **users})
     by_number = {number: named[name] for name, number in numbers.items()}
-    if unknown:
+    if problem:
         logger.warning(
-            "project %d: ANNOTATOR_WEIGHTS names %s, whom Label Studio does not know; give the number, the e-mail address or the name that "
-            "its page of the organization shows", project.id, ", ".join(unknown),
-        )  # fmt: skip
+            "project %d: ANNOTATOR_WEIGHTS names %s; give each one's number or e-mail address, once", project.id, problem
+        )
     for who in by_number.keys() - judged:
         logger.info(
             "project %d: annotator %d has a weight, and no judgement that is trained on: it makes no difference", project.id, who

@@ -1,11 +1,16 @@
 """What doctor says of how many people judge a task, and whose word counts."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from preference.projects.versions import Versions
+from preference.report_card.figures import ReportFigures
+from preference.report_card.people_figures import AnnotatorFigures, People
+from tests.support.cards import CARD
 from tests.support.clinic import Clinic
 from tests.support.studio_double import StudioDouble
 
@@ -82,3 +87,13 @@ def test_somebody_with_a_weight_whom_nobody_knows_is_a_cross(clinic: Clinic) -> 
     assert (row["ok"], row["found"]) == (
         False, "ANNOTATOR_WEIGHTS names bne@example.com, 12, whom Label Studio does not know",
     )  # fmt: skip
+
+
+def test_who_left_the_organization_is_known_by_the_number_that_the_report_card_shows(clinic: Clinic, tmp_path: Path) -> None:
+    rows = (AnnotatorFigures(annotator=12), AnnotatorFigures(annotator=None))
+    draft = tmp_path / "draft"
+    draft.mkdir()
+    Versions(clinic.folder).publish(draft, replace(CARD, report=ReportFigures(people=People(annotators=rows))))
+
+    assert clinic.doctor(ANNOTATOR_WEIGHTS="12:0")["weights"]["ok"]
+    assert not clinic.doctor(ANNOTATOR_WEIGHTS="13:0")["weights"]["ok"]

@@ -41,5 +41,17 @@ def test_a_name_is_one_line_of_a_bounded_length(folder: ProjectFolder) -> None:
 
 def test_somebody_is_meant_by_number_address_or_name_and_whom_nobody_knows_is_named() -> None:
     users = {7: ("Ann Lee", "ann@example.org"), 8: ("", "ben@example.org")}
-    numbers, unknown = numbers_of(["7", "BEN@example.org", "ann lee", "9", "Ann"], users)
-    assert (numbers, unknown) == ({"7": 7, "BEN@example.org": 8, "ann lee": 7}, ["9", "Ann"])
+    assert numbers_of(["7", "BEN@example.org"], users) == ({"7": 7, "BEN@example.org": 8}, "")
+    assert numbers_of(["ann lee"], users) == ({"ann lee": 7}, "")
+    assert numbers_of(["9", "7", "Ann"], users) == ({"7": 7}, "9, Ann, whom Label Studio does not know")
+
+
+def test_nobody_is_taken_for_another_and_nobody_is_meant_twice() -> None:
+    users = {7: ("Ann Lee", "ann@example.org"), 8: ("Ann Lee", "lee@example.org"), 9: ("7", "seven@example.org")}
+    assert numbers_of(["ann lee", "lee@example.org"], users) == (
+        {"lee@example.org": 8}, "ann lee, which is the name of several people"
+    )  # fmt: skip
+    assert numbers_of(["7"], users) == ({"7": 7}, ""), "the number, and not whoever is called so"
+    assert numbers_of(["ann@example.org", "7"], users) == (
+        {"ann@example.org": 7}, "7, which is somebody who is named before"
+    )  # fmt: skip

@@ -123,14 +123,15 @@ def test_a_version_that_is_no_better_than_a_rule_says_so() -> None:
         (WeightsEffect(), "nobody whom it names made a judgement that is trained on, or all have a weight of 1"),
         (
             WeightsEffect({"7": 0.5, "9": 0.0}, Share(0.71, None, 120), Share(0.7, None, 120)),
-            "In training, votes count: Ann 0.5, 9 0, all others 1: 0.710 with the weights, 0.700 without, on 120 held-out comparisons",
+            "In training, not all votes count alike (Ann: 0.5, annotator 9: 0, all others: 1). The held-out accuracy is 0.710 with these weights "
+            "and 0.700 without, on 120 comparisons",
         ),
         (
             WeightsEffect({"7": 0.5}, Share(0.71, None, 120), Share(0.71, None, 120)),
-            "It makes no difference: 0.710 with and without the weights, on 120 held-out comparisons",
+            "The held-out accuracy is 0.710 with and without these weights, on 120 comparisons",
         ),
         (WeightsEffect({"7": 0.5}, Share(0.71, None, 120)), "is not computed: this recipe would have to be trained twice"),
-        (WeightsEffect({"7": 0.5}, Share()), "In training, votes count: Ann 0.5, all others 1"),
+        (WeightsEffect({"7": 0.5}, Share()), "In training, not all votes count alike (Ann: 0.5, all others: 1)"),
     ],
 )
 def test_it_says_whose_votes_count_less_in_training_and_what_that_changes(weights: WeightsEffect | None, end: str) -> None:

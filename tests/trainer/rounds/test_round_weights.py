@@ -57,7 +57,7 @@ def test_whom_nobody_knows_is_named_once_and_who_did_not_judge_makes_no_differen
 
     (warning,) = (record.getMessage() for record in caplog.records if "ANNOTATOR_WEIGHTS" in record.getMessage())
     assert warning.startswith(
-        "project 7: ANNOTATOR_WEIGHTS names bne@example.org, 12, whom Label Studio does not know; give the number"
+        "project 7: ANNOTATOR_WEIGHTS names bne@example.org, 12, whom Label Studio does not know; give each one's number"
     )
     assert "project 7: annotator 2 has a weight, and no judgement that is trained on: it makes no difference" in caplog.messages
     assert card.report.weights is not None and card.report.weights.by_annotator == {}
