@@ -17,7 +17,9 @@ from backend.connecting.links import (
 )
 from backend.connecting.shown_version import show_version
 from backend.connecting.task_order import restore_order, set_order
+from backend.new_tasks.repeats import end_repeats
 from preference.errors import StudioError, StudioNotFound
+from preference.formatting import plural
 from preference.labelling.layouts import layout_of
 from preference.projects.folder import ProjectFolder
 from preference.projects.versions import UNTRAINED, Versions
@@ -77,7 +79,7 @@ def connect(
 def disconnect(project: LabelStudioProject, folder: ProjectFolder, settings: Settings) -> list[str]:
     """Undoes the connection, and makes both processes forget the project. Returns a sentence for each thing that was removed.
 
-    Tasks, answers, predictions and annotations stay, and so do the versions in MODEL_DIR. If the project was deleted in Label
+    Tasks, answers, predictions and annotations stay, but for repeats that nobody judged, and so do the versions in MODEL_DIR. If the project was deleted in Label
     Studio, there is nothing to remove.
 
     Raises:
@@ -92,6 +94,8 @@ def disconnect(project: LabelStudioProject, folder: ProjectFolder, settings: Set
         return [f"Label Studio has no project {project.id} any more, or does not show it to this key; nothing looks after it now"]
     done = _remove(project, read_links(project, folder, settings.server), only_old=False)
     done += restore_order(project, folder, state, settings.suggesting.order)
+    if num_repeats := end_repeats(project, folder):
+        done.append(f"removed {num_repeats} {plural(num_repeats, 'comparison')} that came back, which nobody judged")
     folder.disconnect()  # last: a /setup before the row is removed makes the project known again
     return done
 

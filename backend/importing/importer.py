@@ -33,6 +33,7 @@ from backend.scoring.candidate_scores import candidate_scores
 from backend.scoring.predictions import predict_tasks, still_wanted
 from preference.errors import ModelError, RegistryError, StudioError
 from preference.generation.jobs import WrittenAnswers
+from preference.labelling.controls.repeats import repeat_of
 from preference.labelling.label_config import LabelingLayout
 from preference.labelling.layouts import judged_layout_of
 from preference.labelling.prompts import transcript
@@ -148,6 +149,8 @@ class Import:
         if self._known.holds(data):
             judged, what = "with its judgements, " if is_judged else "", "comparison" if is_comparison else "prompt"
             self.counts[f"skipped, {judged}the project holds the {what}"] += 1
+        elif repeat_of(row) is not None and not is_judged:  # a judged one stays what it is: nothing is trained on it
+            self.counts["skipped, a comparison that came back elsewhere, which nobody judged"] += 1
         elif is_judged or is_comparison:  # a judgement is of what was there
             self._known.add(data)
             self._settle(self._queue(), Draft(task, {}, {}))

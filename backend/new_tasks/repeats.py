@@ -8,7 +8,8 @@ Covered: a judgement comes back once; a judgement or a task that was deleted, sk
 Studio refuses; so many that none piles up while nobody judges, and that they come no closer than twice the share after a pause of the
 backend. Copies that nobody judged are removed if what they repeat is deleted.
 Not covered: judgements that were made before the first look, or while REPEATS was 0; a process that is killed between making a copy and
-noting that, after which the comparison may come back twice; rankings.
+noting that: the copy waits as any task does, and is not removed; imported judgements, which come back as if their annotator had just
+made them; rankings.
 """
 
 import hashlib
@@ -19,7 +20,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 from preference.atomic_files import write_whole
 from preference.labelling.controls.repeats import Repeat, repeat_of
@@ -52,9 +53,7 @@ def ask_for_repeats(
     path = folder.path / OpenRepeats.FILE
     before = _Looked.read(path)
     if not share or layout.ranker is not None:
-        if before is not None:
-            _still_open(project, before.open, are_wanted=False)
-            path.unlink(missing_ok=True)
+        end_repeats(project, folder)
         return 0
     counts = tuple(int(state.get(name) or 0) for name in _COUNTS)
     if before is None:  # what was judged until now does not come back
@@ -64,7 +63,7 @@ def ask_for_repeats(
     if counts == before.counts:  # nobody is at work
         return 0
     looked, at_work = _look(replace(before, counts=counts), project, share=share)
-    looked = replace(looked, open=_still_open(project, looked.open))
+    looked = replace(looked, open=_still_open(project, looked.open)[0])
     due = [
         drawn
         for who in at_work
@@ -82,6 +81,24 @@ def ask_for_repeats(
             num_made = len(made)
     looked.write(path)
     return num_made
+
+
+def end_repeats(project: LabelStudioProject, folder: ProjectFolder) -> int:
+    """How many copies that nobody judged were removed; those that somebody has begun to judge stay, and are removed at a later call.
+
+    Raises:
+        StudioError: Label Studio cannot be read or written; the next call goes on.
+    """
+    path = folder.path / OpenRepeats.FILE
+    if (before := _Looked.read(path)) is None:
+        return 0
+    still_open, num_removed = _still_open(project, before.open, are_wanted=False)
+    if still_open:
+        replace(before, open=still_open).write(path)
+    else:
+        with suppress(OSError):  # as with what cannot be written
+            path.unlink(missing_ok=True)
+    return num_removed
 
 
 class _Drawn(NamedTuple):
@@ -134,25 +151,26 @@ class _Looked:
 def _look(before: _Looked, project: LabelStudioProject, *, share: float) -> tuple[_Looked, list[int]]:
     """What is known now, and who judged since the last look, the latest first."""
     latest, made, queue, judged = before.until, Counter(before.made), list(before.queue), set[int]()
-    new: list[tuple[int, Any, Task]] = []
+    new: list[tuple[int, int | None, int, bool]] = []  # annotation, annotator, task, whether that is a repeat
     for task in project.judged_since(before.until):
         latest = max(latest, task["updated_at"])
-        if repeat_of(task) is not None:
+        is_repeat = repeat_of(task) is not None
+        if is_repeat:
             judged.add(task["id"])
         for annotation in task["annotations"]:
             if annotation["id"] > before.newest and not annotation.get("was_cancelled"):
-                new.append((annotation["id"], annotator_of(annotation), task))
+                new.append((annotation["id"], annotator_of(annotation), task["id"], is_repeat))
     at_work: dict[int, None] = {}
-    for annotation_id, who, task in sorted(new, key=lambda each: each[0]):
+    for annotation_id, who, task_id, is_repeat in sorted(new, key=lambda each: each[0]):
         if who is None:
             continue
         at_work = {who: None} | {other: None for other in at_work if other != who}
         made[str(who)] += 1
-        if repeat_of(task) is None and _is_drawn(project.id, annotation_id, share):
-            queue.append(_Drawn(task["id"], annotation_id, who, made[str(who)]))
+        if not is_repeat and _is_drawn(project.id, annotation_id, share):
+            queue.append(_Drawn(task_id, annotation_id, who, made[str(who)]))
     settled = max(before.until, latest - _OVERLAP, min(latest, datetime.now(UTC) - _OVERLAP))
     still_open = tuple(task_id for task_id in before.open if task_id not in judged)
-    newest = max([before.newest, *(annotation_id for annotation_id, _, _ in new)])
+    newest = max([before.newest, *(annotation_id for annotation_id, *_ in new)])
     num_since = before.num_since + len(new)
     looked = _Looked(settled, newest, before.counts, dict(made), tuple(queue[-_MOST_QUEUED:]), still_open, num_since)
     return looked, list(at_work)
@@ -163,15 +181,20 @@ def _is_drawn(project_id: int, annotation_id: int, share: float) -> bool:
     return int.from_bytes(digest[:6], "big") / 2**48 < share
 
 
-def _still_open(project: LabelStudioProject, task_ids: Sequence[int], *, are_wanted: bool = True) -> tuple[int, ...]:
-    """Those copies that nobody judged or skipped. One whose task was deleted is removed, too, as it holds the same texts."""
+def _still_open(project: LabelStudioProject, task_ids: Sequence[int], *, are_wanted: bool = True) -> tuple[tuple[int, ...], int]:
+    """(those copies that nobody judged or skipped, how many were removed).
+
+    Removed is one whose task was deleted, as it holds the same texts, and any if they are not wanted; not under the hands of somebody
+    who has begun to judge it.
+    """
     tasks = project.tasks(task_ids) if task_ids else {}
     waiting = {task_id: repeat for task_id, task in tasks.items() if not is_annotated(task) and (repeat := repeat_of(task))}
     there = project.tasks([repeat.of_task for repeat in waiting.values()]) if are_wanted and waiting else {}
-    for task_id, repeat in waiting.items():
-        if repeat.of_task not in there:
-            project.remove_task(task_id)
-    return tuple(task_id for task_id, repeat in waiting.items() if repeat.of_task in there)
+    unwanted = [task_id for task_id, repeat in waiting.items() if repeat.of_task not in there]
+    removed = [task_id for task_id in unwanted if not project.has_draft(task_id)]
+    for task_id in removed:
+        project.remove_task(task_id)
+    return tuple(task_id for task_id in waiting if task_id not in removed), len(removed)
 
 
 def _copy(project: LabelStudioProject, layout: LabelingLayout, drawn: _Drawn) -> Task | None:

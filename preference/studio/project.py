@@ -122,6 +122,10 @@ class LabelStudioProject:
         with suppress(StudioNotFound):
             self._calls.delete(f"api/tasks/{task_id}/")
 
+    def has_draft(self, task_id: int) -> bool:
+        """Whether somebody has begun to judge a task, and submitted nothing yet."""
+        return any(task["drafts"] for task in self._among([task_id], include="id,drafts"))
+
     def unanswered_tasks(self, layout: LabelingLayout, *, page_size: int = 100) -> Iterator[tuple[list[Task], int]]:
         """Pages of tasks that lack an answer, by id, judged or not, each with how many more there are; one page is in memory."""
         yield from self._lists.pages(unanswered(layout), "or", page_size)

@@ -1,14 +1,20 @@
 import copy
+import json
 from pathlib import Path
 
 import pytest
 
+from backend.new_tasks.repeats import ask_for_repeats
 from backend.serving.process import Backend
 from preference.errors import StudioNotFound
+from preference.labelling.controls.repeats import Repeat, Shown
+from preference.labelling.label_config import LabelingLayout
 from preference.projects.folder import known_projects
+from preference.projects.status_files import OpenRepeats
 from preference.projects.versions import UNTRAINED, Versions
 from preference.settings import Settings
 from tests.support.connecting_house import ADDRESS, HOST, House
+from tests.support.filling_house import CHOICE
 from tests.support.studio_double import StudioDouble
 from tests.support.studio_records import LABEL_CONFIG
 from tests.support.versions import publish_version
@@ -41,6 +47,22 @@ def test_disconnect_removes_what_connect_made_and_nothing_else(
 
     assert house.connect()[0] == f"connected {ADDRESS} as {version}"
     assert [folder.project_id for folder in known_projects(settings.model_dir)] == [house.id]
+
+
+def test_disconnect_removes_comparisons_that_came_back_and_that_nobody_judged(studio: StudioDouble, house: House) -> None:
+    layout = LabelingLayout.from_label_config(LABEL_CONFIG)
+    house.connect()
+    data = {"prompt": "p", "answer1": "a", "answer2": "b"}
+    (task,) = studio.add_tasks(house.id, data)
+    studio.annotate(task, CHOICE, completed_by=7)
+    ask_for_repeats(house.project, house.folder, layout, state=house.project.read(), share=0.5)
+    (again,) = house.project.import_tasks([{"data": layout.exchanged(data), "meta": Repeat(task, 1, Shown()).to_meta()}])
+    path = house.folder.path / OpenRepeats.FILE
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"open": [again]}))
+
+    assert "removed 1 comparison that came back, which nobody judged" in house.disconnect()
+
+    assert list(studio.tasks) == [task] and not path.exists()
 
 
 def test_a_project_that_was_deleted_in_label_studio_is_forgotten(studio: StudioDouble, house: House, settings: Settings) -> None:

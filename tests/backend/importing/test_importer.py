@@ -5,14 +5,17 @@ import pytest
 
 from backend.importing.importer import Import
 from preference.generation.jobs import Job, WrittenAnswers
+from preference.labelling.controls.repeats import Repeat, Shown, repeat_of
 from preference.labelling.prompts import transcript
 from preference.projects.versions import Versions
+from preference.studio.task import Annotation, Task
 from tests.conftest import SettingsFactory
 from tests.support.filling_house import CHOICE, EMPTY, LAYOUT, House, RecordingGenerator, echo, warnings_of
 from tests.support.importing_house import (
     PROMPTS,
     UnsteadyStudio,
     holds_each_once,
+    import_tasks,
     num_imports,
     prompts,
     rows,
@@ -65,6 +68,21 @@ def test_each_prompt_becomes_one_task_that_is_answered_scored_and_recorded(house
         assert {record["left_sample"], record["right_sample"]} == {0, 1}
         samples = echo(Job(task["data"]["prompt"], record["seed"])).answers
         assert house.answers(task["id"]) == (samples[record["left_sample"]], samples[record["right_sample"]])
+
+
+def test_a_comparison_that_came_back_in_another_project_is_none_here_unless_somebody_judged_it(house: House) -> None:
+    answers, meta = {"answer1": "b", "answer2": "a"}, Repeat(3, 31, Shown("right")).to_meta()
+    made: Annotation = {"result": CHOICE, "ground_truth": False, "was_cancelled": False}
+    copied: list[Task] = [
+        {"data": {"prompt": "p", **answers}, "meta": meta},
+        {"data": {"prompt": "q", **answers}, "meta": meta, "annotations": [made]},
+    ]
+
+    counts = import_tasks(house, copied)
+
+    assert counts["skipped, a comparison that came back elsewhere, which nobody judged"] == counts["imported"] == 1
+    (task,) = stored_tasks(house)
+    assert task["data"]["prompt"] == "q" and repeat_of(task) == Repeat(3, 31, Shown("right"))
 
 
 def test_what_was_imported_leaves_nothing_to_do_for_the_filler(house: House, tiny_base: Path) -> None:

@@ -179,6 +179,27 @@ def test_repeats_0_ends_it_and_removes_what_nobody_judged(house: House, tasks: l
     assert look(house) == 0, "what was judged before does not come back"
 
 
+@pytest.mark.parametrize("is_ended", [False, True])
+def test_a_copy_that_somebody_has_begun_to_judge_stays_until_that_is_given_up(
+    house: House, tasks: list[int], is_ended: bool
+) -> None:
+    judge(house, *tasks[:3])
+    assert look(house) == 1
+    ((copy, task),) = copies(house).items()
+    task["drafts"] = [{"id": 1, "result": CHOICE}]
+    share = 0 if is_ended else 0.999
+    if not is_ended:
+        del house.studio.tasks[tasks[0]]
+
+    look(house, share=share)
+    assert copy in house.studio.tasks and OpenRepeats.read(house.folder.path).open == (copy,)
+
+    task["drafts"] = []
+    judge(house, tasks[3])
+    look(house, share=share)
+    assert copy not in house.studio.tasks and copy not in OpenRepeats.read(house.folder.path).open
+
+
 def test_what_label_studio_refuses_keeps_no_other(house: House, tasks: list[int], caplog: pytest.LogCaptureFixture) -> None:
     house.settings = house.settings.replace(repeats=0.5)
     house.fill()
