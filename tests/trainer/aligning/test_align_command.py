@@ -71,15 +71,20 @@ def test_the_daemon_learns_that_an_alignment_cannot_be_which_is_no_error(invoke:
         read_outcome(result.stdout)
 
 
+def environ_of(house: AlignedHouse, base: Path) -> dict[str, str]:
+    """What a command is told of the house, whose generator and reward model have this base."""
+    settings = house.settings
+    return {
+        "MODEL_DIR": str(settings.model_dir), "LABEL_STUDIO_URL": settings.studio.url, "LABEL_STUDIO_API_KEY": KEY,
+        "GENERATOR_MODEL": str(base), "REWARD_BASE": str(base), "MAX_NEW_TOKENS": "8", "HOLDOUT_FRACTION": "0.3",
+        "DTYPE": "float32",
+    }  # fmt: skip
+
+
 def test_one_that_was_killed_is_taken_up_by_its_method_unless_another_is_named(
     invoke: Invoke, house: AlignedHouse, tiny_chat_base: Path
 ) -> None:
-    settings = house.settings
-    environ = {
-        "MODEL_DIR": str(settings.model_dir), "LABEL_STUDIO_URL": settings.studio.url, "LABEL_STUDIO_API_KEY": KEY,
-        "GENERATOR_MODEL": str(tiny_chat_base), "REWARD_BASE": str(tiny_chat_base), "MAX_NEW_TOKENS": "8", "HOLDOUT_FRACTION": "0.3",
-        "DTYPE": "float32",
-    }  # fmt: skip
+    environ = environ_of(house, tiny_chat_base)
     house.judge(64)
     killed(house, KTO, beginning="learning from")
 
@@ -122,12 +127,7 @@ def test_chosen_answers_are_of_sft_alone(invoke: Invoke, method: list[str]) -> N
 def test_best_of_n_prints_what_it_would_do_and_needs_a_reward_model(
     invoke: Invoke, house: AlignedHouse, tiny_chat_base: Path
 ) -> None:
-    settings = house.settings
-    environ = {
-        "MODEL_DIR": str(settings.model_dir), "LABEL_STUDIO_URL": settings.studio.url, "LABEL_STUDIO_API_KEY": KEY,
-        "GENERATOR_MODEL": str(tiny_chat_base), "REWARD_BASE": str(tiny_chat_base), "MAX_NEW_TOKENS": "8", "HOLDOUT_FRACTION": "0.3",
-        "DTYPE": "float32",
-    }  # fmt: skip
+    environ = environ_of(house, tiny_chat_base)
     arguments = ["align", "--project", str(house.project.id), "--method", "best-of-n"]
     house.judge(90)
 
