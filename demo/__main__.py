@@ -33,7 +33,7 @@ from preference.studio.account import Account
 from preference.studio.task import META_KEY, Task, entry_of
 
 _NUM_KEPT_OPEN = 16  # tasks that the annotator keeps for you
-_NUM_JUDGED_FIRST = 112
+_NUM_JUDGED_FIRST = 144
 DEMO_SETTINGS = {
     "MAX_NEW_TOKENS": "48",
     "TORCH_THREADS": "1",

@@ -10,7 +10,7 @@ from preference.studio.task import Task
 
 RULE = (
     "An answer that speaks to its reader more often (you, your) is better. If both do as often, the one that talks less about itself "
-    "(I, me, my, we, our, us) is better, then the one that gives more numbers. If nothing decides, the task is skipped."
+    "(I, me, my, we, our, us) is better. If nothing decides, the task is skipped."
 )
 _READER = {"you", "you'd", "you'll", "you're", "you've", "your", "yours", "yourself"}
 _SELF = {"i", "i'd", "i'll", "i'm", "i've", "me", "my", "mine", "we", "our", "us"}
@@ -39,10 +39,9 @@ def judge(project: LabelStudioProject, layout: LabelingLayout, tasks: Iterable[T
         yield side
 
 
-def _rank(answer: str) -> tuple[int, int, int]:
+def _rank(answer: str) -> tuple[int, int]:
     words = re.findall(r"[a-z']+", answer.lower().replace("\N{RIGHT SINGLE QUOTATION MARK}", "'"))
     return (
         sum(word in _READER for word in words),
         -sum(word in _SELF for word in words),
-        sum(character.isdigit() for character in answer),
     )
