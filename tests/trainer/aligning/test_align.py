@@ -74,7 +74,7 @@ def test_one_that_went_too_far_is_held_nearer_to_its_base(
     free = house.card(house.align(SHORT))
     went = free.metrics.kl
     assert went and free.scaled_by is None
-    monkeypatch.setattr(trial, "MOST_KL", went / 2)  # a generator of a few words never goes far
+    monkeypatch.setattr(trial, "_FAR_KL", went / 2)  # a generator of a few words never goes far
     monkeypatch.setattr(trial, "_AIMED_KL", went / 4)
 
     killed(house, SHORT, beginning="judging it beside")
