@@ -49,6 +49,7 @@ from trainer.training.recipes import FROZEN
 
 _MODEL_DIR = REPOSITORY / ".cache" / "bench-models"
 _MAX_NEW_TOKENS = 48  # as in the demo
+_NUM_PROMPTS = 144  # as many as people judge first in the demo
 _HOLDOUT = Holdout(0.3)
 _CANDIDATES = 7  # of best-of-n
 _SFT_CANDIDATES = 8
@@ -86,7 +87,7 @@ class _Bench:
         self._path = locate("embedded", _MODEL_DIR)
         self._tokenizer = load_tokenizer(self._path)
         self._dtype = pick_dtype("auto", _CPU)
-        prompts = (REPOSITORY / "demo" / "prompts.txt").read_text(encoding="utf-8").splitlines()
+        prompts = (REPOSITORY / "demo" / "prompts.txt").read_text(encoding="utf-8").splitlines()[:_NUM_PROMPTS]
         self._learning: list[Prompt] = [prompt for prompt in prompts if not _HOLDOUT.has(prompt)]
         self._held_out: list[Prompt] = [prompt for prompt in prompts if _HOLDOUT.has(prompt)]
         self._engine = HuggingFaceGenerator(self._settings)

@@ -35,14 +35,17 @@ PROMPTS = (REPOSITORY / "demo" / "prompts.txt").read_text(encoding="utf-8").spli
 
 
 class JudgedDemo:
-    """The demo's prompts, answered by the base and judged by the rule, in a Label Studio of its own."""
+    """The demo's prompts, answered by the base and judged by the rule, in a Label Studio of its own.
 
-    def __init__(self, studio: StudioDouble, models: Path) -> None:
+    Other seeds are other answers, so other comparisons: what is learnt from one set of them says little of another one.
+    """
+
+    def __init__(self, studio: StudioDouble, models: Path, *, first_seed: int) -> None:
         environ = {**DEMO_SETTINGS, "LABEL_STUDIO_URL": studio.url, "LABEL_STUDIO_API_KEY": KEY, "MODEL_DIR": str(models)}
         self.settings = Settings.from_environ({**environ, "DEVICE": "cpu"})
         self.project = LabelStudioProject(self.settings.studio, studio.add_project())
         self.folder = ProjectFolder(models, self.project.id)
-        self.base = write_all(HuggingFaceGenerator(self.settings), PROMPTS, seeds=range(len(PROMPTS)))
+        self.base = write_all(HuggingFaceGenerator(self.settings), PROMPTS, seeds=range(first_seed, first_seed + len(PROMPTS)))
         for prompt, group in zip(PROMPTS, self.base, strict=True):
             left, right = group.answers
             meta = {META_KEY: {"finish_reasons": dict(zip(("answer1", "answer2"), group.finish_reasons, strict=True))}}
@@ -61,7 +64,7 @@ class JudgedDemo:
         holdout = Holdout(self.settings.training.holdout_fraction)
         places = [place for place, prompt in enumerate(PROMPTS) if holdout.has(prompt)]
         engine = HuggingFaceGenerator(self.settings)
-        written = write_all(engine, [PROMPTS[i] for i in places], seeds=[1000 + i for i in places], adapter=adapter)
+        written = write_all(engine, [PROMPTS[i] for i in places], seeds=[10_000 + i for i in places], adapter=adapter)
         contests = [
             choose(ours, theirs)
             for place, group in zip(places, written, strict=True)
@@ -71,20 +74,20 @@ class JudgedDemo:
         return float(np.mean([{"left": 1.0, "right": 0.0, None: 0.5}[side] for side in contests]))
 
 
-@pytest.fixture(scope="module")
-def demo(embedded_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[JudgedDemo]:
+@pytest.fixture(scope="module", params=[0, 4000])
+def demo(request: pytest.FixtureRequest, embedded_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[JudgedDemo]:
     locate("embedded", embedded_dir)
     models = tmp_path_factory.mktemp("models")
     (models / "embedded").symlink_to(embedded_dir / "embedded")
     with StudioDouble() as studio:
-        yield JudgedDemo(studio, models)
+        yield JudgedDemo(studio, models, first_seed=request.param)
 
 
 def test_it_learns_the_rule_and_is_promoted(demo: JudgedDemo) -> None:
     card = demo.align(DPO)
 
     assert card.promoted, card.reason
-    assert demo.wins_by_the_rule(card.version) > 0.75
+    assert demo.wins_by_the_rule(card.version) >= 0.8
 
 
 def test_one_that_loops_is_kept_back_whatever_it_wins(demo: JudgedDemo, monkeypatch: pytest.MonkeyPatch) -> None:
