@@ -48,7 +48,8 @@ def train_head(
     that looks best in cross-validation is worse than the mean. Rewards have mean 0 and standard deviation 1 over the training answers.
     Nothing in it is random: the same pairs in the same order give the same weights, but for rounding.
     If votes of some people count less or more than others, there is also a head for which all count alike.
-    `shares`: for these shares of the pairs, whose prompts have the lowest hashes so that each holds the one before it, a head too.
+    `shares`: for these ascending shares of the pairs, whose prompts have the lowest hashes so that each holds the one before it, a head
+    too, over columns that are scaled by the answers of all.
     `earlier`: (size,) the weights of an earlier project's head over the same features. Its reward is one more feature, and what of it
     helps becomes a part of this head's own weights.
     """
@@ -61,16 +62,25 @@ def train_head(
     if extractor.num_cut > num_cut:
         newly = extractor.num_cut - num_cut
         logger.info("%d answers read for the first time were cut to %d tokens, prompts first", newly, recipe.max_tokens)
-    examples = _Examples(ordered, features[: len(pairs)], features[len(pairs) :], earlier)
-    # A thread for each core makes these small products three times as slow.
-    with threadpool_limits(limits=1, user_api="blas"):
-        trained = _train(examples, recipe, extractor, folds=_folds(ordered))
-        counts = [round(share * len(pairs)) for share in shares]
+    with threadpool_limits(limits=1, user_api="blas"):  # a thread for each core makes these small products three times as slow
+        examples = _examples(features[: len(pairs)], features[len(pairs) :], extractor, recipe, earlier)
+        counts = [count for share in shares if (count := round(share * len(pairs)))]
+        folds = _folds(ordered)
+        subsets = torch.ones(1 if folds is None else 1 + _NUM_FOLDS, len(pairs), dtype=torch.bool)  # all, and all but each fold
+        if folds is not None:
+            subsets[1:] = torch.from_numpy(folds != np.arange(_NUM_FOLDS)[:, None])
+        firsts = [torch.ones(1, count, dtype=torch.bool) for count in counts]
+        *of_firsts, weights = _weights(examples, ordered, recipe, [*firsts, subsets])
+        trained = _trained(examples, ordered, weights, extractor, folds=folds)
+        smaller = [
+            (len(each[0]), _trained(examples, ordered[: len(each[0])], of_each, extractor).model)
+            for each, of_each in zip(firsts, of_firsts, strict=True)
+        ]
         unweighted = None
         if any(pair.trust != 1 for pair in ordered):
-            alike = examples.of([replace(pair, trust=1.0) for pair in ordered])
-            unweighted = _train(alike, recipe, extractor, folds=None).model
-        smaller = [(count, _train(examples.first(count), recipe, extractor, folds=None).model) for count in counts if count]
+            alike = [replace(pair, trust=1.0) for pair in ordered]
+            (of_alike,) = _weights(examples, alike, recipe, [subsets[:1]])
+            unweighted = _trained(examples, alike, of_alike, extractor).model
     logger.debug("trained a head on %d pairs (temperature %.2f)", len(pairs), trained.model.description.temperature)
     gaps = None if trained.gaps is None else trained.gaps[np.argsort(order)]
     return replace(trained, gaps=gaps, smaller=tuple(smaller), unweighted=unweighted)
@@ -78,49 +88,53 @@ def train_head(
 
 @dataclass(frozen=True, eq=False)
 class _Examples:
-    """Pairs, and the features of their answers."""
+    """What is known of the pairs' answers, whatever people say of them."""
 
-    pairs: Sequence[PreferencePair]
-    chosen: torch.Tensor  # (num_pairs, size)
+    chosen: torch.Tensor  # (num_pairs, size) features
     rejected: torch.Tensor
-    earlier: torch.Tensor | None = None  # (size,)
-
-    def of(self, pairs: Sequence[PreferencePair]) -> "_Examples":
-        """The same with other weights."""
-        return _Examples(pairs, self.chosen, self.rejected, self.earlier)
-
-    def first(self, count: int) -> "_Examples":
-        """So many of them; no feature is copied."""
-        return _Examples(self.pairs[:count], self.chosen[:count], self.rejected[:count], self.earlier)
+    mean: torch.Tensor  # (size,)
+    basis: "_Basis"
+    columns: torch.Tensor  # as the basis has them
 
 
-def _train(
-    examples: _Examples, recipe: Recipe, extractor: FeatureExtractor, *, folds: NDArray[np.int64] | None
-) -> TrainingResult:
-    """With `folds`, each pair's, also the gaps."""
-    pairs = examples.pairs
-    mean, spread = _mean_and_spread(examples)
-    basis = _basis(examples, spread, extractor, recipe)
-    columns = basis.columns(examples.chosen, examples.rejected)
+def _examples(
+    chosen: torch.Tensor, rejected: torch.Tensor, extractor: FeatureExtractor, recipe: Recipe, earlier: torch.Tensor | None
+) -> _Examples:
+    mean, spread = _mean_and_spread(chosen, rejected)
+    basis = _basis(chosen, rejected, spread, extractor, recipe, earlier)
+    return _Examples(chosen, rejected, mean, basis, basis.columns(chosen, rejected))
+
+
+def _weights(
+    examples: _Examples, pairs: Sequence[PreferencePair], recipe: Recipe, subsets: Sequence[torch.Tensor]
+) -> list[Array]:
+    """For each of `subsets`, as `least_loss` takes them, (num_subsets, num_columns)."""
     votes = torch.tensor([pair.training_weight for pair in pairs])
     margins = torch.tensor([pair.margin for pair in pairs])
-    subsets = torch.ones(1 if folds is None else 1 + _NUM_FOLDS, len(pairs), dtype=torch.bool)  # all, and all but each fold
-    if folds is not None:
-        subsets[1:] = torch.from_numpy(folds != np.arange(_NUM_FOLDS)[:, None])
-    weights = _mean_over_priors(
-        least_loss(columns, votes, margins, recipe.priors, subsets=subsets), columns, subsets, recipe.priors
-    )
-    in_features = basis.weight_of_features(weights[0])
-    rewards = torch.cat([examples.chosen @ in_features, examples.rejected @ in_features])
+    by_prior = least_loss(examples.columns, votes, margins, recipe.priors, subsets=subsets)
+    return [
+        _mean_over_priors(weights, examples.columns[: each.shape[1]], each, recipe.priors)
+        for weights, each in zip(by_prior, subsets, strict=True)
+    ]
+
+
+def _trained(
+    examples: _Examples, pairs: Sequence[PreferencePair], weights: Array, extractor: FeatureExtractor, *,
+    folds: NDArray[np.int64] | None = None,
+) -> TrainingResult:  # fmt: skip
+    """Of the first of the weights; with `folds`, each pair's, also the gaps by the others."""
+    in_features = examples.basis.weight_of_features(weights[0])
+    rewards = torch.cat([features[: len(pairs)] @ in_features for features in (examples.chosen, examples.rejected)])
     unit = float(rewards.std()) or 1.0  # 0 if there were only ties
     gaps, temperature = None, 1 / unit  # the training loss takes the sigmoid of the unscaled gap for the probability
     if folds is not None:
-        by_fold = (columns @ torch.from_numpy(weights[1:].T).float()).double().numpy()  # (num_pairs, num_folds)
+        by_fold = (examples.columns @ torch.from_numpy(weights[1:].T).float()).double().numpy()  # (num_pairs, num_folds)
         gaps = by_fold[np.arange(len(pairs)), folds] / unit
         # What annotators write themselves is easier to tell apart than generated answers, and nobody asks for its confidence.
         generated = np.array([pair.is_judged for pair in pairs])
         generated = generated if generated.any() else ~generated
-        temperature = fit_temperature(gaps[generated], votes.numpy()[generated])
+        votes = np.array([pair.training_weight for pair in pairs], np.float32)
+        temperature = fit_temperature(gaps[generated], votes[generated])
     recipe_of_features = extractor.recipe
     description = Description(
         "frozen",
@@ -131,17 +145,16 @@ def _train(
         revision=recipe_of_features.revision,
         dtype=recipe_of_features.dtype,
     )
-    return TrainingResult(FrozenRewardModel(description, RewardHead(in_features / unit, mean), extractor), gaps)
+    return TrainingResult(FrozenRewardModel(description, RewardHead(in_features / unit, examples.mean), extractor), gaps)
 
 
-def _mean_and_spread(examples: _Examples) -> tuple[torch.Tensor, torch.Tensor]:
+def _mean_and_spread(chosen: torch.Tensor, rejected: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """(size,) each, over all answers; a feature that never varies has an infinite spread."""
-    chosen, rejected = examples.chosen, examples.rejected
     mean = (chosen.mean(0) + rejected.mean(0)) / 2
     squares = torch.zeros_like(mean)
     for rows in (*chosen.split(ROWS_AT_ONCE), *rejected.split(ROWS_AT_ONCE)):
         squares += (rows - mean).square_().sum(0)
-    spread = (squares / (2 * len(examples.pairs) - 1)).sqrt()
+    spread = (squares / (2 * len(chosen) - 1)).sqrt()
     most = torch.stack([each for side in (chosen, rejected) for each in (side.amax(0), -side.amin(0))]).amax(0)
     return mean, torch.where(spread > 1e-6 * most.clamp(min=1e-6), spread, torch.inf)
 
@@ -180,7 +193,10 @@ class _Basis:
         return rewards
 
 
-def _basis(examples: _Examples, spread: torch.Tensor, extractor: FeatureExtractor, recipe: Recipe) -> _Basis:
+def _basis(
+    chosen: torch.Tensor, rejected: torch.Tensor, spread: torch.Tensor, extractor: FeatureExtractor, recipe: Recipe,
+    earlier: torch.Tensor | None,
+) -> _Basis:  # fmt: skip
     """Features with spread 1 over the training answers, and projections on the concepts' directions with the same.
 
     Each block (hidden features, style, concepts, the reward by an earlier project) has the prior of one column, times its share; its columns divide that equally.
@@ -191,11 +207,11 @@ def _basis(examples: _Examples, spread: torch.Tensor, extractor: FeatureExtracto
     style = torch.full((num_style,), (recipe.style_share / num_style) ** 0.5)
     toward = (concept_directions(extractor) / spread**2).T  # (size, num_concepts)
     toward[num_hidden:] = 0
-    on_concepts = torch.cat([examples.chosen @ toward, examples.rejected @ toward])
+    on_concepts = torch.cat([chosen @ toward, rejected @ toward])
     toward = toward / on_concepts.std(0).clamp(min=1e-6) * (recipe.concept_share / toward.shape[1]) ** 0.5
-    if examples.earlier is not None:
-        column = examples.earlier[:, None]
-        rewards = torch.cat([examples.chosen @ column, examples.rejected @ column])
+    if earlier is not None:
+        column = earlier[:, None]
+        rewards = torch.cat([chosen @ column, rejected @ column])
         toward = torch.cat([toward, column / rewards.std().clamp(min=1e-6) * EARLIER_SHARE**0.5], 1)
     return _Basis(torch.cat([hidden, style]) / spread, toward)
 

@@ -30,7 +30,7 @@ def test_every_problem_has_the_optimum_that_scikit_learn_finds_for_it_alone(num_
     votes = torch.from_numpy(np.random.default_rng(1).choice([0.5, 1.0, 3.0], num_pairs).astype(np.float32))
     subsets = torch.stack([torch.ones(num_pairs, dtype=torch.bool), torch.arange(num_pairs) % 3 > 0])
 
-    weights = least_loss(columns, votes, torch.zeros(num_pairs), PRIORS, subsets=subsets)
+    (weights,) = least_loss(columns, votes, torch.zeros(num_pairs), PRIORS, subsets=[subsets])
 
     assert weights.shape == (3, 2, size)
     for of_prior, prior in zip(weights, PRIORS, strict=True):
@@ -50,7 +50,7 @@ def test_margins_are_kept_to() -> None:
     margins = torch.linspace(0, 1, 200)
     subsets = torch.ones(1, 200, dtype=torch.bool)
 
-    ((weight,),) = least_loss(columns, votes, margins, [1.0], subsets=subsets)
+    (((weight,),),) = least_loss(columns, votes, margins, [1.0], subsets=[subsets])
 
     best = loss(weight, columns, votes.numpy(), margins.numpy(), 1.0)
     for direction in np.random.default_rng(0).standard_normal((20, 10)):
@@ -59,5 +59,25 @@ def test_margins_are_kept_to() -> None:
 
 def test_a_subset_without_pairs_and_columns_of_nothing_have_weights_of_zero() -> None:
     columns = torch.zeros(6, 4)
-    weights = least_loss(columns, torch.ones(6), torch.zeros(6), [1.0], subsets=torch.tensor([[True] * 6, [False] * 6]))
-    assert not weights.any()
+    subsets = [torch.ones(1, 4, dtype=torch.bool), torch.tensor([[True] * 6, [False] * 6])]
+    assert not any(weights.any() for weights in least_loss(columns, torch.ones(6), torch.zeros(6), [1.0], subsets=subsets))
+
+
+@pytest.mark.parametrize(("num_pairs", "size"), [(300, 20), (40, 200)])
+def test_the_first_pairs_have_the_weights_that_they_have_by_themselves(num_pairs: int, size: int) -> None:
+    columns = problem(num_pairs, size, strength=2.0)
+    votes, margins = torch.linspace(0, 2, num_pairs), torch.linspace(0, 1, num_pairs)
+    subsets = [torch.ones(1, count, dtype=torch.bool) for count in (num_pairs // 10, num_pairs // 2, num_pairs)]
+
+    together = least_loss(columns, votes, margins, PRIORS, subsets=subsets)
+
+    for weights, subset in zip(together, subsets, strict=True):
+        first = slice(subset.shape[1])
+        (alone,) = least_loss(columns[first], votes[first], margins[first], PRIORS, subsets=[subset])
+        for weight, of_alone, prior in zip(weights[:, 0], alone[:, 0], PRIORS, strict=True):
+            lost = [
+                loss(each, columns[first], votes[first].numpy(), margins[first].numpy(), prior) for each in (weight, of_alone)
+            ]
+            assert lost[0] == pytest.approx(lost[1], abs=1e-4)
+            gaps, expected = (columns[first].double().numpy() @ each for each in (weight, of_alone))
+            np.testing.assert_allclose(gaps, expected, atol=0.01 * np.std(expected) + 1e-3)
