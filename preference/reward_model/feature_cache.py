@@ -43,7 +43,7 @@ class FeatureCache:
         self._log_once = LogOnce()  # a disk that fails, fails each of thousands of features
 
     def read(self, texts: Texts, *, into: Sequence[Array]) -> NDArray[np.bool_]:
-        """(num_texts,) which features were there, and now are in `into`; the rest of it is 0."""
+        """(num_texts,) which features were there, and now are in `into`, where damaged ones are 0."""
         digests = [_digest(*text) for text in texts]
         is_there, num_damaged = self._store.read(_keys(digests), into=into, now=self._now())
         if num_damaged:

@@ -122,8 +122,8 @@ class FeatureExtractor:
 
     def features(self, prompts: Sequence[Prompt], answers: Sequence[str], *, is_afresh: bool = False) -> torch.Tensor:
         """(num_answers, size) float32 on the CPU, in order. `is_afresh`: all are computed, also those that were kept, and none is kept."""
-        # numpy asks for huge pages, which took two to four times as long in a virtual machine.
-        features = torch.zeros(len(prompts), self.size)
+        # Every row of it is read or computed. numpy asks for huge pages, which took two to four times as long in a virtual machine.
+        features = torch.empty(len(prompts), self.size)
         rows = features.numpy()
         places: dict[tuple[Prompt, str], list[int]] = {}  # of each (prompt, answer): every vote on a task asks anew
         texts = [self._read_as(prompt, answer) for prompt, answer in zip(prompts, answers, strict=True)]

@@ -22,7 +22,7 @@ from filelock import FileLock
 from numpy.typing import NDArray
 from xxhash import xxh3_64_intdigest
 
-from preference.atomic_files import write_whole
+from preference.atomic_files import DISK_FULL, write_whole
 
 Array = NDArray[np.float32]
 Keys = NDArray[np.uint64]  # (num_keys, 2)
@@ -30,7 +30,8 @@ _RECORD = np.dtype([("key", "<u8"), ("checksum", "<u8"), ("used", "<u8")])  # th
 _USED_AT = 16  # bytes into a record
 _TOKEN_BYTES = 8
 _MARKED_EVERY = 86400.0  # seconds: a row that is read is marked as used once a day, no oftener
-_MOST_AT_ONCE = 512  # rows of one call of the system, which takes 1,024
+_MOST_AT_ONCE = 128  # rows of one call of the system, which takes 1,024; so many are still in a cache when they are checked
+_SPARE_BYTES = 4 * 4096  # beside a new index: files take whole pages
 _LOCK_SECONDS = 60.0  # to cut a store of 4 GB takes some seconds
 
 
@@ -86,20 +87,20 @@ class FeatureStore:
         return times
 
     def read(self, keys: Keys, *, into: Sequence[Array], now: float) -> tuple[NDArray[np.bool_], int]:
-        """Which rows were there and whole, (num_keys,), and how many are damaged. The first are now in `into`; the rest of it is 0."""
+        """Which rows were there and whole, (num_keys,), and how many are damaged. The first are now in `into`, where damaged ones are 0."""
         index = self._index()
         slots = index.find(keys)
         places = np.flatnonzero(slots >= 0)
         places = places[np.argsort(slots[places], kind="stable")]
+        is_whole = np.zeros(len(keys), bool)
         with suppress(OSError), self._rows_path.open("rb", buffering=0) as file:
             for run in np.split(places, np.flatnonzero(np.diff(slots[places]) != 1) + 1):
                 for start in range(0, len(run), _MOST_AT_ONCE):
                     part = run[start : start + _MOST_AT_ONCE]
-                    os.preadv(file.fileno(), [into[place] for place in part.tolist()], int(slots[part[0]]) * self._row_bytes)
-        seeds, checksums = keys[places, 1].tolist(), index.records["checksum"][slots[places]].tolist()
-        is_whole = np.zeros(len(keys), bool)
-        for place, seed, checksum in zip(places.tolist(), seeds, checksums, strict=True):
-            is_whole[place] = xxh3_64_intdigest(into[place].data, seed) == checksum
+                    rows = [into[place] for place in part.tolist()]
+                    os.preadv(file.fileno(), rows, int(slots[part[0]]) * self._row_bytes)
+                    checks = zip(rows, keys[part, 1].tolist(), index.records["checksum"][slots[part]].tolist(), strict=True)
+                    is_whole[part] = [xxh3_64_intdigest(row.data, seed) == checksum for row, seed, checksum in checks]
         damaged = places[~is_whole[places]].tolist()
         if damaged and self._index().token != index.token:  # a process that cuts the store moved rows meanwhile
             for place in places.tolist():  # any of them may be gone
@@ -133,32 +134,53 @@ class FeatureStore:
             index_file.write(records.tobytes())
 
     def drop_oldest(self, count: int) -> int:
-        """How many rows were dropped: up to `count`, those that were unused for the longest time. The last rows take their places.
+        """How many rows were dropped: `count`, or all, those that were unused for the longest time. The last rows take their places.
+
+        On a full disk the last rows are dropped first, as many as make room for the index that is written.
 
         Raises:
-            OSError: the disk is full or read-only, or the storage has no locks; a row is lost at most that was to be dropped.
+            OSError: the disk is read-only, or the storage has no locks; a row is lost at most that was to be dropped.
         """
         with self._locked():
-            records = self._index().records.copy()
-            dropped = np.argsort(records["used"], kind="stable")[:count]
-            if not len(dropped):  # all others stay, also if the index could not be read
-                return 0
-            is_kept = np.ones(len(records), bool)
-            is_kept[dropped] = False
-            num_kept = int(is_kept.sum())
-            records[dropped] = np.zeros((), _RECORD)
-            self._write_index(records)  # before they are written over
-            holes, moved = np.flatnonzero(~is_kept[:num_kept]), num_kept + np.flatnonzero(is_kept[num_kept:])
-            with _opened(self._rows_path) as file:
-                for hole, slot in zip(holes.tolist(), moved.tolist(), strict=True):
-                    file.seek(slot * self._row_bytes)
-                    row = file.read(self._row_bytes)
-                    file.seek(hole * self._row_bytes)
-                    file.write(row)
-            records[holes] = records[moved]
-            self._write_index(records[:num_kept])
-            os.truncate(self._rows_path, num_kept * self._row_bytes)
+            try:
+                return self._drop_oldest(count)
+            except OSError as error:
+                if error.errno not in DISK_FULL:
+                    raise
+            num_cut = self._cut_last()
+            return num_cut + self._drop_oldest(max(0, count - num_cut))
+
+    def _drop_oldest(self, count: int) -> int:
+        records = self._index().records.copy()
+        dropped = np.argsort(records["used"], kind="stable")[:count]
+        if not len(dropped):  # all others stay, also if the index could not be read
+            return 0
+        is_kept = np.ones(len(records), bool)
+        is_kept[dropped] = False
+        num_kept = int(is_kept.sum())
+        records[dropped] = np.zeros((), _RECORD)
+        self._write_index(records)  # before they are written over
+        holes, moved = np.flatnonzero(~is_kept[:num_kept]), num_kept + np.flatnonzero(is_kept[num_kept:])
+        with _opened(self._rows_path) as file:
+            for hole, slot in zip(holes.tolist(), moved.tolist(), strict=True):
+                file.seek(slot * self._row_bytes)
+                row = file.read(self._row_bytes)
+                file.seek(hole * self._row_bytes)
+                file.write(row)
+        records[holes] = records[moved]
+        self._write_index(records[:num_kept])
+        os.truncate(self._rows_path, num_kept * self._row_bytes)
         return len(dropped)
+
+    def _cut_last(self) -> int:
+        """How many rows were cut off, without taking space for it, so that an index can be written."""
+        num_rows = len(self._index().records)
+        num_cut = min(num_rows, -(-(num_rows * _RECORD.itemsize + _SPARE_BYTES) // self._row_bytes))
+        with self._index_path.open("r+b", buffering=0) as file:
+            file.truncate(_TOKEN_BYTES + (num_rows - num_cut) * _RECORD.itemsize)
+            os.pwrite(file.fileno(), os.urandom(_TOKEN_BYTES), 0)
+        os.truncate(self._rows_path, (num_rows - num_cut) * self._row_bytes)
+        return num_cut
 
     def _index(self) -> _Index:
         """As it is now; what was read earlier is not read again."""

@@ -231,6 +231,24 @@ def test_on_a_disk_that_fills_up_anywhere_what_was_kept_stays_and_nothing_half_i
     assert found(keep(folder, *range(50, 90)), *range(50, 90)) == list(range(50, 90))
 
 
+def test_a_full_disk_is_relieved_by_what_is_dropped_though_a_new_index_takes_space(disk: Disk) -> None:
+    for start in range(0, 4000, 400):  # the later, the younger
+        keep(disk.path, *range(start, start + 400), now=NOW + start)
+    disk.leave_free(0)
+    before = (disk.path / f"{NAME}.rows").stat().st_size
+
+    assert FeatureStore(disk.path, NAME).drop_oldest(2000) == 2000
+
+    store = FeatureStore(disk.path, NAME)
+    rest = found(store, *range(4000))
+    assert num_damaged(store, *range(4000)) == 0
+    num_youngest_lost = 4000 - 1 - rest[-1]
+    assert 0 < num_youngest_lost < 400
+    assert rest == list(range(2000 - num_youngest_lost, 4000 - num_youngest_lost))
+    assert (disk.path / f"{NAME}.rows").stat().st_size == before / 2
+    assert found(keep(disk.path, 5000), 5000) == [5000]
+
+
 def test_from_a_disk_that_is_read_only_rows_are_read(disk: Disk) -> None:
     keep(disk.path, 1, 2, now=NOW - 9 * DAY)
     disk.make_read_only()
