@@ -42,8 +42,10 @@ def as_text(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
     The pieces of a text that is cut become tokens apart from each other. To do it again changes nothing.
     """
     control = _CONTROL_TOKENS.get(tokenizer) or _control_tokens(tokenizer)
-    if any(first in text for first in control.first):  # in few texts, and there are dozens of strings
-        text = _cut(text, control.strings)
+    for first in control.first:  # in few texts, and there are dozens of strings
+        if first in text:
+            text = _cut(text, control.strings)
+            break
     if control.normalized is not None:
         pieces = [(piece, _cut(control.normalized(piece), control.strings)) for piece in text.split(CUT)]
         text = CUT.join(cut if CUT in cut else piece for piece, cut in pieces)

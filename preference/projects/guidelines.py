@@ -81,7 +81,8 @@ class Guidelines(BaseModel):
 
     def of(self, pairs: "Iterable[PreferencePair]") -> "list[PreferencePair]":
         """The pairs, each with the version that stood when its judgement was made."""
-        return [replace(pair, guidelines=self.at(pair.judged_at)) for pair in pairs]
+        stood = ((pair, self.at(pair.judged_at)) for pair in pairs)
+        return [pair if pair.guidelines == version else replace(pair, guidelines=version) for pair, version in stood]
 
     def in_words(self, version: str) -> str:
         """What to say of the version that stands now: its name, and whether it was edited by hand; empty if there never was one."""

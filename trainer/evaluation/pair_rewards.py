@@ -46,7 +46,7 @@ def once_each(values: Array, pairs: Sequence[PreferencePair]) -> Array:
     groups: dict[object, list[float]] = {}
     for i, (value, pair) in enumerate(zip(values, pairs, strict=True)):
         groups.setdefault(normalised(pair.question) if pair.kind == "ranking" else i, []).append(float(value))
-    return np.array([np.mean(group) for group in groups.values()], dtype=float)
+    return np.array([sum(group) / len(group) for group in groups.values()])
 
 
 def score_pairs(model: Scores, pairs: Sequence[PreferencePair]) -> Rewards:
