@@ -34,7 +34,7 @@ from preference.studio.waiting import Waiting
 logger = logging.getLogger("pairloop.filling")
 _BATCHES_UNDER_WAY = 2.5  # of the generator: what it writes, what follows, and what is being stored
 _READ_TOGETHER = 8  # tasks for each connection: reading them costs Label Studio as much as two PATCHes
-_PASSED_ON_TOGETHER = 50  # tasks; as many may wait meanwhile
+_PASSED_ON_TOGETHER = 100  # tasks; as many may wait meanwhile
 _WAIT_SECONDS = 5.0  # then a Label Studio that is away is tried again
 
 

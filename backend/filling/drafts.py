@@ -59,7 +59,7 @@ class DraftPass:
         was_set = self._shown.show(self._project, self._folder, self._version)
         num_open, is_done = self._project.num_open(unscored_by=self._version), False
         try:
-            for page in self._project.unscored_tasks(self._version, page_size=_TOGETHER):
+            for page in self._project.unscored_tasks(self._version, page_size=_TOGETHER) if num_open else ():
                 # A pass may take hours, in which the label config may become another one.
                 if should_stop() or layout_of(self._project.read()["label_config"]) != self._layout:
                     break

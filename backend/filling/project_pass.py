@@ -77,6 +77,7 @@ class ProjectPass:
             project, folder, self._layout, self._marks,
             serving=self._champion.serving, suggesting=bench.settings.suggesting, shown=shown, now=time.time(),
         )  # fmt: skip
+        self._has_read_scores = False  # those that Label Studio holds
         self._was_set = False  # whether this pass had to correct what the project shows
 
     def run(self, should_stop: Callable[[], bool], *, has_new_version: bool) -> PassResult:
@@ -145,7 +146,7 @@ class ProjectPass:
         The version is not shown if Label Studio did not keep a prediction; the next pass sends that again.
         """
         serving, is_all_kept = self._champion.serving, True
-        for page in self._project.unscored_tasks(serving.version, page_size=_SCORED_TOGETHER) if serving else ():
+        for page in self._unscored(serving.version) if serving else ():
             started = time.monotonic()
             is_all_kept &= self._score(page)
             if should_end():
@@ -158,13 +159,18 @@ class ProjectPass:
             self._shown.scored = serving.version if serving else None
         return True
 
+    def _unscored(self, version: str) -> Iterator[list[Task]]:
+        if self._state["task_number"] or self._stream.num_answered:
+            yield from self._project.unscored_tasks(version, layout=self._layout, page_size=_SCORED_TOGETHER)
+
     def _show_version(self) -> None:
         self._was_set |= self._shown.show(self._project, self._folder, self._champion.version)
 
     def _score(self, tasks: Sequence[Task]) -> bool:
         """Stores a prediction of the served version for each task that still is as it was read. Returns whether all were kept."""
         serving, suggesting = self._champion.serving, self._bench.settings.suggesting
-        if serving is not None and len(serving.scores) < LEAST_OTHERS:
+        if serving is not None and len(serving.scores) < LEAST_OTHERS and not self._has_read_scores:
+            self._has_read_scores = True
             serving.scores.extend(self._project.open_scores())  # this process has just started
         predictions = predict_tasks(tasks, self._layout, serving, suggesting=suggesting, least_others=0)
         is_all_kept = self._predictions.store(tasks, predictions)

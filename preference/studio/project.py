@@ -18,7 +18,7 @@ from preference.studio.calls import Patience, StudioCalls
 from preference.studio.connections import Connections
 from preference.studio.tabs import Tabs
 from preference.studio.task import ProjectFields, StoredPrediction, Task, is_annotated
-from preference.studio.task_filters import ANNOTATED, OPEN, Line, filter_query, moment_text, unanswered
+from preference.studio.task_filters import ANNOTATED, OPEN, Line, answered, filter_query, moment_text, unanswered
 from preference.studio.task_lists import TaskLists
 from preference.studio.webhooks import Webhooks
 
@@ -160,12 +160,16 @@ class LabelStudioProject:
         for page, _ in self._lists.pages(lines, "and", page_size, include="id,data,updated_at", fields="task_only"):
             yield from page
 
-    def unscored_tasks(self, version: str, *, page_size: int = 100) -> Iterator[list[Task]]:
+    def unscored_tasks(self, version: str, *, layout: LabelingLayout | None = None, page_size: int = 100) -> Iterator[list[Task]]:
         """Pages of tasks without a prediction of `version` and without an annotation, lowest score first.
 
         The score is that of the version which the project shows: who judges meanwhile is served in the same order.
+        `layout`: only tasks that hold answers, by its fields.
+
+        Raises:
+            StudioFailing: the project has no task at all; label-studio 1.23.2 then knows no score to order by.
         """
-        lines = [("predictions_model_versions", "not_contains", "List", [version]), *OPEN]
+        lines = [("predictions_model_versions", "not_contains", "List", [version]), *OPEN, *(answered(layout) if layout else ())]
         query, ids, total = filter_query(lines, "and", ordering="predictions_score"), dict[int, None](), 1
         number = 0
         while number * _IDS_AT_ONCE < total:

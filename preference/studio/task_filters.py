@@ -37,5 +37,13 @@ def filter_query(lines: Sequence[Line], conjunction: str, *, ordering: str, abov
 
 def unanswered(layout: LabelingLayout) -> list[Line]:
     """Those of tasks that lack an answer, to be joined by "or"."""
-    columns = [f"data.{'__'.join(keys_of(field))}" for field in layout.answer_fields]  # as Django goes down into JSON
-    return [(column, *empty) for column in columns for empty in _EMPTY]
+    return [(column, *empty) for column in _answer_columns(layout) for empty in _EMPTY]
+
+
+def answered(layout: LabelingLayout) -> list[Line]:
+    """Those of tasks whose answers all hold something, to be joined by "and". An empty list passes, too: its JSON is a text."""
+    return [(column, "regex", "String", r"\S") for column in _answer_columns(layout)]
+
+
+def _answer_columns(layout: LabelingLayout) -> list[str]:
+    return [f"data.{'__'.join(keys_of(field))}" for field in layout.answer_fields]  # as Django goes down into JSON

@@ -9,7 +9,7 @@ import pytest
 
 from backend.filling.outdated_predictions import remove_outdated
 from demo.stack import PROGRAMS, Stack
-from preference.errors import StudioKeyError
+from preference.errors import StudioFailing, StudioKeyError
 from preference.labelling.label_config import LabelingLayout
 from preference.labelling.results import with_confidence
 from preference.labelling.task_pairs import pairs_of_task
@@ -96,6 +96,8 @@ def test_a_url_pasted_under_any_title_gets_its_versions_corrected(
 
 def test_open_tasks_are_served_least_certain_first_and_lose_replaced_predictions(settings: Settings) -> None:
     other = Account(settings.studio).create_project(title="Two versions", label_config=LABEL_CONFIG)
+    with pytest.raises(StudioFailing):  # as project.py says
+        list(LabelStudioProject(settings.studio, other.id, patience_seconds=0).unscored_tasks("v3-20260103-000000"))
     ids = other.import_tasks([{"data": {"prompt": f"p{n}", "answer1": "a", "answer2": "b"}} for n in range(4)])
     result = [{"from_name": "comparison", "to_name": "answer1", "type": "pairwise", "value": {"selected": "left"}}]
     first, second = "v1-20260101-000000", "v2-20260102-000000"
@@ -111,6 +113,14 @@ def test_open_tasks_are_served_least_certain_first_and_lose_replaced_predictions
         return [set(str(task["predictions_model_versions"]).split(",")) for task in other.tasks(ids).values()]
 
     assert [[task["id"] for task in page] for page in other.unscored_tasks("v3-20260103-000000")] == [[ids[1], ids[2], ids[0]]]
+    bare = [{"prompt": "p", "answer1": a, "answer2": b} for a, b in (("", ""), ("a", ""), (" ", "b"), (5, "b"))]
+    *_, numbered = other.import_tasks([{"data": data} for data in bare])
+    answered = [
+        task["id"]
+        for page in other.unscored_tasks("v3-20260103-000000", layout=LabelingLayout.from_label_config(LABEL_CONFIG))
+        for task in page
+    ]
+    assert answered == [ids[1], ids[2], ids[0], numbered]
     now = datetime.now(UTC)
     assert remove_outdated(other, [first, second], served=second, above=0, now=now) == ids[2]
     assert versions() == [{first, second}] * 4

@@ -280,9 +280,12 @@ class StudioRecords:
         }
         order, start = orders[asked["ordering"][0]], (int(query["page"]) - 1) * size
         try:
-            tasks = matching(self._tasks_of(int(query["project"])), asked["filters"])
+            every = self._tasks_of(int(query["project"]))
+            tasks = matching(every, asked["filters"])
         except ValueError as error:
             raise Refusal(400, str(error)) from None
+        if not every and "tasks:predictions_score" in asked["ordering"]:
+            raise Refusal(500, "Cannot resolve keyword 'predictions_score' into field.")
         page = sorted(tasks, key=order)[start : start + size]
         if not page and start:
             raise Refusal(404, "Invalid page.")

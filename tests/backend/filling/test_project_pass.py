@@ -66,17 +66,32 @@ def test_a_task_that_is_judged_between_its_answers_and_its_prediction_gets_none(
     assert house.versions([judged, other]) == [[], [version]]
 
 
-def test_a_task_that_is_answered_and_scored_takes_fewer_than_1_3_requests(house: House, tiny_base: Path) -> None:
+@pytest.mark.parametrize("has_new_version", [False, True])
+def test_a_task_that_is_answered_and_scored_takes_1_25_requests_at_most(
+    house: House, tiny_base: Path, has_new_version: bool
+) -> None:
     version = house.promote(tiny_base, weight=1)
     house.generator.capacity = 16
     tasks = house.add_prompts(120)
     house.studio.requests.clear()
 
-    assert house.run_pass()
+    assert house.run_pass(has_new_version=has_new_version)
 
     assert house.versions(tasks) == [[version]] * 120
     assert house.patched() == tasks
-    assert len(house.studio.requests) < 1.3 * 120
+    assert len(house.studio.requests) <= 1.25 * 120
+
+
+@pytest.mark.parametrize("has_new_version", [False, True])
+def test_a_pass_over_a_project_without_tasks_asks_nothing_that_label_studio_fails_at(
+    house: House, tiny_base: Path, has_new_version: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    house.promote(tiny_base, weight=1)
+    caplog.set_level("WARNING", logger="pairloop")
+
+    assert house.run_pass(has_new_version=has_new_version)
+
+    assert not [record for record in caplog.records if record.name.startswith("pairloop")]
 
 
 def test_predictions_are_stored_in_bulk_once_a_version(house: House, tiny_base: Path) -> None:

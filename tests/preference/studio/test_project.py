@@ -116,6 +116,17 @@ def test_unscored_tasks_are_those_without_a_prediction_of_that_very_version(
     assert pages == [[older], [never]]
 
 
+def test_unscored_tasks_are_asked_for_without_those_that_hold_no_answers(
+    studio: StudioDouble, project: LabelStudioProject
+) -> None:
+    answered, half, empty = ({"prompt": "p", "answer1": a, "answer2": b} for a, b in (("a", "b"), ("a", " "), ("", "")))
+    tasks = studio.add_tasks(project.id, empty, answered, half, {**answered, "answer1": 5}, {"prompt": "p"})
+
+    listed = [task["id"] for page in project.unscored_tasks("v1-20260101-000000", layout=LAYOUT) for task in page]
+
+    assert listed == [tasks[1], tasks[3]]
+
+
 @pytest.mark.parametrize("num_tasks", [1000, 1003, 2001])
 def test_unscored_tasks_are_listed_least_certain_first_by_the_version_that_is_shown(
     studio: StudioDouble, project: LabelStudioProject, num_tasks: int
