@@ -10,7 +10,6 @@ The answers to one prompt share a row of a batch: the prompt is read once, and a
 import hashlib
 import logging
 import math
-import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -32,6 +31,7 @@ from preference.models.out_of_memory import is_out_of_memory, release_memory
 from preference.models.pretrained import load_tokenizer, load_weights, locate
 from preference.reward_model.feature_cache import FeatureCache
 from preference.reward_model.style_features import NUM_STYLE, STYLE_VERSION, style
+from preference.reward_model.turns import Turns
 
 logger = logging.getLogger("pairloop.reward_model")
 Array = NDArray[np.float32]
@@ -96,7 +96,7 @@ class FeatureExtractor:
         self._last_layer = _last_layer(self._backbone)
         self._device = device
         self._cache = FeatureCache(model_dir, self.key, size=self.size)
-        self._computing = threading.Lock()
+        self._computing = Turns()
         self._most_tokens = _BATCH_TOKENS[device.type]  # padded, of one forward pass; fewer once memory ran out
         self.num_cut = 0  # answers computed so far that were longer than max_tokens, with their prompts
 

@@ -8,7 +8,6 @@ base itself, which others trained). Weights are safetensors; all read text throu
 import json
 import logging
 import math
-import threading
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -29,6 +28,7 @@ from preference.models.reward_bases import DESCRIPTION
 from preference.reward_model.feature_extractor import FeatureExtractor, FeatureRecipe
 from preference.reward_model.reward_head import RewardHead
 from preference.reward_model.shared_base import BaseRecipe, SharedBase
+from preference.reward_model.turns import Turns
 
 logger = logging.getLogger("pairloop.reward_model")
 _BATCH_TOKENS = 4096
@@ -154,7 +154,7 @@ class SequenceRewardModel(RewardModel):
         self.network = network
         self.network.train(False)
         self.network.config.get_text_config().pad_token_id = tokenizer.pad_token_id
-        self._computing = threading.Lock()
+        self._computing = Turns()
         self._most_tokens = _BATCH_TOKENS  # fewer once memory ran out
 
     @torch.inference_mode()

@@ -12,7 +12,6 @@ Not covered: adapters of other kinds than LoRA on linear layers.
 """
 
 import hashlib
-import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,6 +25,7 @@ from preference.models.fingerprint import fingerprint, revision_of
 from preference.models.low_rank import LowRank, LowRankAdapter
 from preference.models.number_formats import COMPUTED_IN, NumberFormat, check_number_format
 from preference.models.pretrained import load_tokenizer, load_weights, locate
+from preference.reward_model.turns import Turns
 
 HEAD = "score"  # the name of the score head in a classifier of transformers'
 Hook = Callable[[torch.nn.Module, tuple[torch.Tensor, ...], torch.Tensor], torch.Tensor]
@@ -113,7 +113,7 @@ class SharedBase:
         self.key = recipe.key(model_dir)
         if self.key != key and not recipe.revision:
             raise ModelError(f"The model {recipe.base!r} was replaced while it was loaded; try again.")
-        self._computing = threading.Lock()
+        self._computing = Turns()
         self._used: PlacedAdapter | None = None
         self._handles: list[Any] = []
 
