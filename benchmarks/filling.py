@@ -27,16 +27,13 @@ from demo.stack import PROGRAMS, REPOSITORY, Stack, free_port
 from preference.generation.jobs import write_all
 from preference.labelling.label_config import LabelingLayout
 from preference.projects.folder import ProjectFolder
-from preference.projects.versions import Versions
 from preference.settings import Settings
 from preference.studio.account import Account
 from preference.studio.project import LabelStudioProject
 from preference.studio.task import Task
 from tests.support.statuses import filling_of
-from tests.support.tiny_bases import save_tiny_base
-from tests.support.versions import publish_version
 
-_NUM_TASKS, _NUM_EMBEDDED, _NUM_PATCHED, _NUM_COST = 500, 200, 60, 120
+_NUM_TASKS, _NUM_EMBEDDED, _NUM_PATCHED = 500, 200, 60
 _FEW, _MANY = 1_000, 20_000
 _LABEL_CONFIG = (REPOSITORY / "label_config.xml").read_text(encoding="utf-8")
 _SETTINGS = {"GENERATOR_ENGINE": "echo", "MAX_NEW_TOKENS": "48", "TORCH_THREADS": "1", "FILL_EVERY_SECONDS": "5"}
@@ -51,7 +48,7 @@ def run(console: Console) -> list[Row]:
             stack.backend.start()
             stack.backend.wait_until_up(timeout_seconds=120)
             bench = _Bench(stack, console)
-            rows = [*bench.echo(), *bench.imports(), *bench.costs()]
+            rows = [*bench.echo(), *bench.imports()]
             rows += bench.embedded()
     return [*rows, _memory(console)]
 
@@ -101,36 +98,6 @@ class _Bench:
             Row(f"{name}, without the {idle:.1f} s of a command that skips all", _NUM_TASKS / max(whole - idle, 0.1), "tasks/s",
                 _NUM_TASKS / theirs, beside),
         ]  # fmt: skip
-
-    def costs(self) -> list[Row]:
-        """What a task that is answered and scored costs Label Studio, filled and imported."""
-        versions, base = {}, save_tiny_base(self._stack.folder / "base")
-        for project in (filled := self._connected("Filled"), imported := self._connected("Imported")):
-            folder = ProjectFolder(self._settings.model_dir, project.id)
-            versions[project] = publish_version(folder, base, weight=1)
-            Versions(folder).promote(versions[project])
-
-        def fill(count: int) -> None:
-            self._fill(filled, count)
-            wait_until(
-                lambda: not filled.num_open(unscored_by=versions[filled]),
-                timeout_seconds=300,
-                what="every task to be scored",
-                check=self._stack.backend.check,
-            )
-
-        fill(2)  # the version is loaded
-        path = self._stack.folder / "scored.txt"
-        path.write_text("\n".join(f"Prompt number {i}: is it so?" for i in range(_NUM_COST)), encoding="utf-8")
-        command = [str(PROGRAMS / "pairloop-backend"), "import", "--project", str(imported.id), str(path)]
-        started = self._label_studio_seconds()
-        fill(_NUM_COST)
-        between = self._label_studio_seconds()
-        subprocess.run(command, env=self._stack.environ, check=True, capture_output=True)
-        ended = self._label_studio_seconds()
-        assert imported.num_open(unscored_by=versions[imported]) == 0
-        per_task = [1000 * seconds / _NUM_COST for seconds in (between - started, ended - between)]
-        return [Row("Label Studio's time for a task that is filled and scored", per_task[0], "cpu-ms", per_task[1], "imported")]
 
     def embedded(self) -> list[Row]:
         """The embedded model at work in the backend: how much of the time it computes, and how /health fares."""
@@ -207,10 +174,6 @@ class _Bench:
     @property
     def _auth(self) -> dict[str, str]:
         return {"Authorization": f"Token {self._stack.token}"}
-
-    def _label_studio_seconds(self) -> float:
-        process = psutil.Process(self._stack.label_studio.pid)
-        return sum(sum(each.cpu_times()[:2]) for each in [process, *process.children(recursive=True)])
 
     def _generating_seconds(self) -> float:
         text = httpx.get(f"{self._stack.backend_url}/metrics", timeout=10).text

@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 from rich.console import Console
 
-from benchmarks import workers
+from benchmarks import requests, workers
 from benchmarks.rounds import NUM_KNOWN, NUM_NEW
 from benchmarks.row import Row
 from demo.stack import REPOSITORY
@@ -51,7 +51,7 @@ _UNITS = ("cpu-s", "cpu-s", "cpu-s", "cpu-s", "MB")
 
 
 def run(console: Console) -> list[Row]:
-    """Rows of CPU seconds, one of megabytes, and those of the workers."""
+    """Rows of CPU seconds, one of megabytes, those of the workers, and those of what filling asks of Label Studio."""
     checkouts = [REPOSITORY, *map(Path, filter(None, [os.environ.get("BASELINE")]))]
     measured = []
     for checkout in checkouts:
@@ -64,7 +64,7 @@ def run(console: Console) -> list[Row]:
         Row(name, value, unit, other, "BASELINE")
         for name, value, unit, other in zip(_NAMES, measured[0], _UNITS, beside, strict=True)
     ]
-    return [*rows, *workers.run(console)]
+    return [*rows, *workers.run(console), *requests.run(console)]
 
 
 def _measured(checkout: Path) -> tuple[float, ...]:

@@ -48,7 +48,7 @@ def fill(
     num_open = num_lacking = _num_unanswered(project, folder, layout)
     console.print(f"project {project.id}: {num_open} {plural(num_open, 'task lacks', 'tasks lack')} an answer")
     if num_open >= _MANY and not isinstance(layout, DemonstrationLayout):
-        console.print("prompts that Label Studio does not hold yet cost it a seventh of that by pairloop-backend import")
+        console.print("prompts that Label Studio does not hold yet cost it less than a tenth of that by pairloop-backend import")
     has_asked = False
     with bar("tasks answered", console) as show:
         watched = _Watched(folder, show, before=ended_pass(Filling.read(folder.path)), every_seconds=every_seconds)

@@ -20,7 +20,7 @@ from tests.support.studio_double import KEY, StudioDouble, wait_until
 
 ANSWERED = {"prompt": "p", "answer1": "short", "answer2": "a much longer answer"}
 EVERY_SECONDS = 0.05  # a look
-CHEAPER = "prompts that Label Studio does not hold yet cost it a seventh of that by pairloop-backend import"
+CHEAPER = "prompts that Label Studio does not hold yet cost it less than a tenth of that by pairloop-backend import"
 FOLLOWING = "a backend fills on this MODEL_DIR already: this is how far it is"
 
 
