@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from preference.generation.huggingface import HuggingFaceGenerator
 from preference.generation.jobs import Adapter
 from preference.projects.generators import Generators
+from preference.projects.versions import Versions
 from tests.conftest import SettingsFactory
 from tests.support.aligned_house import AlignedHouse
 from tests.support.forked import Forked
@@ -22,6 +23,7 @@ from tests.support.nightly import IS_NIGHTLY
 from tests.support.statuses import status_of
 from tests.support.studio_double import KEY, StudioDouble
 from tests.support.tolerance import assert_same_weights
+from tests.support.versions import publish_version
 from trainer.aligning.alignment import UnfinishedAlignment
 
 NUM_KILLS = 30
@@ -32,7 +34,7 @@ class House(AlignedHouse):
 
     log: Path
 
-    def run(self, *, killed_after: float | None = None, dies_after_step: int = 0) -> tuple[int, float]:
+    def run(self, *, killed_after: float | None = None, dies_after_step: int = 0, method: str = "dpo") -> tuple[int, float]:
         """The exit status of an alignment, and the seconds that it took."""
         settings, started = self.settings, time.monotonic()
         environ = {
@@ -41,7 +43,9 @@ class House(AlignedHouse):
             "DTYPE": "float32", "HOLDOUT_FRACTION": "0.3", "TORCH_THREADS": "1", "SEED": "1", "CONTROL_PERCENT": "0",
         }  # fmt: skip
         process = Forked(
-            ["-c", PROGRAM, str(self.folder.project_id), str(dies_after_step)], environ={**os.environ, **environ}, output=self.log
+            ["-c", PROGRAM, str(self.folder.project_id), str(dies_after_step), method],
+            environ={**os.environ, **environ},
+            output=self.log,
         )
         with suppress(subprocess.TimeoutExpired):
             process.wait(100 if killed_after is None else killed_after)
@@ -95,6 +99,24 @@ def test_an_alignment_that_is_killed_in_its_steps_is_ended_by_the_next(house: Ho
     assert not UnfinishedAlignment(house.folder).folder.exists() and status_of(house.folder).interrupted == []
     log = house.log.read_text()
     assert "taking up the alignment that was killed (attempt 2)" in log and "going on after step" in log
+
+
+@pytest.mark.timeout(300)
+def test_one_that_learns_from_rewards_is_ended_by_the_next_too(house: House, tiny_chat_base: Path) -> None:
+    house.judge(90)
+    house.folder.create()
+    Versions(house.folder).promote(publish_version(house.folder, tiny_chat_base, weight=1))
+    assert house.run(dies_after_step=2, method="rloo")[0] == -signal.SIGKILL, house.log.read_text()
+    house.check_whole()
+    assert Generators(house.folder).all() == []
+
+    assert house.run(method="rloo")[0] == 0, house.log.read_text()
+
+    house.check_whole()
+    (version,) = Generators(house.folder).all()
+    assert Generators(house.folder).card(version).method == "rloo"
+    assert not UnfinishedAlignment(house.folder).folder.exists() and status_of(house.folder).interrupted == []
+    assert "going on after step" in house.log.read_text()
 
 
 @pytest.mark.timeout(1800)

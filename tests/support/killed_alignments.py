@@ -6,6 +6,7 @@ import signal
 import sys
 import threading
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -19,13 +20,15 @@ from preference.studio.project import LabelStudioProject
 from tests.support.aligned_house import QUICK, AlignedHouse
 from trainer.aligning.align import run_alignment
 from trainer.aligning.alignment import ALIGNMENT, UnfinishedAlignment
+from trainer.generator_training.recipe import RLOO
 from trainer.rounds.outcome import Round, run_here
 
 PROGRAM = "from tests.support.killed_alignments import main; main()"
+RECIPES = {"dpo": QUICK, "rloo": replace(RLOO, epochs=0.3, learning_rate=1e-3, answers_a_prompt=2)}
 
 
 def main() -> None:
-    """Arguments: the project's id, and after which step it dies, 0 for none. The settings are the environment's."""
+    """Arguments: the project's id, after which step it dies, 0 for none, and how it learns. The settings are the environment's."""
     settings = begin()
     torch.set_num_threads(1)
     folder = ProjectFolder(settings.model_dir, int(sys.argv[1]))
@@ -37,7 +40,7 @@ def main() -> None:
     )
     ended = run_here(
         folder,
-        lambda: run_alignment(project, folder, settings, QUICK, extractors=extractors, checkpoint_seconds=0),
+        lambda: run_alignment(project, folder, settings, RECIPES[sys.argv[3]], extractors=extractors, checkpoint_seconds=0),
         work=ALIGNMENT,
     )
     os._exit(0 if isinstance(ended, Round) and ended.version else 1)
