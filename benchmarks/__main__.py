@@ -1,8 +1,9 @@
-"""`make bench`: runs the benchmarks, prints one table, writes benchmarks/results/latest.json."""
+"""`make bench`: runs the benchmarks, prints one table, writes benchmarks/results/latest.json and the end of docs/benchmarks.md."""
 
 import json
 import platform
 import sys
+import time
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,6 +28,7 @@ from benchmarks import (
     stages,
     transfer,
 )
+from benchmarks.page import write_part
 
 BENCHMARKS = {
     "generation": generation.run,
@@ -44,6 +46,7 @@ BENCHMARKS = {
     "commands": commands.run,
     "stages": stages.run,
 }
+_PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 _RESULTS = Path(__file__).parent / "results" / "latest.json"
 
 
@@ -52,7 +55,14 @@ _RESULTS = Path(__file__).parent / "results" / "latest.json"
 def main(only: str | None) -> None:
     """Measure Pairloop on this machine."""
     console = Console()
-    rows = [row for name, run in BENCHMARKS.items() if only in (None, name) for row in run(console)]
+    rows = []
+    for name, run in BENCHMARKS.items():
+        if only not in (None, name):
+            continue
+        started = time.monotonic()
+        if measured := run(console):
+            write_part(_PAGE, name, measured, seconds=time.monotonic() - started, order=list(BENCHMARKS))
+        rows += measured
     table = Table("name", "value", "unit", "baseline", "ratio", title="Benchmarks")
     for row in rows:
         baseline = "" if row.baseline is None else f"{row.baseline:.3g} ({row.baseline_name})"

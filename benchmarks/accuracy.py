@@ -25,6 +25,7 @@ from benchmarks.row import Row
 from demo.stack import REPOSITORY
 from preference.labelling.pairs import PreferencePair
 from preference.labelling.prompts import transcript
+from preference.models.number_formats import NumberFormat
 from preference.models.pretrained import quiet_transformers
 from preference.reward_model.extractors import Extractors
 from preference.reward_model.model import RewardModel
@@ -45,7 +46,7 @@ Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class _Outcomes:
+class Outcomes:
     """What each pair of a file got in each split; NaN if the split did not hold it out."""
 
     of: dict[str, Array]  # rule -> (num_splits, num_pairs)
@@ -74,17 +75,18 @@ def run(console: Console) -> list[Row]:
     torch.set_num_threads(1)  # a second busy process would make two threads slower than one
     rows: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="pairloop-bench-") as scratch:
-        lab = _Lab(Path(scratch))
+        lab = Lab(Path(scratch))
         rows += _costs(lab, next(iter(sources.values())), console)
         for name, pairs in sources.items():
             rows += _accuracy(lab, name, pairs, console)
     return rows
 
 
-class _Lab:
+class Lab:
     """A MODEL_DIR whose features are computed anew; the converted weights are kept between runs."""
 
-    def __init__(self, scratch: Path) -> None:
+    def __init__(self, scratch: Path, dtype: NumberFormat = "float32") -> None:
+        """`dtype`: in which the base reads answers."""
         self.model_dir, self.version = scratch / "models", scratch / "version"
         self.version.mkdir()
         self.model_dir.mkdir()
@@ -92,9 +94,10 @@ class _Lab:
         converted.mkdir(parents=True, exist_ok=True)
         (self.model_dir / "embedded").symlink_to(converted)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.extractors = Extractors(self.model_dir, self.device)
+        self.extractors = Extractors(self.model_dir, self.device, dtype)
 
     def train(self, pairs: Sequence[PreferencePair], recipe: str = "frozen") -> RewardModel:
+        """A version that was trained on the pairs."""
         return train_challenger(pairs, RECIPES[recipe], self.version, TrainingContext("embedded", self.extractors)).model
 
 
@@ -113,7 +116,7 @@ def read_pairs(path: Path) -> list[PreferencePair]:
         return [PreferencePair(r["prompt"], r["chosen"], r["rejected"]) for r in map(json.loads, file)]
 
 
-def _accuracy(lab: _Lab, name: str, pairs: list[PreferencePair], console: Console) -> list[Row]:
+def _accuracy(lab: Lab, name: str, pairs: list[PreferencePair], console: Console) -> list[Row]:
     sizes = [size for size in _SIZES if size + _LEAST_HELD_OUT <= len(pairs)] or [round(_OTHER_SIZE * len(pairs))]
     rows: list[Row] = []
     for size in sizes:
@@ -132,10 +135,10 @@ def _accuracy(lab: _Lab, name: str, pairs: list[PreferencePair], console: Consol
     return rows
 
 
-def _outcomes(lab: _Lab, pairs: list[PreferencePair], size: int) -> _Outcomes:
+def _outcomes(lab: Lab, pairs: list[PreferencePair], size: int) -> Outcomes:
     outcomes: dict[str, Array] = {}
     held_out_results: list[tuple[Array, Array]] = []
-    for split, (train, held_out) in enumerate(_splits(pairs, size)):
+    for split, (train, held_out) in enumerate(splits(pairs, size, count=_NUM_SPLITS)):
         model = lab.train([pairs[i] for i in train])
         holdout = [pairs[i] for i in held_out]
         rewards = score_pairs(model, holdout)
@@ -145,17 +148,17 @@ def _outcomes(lab: _Lab, pairs: list[PreferencePair], size: int) -> _Outcomes:
         held_out_results.append((confidences(model, rewards), rewards.right))
     number = {prompt: i for i, prompt in enumerate(dict.fromkeys(pair.prompt for pair in pairs))}
     curve = reliability(*(np.concatenate(values) for values in zip(*held_out_results, strict=True)))
-    return _Outcomes(
+    return Outcomes(
         outcomes,
         np.array([number[pair.prompt] for pair in pairs]),
         curve.calibration_error if curve and curve.calibration_error is not None else math.nan,
     )
 
 
-def _splits(pairs: Sequence[PreferencePair], size: int) -> Iterator[tuple[list[int], list[int]]]:
+def splits(pairs: Sequence[PreferencePair], size: int, *, count: int) -> Iterator[tuple[list[int], list[int]]]:
     """(places to train on, places held out): no prompt is on both sides; `size` places to train on."""
     prompts = list(dict.fromkeys(pair.prompt for pair in pairs))
-    for seed in range(_NUM_SPLITS):
+    for seed in range(count):
         rank = {prompt: i for i, prompt in enumerate(np.random.default_rng(seed).permutation(np.array(prompts, object)))}
         ordered = sorted(range(len(pairs)), key=lambda i: (rank[pairs[i].prompt], i))
         train = ordered[:size]
@@ -163,7 +166,7 @@ def _splits(pairs: Sequence[PreferencePair], size: int) -> Iterator[tuple[list[i
         yield train, [i for i in ordered[size:] if pairs[i].prompt not in train_prompts]
 
 
-def _costs(lab: _Lab, pairs: Sequence[PreferencePair], console: Console) -> list[Row]:
+def _costs(lab: Lab, pairs: Sequence[PreferencePair], console: Console) -> list[Row]:
     """CPU seconds of the default recipe beside the tutorial's, and of scoring beside a pipeline."""
     some = pairs[:_NUM_COST]
     lab.train(pairs[-8:])  # loads the backbone
@@ -181,7 +184,7 @@ def _costs(lab: _Lab, pairs: Sequence[PreferencePair], console: Console) -> list
     ]
 
 
-def _scoring(lab: _Lab, pairs: Sequence[PreferencePair], console: Console) -> tuple[float, float]:
+def _scoring(lab: Lab, pairs: Sequence[PreferencePair], console: Console) -> tuple[float, float]:
     """(ours, the pipeline's) answers a CPU second, with both answers of each pair asked for at once."""
     from transformers import AutoModelForSequenceClassification, pipeline
 

@@ -16,9 +16,9 @@ from pathlib import Path
 import psutil
 from rich.console import Console
 
-from benchmarks import requests, workers
+from benchmarks import number_formats, requests, workers
 from benchmarks.rounds import NUM_KNOWN, NUM_NEW
-from benchmarks.row import Row
+from benchmarks.row import Bar, Row
 from demo.stack import REPOSITORY
 
 _SAID = re.compile(r"50 new ([\d.]+) s; all ([\d.]+) s and (\d+) s of features")
@@ -48,10 +48,11 @@ _NAMES = (
     "features of 40,000 kept answers", "memory of both rounds",
 )  # fmt: skip
 _UNITS = ("cpu-s", "cpu-s", "cpu-s", "cpu-s", "MB")
+_BARS = (Bar(0.2), None, Bar(1 / 3), Bar(0.1), Bar(1))
 
 
 def run(console: Console) -> list[Row]:
-    """Rows of CPU seconds, one of megabytes, those of the workers, and those of what filling asks of Label Studio."""
+    """Rows of CPU seconds, one of megabytes, those of the workers, of what filling asks of Label Studio, and of bfloat16."""
     checkouts = [REPOSITORY, *map(Path, filter(None, [os.environ.get("BASELINE")]))]
     measured = []
     for checkout in checkouts:
@@ -61,10 +62,10 @@ def run(console: Console) -> list[Row]:
         )
     beside = measured[1] if len(measured) > 1 else (None,) * len(_NAMES)
     rows = [
-        Row(name, value, unit, other, "BASELINE")
-        for name, value, unit, other in zip(_NAMES, measured[0], _UNITS, beside, strict=True)
+        Row(name, value, unit, other, "BASELINE", bar=bar)
+        for name, value, unit, other, bar in zip(_NAMES, measured[0], _UNITS, beside, _BARS, strict=True)
     ]
-    return [*rows, *workers.run(console), *requests.run(console)]
+    return [*rows, *workers.run(console), *requests.run(console), *number_formats.run(console)]
 
 
 def _measured(checkout: Path) -> tuple[float, ...]:

@@ -23,7 +23,7 @@ import psutil
 from rich.console import Console
 
 from benchmarks import largest_bodies
-from benchmarks.row import Row
+from benchmarks.row import Bar, Row
 from benchmarks.servers import PROJECT, PYTHON, ours, serving, theirs, trained
 from demo.process import Process
 from demo.stack import REPOSITORY
@@ -146,7 +146,8 @@ def _rows(ours: Figures, theirs: Figures, has_events: bool) -> list[Row]:
         Row(f"{what}: memory at most, above before", growth[0], "MiB", growth[1], beside),
     ]
     routes = [route for route in ROUTES if route in ours.outcomes]
-    p99 = [Row(f"{what}: {r}, p99", ours.milliseconds(r), "ms", theirs.milliseconds(r), beside) for r in routes]
+    bars = {} if has_events else {"/predict, more": Bar(1)}
+    p99 = [Row(f"{what}: {r}, p99", ours.milliseconds(r), "ms", theirs.milliseconds(r), beside, bar=bars.get(r)) for r in routes]
     return [*rows, *p99]
 
 

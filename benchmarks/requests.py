@@ -21,7 +21,7 @@ import httpx
 import psutil
 from rich.console import Console
 
-from benchmarks.row import Row
+from benchmarks.row import Bar, Row
 from demo.process import Process, wait_until
 from demo.stack import REPOSITORY, Stack, free_port
 from preference.settings import Settings
@@ -56,7 +56,7 @@ def run(console: Console) -> list[Row]:
     others = filled[1] if len(filled) > 1 else (None, None)
     name = "a task that is filled and scored: Label Studio's"
     return [
-        Row(f"{name} requests", filled[0][0], "", others[0], "BASELINE"),
+        Row(f"{name} requests", filled[0][0], "", others[0], "BASELINE", bar=Bar(1.3, "value")),
         Row(f"{name} time", filled[0][1], "cpu-ms", others[1], "BASELINE"),
         Row(f"{name} time", filled[0][1], "cpu-ms", imported[1], "import"),
     ]

@@ -23,7 +23,7 @@ import psutil
 from rich.console import Console
 
 from benchmarks.reload import LABEL_CONFIG, TASKS
-from benchmarks.row import Row
+from benchmarks.row import Bar, Row
 from benchmarks.servers import PROJECT, ours
 from demo.process import Process, wait_until
 from demo.stack import REPOSITORY
@@ -50,14 +50,17 @@ def run(console: Console) -> list[Row]:
     here, *others = [_measured(checkout, console) for checkout in checkouts]
     beside: Any = others[0] if others else None
     names = {
-        "one_mb": ("memory of the server, one worker", "MB"),
-        "many_mb": (f"memory of the server, {_MANY} workers", "MB"),
-        "health_seconds": ("serve until /health: CPU", "s"),
-        "scored_seconds": ("serve until a score: CPU", "s"),
-        "successor_seconds": ("a killed worker's successor until a score: CPU", "s"),
+        "one_mb": ("memory of the server, one worker", "MB", Bar(2 / 3)),
+        "many_mb": (f"memory of the server, {_MANY} workers", "MB", None),
+        "health_seconds": ("serve until /health: CPU", "s", Bar(0.5)),
+        "scored_seconds": ("serve until a score: CPU", "s", None),
+        "successor_seconds": ("a killed worker's successor until a score: CPU", "s", Bar(1, "value")),
     }
-    rows = [Row(name, getattr(here, key), unit, getattr(beside, key, None), "BASELINE") for key, (name, unit) in names.items()]
-    return [*rows, Row(f"memory, {_MANY} workers", here.many_mb, "MB", here.one_mb, "one worker")]
+    rows = [
+        Row(name, getattr(here, key), unit, getattr(beside, key, None), "BASELINE", bar=bar)
+        for key, (name, unit, bar) in names.items()
+    ]
+    return [*rows, Row(f"memory, {_MANY} workers", here.many_mb, "MB", here.one_mb, "one worker", bar=Bar(1.25))]
 
 
 def _measured(checkout: Path, console: Console) -> Figures:
