@@ -125,11 +125,10 @@ class FeatureExtractor:
         # Every row of it is read or computed. numpy asks for huge pages, which took two to four times as long in a virtual machine.
         features = torch.empty(len(prompts), self.size)
         rows = features.numpy()
-        places: dict[tuple[Prompt, str], list[int]] = {}  # of each (prompt, answer): every vote on a task asks anew
         texts = [self._read_as(prompt, answer) for prompt, answer in zip(prompts, answers, strict=True)]
-        for i, text in enumerate(texts):
-            places.setdefault(text, []).append(i)
-        asked = [i for i, *_ in places.values()]
+        firsts: dict[tuple[Prompt, str], int] = {}  # where each (prompt, answer) is first: every vote on a task asks anew
+        first_of = [firsts.setdefault(text, i) for i, text in enumerate(texts)]
+        asked = list(firsts.values())
         if not is_afresh:
             is_known = self._cache.read([texts[i] for i in asked], into=[rows[i] for i in asked])
             asked = [i for i, known in zip(asked, is_known.tolist(), strict=True) if not known]
@@ -141,9 +140,9 @@ class FeatureExtractor:
                 rows[i] = np.concatenate([seen, style(prompts[i], answers[i])])
             if not is_afresh:
                 self._cache.keep([texts[i] for i in computed], [rows[i] for i in computed])
-        for first, *again in places.values():
-            if again:
-                rows[again] = rows[first]
+        for i, first in enumerate(first_of):
+            if i != first:
+                rows[i] = rows[first]
         return features
 
     def _read_as(self, prompt: Prompt, answer: str) -> tuple[Prompt, str]:
