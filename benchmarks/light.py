@@ -3,7 +3,8 @@
     BASELINE=/path/to/a/checkout make bench ONLY=light
 
 Each checkout runs its own `rounds` benchmark in its own environment, one after the other, each on one thread and by the clock of its
-process: what else the machine does counts for neither.
+process: what else the machine does counts for neither. Memory is what no file backs: pages of files, such as the base's weights, the
+system takes back when it likes.
 """
 
 import os
@@ -78,14 +79,15 @@ def _measured(checkout: Path) -> tuple[float, ...]:
 
 
 def _ran(checkout: Path, arguments: list[str], pattern: re.Pattern[str]) -> tuple[re.Match[str], float]:
-    """What the checkout's Python said, and the most memory that it had, in MB."""
+    """What the checkout's Python said, and the most memory that it had, in MB, without what files back."""
     environ = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(checkout), "COLUMNS": "200"}
     command = [str(checkout / ".venv" / "bin" / "python"), *arguments]
     child = subprocess.Popen(command, cwd=checkout, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     process, peak = psutil.Process(child.pid), 0.0
     while child.poll() is None:
         with suppress(psutil.NoSuchProcess):
-            peak = max(peak, process.memory_info().rss / 2**20)
+            memory = process.memory_info()
+            peak = max(peak, (memory.rss - memory.shared) / 2**20)
         time.sleep(0.1)
     output = child.communicate()[0]
     said = pattern.search(output)
