@@ -20,6 +20,7 @@ from transformers import AutoModelForCausalLM, PreTrainedConfig, Qwen2Config
 
 from benchmarks.row import Row
 from benchmarks.trl_dpo import trl_step_seconds
+from demo.stack import REPOSITORY
 from preference.generation.huggingface import HuggingFaceGenerator
 from preference.generation.jobs import Adapter, GivenJobs, Job
 from preference.labelling.pairs import PreferencePair
@@ -32,6 +33,7 @@ from trainer.generator_training.recipe import DPO
 from trainer.generator_training.steps import plan, train
 from trainer.generator_training.top_layers import TopLayers
 
+_MODEL_DIR = REPOSITORY / ".cache" / "bench-models"
 # Qwen2.5-1.5B's, but for the words: the embedded model's tokenizer reads and writes.
 _SHAPE = Qwen2Config(
     hidden_size=1536, num_hidden_layers=28, num_attention_heads=12, num_key_value_heads=2, intermediate_size=8960,
@@ -49,20 +51,30 @@ class Size:
 
 
 def run(
-    console: Console, device: torch.device, *, shape: PreTrainedConfig = _SHAPE, size: Size | None = None
-) -> list[Row]:  # fmt: skip
-    """The rows of docs/benchmarks.md, "On a GPU". On a CPU, with a small shape, it shows that it runs."""
+    console: Console,
+    device: torch.device,
+    *,
+    shape: PreTrainedConfig = _SHAPE,
+    size: Size | None = None,
+    model_dir: Path = _MODEL_DIR,
+) -> list[Row]:
+    """The rows of docs/benchmarks.md, "On a GPU". On a CPU, with a small shape, it shows that it runs.
+
+    `model_dir`: where the embedded model lies converted, or is.
+    """
     quiet_transformers()
     with tempfile.TemporaryDirectory(prefix="pairloop-bench-") as scratch:
-        return _Bench(Path(scratch), device, shape, size or Size(), console).rows()
+        return _Bench(Path(scratch), device, shape, size or Size(), console, model_dir).rows()
 
 
 class _Bench:
-    def __init__(self, scratch: Path, device: torch.device, shape: PreTrainedConfig, size: Size, console: Console) -> None:
+    def __init__(
+        self, scratch: Path, device: torch.device, shape: PreTrainedConfig, size: Size, console: Console, model_dir: Path
+    ) -> None:  # fmt: skip
         self._folder, self._device, self._size, self._console = scratch, device, size, console
         self._base = scratch / "base"
         self._dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
-        tokenizer = load_tokenizer(locate("embedded", scratch))
+        tokenizer = load_tokenizer(locate("embedded", model_dir))
         tokenizer.save_pretrained(self._base)
         shape.vocab_size, shape.eos_token_id, shape.pad_token_id = len(tokenizer), tokenizer.eos_token_id, tokenizer.pad_token_id
         torch.manual_seed(0)

@@ -2,6 +2,7 @@
 
 import gc
 import weakref
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,22 +15,23 @@ from benchmarks.row import Row
 pytestmark = pytest.mark.filterwarnings("ignore")  # TRL's and accelerate's own
 
 
-def measured() -> list[Row]:
+def measured(model_dir: Path) -> list[Row]:
     shape = Qwen2Config(
         hidden_size=32, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2, intermediate_size=64,
         tie_word_embeddings=True,
     )  # fmt: skip
-    return run(Console(quiet=True), torch.device("cpu"), shape=shape, size=Size(num_prompts=2, num_tokens=8, num_pairs=8))
+    size = Size(num_prompts=2, num_tokens=8, num_pairs=8)
+    return run(Console(quiet=True), torch.device("cpu"), shape=shape, size=size, model_dir=model_dir)
 
 
-def test_it_measures_writing_and_learning_beside_trl() -> None:
-    rows = measured()
+def test_it_measures_writing_and_learning_beside_trl(embedded_dir: Path) -> None:
+    rows = measured(embedded_dir)
 
     assert [(row.name, row.unit) for row in rows] == [("DPO", "pairs/s"), ("writing with an adapter", "tokens/s")]
     assert all(row.value > 0 and row.baseline and row.baseline > 0 for row in rows)
 
 
-def test_what_was_measured_before_takes_no_memory_of_what_follows(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_was_measured_before_takes_no_memory_of_what_follows(embedded_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trainers: list[weakref.ref[list[object]]] = []
     are_alive: list[bool] = []
 
@@ -50,7 +52,7 @@ def test_what_was_measured_before_takes_no_memory_of_what_follows(monkeypatch: p
     monkeypatch.setattr("benchmarks.gpu._Bench._written", written)
     gc.disable()
     try:
-        measured()
+        measured(embedded_dir)
     finally:
         gc.enable()
 
