@@ -5,8 +5,7 @@ Covered: values of other types, numbers that are none, texts of any length, list
 Not covered: what JSON itself refuses, and fields of other types than these.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Annotated, Any, TypeVar
@@ -26,12 +25,15 @@ class ReadingLog:
     unreadable: list[str] = field(default_factory=list)
     _path: list[str] = field(default_factory=list)
 
-    @contextmanager
-    def at(self, place: str) -> Iterator[None]:
-        """Names what is read in the `with`: its place in what is being read around it."""
+    def checked(self, value: Any, check: _Check, *, place: str) -> Any:
+        """The value as it is read; `place`: where it stands in what is being read around it.
+
+        Raises:
+            ValidationError: it cannot be read; its path is named.
+        """
         self._path.append(place)
         try:
-            yield
+            return check(value)
         except ValidationError:
             self.unreadable.append("".join(self._path).removeprefix("."))
             raise
@@ -59,8 +61,7 @@ def otherwise(default: Callable[[], Any]) -> WrapValidator:
         if value is None:
             return default()
         try:
-            with _log(info).at(f".{info.field_name}"):
-                return check(value)
+            return _log(info).checked(value, check, place=f".{info.field_name}")
         except ValidationError:
             return default()
 
@@ -74,8 +75,7 @@ def _rows(value: Any, check: _Check, info: ValidationInfo) -> tuple[Any, ...]:
     rows: list[Any] = []
     for number, row in enumerate(value[:_MOST_ROWS]):
         try:
-            with _log(info).at(f"[{number}]"):
-                rows += check([row])
+            rows += _log(info).checked([row], check, place=f"[{number}]")
         except ValidationError:
             continue
     return tuple(rows)
@@ -88,8 +88,7 @@ def _items(value: Any, check: _Check, info: ValidationInfo) -> dict[str, Any]:
     items: dict[str, Any] = {}
     for key, inner in islice(value.items(), _MOST_ROWS):
         try:
-            with _log(info).at(f".{key[:_MOST_KEY_LETTERS]}"):
-                items |= check({key: inner})
+            items |= _log(info).checked({key: inner}, check, place=f".{key[:_MOST_KEY_LETTERS]}")
         except ValidationError:
             continue
     return items

@@ -51,7 +51,9 @@ def print_sentence(text: str, console: Console) -> None:
 
 def one_line(text: str) -> str:
     """The text without what would break a line, move a cursor or be no UTF-8."""
-    return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
+    if not text.isprintable():
+        text = "".join(letter if letter.isprintable() else " " for letter in text)
+    return " ".join(text.split())
 
 
 def _noted(header: Sequence[str], rows: Sequence[Sequence[str]], num_notes: int, width: int) -> Table:
