@@ -7,6 +7,7 @@ from preference.labelling.pairs import PreferencePair
 from preference.report_card.card import ReportCard
 from preference.report_card.figures import HeldOutAccuracy
 from preference.report_card.winners_curse import excess_of
+from tests.support.fitted_once import style_is_fitted_once  # noqa: F401 - a fixture
 from tests.support.known_rewards import holdout, model
 from trainer.evaluation.judge import LoadedChampion, judge
 

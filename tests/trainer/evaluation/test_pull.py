@@ -12,6 +12,7 @@ from preference.labelling.pairs import PreferencePair
 from preference.report_card.card import ReportCard
 from preference.report_card.figures import JudgementGroup, SuggestionEffect
 from preference.report_card.shares import Share, ShareDifference
+from tests.support.fitted_once import style_is_fitted_once  # noqa: F401 - a fixture
 from tests.support.known_rewards import KnowsRewards, holdout, model
 from tests.support.suggestions import Annotators
 from trainer.evaluation.judge import LoadedChampion, Verdict, judge
