@@ -18,7 +18,7 @@ from preference.generation.sampling import SamplingOptions, draw, uniforms
 from preference.models.encoding import ThinkingTokens
 from preference.models.thoughts import OPENING, split_thought
 
-_PREFILL_TOKENS = 4096  # padded tokens that are read in one pass, at most
+_PREFILL_TOKENS = 1024  # padded tokens that are read in one pass, at most
 _ROW_STATES = ("_draws", "_tokens", "_num_written", "_lengths", "_limits", "_is_thinking")
 
 
