@@ -1,7 +1,7 @@
 """The adapters of generator versions on one base in memory: each project's own, switched without loading the base again.
 
 An adapter is merged into copies of the weights that it changes, and a switch puts these in their place. So writing with it takes no
-longer than without. It is merged in float32 and rounded once: added to weights in bfloat16, a small one would lose a fifth of itself.
+longer than without. It is merged in float32 and rounded once, to 8 bits too: added to weights in bfloat16, a small one would lose a fifth of itself.
 A reward model, which reads long texts at once, computes its adapter beside the weights (preference/reward_model/shared_base.py).
 
 Covered: several adapters, of which the latest few stay merged; one of another base, a damaged one, one whose base was replaced: each is
@@ -10,17 +10,18 @@ Not covered: adapters of other kinds than LoRA on linear layers.
 """
 
 from collections import OrderedDict
-from typing import Any
+from typing import Any, cast
 
 import torch
 from transformers import PreTrainedModel
 
 from preference.errors import ModelError
+from preference.generation.int8 import Int8Linear, Packed
 from preference.generation.jobs import Adapter
 from preference.models.low_rank import LowRank, read_low_rank
 
 _MOST_MERGED = 4  # beside the base; each holds a copy of the layers that it changes
-Weights = dict[str, torch.Tensor]  # by the name of the linear layer
+Weights = dict[str, torch.Tensor | Packed]  # by the name of the linear layer, as the layer holds it
 
 
 class Adapters:
@@ -66,9 +67,14 @@ class Adapters:
             raise ModelError(f"The generator version {adapter.version} changes {next(iter(read.whole))}, which none may.")
         for name, low_rank in read.layers.items():
             module = self._linear(name, low_rank, adapter)
-            base = self._base.setdefault(name, module.weight.data)
+            if isinstance(module, Int8Linear):
+                self._base.setdefault(name, module.packed)
+                base = module.weight.data
+            else:
+                base = cast(torch.Tensor, self._base.setdefault(name, module.weight.data))
             change = low_rank.up.to(base.device).float() @ low_rank.down.to(base.device).float()
-            merged[name] = (base.float() + low_rank.scale * change).to(base.dtype)
+            whole = base.float() + low_rank.scale * change
+            merged[name] = module.pack(whole) if isinstance(module, Int8Linear) else whole.to(base.dtype)
         return merged
 
     def _linear(self, name: str, low_rank: LowRank, adapter: Adapter) -> torch.nn.Linear:
@@ -87,4 +93,7 @@ class Adapters:
     def _put(self, weights: Weights) -> None:
         for name, weight in weights.items():
             module: Any = self._model.get_submodule(name)
-            module.weight.data = weight
+            if isinstance(weight, Packed):
+                module.packed = weight
+            else:
+                module.weight.data = weight

@@ -21,7 +21,9 @@ def pick_dtype(
 
     `seconds`: of one product on the CPU in a format; measured once a process.
     """
-    if asked != "auto":
+    if asked == "int8":  # of its linear layers (int8.py); what is around them is exact
+        dtype, reason = torch.float32, "DTYPE=int8: its linear layers multiply in 8 bits"
+    elif asked != "auto":
         dtype, reason = getattr(torch, asked), "DTYPE"
     elif device.type == "cuda":
         has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)

@@ -19,6 +19,7 @@ from preference.errors import ModelError, PairloopError
 from preference.generation.adapters import Adapters
 from preference.generation.batch import Batch, Prompt
 from preference.generation.hardware import num_tokens_that_fit, pick_dtype
+from preference.generation.int8 import check_int8, multiply_in_int8
 from preference.generation.jobs import Adapter, Job, Jobs, WrittenAnswers
 from preference.generation.kv_cache import can_hold
 from preference.generation.log_probs import log_probs
@@ -41,7 +42,11 @@ _MAX_ROWS = {"cpu": 128, "cuda": 512, "mps": 128}
 
 _PROMPT = "Which is larger, a lake or an ocean?"  # of the probe
 _ANSWER = "An ocean is larger: the biggest lakes would be small bays of one."
-_SAME, _SAME_IN_HALF = 0.02, 0.1  # of a probe's log-probability; an adapter that learnt moves it by more, rounding by less
+_MOST_SEEN = 256  # tokens of it; a template may begin with a system's prompt
+_SAME, _SAME_ROUNDED = (
+    0.02,
+    0.1,
+)  # in float32, and in fewer bits: of a probe's log-probability; an adapter that learnt moves it by more, rounding by less
 _RETRY_SECONDS = 60.0
 
 
@@ -61,6 +66,9 @@ class HuggingFaceGenerator:
         generation = settings.generator
         path = locate(generation.model, settings.model_dir)
         device = pick_device(settings.device)
+        is_int8 = generation.dtype == "int8"
+        if is_int8:
+            check_int8(device)
         dtype = pick_dtype(generation.dtype, device)
         self._tokenizer = load_tokenizer(path)
         self._model = load_weights(AutoModelForCausalLM, path, dtype=dtype, device=device, is_shared=True)
@@ -70,6 +78,10 @@ class HuggingFaceGenerator:
                 "and this engine cannot write with it; run a server that speaks OpenAI's API, and set GENERATOR_ENGINE=openai."
             )
         self._model_setting, self._model_dir, self._clock = generation.model, settings.model_dir, clock
+        if is_int8:
+            text = encode_prompt(self._tokenizer, _PROMPT, max_tokens=_MOST_SEEN)[0] + answer_tokens(self._tokenizer, _ANSWER)
+            multiply_in_int8(self._model, text)
+        self._same = _SAME if dtype == torch.float32 and not is_int8 else _SAME_ROUNDED
         self._adapters, self._log_once = Adapters(self._model), LogOnce()
         self._proven: set[Adapter] = set()
         self._next_try: dict[Adapter, float] = {}  # of those that were refused
@@ -179,7 +191,7 @@ class HuggingFaceGenerator:
         except (KeyError, TypeError, ValueError):
             raise ModelError(f"The card of generator version {adapter.version} has no probe; promote another one.") from None
         found = float(self.log_probs(prompt, answer, adapter=adapter).mean())
-        if not abs(found - expected) <= (_SAME if self._model.dtype == torch.float32 else _SAME_IN_HALF):
+        if not abs(found - expected) <= self._same:
             raise ModelError(
                 f"The generator version {adapter.version} gives its probe {found:.3f}, its card says {expected:.3f}; "
                 "restore its files, or install the libraries that its card names."
