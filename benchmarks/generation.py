@@ -2,10 +2,12 @@
 
 Beside: the tutorial's way (a pipeline, one prompt at a time, num_return_sequences=2), transformers' generate at its own
 best batch size, llama.cpp on the same weights if .cache/bench-llama has it, and the machine's own matmul limit.
-transformers computes in float32, as it loads these weights, and in the format that the generator chose.
+transformers computes in float32, as it loads these weights, and in the format that the generator chose. Where the CPU has VNNI, DTYPE=int8
+stands beside them. BASELINE, a checkout that is installed, adds what that one writes by itself.
 """
 
 import json
+import os
 import statistics
 import subprocess
 import time
@@ -47,7 +49,9 @@ def run(console: Console) -> list[Row]:
     formats = list(dict.fromkeys(["float32", chosen]))
     num_tokens = _counter()
 
-    ours = {name: _ours(name, prompts, num_tokens, console) for name in formats}
+    has_int8 = device.type == "cpu" and torch.cpu._is_vnni_supported()
+    ours = {name: _ours(name, prompts, num_tokens, console) for name in (*formats, *(["int8"] if has_int8 else []))}
+    baseline = _baseline(console)
     tutorial = {f"pipeline, {name}": _pipeline(name, prompts, num_tokens) for name in formats}
     batched = {
         f"generate, {name}, {size} prompts": _generate(name, prompts, size, num_tokens)
@@ -61,8 +65,11 @@ def run(console: Console) -> list[Row]:
     rows = []
     for name, rate in ours.items():
         label = f"generation in {name}" + (", what auto takes" if name == chosen else "")
-        best = max((other for other in batched if name in other or name == chosen), key=lambda other: batched[other])
-        compared = [*(other for other in tutorial if name in other or name == chosen), best]
+        if baseline is not None:
+            rows.append(Row(label, rate, "tokens/cpu-s", baseline, "BASELINE, in what its auto takes"))
+        is_any = name not in formats or name == chosen
+        best = max((other for other in batched if is_any or name in other), key=lambda other: batched[other])
+        compared = [*(other for other in tutorial if is_any or name in other), best]
         rows += [Row(label, rate, "tokens/cpu-s", beside[other], other) for other in compared]
         rows.append(Row(label, rate, "tokens/cpu-s", limit, "the float32 matmul limit"))
         if llama is not None:
@@ -88,6 +95,28 @@ def _ours(dtype: str, prompts: Sequence[str], num_tokens: Callable[[Sequence[str
         rates.append(num_tokens([text for writing in written for text in writing.answers]) / seconds)
     console.print(f"ours, {dtype}: {', '.join(f'{rate:.0f}' for rate in rates)} tokens/cpu-s")
     return statistics.median(rates)
+
+
+def _baseline(console: Console) -> float | None:
+    """What another checkout's engine writes, in its own environment and from its own converted weights."""
+    if not os.environ.get("BASELINE"):
+        return None
+    checkout = Path(os.environ["BASELINE"])
+    environ = {**os.environ, "PYTHONPATH": str(checkout), "OMP_NUM_THREADS": "1"}
+    command = [str(checkout / ".venv" / "bin" / "python"), "-c", _OURS_THERE]
+    ran = subprocess.run(command, cwd=checkout, env=environ, capture_output=True, text=True, check=True)
+    console.print(f"BASELINE: {ran.stdout.split()[-1]} tokens/cpu-s")
+    return float(ran.stdout.split()[-1])
+
+
+# By names that build e08322f has, too.
+_OURS_THERE = f"""
+import torch
+from benchmarks import generation
+torch.set_num_threads(1)
+prompts = generation.mixed_prompts({_NUM_PROMPTS})
+print(generation._ours("auto", prompts, generation._counter(), generation.Console()))
+"""
 
 
 def _pipeline(dtype: str, prompts: Sequence[str], num_tokens: Callable[[Sequence[str]], int]) -> float:
