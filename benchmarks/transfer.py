@@ -25,7 +25,7 @@ from trainer.evaluation.pair_rewards import score_pairs
 from trainer.training.frozen_head import train_head
 from trainer.training.recipes import FROZEN
 
-_REPEATS = {30: 480, 100: 40, 300: 20}  # by the number of pairs of the new project
+_REPEATS = {30: 200, 100: 40, 300: 20}  # by the number of pairs of the new project
 _LEAST_HELD_OUT = 60
 _MOST_EARLIER = 600
 

@@ -6,6 +6,7 @@ optimum, while Adam through TRL takes seconds to get near it and can neither wei
 
 import hashlib
 import logging
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -31,10 +32,10 @@ from trainer.training.trained import TrainingResult
 logger = logging.getLogger("pairloop.training")
 Array = NDArray[np.float64]
 _NUM_FOLDS = 5
-# How far an earlier project's head may move a reward, beside 1 for what the backbone sees. 4 and more gained .00 to .02 on judgements of the same
-# kind and lost .01 to .02 on those of another (30 pairs of hh-rlhf and PandaLM, 16 splits each). A half loses .003 less on PandaLM after hh-rlhf
-# (480 splits), and gains .018 and .005 less on the same kind (120 and 80).
-EARLIER_SHARE = 1.0
+# The same share whatever people say loses .011 (.006 to .016) on PandaLM after hh-rlhf at 30 pairs (400 splits), this .001; with half of the
+# prompts of hh-rlhf before, that gives .045 and this .037 (160 splits). Evidence over pairs in place of prompts loses .006, a share in
+# proportion to the probability that it agrees more often than not loses .007 and gives .041. More than 4 gave no more.
+EARLIER_MOST = 4.0
 CURVE_SHARES = (0.1, 0.25, 0.5, 0.75)  # of the pairs, for the learning curve
 
 
@@ -50,8 +51,8 @@ def train_head(
     If votes of some people count less or more than others, there is also a head for which all count alike.
     `shares`: for these ascending shares of the pairs, whose prompts have the lowest hashes so that each holds the one before it, a head
     too, over columns that are scaled by the answers of all.
-    `earlier`: (size,) the weights of an earlier project's head over the same features. Its reward is one more feature, and what of it
-    helps becomes a part of this head's own weights.
+    `earlier`: (size,) the weights of an earlier project's head over the same features. Its reward is one more feature, as far as it
+    agrees with these pairs, and what of it helps becomes a part of this head's own weights.
     """
     order = sorted(range(len(pairs)), key=lambda i: hashlib.sha256(normalised(opening(pairs[i].question)).encode()).digest())
     ordered = [pairs[i] for i in order]
@@ -63,7 +64,9 @@ def train_head(
         newly = extractor.num_cut - num_cut
         logger.info("%d answers read for the first time were cut to %d tokens, prompts first", newly, recipe.max_tokens)
     with threadpool_limits(limits=1, user_api="blas"):  # a thread for each core makes these small products three times as slow
-        examples = _examples(features[: len(pairs)], features[len(pairs) :], extractor, recipe, earlier)
+        chosen, rejected = features[: len(pairs)], features[len(pairs) :]
+        scaled = None if earlier is None else _scaled(earlier, ordered, chosen @ earlier, rejected @ earlier)
+        examples = _examples(chosen, rejected, extractor, recipe, scaled)
         counts = [count for share in shares if (count := round(share * len(pairs)))]
         folds = _folds(ordered)
         subsets = torch.ones(1 if folds is None else 1 + _NUM_FOLDS, len(pairs), dtype=torch.bool)  # all, and all but each fold
@@ -210,10 +213,29 @@ def _basis(
     on_concepts = torch.cat([chosen @ toward, rejected @ toward])
     toward = toward / on_concepts.std(0).clamp(min=1e-6) * (recipe.concept_share / toward.shape[1]) ** 0.5
     if earlier is not None:
-        column = earlier[:, None]
-        rewards = torch.cat([chosen @ column, rejected @ column])
-        toward = torch.cat([toward, column / rewards.std().clamp(min=1e-6) * EARLIER_SHARE**0.5], 1)
+        toward = torch.cat([toward, earlier[:, None]], 1)
     return _Basis(torch.cat([hidden, style]) / spread, toward)
+
+
+def _scaled(earlier: torch.Tensor, pairs: Sequence[PreferencePair], chosen: torch.Tensor, rejected: torch.Tensor) -> torch.Tensor:
+    """(size,) the earlier head, whose rewards of these answers are (num_pairs,) each, in proportion to its share."""
+    share = earlier_share(pairs, (chosen - rejected).numpy())
+    return earlier / torch.cat([chosen, rejected]).std().clamp(min=1e-6) * share**0.5
+
+
+def earlier_share(pairs: Sequence[PreferencePair], gaps: Array) -> float:
+    """How far an earlier project's head may move a reward, beside 1 for what the backbone sees: as far as these pairs speak for it.
+
+    z is how many standard errors more of them it agrees with than not, and z^2 - 1 what that is above chance (the moment estimate of a
+    variance: DerSimonian and Laird 1986); 0 if z is 1 or less, and EARLIER_MOST at most. Votes on one prompt depend on each other, so the standard
+    error is over prompts. `gaps`: (num_pairs,) its reward of the chosen answer less that of the rejected one.
+    """
+    of_prompt: dict[str, float] = defaultdict(float)
+    for pair, gap in zip(pairs, gaps, strict=True):
+        of_prompt[normalised(opening(pair.question))] += pair.training_weight * float(np.sign(gap))
+    agreements = np.array(list(of_prompt.values()))
+    z = agreements.sum() / max(float((agreements**2).sum()), 1e-12) ** 0.5
+    return float(np.clip(z * abs(z) - 1, 0, EARLIER_MOST))
 
 
 def _folds(pairs: Sequence[PreferencePair]) -> NDArray[np.int64] | None:

@@ -3,6 +3,7 @@
 import random
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -14,7 +15,7 @@ from tests.support.separable_pairs import separable_pairs
 from tests.support.tolerance import REWARDS, TRAINED_REWARDS, assert_close
 from tests.support.trainings import CPU
 from trainer.evaluation.pair_rewards import score_pairs
-from trainer.training.frozen_head import train_head
+from trainer.training.frozen_head import earlier_share, train_head
 from trainer.training.recipes import FROZEN
 
 WORDS = [
@@ -82,6 +83,27 @@ def test_many_pairs_that_say_otherwise_overrule_it(extractor: FeatureExtractor) 
     model = train_head(pairs, FROZEN, extractor, earlier=opposite).model
 
     assert float(score_pairs(model, separable_pairs(40, start=200)).right.mean()) > 0.9
+
+
+def test_one_that_the_first_judgements_contradict_changes_nothing(extractor: FeatureExtractor) -> None:
+    earlier = head_of(extractor, judged_by_a_teacher(extractor, 200, seed=1))
+    few = judged_by_a_teacher(extractor, 15, seed=2)
+
+    alone, contradicted = (train_head(few, FROZEN, extractor, earlier=known).model for known in (None, -earlier))
+
+    assert_close(score_pairs(contradicted, few).gaps, score_pairs(alone, few).gaps, within=TRAINED_REWARDS)
+
+
+def test_it_counts_as_far_as_the_judgements_of_different_prompts_speak_for_it() -> None:
+    def share(agreeing: int, others: int, *, num_prompts: int = 1000) -> float:
+        pairs = [PreferencePair(f"Prompt {i % num_prompts}", "a", "b") for i in range(agreeing + others)]
+        return earlier_share(pairs, np.array([0.7] * agreeing + [-0.1] * others))
+
+    assert share(3, 0) == pytest.approx(2)  # z^2 is 9 / 3
+    assert share(18, 12) == pytest.approx(36 / 30 - 1)
+    assert share(0, 0) == share(1, 0) == share(15, 15) == share(10, 20) == share(0, 30) == 0
+    assert share(30, 0) == share(300, 0) == 4
+    assert share(30, 0, num_prompts=3) == pytest.approx(2)  # as three
 
 
 def test_what_it_learnt_is_in_its_own_weights_and_the_size_of_the_earlier_ones_does_not_count(
