@@ -3,13 +3,14 @@
 They stand beside the version's own predictions, under the name `Certificate.mark`. The label stream shows the predictions of the version
 that the project shows, and no other. The page of one task lists all, and judges from that version's (measured on label-studio 1.23.2).
 Covered: control tasks and duels, which get none: their judgements audit the certificate, and stay blind; repeats, likewise; a certificate that is
-withdrawn, silent or replaced, another champion, and the setting turned off: then all of its predictions are taken back; new tasks of which
+withdrawn, also while a pass marks, silent, damaged or replaced, another champion, and the setting turned off: then all of its predictions are taken back; new tasks of which
 the version is less sure than of those that were judged blind.
 Not covered: what somebody judges keeps its mark until the certificate ends; a task that is edited keeps it, too.
 """
 
 import logging
 import math
+import time
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -45,15 +46,16 @@ class CertifiedPredictions:
         serving: ServedVersion | None, suggesting: SuggestingSettings, shown: ShownVersion, now: float,
     ) -> None:  # fmt: skip
         """`now`: seconds since 1970."""
+        self._folder, self._began, self._now = folder, time.monotonic(), now
         self._project, self._layout, self._store, self._serving, self._shown = project, layout, store, serving, shown
         self.problem = ""  # why nothing is marked or taken back; answers and scores do not wait for that
         self._marks = set[str]()
         self._live: Certificate | None = None
         try:
-            self._marks = {known.mark for known in read_certificates(folder.path) if known.certified_from is not None}
-            standing = read_standing(folder.path, serving.version, now=now) if serving and layout.ranker is None else None
-            if standing and not standing.problem and suggesting.certified_predictions:
-                self._live = standing.certificate
+            # Of all looks: what a damaged file certified is not known.
+            self._marks = {known.mark for known in read_certificates(folder.path)}
+            if serving and layout.ranker is None and suggesting.certified_predictions:
+                self._live = _live(folder, serving, now=now)
         except OSError as error:
             self.problem = f"{error.filename} cannot be read ({error.strerror}); fix or remove it"
         self._blind = ControlGroup(
@@ -102,7 +104,7 @@ class CertifiedPredictions:
 
     def _mark(self, tasks: Sequence[Task]) -> None:
         live, serving, layout = self._live, self._serving, self._layout
-        if live is None or serving is None:
+        if live is None or serving is None or not self._still_stands(live, serving):
             return
         asked = [(task, prompt, texts) for task in tasks if (prompt := self._prompt(task)) is not None
                  and (texts := layout.comparable_answers(task["data"]))]  # fmt: skip
@@ -118,6 +120,14 @@ class CertifiedPredictions:
         if covered and not _are_less_sure([prediction["score"] for prediction in covered.values()], live):
             self._store.store(tasks, [covered.get(task["id"], []) for task in tasks])
 
+    def _still_stands(self, live: Certificate, serving: ServedVersion) -> bool:
+        """Whether no audit has ended it since the pass began, which may be hours ago. The next pass takes back what is marked."""
+        try:
+            known = _live(self._folder, serving, now=self._now + time.monotonic() - self._began)
+        except OSError:  # the next pass says so
+            return False
+        return known is not None and known.mark == live.mark
+
     def _prompt(self, task: Task) -> Prompt | None:
         """The prompt of a task that the version can decide and that need not stay blind."""
         prompt, texts = self._layout.prompt(task["data"]), self._layout.comparable_answers(task["data"])
@@ -126,6 +136,12 @@ class CertifiedPredictions:
         if entry_of(task, META_KEY).get(KEY) or repeat_of(task) is not None:
             return None
         return None if self._blind.has(task["id"], question_of(prompt, texts)) else prompt
+
+
+def _live(folder: ProjectFolder, serving: ServedVersion, *, now: float) -> Certificate | None:
+    """The certificate that covers open tasks at this moment; raises OSError if a file may not be read."""
+    standing = read_standing(folder.path, serving.version, now=now)
+    return standing.certificate if standing and not standing.problem else None
 
 
 def _are_less_sure(confidence: Sequence[float], certificate: Certificate) -> bool:

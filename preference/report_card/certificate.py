@@ -1,7 +1,7 @@
 """Certificates: from which confidence on people choose a version's side, and what was audited since: <project folder>/certificates/.
 
     <version>-c<n>.json         what the n-th look at the version's blind judgements gave; never edited
-    <version>-c<n>.audit.json   what blind judgements said since; a withdrawal stays
+    <version>-c<n>.audit.json   what blind judgements said since; a withdrawal stays. It is also of all looks that only confirm the n-th
 
 Covered: a file of another build, a damaged one and a hostile one: each value is what it should be or is missing, and a certificate
 that lacks one certifies nothing. A look counts as one whatever its file holds.
@@ -48,6 +48,7 @@ class Certificate:
     target: Known[Part] = None  # how often people have to choose the version's side
     confidence: Known[Part] = None  # the probability that no certificate of this version is false
     error: Known[Part] = None  # the part of the error that its test has
+    confirms: Known[Count] = None  # the look that certified the same before, whose audits and marks go on
     beginning: Known[Count] = None  # the number of times that the version was tested anew, with that of this look
     start: Known[Part] = None  # the threshold that its test begins with, whenever somebody looks
     since: Known[Count] = None  # the highest annotation that did not count, since a withdrawal came after it
@@ -64,13 +65,13 @@ class Certificate:
 
     @property
     def name(self) -> str:
-        """What rows and logs call it."""
-        return f"{self.version}-c{self.look}"
+        """What rows and logs call it: all looks that only confirm one have its name."""
+        return f"{self.version}-c{self.confirms or self.look}"
 
     @property
     def mark(self) -> str:
         """The model version of Label Studio predictions that it covers."""
-        return certified_mark(self.version, self.look)
+        return certified_mark(self.version, self.confirms or self.look)
 
     @property
     def coverage(self) -> float | None:
@@ -170,7 +171,7 @@ def write_certificate(folder: Path, certificate: Certificate) -> None:
     Raises:
         RegistryError: MODEL_DIR is full or not writable.
     """
-    _write(folder / _FOLDER / f"{certificate.name}.json", certificate)
+    _write(folder / _FOLDER / f"{certificate.version}-c{certificate.look}.json", certificate)
 
 
 def write_audit(folder: Path, certificate: Certificate, audit: Audit) -> None:

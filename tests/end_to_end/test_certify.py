@@ -35,7 +35,7 @@ def test_covered_tasks_are_exported_and_marked_until_blind_judgements_withdraw_t
     settings = Settings.from_environ(environ)
     project = Account(settings.studio).create_project(title="Certified", label_config=LABEL_CONFIG)
     tasks: list[Any] = []
-    for number in range(100):
+    for number in range(120):
         longer, shorter = " ".join(["yes"] * (3 + (UNSURE if number % 10 == 0 else SURE))), "no no no"
         answers = (longer, shorter) if number % 2 else (shorter, longer)
         tasks.append({"data": {"prompt": f"Tell me of thing {number}.", "answer1": answers[0], "answer2": answers[1]}})
@@ -68,11 +68,11 @@ def test_covered_tasks_are_exported_and_marked_until_blind_judgements_withdraw_t
         judge(control[:5], agreeing=5)
         early = run("certify")
         assert early.exit_code == 0 and "is not certified yet: there are 5 blind judgements" in early.stdout, early.output
-        judge(control[5:18], agreeing=13)
+        judge(control[5:25], agreeing=20)
         certified = run("certify")
         assert f"{version} is certified from confidence 0.96 on: " in certified.stdout, certified.output
 
-        still_open = [task_id for task_id in sure if task_id not in control[:18]]
+        still_open = [task_id for task_id in sure if task_id not in control[:25]]
         out = tmp_path / "certified.jsonl"
         exported = run("export", "--certified", "--out", str(out))
         assert exported.exit_code == 0, exported.output
@@ -94,7 +94,7 @@ def test_covered_tasks_are_exported_and_marked_until_blind_judgements_withdraw_t
         (seen,) = (made for made in judged["predictions"] if made["id"] == judged["annotations"][0]["parent_prediction"])
         assert seen["model_version"] == version, "who judges sees the version's own prediction"
 
-        judge(control[18:38], agreeing=4)
+        judge(control[25:45], agreeing=4)
         withdrawn = run("export", "--certified", "--out", str(out))
         said = "withdrawn: people chose its side in 20.0 % of 20 blind judgements since, which 80.0 % can hardly explain"
         assert withdrawn.exit_code == 1 and said in withdrawn.stderr

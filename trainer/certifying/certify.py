@@ -1,6 +1,7 @@
 """One look at the champion's blind judgements: what of the open tasks its side can be certified for.
 
-Covered: whoever looks again and again, or at a moment that was chosen by the votes, has no better chance of a false certificate.
+Covered: whoever looks again and again, or at a moment that was chosen by the votes, has no better chance of a false certificate. A look that
+confirms the one before goes on with its audits: a true certificate is not put at risk anew by each look.
 Another target, and the votes after a withdrawal, are tested anew, with a part of the error of their own. Asked again without a new blind
 judgement, it gives the same look.
 Not covered: open tasks on which people agree with the model less often than on judged ones of which it is as sure. If it is less sure
@@ -23,7 +24,16 @@ from preference.report_card.certificate import (
     write_certificate,
 )
 from trainer.certifying.open_tasks import OpenTasks, decide_open_tasks
-from trainer.evaluation.fixed_sequence import THRESHOLDS, Counts, certified_from, error_of, least_votes, lower_bounds, start_of
+from trainer.evaluation.fixed_sequence import (
+    BETWEEN,
+    THRESHOLDS,
+    Counts,
+    certified_from,
+    error_of,
+    least_votes,
+    lower_bounds,
+    start_of,
+)
 from trainer.evaluation.intervals import Array
 from trainer.rounds.audit import audit, known_prompts, since_withdrawn
 from trainer.rounds.blind_votes import BlindVotes, blind_votes, first_votes
@@ -31,7 +41,7 @@ from trainer.rounds.context import RoundContext
 from trainer.rounds.reading import read_pairs
 
 logger = logging.getLogger("pairloop.rounds")
-_MORE = (25, 50, 100, 150, 200, 300, 400, 500, 750, 1000, 1500, 2000, 3000, 5000)  # blind judgements, of a forecast
+_MOST_MORE = 5000  # blind judgements, of a forecast
 _WORTH_MORE = 0.1  # of the open tasks: what is forecast is to certify as many more
 
 
@@ -79,9 +89,19 @@ def certify(context: RoundContext, *, target: float, confidence: float) -> Certi
             newest_annotation=newest,
             last_vote_at=last_vote_at([pair.judged_at for pair in votes.pairs]),
         )
+        certificate = _as_known(certificate, looks)
         write_certificate(context.folder.path, certificate)
     logger.info("project %d: look %d: %s", context.project.id, certificate.look, certificate)
     return certificate
+
+
+def _as_known(certificate: Certificate, looks: Sequence[Certificate]) -> Certificate:
+    """The same one, which goes on with the audits and the marks of the look that it only confirms, if there is one."""
+    of = (certificate.certified_from, certificate.beginning, certificate.confidence)
+    latest = next((known for known in looks if known.certified_from is not None), None)
+    if latest is None or certificate.certified_from is None or (latest.certified_from, latest.beginning, latest.confidence) != of:
+        return certificate
+    return replace(certificate, confirms=latest.confirms or latest.look, newest_annotation=latest.newest_annotation)
 
 
 @dataclass(frozen=True)
@@ -117,9 +137,10 @@ def beginning_of(looks: Sequence[Certificate], sample: Array, *, target: float, 
 
 def look(votes: BlindVotes, tasks: OpenTasks, begun: Beginning) -> Certificate:
     """What a look at these votes gives of these open tasks."""
-    counts = Counts.of(votes.confidence, votes.agrees)
-    found = certified_from(counts, target=begun.target, error=begun.error, start=begun.start)
-    reason = "" if found is not None else _why_not(counts, begun)
+    error, start = begun.error, begun.start
+    known = Counts.of(votes.confidence, votes.agrees)
+    found = next(reversed(certified_from(known, target=begun.target, error=error, start=start)), None)
+    reason = "" if found is not None else _why_not(len(votes), begun)
     if found is not None and tasks.are_less_sure_than(votes, above=found):
         found, reason = (
             None,
@@ -128,46 +149,48 @@ def look(votes: BlindVotes, tasks: OpenTasks, begun: Beginning) -> Certificate:
     open_confidence = tasks.confidence
     coverage = [float((open_confidence >= threshold).mean()) if len(open_confidence) else None for threshold in THRESHOLDS]
     at = THRESHOLDS.index(found) if found is not None else None
-    num_more, coverage_then = _forecast(counts, coverage, begun, now=0.0 if at is None else coverage[at] or 0.0)
-    if found is None and num_more is None and len(votes) >= least_votes(target=begun.target, error=begun.error):
-        reason += f"; if people go on as until now, {_MORE[-1]} more will not do"
+    num_more, coverage_then = _forecast(votes, coverage, begun, now=0.0 if at is None else coverage[at] or 0.0)
+    if found is None and num_more is None and len(votes) >= least_votes(target=begun.target, error=error):
+        reason += f"; if people go on as until now, {_MOST_MORE} more will not do"
     return Certificate(
-        target=begun.target, confidence=begun.confidence, error=round(begun.error, 9), beginning=begun.number, start=begun.start, since=begun.since,
+        target=begun.target, confidence=begun.confidence, error=round(error, 9), beginning=begun.number, start=start, since=begun.since,
         num_votes=len(votes), certified_from=found, num_open=len(open_confidence),
         num_covered=int((open_confidence >= found).sum()) if found is not None else 0,
-        curve=_curve(counts, coverage, error=begun.error), reason=reason, num_more=num_more, coverage_then=coverage_then,
+        curve=_curve(votes, known, coverage, error=error), reason=reason, num_more=num_more, coverage_then=coverage_then,
     )  # fmt: skip
 
 
-def _why_not(counts: Counts, begun: Beginning) -> str:
-    count, least = int(counts.votes[0]), least_votes(target=begun.target, error=begun.error)
-    if count < least:
-        return f"there are {count} blind judgements on prompts that are new to it, and {least} are needed at least"
-    return f"{count} blind judgements do not show that people choose its side often enough where it is surest"
+def _why_not(num_votes: int, begun: Beginning) -> str:
+    least = least_votes(target=begun.target, error=begun.error)
+    if num_votes < least:
+        return f"there are {num_votes} blind judgements on prompts that are new to it, and {least} are needed at least"
+    num_tested = num_votes - num_votes % BETWEEN
+    return f"{num_tested} blind judgements do not show that people choose its side often enough where it is surest"
 
 
 def _forecast(
-    counts: Counts, coverage: Sequence[float | None], begun: Beginning, *, now: float
+    votes: BlindVotes, coverage: Sequence[float | None], begun: Beginning, *, now: float
 ) -> tuple[int | None, float | None]:
     """How many more blind judgements may certify how much, if people go on as until now; None if that is not known."""
-    count = counts.votes[0]
-    for more in _MORE if count else ():
-        found = certified_from(counts.times((count + more) / count), target=begun.target, error=begun.error, start=begun.start)
-        share = coverage[THRESHOLDS.index(found)] if found is not None else None
-        if share is not None and share >= now + (_WORTH_MORE if now else 1e-9):
+    if not len(votes):
+        return None, None
+    to_come = Counts.of(votes.confidence, votes.agrees, more=_MOST_MORE)
+    for moment, found in enumerate(certified_from(to_come, target=begun.target, error=begun.error, start=begun.start), start=1):
+        more, share = moment * BETWEEN - len(votes), coverage[THRESHOLDS.index(found)] if found is not None else None
+        if more > 0 and share is not None and share >= now + (_WORTH_MORE if now else 1e-9):
             return more, round(share, 4)
     return None, None
 
 
-def _curve(counts: Counts, coverage: Sequence[float | None], *, error: float) -> tuple[CertifiedPoint, ...]:
+def _curve(votes: BlindVotes, known: Counts, coverage: Sequence[float | None], *, error: float) -> tuple[CertifiedPoint, ...]:
     """A point for each threshold above which there are fewer votes than at it."""
-    lower = lower_bounds(counts, error=error)
-    share = np.divide(counts.agreeing, counts.votes, out=np.zeros(len(lower)), where=counts.votes > 0)
-    rows = [i for i in range(len(lower)) if counts.votes[i] and counts.votes[i] != [*counts.votes, 0][i + 1]]
+    lower = lower_bounds(known, error=error)
+    above = votes.confidence >= np.array(THRESHOLDS)[:, None]  # (num_thresholds, num_votes)
+    count = above.sum(1)
     return tuple(
         CertifiedPoint(
-            THRESHOLDS[i], None if coverage[i] is None else round(coverage[i] or 0.0, 4), round(float(share[i]), 4),
-            round(float(lower[i]), 4), int(counts.votes[i]),
+            THRESHOLDS[i], None if coverage[i] is None else round(coverage[i] or 0.0, 4),
+            round(float(votes.agrees[above[i]].mean()), 4), round(float(lower[i]), 4), int(count[i]),
         )
-        for i in rows
+        for i in range(len(THRESHOLDS)) if count[i] and count[i] != [*count, 0][i + 1]
     )  # fmt: skip

@@ -77,7 +77,7 @@ def test_without_the_setting_there_are_none(house: House, champion: str) -> None
     assert house.versions(tasks) == [[champion]] * 10
 
 
-@pytest.mark.parametrize("ends", ["withdrawn", "setting", "another champion", "silent", "another certificate"])
+@pytest.mark.parametrize("ends", ["withdrawn", "setting", "another champion", "silent", "damaged", "another certificate"])
 def test_all_are_taken_back_when_the_certificate_ends_and_the_versions_own_stay(
     house: House, champion: str, tiny_base: Path, ends: str
 ) -> None:
@@ -94,6 +94,8 @@ def test_all_are_taken_back_when_the_certificate_ends_and_the_versions_own_stay(
         expected.append(house.promote(tiny_base, weight=1.0))
     elif ends == "silent":
         write_certificate(house.folder.path, dataclasses.replace(certificate, last_vote_at="2020-01-01T00:00:00Z"))
+    elif ends == "damaged":
+        (house.folder.path / "certificates" / f"{certificate.name}.json").write_text("{", encoding="utf-8")
     else:
         expected.append(certify(house, champion, look=2).mark)
     assert house.run_pass()
@@ -112,6 +114,40 @@ def test_tasks_that_come_later_are_marked_as_they_are_scored_and_nothing_is_list
 
     assert house.versions([*first, *later]) == [[champion, certificate.mark]] * 12
     assert not any("model-versions" in request for request in house.studio.requests)
+
+
+def test_a_look_that_only_confirms_the_certificate_takes_no_mark_back(house: House, champion: str) -> None:
+    certificate = certify(house, champion)
+    tasks, filler = add(house, 10), house.filler()
+    house.fill(filler)
+    write_certificate(house.folder.path, dataclasses.replace(certificate, look=2, made_at="2026-10-02T00:00:00Z", confirms=1))
+    house.studio.requests.clear()
+
+    house.fill(filler)
+
+    assert house.versions(tasks) == [[champion, certificate.mark]] * 10
+    assert not any(request.startswith("DELETE") for request in house.studio.requests)
+
+
+def test_a_pass_that_takes_long_marks_nothing_any_more_once_the_certificate_is_withdrawn(house: House, champion: str) -> None:
+    certificate = certify(house, champion)
+    tasks, chance = add(house, 250), iter(range(10**6))
+
+    def withdraw(request: str) -> None:
+        is_marked = any(certificate.mark in house.studio.versions_of(task_id) for task_id in tasks[:1])
+        if is_marked and next(chance) == 0:
+            write_audit(
+                house.folder.path, certificate, Audit(withdrawn_at="2026-10-02T00:00:00Z", reason="people chose otherwise")
+            )
+
+    house.studio.on_request = withdraw
+    house.run_pass()
+
+    marked = [task_id for task_id in tasks if certificate.mark in house.studio.versions_of(task_id)]
+    assert 0 < len(marked) < 250
+
+    assert house.run_pass()
+    assert house.versions(tasks) == [[champion]] * 250
 
 
 def test_tasks_that_joined_the_control_group_are_blind_after_a_restart(house: House, champion: str) -> None:

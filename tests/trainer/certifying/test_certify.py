@@ -6,7 +6,7 @@ import pytest
 
 from preference.errors import TrainingError
 from preference.labelling.control_group import is_control
-from preference.report_card.certificate import Certificate, read_certificates
+from preference.report_card.certificate import Certificate, read_audit, read_certificates
 from tests.support.certified_house import SURE, UNSURE, CertifiedHouse
 from tests.support.ranked_lists import ORDER as RANKED
 from trainer.certifying.certify import Beginning, certify, look
@@ -32,7 +32,7 @@ def test_people_who_choose_its_side_where_it_is_sure_certify_that_part_of_the_op
     assert [(p.threshold, p.coverage, p.count, p.agreement) for p in certificate.curve] == [
         (0.83, 1.0, 50, 0.78), (0.96, 0.4, 30, 1.0)
     ]  # fmt: skip
-    assert certificate.point is not None and 0.8 < (certificate.point.lower or 0) < 0.9
+    assert certificate.point is not None and 0.8 < (certificate.point.lower or 0) < 0.95
     assert str(certificate).startswith(
         f"{house.champion} is certified from confidence 0.96 on: people choose its side in at least 80.0 % of such tasks, "
         "with 90.0 % confidence; that is 40.0 % of the 10 open tasks"
@@ -49,7 +49,7 @@ def test_too_few_blind_judgements_are_a_not_yet_with_the_number_that_is_needed(h
     standing = house.standing()
     assert certificate.certified_from is None and standing is not None and str(standing) == str(certificate) and standing.problem
     assert str(certificate).startswith(
-        f"{house.champion} is not certified yet: there are 5 blind judgements on prompts that are new to it, and 17 are needed at least"
+        f"{house.champion} is not certified yet: there are 5 blind judgements on prompts that are new to it, and 25 are needed at least"
     )
 
 
@@ -104,18 +104,49 @@ def test_a_prompt_has_one_vote_the_first_and_a_tie_is_not_the_models_side(house:
 def test_asked_again_without_a_new_judgement_it_says_the_same_and_asking_often_costs_nothing(house: CertifiedHouse) -> None:
     house.add(1)
     looks = []
-    for _ in range(17):
+    for _ in range(25):
         house.judge(house.add(1), agreeing=1)
         looks.append(house.certify())
 
     assert house.certify() == looks[-1]
-    assert [known.look for known in looks] == list(range(1, 18)) and {known.error for known in looks} == {0.09}
-    assert [known.certified_from is not None for known in looks] == [False] * 16 + [True]
-    assert [known.look for known in read_certificates(house.folder.path)] == list(range(17, 0, -1))
+    assert [known.look for known in looks] == list(range(1, 26)) and {known.error for known in looks} == {0.09}
+    assert [known.certified_from is not None for known in looks] == [False] * 24 + [True]
+    assert [known.look for known in read_certificates(house.folder.path)] == list(range(25, 0, -1))
+
+
+def test_between_two_moments_nothing_changes_whoever_looks_when(house: CertifiedHouse) -> None:
+    house.judge(house.add(25), agreeing=21)
+    house.add(1)
+    first = house.certify()
+    house.judge(house.add(24), agreeing=24)
+
+    assert first.certified_from is None and house.certify().certified_from is None  # 45 of 49
+
+    house.judge(house.add(1), agreeing=1)
+    assert house.certify().certified_from is not None
+
+
+def test_a_look_that_confirms_the_one_before_goes_on_with_its_audits_and_its_marks(house: CertifiedHouse) -> None:
+    house.judge(house.add(25), agreeing=25)
+    house.add(1)
+    first = house.certify()
+    house.judge(house.add(25), agreeing=24)
+
+    second = house.certify()
+
+    assert (first.look, second.look, second.confirms, second.certified_from) == (1, 2, 1, first.certified_from)
+    assert (second.name, second.mark, second.newest_annotation) == (first.name, first.mark, first.newest_annotation)
+    assert len(read_certificates(house.folder.path)) == 2
+    assert read_audit(house.folder.path, second).num_votes == 25
+
+    house.judge(house.add(20), agreeing=0)
+    house.audit()
+    standing = house.standing()
+    assert standing is not None and standing.problem.startswith("withdrawn: people chose its side in 53.3 % of 45")
 
 
 def test_another_target_is_tested_anew_and_another_confidence_is_not(house: CertifiedHouse) -> None:
-    house.judge(house.add(17), agreeing=17)
+    house.judge(house.add(25), agreeing=25)
     house.add(1)
 
     surer, first, other, again = (
@@ -153,7 +184,7 @@ def test_whoever_first_asks_later_begins_at_the_same_threshold(house: CertifiedH
 def test_votes_before_a_withdrawn_certificate_count_no_more_and_its_version_has_a_tenth_of_the_error_left(
     house: CertifiedHouse,
 ) -> None:
-    house.judge(house.add(17), agreeing=17)
+    house.judge(house.add(25), agreeing=25)
     house.add(1)
     assert house.certify().certified_from is not None
     house.judge(house.add(12), agreeing=1)
@@ -164,7 +195,7 @@ def test_votes_before_a_withdrawn_certificate_count_no_more_and_its_version_has_
 
 
 def test_a_look_whose_file_is_damaged_counts_as_one(house: CertifiedHouse) -> None:
-    house.judge(house.add(17), agreeing=17)
+    house.judge(house.add(25), agreeing=25)
     house.add(1)
     first = house.certify()
     (house.folder.path / "certificates" / f"{first.name}.json").write_text('{"certified_from": "all", "target"')
@@ -200,7 +231,7 @@ def test_the_forecast_says_how_many_more_would_do_and_that_none_would() -> None:
 
 
 def test_duels_answers_that_are_the_same_and_unanswered_tasks_are_not_open(house: CertifiedHouse) -> None:
-    house.judge(house.add(17), agreeing=17)
+    house.judge(house.add(25), agreeing=25)
     house.add(3)
     texts = {"prompt": "p", "answer1": "yes yes", "answer2": "no"}
     record = {"pairloop": {"duel": {"new": "g1", "other": "base", "new_in": "answer1"}}}

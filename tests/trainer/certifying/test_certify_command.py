@@ -44,7 +44,7 @@ def test_not_yet_is_a_result(house: CertifiedHouse) -> None:
     values = json.loads(result.stdout)
     assert result.exit_code == 0
     assert (values["certified_from"], values["num_votes"], values["target"], values["look"]) == (None, 0, 0.8, 1)
-    assert values["reason"] == "there are 0 blind judgements on prompts that are new to it, and 17 are needed at least"
+    assert values["reason"] == "there are 0 blind judgements on prompts that are new to it, and 25 are needed at least"
 
 
 @pytest.mark.parametrize("wrong", [("--agreement", "0.5"), ("--agreement", "1"), ("--confidence", "1"), ("--agreement", "80")])
