@@ -106,7 +106,10 @@ def main() -> None:
 
 
 def open_tasks(demo: Demo) -> None:
-    """Judges the tasks that are still open, and adds those written by hand: the label stream has nothing else to show."""
+    """Judges the demo's tasks that are still open, removes those of its alignment, and adds those written by hand.
+
+    So the label stream has nothing else to show.
+    """
     tasks = demo.project.tasks(demo.task_ids).values()
     for side in judge(demo.project, demo.layout, [task for task in tasks if not task["total_annotations"]]):
         demo.counts[side or "skipped"] += 1
@@ -116,6 +119,8 @@ def open_tasks(demo: Demo) -> None:
         lambda: Versions(demo.folder).card(Versions(demo.folder).all()[-1]).num_annotations >= num_judged,
         "the trainer's round",
     )
+    for task in list(demo.project.open_tasks(above=0, most=10_000)):
+        demo.project.remove_task(task["id"])
     layout = demo.layout
     answered = [layout.with_answers(layout.with_prompt({}, prompt), layout.answered(texts)) for prompt, *texts in _TASKS]
     new: list[Task] = [{"data": layout.laid_out(data)} for data in answered]
