@@ -220,7 +220,8 @@ def _basis(
 def _scaled(earlier: torch.Tensor, pairs: Sequence[PreferencePair], chosen: torch.Tensor, rejected: torch.Tensor) -> torch.Tensor:
     """(size,) the earlier head, whose rewards of these answers are (num_pairs,) each, in proportion to its share."""
     share = earlier_share(pairs, (chosen - rejected).numpy())
-    return earlier / torch.cat([chosen, rejected]).std().clamp(min=1e-6) * share**0.5
+    scaled: torch.Tensor = earlier / torch.cat([chosen, rejected]).std().clamp(min=1e-6) * share**0.5
+    return scaled
 
 
 def earlier_share(pairs: Sequence[PreferencePair], gaps: Array) -> float:
