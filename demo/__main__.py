@@ -33,7 +33,7 @@ from preference.studio.account import Account
 from preference.studio.task import META_KEY, Task, entry_of
 
 _NUM_KEPT_OPEN = 16  # tasks that the annotator keeps for you
-_NUM_JUDGED_FIRST = 144
+_NUM_JUDGED_FIRST = 160
 DEMO_SETTINGS = {
     "MAX_NEW_TOKENS": "48",
     "TORCH_THREADS": "1",
@@ -133,7 +133,7 @@ class Demo:
         self.console.print(f"imported {len(self.task_ids)} prompts without answers; the backend hears TASKS_CREATED")
         with self._progress("tasks answered") as show:
             self._wait(
-                lambda: show(len(self.task_ids) - self._num_unanswered(), len(self.task_ids)), 480, "every task to be answered"
+                lambda: show(len(self.task_ids) - self._num_unanswered(), len(self.task_ids)), 1200, "every task to be answered"
             )
         answers = [self.layout.answers(task["data"]) for task in self.project.tasks(self.task_ids).values()]
         if any(left is None or left == right for left, right in answers):
