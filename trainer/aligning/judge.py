@@ -131,6 +131,11 @@ def figures_of(written: Sequence[WrittenAnswers]) -> AnswerFigures:
     )
 
 
+def repeats_more(new: AnswerFigures, other: AnswerFigures) -> bool:
+    """Whether more than twice as many answers as of the other generator repeat themselves, and three in a hundred more."""
+    return _known(new.repeats) > 2 * _known(other.repeats) + _MORE_REPEATS
+
+
 def repeats_itself(text: str) -> bool:
     """Whether fewer than six in ten of its runs of four words are distinct."""
     words = text.lower().split()
@@ -191,7 +196,7 @@ def _not_better(metrics: GeneratorFigures) -> str:
 
 def _broken(metrics: GeneratorFigures) -> str:
     new, other = metrics.answers, metrics.other
-    if _known(new.repeats) > 2 * _known(other.repeats) + _MORE_REPEATS:
+    if repeats_more(new, other):
         return f"{_known(new.repeats):.0%} of its answers repeat themselves, {_known(other.repeats):.0%} before"
     if _known(new.cut) > _known(other.cut) + _MORE_CUT:
         return f"{_known(new.cut):.0%} of its answers are cut off, {_known(other.cut):.0%} before"

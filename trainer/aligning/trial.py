@@ -18,16 +18,16 @@ from preference.report_card.shares import Z
 from preference.reward_model.model import RewardModel
 from trainer.aligning.context import AlignContext
 from trainer.aligning.examiner import Examiner
-from trainer.aligning.judge import EARLY_Z, AnsweredPrompts, decide, is_settled, looks
+from trainer.aligning.judge import EARLY_Z, MOST_KL, AnsweredPrompts, decide, figures_of, is_settled, looks, repeats_more
 from trainer.aligning.writing import distance_to_base, write
 from trainer.generator_training.scaling import read_scale, scale_adapters
 from trainer.rounds.reading import Reading
 
 logger = logging.getLogger("pairloop.aligning")
-# Nats a token, which twenty answers tell to about .02. Beyond the first, well before the judge's MOST_KL, answers begin to repeat themselves:
-# one at .29 had 3.9 %, more than the judge allows, and 2.0 % when it was scaled to .15; it won .86 and .86.
-_FAR_KL = 0.22
-_AIMED_KL = 0.2
+# Nats a token, which twenty answers tell to about .02, of adapters that went too far. One at .29 repeated itself in 3.9 % of its answers, and
+# scaled to .15 in 2.0 %; it won .86 of the contests with both (recipe.py). One at .24 won .78 when it was scaled to .17, so nothing that need
+# not be scaled is.
+_AIMED_KL = 0.25
 _MOST_SCALINGS = 2
 
 
@@ -51,11 +51,11 @@ class Trial:
         """
         context, prompts = self._context, self._examiner.prompts
         self.pointed = context.generators.champion()
-        card = self._near_base(card)
         served = self._examiner.served()
         name = served.version if served else BASE
+        other_answers = self._examiner.written_by(served, prompts[: looks(len(prompts))[0]])
+        card = self._near_base(card, beside=other_answers)
         context.say(f"judging it beside {name}: answers to {len(prompts)} held-out prompts, or half if that is enough")
-        other_answers: list[WrittenAnswers] = []
         for count in looks(len(prompts)):
             self._answer(count)
             other_answers += self._examiner.written_by(served, prompts[len(other_answers) : count])
@@ -67,10 +67,11 @@ class Trial:
         verdict = decide(metrics, compared_with=name)
         return replace(card, metrics=metrics, compared_with=name, promoted=verdict.promoted, reason=verdict.reason)
 
-    def _near_base(self, card: GeneratorCard) -> GeneratorCard:
-        """The card with its probe, of adapters that are no farther from the base than _FAR_KL, if scaling them can do that.
+    def _near_base(self, card: GeneratorCard, *, beside: Sequence[WrittenAnswers]) -> GeneratorCard:
+        """The card with its probe, of adapters that the judge would not keep back for how far they went, if scaling them can do that.
 
-        They are measured by their answers to the first prompts, which the judge needs anyway. Whether these win is not looked at.
+        They are measured by their answers to the first prompts, which the judge needs anyway, `beside` those of what is served. Whether
+        they win is not looked at.
         """
         engine, first_look = self._examiner.engine, looks(len(self._examiner.prompts))[0]
         for num_left in reversed(range(_MOST_SCALINGS + 1)):
@@ -86,11 +87,17 @@ class Trial:
             self._distance = distance_to_base(
                 engine, self._examiner.prompts[: len(self._new_answers)], self._new_answers, self._new
             )
-            if not self._distance > _FAR_KL or not num_left:  # what is no number cannot be scaled
+            repeats = repeats_more(figures_of(self._new_answers), figures_of(beside))
+            # What is no number cannot be scaled.
+            if not num_left or not (self._distance > MOST_KL or (repeats and self._distance > 0)):
                 break
-            factor = math.sqrt(_AIMED_KL / self._distance)
+            factor = math.sqrt(_AIMED_KL / max(self._distance, MOST_KL))
+            why = ", and repeats itself" if repeats else ""
             logger.info(
-                "it is %.2f nats a token away from the base, so its adapters are multiplied by %.2f", self._distance, factor
+                "it is %.2f nats a token away from the base%s, so its adapters are multiplied by %.2f",
+                self._distance,
+                why,
+                factor,
             )
             scale_adapters(self._new.folder, factor)
             self._new = replace(self._new, version=f"{self._new.version}, scaled")  # the engine keeps what it has loaded

@@ -10,6 +10,7 @@ from preference.generation.huggingface import HuggingFaceGenerator
 from preference.generation.jobs import WrittenAnswers
 from preference.projects.generators import BASE, Generators
 from preference.report_card.compared_answers import read_compared
+from preference.report_card.generator_card import AnswerFigures
 from tests.support.adapters import publish_generator
 from tests.support.aligned_house import SHORT, AlignedHouse
 from tests.support.alike_answers import are_alike
@@ -74,7 +75,7 @@ def test_one_that_went_too_far_is_held_nearer_to_its_base(
     free = house.card(house.align(SHORT))
     went = free.metrics.kl
     assert went and free.scaled_by is None
-    monkeypatch.setattr(trial, "_FAR_KL", went / 2)  # a generator of a few words never goes far
+    monkeypatch.setattr(trial, "MOST_KL", went / 2)  # a generator of a few words never goes far
     monkeypatch.setattr(trial, "_AIMED_KL", went / 4)
 
     killed(house, SHORT, beginning="judging it beside")
@@ -88,6 +89,24 @@ def test_one_that_went_too_far_is_held_nearer_to_its_base(
     published = Generators(house.folder).adapter(card.version)
     assert published is not None
     HuggingFaceGenerator(house.settings).check(published)  # so is the probe
+
+
+def test_one_that_begins_to_repeat_itself_is_held_nearer_to_its_base(
+    house: AlignedHouse, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A generator of random letters does not: what its answers are like is given here, half of them repeating, then none."""
+    caplog.set_level(logging.INFO, logger="pairloop.aligning")
+    house.judge(64)
+    figures = [AnswerFigures(repeats=0.5), AnswerFigures(repeats=0.0), AnswerFigures(repeats=0.0), AnswerFigures(repeats=0.0)]
+    monkeypatch.setattr(trial, "figures_of", lambda written: figures.pop(0))
+
+    card = house.card(house.align(SHORT))
+
+    assert [
+        message for message in caplog.messages if "a token away from the base, and repeats itself, so its adapters" in message
+    ]
+    assert card.scaled_by is not None and 0.8 < card.scaled_by < 1
+    assert not figures
 
 
 def test_if_a_person_promotes_another_meanwhile_it_is_judged_anew_beside_that_one(
