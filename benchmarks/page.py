@@ -18,18 +18,19 @@ _COLUMNS = ("figure", "measured", "beside", "ratio", "bar", "met")
 
 
 def write_part(page: Path, part: str, rows: Sequence[Row], *, seconds: float, order: Sequence[str]) -> None:
-    """Puts a part's rows in the place of those of its last run; all else on the page stays. `order`: of all parts.
+    """Puts a part's rows in the place of those of its last run; all else on the page stays, also what is below. `order`: of all parts.
 
     Raises:
         OSError: the page cannot be written; it is as it was.
     """
     text = page.read_text(encoding="utf-8")
     above, _, below = text.partition(f"{_HEADING}\n")
-    intro, *held = below.split(_PART)
+    written, heading, after = below.partition("\n## ")
+    intro, *held = written.split(_PART)
     parts = {name: rest.strip() for name, _, rest in (each.partition("`\n") for each in held)}
     parts[part] = f"{_conditions(seconds)}\n\n{_table(rows)}"
     sections = [f"{_PART}{name}`\n\n{parts[name]}\n" for name in (*order, *parts) if name in parts]
-    write_whole(page, f"{above}{_HEADING}\n{intro.rstrip()}\n" + "".join(dict.fromkeys(sections)))
+    write_whole(page, f"{above}{_HEADING}\n{intro.rstrip()}\n" + "".join(dict.fromkeys(sections)) + heading + after)
 
 
 def _conditions(seconds: float) -> str:
@@ -43,11 +44,15 @@ def _conditions(seconds: float) -> str:
 
 
 def _commit(checkout: Path) -> str:
-    told = subprocess.run(
-        ["git", "-C", str(checkout), "rev-parse", "--short=7", "HEAD"],  # noqa: S607
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    return told.stdout.strip() or checkout.name
+    commit = _git(checkout, "rev-parse", "--short=7", "HEAD")
+    # The parts before this one wrote the page.
+    changes = _git(checkout, "status", "--porcelain", "--untracked-files=no", "--", ":/", ":(top,exclude)docs/benchmarks.md")
+    return f"{commit or checkout.name}{' with changes' if changes else ''}"
+
+
+def _git(checkout: Path, *arguments: str) -> str:
+    told = subprocess.run(["git", "-C", str(checkout), *arguments], capture_output=True, text=True, check=False)  # noqa: S607
+    return told.stdout.strip()
 
 
 def _table(rows: Sequence[Row]) -> str:

@@ -1,3 +1,4 @@
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -51,3 +52,40 @@ def test_a_bar_that_could_not_be_measured_is_said_to_be_so(page: Path) -> None:
     write_part(page, "light", [Row("a round", 2.0, "cpu-s", bar=Bar(0.2))], seconds=60, order=ORDER)
 
     assert "| a round | 2 cpu-s | | | ratio at most 0.2 | not measured |" in page.read_text(encoding="utf-8")
+
+
+def test_what_is_written_by_hand_below_stays(page: Path) -> None:
+    below = "\n## By hand, too\n\nText.\n"
+    page.write_text(PAGE + below, encoding="utf-8")
+
+    for value in (2.0, 3.0):
+        write_part(page, "light", [Row("a round", value, "cpu-s")], seconds=60, order=ORDER)
+
+    text = page.read_text(encoding="utf-8")
+    assert text.endswith(below)
+    assert text.index("| a round | 3 cpu-s |") < text.index(below)
+    assert text.count("a round") == text.count("By hand, too") == 1
+
+
+def test_a_build_that_was_changed_since_its_commit_is_said_to_be_so(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    baseline = tmp_path / "baseline"
+    (baseline / "docs").mkdir(parents=True)
+    (code, own) = baseline / "code.py", baseline / "docs" / "benchmarks.md"
+    git = ["git", "-C", str(baseline), "-c", "user.name=A", "-c", "user.email=a@example.org"]
+    for path in (code, own):
+        path.write_text("", encoding="utf-8")
+    for arguments in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "First"]):
+        subprocess.run([*git, *arguments], check=True)
+    monkeypatch.setenv("BASELINE", str(baseline))
+
+    def said() -> str:
+        write_part(page, "light", [Row("a round", 2.0, "cpu-s")], seconds=60, order=ORDER)
+        return page.read_text(encoding="utf-8").partition("beside build ")[2].partition(", which")[0]
+
+    commit = said()
+    own.write_text("The bench wrote this.", encoding="utf-8")
+    assert said() == commit != baseline.name
+    code.write_text("changed = True", encoding="utf-8")
+    assert said() == f"{commit} with changes"
