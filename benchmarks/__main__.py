@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -54,6 +55,7 @@ BENCHMARKS = {
 # One thread each, by the clock of its processor: as many as there are cores run at once, the longest first. All else has the machine alone:
 # light, too, since the memory of its workers is proportional, and other programs share libraries with them.
 _BY_CPU = ("align", "order", "accuracy", "transfer", "commands")
+_Measured = tuple[str, list[Row] | None, float]  # its name, its rows, None if it failed, and the seconds that it took
 _PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 _RESULTS = Path(__file__).parent / "results" / "latest.json"
 
@@ -63,8 +65,11 @@ _RESULTS = Path(__file__).parent / "results" / "latest.json"
 def main(only: str | None) -> None:
     """Measure Pairloop on this machine."""
     console = Console()
-    rows = []
+    rows, failed = list[Row](), list[str]()
     for name, measured, seconds in _all_measured() if only is None else [_measured(only)]:
+        if measured is None:
+            failed.append(name)
+            continue
         console.print(f"{name} took {seconds / 60:.1f} minutes")
         if measured:
             write_part(_PAGE, name, measured, seconds=seconds, order=list(BENCHMARKS))
@@ -84,19 +89,32 @@ def main(only: str | None) -> None:
     results = {**machine, "rows": [{**asdict(row), "ratio": row.ratio} for row in rows]}
     _RESULTS.write_text(json.dumps(results, indent=1), encoding="utf-8")
     console.print(f"written to {_RESULTS.relative_to(Path.cwd()) if _RESULTS.is_relative_to(Path.cwd()) else _RESULTS}")
-    sys.exit(0 if rows else 1)
+    if failed:
+        console.print(f"failed, as is said above, and not written: {', '.join(failed)}")
+    sys.exit(0 if rows and not failed else 1)
 
 
-def _all_measured() -> Iterator[tuple[str, list[Row], float]]:
-    """Of each benchmark, as it ends: its name, its rows, and the seconds that it took."""
+def _all_measured() -> Iterator[_Measured]:
+    """Of each benchmark, as it ends."""
     yield from (_measured(name) for name in BENCHMARKS if name not in _BY_CPU)
     with ProcessPoolExecutor(os.cpu_count(), mp_context=multiprocessing.get_context("spawn"), max_tasks_per_child=1) as pool:
-        yield from (ended.result() for ended in as_completed([pool.submit(_measured, name) for name in _BY_CPU]))
+        names = {pool.submit(_measured, name): name for name in _BY_CPU}
+        for ended in as_completed(names):
+            try:
+                yield ended.result()
+            except BrokenProcessPool as error:  # a process was killed, as for memory; the pool then ends the others
+                Console().print(f"{names[ended]}: {error}")
+                yield names[ended], None, 0.0
 
 
-def _measured(name: str) -> tuple[str, list[Row], float]:
-    started = time.monotonic()
-    rows = BENCHMARKS[name](Console())
+def _measured(name: str) -> _Measured:
+    """One that fails costs the others nothing, which take hours."""
+    started, console = time.monotonic(), Console()
+    rows: list[Row] | None = None
+    try:
+        rows = BENCHMARKS[name](console)
+    except Exception:
+        console.print_exception()
     return name, rows, time.monotonic() - started
 
 
