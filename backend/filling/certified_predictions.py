@@ -92,7 +92,7 @@ class CertifiedPredictions:
                     self._project.remove_predictions(mark)
                     logger.info("project %d: %d predictions of %s are taken back", of, count, mark)
             shown.certified, shown.marked_to = name, 0
-        while self._live is not None and shown.marked_to is not None:
+        while self._live is not None and shown.marked_to is not None and shown.certified == name:
             page = list(self._project.open_tasks(above=shown.marked_to, most=_MARKED_TOGETHER))
             self._mark(page)
             shown.marked_to = page[-1]["id"] if page else None
@@ -104,7 +104,10 @@ class CertifiedPredictions:
 
     def _mark(self, tasks: Sequence[Task]) -> None:
         live, serving, layout = self._live, self._serving, self._layout
-        if live is None or serving is None or not self._still_stands(live, serving):
+        if live is None or serving is None:
+            return
+        if not self._still_stands(live, serving):
+            self._shown.certified = None  # the next pass takes back what is marked, and marks anew what this one leaves out
             return
         asked = [(task, prompt, texts) for task in tasks if (prompt := self._prompt(task)) is not None
                  and (texts := layout.comparable_answers(task["data"]))]  # fmt: skip
@@ -121,7 +124,7 @@ class CertifiedPredictions:
             self._store.store(tasks, [covered.get(task["id"], []) for task in tasks])
 
     def _still_stands(self, live: Certificate, serving: ServedVersion) -> bool:
-        """Whether no audit has ended it since the pass began, which may be hours ago. The next pass takes back what is marked."""
+        """Whether no audit has ended it since the pass began, which may be hours ago. False also if that cannot be read now."""
         try:
             known = _live(self._folder, serving, now=self._now + time.monotonic() - self._began)
         except OSError:  # the next pass says so

@@ -150,6 +150,28 @@ def test_a_pass_that_takes_long_marks_nothing_any_more_once_the_certificate_is_w
     assert house.versions(tasks) == [[champion]] * 250
 
 
+def test_tasks_that_were_left_out_as_the_certificate_could_not_be_read_for_a_while_are_marked_later(
+    house: House, champion: str
+) -> None:
+    certificate = certify(house, champion)
+    tasks, filler = add(house, 250), house.filler()
+    unreadable = house.folder.path / "certificates" / f"{champion}-c2.json"
+
+    def damage(request: str) -> None:
+        if any(certificate.mark in house.studio.versions_of(task_id) for task_id in tasks):
+            unreadable.mkdir(exist_ok=True)
+
+    house.studio.on_request = damage
+    house.fill(filler)
+    assert 0 < sum(certificate.mark in house.studio.versions_of(task_id) for task_id in tasks) < 250
+
+    house.studio.on_request = lambda request: None
+    unreadable.rmdir()
+    house.fill(filler)
+
+    assert house.versions(tasks) == [[champion, certificate.mark]] * 250
+
+
 def test_tasks_that_joined_the_control_group_are_blind_after_a_restart(house: House, champion: str) -> None:
     certificate = certify(house, champion)
     tasks = add(house, 20)
