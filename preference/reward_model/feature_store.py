@@ -136,10 +136,10 @@ class FeatureStore:
     def drop_oldest(self, count: int) -> int:
         """How many rows were dropped: `count`, or all, those that were unused for the longest time. The last rows take their places.
 
-        On a full disk the last rows are dropped first, as many as make room for the index that is written.
+        On a full disk the last rows are dropped first, as many as make room for the index that is written, even if these are more than `count`.
 
         Raises:
-            OSError: the disk is read-only, or the storage has no locks; a row is lost at most that was to be dropped.
+            OSError: the disk is read-only, or still full, or the storage has no locks. Lost are at most the rows that were to be dropped, and the last.
         """
         with self._locked():
             try:

@@ -50,7 +50,7 @@ def train_head(
     Nothing in it is random: the same pairs in the same order give the same weights, but for rounding.
     If votes of some people count less or more than others, there is also a head for which all count alike.
     `shares`: for these ascending shares of the pairs, whose prompts have the lowest hashes so that each holds the one before it, a head
-    too, over columns that are scaled by the answers of all.
+    too, over columns that are scaled by the answers of all, an earlier head's by their judgements.
     `earlier`: (size,) the weights of an earlier project's head over the same features. Its reward is one more feature, as far as it
     agrees with these pairs, and what of it helps becomes a part of this head's own weights.
     """
