@@ -1,6 +1,8 @@
 """What the hardware offers a model: memory that is free, and number formats."""
 
 import logging
+import resource
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -76,6 +78,14 @@ def seconds_of_a_product(dtype: torch.dtype) -> float:
         finally:
             torch.set_num_threads(num_threads)
     return min(spent)
+
+
+def peak_bytes(device: torch.device) -> int:
+    """The most memory that this process has taken so far: of the GPU, or of the machine."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def free_bytes(device: torch.device, cgroup: Path = CGROUP) -> int:

@@ -31,12 +31,14 @@ from trl.trainer.rloo_trainer import RLOOTrainer
 from preference.errors import TrainingError
 from preference.formatting import duration
 from preference.labelling.prompts import Prompt, messages, turns_of
+from preference.models.hardware import peak_bytes
 from preference.setting_groups import GeneratorSettings
 from trainer.evaluation.pair_rewards import Scores
 from trainer.generator_training.checkpoints import Checkpoints, Progress
 from trainer.generator_training.recipe import AlignRecipe
 from trainer.generator_training.steps import LINE_SECONDS, batches
 from trainer.generator_training.top_layers import adapters_on, save_adapters
+from trainer.training.memory_plan import size_in_words
 from trainer.training.progress import Report
 
 logger = logging.getLogger("pairloop.aligning")
@@ -173,14 +175,14 @@ class _Steps(TrainerCallback):
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         step, num_steps, spent = self.progress.step + 1, self.progress.num_steps, self._clock() - self._began
         if step == 1:
-            num_steps = self._planned(spent)
+            num_steps = self._planned(spent, args.device)
         self.progress = Progress(step, num_steps, spent)
         is_time_up = spent * (1 + 1 / step) > self._most_seconds
         if step < num_steps and is_time_up:
             logger.warning("the time is up after %d of %d steps", step, num_steps)
         control.should_training_stop = step >= num_steps or is_time_up
 
-    def _planned(self, seconds: float) -> int:
+    def _planned(self, seconds: float, device: torch.device) -> int:
         """How many steps there is time for, which is said."""
         num_steps = min(self._num_wanted, int(self._most_seconds / seconds)) if seconds > 0 else self._num_wanted
         if num_steps < min(self._num_wanted, _LEAST_STEPS):
@@ -190,7 +192,8 @@ class _Steps(TrainerCallback):
             )
         cut = "" if num_steps == self._num_wanted else f" of {self._num_wanted}, which would take longer than ALIGN_MINUTES"
         self._say(
-            f"learning by rewards: {num_steps} steps{cut}, {seconds:.1f} s a step (measured): about {duration(num_steps * seconds)}"
+            f"learning by rewards: {num_steps} steps{cut}, {seconds:.1f} s a step (measured): about {duration(num_steps * seconds)}; "
+            f"the process has taken up to {size_in_words(peak_bytes(device))} so far"
         )
         return num_steps
 
