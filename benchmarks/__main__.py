@@ -7,7 +7,7 @@ import platform
 import sys
 import time
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -97,14 +97,19 @@ def main(only: str | None) -> None:
 def _all_measured() -> Iterator[_Measured]:
     """Of each benchmark, as it ends."""
     yield from (_measured(name) for name in BENCHMARKS if name not in _BY_CPU)
-    with ProcessPoolExecutor(os.cpu_count(), mp_context=multiprocessing.get_context("spawn"), max_tasks_per_child=1) as pool:
-        names = {pool.submit(_measured, name): name for name in _BY_CPU}
-        for ended in as_completed(names):
-            try:
-                yield ended.result()
-            except BrokenProcessPool as error:  # a process was killed, as for memory; the pool then ends the others
-                Console().print(f"{names[ended]}: {error}")
-                yield names[ended], None, 0.0
+    with ThreadPoolExecutor(os.cpu_count()) as at_once:
+        for ended in as_completed([at_once.submit(_measured_apart, name) for name in _BY_CPU]):
+            yield ended.result()
+
+
+def _measured_apart(name: str) -> _Measured:
+    """In a process of its own: if that is killed, as for memory, it is this one alone."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        try:
+            return pool.submit(_measured, name).result()
+        except BrokenProcessPool as error:
+            Console().print(f"{name}: {error}")
+            return name, None, 0.0
 
 
 def _measured(name: str) -> _Measured:

@@ -1,4 +1,6 @@
 import json
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -27,3 +29,22 @@ def test_a_part_that_fails_costs_the_others_nothing(tmp_path: Path, monkeypatch:
     assert "not written: load" in outcome.stdout
     assert "| a round | 3 cpu-s |" in page.read_text(encoding="utf-8")
     assert [row["name"] for row in json.loads(results.read_text(encoding="utf-8"))["rows"]] == ["a round"]
+
+
+def killed_or_measured(name: str) -> tuple[str, list[Row] | None, float]:
+    """In the place of a benchmark, in its process."""
+    if name == "order":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return name, [], 1.0
+
+
+@pytest.mark.timeout(120)
+def test_a_part_whose_process_is_killed_costs_the_others_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(bench, "BENCHMARKS", {"align": None, "order": None})
+    monkeypatch.setattr(bench, "_BY_CPU", ("align", "order"))
+    monkeypatch.setattr(bench, "_measured", killed_or_measured)
+
+    assert sorted(bench._all_measured(), key=str) == [("align", [], 1.0), ("order", None, 0.0)]
+    assert capsys.readouterr().out.startswith("order: ")
