@@ -43,10 +43,8 @@ _MAX_ROWS = {"cpu": 128, "cuda": 512, "mps": 128}
 _PROMPT = "Which is larger, a lake or an ocean?"  # of the probe
 _ANSWER = "An ocean is larger: the biggest lakes would be small bays of one."
 _MOST_SEEN = 256  # tokens of it; a template may begin with a system's prompt
-_SAME, _SAME_ROUNDED = (
-    0.02,
-    0.1,
-)  # in float32, and in fewer bits: of a probe's log-probability; an adapter that learnt moves it by more, rounding by less
+# Of a probe's log-probability, in float32 and in fewer bits; an adapter that learnt moves it by more, rounding by less.
+_SAME, _SAME_ROUNDED = 0.02, 0.1
 _RETRY_SECONDS = 60.0
 
 
