@@ -13,6 +13,7 @@ from pydantic import SecretStr
 from backend.__main__ import main as backend_main
 from preference.settings import Settings, variables
 from tests.conftest import REPOSITORY
+from tests.support.postgresql import PostgreSQL
 from trainer.__main__ import main as trainer_main
 
 DOCKERFILES = [REPOSITORY / "docker" / f"{name}.Dockerfile" for name in ("backend", "trainer")]
@@ -29,6 +30,7 @@ def read_compose(name: str) -> dict[str, Any]:
 COMPOSE = read_compose("docker-compose.yml")
 SERVICES: dict[str, Any] = COMPOSE["services"]
 GPU_SERVICES: dict[str, Any] = read_compose("docker-compose.gpu.yml")["services"]
+POSTGRESQL_COMPOSE = read_compose("docker-compose.postgresql.yml")
 
 
 def instructions(dockerfile: Path) -> list[tuple[str, list[str]]]:
@@ -149,6 +151,34 @@ def test_the_gpu_override_adds_device_reservations_and_the_cuda_build_and_nothin
     assert {"backend": override, "trainer": override} == GPU_SERVICES
     for dockerfile in DOCKERFILES:
         assert ("ARG", ["TORCH_BACKEND=cpu"]) in instructions(dockerfile)
+
+
+def test_label_studio_is_told_of_postgresql_what_the_suite_tells_it() -> None:
+    label_studio, database = POSTGRESQL_COMPOSE["services"]["label-studio"], POSTGRESQL_COMPOSE["services"]["postgresql"]
+    environment = label_studio["environment"]
+
+    assert set(environment) == set(PostgreSQL().environ)
+    assert environment["DJANGO_DB"] == PostgreSQL().environ["DJANGO_DB"]
+    assert environment["POSTGRE_HOST"] == "postgresql"
+    assert environment["POSTGRE_NAME"] == database["environment"]["POSTGRES_DB"]
+    assert environment["POSTGRE_USER"] == database["environment"]["POSTGRES_USER"]
+    assert label_studio["depends_on"] == {"postgresql": {"condition": "service_healthy"}}
+
+
+def test_nothing_but_label_studio_reaches_a_database_that_asks_for_no_password() -> None:
+    services = POSTGRESQL_COMPOSE["services"]
+
+    assert set(services) == {"label-studio", "postgresql"}
+    assert services["postgresql"]["networks"] == ["database"]
+    assert services["label-studio"]["networks"] == ["default", "database"], "backend and trainer go on reaching Label Studio"
+    assert POSTGRESQL_COMPOSE["networks"] == {"database": {"internal": True}}
+    assert "ports" not in services["postgresql"]
+    assert not [name for name, service in SERVICES.items() if "networks" in service]
+
+
+def test_the_database_is_on_a_volume_of_its_own() -> None:
+    assert POSTGRESQL_COMPOSE["services"]["postgresql"]["volumes"] == ["postgresql:/var/lib/postgresql/data"]
+    assert set(POSTGRESQL_COMPOSE["volumes"]) == {"postgresql"}
 
 
 @pytest.mark.parametrize("name", ["backend", "trainer"])

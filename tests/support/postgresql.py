@@ -37,11 +37,7 @@ class PostgreSQL:
     def __init__(self) -> None:
         self.port = free_port()
         self._programs = programs() or Path()
-        self._folder = Path(tempfile.mkdtemp(prefix="pairloop-postgresql-"))
-        # It refuses to run as root.
-        self._user = _unprivileged() if os.geteuid() == 0 else ""
-        if self._user:
-            shutil.chown(self._folder, self._user)
+        self._user = _unprivileged() if os.geteuid() == 0 else ""  # it refuses to run as root
 
     @property
     def environ(self) -> Mapping[str, str]:
@@ -52,6 +48,9 @@ class PostgreSQL:
         }  # fmt: skip
 
     def __enter__(self) -> Self:
+        self._folder = Path(tempfile.mkdtemp(prefix="pairloop-postgresql-"))
+        if self._user:
+            shutil.chown(self._folder, self._user)
         data = str(self._folder / "data")
         self._run(
             "initdb",
