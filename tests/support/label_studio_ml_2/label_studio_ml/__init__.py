@@ -1,0 +1,1 @@
+"""Takes the name of the package."""
