@@ -13,6 +13,7 @@ from pydantic import SecretStr
 from backend.__main__ import main as backend_main
 from preference.settings import Settings, variables
 from tests.conftest import REPOSITORY
+from tests.support.dockerfile import instructions
 from tests.support.postgresql import PostgreSQL
 from trainer.__main__ import main as trainer_main
 
@@ -31,12 +32,6 @@ COMPOSE = read_compose("docker-compose.yml")
 SERVICES: dict[str, Any] = COMPOSE["services"]
 GPU_SERVICES: dict[str, Any] = read_compose("docker-compose.gpu.yml")["services"]
 POSTGRESQL_COMPOSE = read_compose("docker-compose.postgresql.yml")
-
-
-def instructions(dockerfile: Path) -> list[tuple[str, list[str]]]:
-    """(INSTRUCTION, its words) for each instruction of a Dockerfile."""
-    text = re.sub(r"^#.*\n", "", dockerfile.read_text(encoding="utf-8"), flags=re.MULTILINE).replace("\\\n", " ")
-    return [(line.split()[0], line.split()[1:]) for line in text.splitlines() if line.strip()]
 
 
 def test_label_studio_may_reach_a_backend_at_a_private_address() -> None:
