@@ -2,11 +2,14 @@
 
 The pairs are those of the accuracy benchmark (PREFERENCE_DATA). Of a source, half of the prompts make the earlier project; the new one
 has so many pairs of the other half, and the rest is held out. Of another source, all pairs make the earlier project. Both heads, with
-and without it, learn from the same pairs and are judged on the same ones. Intervals are over repeats, each with another split.
+and without it, learn from the same pairs and are judged on the same ones. Repeats, each with another split, judge the same pairs again
+and again, so they are not independent: intervals (95 %) are over prompts, of what each one's pairs gained in the mean of the repeats.
+The form of the head was chosen on other splits of these pairs.
 Features are kept in .cache/bench-features between runs, as nothing of their cost is measured here.
 """
 
 import tempfile
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,14 +21,16 @@ from benchmarks.accuracy import sources_of
 from benchmarks.kept_features import kept_extractor
 from benchmarks.row import Row
 from preference.labelling.pairs import PreferencePair
+from preference.labelling.prompts import Prompt
 from preference.models.pretrained import quiet_transformers
 from preference.reward_model.feature_extractor import FeatureExtractor
-from preference.reward_model.model import FrozenRewardModel, RewardModel
+from preference.reward_model.model import FrozenRewardModel
 from trainer.evaluation.pair_rewards import score_pairs
 from trainer.training.frozen_head import train_head
 from trainer.training.recipes import FROZEN
 
 _REPEATS = {30: 200, 100: 40, 300: 20}  # by the number of pairs of the new project
+_SPLITS = 2026  # with the repeat's number, the seed of a split; the form of the head was chosen on those of the numbers alone
 _LEAST_HELD_OUT = 60
 _MOST_EARLIER = 600
 
@@ -45,9 +50,7 @@ def run(console: Console) -> list[Row]:
                 for size, repeats in _REPEATS.items():
                     if (outcome := _outcome(extractor, pairs, None if others is pairs else others, size, repeats)) is None:
                         continue
-                    alone, gains = outcome
-                    error = 1.96 * float(gains.std(ddof=1)) / repeats**0.5
-                    mean = float(gains.mean())
+                    alone, mean, error = outcome
                     what = f"{name} after {earlier_name}, {size} pairs"
                     console.print(f"transfer: {what}: {mean:+.3f} ({mean - error:+.3f} to {mean + error:+.3f}) on {alone:.3f}")
                     rows.append(Row(f"gain by an earlier project, {what}", mean, "", interval=(mean - error, mean + error)))
@@ -57,15 +60,15 @@ def run(console: Console) -> list[Row]:
 
 def _outcome(
     extractor: FeatureExtractor, pairs: Sequence[PreferencePair], others: Sequence[PreferencePair] | None, size: int, repeats: int
-) -> tuple[float, np.ndarray] | None:  # fmt: skip
-    """(mean accuracy without the earlier project, (repeats,) what it gains); None if there are too few pairs.
+) -> tuple[float, float, float] | None:  # fmt: skip
+    """(accuracy without the earlier project, what it gains, half of that one's interval); None if there are too few pairs.
 
     `others`: those of the earlier project, if it is of another kind.
     """
-    accuracies = []
+    right: dict[Prompt, np.ndarray] = defaultdict(lambda: np.zeros(3))  # of each prompt: right without, right with, judged
     head = None if others is None else _head(others, extractor)  # the same in each split
     for seed in range(repeats):
-        chance = np.random.default_rng(seed)
+        chance = np.random.default_rng((_SPLITS, seed))
         prompts = list(dict.fromkeys(pair.prompt for pair in pairs))
         rank = {prompt: place for place, prompt in enumerate(chance.permutation(np.array(prompts, object)))}
         ordered = sorted(pairs, key=lambda pair: rank[pair.prompt])
@@ -79,9 +82,13 @@ def _outcome(
             return None
         before = _head(ordered[:half], extractor) if head is None else head
         heads = [train_head(train, FROZEN, extractor, earlier=earlier).model for earlier in (None, before)]
-        accuracies.append([_accuracy(head, held_out) for head in heads])
-    alone, helped = np.array(accuracies).T
-    return float(alone.mean()), helped - alone
+        outcomes = [score_pairs(head, held_out).right for head in heads]
+        for pair, *judged in zip(held_out, *outcomes, strict=True):
+            right[pair.prompt] += (*judged, 1)
+    alone, helped, judged = np.array(list(right.values())).T
+    gain = float((helped - alone).sum() / judged.sum())
+    error = 1.96 * float(np.sqrt((((helped - alone) - gain * judged) ** 2).sum())) / float(judged.sum())
+    return float(alone.sum() / judged.sum()), gain, error
 
 
 def _head(pairs: Sequence[PreferencePair], extractor: FeatureExtractor) -> torch.Tensor:
@@ -89,7 +96,3 @@ def _head(pairs: Sequence[PreferencePair], extractor: FeatureExtractor) -> torch
     model = train_head(pairs[:_MOST_EARLIER], FROZEN, extractor).model
     assert isinstance(model, FrozenRewardModel)
     return model.head.weight
-
-
-def _accuracy(model: RewardModel, pairs: Sequence[PreferencePair]) -> float:
-    return float(score_pairs(model, pairs).right.mean())
