@@ -5,7 +5,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from itertools import chain
 from pathlib import Path
@@ -92,20 +92,16 @@ def connect(
     earlier_id: int | None,
 ) -> None:  # fmt: skip
     """Connect a project to the backend, or fix its connection. Safe to run again."""
-    from backend.commands.annotators_page import add_controls_to
-    from backend.commands.new_project import new_project
     from backend.connecting.config_notes import config_notes
     from backend.connecting.connect import connect as connect_project
     from backend.connecting.default_label_config import has_no_config
-    from backend.connecting.guidelines import instruction_of, set_guidelines
-    from backend.connecting.overlap import Overlap, set_overlap
     from preference.labelling.demonstrations import DemonstrationLayout
     from preference.labelling.holdout import FEWEST_PROMPTS
     from preference.labelling.layouts import layout_of
     from preference.projects.folder import ProjectFolder
-    from preference.reward_model.earlier_project import learn_from
     from preference.studio.project import LabelStudioProject
 
+    # What an option asks for is imported where it is given: it doubles what a connect with nothing to do takes.
     title = title or title_of_before
     if (project_id is None) == (title is None) or (label_config is not None and title is None):
         raise click.UsageError("Give --project ID, or --new TITLE (with --label-config FILE for one of your own).")
@@ -118,11 +114,17 @@ def connect(
     if annotators is not None and overlap is None:
         raise click.UsageError("--annotators is of --overlap SHARE; give that as well, such as --overlap 0.2.")
     settings = read_settings()
-    instruction = instruction_of(_text_of(guidelines)) if guidelines else None
-    if instruction == "":
-        raise click.ClickException(f"{guidelines.name} is empty; write down what makes an answer better, or omit --guidelines.")
+    if guidelines:
+        from backend.connecting.guidelines import instruction_of, set_guidelines
+
+        if not (instruction := instruction_of(_text_of(guidelines))):
+            raise click.ClickException(
+                f"{guidelines.name} is empty; write down what makes an answer better, or omit --guidelines."
+            )
     chosen: AbstractContextManager[LabelStudioProject]
     if title is not None:
+        from backend.commands.new_project import new_project
+
         text = _text_of(label_config) if label_config else None
         chosen = new_project(settings, title, label_config=text, conversations=conversations, prompts=prompts)
     else:
@@ -131,16 +133,25 @@ def connect(
         state = _read(project, settings.studio)  # fails before the backend is waited for
         folder, has_done = ProjectFolder(settings.model_dir, project.id), False
         if add_controls:
+            from backend.commands.annotators_page import add_controls_to
+
             has_done = add_controls_to(project, state, asks=not yes)
         _wait_for_backend(settings.server)
-        if earlier_id is not None and (sentence := learn_from(
-            folder, ProjectFolder(settings.model_dir, earlier_id), base=settings.training.reward_base
-        )):  # fmt: skip
-            click.echo(sentence)
-            has_done = True
-        guiding = set_guidelines(project, folder, instruction, state=state) if instruction else ()
-        sharing = () if overlap is None else set_overlap(project, Overlap(overlap, annotators or 2), state=state)
-        for sentence in chain(connect_project(project, folder, settings, state=state), guiding, sharing):
+        steps: list[Iterable[str]] = []
+        if earlier_id is not None:
+            from preference.reward_model.earlier_project import learn_from
+
+            earlier = ProjectFolder(settings.model_dir, earlier_id)
+            if sentence := learn_from(folder, earlier, base=settings.training.reward_base):
+                steps.append([sentence])
+        steps.append(connect_project(project, folder, settings, state=state))
+        if guidelines:
+            steps.append(set_guidelines(project, folder, instruction, state=state))
+        if overlap is not None:
+            from backend.connecting.overlap import Overlap, set_overlap
+
+            steps.append(set_overlap(project, Overlap(overlap, annotators or 2), state=state))
+        for sentence in chain.from_iterable(steps):
             click.echo(sentence)
             has_done = True
         layout = None if has_no_config(state) else layout_of(state["label_config"])

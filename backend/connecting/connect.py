@@ -17,7 +17,6 @@ from backend.connecting.links import (
 )
 from backend.connecting.shown_version import show_version
 from backend.connecting.task_order import restore_order, set_order
-from backend.new_tasks.repeats import end_repeats
 from preference.errors import StudioError, StudioNotFound
 from preference.formatting import plural
 from preference.labelling.layouts import layout_of
@@ -85,6 +84,8 @@ def disconnect(project: LabelStudioProject, folder: ProjectFolder, settings: Set
     Raises:
         StudioError: Label Studio refused, or does not have a project that MODEL_DIR never knew.
     """
+    from backend.new_tasks.repeats import end_repeats  # a connect does not wait for it
+
     try:
         state = project.read()
     except StudioNotFound:
