@@ -17,6 +17,7 @@ Not covered: votes that are no fair sample of the tasks that a threshold covers,
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from scipy.special import comb, rel_entr
@@ -30,6 +31,7 @@ BETWEEN = (
 _FIRST_PART = 0.9  # of the error, for the first beginning
 _HALVINGS = 14
 _MOST_MOMENTS = 2000
+_NEGLIGIBLE = 1e-20  # a probability
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,20 +134,28 @@ def least_votes(*, target: float, error: float) -> int:
 
 def _refuted_at(votes: Array, agreeing: Array, *, bound: float, error: float) -> int | None:
     """The first moment at which it is refuted that people choose the model's side less often than the bound; None if there is none."""
-    left, spent = (
-        np.ones(1),
-        0.0,
-    )  # (num_votes + 1,) the probability that so many agree and no moment has refuted it, at the bound
+    # left[i]: the probability, at the bound, that least + i agree and no moment has refuted it.
+    left, least, spent = np.ones(1), 0, 0.0
     for moment, (new, agree) in enumerate(zip(np.diff(votes, prepend=0).astype(int), agreeing, strict=True)):
-        hits = np.arange(new + 1)
-        left = np.convolve(left, comb(new, hits) * bound**hits * (1 - bound) ** (new - hits))
-        at_least = np.cumsum(left[::-1])[::-1]
-        needed = int((at_least > error * (moment + 1) / (moment + 2) - spent).sum())
-        if needed <= agree:
+        hits, ways = _ways(new)
+        left = np.convolve(left, ways * bound**hits * (1 - bound) ** hits[::-1])
+        at_least = np.cumsum(left[::-1])  # of the last number, of the last two, ...
+        num_refuting = int(np.searchsorted(at_least, error * (moment + 1) / (moment + 2) - spent, side="right"))
+        needed = len(left) - num_refuting
+        if least + needed <= agree:
             return moment
-        spent += float(at_least[needed]) if needed < len(left) else 0.0
-        left[needed:] = 0
+        if num_refuting:
+            spent += float(at_least[num_refuting - 1])
+        first = int(np.argmax(left > _NEGLIGIBLE))
+        left, least = left[first:needed], least + first
     return None
+
+
+@lru_cache(maxsize=BETWEEN + 1)
+def _ways(count: int) -> tuple[Array, Array]:
+    """(count + 1,) numbers of agreeing votes, and in how many ways so many of `count` agree."""
+    hits = np.arange(count + 1.0)
+    return hits, comb(count, hits)
 
 
 def _is_as_above(counts: Counts, place: int) -> bool:

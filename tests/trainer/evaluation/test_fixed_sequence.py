@@ -75,7 +75,12 @@ def looked_at(chance: np.random.Generator, right: Agreement) -> tuple[list[Count
     """What one project has voted at each look, and where its sequence starts."""
     sure, start = confidences(chance, LOOKS[-1]), start_of(confidences(chance, 400), target=TARGET)
     agrees = (chance.random(len(sure)) < right(sure)).astype(float)
-    return [Counts.of(sure[:count], agrees[:count]) for count in LOOKS], start
+    every = Counts.of(sure, agrees)
+    looks = [
+        Counts(every.votes[:k], every.agreeing[:k], every.agreeing[k - 1] / np.maximum(every.votes[k - 1], 1))
+        for k in range(1, len(every) + 1)
+    ]
+    return looks, start
 
 
 def first(rule: Rule, looks: list[Counts], start: float) -> float | None:
@@ -125,8 +130,21 @@ def test_the_lowest_threshold_whose_bound_is_high_enough_would_break_the_promise
     chance, num_false = np.random.default_rng(20), 0
     for _ in range(200):
         looks, _ = looked_at(chance, RIGHT["just below the target everywhere"])
-        num_false += any((lower_bounds(counts, error=1 - CONFIDENCE) >= TARGET).any() for counts in looks[3::4])
+        num_false += any(
+            now(counts, target=TARGET, error=1 - CONFIDENCE, start=threshold) is not None
+            for counts in looks[3::4]
+            for threshold in THRESHOLDS
+        )
     assert num_false > 0.1 * 200
+
+
+def test_the_votes_until_a_look_are_the_first_ones_of_all() -> None:
+    chance = np.random.default_rng(24)
+    sure = confidences(chance, LOOKS[-1])
+    agrees = (chance.random(len(sure)) < sure).astype(float)
+    every, early = Counts.of(sure, agrees), Counts.of(sure[: LOOKS[4]], agrees[: LOOKS[4]])
+    assert (early.votes == every.votes[:5]).all() and (early.agreeing == every.agreeing[:5]).all()
+    assert early.agreement == pytest.approx(every.agreeing[4] / np.maximum(every.votes[4], 1))
 
 
 def test_the_errors_of_all_beginnings_add_up_to_what_is_allowed() -> None:
