@@ -2,8 +2,10 @@
 
 import os
 from collections.abc import Generator
+from contextlib import suppress
 from typing import Any
 
+import psutil
 import pytest
 from xdist.scheduler import LoadFileScheduling
 
@@ -21,7 +23,8 @@ TOGETHER = tuple(
         "suggestions", "what_is_shown",
     )
 )  # fmt: skip
-_SECONDS = pytest.StashKey[float]()
+_SO_FAR = pytest.StashKey[float]()
+_IS_LAST = pytest.StashKey[bool]()
 
 
 class Files(LoadFileScheduling):  # type: ignore[misc]
@@ -44,14 +47,31 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: next((n for n, start in enumerate(LONGEST_FIRST) if item.nodeid.startswith(start)), 99))
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """Notes whether the test is the last one of its file here."""
+    item.config.stash.setdefault(_SO_FAR, _processor_seconds())
+    item.config.stash[_IS_LAST] = nextitem is None or nextitem.path != item.path
+
+
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
-    """Adds to a report the processor's seconds of the test and of the processes that it started and that ended."""
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
+    """Adds to the last report of a file what the file took of a processor, here and in all processes that it started."""
     report = yield
-    so_far = sum(os.times()[:4])
-    report.processor_seconds = so_far - item.config.stash.get(_SECONDS, so_far)
-    item.config.stash[_SECONDS] = so_far
+    if call.when == "teardown" and item.config.stash[_IS_LAST]:
+        seconds = _processor_seconds()
+        report.processor_seconds = max(0.0, seconds - item.config.stash[_SO_FAR])  # less if one ended together with its parent
+        item.config.stash[_SO_FAR] = seconds
     return report
+
+
+def _processor_seconds() -> float:
+    """Those of this process and of all that descend from it, ended or alive."""
+    seconds = sum(os.times()[:4])
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            seconds += sum(process.cpu_times()[:4])  # its own, and its ended children's
+    return seconds
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
@@ -63,6 +83,9 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
                 of_file = seconds.setdefault(report.nodeid.partition("::")[0], [0.0, 0.0])
                 of_file[0] += report.duration
                 of_file[1] += getattr(report, "processor_seconds", 0.0)
+    every = [sum(values) for values in zip(*seconds.values(), strict=True)]
     terminalreporter.section(f"slowest {NUM_LISTED} files")
+    if every:
+        terminalreporter.write_line(f"{every[0]:7.1f} s {every[1]:7.1f} s of a processor  all {len(seconds)} files")
     for name, (wall, processor) in sorted(seconds.items(), key=lambda file: -file[1][0])[:NUM_LISTED]:
         terminalreporter.write_line(f"{wall:7.1f} s {processor:7.1f} s of a processor  {name}")
