@@ -17,6 +17,7 @@ from typing import cast
 import torch
 
 from preference.errors import ModelError
+from preference.models.out_of_memory import release_file_pages
 
 _LEVELS = 127  # on each side of zero
 _ZERO = 128  # VNNI multiplies unsigned by signed numbers
@@ -57,7 +58,9 @@ class _Inputs:
         if self._rounded.tensor() is not tensor:
             rows = tensor.flatten(0, -2)
             small = rows * self.is_small
-            scales = torch.linalg.vector_norm(small, float("inf"), dim=-1, keepdim=True).div_(_LEVELS).clamp_(min=_LEAST)
+            # Ten times as fast as torch.linalg.vector_norm of the order infinity, and without a copy for abs().
+            most = torch.maximum(small.amax(-1, keepdim=True), -small.amin(-1, keepdim=True))
+            scales = most.div_(_LEVELS).clamp_(min=_LEAST)
             levels = small.mul_(scales.reciprocal()).add_(_ZERO + 0.5).to(torch.uint8)  # cut off, so rounded
             self._rounded.values = levels, scales, rows.index_select(1, self.large)
             self._rounded.tensor = weakref.ref(tensor)
@@ -65,7 +68,7 @@ class _Inputs:
 
 
 class Int8Linear(torch.nn.Linear):
-    """A linear layer; `weight` is still the one that was loaded, which nothing reads but who merges an adapter."""
+    """A linear layer; `weight` is still the one that was loaded, which nothing reads but who merges an adapter: it is left on the disk."""
 
     packed: Packed
     inputs: _Inputs
@@ -121,3 +124,4 @@ def multiply_in_int8(model: torch.nn.Module, ids: Sequence[int]) -> None:
         changed = cast(Int8Linear, layer)
         changed.inputs = inputs
         changed.packed = changed.pack(layer.weight.data)
+    release_file_pages(layer.weight for layer in inputs_of)

@@ -1,18 +1,22 @@
 """Memory that runs out while answers are read: smaller batches from then on, the same numbers."""
 
 import logging
+import mmap
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch.nn.modules.module import register_module_forward_pre_hook
 from transformers import AutoModel
 
 from preference.errors import ModelError
+from preference.models.out_of_memory import release_file_pages
 from preference.models.pretrained import load_weights
 from preference.reward_model.feature_extractor import FeatureExtractor, FeatureRecipe
 from preference.reward_model.model import SequenceRewardModel
@@ -120,3 +124,29 @@ def test_weights_that_do_not_fit_are_refused_in_a_sentence_and_given_back(is_sha
         f"The model '{tiny_base}' does not fit into the memory that cpu has free; end what else uses it, or name a smaller model."
     )
     assert OnFullGpu.loaded() is None, "while the error is held"
+
+
+def resident(tensor: torch.Tensor) -> float:
+    """The share of a tensor's memory that is mapped into this process just now, by /proc/self/pagemap."""
+    first, count = tensor.data_ptr() // mmap.PAGESIZE, tensor.nbytes // mmap.PAGESIZE
+    with Path("/proc/self/pagemap").open("rb") as pages:
+        pages.seek(8 * first)
+        entries = np.frombuffer(pages.read(8 * count), np.uint64)
+    return float((entries >> np.uint64(63)).mean())
+
+
+@pytest.mark.skipif(not Path("/proc/self/pagemap").exists(), reason="Linux only")
+def test_what_a_file_has_leaves_the_memory_and_is_read_again_and_what_was_changed_stays(tmp_path: Path) -> None:
+    values = torch.arange(2**20, dtype=torch.float32)
+    for name in ("kept", "changed"):
+        save_file({"weight": values}, tmp_path / name)
+    (kept, changed), own = (load_file(tmp_path / name)["weight"] for name in ("kept", "changed")), values.clone()
+    changed[5] = -1.0
+    assert min(float(tensor.sum()) for tensor in (kept, changed, own)) > 1e11  # all are read
+    assert resident(kept) == 1
+
+    release_file_pages([kept, changed, own])
+
+    assert resident(kept) < 0.01 < 0.99 < min(resident(changed), resident(own))
+    assert torch.equal(kept, values) and torch.equal(own, values)
+    assert changed[5:7].tolist() == [-1.0, 6.0]
