@@ -1,6 +1,4 @@
 import json
-import os
-import signal
 from pathlib import Path
 
 import pytest
@@ -9,6 +7,7 @@ from rich.console import Console
 
 from benchmarks import __main__ as bench
 from benchmarks.row import Row
+from tests.support.killed_bench import killed_or_measured
 
 
 def test_a_part_that_fails_costs_the_others_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -29,13 +28,6 @@ def test_a_part_that_fails_costs_the_others_nothing(tmp_path: Path, monkeypatch:
     assert "not written: load" in outcome.stdout
     assert "| a round | 3 cpu-s |" in page.read_text(encoding="utf-8")
     assert [row["name"] for row in json.loads(results.read_text(encoding="utf-8"))["rows"]] == ["a round"]
-
-
-def killed_or_measured(name: str) -> tuple[str, list[Row] | None, float]:
-    """In the place of a benchmark, in its process."""
-    if name == "order":
-        os.kill(os.getpid(), signal.SIGKILL)
-    return name, [], 1.0
 
 
 @pytest.mark.timeout(120)
