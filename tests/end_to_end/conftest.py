@@ -71,7 +71,7 @@ def folder(settings: Settings, project: LabelStudioProject) -> ProjectFolder:
 def judged(project: LabelStudioProject) -> list[int]:
     """Tasks that were imported with answers, one of each pair plainly better; judged by the first test that needs them."""
     tasks: list[Task] = []
-    for i in range(64):
+    for i in range(38):
         topic = TOPICS[i % len(TOPICS)]
         good = f"You will like {topic}. Start small, look closely, and ask someone who knows {topic} well."
         poor = f"{topic} {topic} no no no zzz ??? {topic * (i % 4)}"

@@ -13,14 +13,14 @@ LABEL_CONFIG = (REPOSITORY / "label_config.xml").read_text(encoding="utf-8")
 SETTINGS = {
     "WORKERS": "2",
     "TORCH_THREADS": "1",
-    "MAX_NEW_TOKENS": "16",
-    "MAX_PROMPT_TOKENS": "128",
+    "MAX_NEW_TOKENS": "8",
+    "MAX_PROMPT_TOKENS": "64",
     "FILL_EVERY_SECONDS": "3600",  # so that only what is heard is filled
     "LOOK_EVERY_SECONDS": "1",
     "TRAIN_SCHEDULE": "0 3 1 1 *",
-    "MIN_NEW_PAIRS": "48",
-    "MIN_PAIRS": "40",
-    "HOLDOUT_FRACTION": "0.3",
+    "MIN_NEW_PAIRS": "28",
+    "MIN_PAIRS": "20",
+    "HOLDOUT_FRACTION": "0.4",
     "CONTROL_PERCENT": "0",
 }
 TOPICS = [
