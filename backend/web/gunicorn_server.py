@@ -26,6 +26,7 @@ from gunicorn.glogging import Logger
 from gunicorn.util import import_app
 
 from backend.rewards_api.arrival import NUM_THREADS
+from backend.web.gunicorn_worker import ENDING
 from preference.errors import PairloopError
 from preference.heavy_imports import lean_imports
 from preference.settings import Settings
@@ -125,8 +126,20 @@ class _Master(Arbiter):  # type: ignore[misc]
             load_served_bases(settings)
         self._is_loading = False
 
+    def spawn_worker(self) -> int:
+        """As gunicorn's; a signal that comes before the worker's own handlers waits for them (gunicorn_worker.py).
+
+        To the master's, which a worker begins with, it would be lost, and the master would wait for DRAIN_SECONDS.
+        """
+        signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+        try:
+            pid: int = super().spawn_worker()
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
+        return pid
+
     def signal(self, sig: int, frame: Any) -> None:
-        if self._is_loading and sig in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT):
+        if self._is_loading and sig in ENDING:
             sys.exit(0)  # there is no worker yet
         if sig in (signal.SIGTERM, signal.SIGINT):
             sig, self._is_stopping = (signal.SIGQUIT if self._is_stopping else signal.SIGTERM), True

@@ -10,6 +10,7 @@ Not covered: more such connections than threads, which wait for each other in tu
 before it passes them on covers it.
 """
 
+import signal
 import socket
 import time
 from collections import deque
@@ -21,6 +22,7 @@ from gunicorn.workers.gthread import _DEFER, TConn, ThreadWorker
 
 from backend.rewards_api.arrival import NUM_THREADS, REQUEST_BYTES, is_for_rewards, remember_arrival
 
+ENDING = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGQUIT})
 _MOST_WAITING = 512  # in the line; gunicorn takes 1,000 connections, and /health must find room
 
 
@@ -34,6 +36,11 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         self._begun: dict[TConn, float] = {}
         self._rewarded: set[TConn] = set()  # those that have a thread
         self._line: deque[tuple[TConn, float]] = deque()  # connections, and since when each waits
+
+    def init_signals(self) -> None:
+        """Those that came since the fork are handled now; the master blocks them before it (gunicorn_server.py)."""
+        super().init_signals()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
 
     def enqueue_req(self, conn: TConn) -> None:
         """Called in the main thread. A new connection waits in the poller, as one that is kept alive does."""

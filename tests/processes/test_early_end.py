@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from demo.stack import PROGRAMS, free_port
+from demo.stack import PROGRAMS, REPOSITORY, free_port
 from tests.support.studio_double import wait_until
 
 
@@ -51,6 +51,33 @@ def test_sigterm_while_the_server_imports_for_its_workers_is_an_ordered_end(tmp_
         assert process.wait(100) == 0
         assert "Traceback" not in log.read_text()
         assert "Booting worker" not in log.read_text(), "nothing was forked that would have to end, too"
+
+
+# A worker that gets SIGTERM right after its fork, where it has the master's handlers. It imports nothing of what it would serve.
+EARLY = """
+import os, pathlib, signal, sys
+from backend.web.gunicorn_server import Server
+from preference.settings import Settings
+
+class Early(Server):
+    def load_config(self):
+        super().load_config()
+        self.cfg.set("when_ready", lambda master: None)
+        self.cfg.set("post_fork", lambda master, worker: os.kill(worker.pid, signal.SIGTERM))
+        self.cfg.set("post_worker_init", lambda worker: None)
+        self.cfg.set("worker_exit", lambda master, worker: os.kill(master.pid, signal.SIGQUIT))
+        self.cfg.set("child_exit", lambda master, worker: None)
+
+    def load(self):
+        return lambda environ, start: []
+
+Early(Settings.of(port=int(sys.argv[1])), tallies=pathlib.Path(sys.argv[2])).run()
+"""
+
+
+def test_a_worker_ends_by_a_signal_that_comes_before_its_handlers(tmp_path: Path) -> None:
+    command = [str(PROGRAMS / "python"), "-c", EARLY, str(free_port()), str(tmp_path)]
+    assert subprocess.run(command, cwd=REPOSITORY, timeout=25, check=False).returncode == 0
 
 
 def test_workers_share_what_the_server_imported(tmp_path: Path) -> None:
