@@ -16,9 +16,9 @@ UV := $(BIN)/uv
 demo: install install-label-studio
 	$(BIN)/python -m demo $(DEMO_ARGS)
 
-# Two workers more than most machines' cores: a third of the time, tests wait for servers.
+# One worker more than most machines' cores: a third of the time, tests wait for servers.
 test: $(VENV)/.installed-test install-label-studio
-	$(BIN)/python -m pytest --numprocesses=4 --dist=loadfile $(TEST_ARGS)
+	$(BIN)/python -m pytest --numprocesses=3 --dist=loadfile $(TEST_ARGS)
 
 # The suite on each Python that this machine has; CI has 3.11 only.
 matrix:
