@@ -9,13 +9,15 @@ from preference.errors import ModelError
 from preference.generation.adapters import Adapters
 from preference.generation.int8 import Int8Linear, check_int8, multiply_in_int8
 from preference.generation.jobs import Adapter, write_all
-from preference.models.pretrained import load_weights
+from preference.models.pretrained import load_tokenizer, load_weights, locate
+from tests.conftest import REPOSITORY
 from tests.support.adapters import by_peft, save_adapter
 from tests.support.tolerance import FEATURES, assert_close
 from tests.support.word_models import MakeGenerator
 
 IDS = torch.tensor([[5, 9, 30, 77, 41, 8, 22, 60]])
 CPU = torch.device("cpu")
+TEXT = (REPOSITORY / "demo" / "prompts.txt").read_text(encoding="utf-8")[:3000]
 needs_vnni = pytest.mark.skipif(not torch.cpu._is_vnni_supported(), reason="the processor has no AVX-512 VNNI")
 
 
@@ -85,6 +87,28 @@ def test_a_model_predicts_nearly_what_it_did_and_all_its_linear_layers_are_in_8_
 
     assert {type(layer) for layer in model.modules() if isinstance(layer, torch.nn.Linear)} == {Int8Linear}
     assert 0 < error(logits(model), wanted) < 0.03
+
+
+@needs_vnni
+def test_the_embedded_model_reads_a_text_with_the_perplexity_that_it_has_in_float32(embedded_dir: Path) -> None:
+    path = locate("embedded", embedded_dir)
+    tokenizer, model = load_tokenizer(path), load_weights(AutoModelForCausalLM, path, dtype=torch.float32)
+    seen, read = (
+        tokenizer(text)["input_ids"]
+        for text in ("Which is larger, a lake or an ocean? An ocean: the biggest lakes would be small bays of one.", TEXT)
+    )
+
+    exact = perplexity(model, read)
+    multiply_in_int8(model, seen)
+
+    assert len(read) > 200
+    assert perplexity(model, read) == pytest.approx(exact, rel=0.02)
+
+
+def perplexity(model: Any, ids: list[int]) -> float:
+    with torch.inference_mode():
+        text = torch.tensor([ids])
+        return float(model(input_ids=text, labels=text).loss.exp())
 
 
 @needs_vnni
