@@ -101,7 +101,7 @@ def connect(
     from preference.projects.folder import ProjectFolder
     from preference.studio.project import LabelStudioProject
 
-    # What an option asks for is imported where it is given: it doubles what a connect with nothing to do takes.
+    # What an option asks for is imported where it is given: else a connect with nothing to do would take a quarter longer.
     title = title or title_of_before
     if (project_id is None) == (title is None) or (label_config is not None and title is None):
         raise click.UsageError("Give --project ID, or --new TITLE (with --label-config FILE for one of your own).")
