@@ -3,7 +3,7 @@
 Beside: the tutorial's way (a pipeline, one prompt at a time, num_return_sequences=2), transformers' generate at its own
 best batch size, llama.cpp on the same weights if .cache/bench-llama has it, and the machine's own matmul limit.
 transformers computes in float32, as it loads these weights, and in the format that the generator chose. Where the CPU has VNNI, DTYPE=int8
-stands beside them. BASELINE, a checkout that is installed, adds what that one writes by itself.
+stands beside them, and a reward model compares what it writes (win_rate.py). BASELINE, a checkout that is installed, adds what that one writes by itself.
 """
 
 import json
@@ -20,7 +20,8 @@ import torch
 from rich.console import Console
 from transformers import AutoModelForCausalLM, pipeline
 
-from benchmarks.row import Row
+from benchmarks import win_rate
+from benchmarks.row import Bar, Row
 from demo.stack import REPOSITORY
 from preference.generation.hardware import pick_dtype
 from preference.generation.huggingface import HuggingFaceGenerator
@@ -34,6 +35,7 @@ _NUM_PROMPTS, _MAX_NEW_TOKENS = 64, 64
 _NUM_RUNS = 3
 _PIPELINE_PROMPTS = 8  # it is slow; its rate does not depend on how many there are
 _GENERATE_BATCHES = (16, 64)
+_BAR = Bar(1.5, is_most=False)
 _MODEL_DIR = REPOSITORY / ".cache" / "bench-models"
 _LLAMA = REPOSITORY / ".cache" / "bench-llama" / "bin" / "python"
 _SAMPLING = {"do_sample": True, "temperature": 0.7, "top_k": 50, "max_new_tokens": _MAX_NEW_TOKENS}
@@ -66,7 +68,7 @@ def run(console: Console) -> list[Row]:
     for name, rate in ours.items():
         label = f"generation in {name}" + (", what auto takes" if name == chosen else "")
         if baseline is not None:
-            rows.append(Row(label, rate, "tokens/cpu-s", baseline, "BASELINE, in what its auto takes"))
+            rows.append(Row(label, rate, "tokens/cpu-s", baseline, "BASELINE, in what its auto takes", bar=_BAR))
         is_any = name not in formats or name == chosen
         best = max((other for other in batched if is_any or name in other), key=lambda other: batched[other])
         compared = [*(other for other in tutorial if is_any or name in other), best]
@@ -74,14 +76,19 @@ def run(console: Console) -> list[Row]:
         rows.append(Row(label, rate, "tokens/cpu-s", limit, "the float32 matmul limit"))
         if llama is not None:
             rows.append(Row(label, rate, "tokens/cpu-s", llama, "llama.cpp, the same weights in Q4_1"))
-    return [*rows, _two_for_one(console)]
+    quality = win_rate.run(_generator, _demo_prompts(), console) if has_int8 else []
+    return [*rows, _two_for_one(console), *quality]
 
 
 def mixed_prompts(count: int) -> list[str]:
     """The demo's prompts, every other one behind others, so that lengths are mixed: some 15 to 120 tokens."""
-    prompts = (REPOSITORY / "demo" / "prompts.txt").read_text(encoding="utf-8").splitlines()
+    prompts = _demo_prompts()
     mixed = [" ".join([*prompts[i + 1 : i + 1 + i % 6], prompts[i]]) for i in range(len(prompts) - 6)]
     return mixed[:count]
+
+
+def _demo_prompts() -> list[str]:
+    return (REPOSITORY / "demo" / "prompts.txt").read_text(encoding="utf-8").splitlines()
 
 
 def _ours(dtype: str, prompts: Sequence[str], num_tokens: Callable[[Sequence[str]], int], console: Console) -> float:
