@@ -15,13 +15,12 @@ import click
 
 from preference.commands.command_line import PROJECT, begin, keep_light, read_settings, refusals
 from preference.commands.shared import add_shared_commands
-from preference.errors import PairloopError, StudioNotFound
+from preference.errors import PairloopError
 from preference.heavy_imports import lean_imports
 from preference.projects.versions import Versions
-from preference.setting_groups import ServerSettings, StudioSettings
 
 if TYPE_CHECKING:
-    from preference.studio.project import LabelStudioProject
+    pass
 
 _FILE = click.Path(path_type=Path, exists=True, dir_okay=False, readable=True)
 _JUDGED = click.option(
@@ -92,6 +91,7 @@ def connect(
     earlier_id: int | None,
 ) -> None:  # fmt: skip
     """Connect a project to the backend, or fix its connection. Safe to run again."""
+    from backend.commands.before_connecting import read_project, wait_for_backend
     from backend.connecting.config_notes import config_notes
     from backend.connecting.connect import connect as connect_project
     from backend.connecting.default_label_config import has_no_config
@@ -130,13 +130,13 @@ def connect(
     else:
         chosen = nullcontext(LabelStudioProject.for_command(settings.studio, project_id or 0))
     with refusals(), chosen as project:
-        state = _read(project, settings.studio)  # fails before the backend is waited for
+        state = read_project(project, settings.studio)  # fails before the backend is waited for
         folder, has_done = ProjectFolder(settings.model_dir, project.id), False
         if add_controls:
             from backend.commands.annotators_page import add_controls_to
 
             has_done = add_controls_to(project, state, asks=not yes)
-        _wait_for_backend(settings.server)
+        wait_for_backend(settings.server)
         steps: list[Iterable[str]] = []
         if earlier_id is not None:
             from preference.reward_model.earlier_project import learn_from
@@ -247,18 +247,6 @@ def _text_of(file: Any) -> str:
         raise click.ClickException(f"{file.name} is not UTF-8 (byte {error.start}); save it as UTF-8.") from None
 
 
-def _read(project: "LabelStudioProject", studio: StudioSettings) -> dict[str, Any]:
-    """The project's fields; the refusal of a wrong number lists those that there are."""
-    from preference.studio.account import Account
-
-    try:
-        return project.read()
-    except StudioNotFound:
-        titles = Account(studio).titles().items()
-        known = ", ".join(f"{number} ({title})" for number, title in titles) or "none"
-        raise StudioNotFound(f"Label Studio shows no project {project.id} to this key; it shows: {known}.") from None
-
-
 def _work(action: Any, project_id: int) -> None:
     """Runs a command on one project in the foreground."""
     from rich.console import Console
@@ -276,27 +264,6 @@ def _work(action: Any, project_id: int) -> None:
     except KeyboardInterrupt:
         console.print("stopped; the next run goes on from here")
         sys.exit(130)
-
-
-def _wait_for_backend(server: ServerSettings) -> None:
-    if not _is_up(f"{server.address}/health"):  # from here; only Label Studio has to reach it
-        click.echo(f"no answer from {server.address}/health; asking Label Studio all the same", err=True)
-
-
-def _is_up(url: str) -> bool:
-    """Whether the backend answers within a while; one that was just started takes some ten seconds."""
-    import httpx
-    from tenacity import RetryError, Retrying, stop_after_delay, wait_fixed
-
-    from preference.certificates import certificates
-
-    try:
-        for attempt in Retrying(stop=stop_after_delay(45), wait=wait_fixed(0.5)):
-            with attempt:
-                httpx.get(url, timeout=2, verify=certificates()).raise_for_status()
-    except RetryError:
-        return False
-    return True
 
 
 add_shared_commands(main)

@@ -102,7 +102,7 @@ def test_the_doctor_leaves_the_loading_of_a_served_champion_to_the_backend(tmp_p
 
 
 def test_a_connect_loads_nothing_that_only_its_options_ask_for(tmp_path: Path) -> None:
-    """It would take half as long again."""
+    """It would take a quarter longer."""
     with StudioDouble() as studio, Clinic(studio, tmp_path) as clinic:
         (loaded, _) = run(clinic, tmp_path, "backend connect --project {id}")
     options = {"markdown_it", "preference.report_card.card", "backend.connecting.added_controls", "backend.new_tasks.repeats"}
